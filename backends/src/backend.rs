@@ -1,0 +1,109 @@
+//! The contract of a store of objects. The doc comments are the contract; the conformance suite
+//! (`testing::conformance`) is the same contract as a program.
+//!
+//! It is synchronous and object-safe, and every method is required: a wrapper that forgets one
+//! must not compile. There are no optional capabilities. A store that cannot put conditionally
+//! is refused when it is opened, not discovered at the first lost update.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::key::Key;
+
+/// A store of objects: whole bodies under [`Key`]s, with conditional puts.
+///
+/// Errors of every method: `Denied`, `Unavailable` and, where it writes, `Full`; those that a
+/// method adds stand with it. Every wait inside a method has a bound.
+///
+/// **Visibility.** A completed `put` or `delete` is seen by every later `get`, `get_range` and
+/// `list`, from any process. A `get` may already see a put that has not returned; such a body
+/// can still vanish in a power cut, so whoever needs it durable waits for the put.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// The whole body of `key` and its version. Never a partial body. `NotFound` if absent.
+    fn get(&self, key: &Key) -> Result<Object>;
+
+    /// Exactly the bytes `range` of the body of `key`. `NotFound` if absent; `Invalid` if the
+    /// range is reversed or does not lie within the body (an empty range at its end does).
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes>;
+
+    /// Puts `body` under `key` if `condition` holds, and answers the new version.
+    ///
+    /// Atomic: readers see the body before or this one, whole. Durable on return.
+    /// A failed condition is `AlreadyExists` for [`Condition::Absent`] and `Conflict` for
+    /// [`Condition::Matches`], and changes nothing. `Uncertain` if the answer was lost and the
+    /// put may have happened; any other error means that it did not.
+    ///
+    /// A version may be derived from the content alone, so A -> B -> A can look unchanged:
+    /// bodies written under `Matches` must be unique (carry a generation and an attempt id).
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version>;
+
+    /// Removes `key`; fine if it is absent. Durable on return.
+    fn delete(&self, key: &Key) -> Result<()>;
+
+    /// At most `limit` entries whose keys begin with `prefix` and lie strictly after `after`,
+    /// in bytewise key order. A page shorter than `limit` is the last one.
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>>;
+
+    /// What kind of store this is, for people and for the vault's own notes: `"disk"`.
+    /// Stable over releases; carries no secret and no path.
+    fn name(&self) -> &str;
+
+    /// How many requests at once the store handles well.
+    fn concurrency(&self) -> NonZeroUsize;
+}
+
+/// Under which condition a put happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always: creates or replaces.
+    Any,
+    /// Only if the key does not exist.
+    Absent,
+    /// Only if the key exists at exactly this version.
+    Matches(Version),
+}
+
+/// An object as `get` returns it.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The whole body.
+    pub body: Bytes,
+    /// The version to name in [`Condition::Matches`].
+    pub version: Version,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListEntry {
+    /// The object's key.
+    pub key: Key,
+    /// The length of its body in bytes.
+    pub size: u64,
+}
+
+/// What a store calls one state of an object. Opaque: only compare it for equality, and only
+/// with versions of the same key on the same store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Version(Arc<str>);
+
+impl Version {
+    /// For implementers of [`Backend`]: wraps the store's own token (an `ETag`, a generation).
+    pub fn new(token: impl AsRef<str>) -> Self {
+        Self(token.as_ref().into())
+    }
+
+    /// The version of `body` on stores that have no token of their own: its BLAKE3 hash.
+    pub fn of_content(body: &[u8]) -> Self {
+        Self(blake3::hash(body).to_hex().as_str().into())
+    }
+
+    /// The store's token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

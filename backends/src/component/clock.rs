@@ -1,0 +1,103 @@
+//! The clock: wall time for people, monotonic time for waits, and the sleep itself.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Tells the time and sleeps.
+///
+/// Wall time may jump either way and is only ever shown or compared with slack; every bound on
+/// a wait is measured on the monotonic clock.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// Milliseconds since the Unix epoch, UTC; 0 for a system clock set before it.
+    fn unix_millis(&self) -> u64;
+
+    /// Time since some fixed moment of this process; never goes back.
+    fn monotonic(&self) -> Duration;
+
+    /// Blocks the calling thread for at least `duration`.
+    fn sleep(&self, duration: Duration);
+}
+
+/// The operating system's clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts now.
+    #[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
+impl Clock for SystemClock {
+    fn unix_millis(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// A clock that moves only when it is told to, or when somebody sleeps on it.
+#[cfg(feature = "testing")]
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    millis: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(feature = "testing")]
+impl ManualClock {
+    /// Wall time of a new manual clock: 2026-01-01T00:00:00Z, in milliseconds.
+    pub const START_UNIX_MILLIS: u64 = 1_767_225_600_000;
+
+    /// A clock that stands at [`Self::START_UNIX_MILLIS`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the time forward.
+    pub fn advance(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.millis
+            .fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn elapsed_millis(&self) -> u64 {
+        self.millis.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Clock for ManualClock {
+    fn unix_millis(&self) -> u64 {
+        Self::START_UNIX_MILLIS + self.elapsed_millis()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.elapsed_millis())
+    }
+
+    /// Returns at once, with the time moved on by `duration`.
+    fn sleep(&self, duration: Duration) {
+        self.advance(duration);
+    }
+}

@@ -1,0 +1,124 @@
+//! The lock of a root: among the threads of this handle, then among handles and processes.
+//!
+//! The kernel lock belongs to the open file, so it keeps out other handles, but not other
+//! threads on the same one: these queue on a mutex in front of it. The kernel releases it with
+//! the death of its holder. It cannot be waited for with a bound, so it is polled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::component::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::File;
+
+/// Longest wait for the threads and for the kernel lock. Holders keep it for one comparison
+/// and one rename, so who waits as long has met a stopped process.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// The first pause between two tries.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+/// Pauses double up to this one.
+const PAUSE_MAX: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub(super) struct RootLock {
+    threads: Mutex<()>,
+    /// Open as long as the handle: opening it anew for each call would cost more than locking.
+    file: Box<dyn File>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RootLock {
+    pub(super) fn new(file: Box<dyn File>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            threads: Mutex::new(()),
+            file,
+            clock,
+        }
+    }
+
+    /// Waits for the lock; `Locked` after [`LOCK_WAIT`].
+    pub(super) fn acquire(&self) -> Result<Held<'_>> {
+        let deadline = self.clock.monotonic() + LOCK_WAIT;
+        let Some(turn) = self.threads.try_lock_for(LOCK_WAIT) else {
+            return Err(locked("another thread of this process holds it"));
+        };
+        let mut pause = PAUSE_MIN;
+        while !self
+            .file
+            .try_lock()
+            .map_err(|e| Error::io("lock disk store", e))?
+        {
+            if self.clock.monotonic() >= deadline {
+                return Err(locked("another handle or process holds it"));
+            }
+            self.clock.sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Ok(Held {
+            file: &*self.file,
+            _turn: turn,
+        })
+    }
+}
+
+fn locked(holder: &str) -> Error {
+    Error::new(ErrorKind::Locked, "lock disk store")
+        .with_detail(format!("{holder}, waited {} s", LOCK_WAIT.as_secs()))
+}
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    file: &'a dyn File,
+    // Dropped after the kernel lock is released: the next thread finds it free.
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            // This handle can lock again, others wait until it is closed.
+            tracing::warn!(%error, "could not unlock disk store");
+        }
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::component::ManualClock;
+    use crate::fs::{Access, FileSystem, Os};
+
+    #[test]
+    fn waits_for_another_handle_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let holder = Os.open(&path, Access::OpenOrCreate).unwrap();
+        assert!(holder.try_lock().unwrap());
+
+        let clock = Arc::new(ManualClock::new());
+        let file = Os.open(&path, Access::OpenOrCreate).unwrap();
+        let lock = RootLock::new(file, clock.clone());
+        let error = lock.acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert!(
+            clock.monotonic() >= LOCK_WAIT,
+            "gave up after {:?}",
+            clock.monotonic()
+        );
+        assert!(
+            clock.monotonic() <= LOCK_WAIT + PAUSE_MAX,
+            "waited {:?}",
+            clock.monotonic()
+        );
+
+        drop(holder);
+        drop(lock.acquire().expect("the lock is free"));
+        drop(
+            lock.acquire()
+                .expect("a lock that was released is had again"),
+        );
+    }
+}

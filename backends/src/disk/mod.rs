@@ -1,0 +1,356 @@
+//! Objects as files of a local file system.
+//!
+//! ```text
+//! <root>/objects/<segment>/…/<last segment>.object   the bodies, verbatim
+//! <root>/tmp/<32 hex digits>                          bodies being written
+//! <root>/lock                                         the kernel lock of the root, empty
+//! ```
+//!
+//! The suffix keeps key `a` (a file) and key `a/b` (in a folder `a`) apart; a dot is in no key.
+//!
+//! A body is written to a temporary file and synced before it gets its name, so a name never
+//! stands for part of a body, and the file behind a name never changes: a reader that has it
+//! open reads on undisturbed. A call ends with a sync of the folder that holds the name.
+//!
+//! **What the lock is for.** `Matches` looks at the current body and then renames; nothing may
+//! replace or remove that body in between. So `Any` and `delete` take the lock as well. `Absent`
+//! needs none: `hard_link` is itself the check and the act, and while `Matches` holds the lock
+//! it can do no harm, because it never replaces a name that exists and `Matches` never fills one
+//! that does not. `list` takes it while it reads a folder: several file systems move an entry
+//! within its folder when a rename replaces it, and a listing under way would miss it.
+//!
+//! **Assumptions.** A local file system with hard links and `flock`, and that a `rename`, link
+//! or unlink refused for one of the reasons in [`refused_for_sure`] has not happened. Network file
+//! systems repeat requests and break the second one.
+
+mod folders;
+mod list;
+mod lock;
+mod temporary;
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backend::{Backend, Condition, ListEntry, Object, Version};
+use crate::component::{Clock, Entropy, OsEntropy, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{Access, EntryKind, File, FileSystem, Os};
+use crate::key::Key;
+use crate::memory::{check_condition, check_range};
+
+use folders::Folders;
+use lock::RootLock;
+use temporary::Temporary;
+
+/// What the name of every object's file ends with.
+const OBJECT_SUFFIX: &str = ".object";
+
+/// Requests at once: enough to keep the queue of a local disk filled while syncs are waited for.
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
+
+/// A [`Backend`] on a folder of a local file system. Clones share one handle.
+///
+/// Any number of handles and processes may use one root at once. Beyond the errors of the
+/// contract, what writes or lists is `Locked` when the root's lock is not had within ten
+/// seconds, which happens only if a holder is stopped in the middle of a call.
+#[derive(Clone)]
+pub struct Disk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    fs: Arc<dyn FileSystem>,
+    entropy: Arc<dyn Entropy>,
+    root: PathBuf,
+    objects: PathBuf,
+    tmp: PathBuf,
+    folders: Folders,
+    lock: RootLock,
+}
+
+impl Disk {
+    /// Opens the store at `root` on the operating system's file system, and makes it if there is
+    /// none. `Denied`, `Full` or `Unavailable` as the file system says; `Invalid` if something
+    /// else than a folder is in the way.
+    ///
+    /// ```
+    /// use strongroom_backends::{Backend, Condition, Disk, Key};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let disk = Disk::open(folder.path().join("store"))?;
+    /// let key = Key::new("content/00ff")?;
+    /// let version = disk.put(&key, "body".into(), &Condition::Absent)?;
+    /// assert_eq!(disk.get(&key)?.version, version);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        Self::with(
+            Arc::new(Os),
+            Arc::new(OsEntropy),
+            Arc::new(SystemClock::new()),
+            root,
+        )
+    }
+
+    /// [`open`](Self::open) on other components: a simulated file system, a seed, a test's clock.
+    pub fn with(
+        fs: Arc<dyn FileSystem>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        root: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        let root = root.into();
+        let file = make_root(&*fs, &root)
+            .map_err(|e| Error::io("open disk store", e).with_subject(root.display()))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                fs,
+                entropy,
+                objects: root.join("objects"),
+                tmp: root.join("tmp"),
+                root,
+                folders: Folders::default(),
+                lock: RootLock::new(file, clock),
+            }),
+        })
+    }
+
+    /// Removes the temporary files that dead writers left, and says how many.
+    ///
+    /// The caller guarantees that nobody else writes to this root meanwhile: the files of a
+    /// living writer look the same.
+    pub fn clear_temporaries(&self) -> Result<u64> {
+        let shared = &*self.shared;
+        shared
+            .clear_temporaries()
+            .map_err(|e| Error::io("clear temporary files", e).with_subject(shared.tmp.display()))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("root", &self.shared.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backend for Disk {
+    fn get(&self, key: &Key) -> Result<Object> {
+        self.shared
+            .read(key)
+            .map_err(|e| Error::io("get object", e).with_subject(key))
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        self.shared
+            .read_range(key, range)
+            .map_err(|e| e.with_subject(key))
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        self.shared
+            .put(key, &body, condition)
+            .map_err(|e| store_gone(e).with_subject(key))?;
+        Ok(Version::of_content(&body))
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.shared.delete(key).map_err(|e| e.with_subject(key))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        list::page(&self.shared, prefix, after, limit)
+    }
+
+    fn name(&self) -> &'static str {
+        "disk"
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        CONCURRENCY
+    }
+}
+
+impl Shared {
+    fn object_path(&self, key: &Key) -> PathBuf {
+        self.objects.join(format!("{key}{OBJECT_SUFFIX}"))
+    }
+
+    fn read(&self, key: &Key) -> io::Result<Object> {
+        let file = self.fs.open(&self.object_path(key), Access::Read)?;
+        let body = read_part(&*file, 0..file.len()?)?;
+        let version = Version::of_content(&body);
+        Ok(Object { body, version })
+    }
+
+    fn read_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        let io = |e| Error::io("get range of object", e);
+        let file = self
+            .fs
+            .open(&self.object_path(key), Access::Read)
+            .map_err(io)?;
+        let len = file.len().map_err(io)?;
+        check_range(&range, len)?;
+        read_part(&*file, range).map_err(io)
+    }
+
+    /// All errors before [`commit`](Self::commit) mean that nothing happened, and keep their kind.
+    fn put(&self, key: &Key, body: &[u8], condition: &Condition) -> Result<()> {
+        let target = self.object_path(key);
+        self.folders
+            .ensure(&*self.fs, &self.objects, key)
+            .map_err(|e| Error::io("make folder of object", e))?;
+        let temporary = Temporary::write(&*self.fs, &*self.entropy, &self.tmp, body)?;
+        self.commit(key, temporary, &target, condition)?;
+        // Outside the lock, so that other writers do not wait for this disk: whoever builds on
+        // the new name meanwhile syncs the same folder before it returns.
+        self.sync_folder("put object", &target)
+    }
+
+    /// Gives the temporary file its name if the condition holds.
+    fn commit(
+        &self,
+        key: &Key,
+        temporary: Temporary<'_>,
+        target: &Path,
+        condition: &Condition,
+    ) -> Result<()> {
+        let failed = |e| commit_error("put object", e);
+        match condition {
+            Condition::Absent => temporary.link_to(target).map_err(failed),
+            Condition::Any => {
+                let _held = self.lock.acquire()?;
+                temporary.rename_to(target).map_err(failed)
+            }
+            Condition::Matches(_) => {
+                let _held = self.lock.acquire()?;
+                let current = match self.read(key) {
+                    Ok(object) => Some(object.version),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                    Err(e) => return Err(Error::io("compare object", e)),
+                };
+                check_condition(current.as_ref(), condition)?;
+                temporary.rename_to(target).map_err(failed)
+            }
+        }
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        let target = self.object_path(key);
+        let removed = {
+            let _held = self.lock.acquire()?;
+            self.fs.remove_file(&target)
+        };
+        match removed {
+            Ok(()) => self.sync_folder("delete object", &target),
+            // Perhaps another process removed it and has not synced yet, or died before it did:
+            // the absence that we report must be durable too. Without a folder it is.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                match self.fs.sync_dir(folder_of(&target)) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        Err(not_durable("delete object", e))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Err(e) => Err(commit_error("delete object", e)),
+        }
+    }
+
+    fn sync_folder(&self, operation: &'static str, target: &Path) -> Result<()> {
+        self.fs
+            .sync_dir(folder_of(target))
+            .map_err(|e| not_durable(operation, e))
+    }
+
+    fn clear_temporaries(&self) -> io::Result<u64> {
+        let mut removed = 0;
+        for entry in self.fs.read_dir(&self.tmp)? {
+            let is_file = matches!(entry.kind, EntryKind::File { .. });
+            if !is_file || !temporary::is_name(&entry.name) {
+                continue;
+            }
+            self.fs.remove_file(&self.tmp.join(&entry.name))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+/// Makes the folders of a store and opens its lock file.
+fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<Box<dyn File>> {
+    folders::make_durable(fs, root)?;
+    folders::make(fs, &root.join("objects"))?;
+    folders::make(fs, &root.join("tmp"))?;
+    let lock = fs.open(&root.join("lock"), Access::OpenOrCreate)?;
+    // Also when all of it was there: whoever made it may not have synced yet.
+    fs.sync_dir(root)?;
+    Ok(lock)
+}
+
+fn folder_of(object: &Path) -> &Path {
+    object
+        .parent()
+        .expect("an object's file is inside the folder of objects")
+}
+
+fn read_part(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
+    let len = usize::try_from(range.end - range.start)
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes.into())
+}
+
+/// Whether a call that names, renames or removes a file and failed so has left things as they
+/// were: the kernel checks these before it changes anything.
+fn refused_for_sure(error: &io::Error) -> bool {
+    use io::ErrorKind as Io;
+    matches!(
+        error.kind(),
+        Io::AlreadyExists
+            | Io::NotFound
+            | Io::StorageFull
+            | Io::QuotaExceeded
+            | Io::PermissionDenied
+            | Io::ReadOnlyFilesystem
+    )
+}
+
+/// The error of the call that makes a put or a delete visible.
+fn commit_error(operation: &'static str, error: io::Error) -> Error {
+    if refused_for_sure(&error) {
+        return Error::io(operation, error);
+    }
+    Error::io(operation, error).with_kind(ErrorKind::Uncertain)
+}
+
+/// The error of the sync after the change has become visible.
+fn not_durable(operation: &'static str, error: io::Error) -> Error {
+    let detail = format!("it happened, but may not survive a power cut: {error}");
+    Error::io(operation, error)
+        .with_kind(ErrorKind::Uncertain)
+        .with_detail(detail)
+}
+
+/// A put names nothing that has to exist, so `NotFound` can only be the store's own folders.
+fn store_gone(error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    error
+        .with_kind(ErrorKind::Unavailable)
+        .with_detail("a folder of the store is gone")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! The one error of the project.
+//!
+//! [`ErrorKind`] is deliberately small: it tells the caller what to do next, not what went wrong
+//! inside. What went wrong is in the message and in [`source`](std::error::Error::source).
+//! An error is cheap to clone, because one failed commit is reported to every batch that shared
+//! it. It never carries a key, a password or a stored value.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// `Result` with the project's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The named thing does not exist.
+    NotFound,
+    /// The named thing exists already, and the call wanted to make it.
+    AlreadyExists,
+    /// Somebody else changed it first: read again, then retry.
+    Conflict,
+    /// Somebody else holds it: wait, or give up. The message names the holder.
+    Locked,
+    /// The call itself is wrong: fix it. Retrying cannot help.
+    Invalid,
+    /// Credentials, keys or permissions do not allow it.
+    Denied,
+    /// No space, or a quota is used up.
+    Full,
+    /// Stored data is damaged: restore it from a backup.
+    Corrupt,
+    /// The storage does not answer or failed for the moment: retry later.
+    Unavailable,
+    /// The change may or may not have happened: read again to learn which.
+    Uncertain,
+    /// The handle is closed or was fenced off: open it again.
+    Closed,
+    /// The caller's own [cancel token] ended the call; what it had begun was taken back.
+    ///
+    /// [cancel token]: https://docs.rs/strongroom
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// The kind in lower-case words, as it stands in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::AlreadyExists => "already exists",
+            Self::Conflict => "conflict",
+            Self::Locked => "locked",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::Full => "no space",
+            Self::Corrupt => "corrupt",
+            Self::Unavailable => "unavailable",
+            Self::Uncertain => "uncertain",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// What an I/O error asks of the caller.
+    pub fn of_io(error: &io::Error) -> Self {
+        use io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound => Self::NotFound,
+            Io::AlreadyExists => Self::AlreadyExists,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Denied,
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Self::Full,
+            Io::UnexpectedEof | Io::InvalidData => Self::Corrupt,
+            Io::InvalidInput
+            | Io::InvalidFilename
+            | Io::NotADirectory
+            | Io::IsADirectory
+            | Io::CrossesDevices => Self::Invalid,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What failed, on what, and why.
+///
+/// `Display` is one lower-case line with the values last:
+/// `open vault: locked: held by pid 4711 on build-7: /srv/vault`.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    detail: Option<String>,
+    subject: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` met in `operation`, which is a verb and a noun: `"put object"`.
+    pub fn new(kind: ErrorKind, operation: &'static str) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                operation,
+                detail: None,
+                subject: None,
+                source: None,
+            }),
+        }
+    }
+
+    /// The error that an I/O call gave, with its kind translated and itself kept as source.
+    pub fn io(operation: &'static str, error: io::Error) -> Self {
+        // An error of ours may have travelled through an I/O trait: do not bury it.
+        if let Some(own) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {
+            return own.clone();
+        }
+        Self::new(ErrorKind::of_io(&error), operation).with_source(error)
+    }
+
+    /// Adds what a person needs to understand the refusal: limits, numbers, holders.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.edit().detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the thing that the call was about: a key, a path, a name.
+    pub fn with_subject(mut self, subject: impl fmt::Display) -> Self {
+        self.edit().subject = Some(subject.to_string());
+        self
+    }
+
+    /// Adds the error underneath.
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.edit().source = Some(Arc::new(source));
+        self
+    }
+
+    /// The same error under another kind: what is `NotFound` below may be `Corrupt` above.
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.edit().kind = kind;
+        self
+    }
+
+    fn edit(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.inner)
+    }
+
+    /// What the caller does next.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// What was being done: a verb and a noun.
+    pub fn operation(&self) -> &'static str {
+        self.inner.operation
+    }
+
+    /// The thing that the call was about, if it has a name.
+    pub fn subject(&self) -> Option<&str> {
+        self.inner.subject.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.inner;
+        write!(f, "{}: {}", inner.operation, inner.kind)?;
+        match (&inner.detail, &inner.source) {
+            (Some(detail), _) => write!(f, ": {detail}")?,
+            (None, Some(source)) => write!(f, ": {source}")?,
+            (None, None) => {}
+        }
+        if let Some(subject) = &inner.subject {
+            write!(f, ": {subject}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("operation", &self.inner.operation)
+            .field("detail", &self.inner.detail)
+            .field("subject", &self.inner.subject)
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::AlreadyExists => io::ErrorKind::AlreadyExists,
+            ErrorKind::Denied => io::ErrorKind::PermissionDenied,
+            ErrorKind::Full => io::ErrorKind::StorageFull,
+            ErrorKind::Corrupt => io::ErrorKind::InvalidData,
+            ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_is_one_line_with_the_subject_last() {
+        let error = Error::new(ErrorKind::Invalid, "insert record")
+            .with_detail("value has 70000 bytes, the limit is 65280")
+            .with_subject("people");
+        assert_eq!(
+            error.to_string(),
+            "insert record: invalid: value has 70000 bytes, the limit is 65280: people"
+        );
+    }
+
+    #[test]
+    fn an_error_of_ours_survives_the_way_through_an_io_trait() {
+        let ours = Error::new(ErrorKind::Corrupt, "read object").with_subject("content/7");
+        let through: io::Error = ours.clone().into();
+        let back = Error::io("copy value", through);
+        assert_eq!(back.kind(), ErrorKind::Corrupt);
+        assert_eq!(back.operation(), "read object");
+    }
+
+    #[test]
+    fn full_and_denied_disks_keep_their_kind() {
+        for (io_kind, kind) in [
+            (io::ErrorKind::StorageFull, ErrorKind::Full),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied),
+            (io::ErrorKind::TimedOut, ErrorKind::Unavailable),
+        ] {
+            assert_eq!(Error::io("write file", io_kind.into()).kind(), kind);
+        }
+    }
+}

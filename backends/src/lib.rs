@@ -1,0 +1,30 @@
+//! Where Strongroom keeps bulk data: the [`Backend`] trait and its implementations.
+//!
+//! This crate knows nothing of redb, keys, records or snapshots. It offers
+//!
+//! - [`Backend`]: a small synchronous store of immutable objects with conditional puts,
+//!   implemented on local [`Disk`] and in [`Memory`];
+//! - [`fs`]: the one seam through which everything here, and the vault's own state file,
+//!   touches a file system, so that a simulated one can stand under all of it;
+//! - [`component`]: the clock and the source of entropy, the only places that read the time
+//!   or draw random numbers;
+//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
+//!   caller does next;
+//! - `testing` (feature of that name): the conformance suite every backend must pass, fault
+//!   injection, and the simulated world whose power can be cut.
+
+mod backend;
+pub mod component;
+mod disk;
+mod error;
+pub mod fs;
+mod key;
+mod memory;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use backend::{Backend, Condition, ListEntry, Object, Version};
+pub use disk::Disk;
+pub use error::{Error, ErrorKind, Result};
+pub use key::{KEY_BYTES_MAX, Key};
+pub use memory::Memory;

@@ -1,0 +1,135 @@
+//! Objects in the memory of this process, for tests and for throw-away vaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::backend::{Backend, Condition, ListEntry, Object, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// Requests at once: more threads than this only queue on the lock.
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
+
+/// A [`Backend`] in memory. Clones share one store, which is gone with the last of them:
+/// "durable" lasts as long as the process.
+///
+/// Versions are derived from the content, as on disk, so a caller who forgets that A -> B -> A
+/// looks unchanged is found out here too.
+#[derive(Clone, Default)]
+pub struct Memory {
+    objects: Arc<RwLock<BTreeMap<Key, Object>>>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("objects", &self.objects.read().len())
+            .finish()
+    }
+}
+
+impl Backend for Memory {
+    fn get(&self, key: &Key) -> Result<Object> {
+        self.objects
+            .read()
+            .get(key)
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "get object").with_subject(key))
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        slice(&self.get(key)?.body, range).map_err(|e| e.with_subject(key))
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        let version = Version::of_content(&body);
+        let mut objects = self.objects.write();
+        check_condition(objects.get(key).map(|object| &object.version), condition)
+            .map_err(|e| e.with_subject(key))?;
+        objects.insert(
+            key.clone(),
+            Object {
+                body,
+                version: version.clone(),
+            },
+        );
+        Ok(version)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.objects.write().remove(key);
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let objects = self.objects.read();
+        let page = objects
+            .range::<Key, _>((start, Bound::Unbounded))
+            .skip_while(|(key, _)| key.as_str() < prefix)
+            .take_while(|(key, _)| key.as_str().starts_with(prefix))
+            .take(limit)
+            .map(|(key, object)| ListEntry {
+                key: key.clone(),
+                size: object.body.len() as u64,
+            })
+            .collect();
+        Ok(page)
+    }
+
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        CONCURRENCY
+    }
+}
+
+/// Whether `condition` holds for an object that is at version `current`.
+pub(crate) fn check_condition(current: Option<&Version>, condition: &Condition) -> Result<()> {
+    match (condition, current) {
+        (Condition::Absent, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "put object")),
+        (Condition::Matches(expected), current) if current != Some(expected) => {
+            let detail = match current {
+                Some(_) => "the object has another version",
+                None => "the object does not exist",
+            };
+            Err(Error::new(ErrorKind::Conflict, "put object").with_detail(detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes `range` of `body`, without a copy.
+pub(crate) fn slice(body: &Bytes, range: Range<u64>) -> Result<Bytes> {
+    check_range(&range, body.len() as u64)?;
+    let at = |offset| usize::try_from(offset).expect("an offset within the body fits");
+    Ok(body.slice(at(range.start)..at(range.end)))
+}
+
+/// `Invalid` unless `range` lies within a body of `len` bytes.
+pub(crate) fn check_range(range: &Range<u64>, len: u64) -> Result<()> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    Err(
+        Error::new(ErrorKind::Invalid, "get range of object").with_detail(format!(
+            "range {}..{} is not within the body of {len} bytes",
+            range.start, range.end
+        )),
+    )
+}

@@ -1,0 +1,257 @@
+//! Which version of each sector, length and name a power cut leaves behind.
+//!
+//! If every choice were a coin of its own, the images that find bugs would hardly ever come up:
+//! all lost, all there, one thing missing. So each image is in a [`Mood`] first, and the mood
+//! decides the single choices. All is drawn from the seed; nothing here knows what is chosen.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// How a disk behaves in one power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    /// Nothing unsynced survives.
+    Lost,
+    /// Everything survives.
+    Kept,
+    /// All names survive and no data: files that are there, and empty.
+    NamesKept,
+    /// All data survives and no name.
+    DataKept,
+    /// Every choice for itself, each version as likely as the others.
+    Mixed,
+    /// An ordered disk: what happened up to an event survives, and nothing after it.
+    Until { event: u64 },
+    /// Everything survives but what one event did; if `torn`, half of what it did.
+    OneLost { event: u64, torn: bool },
+    /// Nothing survives but what one event did; if `torn`, half of it.
+    OneKept { event: u64, torn: bool },
+}
+
+/// The events that a power cut may undo.
+#[derive(Debug, Default)]
+pub(super) struct Unsynced {
+    /// Those that changed names.
+    pub(super) names: Vec<u64>,
+    /// Those that changed files.
+    pub(super) data: Vec<u64>,
+}
+
+/// The fate of one image: a mood and the draws that it needs.
+#[derive(Debug)]
+pub(super) struct Fate {
+    mood: Mood,
+    draws: ChaCha8Rng,
+}
+
+impl Fate {
+    /// Draws the mood of the image `seed` after event number `event`.
+    pub(super) fn draw(seed: u64, event: u64, unsynced: &Unsynced) -> Self {
+        // The seeds 0..n shall not mean the same n moods after every event. The factor is
+        // 2^64 over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
+        let mixed = seed.wrapping_add(event.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut draws = ChaCha8Rng::seed_from_u64(mixed);
+        let mood = Mood::draw(&mut draws, unsynced);
+        Self { mood, draws }
+    }
+
+    /// Which version of a name survives, 0 being the durable one and `n` that after the `n`th
+    /// of `events`.
+    pub(super) fn of_name(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
+        match self.mood {
+            Mood::NamesKept => events.count(),
+            Mood::DataKept => 0,
+            _ => self.of_any(events),
+        }
+    }
+
+    /// Which version of a sector or length survives, counted like those of a name.
+    pub(super) fn of_data(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
+        match self.mood {
+            Mood::NamesKept => 0,
+            Mood::DataKept => events.count(),
+            _ => self.of_any(events),
+        }
+    }
+
+    fn of_any(&mut self, mut events: impl Iterator<Item = u64> + Clone) -> usize {
+        let last = events.clone().count();
+        match self.mood {
+            Mood::Lost | Mood::NamesKept | Mood::DataKept => 0,
+            Mood::Kept => last,
+            Mood::Mixed => below(&mut self.draws, last + 1),
+            Mood::Until { event } => events.take_while(|at| *at <= event).count(),
+            Mood::OneLost { event, torn } => match events.position(|at| at == event) {
+                Some(before) if self.strikes(torn) => before,
+                _ => last,
+            },
+            Mood::OneKept { event, torn } => match events.position(|at| at == event) {
+                Some(before) if self.strikes(torn) => before + 1,
+                _ => 0,
+            },
+        }
+    }
+
+    fn strikes(&mut self, torn: bool) -> bool {
+        !torn || coin(&mut self.draws)
+    }
+}
+
+impl Mood {
+    fn draw(draws: &mut ChaCha8Rng, unsynced: &Unsynced) -> Self {
+        let Some(event) = unsynced.one(draws) else {
+            return Self::Lost;
+        };
+        // Mixed and ordered disks have the most to show; the plain corners are few.
+        match below(draws, 12) {
+            0 => Self::Lost,
+            1 => Self::Kept,
+            2 => Self::NamesKept,
+            3 => Self::DataKept,
+            4..=6 => Self::Mixed,
+            7..=8 => Self::Until { event },
+            9..=10 => Self::OneLost {
+                event,
+                torn: coin(draws),
+            },
+            _ => Self::OneKept {
+                event,
+                torn: coin(draws),
+            },
+        }
+    }
+}
+
+impl Unsynced {
+    /// One of the events. Names are few among the writes and matter more, so half the time it
+    /// is one of theirs.
+    fn one(&self, draws: &mut ChaCha8Rng) -> Option<u64> {
+        let of_names = match (self.names.is_empty(), self.data.is_empty()) {
+            (true, true) => return None,
+            (false, false) => coin(draws),
+            (no_names, _) => !no_names,
+        };
+        let events = if of_names { &self.names } else { &self.data };
+        Some(events[below(draws, events.len())])
+    }
+}
+
+fn coin(draws: &mut ChaCha8Rng) -> bool {
+    draws.next_u32() & 1 == 1
+}
+
+/// A number below `bound`, as good as uniform for the small bounds here.
+fn below(draws: &mut ChaCha8Rng, bound: usize) -> usize {
+    let wide = u64::from(draws.next_u32()) * bound as u64;
+    usize::try_from(wide >> 32).expect("smaller than the bound")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(mood: Mood) -> Fate {
+        Fate {
+            mood,
+            draws: ChaCha8Rng::seed_from_u64(0),
+        }
+    }
+
+    #[test]
+    fn each_mood_chooses_its_version() {
+        for (mood, name, data) in [
+            (Mood::Lost, 0, 0),
+            (Mood::Kept, 3, 3),
+            (Mood::NamesKept, 3, 0),
+            (Mood::DataKept, 0, 3),
+            (Mood::Until { event: 5 }, 1, 1),
+            (Mood::Until { event: 6 }, 2, 2),
+            (
+                Mood::OneLost {
+                    event: 6,
+                    torn: false,
+                },
+                1,
+                1,
+            ),
+            (
+                Mood::OneLost {
+                    event: 7,
+                    torn: false,
+                },
+                3,
+                3,
+            ),
+            (
+                Mood::OneKept {
+                    event: 6,
+                    torn: false,
+                },
+                2,
+                2,
+            ),
+            (
+                Mood::OneKept {
+                    event: 7,
+                    torn: false,
+                },
+                0,
+                0,
+            ),
+        ] {
+            let events = [4, 6, 8].into_iter();
+            assert_eq!(fate(mood).of_name(events.clone()), name, "name, {mood:?}");
+            assert_eq!(fate(mood).of_data(events), data, "data, {mood:?}");
+        }
+    }
+
+    #[test]
+    fn a_mixed_mood_reaches_every_version() {
+        let mut fate = fate(Mood::Mixed);
+        let mut seen = [0; 4];
+        for _ in 0..400 {
+            seen[fate.of_data([1, 2, 3].into_iter())] += 1;
+        }
+        assert!(seen.iter().all(|times| *times > 50), "{seen:?}");
+    }
+
+    #[test]
+    fn every_mood_comes_up() {
+        let unsynced = Unsynced {
+            names: vec![1],
+            data: vec![2, 3],
+        };
+        let moods: Vec<_> = (0..500)
+            .map(|seed| Fate::draw(seed, 3, &unsynced).mood)
+            .collect();
+        let of_same_kind = |mood: Mood| {
+            let kind = std::mem::discriminant(&mood);
+            moods
+                .iter()
+                .filter(|drawn| std::mem::discriminant(*drawn) == kind)
+                .count()
+        };
+        for mood in [
+            Mood::Lost,
+            Mood::Kept,
+            Mood::NamesKept,
+            Mood::DataKept,
+            Mood::Mixed,
+            Mood::Until { event: 0 },
+            Mood::OneLost {
+                event: 0,
+                torn: true,
+            },
+            Mood::OneKept {
+                event: 0,
+                torn: true,
+            },
+        ] {
+            assert!(
+                of_same_kind(mood) > 10,
+                "{mood:?} came up {} times",
+                of_same_kind(mood)
+            );
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What lies on disk: every record type of the state file, and their encoding.
+//!
+//! Only this room derives serde for stored types and names bincode. The types here are apart
+//! from the ones that callers see, so that an API may change without the format. Rules:
+//!
+//! - A row is an enum with one variant per version, append only, never reordered. The variant's
+//!   number is the first byte on disk.
+//! - Golden bytes (at the end of each file) pin every row.
+//! - Decoding checks bounds, takes the whole input or nothing, and never panics.
+//!
+//! The same is told for people in `docs/format.md`, byte by byte.
+
+mod codec;
+mod content;
+mod header;
+mod meta;
+mod note;
+mod operation;
+mod record;
+
+pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
+pub(crate) use header::{HEADER_BYTES, Header};
+pub(crate) use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
+pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};
+pub(crate) use operation::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
+pub(crate) use record::{NamespaceRow, RecordKey, RecordRow, record_prefix};
+pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};

@@ -1,0 +1,67 @@
+//! Strongroom: an embedded storage engine that a host service links as a library.
+//!
+//! One [`Vault`] holds the host's [records](Vault::write), in ordered namespaces, and long
+//! [operations](Vault::begin) whose checkpoints commit together with the data they describe.
+//! State lives in redb, in one file; what is too large for it lies as immutable objects on a
+//! [`Backend`](backends::Backend).
+//!
+//! When a commit returns, its rows and its checkpoint survive the loss of power.
+//!
+//! ```
+//! use strongroom::{Batch, Checkpoint, Vault};
+//! # use strongroom::testing::Unsealed;
+//!
+//! # fn main() -> strongroom::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a temporary folder");
+//! # let folder = folder.path().join("vault");
+//! let vault = Vault::options(Unsealed).create(&folder)?;
+//! let import = vault.begin_or_resume("import-7", ["lane-a", "lane-b"])?;
+//! let lane = import.lane("lane-a")?;
+//! let done: u32 = lane.status()?.decode()?.unwrap_or(0);
+//! for item in done..100 {
+//!     let mut batch = Batch::new();
+//!     batch.insert("items", item.to_be_bytes(), format!("item {item}"));
+//!     lane.commit(batch, Checkpoint::encode(&(item + 1))?)?; // both or neither
+//! }
+//! assert_eq!(vault.read()?.count("items")?, 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Calls are synchronous. From async code, run them where blocking is allowed
+//! (`tokio::task::spawn_blocking`); handles are cheap to clone, `Send` and `Sync`.
+//!
+//! This is format 0: unsealed, for development only, and therefore only to be had under feature
+//! `testing`.
+
+mod content;
+mod format;
+mod keys;
+mod operations;
+mod progress;
+mod records;
+mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transaction;
+mod vault;
+
+pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
+pub use format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
+pub use keys::{KeySource, Unlock};
+pub use operations::{
+    CHECKPOINT_BYTES_MAX, Checkpoint, LANES_MAX, Lane, LaneStatus, Operation, OperationState,
+    OperationStatus,
+};
+pub use progress::{CancelToken, NoProgress, Progress};
+pub use records::{
+    NAME_BYTES_MAX, Namespace, Payload, Record, Records, TypedNamespace, TypedRecord,
+};
+pub use state::{FileState, MemoryState, StateStorage, StorageBackend};
+pub use strongroom_backends as backends;
+pub use strongroom_backends::{Error, ErrorKind, Result};
+pub use transaction::{Batch, Snapshot, WriteTx};
+pub use vault::{
+    CheckOptions, CheckReport, CleanReport, Holder, LockPolicy, LockRefused, Problem, Recovery,
+    Vault, VaultInfo, VaultOptions,
+};

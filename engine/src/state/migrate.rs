@@ -1,0 +1,145 @@
+//! From one schema of the tables to the next, a step at a time.
+//!
+//! Each step changes the tables and raises the version in one transaction, so a crash between
+//! two steps leaves a state of a known version from which the next open goes on.
+
+use redb::{Database, ReadableDatabase};
+use strongroom_backends::{Error, ErrorKind, Result};
+
+use super::failure::RedbFailure;
+use super::tables::{StateRead, StateWrite, Table};
+use crate::format::{META_SCHEMA, SCHEMA_VERSION, SchemaRow};
+
+/// Leads from one version to the next.
+pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
+
+/// `STEPS[n]` leads from version n + 1 to version n + 2.
+const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [];
+
+/// Writes the tables of a new state.
+pub(super) fn initialise(write: &mut StateWrite<'_>) -> Result<()> {
+    write.create_tables()?;
+    set_version(write, SCHEMA_VERSION)
+}
+
+/// Brings the tables of `database` to [`SCHEMA_VERSION`]; `Invalid` if they are newer.
+pub(super) fn migrate(database: &Database) -> Result<()> {
+    migrate_by(database, &STEPS)
+}
+
+fn migrate_by(database: &Database, steps: &[Step]) -> Result<()> {
+    let newest = u32::try_from(steps.len()).expect("few steps") + 1;
+    let found = version(database)?;
+    if found > newest {
+        return Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
+            "the vault has schema {found}, this program reads up to {newest}: use a newer program"
+        )));
+    }
+    for version in found..newest {
+        tracing::info!(from = version, to = version + 1, "migrate schema");
+        let transaction = database
+            .begin_write()
+            .map_err(|e| e.during("migrate schema"))?;
+        let mut write = StateWrite::new(&transaction);
+        steps[version as usize - 1](&mut write)?;
+        set_version(&mut write, version + 1)?;
+        drop(write);
+        transaction
+            .commit()
+            .map_err(|e| e.during("migrate schema"))?;
+    }
+    Ok(())
+}
+
+fn version(database: &Database) -> Result<u32> {
+    let read = StateRead::new(
+        database
+            .begin_read()
+            .map_err(|e| e.during("read schema version"))?,
+    );
+    let corrupt =
+        |detail| Error::new(ErrorKind::Corrupt, "read schema version").with_detail(detail);
+    let row = read
+        .get(Table::Meta, META_SCHEMA)?
+        .ok_or_else(|| corrupt("row is missing"))?;
+    let SchemaRow::V0 { version } = SchemaRow::decode(row.as_slice())?;
+    if version == 0 {
+        Err(corrupt("version is 0"))
+    } else {
+        Ok(version)
+    }
+}
+
+fn set_version(write: &mut StateWrite<'_>, version: u32) -> Result<()> {
+    write.put(
+        Table::Meta,
+        META_SCHEMA,
+        &SchemaRow::V0 { version }.encode(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(schema: u32) -> Database {
+        let database = Database::builder()
+            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut write = StateWrite::new(&transaction);
+        initialise(&mut write).unwrap();
+        set_version(&mut write, schema).unwrap();
+        drop(write);
+        transaction.commit().unwrap();
+        database
+    }
+
+    /// Appends its own digit to a row, so that the row tells which steps ran, and in which order.
+    fn step<const DIGIT: u8>(write: &mut StateWrite<'_>) -> Result<()> {
+        let mut trace = write.get(Table::Meta, b"trace", |row| row.unwrap_or(b"").to_vec())?;
+        trace.push(DIGIT);
+        write.put(Table::Meta, b"trace", &trace)
+    }
+
+    fn broken(write: &mut StateWrite<'_>) -> Result<()> {
+        step::<b'!'>(write)?;
+        Err(Error::new(ErrorKind::Unavailable, "migrate schema"))
+    }
+
+    fn trace(database: &Database) -> Vec<u8> {
+        let read = StateRead::new(database.begin_read().unwrap());
+        let row = read.get(Table::Meta, b"trace").unwrap();
+        row.map_or_else(Vec::new, |row| row.as_slice().to_vec())
+    }
+
+    #[test]
+    fn steps_run_once_each_from_the_version_found() {
+        let database = database(2);
+        let steps: [Step; 4] = [step::<b'1'>, step::<b'2'>, step::<b'3'>, step::<b'4'>];
+        migrate_by(&database, &steps).unwrap();
+        assert_eq!(trace(&database), b"234");
+        migrate_by(&database, &steps).unwrap();
+        assert_eq!(trace(&database), b"234");
+        assert_eq!(version(&database).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_failed_step_leaves_the_version_before_it() {
+        let database = database(1);
+        migrate_by(&database, &[step::<b'1'>, broken]).unwrap_err();
+        assert_eq!(trace(&database), b"1");
+        assert_eq!(version(&database).unwrap(), 2);
+        migrate_by(&database, &[step::<b'1'>, step::<b'2'>]).unwrap();
+        assert_eq!(trace(&database), b"12");
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let database = database(9);
+        let error = migrate(&database).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("schema 9"), "{error}");
+        assert_eq!(version(&database).unwrap(), 9);
+    }
+}

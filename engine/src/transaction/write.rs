@@ -1,0 +1,132 @@
+//! One write transaction: the host's changes, and what goes along with every commit.
+
+use std::fmt;
+use std::sync::Arc;
+
+use strongroom_backends::{Error, Result};
+
+use crate::content::Staged;
+use crate::format::{DoomedKey, ObjectName};
+use crate::records::Namespaces;
+use crate::state::{StateWrite, Table};
+use crate::vault::VaultInner;
+
+/// All changes of one commit. Made by [`Vault::write`](crate::Vault::write).
+///
+/// It sees its own changes. Nothing of it is visible to others, or on disk, before the commit.
+pub struct WriteTx<'t> {
+    pub(crate) state: StateWrite<'t>,
+    pub(crate) vault: Arc<VaultInner>,
+    pub(crate) namespaces: Namespaces,
+    /// Stagings whose rows this transaction turned into references.
+    pub(crate) adopted: Vec<Staged>,
+    /// Rows of a dropped namespace may be left to remove.
+    pub(crate) dropping: bool,
+    /// Buffers for a row and its key, reused from call to call.
+    pub(crate) key: Vec<u8>,
+    pub(crate) row: Vec<u8>,
+    /// The number under which it commits.
+    commit: u64,
+    doomed: bool,
+    /// A refusal that must not be committed over, even if the host ignores it.
+    refused: Option<Error>,
+}
+
+impl fmt::Debug for WriteTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTx")
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to be done once the commit has happened.
+pub(crate) struct Committed {
+    commit: u64,
+    adopted: Vec<Staged>,
+    /// It wrote doomed rows.
+    doomed: bool,
+    /// Rows of tables pending and doomed that this commit removed.
+    settled: usize,
+    dropping: bool,
+}
+
+impl<'t> WriteTx<'t> {
+    pub(crate) fn new(state: StateWrite<'t>, vault: Arc<VaultInner>) -> Self {
+        Self {
+            state,
+            namespaces: Namespaces::default(),
+            adopted: Vec::new(),
+            dropping: vault.cleaner.is_dropping(),
+            key: Vec::new(),
+            row: Vec::new(),
+            commit: vault.pins.next(),
+            doomed: false,
+            refused: None,
+            vault,
+        }
+    }
+
+    /// Remembers a refusal after which the transaction must not commit.
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        self.refused.get_or_insert_with(|| error.clone());
+        error
+    }
+
+    /// Writes the doomed rows of objects that lost their reference.
+    pub(crate) fn doom(&mut self, objects: Vec<ObjectName>) -> Result<()> {
+        self.doomed |= !objects.is_empty();
+        for name in objects {
+            let key = DoomedKey {
+                commit: self.commit,
+                name,
+            }
+            .encode();
+            self.state.put(Table::Doomed, &key, &[])?;
+        }
+        Ok(())
+    }
+
+    /// What goes along with every commit: the namespaces' rows, a batch of what dropped ones
+    /// left, and the rows of objects that are deleted already.
+    pub(crate) fn finish(mut self) -> Result<Committed> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        self.write_namespaces()?;
+        if self.dropping {
+            self.dropping = self.advance_dropping()?;
+        }
+        let settled = self.vault.cleaner.settled();
+        for row in &settled {
+            self.state.delete(row.table(), row.key())?;
+        }
+        let Self {
+            commit,
+            adopted,
+            doomed,
+            dropping,
+            ..
+        } = self;
+        Ok(Committed {
+            commit,
+            adopted,
+            doomed,
+            settled: settled.len(),
+            dropping,
+        })
+    }
+}
+
+impl Committed {
+    /// Tells the vault that the commit has happened.
+    pub(crate) fn publish(self, vault: &VaultInner) {
+        vault.pins.publish(self.commit);
+        vault.cleaner.forget_settled(self.settled);
+        vault.cleaner.set_dropping(self.dropping);
+        if self.doomed {
+            vault.cleaner.note_doomed();
+        }
+        self.adopted.into_iter().for_each(Staged::keep);
+    }
+}

@@ -1,0 +1,335 @@
+//! Is everything there: redb's own integrity, every row, and every object that a row names.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Bound;
+
+use strongroom_backends::{ErrorKind, Result};
+
+use super::handle::{Vault, VaultInner};
+use crate::format::{
+    CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
+    RecordKey, RecordRow,
+};
+use crate::progress::{CancelToken, NoProgress, Progress};
+use crate::state::{StateRead, Table};
+
+/// How thorough a check is.
+#[derive(Clone, Copy, Default)]
+pub struct CheckOptions<'a> {
+    /// Reads every object and compares its checksum; else its presence and length.
+    pub read_data: bool,
+    /// Hears of rows and objects checked so far.
+    pub progress: Option<&'a dyn Progress>,
+    /// Ends the check with `Cancelled`.
+    pub cancel: Option<&'a CancelToken>,
+}
+
+impl fmt::Debug for CheckOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckOptions")
+            .field("read_data", &self.read_data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Whether redb's pages match their checksums; `None` if readers were live, for that walk
+    /// wants the state to itself.
+    pub state_intact: Option<bool>,
+    /// Records that were read.
+    pub records: u64,
+    /// Operations and lanes that were read.
+    pub operations: u64,
+    /// Objects that records refer to.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Objects that wait for their deletion.
+    pub due: u64,
+    /// What is wrong, in the order in which it was found.
+    pub problems: Vec<Problem>,
+    /// Objects that no row names. They are listed and never deleted: who knows whose they are.
+    pub unknown: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong. Unknown objects are not wrong, only odd.
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty() && self.state_intact != Some(false)
+    }
+}
+
+/// Something wrong with the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A row does not decode, or says what cannot be.
+    Row {
+        /// Its table.
+        table: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An object that a record refers to is missing.
+    Missing {
+        /// Its name on the backend.
+        object: String,
+    },
+    /// An object that a record refers to is not what was written.
+    Damaged {
+        /// Its name on the backend.
+        object: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row { table, detail } => write!(f, "table {table}: {detail}"),
+            Self::Missing { object } => write!(f, "object missing: {object}"),
+            Self::Damaged { object, detail } => write!(f, "object damaged: {object}: {detail}"),
+        }
+    }
+}
+
+impl Vault {
+    /// Checks the whole vault. It goes on past what is wrong and reports all of it; an error
+    /// means that it could not go on. Writes wait meanwhile, at most their timeout.
+    pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("check vault")?;
+        inner.store.reopen_if_failed(inner.pins.live())?;
+        let mut check = Check {
+            inner,
+            options,
+            report: CheckReport::default(),
+            done: 0,
+        };
+        if inner.pins.live() == 0 {
+            check.report.state_intact = Some(inner.store.check_integrity()?);
+        }
+        let state = inner.store.read()?;
+        check.rows(&state)?;
+        Ok(check.report)
+    }
+}
+
+struct Check<'a> {
+    inner: &'a VaultInner,
+    options: &'a CheckOptions<'a>,
+    report: CheckReport,
+    done: u64,
+}
+
+/// What the rows say of an object.
+enum Named {
+    Referenced(ObjectRef),
+    /// Pending or doomed: it may be there or not.
+    Due,
+}
+
+impl Check<'_> {
+    fn rows(&mut self, state: &StateRead) -> Result<()> {
+        let namespaces = self.namespaces(state)?;
+        let mut named = HashMap::new();
+        self.records(state, namespaces, &mut named)?;
+        self.operations(state)?;
+        self.due(state, &mut named)?;
+        self.objects(named)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.done += 1;
+        if let Some(cancel) = self.options.cancel {
+            cancel.check("check vault")?;
+        }
+        self.options
+            .progress
+            .unwrap_or(&NoProgress)
+            .report(self.done, None);
+        Ok(())
+    }
+
+    fn wrong(&mut self, table: &'static str, detail: impl Into<String>) {
+        self.report.problems.push(Problem::Row {
+            table,
+            detail: detail.into(),
+        });
+    }
+
+    /// Namespaces by number: how many records each says it has, `None` for one being dropped.
+    fn namespaces(&mut self, state: &StateRead) -> Result<HashMap<u32, Option<u64>>> {
+        let mut found = HashMap::new();
+        for (table, name) in [
+            (Table::Namespaces, "namespaces"),
+            (Table::Dropping, "dropping"),
+        ] {
+            for entry in state.range(table, ALL)? {
+                self.step()?;
+                match NamespaceRow::decode(entry?.row.as_slice()) {
+                    Ok(NamespaceRow::V0 { number, records }) => {
+                        let records = (table == Table::Namespaces).then_some(records);
+                        if found.insert(number, records).is_some() {
+                            self.wrong(name, format!("number {number} is used twice"));
+                        }
+                    }
+                    Err(e) => self.wrong(name, e.to_string()),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn records(
+        &mut self,
+        state: &StateRead,
+        namespaces: HashMap<u32, Option<u64>>,
+        named: &mut HashMap<ObjectName, Named>,
+    ) -> Result<()> {
+        let mut counted: HashMap<u32, u64> = HashMap::new();
+        for entry in state.range(Table::Records, ALL)? {
+            self.step()?;
+            let entry = entry?;
+            match RecordKey::namespace(entry.key.as_slice()) {
+                Ok(number) => *counted.entry(number).or_default() += 1,
+                Err(e) => self.wrong("records", e.to_string()),
+            }
+            match RecordRow::decode(entry.row.as_slice()) {
+                Ok(RecordRow::Inline) => {}
+                Ok(RecordRow::Stored(stored)) => {
+                    let total: u64 = stored.objects().iter().map(|object| object.len).sum();
+                    if total != stored.len() {
+                        self.wrong("records", "a value's objects do not add up to its length");
+                    }
+                    for object in stored.objects() {
+                        if named
+                            .insert(object.name, Named::Referenced(object.clone()))
+                            .is_some()
+                        {
+                            self.wrong("records", "an object is referred to twice");
+                        }
+                    }
+                }
+                Err(e) => self.wrong("records", e.to_string()),
+            }
+        }
+        self.report.records = counted.values().sum();
+        for (number, told) in namespaces {
+            let counted = counted.remove(&number).unwrap_or(0);
+            if let Some(told) = told.filter(|&told| told != counted) {
+                let detail = format!("namespace {number} says {told} records, it has {counted}");
+                self.wrong("namespaces", detail);
+            }
+        }
+        for number in counted.into_keys() {
+            self.wrong(
+                "records",
+                format!("namespace {number} has records and no row"),
+            );
+        }
+        Ok(())
+    }
+
+    fn operations(&mut self, state: &StateRead) -> Result<()> {
+        for entry in state.range(Table::Operations, ALL)? {
+            self.step()?;
+            self.report.operations += 1;
+            if let Err(e) = OperationRow::decode(entry?.row.as_slice()) {
+                self.wrong("operations", e.to_string());
+            }
+        }
+        for entry in state.range(Table::Checkpoints, ALL)? {
+            self.step()?;
+            if let Err(e) = CheckpointRow::decode(entry?.row.as_slice()) {
+                self.wrong("checkpoints", e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {
+        let mut due = Vec::new();
+        for entry in state.range(Table::Pending, ALL)? {
+            self.step()?;
+            match PendingRow::decode(entry?.row.as_slice()) {
+                Ok(pending) => due.extend_from_slice(pending.names()),
+                Err(e) => self.wrong("pending", e.to_string()),
+            }
+        }
+        for entry in state.range(Table::Doomed, ALL)? {
+            self.step()?;
+            match DoomedKey::decode(entry?.key.as_slice()) {
+                Ok(key) => due.push(key.name),
+                Err(e) => self.wrong("doomed", e.to_string()),
+            }
+        }
+        self.report.due = due.len() as u64;
+        for name in due {
+            if let Some(Named::Referenced(_)) = named.insert(name, Named::Due) {
+                self.wrong("doomed", format!("object {name:?} is referred to and due"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The listing against the rows. With the writer's turn held, no row is under way.
+    fn objects(&mut self, mut named: HashMap<ObjectName, Named>) -> Result<()> {
+        let inner = self.inner;
+        inner.objects.list(|name, size| {
+            self.step()?;
+            match name.map(|name| (name, named.remove(&name))) {
+                Ok((_, Some(Named::Referenced(object)))) => self.object(&object, size),
+                Ok((_, Some(Named::Due))) => Ok(()),
+                Ok((name, None)) => {
+                    self.report.unknown.push(name.key().to_string());
+                    Ok(())
+                }
+                Err(foreign) => {
+                    self.report.unknown.push(foreign.to_owned());
+                    Ok(())
+                }
+            }
+        })?;
+        let mut missing: Vec<_> = named
+            .into_iter()
+            .filter(|(_, named)| matches!(named, Named::Referenced(_)))
+            .map(|(name, _)| name)
+            .collect();
+        missing.sort_unstable();
+        self.report.objects += missing.len() as u64;
+        let problems = missing.into_iter().map(|name| Problem::Missing {
+            object: name.key().to_string(),
+        });
+        self.report.problems.extend(problems);
+        Ok(())
+    }
+
+    fn object(&mut self, object: &ObjectRef, size: u64) -> Result<()> {
+        self.report.objects += 1;
+        self.report.object_bytes += size;
+        let detail = if size != object.len {
+            format!("it has {size} bytes, not {}", object.len)
+        } else if self.options.read_data {
+            match self.inner.objects.get(object) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Corrupt => e.to_string(),
+                Err(e) => return Err(e),
+            }
+        } else {
+            return Ok(());
+        };
+        let object = object.name.key().to_string();
+        self.report
+            .problems
+            .push(Problem::Damaged { object, detail });
+        Ok(())
+    }
+}
+
+const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);

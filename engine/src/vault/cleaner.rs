@@ -1,0 +1,318 @@
+//! Removing content that nothing refers to, and the rows that say so.
+//!
+//! Two kinds of rows are due: **doomed** ones that every live reader began after, and the
+//! **pending** ones of stagings that were abandoned. An object is deleted first and its row
+//! after it, with whatever commits next, so that no sync is spent on it and a crash in between
+//! only deletes it again.
+//!
+//! What is due is gathered under the writer's turn: then no commit is in doubt, and a row that
+//! is read is a row on disk. The deleting itself holds no lock.
+//!
+//! It happens at the end of every write that finds something due (bounded), at open, and on
+//! [`Vault::clean`]. There is no thread of its own.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use strongroom_backends::Result;
+
+use super::handle::{Vault, VaultInner};
+use crate::format::{DoomedKey, ObjectName, PendingRow, StageId};
+use crate::progress::CancelToken;
+use crate::state::Table;
+
+/// Most objects that one write deletes on its way.
+const OBJECTS_PER_WRITE_MAX: usize = 32;
+/// Most objects that one round of [`Vault::clean`] deletes between two commits.
+const OBJECTS_PER_ROUND_MAX: usize = 1_000;
+
+/// What is known to be due, and what is being done about it.
+#[derive(Debug, Default)]
+pub(crate) struct Cleaner {
+    /// Stagings that will not be committed.
+    abandoned: Mutex<VecDeque<StageId>>,
+    /// There may be doomed rows.
+    doomed: AtomicBool,
+    /// Rows of dropped namespaces are left to remove.
+    dropping: AtomicBool,
+    /// Rows whose objects are deleted, for the next commit to remove; oldest first.
+    settled: Mutex<VecDeque<DueRow>>,
+    /// Rows that somebody has gathered and that are still in their table.
+    in_hand: Mutex<HashSet<DueRow>>,
+}
+
+/// A row of table pending or doomed, by its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum DueRow {
+    Pending([u8; 20]),
+    Doomed([u8; 24]),
+}
+
+impl DueRow {
+    pub(crate) fn table(&self) -> Table {
+        match self {
+            Self::Pending(_) => Table::Pending,
+            Self::Doomed(_) => Table::Doomed,
+        }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        match self {
+            Self::Pending(key) => key,
+            Self::Doomed(key) => key,
+        }
+    }
+}
+
+/// Gathered rows with the objects that they name.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    rows: Vec<(DueRow, Vec<ObjectName>)>,
+    objects: usize,
+    /// The limit was reached before the end.
+    more: bool,
+}
+
+impl Due {
+    fn push(&mut self, row: DueRow, objects: Vec<ObjectName>) {
+        self.objects += objects.len();
+        self.rows.push((row, objects));
+    }
+}
+
+impl Cleaner {
+    /// A staging that will not be committed is due.
+    pub(crate) fn abandon(&self, stage: StageId) {
+        self.abandoned.lock().push_back(stage);
+    }
+
+    /// There are doomed rows now.
+    pub(crate) fn note_doomed(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+
+    /// Whether dropped namespaces have rows left.
+    pub(crate) fn is_dropping(&self) -> bool {
+        self.dropping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_dropping(&self, dropping: bool) {
+        self.dropping.store(dropping, Ordering::Release);
+    }
+
+    /// Rows for the commit under way to remove.
+    pub(crate) fn settled(&self) -> Vec<DueRow> {
+        self.settled
+            .lock()
+            .iter()
+            .take(OBJECTS_PER_ROUND_MAX)
+            .cloned()
+            .collect()
+    }
+
+    /// The first `count` settled rows are removed for good.
+    pub(crate) fn forget_settled(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut in_hand = self.in_hand.lock();
+        for row in self.settled.lock().drain(..count) {
+            in_hand.remove(&row);
+        }
+    }
+
+    /// Whether anything is due, or was deleted and still has its row.
+    pub(super) fn has_leftovers(&self) -> bool {
+        !self.is_idle() || self.is_dropping()
+    }
+
+    /// Whether the next commit has rows to remove.
+    pub(super) fn has_settled(&self) -> bool {
+        !self.settled.lock().is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.doomed.load(Ordering::Acquire) && self.abandoned.lock().is_empty()
+    }
+}
+
+/// What [`Vault::clean`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CleanReport {
+    /// Objects deleted from the backend.
+    pub objects: u64,
+    /// Objects that wait for a live reader to end.
+    pub waiting: u64,
+}
+
+impl Vault {
+    /// Removes all content that nothing refers to and no reader can reach, and the last rows of
+    /// dropped namespaces; to be called at leisure, or before the backend's size is looked at.
+    /// Ends with `Cancelled` between two steps when `cancel` is cancelled; what is done stays
+    /// done.
+    pub fn clean(&self, cancel: &CancelToken) -> Result<CleanReport> {
+        let inner = self.inner();
+        let mut report = CleanReport::default();
+        loop {
+            cancel.check("clean vault")?;
+            let due = {
+                let _turn = inner.writer.acquire("clean vault")?;
+                // Removes settled rows and a batch of dropped ones.
+                inner.commit("clean vault", |_| Ok::<_, strongroom_backends::Error>(()))?;
+                inner.gather(OBJECTS_PER_ROUND_MAX)?
+            };
+            if due.rows.is_empty() && !inner.cleaner.is_dropping() {
+                break;
+            }
+            report.objects += due.objects as u64;
+            inner.delete(due)?;
+        }
+        report.waiting = self.read()?.state().len(Table::Doomed)?;
+        Ok(report)
+    }
+}
+
+impl VaultInner {
+    /// What a write deletes on its way. The caller has the writer's turn.
+    pub(super) fn gather_due(&self) -> Due {
+        if self.cleaner.is_idle() || self.store.failed() {
+            return Due::default();
+        }
+        self.gather(OBJECTS_PER_WRITE_MAX).unwrap_or_else(|error| {
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+            Due::default()
+        })
+    }
+
+    /// Deletes what a write gathered. What fails is tried again by a later one.
+    pub(super) fn delete_due(&self, due: Due) {
+        if let Err(error) = self.delete(due) {
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+            self.cleaner.note_doomed();
+        }
+    }
+
+    /// Rows that are due, naming about `limit` objects. The caller has the writer's turn, so
+    /// what is read here is on disk.
+    fn gather(&self, limit: usize) -> Result<Due> {
+        let mut due = Due::default();
+        let abandoned: Vec<StageId> = self.cleaner.abandoned.lock().drain(..).collect();
+        let gathered = self
+            .gather_doomed(limit, &mut due)
+            .and_then(|()| self.gather_abandoned(&abandoned, limit, &mut due));
+        match gathered {
+            Ok(taken) => {
+                self.put_back(&abandoned[taken..]);
+                self.cleaner.doomed.store(due.more, Ordering::Release);
+                self.cleaner
+                    .in_hand
+                    .lock()
+                    .extend(due.rows.iter().map(|(row, _)| row.clone()));
+                Ok(due)
+            }
+            Err(error) => {
+                self.put_back(&abandoned);
+                Err(error)
+            }
+        }
+    }
+
+    fn put_back(&self, stages: &[StageId]) {
+        self.cleaner.abandoned.lock().extend(stages);
+    }
+
+    fn gather_doomed(&self, limit: usize, due: &mut Due) -> Result<()> {
+        let reached = self.pins.due();
+        let state = self.store.read()?;
+        let in_hand = self.cleaner.in_hand.lock().clone();
+        for entry in state.range(Table::Doomed, (Bound::Unbounded, Bound::Unbounded))? {
+            let key = DoomedKey::decode(entry?.key.as_slice())?;
+            let row = DueRow::Doomed(key.encode());
+            if in_hand.contains(&row) {
+                continue;
+            }
+            if key.commit > reached || due.objects >= limit {
+                due.more = true;
+                return Ok(());
+            }
+            due.push(row, vec![key.name]);
+        }
+        Ok(())
+    }
+
+    /// How many of `stages` were gathered.
+    fn gather_abandoned(&self, stages: &[StageId], limit: usize, due: &mut Due) -> Result<usize> {
+        let state = self.store.read()?;
+        for (taken, stage) in stages.iter().enumerate() {
+            if due.objects >= limit {
+                return Ok(taken);
+            }
+            let (from, to) = (stage.key(0), stage.key(u32::MAX));
+            let span = (Bound::Included(&from[..]), Bound::Included(&to[..]));
+            for entry in state.range(Table::Pending, span)? {
+                let entry = entry?;
+                let key = entry
+                    .key
+                    .as_slice()
+                    .try_into()
+                    .expect("within the span of such keys");
+                let pending = PendingRow::decode(entry.row.as_slice())?;
+                due.push(DueRow::Pending(key), pending.names().to_vec());
+            }
+        }
+        Ok(stages.len())
+    }
+
+    fn delete(&self, due: Due) -> Result<()> {
+        let mut failure = None;
+        for (row, objects) in due.rows {
+            let deleted = objects
+                .into_iter()
+                .try_for_each(|name| self.objects.delete(name));
+            match deleted {
+                Ok(()) => self.cleaner.settled.lock().push_back(row),
+                Err(error) => {
+                    self.give_back(&row);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// A row whose objects could not be deleted is due again.
+    fn give_back(&self, row: &DueRow) {
+        self.cleaner.in_hand.lock().remove(row);
+        if let DueRow::Pending(key) = row {
+            let stage = StageId(*key.first_chunk().expect("a stage id comes first"));
+            let mut abandoned = self.cleaner.abandoned.lock();
+            if !abandoned.contains(&stage) {
+                abandoned.push_back(stage);
+            }
+        }
+    }
+
+    /// Makes everything due that a dead process left: no staging of it lives, and no reader.
+    pub(super) fn adopt_leftovers(self: &Arc<Self>) -> Result<()> {
+        let state = self.store.read()?;
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut last = None;
+        for entry in state.range(Table::Pending, all)? {
+            let entry = entry?;
+            let stage = entry.key.as_slice().first_chunk().copied().map(StageId);
+            if let Some(stage) = stage.filter(|_| stage != last) {
+                self.cleaner.abandon(stage);
+                last = Some(stage);
+            }
+        }
+        if state.len(Table::Doomed)? > 0 {
+            self.cleaner.note_doomed();
+        }
+        self.cleaner.set_dropping(state.len(Table::Dropping)? > 0);
+        Ok(())
+    }
+}

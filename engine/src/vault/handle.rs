@@ -1,0 +1,313 @@
+//! The handle, and the calls that do not belong to one room alone: write, apply, read, stage.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use strongroom_backends::{Backend, Error, Result};
+use uuid::Uuid;
+
+use super::cleaner::{Cleaner, Due};
+use super::lock::VaultLock;
+use super::options::{Components, VaultOptions};
+use super::report::{Recovery, VaultInfo};
+use crate::content::{Objects, Pins, StageHome, Staged, stage};
+use crate::format::{ObjectName, PendingRow, StageId};
+use crate::keys::KeySource;
+use crate::operations::Owners;
+use crate::progress::{CancelToken, NoProgress, Progress};
+use crate::state::{Store, Table};
+use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
+
+/// An open vault. Cheap to clone, and usable from any thread; closed by [`close`](Self::close)
+/// or when the last clone, snapshot, value and operation of it is dropped.
+#[derive(Clone)]
+pub struct Vault {
+    inner: Arc<VaultInner>,
+}
+
+pub(crate) struct VaultInner {
+    pub(crate) id: Uuid,
+    /// Drawn at every open; owners of an earlier one are dead.
+    pub(crate) session: Uuid,
+    pub(crate) components: Components,
+    pub(crate) store: Store,
+    pub(crate) objects: Objects,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) owners: Owners,
+    pub(crate) cleaner: Cleaner,
+    pub(super) writer: Writer,
+    group: Group,
+    pub(super) recovery: Recovery,
+    /// Dropped last, after the state is closed.
+    pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
+    #[cfg(feature = "testing")]
+    read_plant: Option<super::plant::ReadPlant>,
+}
+
+/// What a vault is put together from.
+pub(super) struct Parts {
+    pub(super) id: Uuid,
+    pub(super) session: Uuid,
+    pub(super) store: Store,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) newest_commit: u64,
+    pub(super) recovery: Recovery,
+    pub(super) lock: Option<VaultLock>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("id", &self.inner.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for VaultInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultInner")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Options with which to create or open a vault, its keys from `keys`.
+    pub fn options(keys: impl KeySource + 'static) -> VaultOptions {
+        VaultOptions::new(Arc::new(keys))
+    }
+
+    pub(super) fn assemble(options: VaultOptions, parts: Parts) -> Self {
+        let entropy = Arc::clone(&options.components.entropy);
+        let inner = VaultInner {
+            id: parts.id,
+            session: parts.session,
+            components: options.components,
+            store: parts.store,
+            objects: Objects::new(parts.backend, entropy),
+            pins: Pins::new(parts.newest_commit),
+            owners: Owners::default(),
+            cleaner: Cleaner::default(),
+            writer: Writer::new(options.write_timeout),
+            group: Group::default(),
+            recovery: parts.recovery,
+            lock: parking_lot::Mutex::new(parts.lock),
+            #[cfg(feature = "testing")]
+            read_plant: options.read_plant,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<VaultInner> {
+        &self.inner
+    }
+
+    pub(super) fn inner_mut(&mut self) -> &mut VaultInner {
+        Arc::get_mut(&mut self.inner).expect("not shared before open returns")
+    }
+
+    pub(crate) fn from_inner(inner: Arc<VaultInner>) -> Self {
+        Self { inner }
+    }
+
+    /// Runs `change` in a transaction over everything in the vault: records, checkpoints,
+    /// staged content.
+    ///
+    /// Commits when it returns `Ok`, and returns once the commit is durable: it survives the
+    /// loss of power. Leaves nothing when it returns `Err` or panics; the panic goes on. Waits
+    /// for other writes of this process, at most the write timeout.
+    ///
+    /// Errors of the commit itself: `Full`, `Denied`, `Unavailable`: it did not happen.
+    /// `Uncertain`: it may have; read again once the vault has recovered. After a failure of
+    /// the storage the vault reopens its state by itself; until then calls are `Unavailable`.
+    ///
+    /// Calling `write`, `apply` or `stage` of the same vault from within is `Invalid`.
+    pub fn write<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let turn = self.inner.writer.acquire("write")?;
+        let outcome = self.inner.commit("write", change);
+        let due = self.inner.gather_due();
+        drop(turn);
+        self.inner.delete_due(due);
+        outcome
+    }
+
+    /// Commits a prepared batch, together with those of other threads that wait at this moment:
+    /// they share one transaction and one sync. Returns once it is durable.
+    ///
+    /// A batch is checked whole before its first row is written; if it is refused (`Invalid`,
+    /// `Conflict`), the others are not touched. If the commit fails, all in it get the error, as
+    /// told at [`write`](Self::write).
+    pub fn apply(&self, batch: Batch) -> Result<()> {
+        self.inner.submit("apply batch", Box::new(batch))
+    }
+
+    /// A consistent snapshot. Waits for nobody.
+    pub fn read(&self) -> Result<Snapshot> {
+        let inner = &self.inner;
+        if inner.store.failed()
+            && let Some(_turn) = inner.writer.try_acquire()
+            && let Err(error) = inner.store.reopen_if_failed(inner.pins.live())
+        {
+            tracing::debug!(error = %error.kind(), "state not reopened yet");
+        }
+        #[cfg(feature = "testing")]
+        if let Some(plant) = &inner.read_plant {
+            let (pin, state) = plant.begin(|| inner.pins.pin(), || inner.store.read())?;
+            return Ok(Snapshot::new(state, pin, Arc::clone(inner)));
+        }
+        // In this order: see `content/pins.rs`.
+        let pin = inner.pins.pin();
+        let state = inner.store.read()?;
+        Ok(Snapshot::new(state, pin, Arc::clone(inner)))
+    }
+
+    /// Brings a value of any length onto the backend, in bounded memory, for a transaction to
+    /// [`insert`](WriteTx::insert). Reads `source` to its end.
+    ///
+    /// On return the content is durable. Nothing refers to it yet: if the [`Staged`] is dropped,
+    /// or the process dies, it is removed.
+    pub fn stage(&self, source: impl Read) -> Result<Staged> {
+        self.stage_with(source, &NoProgress, &CancelToken::new())
+    }
+
+    /// As [`stage`](Self::stage), telling `progress` the bytes staged so far, and ending with
+    /// `Cancelled` when `cancel` is cancelled.
+    pub fn stage_with(
+        &self,
+        mut source: impl Read,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<Staged> {
+        self.inner.writer.refuse_nested("stage value")?;
+        let id = StageId(self.inner.components.entropy.draw()?);
+        let home: Arc<dyn StageHome> = self.inner.clone();
+        stage(home, &self.inner.objects, id, &mut source, progress, cancel)
+    }
+
+    /// What opening the vault found, and recovered.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// What the vault is.
+    pub fn info(&self) -> Result<VaultInfo> {
+        let snapshot = self.read()?;
+        let row = super::lifecycle::read_vault_row(snapshot.state())?;
+        let crate::format::VaultRow::V0 {
+            id,
+            created_unix_millis,
+            backend,
+            ..
+        } = row;
+        Ok(VaultInfo {
+            id,
+            created_unix_millis,
+            backend,
+            state_bytes: self.inner.store.bytes(),
+            records: snapshot
+                .namespaces()?
+                .iter()
+                .map(|namespace| namespace.records)
+                .sum(),
+            operations: snapshot.operation_count()?,
+        })
+    }
+}
+
+impl VaultInner {
+    pub(crate) fn as_stage_home(&self) -> &dyn StageHome {
+        self
+    }
+
+    /// One commit. The caller has the writer's turn.
+    pub(super) fn commit<T, E: From<Error>>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.store.reopen_if_failed(self.pins.live())?;
+        let mut committed = None;
+        let value = self.store.write(operation, |state| {
+            let mut tx = WriteTx::new(state, Arc::clone(self));
+            let value = change(&mut tx)?;
+            committed = Some(tx.finish()?);
+            Ok::<T, E>(value)
+        })?;
+        committed.expect("finished before the commit").publish(self);
+        Ok(value)
+    }
+
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        operation: &'static str,
+        work: Box<dyn Work>,
+    ) -> Result<()> {
+        let mut due = Due::default();
+        let outcome = self
+            .group
+            .submit(operation, &self.writer, work, |pieces: &mut [Piece]| {
+                let outcome = self.commit(operation, |tx| apply_pieces(pieces, tx));
+                due = self.gather_due();
+                outcome
+            });
+        self.delete_due(due);
+        outcome
+    }
+}
+
+impl StageHome for VaultInner {
+    fn reserve(self: Arc<Self>, stage: StageId, row: u32, names: &[ObjectName]) -> Result<()> {
+        let since_unix_millis = self.components.clock.unix_millis();
+        let pending = PendingRow::V0 {
+            since_unix_millis,
+            names: names.to_vec(),
+        }
+        .encode();
+        self.submit(
+            "stage value",
+            Box::new(Reservation {
+                stage,
+                row,
+                pending,
+            }),
+        )
+    }
+
+    fn abandon(&self, stage: StageId) {
+        self.cleaner.abandon(stage);
+    }
+}
+
+/// A pending row, committed together with what others commit.
+struct Reservation {
+    stage: StageId,
+    row: u32,
+    pending: Vec<u8>,
+}
+
+impl Work for Reservation {
+    fn check(&self, _tx: &WriteTx<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn apply(&mut self, tx: &mut WriteTx<'_>) -> Result<()> {
+        tx.state
+            .put(Table::Pending, &self.stage.key(self.row), &self.pending)
+    }
+}
+
+impl Drop for VaultInner {
+    fn drop(&mut self) {
+        // Nobody can hold the turn any more; errors have nobody to go to, and the next open
+        // recovers what a failed close leaves.
+        if let Err(error) = self.store.close() {
+            tracing::warn!(error = %error.kind(), "vault not closed cleanly");
+        }
+    }
+}

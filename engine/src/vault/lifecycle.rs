@@ -1,0 +1,296 @@
+//! Create, open, recover, close.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use strongroom_backends::{Backend, Disk, Error, ErrorKind, Result};
+
+use super::folder::{Folder, Found};
+use super::handle::{Parts, Vault};
+use super::lock::{Locking, VaultLock};
+use super::options::VaultOptions;
+use super::report::Recovery;
+use crate::format::{DoomedKey, Header, META_VAULT, VaultRow};
+use crate::keys::{KeySource, Unlock};
+use crate::operations::OperationState;
+use crate::progress::CancelToken;
+use crate::state::{OpenedStore, StateRead, StateStorage, Store, Table};
+
+impl Vault {
+    pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        unlock(&*options.keys)?;
+        let folder = Folder::new(Arc::clone(&options.fs), path);
+        folder.make()?;
+        if folder.look()? == Found::Vault {
+            return Err(exists(path));
+        }
+        let lock = acquire(&options, &folder, "create vault")?;
+        // Only the holder of the lock creates; so this look is the one that counts.
+        if folder.look()? == Found::Vault {
+            return Err(exists(path));
+        }
+        let state = folder.state();
+        let backend = backend_of(&options, &folder)?;
+        create_state(&options, &state, &*backend)?;
+        Self::open_parts(
+            options,
+            Arc::new(state),
+            backend,
+            Recovery::default(),
+            Some(lock),
+        )
+    }
+
+    pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        let folder = Folder::new(Arc::clone(&options.fs), path);
+        folder.expect_vault()?;
+        unlock(&*options.keys)?;
+        if !folder.has_lock() {
+            // Perhaps a copy without its lock, perhaps no vault at all: nothing is made in a
+            // folder that is not ours.
+            Store::peek(&folder.state())?;
+        }
+        let lock = acquire(&options, &folder, "open vault")?;
+        // The state file may have been replaced while we waited: only now is it looked at.
+        folder.expect_vault()?;
+        let mut recovery = Recovery {
+            died: lock.died().cloned(),
+            ..Recovery::default()
+        };
+        let state = folder.state();
+        Store::peek(&state)?;
+        recovery.unfinished_state = folder.discard_unfinished()?;
+        let backend = match &options.backend {
+            Some(backend) => Arc::clone(backend),
+            None => {
+                let disk = disk_of(&options, &folder)?;
+                recovery.temporaries = disk.clear_temporaries()?;
+                Arc::new(disk)
+            }
+        };
+        Self::open_parts(options, Arc::new(state), backend, recovery, Some(lock))
+    }
+
+    pub(super) fn create_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        unlock(&*options.keys)?;
+        if state.exists()? {
+            return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
+        }
+        let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
+        create_state(&options, &*state, &*backend)?;
+        Self::open_parts(options, state, backend, Recovery::default(), None)
+    }
+
+    pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        unlock(&*options.keys)?;
+        let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
+        Self::open_parts(options, state, backend, Recovery::default(), None)
+    }
+
+    fn open_parts(
+        options: VaultOptions,
+        state: Arc<dyn StateStorage>,
+        backend: Arc<dyn Backend>,
+        mut recovery: Recovery,
+        lock: Option<VaultLock>,
+    ) -> Result<Self> {
+        let clock = Arc::clone(&options.components.clock);
+        let OpenedStore {
+            store,
+            header,
+            repaired,
+        } = Store::open(state, clock, options.cache_bytes)?;
+        recovery.state_repaired = repaired;
+        let newest_commit = check_vault_row(&store, &header, &*backend)?;
+        let session = uuid::Builder::from_random_bytes(options.components.entropy.draw()?);
+        let parts = Parts {
+            id: header.vault,
+            session: session.into_uuid(),
+            store,
+            backend,
+            newest_commit,
+            recovery,
+            lock,
+        };
+        let mut vault = Self::assemble(options, parts);
+        vault.recover()?;
+        Ok(vault)
+    }
+
+    /// Removes what a dead process left, and lists what it left unfinished.
+    fn recover(&mut self) -> Result<()> {
+        self.inner().adopt_leftovers()?;
+        let (objects, clean_up_error) = if self.inner().cleaner.has_leftovers() {
+            match self.clean(&CancelToken::new()) {
+                Ok(report) => (report.objects, None),
+                // The vault is of use without it: later writes go on with it.
+                Err(error) => (0, Some(error)),
+            }
+        } else {
+            (0, None)
+        };
+        let operations = self.unfinished_operations()?;
+        let recovery = &mut self.inner_mut().recovery;
+        recovery.objects = objects;
+        recovery.clean_up_error = clean_up_error;
+        recovery.operations = operations;
+        tracing::info!(
+            clean = recovery.was_clean(),
+            repaired = recovery.state_repaired,
+            objects = recovery.objects,
+            operations = recovery.operations.len(),
+            "vault opened"
+        );
+        Ok(())
+    }
+
+    fn unfinished_operations(&self) -> Result<Vec<String>> {
+        let snapshot = self.read()?;
+        let mut unfinished = Vec::new();
+        let mut after: Option<String> = None;
+        while unfinished.len() < Recovery::OPERATIONS_LISTED_MAX {
+            let page = snapshot.operations(after.as_deref(), 100)?;
+            let last = page.last().map(|operation| operation.id.clone());
+            let running = |o: &crate::OperationStatus| o.state != OperationState::Completed;
+            unfinished.extend(
+                page.into_iter()
+                    .filter(running)
+                    .map(|operation| operation.id),
+            );
+            if last.is_none() {
+                break;
+            }
+            after = last;
+        }
+        unfinished.truncate(Recovery::OPERATIONS_LISTED_MAX);
+        Ok(unfinished)
+    }
+
+    /// Closes the vault for all its handles, and lets other processes in. Waits for a write
+    /// that is under way, at most the write timeout.
+    ///
+    /// Snapshots and handles that still live get `Closed` from then on. Dropping the last
+    /// handle closes as well, without telling an error.
+    pub fn close(self) -> Result<()> {
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("close vault")?;
+        let closed = if inner.store.failed() {
+            inner.store.close()
+        } else {
+            // Removes the rows of what was deleted, so that the next open has nothing to do.
+            let settled = if inner.cleaner.has_settled() {
+                inner.commit("close vault", |_| Ok::<_, Error>(()))
+            } else {
+                Ok(())
+            };
+            settled.and(inner.store.close())
+        };
+        *inner.lock.lock() = None;
+        closed
+    }
+}
+
+/// The one key there is in format 0.
+fn unlock(keys: &dyn KeySource) -> Result<()> {
+    match keys.unlock()? {
+        #[cfg(feature = "testing")]
+        Unlock::Unsealed => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "create vault").with_subject(path.display())
+}
+
+fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<VaultLock> {
+    let locking = Locking {
+        fs: &folder.fs,
+        clock: &*options.components.clock,
+        entropy: &*options.components.entropy,
+        process: &options.components.process,
+        policy: options.lock,
+        operation: options.purpose.as_deref().unwrap_or(operation),
+    };
+    locking
+        .acquire(&folder.lock_path(), &folder.note_path())
+        .map_err(|e| {
+            if e.subject().is_none() {
+                e.with_subject(folder.path().display())
+            } else {
+                e
+            }
+        })
+}
+
+fn disk_of(options: &VaultOptions, folder: &Folder) -> Result<Disk> {
+    let (entropy, clock) = (&options.components.entropy, &options.components.clock);
+    let root = folder.content_path();
+    Disk::with(
+        Arc::clone(&options.fs),
+        Arc::clone(entropy),
+        Arc::clone(clock),
+        root,
+    )
+}
+
+fn backend_of(options: &VaultOptions, folder: &Folder) -> Result<Arc<dyn Backend>> {
+    match &options.backend {
+        Some(backend) => Ok(Arc::clone(backend)),
+        None => Ok(Arc::new(disk_of(options, folder)?)),
+    }
+}
+
+fn create_state(
+    options: &VaultOptions,
+    state: &dyn StateStorage,
+    backend: &dyn Backend,
+) -> Result<()> {
+    let id = uuid::Builder::from_random_bytes(options.components.entropy.draw()?).into_uuid();
+    let row = VaultRow::V0 {
+        id,
+        created_unix_millis: options.components.clock.unix_millis(),
+        backend: backend.name().to_owned(),
+        next_namespace: 1,
+    };
+    Store::create(state, &Header { vault: id }, |write| {
+        write.put(Table::Meta, META_VAULT, &row.encode())
+    })
+}
+
+pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
+    let row = state.get(Table::Meta, META_VAULT)?.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, "read vault row").with_detail("row is missing")
+    })?;
+    VaultRow::decode(row.as_slice())
+}
+
+/// That header, state and backend belong together; the number of the last commit of which a
+/// trace is left.
+fn check_vault_row(store: &Store, header: &Header, backend: &dyn Backend) -> Result<u64> {
+    let state = store.read()?;
+    let VaultRow::V0 {
+        id,
+        backend: created_on,
+        ..
+    } = read_vault_row(&state)?;
+    let refuse = |kind, detail: String| Err(Error::new(kind, "open vault").with_detail(detail));
+    if id != header.vault {
+        return refuse(
+            ErrorKind::Corrupt,
+            "header and state are of different vaults".into(),
+        );
+    }
+    if created_on != backend.name() {
+        let detail = format!(
+            "the vault's content lies on {created_on:?}, and it was opened with {:?}",
+            backend.name()
+        );
+        return refuse(ErrorKind::Invalid, detail);
+    }
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let newest = state.range(Table::Doomed, all)?.next_back().transpose()?;
+    newest.map_or(Ok(0), |entry| {
+        Ok(DoomedKey::decode(entry.key.as_slice())?.commit)
+    })
+}

@@ -1,0 +1,211 @@
+//! One process at a time: a kernel lock on a file of its own, and a note beside it.
+//!
+//! The lock file is made at creation and never renamed or unlinked, so that everybody locks the
+//! same inode, whatever becomes of the state file. The kernel passes the lock on within
+//! milliseconds of its holder's death, and it cannot be forced: a holder that is stopped is
+//! alive. The note only informs; nothing is decided by it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_backends::component::{Clock, Entropy, ProcessIdentity};
+use strongroom_backends::fs::{Access, File, FileSystem};
+use strongroom_backends::{Error, ErrorKind, Result};
+
+use crate::format::{HolderNote, NOTE_BYTES_MAX};
+
+/// How long, and how often, to try for a vault that another process has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LockPolicy {
+    /// The wait in all; default 10 s. Zero tries once.
+    pub timeout: Duration,
+    /// Most tries; default 5.
+    pub tries: u32,
+    /// The pause after the first try; default 0.1 s.
+    pub first_pause: Duration,
+    /// Each pause is so many times the one before, a quarter more or less at random;
+    /// default 4. The last one is cut to the timeout.
+    pub growth: f64,
+}
+
+impl Default for LockPolicy {
+    /// Tries after about 0, 0.1, 0.5, 2.1 and 8.5 s.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            tries: 5,
+            first_pause: Duration::from_millis(100),
+            growth: 4.0,
+        }
+    }
+}
+
+/// Who has the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub process: ProcessIdentity,
+    /// What it opened the vault for.
+    pub operation: String,
+    /// Since when; milliseconds since the Unix epoch.
+    pub since_unix_millis: u64,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pid {} on {} for {:?}",
+            self.process.pid, self.process.host, self.operation
+        )
+    }
+}
+
+/// Why a vault was not to be had: the source of the error `Locked`.
+#[derive(Clone, Debug)]
+pub struct LockRefused {
+    /// Who has it, as far as its note tells.
+    pub holder: Option<Holder>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How long it was tried.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for LockRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.holder {
+            Some(holder) => write!(f, "held by {holder}")?,
+            None => f.write_str("held by a process that left no note")?,
+        }
+        write!(
+            f,
+            ", {} attempts in {:.1} s",
+            self.attempts,
+            self.elapsed.as_secs_f64()
+        )
+    }
+}
+
+impl StdError for LockRefused {}
+
+/// The lock of an open vault; passed on when dropped.
+#[derive(Debug)]
+pub(super) struct VaultLock {
+    fs: Arc<dyn FileSystem>,
+    note_path: PathBuf,
+    // Closed last: who gets the lock next finds no note of ours.
+    _file: Box<dyn File>,
+    /// The holder before this one, if it left its note behind: it died.
+    died: Option<Holder>,
+}
+
+/// What the lock is taken with.
+pub(super) struct Locking<'a> {
+    pub(super) fs: &'a Arc<dyn FileSystem>,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) entropy: &'a dyn Entropy,
+    pub(super) process: &'a ProcessIdentity,
+    pub(super) policy: LockPolicy,
+    pub(super) operation: &'a str,
+}
+
+impl Locking<'_> {
+    /// Waits for the lock of `lock_path`, made if it does not exist, as the policy says.
+    pub(super) fn acquire(&self, lock_path: &Path, note_path: &Path) -> Result<VaultLock> {
+        let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
+        let file = self
+            .fs
+            .open(lock_path, Access::OpenOrCreate)
+            .map_err(failed)?;
+        let start = self.clock.monotonic();
+        let mut pause = self.policy.first_pause;
+        let mut attempts = 1;
+        while !file.try_lock().map_err(failed)? {
+            let elapsed = self.clock.monotonic().saturating_sub(start);
+            let left = self.policy.timeout.saturating_sub(elapsed);
+            if left.is_zero() || attempts >= self.policy.tries.max(1) {
+                let holder = self.read_note(note_path);
+                let refused = LockRefused {
+                    holder,
+                    attempts,
+                    elapsed,
+                };
+                return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
+            }
+            self.clock.sleep(self.jittered(pause)?.min(left));
+            pause = pause.mul_f64(self.policy.growth.clamp(1.0, 100.0));
+            attempts += 1;
+        }
+        let died = self.read_note(note_path);
+        self.write_note(note_path)?;
+        Ok(VaultLock {
+            fs: Arc::clone(self.fs),
+            note_path: note_path.to_owned(),
+            _file: file,
+            died,
+        })
+    }
+
+    /// `pause`, a quarter more or less.
+    fn jittered(&self, pause: Duration) -> Result<Duration> {
+        let [byte] = self.entropy.draw::<1>()?;
+        Ok(pause.mul_f64(0.75 + 0.5 * f64::from(byte) / 255.0))
+    }
+
+    fn read_note(&self, path: &Path) -> Option<Holder> {
+        let file = self.fs.open(path, Access::Read).ok()?;
+        let len = file.len().ok()?.min(NOTE_BYTES_MAX);
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let note = HolderNote::decode(&bytes)?;
+        Some(Holder {
+            process: ProcessIdentity {
+                host: note.host,
+                boot_id: note.boot_id,
+                pid: note.pid,
+                started: note.process_start,
+            },
+            operation: note.operation,
+            since_unix_millis: note.since_unix_millis,
+        })
+    }
+
+    /// Not synced: after a power cut nobody holds anything.
+    fn write_note(&self, path: &Path) -> Result<()> {
+        let note = HolderNote {
+            host: self.process.host.clone(),
+            boot_id: self.process.boot_id.clone(),
+            pid: self.process.pid,
+            process_start: self.process.started,
+            operation: self.operation.to_owned(),
+            since_unix_millis: self.clock.unix_millis(),
+        };
+        let write = || -> io::Result<()> {
+            let file = self.fs.open(path, Access::OpenOrCreate)?;
+            file.set_len(0)?;
+            file.write_all_at(&note.encode(), 0)
+        };
+        write().map_err(|e| Error::io("write holder's note", e).with_subject(path.display()))
+    }
+}
+
+impl VaultLock {
+    /// The holder before this one, if it died with the vault open.
+    pub(super) fn died(&self) -> Option<&Holder> {
+        self.died.as_ref()
+    }
+}
+
+impl Drop for VaultLock {
+    fn drop(&mut self) {
+        // Only informs: if it stays, the next holder takes us for dead, which by then we are.
+        if let Err(e) = self.fs.remove_file(&self.note_path) {
+            tracing::debug!(error = %e.kind(), "holder's note not removed");
+        }
+    }
+}

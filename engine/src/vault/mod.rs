@@ -1,0 +1,27 @@
+//! The vault: the handle that hosts hold, and its life from creation to close.
+//!
+//! - `options.rs`: the builder; every component can be replaced there.
+//! - `folder.rs`: the vault's folder. `lock.rs`: one process at a time.
+//! - `lifecycle.rs`: create, open, recover, close. `report.rs`: what open found.
+//! - `cleaner.rs`: removing content that nothing refers to. `check.rs`: is everything there.
+
+mod check;
+mod cleaner;
+mod folder;
+mod handle;
+mod lifecycle;
+mod lock;
+mod options;
+#[cfg(feature = "testing")]
+mod plant;
+mod report;
+
+pub use check::{CheckOptions, CheckReport, Problem};
+pub use cleaner::CleanReport;
+pub use handle::Vault;
+pub(crate) use handle::VaultInner;
+pub use lock::{Holder, LockPolicy, LockRefused};
+pub use options::VaultOptions;
+#[cfg(feature = "testing")]
+pub use plant::ReadPlant;
+pub use report::{Recovery, VaultInfo};

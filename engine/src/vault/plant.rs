@@ -1,0 +1,52 @@
+//! Stepping into the beginning of a read, to prove that its two steps are in the right order.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Runs something between the two steps with which a read begins, its pin and its redb read, in
+/// the right order or in the wrong one.
+#[derive(Clone)]
+pub struct ReadPlant {
+    between: Arc<dyn Fn() + Send + Sync>,
+    wrong_order: bool,
+}
+
+impl ReadPlant {
+    /// Runs `between` after the pin and before the redb read.
+    pub fn new(between: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            between: Arc::new(between),
+            wrong_order: false,
+        }
+    }
+
+    /// The planted bug: begins the redb read first, and pins after `between`.
+    pub fn in_wrong_order(mut self) -> Self {
+        self.wrong_order = true;
+        self
+    }
+
+    pub(super) fn begin<P, S, E>(
+        &self,
+        pin: impl FnOnce() -> P,
+        read: impl FnOnce() -> Result<S, E>,
+    ) -> Result<(P, S), E> {
+        if self.wrong_order {
+            let state = read()?;
+            (self.between)();
+            Ok((pin(), state))
+        } else {
+            let pin = pin();
+            (self.between)();
+            Ok((pin, read()?))
+        }
+    }
+}
+
+impl fmt::Debug for ReadPlant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPlant")
+            .field("wrong_order", &self.wrong_order)
+            .finish_non_exhaustive()
+    }
+}
