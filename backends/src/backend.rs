@@ -57,6 +57,37 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn concurrency(&self) -> NonZeroUsize;
 }
 
+/// A shared backend is a backend.
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn get(&self, key: &Key) -> Result<Object> {
+        (**self).get(key)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        (**self).get_range(key, range)
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        (**self).put(key, body, condition)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        (**self).delete(key)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        (**self).list(prefix, after, limit)
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        (**self).concurrency()
+    }
+}
+
 /// Under which condition a put happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {

@@ -16,7 +16,7 @@ mod pins;
 mod staged;
 mod value;
 
-pub(crate) use objects::Objects;
+pub(crate) use objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
 pub(crate) use pins::{Pin, Pins};
 pub(crate) use staged::{StageHome, StagedParts, stage};
 pub use staged::{Staged, VALUE_BYTES_MAX};

@@ -11,6 +11,8 @@ use crate::format::{ObjectName, ObjectRef};
 
 /// Longest object in bytes: what a reader or a staging holds in memory at once.
 pub(crate) const OBJECT_BYTES_MAX: usize = 8 << 20;
+/// Least that a host may set that length to.
+pub(crate) const OBJECT_BYTES_MIN: usize = 4 << 10;
 
 /// How many objects one call of a listing asks for.
 const LIST_PAGE: usize = 1_000;
@@ -20,11 +22,25 @@ const LIST_PAGE: usize = 1_000;
 pub(crate) struct Objects {
     backend: Arc<dyn Backend>,
     entropy: Arc<dyn Entropy>,
+    object_bytes: usize,
 }
 
 impl Objects {
-    pub(crate) fn new(backend: Arc<dyn Backend>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { backend, entropy }
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        entropy: Arc<dyn Entropy>,
+        object_bytes: usize,
+    ) -> Self {
+        Self {
+            backend,
+            entropy,
+            object_bytes,
+        }
+    }
+
+    /// How long a new object is at most, in bytes.
+    pub(crate) fn object_bytes(&self) -> usize {
+        self.object_bytes
     }
 
     /// A name that no object has or had.

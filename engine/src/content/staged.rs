@@ -113,46 +113,41 @@ pub(crate) fn stage(
     progress: &dyn Progress,
     cancel: &CancelToken,
 ) -> Result<Staged> {
-    let mut chunk = read_up_to(source, ROW_BYTES_MAX + 1)?;
-    if chunk.len() <= ROW_BYTES_MAX {
-        progress.report(chunk.len() as u64, None);
+    let head = read_up_to(source, ROW_BYTES_MAX + 1)?;
+    if head.len() <= ROW_BYTES_MAX {
+        progress.report(head.len() as u64, None);
+        let parts = StagedParts::Inline(head.into());
         return Ok(Staged {
-            parts: Some(StagedParts::Inline(chunk.into())),
+            parts: Some(parts),
             home,
         });
     }
-    read_onto(&mut chunk, source, OBJECT_BYTES_MAX)?;
+    let mut source = head[..].chain(source);
     let mut upload = Upload::new(home, objects, stage);
     let mut len = 0;
-    while !chunk.is_empty() {
+    loop {
         cancel.check("stage value")?;
-        let last = chunk.len() < OBJECT_BYTES_MAX;
+        let chunk = read_up_to(&mut source, objects.object_bytes())?;
+        let last = chunk.len() < objects.object_bytes();
         len += chunk.len() as u64;
-        upload.put(chunk.into(), last)?;
-        progress.report(len, None);
-        chunk = if last {
-            Vec::new()
-        } else {
-            read_up_to(source, OBJECT_BYTES_MAX)?
-        };
+        if !chunk.is_empty() {
+            upload.put(chunk.into(), last)?;
+            progress.report(len, None);
+        }
+        if last {
+            return Ok(upload.finish(len));
+        }
     }
-    Ok(upload.finish(len))
 }
 
+/// The next `limit` bytes, fewer only at the end of the source.
 fn read_up_to(source: &mut dyn Read, limit: usize) -> Result<Vec<u8>> {
     let mut chunk = Vec::new();
-    read_onto(&mut chunk, source, limit)?;
-    Ok(chunk)
-}
-
-/// Appends to `chunk` until it has `limit` bytes or the source ends.
-fn read_onto(chunk: &mut Vec<u8>, source: &mut dyn Read, limit: usize) -> Result<()> {
-    let wanted = limit - chunk.len();
     source
-        .take(wanted as u64)
-        .read_to_end(chunk)
+        .take(limit as u64)
+        .read_to_end(&mut chunk)
         .map_err(|e| Error::io("read source of value", e))?;
-    Ok(())
+    Ok(chunk)
 }
 
 /// A staging under way. Dropped before it is finished, it is abandoned.

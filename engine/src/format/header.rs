@@ -90,7 +90,10 @@ mod tests {
             "5354524e47524d0a0000000030313233343536373839616263646566\
                                        00000000"
         );
-        assert_eq!(hex(&bytes[CHECKSUM_AT..]), "7de4ac8e350e9b515b785501b2037dda0927bb3a1ee0bc1b8c0b9428b8622a27");
+        assert_eq!(
+            hex(&bytes[CHECKSUM_AT..]),
+            "7de4ac8e350e9b515b785501b2037dda0927bb3a1ee0bc1b8c0b9428b8622a27"
+        );
         assert_eq!(Header::decode(&bytes).unwrap(), HEADER);
     }
 

@@ -1,15 +1,69 @@
 //! The test kit: what this project proves itself with, for hosts to prove their own code.
+//!
+//! - [`World`] is a disk whose power can be cut; [`crash_test`] runs a host's work on it and
+//!   opens the vault again from thousands of images of what was left.
+//! - [`Model`] is a vault as a plain map; [`Driver`] runs [`Call`]s on both and compares;
+//!   [`calls`] makes them, for proptest to shrink.
+//! - [`conformance`] is what every backend must pass; [`FaultyBackend`] fails on command.
+//! - [`Unsealed`] opens format 0, which exists for development only.
+//!
+//! ```
+//! use strongroom::testing::{CrashOptions, Scene, crash_test};
+//!
+//! // The host's work: intends a number, writes it, is told that it is durable.
+//! let work = |scene: &mut Scene<u32>| {
+//!     for n in 0..8 {
+//!         scene.attempt(n, |vault| vault.write(|tx| tx.insert("n", n.to_be_bytes(), "x")))?;
+//!     }
+//!     Ok(())
+//! };
+//! // What must hold whenever the power fails: what was acknowledged is there.
+//! let holds = |vault: &strongroom::Vault, done: &[u32], _under_way: &[u32]| {
+//!     let found = vault.read()?.count("n")?;
+//!     Ok((found >= done.len() as u64).then_some(()).ok_or("a row was lost")?)
+//! };
+//! let summary = crash_test(&CrashOptions { images: 200, ..CrashOptions::default() }, work, holds);
+//! assert_eq!(summary.failures.len(), 0, "{summary}");
+//! ```
 
+mod crash;
+mod driver;
+mod model;
+mod strategy;
+
+pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
+pub use driver::{Driver, Plant};
+pub use model::{Call, Ending, LaneModel, Model, OperationModel, Pattern, Step};
+pub use strategy::{call, calls, calls_of_seed};
 pub use strongroom_backends::component::{ManualClock, SeededEntropy};
 pub use strongroom_backends::testing::*;
 
 pub use crate::keys::Unsealed;
 pub use crate::vault::ReadPlant;
 
-use crate::{MemoryState, Vault};
 use strongroom_backends::{Memory, Result};
+
+use crate::{MemoryState, Vault, VaultOptions};
 
 /// A new vault in memory.
 pub fn memory_vault() -> Result<Vault> {
     Vault::options(Unsealed).create_on(MemoryState::new(), Memory::new())
+}
+
+/// Options for a vault on `world` that replays from `seed`: a clock that only moves when told,
+/// entropy from the seed, one name for the process, objects of at most 32 KiB so that values
+/// have several, and a small cache.
+pub fn world_options(world: &World, seed: u64) -> VaultOptions {
+    Vault::options(Unsealed)
+        .file_system(world.clone())
+        .clock(ManualClock::new())
+        .entropy(SeededEntropy::new(seed))
+        .process(strongroom_backends::component::ProcessIdentity {
+            host: "simulated".into(),
+            boot_id: String::new(),
+            pid: 1,
+            started: 0,
+        })
+        .object_bytes(32 << 10)
+        .cache_bytes(1 << 20)
 }

@@ -85,7 +85,7 @@ impl Vault {
             session: parts.session,
             components: options.components,
             store: parts.store,
-            objects: Objects::new(parts.backend, entropy),
+            objects: Objects::new(parts.backend, entropy, options.object_bytes),
             pins: Pins::new(parts.newest_commit),
             owners: Owners::default(),
             cleaner: Cleaner::default(),

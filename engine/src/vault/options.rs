@@ -10,6 +10,7 @@ use strongroom_backends::{Backend, Result};
 
 use super::handle::Vault;
 use super::lock::LockPolicy;
+use crate::content::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN};
 use crate::keys::KeySource;
 use crate::state::StateStorage;
 
@@ -24,6 +25,7 @@ pub struct VaultOptions {
     pub(super) purpose: Option<String>,
     pub(super) cache_bytes: usize,
     pub(super) write_timeout: Duration,
+    pub(super) object_bytes: usize,
     #[cfg(feature = "testing")]
     pub(super) read_plant: Option<super::plant::ReadPlant>,
 }
@@ -62,6 +64,7 @@ impl VaultOptions {
             purpose: None,
             cache_bytes: 64 << 20,
             write_timeout: Duration::from_secs(30),
+            object_bytes: OBJECT_BYTES_MAX,
             #[cfg(feature = "testing")]
             read_plant: None,
         }
@@ -97,6 +100,14 @@ impl VaultOptions {
     /// is `Locked`.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
+        self
+    }
+
+    /// How long an object on the backend is at most, in bytes; 8 MiB by default, which is also
+    /// the most, and at least 4 KiB. A stager and a reader each hold one in memory. A vault may
+    /// be opened with another length than it was written with.
+    pub fn object_bytes(mut self, bytes: usize) -> Self {
+        self.object_bytes = bytes.clamp(OBJECT_BYTES_MIN, OBJECT_BYTES_MAX);
         self
     }
 
