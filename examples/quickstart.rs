@@ -1,1 +1,296 @@
-fn main() {}
+//! Imports a folder into a vault over eight lanes, is killed half-way, goes on where it stopped,
+//! and proves that every file is there exactly once.
+//!
+//! ```text
+//! cargo run --release --example quickstart [FOLDER]
+//! ```
+//!
+//! The import runs in a process of its own. The first one is ended by SIGKILL when half of the
+//! files are in; the second one resumes. Each file's row and its lane's checkpoint commit
+//! together, and each file has a counter in the data that every import of it raises by one: if
+//! anything had been repeated it would be 2, if anything had been lost it would be missing.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use strongroom::testing::Unsealed;
+use strongroom::{
+    CheckOptions, Checkpoint, Lane, OperationState, ROW_BYTES_MAX, Staged, TypedNamespace, Vault,
+    WriteTx,
+};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How often each file was imported.
+const IMPORTED: TypedNamespace<String, u32> = TypedNamespace::new("imported");
+const OPERATION: &str = "import";
+const LANES: usize = 8;
+/// A lane commits after so many files, or so many bytes of them.
+const FILES_PER_COMMIT: usize = 16;
+const BYTES_PER_COMMIT: u64 = 512 << 10;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => demonstrate(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        [folder] => demonstrate(Path::new(folder)),
+        ["import", vault, folder] => import(Path::new(vault), Path::new(folder)),
+        _ => Err("usage: quickstart [FOLDER]".into()),
+    }
+}
+
+fn demonstrate(folder: &Path) -> Outcome {
+    let files = files_of(folder)?;
+    let bytes: u64 = files.values().sum();
+    println!(
+        "folder: {} with {} files, {bytes} bytes",
+        folder.display(),
+        files.len()
+    );
+    if files.len() < 2 {
+        return Err("a folder with at least two files is needed to be killed half-way".into());
+    }
+    let scratch = tempfile::tempdir()?;
+    let vault = scratch.path().join("vault");
+    Vault::options(Unsealed).create(&vault)?.close()?;
+
+    let killed_at = import_until_killed(&vault, folder, files.len())?;
+    println!(
+        "killed: SIGKILL when {killed_at} of {} files were acknowledged",
+        files.len()
+    );
+    show_where_it_stands(&vault, killed_at)?;
+    if !spawn_import(&vault, folder)?.wait()?.success() {
+        return Err("the second import failed".into());
+    }
+    prove(&vault, folder, &files)
+}
+
+/// Starts an import, and kills it once half of the files are acknowledged.
+fn import_until_killed(vault: &Path, folder: &Path, files: usize) -> Outcome<usize> {
+    let mut child = spawn_import(vault, folder)?;
+    let acknowledged = BufReader::new(child.stdout.take().expect("piped"));
+    let mut count = 0;
+    for line in acknowledged.lines() {
+        count += line?.parse::<usize>()?;
+        if count >= files / 2 {
+            break;
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(count)
+}
+
+fn spawn_import(vault: &Path, folder: &Path) -> Outcome<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("import")
+        .arg(vault)
+        .arg(folder)
+        .stdout(Stdio::piped());
+    Ok(command.spawn()?)
+}
+
+fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
+    let vault = Vault::options(Unsealed).open(vault)?;
+    let recovery = vault.recovery();
+    let snapshot = vault.read()?;
+    let status = snapshot
+        .operation(OPERATION)?
+        .ok_or("the operation is gone")?;
+    let stored = snapshot.count("files")?;
+    println!(
+        "recovered: {} files in {} lanes at {:.0} %, {} unfinished objects removed",
+        stored,
+        status.lanes.len(),
+        100.0 * status.progress(),
+        recovery.objects
+    );
+    if stored < acknowledged as u64 {
+        return Err(format!("{stored} files are there, {acknowledged} were acknowledged").into());
+    }
+    drop(snapshot);
+    Ok(vault.close()?)
+}
+
+/// The import as a host writes it: begin or resume, and let each lane go on where it stood.
+fn import(vault: &Path, folder: &Path) -> Outcome {
+    let vault = Vault::options(Unsealed).purpose("import").open(vault)?;
+    let operation = vault.begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
+    let files = files_of(folder)?;
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|number| {
+                let (vault, operation, files) = (&vault, &operation, &files);
+                scope.spawn(move || -> Outcome {
+                    let lane = operation.lane(&lane_name(number))?;
+                    let own = files.keys().filter(|path| lane_of(path) == number);
+                    import_lane(vault, &lane, folder, &own.collect::<Vec<_>>())
+                })
+            })
+            .collect();
+        lanes
+            .into_iter()
+            .try_for_each(|lane| lane.join().expect("a lane panicked"))
+    })?;
+    drop(operation);
+    Ok(vault.close()?)
+}
+
+fn import_lane(vault: &Vault, lane: &Lane, folder: &Path, paths: &[&String]) -> Outcome {
+    let status = lane.status()?;
+    if status.complete {
+        return Ok(());
+    }
+    let mut done = status.decode::<usize>()?.unwrap_or(0);
+    loop {
+        let group = next_group(vault, folder, &paths[done..])?;
+        let count = group.len();
+        let checkpoint = Checkpoint::encode(&(done + count))?;
+        let checkpoint = if done + count == paths.len() {
+            checkpoint.complete()
+        } else {
+            checkpoint.progress((done + count) as f64 / paths.len() as f64)
+        };
+        vault.write(|tx| -> Outcome {
+            for (path, content) in group {
+                tx.insert("files", path, content)?;
+                raise_counter(tx, path)?;
+            }
+            Ok(tx.checkpoint(lane, checkpoint)?)
+        })?;
+        done += count;
+        println!("{count}");
+        if done == paths.len() {
+            return Ok(());
+        }
+    }
+}
+
+/// The next few files, their content staged: what is short stays in memory, what is long is on
+/// the backend by then.
+fn next_group<'a>(
+    vault: &Vault,
+    folder: &Path,
+    paths: &[&'a String],
+) -> Outcome<Vec<(&'a String, Staged)>> {
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    for path in paths.iter().take(FILES_PER_COMMIT) {
+        let content = vault.stage(File::open(folder.join(path))?)?;
+        bytes += content.len();
+        group.push((*path, content));
+        if bytes >= BYTES_PER_COMMIT {
+            break;
+        }
+    }
+    Ok(group)
+}
+
+fn raise_counter(tx: &mut WriteTx<'_>, path: &String) -> Outcome {
+    let imported = IMPORTED.get_in(tx, path)?.unwrap_or(0);
+    Ok(IMPORTED.insert(tx, path, &(imported + 1))?)
+}
+
+fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome {
+    let vault = Vault::options(Unsealed).open(vault)?;
+    let snapshot = vault.read()?;
+    let status = snapshot
+        .operation(OPERATION)?
+        .ok_or("the operation is gone")?;
+    if status.state != OperationState::Completed {
+        return Err("the operation is not completed".into());
+    }
+    let mut long = 0;
+    for (path, len) in files {
+        let imported = IMPORTED.get(&snapshot, path)?;
+        if imported != Some(1) {
+            return Err(format!("{path} was imported {imported:?} times").into());
+        }
+        let value = snapshot.get("files", path)?.ok_or("a file is missing")?;
+        long += usize::from(value.len() > ROW_BYTES_MAX as u64);
+        if value.len() != *len || !same_bytes(value.into_reader(), File::open(folder.join(path))?)?
+        {
+            return Err(format!("{path} differs from its source").into());
+        }
+    }
+    let stored = snapshot.count("files")?;
+    if stored != files.len() as u64 {
+        return Err(format!("{stored} files stored, {} expected", files.len()).into());
+    }
+    drop(snapshot);
+    let report = vault.check(&CheckOptions {
+        read_data: true,
+        ..CheckOptions::default()
+    })?;
+    if !report.is_ok() || !report.unknown.is_empty() {
+        return Err(format!("check found {report:?}").into());
+    }
+    println!(
+        "proved: {stored} files, each imported exactly once and equal to its source byte by byte; \
+         {long} long ones in {} objects; resumed as generation {}; check found nothing wrong",
+        report.objects, status.generation
+    );
+    Ok(vault.close()?)
+}
+
+fn same_bytes(left: impl Read, right: impl Read) -> Outcome<bool> {
+    let (mut left, mut right) = (BufReader::new(left), BufReader::new(right));
+    loop {
+        let (a, b) = (left.fill_buf()?, right.fill_buf()?);
+        let common = a.len().min(b.len());
+        if common == 0 {
+            return Ok(a.len() == b.len());
+        }
+        if a[..common] != b[..common] {
+            return Ok(false);
+        }
+        left.consume(common);
+        right.consume(common);
+    }
+}
+
+/// All regular files below `folder`, by their path within it, with their lengths. Build output
+/// and the version control's own files are left out.
+fn files_of(folder: &Path) -> Outcome<BTreeMap<String, u64>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(within) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&within))? {
+            let entry = entry?;
+            let path = within.join(entry.file_name());
+            let kind = entry.file_type()?;
+            if kind.is_dir()
+                && ![".git", "target"]
+                    .map(Into::into)
+                    .contains(&entry.file_name())
+            {
+                folders.push(path);
+            } else if kind.is_file()
+                && let Some(path) = path.to_str()
+            {
+                files.insert(path.to_owned(), entry.metadata()?.len());
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn lane_name(number: usize) -> String {
+    format!("lane-{number}")
+}
+
+/// The lane of a file: the same in every process of this program.
+fn lane_of(path: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    usize::try_from(hasher.finish() % LANES as u64).expect("fewer than 8")
+}

@@ -1,0 +1,100 @@
+//! How a host proves its own code against power cuts, with the test kit.
+//!
+//! ```text
+//! cargo run --release --example crash_test
+//! ```
+//!
+//! The code under test keeps accounts whose balances must always add up. Its first version
+//! moves money in one transaction; the second one, with a bug that no ordinary test shows, in
+//! two. Both run on a simulated disk whose power is cut a thousand times.
+
+use strongroom::testing::{BoxError, CrashOptions, Scene, crash_test};
+use strongroom::{TypedNamespace, Vault};
+
+const ACCOUNTS: TypedNamespace<u8, u64> = TypedNamespace::new("accounts");
+const TOTAL: u64 = 300;
+
+/// A transfer of `amount` between two accounts.
+#[derive(Clone, Copy, Debug)]
+struct Transfer {
+    from: u8,
+    to: u8,
+    amount: u64,
+}
+
+fn open_accounts(vault: &Vault) -> strongroom::Result<()> {
+    vault.write(|tx| (0..3).try_for_each(|account| ACCOUNTS.insert(tx, &account, &(TOTAL / 3))))
+}
+
+fn add(vault: &Vault, account: u8, change: i64) -> strongroom::Result<()> {
+    vault.write(|tx| {
+        let balance = ACCOUNTS.get_in(tx, &account)?.unwrap_or(0);
+        ACCOUNTS.insert(tx, &account, &balance.saturating_add_signed(change))
+    })
+}
+
+/// The right way: one transaction.
+fn transfer(vault: &Vault, Transfer { from, to, amount }: Transfer) -> strongroom::Result<()> {
+    vault.write(|tx| {
+        let (paid, received) = (ACCOUNTS.get_in(tx, &from)?, ACCOUNTS.get_in(tx, &to)?);
+        ACCOUNTS.insert(tx, &from, &(paid.unwrap_or(0) - amount))?;
+        ACCOUNTS.insert(tx, &to, &(received.unwrap_or(0) + amount))
+    })
+}
+
+/// The bug: two transactions, and a moment between them.
+fn careless_transfer(vault: &Vault, transfer: Transfer) -> strongroom::Result<()> {
+    let amount = i64::try_from(transfer.amount).expect("small amounts");
+    add(vault, transfer.from, -amount)?;
+    add(vault, transfer.to, amount)
+}
+
+fn work(
+    transfer: fn(&Vault, Transfer) -> strongroom::Result<()>,
+) -> impl Fn(&mut Scene<Option<Transfer>>) -> Result<(), BoxError> {
+    move |scene| {
+        scene.attempt(None, open_accounts)?;
+        for n in 0..30_u8 {
+            let next = Transfer {
+                from: n % 3,
+                to: (n + 1) % 3,
+                amount: u64::from(n),
+            };
+            scene.attempt(Some(next), |vault| transfer(vault, next))?;
+        }
+        Ok(())
+    }
+}
+
+/// What must hold after any power cut: the balances add up, once the accounts exist.
+fn adds_up(
+    vault: &Vault,
+    done: &[Option<Transfer>],
+    _under_way: &[Option<Transfer>],
+) -> Result<(), BoxError> {
+    let snapshot = vault.read()?;
+    let balances: Vec<u64> = ACCOUNTS
+        .range(&snapshot, ..)?
+        .map(|r| Ok(r?.value))
+        .collect::<strongroom::Result<_>>()?;
+    if balances.is_empty() && done.is_empty() {
+        return Ok(());
+    }
+    match balances.iter().sum::<u64>() {
+        TOTAL => Ok(()),
+        sum => Err(format!("{balances:?} add up to {sum}, not {TOTAL}").into()),
+    }
+}
+
+fn main() -> Result<(), BoxError> {
+    let options = CrashOptions::default();
+    let right = crash_test(&options, work(transfer), adds_up);
+    println!("one transaction:  {right}");
+    let careless = crash_test(&options, work(careless_transfer), adds_up);
+    println!("two transactions: {careless}");
+    if right.failed == 0 && careless.failed > 0 {
+        Ok(())
+    } else {
+        Err("the crash test did not tell the right version from the careless one".into())
+    }
+}
