@@ -39,9 +39,7 @@ pub enum ErrorKind {
     Uncertain,
     /// The handle is closed or was fenced off: open it again.
     Closed,
-    /// The caller's own [cancel token] ended the call; what it had begun was taken back.
-    ///
-    /// [cancel token]: https://docs.rs/strongroom
+    /// The caller's own cancel token ended the call; what it had begun was taken back.
     Cancelled,
 }
 

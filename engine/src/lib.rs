@@ -34,6 +34,11 @@
 //! This is format 0: unsealed, for development only, and therefore only to be had under feature
 //! `testing`.
 
+/// The README's example is a test.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod content;
 mod format;
 mod keys;

@@ -152,7 +152,7 @@ impl fmt::Debug for ValueReader {
         f.debug_struct("ValueReader")
             .field("len", &len)
             .field("position", &position)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -44,7 +44,12 @@ pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> R
 /// For the golden tests of this room: bytes as lower-case hex.
 #[cfg(test)]
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    use std::fmt::Write;
+    let mut hex = String::new();
+    for byte in bytes {
+        write!(hex, "{byte:02x}").expect("writing to a string");
+    }
+    hex
 }
 
 #[cfg(test)]

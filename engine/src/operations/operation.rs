@@ -188,8 +188,8 @@ fn check_lanes(
         .iter()
         .try_for_each(|lane| check_name(BEGIN, "lane", lane))?;
     lanes.sort_unstable();
-    if let Some(pair) = lanes.windows(2).find(|pair| pair[0] == pair[1]) {
-        return invalid(format!("lane {:?} is named twice", pair[0]));
+    if let Some((twice, _)) = lanes.iter().zip(lanes.iter().skip(1)).find(|(a, b)| a == b) {
+        return invalid(format!("lane {twice:?} is named twice"));
     }
     match lanes.len() {
         0 => invalid("an operation needs at least one lane".into()),

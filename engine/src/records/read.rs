@@ -24,10 +24,13 @@ pub struct Namespace {
     pub records: u64,
 }
 
+/// A namespace's number and how many records it has, if it exists.
+type Found = Option<(u32, u64)>;
+
 /// What a snapshot knows of names it was asked for before.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceCache {
-    known: RwLock<HashMap<Box<str>, Option<(u32, u64)>>>,
+    known: RwLock<HashMap<Box<str>, Found>>,
 }
 
 /// Reading records.
@@ -82,7 +85,7 @@ impl Snapshot {
             .collect()
     }
 
-    fn find_namespace(&self, name: &str) -> Result<Option<(u32, u64)>> {
+    fn find_namespace(&self, name: &str) -> Result<Found> {
         if let Some(&known) = self.namespace_cache().known.read().get(name) {
             return Ok(known);
         }

@@ -350,7 +350,7 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         let vault = match place.open() {
             Ok(vault) => vault,
             Err(e) if e.kind() == ErrorKind::NotFound && event < self.scene.created_at => {
-                return self.judge_new(&place);
+                return judge_new(&place);
             }
             Err(e) => return Err(format!("does not open: {e}")),
         };
@@ -374,14 +374,6 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         Ok(())
     }
 
-    /// The creation did not happen: it can be done now.
-    fn judge_new(&self, place: &Place) -> Result<(), String> {
-        let vault = place
-            .create()
-            .map_err(|e| format!("not to be created: {e}"))?;
-        check(&vault)
-    }
-
     /// What was acknowledged at `event`, and what was under way.
     fn split(&self, event: u64) -> (Vec<A>, Vec<A>) {
         let (mut done, mut under_way) = (Vec::new(), Vec::new());
@@ -394,6 +386,14 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         }
         (done, under_way)
     }
+}
+
+/// The creation did not happen: it can be done now.
+fn judge_new(place: &Place) -> Result<(), String> {
+    let vault = place
+        .create()
+        .map_err(|e| format!("not to be created: {e}"))?;
+    check(&vault)
 }
 
 /// Every row decodes, every object that a row names is there, and no others are.

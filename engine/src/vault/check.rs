@@ -102,6 +102,7 @@ impl Vault {
     /// Checks the whole vault. It goes on past what is wrong and reports all of it; an error
     /// means that it could not go on. Writes wait meanwhile, at most their timeout.
     pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
+        let _span = tracing::debug_span!("check").entered();
         let inner = self.inner();
         let _turn = inner.writer.acquire("check vault")?;
         inner.store.reopen_if_failed(inner.pins.live())?;

@@ -155,6 +155,7 @@ impl Vault {
     /// Ends with `Cancelled` between two steps when `cancel` is cancelled; what is done stays
     /// done.
     pub fn clean(&self, cancel: &CancelToken) -> Result<CleanReport> {
+        let _span = tracing::debug_span!("clean").entered();
         let inner = self.inner();
         let mut report = CleanReport::default();
         loop {
@@ -303,10 +304,10 @@ impl VaultInner {
         let mut last = None;
         for entry in state.range(Table::Pending, all)? {
             let entry = entry?;
-            let stage = entry.key.as_slice().first_chunk().copied().map(StageId);
-            if let Some(stage) = stage.filter(|_| stage != last) {
+            let id = entry.key.as_slice().first_chunk().copied().map(StageId);
+            if let Some(stage) = id.filter(|_| id != last) {
                 self.cleaner.abandon(stage);
-                last = Some(stage);
+                last = id;
             }
         }
         if state.len(Table::Doomed)? > 0 {

@@ -129,6 +129,7 @@ impl Vault {
         &self,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let _span = tracing::debug_span!("write").entered();
         let turn = self.inner.writer.acquire("write")?;
         let outcome = self.inner.commit("write", change);
         let due = self.inner.gather_due();
@@ -144,6 +145,7 @@ impl Vault {
     /// `Conflict`), the others are not touched. If the commit fails, all in it get the error, as
     /// told at [`write`](Self::write).
     pub fn apply(&self, batch: Batch) -> Result<()> {
+        let _span = tracing::debug_span!("apply", changes = batch.len()).entered();
         self.inner.submit("apply batch", Box::new(batch))
     }
 
@@ -184,6 +186,7 @@ impl Vault {
         progress: &dyn Progress,
         cancel: &CancelToken,
     ) -> Result<Staged> {
+        let _span = tracing::debug_span!("stage").entered();
         self.inner.writer.refuse_nested("stage value")?;
         let id = StageId(self.inner.components.entropy.draw()?);
         let home: Arc<dyn StageHome> = self.inner.clone();

@@ -12,13 +12,14 @@ use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
 use crate::format::{DoomedKey, Header, META_VAULT, VaultRow};
-use crate::keys::{KeySource, Unlock};
+use crate::keys::KeySource;
 use crate::operations::OperationState;
 use crate::progress::CancelToken;
 use crate::state::{OpenedStore, StateRead, StateStorage, Store, Table};
 
 impl Vault {
     pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        let _span = tracing::debug_span!("create").entered();
         unlock(&*options.keys)?;
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.make()?;
@@ -43,6 +44,7 @@ impl Vault {
     }
 
     pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        let _span = tracing::debug_span!("open").entered();
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.expect_vault()?;
         unlock(&*options.keys)?;
@@ -61,13 +63,12 @@ impl Vault {
         let state = folder.state();
         Store::peek(&state)?;
         recovery.unfinished_state = folder.discard_unfinished()?;
-        let backend = match &options.backend {
-            Some(backend) => Arc::clone(backend),
-            None => {
-                let disk = disk_of(&options, &folder)?;
-                recovery.temporaries = disk.clear_temporaries()?;
-                Arc::new(disk)
-            }
+        let backend: Arc<dyn Backend> = if let Some(backend) = &options.backend {
+            Arc::clone(backend)
+        } else {
+            let disk = disk_of(&options, &folder)?;
+            recovery.temporaries = disk.clear_temporaries()?;
+            Arc::new(disk)
         };
         Self::open_parts(options, Arc::new(state), backend, recovery, Some(lock))
     }
@@ -195,7 +196,7 @@ impl Vault {
 fn unlock(keys: &dyn KeySource) -> Result<()> {
     match keys.unlock()? {
         #[cfg(feature = "testing")]
-        Unlock::Unsealed => Ok(()),
+        crate::keys::Unlock::Unsealed => Ok(()),
     }
 }
 
