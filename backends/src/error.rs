@@ -140,6 +140,15 @@ impl Error {
         self
     }
 
+    /// Adds the thing that the call was about, unless the error names one already.
+    pub fn or_subject(self, subject: impl fmt::Display) -> Self {
+        if self.inner.subject.is_some() {
+            self
+        } else {
+            self.with_subject(subject)
+        }
+    }
+
     /// Adds the error underneath.
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.edit().source = Some(Arc::new(source));

@@ -1,1 +1,64 @@
-fn main() {}
+//! `strongroom`: the command line of the storage engine.
+//!
+//! One file per command family; each command opens the vault, does one thing through the
+//! engine's public interface and closes it. What is data goes to standard output, and nothing
+//! else does; warnings, notes, bars and errors go to standard error. Keys and values are never
+//! part of an error or a log.
+
+mod args;
+mod exit;
+mod ops;
+mod output;
+mod records;
+mod session;
+mod vault;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use strongroom::{Error, ErrorKind};
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Command};
+use exit::{Failure, Outcome};
+use session::Session;
+
+/// Names the directives of what is logged, as in `STRONGROOM_LOG=strongroom=debug`.
+const LOG_VARIABLE: &str = "STRONGROOM_LOG";
+
+fn main() -> ExitCode {
+    let Args { global, command } = Args::parse();
+    let session = Session::new(&global, command.vault());
+    let done = start_log().and_then(|()| run(&session, &command));
+    match done {
+        Ok(outcome) => outcome.code(),
+        Err(failure) => failure.report(command.vault()),
+    }
+}
+
+fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
+    session.warn_unsealed();
+    match command {
+        Command::Init { .. } => vault::init(session),
+        Command::Info { .. } => vault::info(session),
+        Command::Check { read_data, .. } => vault::check(session, *read_data),
+        Command::Records(command) => records::run(session, command),
+        Command::Ops(command) => ops::run(session, command),
+    }
+}
+
+/// Off unless the variable is set.
+fn start_log() -> Result<(), Failure> {
+    let Some(directives) = std::env::var_os(LOG_VARIABLE).filter(|d| !d.is_empty()) else {
+        return Ok(());
+    };
+    let filter = EnvFilter::try_new(directives.to_string_lossy()).map_err(|e| {
+        Error::new(ErrorKind::Invalid, "start log").with_detail(format!("{LOG_VARIABLE}: {e}"))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    Ok(())
+}

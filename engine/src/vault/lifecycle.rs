@@ -213,15 +213,7 @@ fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<V
         policy: options.lock,
         operation: options.purpose.as_deref().unwrap_or(operation),
     };
-    locking
-        .acquire(&folder.lock_path(), &folder.note_path())
-        .map_err(|e| {
-            if e.subject().is_none() {
-                e.with_subject(folder.path().display())
-            } else {
-                e
-            }
-        })
+    locking.acquire(&folder.lock_path(), &folder.note_path())
 }
 
 fn disk_of(options: &VaultOptions, folder: &Folder) -> Result<Disk> {

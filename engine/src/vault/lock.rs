@@ -82,12 +82,9 @@ impl fmt::Display for LockRefused {
             Some(holder) => write!(f, "held by {holder}")?,
             None => f.write_str("held by a process that left no note")?,
         }
-        write!(
-            f,
-            ", {} attempts in {:.1} s",
-            self.attempts,
-            self.elapsed.as_secs_f64()
-        )
+        let tries = if self.attempts == 1 { "try" } else { "tries" };
+        let secs = self.elapsed.as_secs_f64();
+        write!(f, ", {} {tries} in {secs:.1} s", self.attempts)
     }
 }
 

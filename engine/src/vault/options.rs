@@ -152,7 +152,8 @@ impl VaultOptions {
     /// next `create`. `AlreadyExists` if there is a vault, `Invalid` if there is anything else,
     /// `Locked` if another process creates one at this moment and does not finish in time.
     pub fn create(self, path: impl AsRef<Path>) -> Result<Vault> {
-        Vault::create_in_folder(self, path.as_ref())
+        let path = path.as_ref();
+        Vault::create_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
     }
 
     /// Opens the vault in the folder `path`, and recovers what a crash left: see
@@ -164,7 +165,8 @@ impl VaultOptions {
     ///
     /// [`LockRefused`]: crate::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
-        Vault::open_in_folder(self, path.as_ref())
+        let path = path.as_ref();
+        Vault::open_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
     }
 
     /// Creates a vault without a folder: its state in `state`, its content on `backend`.

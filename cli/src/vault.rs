@@ -1,0 +1,150 @@
+//! `init`, `info` and `check`: the vault as a whole.
+
+use serde_json::{Value as Json, json};
+use strongroom::{CheckOptions, CheckReport, Problem};
+
+use crate::exit::{Failure, Outcome};
+use crate::output::{Output, print_json, time};
+use crate::session::Session;
+
+/// The format of the vaults that this program makes and opens.
+const FORMAT: u32 = 0;
+
+/// How many unknown objects the text of a check lists.
+const UNKNOWN_LISTED_MAX: usize = 10;
+
+pub(crate) fn init(session: &Session<'_>) -> Result<Outcome, Failure> {
+    let vault = session.create("init")?;
+    let id = vault.info()?.id;
+    vault.close()?;
+    let path = session.path().display();
+    if session.json() {
+        print_json(&json!({
+            "vault": path.to_string(),
+            "id": id.to_string(),
+            "format": FORMAT,
+        }))?;
+    } else {
+        let mut output = Output::new();
+        output.line(format_args!("vault {id} created in {path}"))?;
+        output.finish()?;
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
+    let vault = session.open("info")?;
+    let info = vault.info()?;
+    let namespaces = vault.read()?.namespaces()?.len();
+    let unfinished = vault.recovery().operations.len();
+    vault.close()?;
+    if session.json() {
+        print_json(&json!({
+            "vault": session.path().display().to_string(),
+            "id": info.id.to_string(),
+            "format": FORMAT,
+            "created_unix_millis": info.created_unix_millis,
+            "backend": info.backend,
+            "state_bytes": info.state_bytes,
+            "namespaces": namespaces,
+            "records": info.records,
+            "operations": info.operations,
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    let mut output = Output::new();
+    output.line(format_args!("vault       {}", session.path().display()))?;
+    output.line(format_args!("id          {}", info.id))?;
+    output.line(format_args!("format      {FORMAT} (unsealed)"))?;
+    output.line(format_args!(
+        "created     {}",
+        time(info.created_unix_millis)
+    ))?;
+    output.line(format_args!("backend     {}", info.backend))?;
+    output.line(format_args!("state       {} bytes", info.state_bytes))?;
+    output.line(format_args!("namespaces  {namespaces}"))?;
+    output.line(format_args!("records     {}", info.records))?;
+    output.line(format_args!(
+        "operations  {}, {unfinished} unfinished",
+        info.operations
+    ))?;
+    output.finish()?;
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, Failure> {
+    let vault = session.open("check")?;
+    let bar = session.spinner("{spinner} {pos} rows and objects checked");
+    let progress = |done, _| bar.set_position(done);
+    let report = vault.check(&CheckOptions {
+        read_data,
+        progress: Some(&progress),
+        cancel: None,
+    })?;
+    bar.finish_and_clear();
+    vault.close()?;
+    if session.json() {
+        print_json(&check_json(&report))?;
+    } else {
+        print_check(&report)?;
+    }
+    Ok(if report.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Problems
+    })
+}
+
+fn check_json(report: &CheckReport) -> Json {
+    let problems: Vec<_> = report.problems.iter().map(problem_json).collect();
+    json!({
+        "ok": report.is_ok(),
+        "state_intact": report.state_intact,
+        "records": report.records,
+        "operations": report.operations,
+        "objects": report.objects,
+        "object_bytes": report.object_bytes,
+        "due": report.due,
+        "problems": problems,
+        "unknown": report.unknown,
+    })
+}
+
+fn problem_json(problem: &Problem) -> Json {
+    match problem {
+        Problem::Row { table, detail } => json!({
+            "kind": "row", "table": table, "detail": detail,
+        }),
+        Problem::Missing { object } => json!({ "kind": "missing", "object": object }),
+        Problem::Damaged { object, detail } => json!({
+            "kind": "damaged", "object": object, "detail": detail,
+        }),
+        other => json!({ "kind": "other", "detail": other.to_string() }),
+    }
+}
+
+fn print_check(report: &CheckReport) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if report.state_intact == Some(false) {
+        output.line("problem: the state file is damaged")?;
+    }
+    for problem in &report.problems {
+        output.line(format_args!("problem: {problem}"))?;
+    }
+    for object in report.unknown.iter().take(UNKNOWN_LISTED_MAX) {
+        output.line(format_args!("unknown object, left alone: {object}"))?;
+    }
+    if let Some(more @ 1..) = report.unknown.len().checked_sub(UNKNOWN_LISTED_MAX) {
+        output.line(format_args!("and {more} more; --json lists all"))?;
+    }
+    output.line(format_args!(
+        "{} records, {} operations, {} objects of {} bytes checked",
+        report.records, report.operations, report.objects, report.object_bytes
+    ))?;
+    output.line(if report.is_ok() {
+        "ok"
+    } else {
+        "the vault is damaged"
+    })?;
+    output.finish()
+}

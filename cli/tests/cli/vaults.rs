@@ -1,0 +1,180 @@
+//! The vault as a whole: made once, opened only if it is one, checked.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{Cli, noise, said, tree};
+
+#[test]
+fn a_new_vault_describes_itself() {
+    let cli = Cli::empty();
+    let made = cli.json(&["init", "v", "--json"]);
+    let info = cli.json(&["info", "v", "--json"]);
+    assert_eq!(made["id"], info["id"]);
+    for field in ["namespaces", "records", "operations", "format"] {
+        assert_eq!(info[field], 0, "{field}");
+    }
+    let text = cli.text(&["info", "v"]);
+    assert!(text.contains(made["id"].as_str().unwrap()), "{text}");
+}
+
+#[test]
+fn the_warning_comes_once_and_quiet_silences_it() {
+    let cli = Cli::new();
+    let said = cli.run(&["info", "v"]);
+    let warning = "warning: format 0 is unsealed and for development only\n";
+    assert_eq!(said.stderr, warning);
+    assert_eq!(cli.run(&["info", "v", "-q"]).stderr, "");
+}
+
+#[test]
+fn a_second_init_is_refused_and_changes_nothing() {
+    let cli = Cli::new();
+    let before = tree(&cli.path("v"));
+    let said = cli.refused(&["init", "v"], 4, "already exists");
+    assert!(said.stderr.contains("hint:"), "{}", said.stderr);
+    assert!(tree(&cli.path("v")) == before);
+}
+
+#[test]
+fn init_takes_an_empty_folder_and_no_other() {
+    let cli = Cli::empty();
+    fs::create_dir(cli.path("v")).unwrap();
+    fs::create_dir(cli.path("full")).unwrap();
+    fs::write(cli.path("full/letter.txt"), "dear").unwrap();
+    cli.ok(&["init", "v"]);
+    let before = tree(&cli.path("full"));
+    cli.refused(&["init", "full"], 2, "neither empty nor a vault");
+    cli.refused(&["init", "full/letter.txt"], 2, "this is a file");
+    cli.refused(&["init", "no/such/parent"], 3, "not found");
+    assert!(tree(&cli.path("full")) == before);
+}
+
+#[test]
+fn of_two_inits_at_once_exactly_one_makes_the_vault() {
+    for _ in 0..5 {
+        let cli = Cli::empty();
+        let children = [(); 4].map(|()| cli.spawn(&["init", "v"]));
+        let mut codes = children.map(|child| said(child).code);
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 4, 4, 4]);
+        cli.ok(&["check", "v"]);
+    }
+}
+
+#[test]
+fn what_is_no_vault_is_not_opened() {
+    let cli = Cli::empty();
+    fs::create_dir(cli.path("folder")).unwrap();
+    fs::write(cli.path("file"), "dear").unwrap();
+    let before = tree(cli.folder.path());
+    for args in [["info"].as_slice(), &["check"], &["records", "list"]] {
+        let with = |path| [args, &[path]].concat();
+        let said = cli.refused(&with("nowhere"), 3, "no such folder");
+        assert!(said.stderr.contains("strongroom init nowhere"));
+        cli.refused(&with("folder"), 3, "no vault in the folder");
+        cli.refused(&with("file"), 2, "this is a file");
+    }
+    assert!(tree(cli.folder.path()) == before, "nothing was made");
+}
+
+#[test]
+fn a_state_file_that_is_not_whole_is_refused_and_left_alone() {
+    let cli = Cli::new();
+    cli.put("n", "k", b"x");
+    let state = cli.path("v/state.redb");
+    let whole = fs::read(&state).unwrap();
+    let cases = [
+        ("empty", Vec::new(), 9, "corrupt"),
+        ("cut in the header", whole[..100].to_vec(), 9, "corrupt"),
+        ("cut in the pages", whole[..9_000].to_vec(), 9, "corrupt"),
+        ("foreign", noise(200_000), 2, "not a Strongroom vault"),
+    ];
+    for (case, bytes, code, told) in cases {
+        fs::write(&state, bytes).unwrap();
+        let before = tree(&cli.path("v"));
+        cli.refused(&["info", "v"], code, told);
+        assert!(tree(&cli.path("v")) == before, "{case}");
+    }
+    fs::write(&state, whole).unwrap();
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"x");
+}
+
+/// The one content object of the vault.
+fn object(cli: &Cli) -> PathBuf {
+    let mut objects: Vec<_> = tree(&cli.path("v/content"))
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.extension().is_some_and(|e| e == "object"))
+        .collect();
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    objects.remove(0)
+}
+
+#[test]
+fn a_check_finds_content_that_is_missing_cut_or_altered() {
+    let cli = Cli::new();
+    cli.put("n", "k", &noise(100_000));
+    let sound = cli.json(&["check", "v", "--read-data", "--json"]);
+    assert_eq!(
+        (&sound["ok"], &sound["objects"], &sound["object_bytes"]),
+        (&json!(true), &json!(1), &json!(100_000))
+    );
+    let path = object(&cli);
+    let whole = fs::read(&path).unwrap();
+    let mut altered = whole.clone();
+    altered[50_000] ^= 1;
+
+    fs::write(&path, &altered).unwrap();
+    cli.ok(&["check", "v"]);
+    let read = cli.run(&["check", "v", "--read-data"]);
+    let text = String::from_utf8(read.stdout).unwrap();
+    assert_eq!(read.code, 1, "{text}");
+    assert!(text.contains("problem: object damaged"), "{text}");
+    let get = cli.run(&["records", "get", "v", "n", "k"]);
+    assert_eq!((get.code, get.stdout.len()), (9, 0), "{}", get.stderr);
+
+    fs::write(&path, &whole[1..]).unwrap();
+    let cut = cli.run(&["check", "v", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&cut.stdout).unwrap();
+    assert_eq!((cut.code, &report["ok"]), (1, &json!(false)));
+    assert_eq!(report["problems"][0]["kind"], "damaged");
+
+    fs::remove_file(&path).unwrap();
+    let gone = cli.run(&["check", "v", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&gone.stdout).unwrap();
+    assert_eq!(
+        (gone.code, &report["problems"][0]["kind"]),
+        (1, &json!("missing"))
+    );
+
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(cli.run(&["check", "v", "--read-data"]).code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let cli = Cli::new();
+    cli.put("n", "k", &noise(100_000));
+    for (path, bytes) in tree(&cli.path("v")) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let expected = if bytes.is_some() { 0o600 } else { 0o700 };
+        assert_eq!(mode, expected, "{}: {mode:o}", path.display());
+    }
+}
+
+#[test]
+fn wrong_usage_is_explained_and_help_shows_the_way() {
+    let cli = Cli::empty();
+    assert_eq!(cli.run(&["frobnicate"]).code, 2);
+    assert_eq!(cli.run(&[]).code, 2);
+    let help = cli.text(&["--help"]);
+    for told in ["Examples:", "Exit codes:", "strongroom init"] {
+        assert!(help.contains(told), "{told}");
+    }
+    assert!(cli.text(&["records", "--help"]).contains("Examples:"));
+}
