@@ -46,7 +46,7 @@ Examples:
   strongroom records put v bin --hex-key 00ff x     a key that is not text
   strongroom records delete v people ada";
 
-/// One encrypted vault for records, checkpoints and large content.
+/// One vault for records, checkpoints and large content.
 ///
 /// This is format 0: unsealed, for development only.
 #[derive(Debug, Parser)]

@@ -36,8 +36,8 @@ fn a_second_process_is_told_who_has_the_vault() {
 fn a_process_that_may_wait_gets_the_vault_when_it_is_free() {
     let cli = Cli::new();
     let holder = holder(&cli, "k", &noise(1 << 20));
-    let in_vain = cli.refused(&["info", "v", "--wait", "1"], 5, "attempts in ");
-    assert!(!in_vain.stderr.contains(" 1 attempts"), "it waited");
+    let in_vain = cli.refused(&["info", "v", "--wait", "1"], 5, "tries in ");
+    assert!(!in_vain.stderr.contains(", 1 try"), "it waited");
     let waiting = cli.spawn(&["records", "list", "v", "n", "--wait", "600"]);
     assert_eq!(said(holder).code, 0);
     let waited = said(waiting);

@@ -42,10 +42,6 @@ impl Folder {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn lock_path(&self) -> PathBuf {
         self.path.join("lock")
     }
