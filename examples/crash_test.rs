@@ -55,11 +55,7 @@ fn work(
     move |scene| {
         scene.attempt(None, open_accounts)?;
         for n in 0..30_u8 {
-            let next = Transfer {
-                from: n % 3,
-                to: (n + 1) % 3,
-                amount: u64::from(n),
-            };
+            let next = Transfer { from: n % 3, to: (n + 1) % 3, amount: u64::from(n) };
             scene.attempt(Some(next), |vault| transfer(vault, next))?;
         }
         Ok(())
@@ -73,10 +69,8 @@ fn adds_up(
     _under_way: &[Option<Transfer>],
 ) -> Result<(), BoxError> {
     let snapshot = vault.read()?;
-    let balances: Vec<u64> = ACCOUNTS
-        .range(&snapshot, ..)?
-        .map(|r| Ok(r?.value))
-        .collect::<strongroom::Result<_>>()?;
+    let balances: Vec<u64> =
+        ACCOUNTS.range(&snapshot, ..)?.map(|r| Ok(r?.value)).collect::<strongroom::Result<_>>()?;
     if balances.is_empty() && done.is_empty() {
         return Ok(());
     }

@@ -49,11 +49,7 @@ fn main() -> Outcome {
 fn demonstrate(folder: &Path) -> Outcome {
     let files = files_of(folder)?;
     let bytes: u64 = files.values().sum();
-    println!(
-        "folder: {} with {} files, {bytes} bytes",
-        folder.display(),
-        files.len()
-    );
+    println!("folder: {} with {} files, {bytes} bytes", folder.display(), files.len());
     if files.len() < 2 {
         return Err("a folder with at least two files is needed to be killed half-way".into());
     }
@@ -62,10 +58,7 @@ fn demonstrate(folder: &Path) -> Outcome {
     Vault::options(Unsealed).create(&vault)?.close()?;
 
     let killed_at = import_until_killed(&vault, folder, files.len())?;
-    println!(
-        "killed: SIGKILL when {killed_at} of {} files were acknowledged",
-        files.len()
-    );
+    println!("killed: SIGKILL when {killed_at} of {} files were acknowledged", files.len());
     show_where_it_stands(&vault, killed_at)?;
     if !spawn_import(&vault, folder)?.wait()?.success() {
         return Err("the second import failed".into());
@@ -91,11 +84,7 @@ fn import_until_killed(vault: &Path, folder: &Path, files: usize) -> Outcome<usi
 
 fn spawn_import(vault: &Path, folder: &Path) -> Outcome<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg("import")
-        .arg(vault)
-        .arg(folder)
-        .stdout(Stdio::piped());
+    command.arg("import").arg(vault).arg(folder).stdout(Stdio::piped());
     Ok(command.spawn()?)
 }
 
@@ -103,9 +92,7 @@ fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
     let vault = Vault::options(Unsealed).open(vault)?;
     let recovery = vault.recovery();
     let snapshot = vault.read()?;
-    let status = snapshot
-        .operation(OPERATION)?
-        .ok_or("the operation is gone")?;
+    let status = snapshot.operation(OPERATION)?.ok_or("the operation is gone")?;
     let stored = snapshot.count("files")?;
     println!(
         "recovered: {} files in {} lanes at {:.0} %, {} unfinished objects removed",
@@ -137,9 +124,7 @@ fn import(vault: &Path, folder: &Path) -> Outcome {
                 })
             })
             .collect();
-        lanes
-            .into_iter()
-            .try_for_each(|lane| lane.join().expect("a lane panicked"))
+        lanes.into_iter().try_for_each(|lane| lane.join().expect("a lane panicked"))
     })?;
     drop(operation);
     Ok(vault.close()?)
@@ -203,9 +188,7 @@ fn raise_counter(tx: &mut WriteTx<'_>, path: &String) -> Outcome {
 fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome {
     let vault = Vault::options(Unsealed).open(vault)?;
     let snapshot = vault.read()?;
-    let status = snapshot
-        .operation(OPERATION)?
-        .ok_or("the operation is gone")?;
+    let status = snapshot.operation(OPERATION)?.ok_or("the operation is gone")?;
     if status.state != OperationState::Completed {
         return Err("the operation is not completed".into());
     }
@@ -227,10 +210,7 @@ fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome 
         return Err(format!("{stored} files stored, {} expected", files.len()).into());
     }
     drop(snapshot);
-    let report = vault.check(&CheckOptions {
-        read_data: true,
-        ..CheckOptions::default()
-    })?;
+    let report = vault.check(&CheckOptions { read_data: true, ..CheckOptions::default() })?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }
@@ -268,11 +248,7 @@ fn files_of(folder: &Path) -> Outcome<BTreeMap<String, u64>> {
             let entry = entry?;
             let path = within.join(entry.file_name());
             let kind = entry.file_type()?;
-            if kind.is_dir()
-                && ![".git", "target"]
-                    .map(Into::into)
-                    .contains(&entry.file_name())
-            {
+            if kind.is_dir() && ![".git", "target"].map(Into::into).contains(&entry.file_name()) {
                 folders.push(path);
             } else if kind.is_file()
                 && let Some(path) = path.to_str()

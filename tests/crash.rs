@@ -14,9 +14,7 @@ use strongroom::{Batch, Checkpoint, Vault};
 
 /// Images in all, over every workload; the canaries open a tenth each.
 fn images() -> u64 {
-    let given = std::env::var("STRONGROOM_CRASH_IMAGES")
-        .ok()
-        .and_then(|n| n.parse().ok());
+    let given = std::env::var("STRONGROOM_CRASH_IMAGES").ok().and_then(|n| n.parse().ok());
     given.unwrap_or(1_500)
 }
 
@@ -32,9 +30,7 @@ fn random_calls(seed: u64) -> impl FnOnce(&mut Scene<Call>) -> Result<(), BoxErr
                 // Reopening is the scene's, which owns the vault.
                 Call::Reopen | Call::Crash { .. } => {
                     let mut model = driver.into_model();
-                    model
-                        .apply(&Call::Reopen)
-                        .expect("reopening is never refused");
+                    model.apply(&Call::Reopen).expect("reopening is never refused");
                     scene.attempt(Call::Reopen, |_| Ok::<_, BoxError>(()))?;
                     scene.reopen()?;
                     driver = Driver::lent(scene.vault().clone(), model);
@@ -67,10 +63,7 @@ fn agrees_with_the_model(vault: &Vault, done: &[Call], under_way: &[Call]) -> Re
 fn random_work(options: &CrashOptions) -> CrashSummary {
     // A record holds some hundreds of events; some tens of images of each are enough.
     let rounds = (options.images / 500).max(1);
-    let per_round = CrashOptions {
-        images: options.images / rounds,
-        ..options.clone()
-    };
+    let per_round = CrashOptions { images: options.images / rounds, ..options.clone() };
     let next = AtomicU64::new(0);
     let worker = || {
         let mut summary = CrashSummary::default();
@@ -80,15 +73,8 @@ fn random_work(options: &CrashOptions) -> CrashSummary {
                 return summary;
             }
             let seed = options.seed.wrapping_add(round);
-            let options = CrashOptions {
-                seed,
-                ..per_round.clone()
-            };
-            summary.merge(crash_test(
-                &options,
-                random_calls(seed),
-                agrees_with_the_model,
-            ));
+            let options = CrashOptions { seed, ..per_round.clone() };
+            summary.merge(crash_test(&options, random_calls(seed), agrees_with_the_model));
         }
     };
     thread::scope(|scope| {
@@ -103,10 +89,7 @@ fn random_work(options: &CrashOptions) -> CrashSummary {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
-    let summary = random_work(&CrashOptions {
-        images: images(),
-        ..CrashOptions::default()
-    });
+    let summary = random_work(&CrashOptions { images: images(), ..CrashOptions::default() });
     println!("random work: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
@@ -115,62 +98,32 @@ fn what_was_acknowledged_survives_power_cuts() {
 fn canary(name: &str, options: CrashOptions) {
     let images = (images() / 10).max(300);
     let summary = random_work(&CrashOptions { images, ..options });
-    println!(
-        "canary, {name}: {} lost of {} images",
-        summary.failed, summary.images
-    );
-    assert!(
-        summary.failed > 0,
-        "the canary {name} was not noticed: {summary}"
-    );
+    println!("canary, {name}: {} lost of {} images", summary.failed, summary.images);
+    assert!(summary.failed > 0, "the canary {name} was not noticed: {summary}");
 }
 
 #[test]
 fn a_disk_that_lies_about_syncs_is_noticed() {
     let defect = Some(Defect::LyingSync);
-    canary(
-        "a sync that lies",
-        CrashOptions {
-            defect,
-            ..CrashOptions::default()
-        },
-    );
+    canary("a sync that lies", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
 fn a_folder_that_is_not_synced_is_noticed() {
     let defect = Some(Defect::NoDirSync);
-    canary(
-        "folder fsync left out",
-        CrashOptions {
-            defect,
-            ..CrashOptions::default()
-        },
-    );
+    canary("folder fsync left out", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
 fn a_rename_before_the_sync_is_noticed() {
     let defect = Some(Defect::LateSync);
-    canary(
-        "rename before fsync",
-        CrashOptions {
-            defect,
-            ..CrashOptions::default()
-        },
-    );
+    canary("rename before fsync", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
 fn a_row_before_its_object_is_noticed() {
     let late_objects = Some(3);
-    canary(
-        "row before object",
-        CrashOptions {
-            late_objects,
-            ..CrashOptions::default()
-        },
-    );
+    canary("row before object", CrashOptions { late_objects, ..CrashOptions::default() });
 }
 
 /// One row and one checkpoint of a lane.
@@ -228,11 +181,7 @@ fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), Box
     let snapshot = vault.read()?;
     for lane in 0..LANES {
         let Some(status) = snapshot.lane("import", &lane_name(lane))? else {
-            return if done.is_empty() {
-                Ok(())
-            } else {
-                Err("the operation is gone".into())
-            };
+            return if done.is_empty() { Ok(()) } else { Err("the operation is gone".into()) };
         };
         let told = status.decode::<u32>()?.unwrap_or(0);
         let rows = snapshot.count(&lane_name(lane))?;
@@ -240,11 +189,7 @@ fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), Box
             let checkpoints = status.checkpoints;
             return Err(format!("{rows} rows, told {told}, {checkpoints} checkpoints").into());
         }
-        let acknowledged = done
-            .iter()
-            .filter(|row| row.lane == lane)
-            .map(|row| row.number)
-            .max();
+        let acknowledged = done.iter().filter(|row| row.lane == lane).map(|row| row.number).max();
         if acknowledged.is_some_and(|number| told <= number) {
             return Err(format!("lane {lane} stands at {told}, lost {acknowledged:?}").into());
         }
@@ -256,11 +201,7 @@ fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), Box
 fn lanes_that_share_commits_lose_and_repeat_nothing() {
     let mut summary = CrashSummary::default();
     for seed in 0..4 {
-        let options = CrashOptions {
-            images: images() / 20,
-            seed,
-            ..CrashOptions::default()
-        };
+        let options = CrashOptions { images: images() / 20, seed, ..CrashOptions::default() };
         summary.merge(crash_test(&options, parallel_lanes, lanes_hold));
     }
     println!("parallel lanes: {summary}");

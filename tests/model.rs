@@ -12,26 +12,17 @@ fn run(calls: &[Call], plant: Option<Plant>) -> Result<(), TestCaseError> {
         Some(plant) => driver.with_plant(plant),
         None => driver,
     };
-    calls
-        .iter()
-        .try_for_each(|call| driver.run(call))
-        .map_err(TestCaseError::fail)
+    calls.iter().try_for_each(|call| driver.run(call)).map_err(TestCaseError::fail)
 }
 
 fn cases() -> u32 {
-    let given = std::env::var("STRONGROOM_MODEL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok());
+    let given = std::env::var("STRONGROOM_MODEL_CASES").ok().and_then(|n| n.parse().ok());
     given.unwrap_or(150)
 }
 
 #[test]
 fn the_vault_agrees_with_the_model() {
-    let config = Config {
-        cases: cases(),
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     if let Err(error) = runner.run(&calls(CALLS_MAX, true), |calls| run(&calls, None)) {
         panic!("{error}");
@@ -51,11 +42,7 @@ fn finds(plant: Plant, most: usize) {
     match runner.run(&calls(CALLS_MAX, true), |calls| run(&calls, Some(plant))) {
         Err(TestError::Fail(reason, calls)) => {
             println!("{plant:?} shrank to {calls:?}: {reason}");
-            assert!(
-                calls.len() <= most,
-                "{plant:?} shrank to {} calls only",
-                calls.len()
-            );
+            assert!(calls.len() <= most, "{plant:?} shrank to {} calls only", calls.len());
         }
         other => panic!("{plant:?} was not found: {other:?}"),
     }

@@ -109,13 +109,7 @@ impl Error {
     /// An error of `kind` met in `operation`, which is a verb and a noun: `"put object"`.
     pub fn new(kind: ErrorKind, operation: &'static str) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                kind,
-                operation,
-                detail: None,
-                subject: None,
-                source: None,
-            }),
+            inner: Arc::new(Inner { kind, operation, detail: None, subject: None, source: None }),
         }
     }
 
@@ -142,11 +136,7 @@ impl Error {
 
     /// Adds the thing that the call was about, unless the error names one already.
     pub fn or_subject(self, subject: impl fmt::Display) -> Self {
-        if self.inner.subject.is_some() {
-            self
-        } else {
-            self.with_subject(subject)
-        }
+        if self.inner.subject.is_some() { self } else { self.with_subject(subject) }
     }
 
     /// Adds the error underneath.
@@ -211,10 +201,7 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner
-            .source
-            .as_deref()
-            .map(|e| e as &(dyn StdError + 'static))
+        self.inner.source.as_deref().map(|e| e as &(dyn StdError + 'static))
     }
 }
 

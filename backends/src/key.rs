@@ -26,10 +26,7 @@ impl Key {
                 .with_subject(key.escape_debug()))
         };
         if key.len() > KEY_BYTES_MAX {
-            return refuse(format!(
-                "key has {} bytes, the limit is {KEY_BYTES_MAX}",
-                key.len()
-            ));
+            return refuse(format!("key has {} bytes, the limit is {KEY_BYTES_MAX}", key.len()));
         }
         if key.split('/').any(str::is_empty) {
             return refuse("key has an empty segment".into());
@@ -69,9 +66,7 @@ mod tests {
             assert!(Key::new(good).is_ok(), "{good}");
         }
         let long = "k".repeat(KEY_BYTES_MAX + 1);
-        for bad in [
-            "", "/a", "a/", "a//b", "..", "a/../b", "A", "a b", "a.b", "ä", "a\0", &long,
-        ] {
+        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", "A", "a b", "a.b", "ä", "a\0", &long] {
             let error = Key::new(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
         }

@@ -35,9 +35,7 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory")
-            .field("objects", &self.objects.read().len())
-            .finish()
+        f.debug_struct("Memory").field("objects", &self.objects.read().len()).finish()
     }
 }
 
@@ -59,13 +57,7 @@ impl Backend for Memory {
         let mut objects = self.objects.write();
         check_condition(objects.get(key).map(|object| &object.version), condition)
             .map_err(|e| e.with_subject(key))?;
-        objects.insert(
-            key.clone(),
-            Object {
-                body,
-                version: version.clone(),
-            },
-        );
+        objects.insert(key.clone(), Object { body, version: version.clone() });
         Ok(version)
     }
 
@@ -82,10 +74,7 @@ impl Backend for Memory {
             .skip_while(|(key, _)| key.as_str() < prefix)
             .take_while(|(key, _)| key.as_str().starts_with(prefix))
             .take(limit)
-            .map(|(key, object)| ListEntry {
-                key: key.clone(),
-                size: object.body.len() as u64,
-            })
+            .map(|(key, object)| ListEntry { key: key.clone(), size: object.body.len() as u64 })
             .collect();
         Ok(page)
     }
@@ -126,10 +115,8 @@ pub(crate) fn check_range(range: &Range<u64>, len: u64) -> Result<()> {
     if range.start <= range.end && range.end <= len {
         return Ok(());
     }
-    Err(
-        Error::new(ErrorKind::Invalid, "get range of object").with_detail(format!(
-            "range {}..{} is not within the body of {len} bytes",
-            range.start, range.end
-        )),
-    )
+    Err(Error::new(ErrorKind::Invalid, "get range of object").with_detail(format!(
+        "range {}..{} is not within the body of {len} bytes",
+        range.start, range.end
+    )))
 }

@@ -60,18 +60,10 @@ fn disk_on_the_simulated_world_conforms() {
 /// for sure has not happened, and no temporary file stays unless its removal is what failed.
 #[test]
 fn a_put_that_fails_for_sure_has_not_happened() {
-    let conditions = [
-        Condition::Any,
-        Condition::Absent,
-        Condition::Matches(Version::of_content(b"before")),
-    ];
+    let conditions =
+        [Condition::Any, Condition::Absent, Condition::Matches(Version::of_content(b"before"))];
     for condition in &conditions {
-        for fault in [
-            Fault::before(5),
-            Fault::after(5),
-            Fault::before(28),
-            Fault::torn(28),
-        ] {
+        for fault in [Fault::before(5), Fault::after(5), Fault::before(28), Fault::torn(28)] {
             for nth in 1.. {
                 if !put_with_a_fault(condition, nth, fault) {
                     assert!(nth > 5, "the put makes calls that can fail");
@@ -109,10 +101,7 @@ fn put_with_a_fault(condition: &Condition, nth: u64, fault: Fault) -> bool {
     let leftovers = disk.clear_temporaries().unwrap();
     // With the answer of its creation lost, a file cannot be told from another writer's.
     let explained = result.is_ok() || fault.timing == FaultTiming::After;
-    assert!(
-        leftovers == 0 || explained,
-        "{leftovers} temporary files stay: {context}"
-    );
+    assert!(leftovers == 0 || explained, "{leftovers} temporary files stay: {context}");
     struck
 }
 
@@ -159,12 +148,7 @@ struct Defective {
 }
 
 fn defective(defect: Defect) -> impl Fn() -> Arc<dyn Backend> {
-    move || {
-        Arc::new(Defective {
-            inner: Memory::new(),
-            defect,
-        })
-    }
+    move || Arc::new(Defective { inner: Memory::new(), defect })
 }
 
 impl Backend for Defective {
@@ -177,8 +161,7 @@ impl Backend for Defective {
             return self.inner.get_range(key, range);
         }
         let len = self.inner.get(key)?.body.len() as u64;
-        self.inner
-            .get_range(key, range.start.min(len)..range.end.min(len))
+        self.inner.get_range(key, range.start.min(len)..range.end.min(len))
     }
 
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
@@ -208,17 +191,8 @@ impl Backend for Defective {
         let mut page = self.inner.list(prefix, after, limit)?;
         match (self.defect, after) {
             (Defect::AfterIsListed, Some(after)) if after.as_str().starts_with(prefix) => {
-                let size = self
-                    .inner
-                    .get(after)
-                    .map_or(0, |object| object.body.len() as u64);
-                page.insert(
-                    0,
-                    ListEntry {
-                        key: after.clone(),
-                        size,
-                    },
-                );
+                let size = self.inner.get(after).map_or(0, |object| object.body.len() as u64);
+                page.insert(0, ListEntry { key: after.clone(), size });
             }
             (Defect::PrefixEndsAtSegment, _) if !prefix.is_empty() => page.retain(|entry| {
                 entry.key.as_str().strip_prefix(prefix).is_some_and(|rest| {

@@ -47,9 +47,7 @@ fn worker() {
             }
         }
         "hold" => {
-            let lock = Os
-                .open(&Path::new(&root).join("lock"), Access::OpenOrCreate)
-                .unwrap();
+            let lock = Os.open(&Path::new(&root).join("lock"), Access::OpenOrCreate).unwrap();
             assert!(lock.try_lock().unwrap());
             say_ready_and_wait();
         }
@@ -95,11 +93,7 @@ impl Worker {
                 }
             }
         });
-        let worker = Self {
-            child,
-            input,
-            lines,
-        };
+        let worker = Self { child, input, lines };
         assert!(worker.says("ready"), "the worker gets ready");
         worker
     }
@@ -154,11 +148,7 @@ fn no_update_is_lost_between_processes() {
         worker.finish("");
     }
     assert_eq!(conformance::counter_value(&disk), PROCESSES * MOVES);
-    assert_eq!(
-        disk.clear_temporaries().unwrap(),
-        0,
-        "finished writers leave nothing"
-    );
+    assert_eq!(disk.clear_temporaries().unwrap(), 0, "finished writers leave nothing");
 }
 
 #[test]
@@ -175,11 +165,7 @@ fn one_process_creates_a_key() {
         let [winner] = winners[..] else {
             panic!("exactly one process wins, not {winners:?}");
         };
-        let kept = Disk::open(home.path())
-            .unwrap()
-            .get(&created())
-            .unwrap()
-            .body;
+        let kept = Disk::open(home.path()).unwrap().get(&created()).unwrap().body;
         assert_eq!(kept, winner.to_string());
     }
 }
@@ -192,8 +178,6 @@ fn the_lock_of_a_killed_process_passes_on() {
     std::thread::scope(|scope| {
         let put = scope.spawn(|| disk.put(&created(), "body".into(), &Condition::Any));
         drop(holder);
-        put.join()
-            .unwrap()
-            .expect("the put waits for the lock and gets it");
+        put.join().unwrap().expect("the put waits for the lock and gets it");
     });
 }

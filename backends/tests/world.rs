@@ -114,10 +114,7 @@ fn an_unsynced_overwrite_happened_or_not() {
     let file = create_durable(&world, "/a", b"one");
     file.write_all_at(b"two", 0).unwrap();
     file.write_all_at(b"six", 0).unwrap();
-    assert_eq!(
-        outcomes(&world, "/a"),
-        set([found(b"one"), found(b"two"), found(b"six")])
-    );
+    assert_eq!(outcomes(&world, "/a"), set([found(b"one"), found(b"two"), found(b"six")]));
 }
 
 #[test]
@@ -146,10 +143,7 @@ fn writes_tear_at_sectors_and_nowhere_else() {
         let mut pattern = vec![first.to_vec()];
         pattern.extend(rest.chunks(SECTOR).map(<[u8]>::to_vec));
         for sector in &pattern {
-            assert!(
-                sector.iter().all(|byte| *byte == sector[0]),
-                "a sector is torn"
-            );
+            assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is torn");
         }
         patterns.insert(pattern.iter().map(|sector| sector[0]).collect::<Vec<_>>());
     }
@@ -175,10 +169,7 @@ fn the_length_is_any_since_the_sync_and_what_was_cut_may_come_back() {
         }
     }
     assert_eq!(lens, set([10, 700, 2 * SECTOR]));
-    assert_eq!(
-        tails,
-        set([(0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 0, 0), (1, 1, 1, 1)])
-    );
+    assert_eq!(tails, set([(0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 0, 0), (1, 1, 1, 1)]));
 }
 
 #[test]
@@ -188,12 +179,7 @@ fn a_rename_without_sync_of_the_folder_can_be_lost_in_every_way() {
     create_durable(&world, "/name", b"old");
     world.rename(at("/old"), at("/name")).unwrap();
     let both: BTreeSet<_> = images(&world)
-        .map(|image| {
-            (
-                image.read_file("/old").ok(),
-                image.read_file("/name").unwrap(),
-            )
-        })
+        .map(|image| (image.read_file("/old").ok(), image.read_file("/name").unwrap()))
         .collect();
     let (new, old) = (b"new".to_vec(), b"old".to_vec());
     let all = [
@@ -248,15 +234,8 @@ fn links_share_what_survives() {
     world.sync_dir(at("/")).unwrap();
     file.write_all_at(&[2; 4 * SECTOR], 0).unwrap();
     for image in images(&world) {
-        assert_eq!(
-            image.read_file("/a").unwrap(),
-            image.read_file("/b").unwrap()
-        );
-        image
-            .open(at("/a"), Access::ReadWrite)
-            .unwrap()
-            .write_all_at(&[3], 0)
-            .unwrap();
+        assert_eq!(image.read_file("/a").unwrap(), image.read_file("/b").unwrap());
+        image.open(at("/a"), Access::ReadWrite).unwrap().write_all_at(&[3], 0).unwrap();
         assert_eq!(image.read_file("/b").unwrap()[0], 3);
     }
 }
@@ -266,17 +245,13 @@ fn an_ordered_disk_comes_up_too() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[0; 20 * SECTOR]);
     for sector in 0..20 {
-        file.write_all_at(&[1; SECTOR], sector * SECTOR as u64)
-            .unwrap();
+        file.write_all_at(&[1; SECTOR], sector * SECTOR as u64).unwrap();
     }
     let prefixes: BTreeSet<_> = images(&world)
         .filter_map(|image| {
             let bytes = image.read_file("/a").unwrap();
             let kept = bytes.iter().take_while(|byte| **byte == 1).count();
-            bytes[kept..]
-                .iter()
-                .all(|byte| *byte == 0)
-                .then_some(kept / SECTOR)
+            bytes[kept..].iter().all(|byte| *byte == 0).then_some(kept / SECTOR)
         })
         .collect();
     assert_eq!(prefixes, (0..=20).collect());
@@ -292,9 +267,7 @@ fn busy_world() -> World {
         let temp = format!("/d/temp-{round}");
         create(&world, &temp, &[round; 900]);
         world.rename(at(&temp), at(&name)).unwrap();
-        state
-            .write_all_at(&[round; 700], u64::from(round) * 450)
-            .unwrap();
+        state.write_all_at(&[round; 700], u64::from(round) * 450).unwrap();
         state.set_len(10_000 + u64::from(round)).unwrap();
         if round % 5 == 4 {
             state.sync().unwrap();
@@ -306,11 +279,7 @@ fn busy_world() -> World {
 
 fn contents(world: &World) -> Vec<(String, Option<Vec<u8>>)> {
     let read = |path: &Path| world.read_file(path).ok();
-    world
-        .tree()
-        .iter()
-        .map(|(path, _)| (path.display().to_string(), read(path)))
-        .collect()
+    world.tree().iter().map(|(path, _)| (path.display().to_string(), read(path))).collect()
 }
 
 #[test]
@@ -325,16 +294,9 @@ fn a_disk_that_kept_all_is_what_the_program_saw() {
     world.hard_link(at("/d/3"), at("/link")).unwrap();
     world.remove_file(at("/d/3")).unwrap();
     let seen = contents(&world);
-    let as_seen = images(&world)
-        .filter(|image| contents(image) == seen)
-        .count();
-    let as_synced = images(&world)
-        .filter(|image| contents(image) == synced)
-        .count();
-    assert!(
-        as_seen > 20 && as_synced > 20,
-        "{as_seen} kept all, {as_synced} lost all"
-    );
+    let as_seen = images(&world).filter(|image| contents(image) == seen).count();
+    let as_synced = images(&world).filter(|image| contents(image) == synced).count();
+    assert!(as_seen > 20 && as_synced > 20, "{as_seen} kept all, {as_synced} lost all");
 }
 
 #[test]
@@ -347,25 +309,14 @@ fn the_same_journal_event_and_seed_make_the_same_image() {
     for event in (0..=early.events()).step_by(9) {
         walking.advance_to(event);
         let jumping = replay_at(&early, event);
-        assert_eq!(
-            (walking.event(), jumping.unsynced()),
-            (event, walking.unsynced())
-        );
+        assert_eq!((walking.event(), jumping.unsynced()), (event, walking.unsynced()));
         for seed in 0..20 {
             let image = contents(&walking.image(seed));
-            assert_eq!(
-                image,
-                contents(&jumping.image(seed)),
-                "event {event}, seed {seed}"
-            );
+            assert_eq!(image, contents(&jumping.image(seed)), "event {event}, seed {seed}");
             different.insert(image);
         }
     }
-    assert!(
-        different.len() > 50,
-        "only {} different images",
-        different.len()
-    );
+    assert!(different.len() > 50, "only {} different images", different.len());
 }
 
 #[test]
@@ -377,22 +328,14 @@ fn an_image_can_crash_again() {
     for image in images(&world).take(50) {
         let base = image.read_file("/a").unwrap();
         assert_eq!(image.events(), 0);
-        assert_eq!(
-            outcomes(&image, "/a"),
-            set([Some(base.clone())]),
-            "what survived is durable"
-        );
+        assert_eq!(outcomes(&image, "/a"), set([Some(base.clone())]), "what survived is durable");
         let file = image.open(at("/a"), Access::ReadWrite).unwrap();
         file.write_all_at(b"six", 0).unwrap();
         assert_eq!(outcomes(&image, "/a"), set([Some(base), found(b"six")]));
         file.sync().unwrap();
         assert_eq!(outcomes(&image, "/a"), set([found(b"six")]));
     }
-    assert_eq!(
-        world.read_file("/a").unwrap(),
-        b"two",
-        "images do not touch their origin"
-    );
+    assert_eq!(world.read_file("/a").unwrap(), b"two", "images do not touch their origin");
 }
 
 #[test]
@@ -427,10 +370,7 @@ fn a_careful_program_loses_nothing_and_each_defect_makes_it_lose() {
     let (missing, empty, zeros) = (None, found(b""), found(b"\0\0\0"));
     assert_eq!(put_on(World::new()), set([found(b"abc")]));
     let lying = put_on(World::new().with_defect(Defect::LyingSync));
-    assert_eq!(
-        lying,
-        set([missing.clone(), empty.clone(), zeros.clone(), found(b"abc")])
-    );
+    assert_eq!(lying, set([missing.clone(), empty.clone(), zeros.clone(), found(b"abc")]));
     let nameless = put_on(World::new().with_defect(Defect::NoDirSync));
     assert_eq!(nameless, set([missing, found(b"abc")]));
     let late = put_on(World::new().with_defect(Defect::LateSync));
@@ -451,21 +391,9 @@ fn late_syncs_concern_only_files_that_move_afterwards() {
     world.rename(at("/temp"), at("/late")).unwrap();
     temp.sync().unwrap();
     world.sync_dir(at("/")).unwrap();
-    assert_eq!(
-        outcomes(&world, "/moved"),
-        set([found(b"new")]),
-        "of the base"
-    );
-    assert_eq!(
-        outcomes(&world, "/stays"),
-        set([found(b"abc")]),
-        "never moved"
-    );
-    assert_eq!(
-        outcomes(&world, "/late"),
-        set([found(b"abc")]),
-        "synced after its move"
-    );
+    assert_eq!(outcomes(&world, "/moved"), set([found(b"new")]), "of the base");
+    assert_eq!(outcomes(&world, "/stays"), set([found(b"abc")]), "never moved");
+    assert_eq!(outcomes(&world, "/late"), set([found(b"abc")]), "synced after its move");
 }
 
 #[test]

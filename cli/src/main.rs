@@ -56,9 +56,6 @@ fn start_log() -> Result<(), Failure> {
     let filter = EnvFilter::try_new(directives.to_string_lossy()).map_err(|e| {
         Error::new(ErrorKind::Invalid, "start log").with_detail(format!("{LOG_VARIABLE}: {e}"))
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     Ok(())
 }

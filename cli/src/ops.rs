@@ -73,10 +73,7 @@ fn show(session: &Session<'_>, id: &str, with_data: bool) -> Result<(), Failure>
     let latest = operation.latest().map(|lane| lane.name.as_str());
     if session.json() {
         let mut document = operation_json(&operation);
-        let lanes = operation
-            .lanes
-            .iter()
-            .map(|lane| lane_json(lane, with_data));
+        let lanes = operation.lanes.iter().map(|lane| lane_json(lane, with_data));
         document["lanes"] = lanes.collect();
         document["latest_lane"] = json!(latest);
         return print_json(&document);
@@ -84,19 +81,10 @@ fn show(session: &Session<'_>, id: &str, with_data: bool) -> Result<(), Failure>
     let mut output = Output::new();
     output.line(format_args!("operation   {}", operation.id))?;
     output.line(format_args!("state       {}", operation.state))?;
-    output.line(format_args!(
-        "progress    {}",
-        percent(operation.progress())
-    ))?;
+    output.line(format_args!("progress    {}", percent(operation.progress())))?;
     output.line(format_args!("generation  {}", operation.generation))?;
-    output.line(format_args!(
-        "begun       {}",
-        time(operation.created_unix_millis)
-    ))?;
-    output.line(format_args!(
-        "changed     {}",
-        time(operation.updated_unix_millis)
-    ))?;
+    output.line(format_args!("begun       {}", time(operation.created_unix_millis)))?;
+    output.line(format_args!("changed     {}", time(operation.updated_unix_millis)))?;
     output.line(format_args!("latest lane {}", latest.unwrap_or("-")))?;
     output.line(format_args!(
         "lanes       {}, {} complete",

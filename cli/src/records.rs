@@ -28,9 +28,7 @@ pub(crate) fn run(session: &Session<'_>, command: &Records) -> Result<Outcome, F
     match command {
         Records::Put { address, value } => put(session, address, value.as_deref())?,
         Records::Get { address } => get(session, address)?,
-        Records::List {
-            namespace, page, ..
-        } => match namespace {
+        Records::List { namespace, page, .. } => match namespace {
             Some(namespace) => list(session, namespace, page)?,
             None => list_namespaces(session)?,
         },
@@ -80,10 +78,8 @@ fn stage_stdin(session: &Session<'_>, vault: &Vault) -> VaultResult<Staged> {
 fn get(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
     let (namespace, key) = (&address.namespace, key(&address.key, address.hex_key)?);
     let vault = session.open("records get")?;
-    let value = vault
-        .read()?
-        .get(namespace, &key)?
-        .ok_or_else(|| no_record("get record", namespace))?;
+    let value =
+        vault.read()?.get(namespace, &key)?.ok_or_else(|| no_record("get record", namespace))?;
     if session.json() {
         print_value_json(namespace, &key, &value)?;
     } else {
@@ -148,9 +144,7 @@ fn list_namespaces(session: &Session<'_>) -> Result<(), Failure> {
     let namespaces = vault.read()?.namespaces()?;
     vault.close()?;
     if session.json() {
-        let rows = namespaces
-            .iter()
-            .map(|n| json!({ "name": n.name, "records": n.records }));
+        let rows = namespaces.iter().map(|n| json!({ "name": n.name, "records": n.records }));
         return print_json(&json!({ "namespaces": rows.collect::<Vec<_>>() }));
     }
     let mut output = Output::new();
@@ -169,11 +163,8 @@ fn list(session: &Session<'_>, namespace: &str, page: &Page) -> Result<(), Failu
     let snapshot = vault.read()?;
     expect_namespace(&snapshot, namespace)?;
     let records = snapshot.range(namespace, span)?;
-    let mut records: Box<dyn Iterator<Item = VaultResult<Record>>> = if page.reverse {
-        Box::new(records.rev())
-    } else {
-        Box::new(records)
-    };
+    let mut records: Box<dyn Iterator<Item = VaultResult<Record>>> =
+        if page.reverse { Box::new(records.rev()) } else { Box::new(records) };
     let mut output = Output::new();
     if session.json() {
         let name = json!(namespace);

@@ -56,18 +56,12 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     output.line(format_args!("vault       {}", session.path().display()))?;
     output.line(format_args!("id          {}", info.id))?;
     output.line(format_args!("format      {FORMAT} (unsealed)"))?;
-    output.line(format_args!(
-        "created     {}",
-        time(info.created_unix_millis)
-    ))?;
+    output.line(format_args!("created     {}", time(info.created_unix_millis)))?;
     output.line(format_args!("backend     {}", info.backend))?;
     output.line(format_args!("state       {} bytes", info.state_bytes))?;
     output.line(format_args!("namespaces  {namespaces}"))?;
     output.line(format_args!("records     {}", info.records))?;
-    output.line(format_args!(
-        "operations  {}, {unfinished} unfinished",
-        info.operations
-    ))?;
+    output.line(format_args!("operations  {}, {unfinished} unfinished", info.operations))?;
     output.finish()?;
     Ok(Outcome::Done)
 }
@@ -76,11 +70,8 @@ pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, F
     let vault = session.open("check")?;
     let bar = session.spinner("{spinner} {pos} rows and objects checked");
     let progress = |done, _| bar.set_position(done);
-    let report = vault.check(&CheckOptions {
-        read_data,
-        progress: Some(&progress),
-        cancel: None,
-    })?;
+    let report =
+        vault.check(&CheckOptions { read_data, progress: Some(&progress), cancel: None })?;
     bar.finish_and_clear();
     vault.close()?;
     if session.json() {
@@ -88,11 +79,7 @@ pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, F
     } else {
         print_check(&report)?;
     }
-    Ok(if report.is_ok() {
-        Outcome::Done
-    } else {
-        Outcome::Problems
-    })
+    Ok(if report.is_ok() { Outcome::Done } else { Outcome::Problems })
 }
 
 fn check_json(report: &CheckReport) -> Json {
@@ -141,10 +128,6 @@ fn print_check(report: &CheckReport) -> Result<(), Failure> {
         "{} records, {} operations, {} objects of {} bytes checked",
         report.records, report.operations, report.objects, report.object_bytes
     ))?;
-    output.line(if report.is_ok() {
-        "ok"
-    } else {
-        "the vault is damaged"
-    })?;
+    output.line(if report.is_ok() { "ok" } else { "the vault is damaged" })?;
     output.finish()
 }

@@ -50,11 +50,7 @@ impl CancelToken {
     }
 
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.is_cancelled() {
-            Err(Error::new(ErrorKind::Cancelled, operation))
-        } else {
-            Ok(())
-        }
+        if self.is_cancelled() { Err(Error::new(ErrorKind::Cancelled, operation)) } else { Ok(()) }
     }
 }
 

@@ -28,9 +28,7 @@ impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
     pub fn new() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+        Self { start: Instant::now() }
     }
 }
 
@@ -77,8 +75,7 @@ impl ManualClock {
     /// Moves the time forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.millis
-            .fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
+        self.millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
     }
 
     fn elapsed_millis(&self) -> u64 {

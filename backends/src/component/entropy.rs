@@ -43,9 +43,7 @@ impl SeededEntropy {
     /// The stream of `seed`.
     pub fn new(seed: u64) -> Self {
         use rand_chacha::rand_core::SeedableRng;
-        Self {
-            stream: parking_lot::Mutex::new(rand_chacha::ChaCha8Rng::seed_from_u64(seed)),
-        }
+        Self { stream: parking_lot::Mutex::new(rand_chacha::ChaCha8Rng::seed_from_u64(seed)) }
     }
 }
 

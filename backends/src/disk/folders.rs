@@ -76,9 +76,5 @@ pub(super) fn make_durable(fs: &dyn FileSystem, folder: &Path) -> io::Result<()>
 /// The parent to sync: `.` for a relative path of one segment, nothing for the root and `.`.
 fn parent_of(folder: &Path) -> Option<&Path> {
     let parent = folder.parent()?;
-    if parent.as_os_str().is_empty() {
-        Some(Path::new("."))
-    } else {
-        Some(parent)
-    }
+    if parent.as_os_str().is_empty() { Some(Path::new(".")) } else { Some(parent) }
 }

@@ -23,13 +23,7 @@ pub(super) fn page(
     after: Option<&Key>,
     limit: usize,
 ) -> Result<Vec<ListEntry>> {
-    let mut walk = Walk {
-        shared,
-        prefix,
-        after: after.map(Key::as_str),
-        limit,
-        page: Vec::new(),
-    };
+    let mut walk = Walk { shared, prefix, after: after.map(Key::as_str), limit, page: Vec::new() };
     match prefix.rsplit_once('/') {
         None => walk.folder(&shared.objects, "")?,
         // No key begins with something outside the grammar. It must not become a path either.
@@ -70,10 +64,7 @@ impl Walk<'_> {
                 break;
             }
             match child.size {
-                Some(size) => self.page.push(ListEntry {
-                    key: Key::new(&child.text)?,
-                    size,
-                }),
+                Some(size) => self.page.push(ListEntry { key: Key::new(&child.text)?, size }),
                 None => self.folder(&self.shared.objects.join(&child.text), &child.text)?,
             }
         }
@@ -99,10 +90,7 @@ impl Walk<'_> {
         match entries {
             Ok(entries) => Ok(entries),
             Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
             {
                 Ok(Vec::new())
             }
@@ -115,9 +103,8 @@ impl Walk<'_> {
         let is_folder = child.size.is_none();
         let within = text.starts_with(self.prefix) || (is_folder && self.prefix.starts_with(text));
         // A folder that `after` lies in sorts before it and still has keys behind it.
-        let behind = self
-            .after
-            .is_none_or(|after| text > after || (is_folder && after.starts_with(text)));
+        let behind =
+            self.after.is_none_or(|after| text > after || (is_folder && after.starts_with(text)));
         within && behind
     }
 }
@@ -127,18 +114,12 @@ fn child_of(base: &str, entry: DirEntry) -> Option<Child> {
         EntryKind::File { len } => {
             let text = format!("{base}{}", entry.name.strip_suffix(OBJECT_SUFFIX)?);
             Key::new(&text).ok()?;
-            Some(Child {
-                text,
-                size: Some(len),
-            })
+            Some(Child { text, size: Some(len) })
         }
         EntryKind::Dir => {
             let text = format!("{base}{}", entry.name);
             Key::new(&text).ok()?;
-            Some(Child {
-                text: text + "/",
-                size: None,
-            })
+            Some(Child { text: text + "/", size: None })
         }
         EntryKind::Other => None,
     }

@@ -31,11 +31,7 @@ pub(super) struct RootLock {
 
 impl RootLock {
     pub(super) fn new(file: Box<dyn File>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            threads: Mutex::new(()),
-            file,
-            clock,
-        }
+        Self { threads: Mutex::new(()), file, clock }
     }
 
     /// Waits for the lock; `Locked` after [`LOCK_WAIT`].
@@ -45,21 +41,14 @@ impl RootLock {
             return Err(locked("another thread of this process holds it"));
         };
         let mut pause = PAUSE_MIN;
-        while !self
-            .file
-            .try_lock()
-            .map_err(|e| Error::io("lock disk store", e))?
-        {
+        while !self.file.try_lock().map_err(|e| Error::io("lock disk store", e))? {
             if self.clock.monotonic() >= deadline {
                 return Err(locked("another handle or process holds it"));
             }
             self.clock.sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        Ok(Held {
-            file: &*self.file,
-            _turn: turn,
-        })
+        Ok(Held { file: &*self.file, _turn: turn })
     }
 }
 
@@ -103,22 +92,11 @@ mod tests {
         let lock = RootLock::new(file, clock.clone());
         let error = lock.acquire().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
-        assert!(
-            clock.monotonic() >= LOCK_WAIT,
-            "gave up after {:?}",
-            clock.monotonic()
-        );
-        assert!(
-            clock.monotonic() <= LOCK_WAIT + PAUSE_MAX,
-            "waited {:?}",
-            clock.monotonic()
-        );
+        assert!(clock.monotonic() >= LOCK_WAIT, "gave up after {:?}", clock.monotonic());
+        assert!(clock.monotonic() <= LOCK_WAIT + PAUSE_MAX, "waited {:?}", clock.monotonic());
 
         drop(holder);
         drop(lock.acquire().expect("the lock is free"));
-        drop(
-            lock.acquire()
-                .expect("a lock that was released is had again"),
-        );
+        drop(lock.acquire().expect("a lock that was released is had again"));
     }
 }

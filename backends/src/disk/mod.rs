@@ -75,6 +75,9 @@ struct Shared {
 }
 
 impl Disk {
+    /// What [`Backend::name`] answers.
+    pub const NAME: &str = "disk";
+
     /// Opens the store at `root` on the operating system's file system, and makes it if there is
     /// none. `Denied`, `Full` or `Unavailable` as the file system says; `Invalid` if something
     /// else than a folder is in the way.
@@ -92,12 +95,7 @@ impl Disk {
     /// # }
     /// ```
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        Self::with(
-            Arc::new(Os),
-            Arc::new(OsEntropy),
-            Arc::new(SystemClock::new()),
-            root,
-        )
+        Self::with(Arc::new(Os), Arc::new(OsEntropy), Arc::new(SystemClock::new()), root)
     }
 
     /// [`open`](Self::open) on other components: a simulated file system, a seed, a test's clock.
@@ -137,29 +135,21 @@ impl Disk {
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk")
-            .field("root", &self.shared.root)
-            .finish_non_exhaustive()
+        f.debug_struct("Disk").field("root", &self.shared.root).finish_non_exhaustive()
     }
 }
 
 impl Backend for Disk {
     fn get(&self, key: &Key) -> Result<Object> {
-        self.shared
-            .read(key)
-            .map_err(|e| Error::io("get object", e).with_subject(key))
+        self.shared.read(key).map_err(|e| Error::io("get object", e).with_subject(key))
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
-        self.shared
-            .read_range(key, range)
-            .map_err(|e| e.with_subject(key))
+        self.shared.read_range(key, range).map_err(|e| e.with_subject(key))
     }
 
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
-        self.shared
-            .put(key, &body, condition)
-            .map_err(|e| store_gone(e).with_subject(key))?;
+        self.shared.put(key, &body, condition).map_err(|e| store_gone(e).with_subject(key))?;
         Ok(Version::of_content(&body))
     }
 
@@ -172,7 +162,7 @@ impl Backend for Disk {
     }
 
     fn name(&self) -> &'static str {
-        "disk"
+        Self::NAME
     }
 
     fn concurrency(&self) -> NonZeroUsize {
@@ -194,10 +184,7 @@ impl Shared {
 
     fn read_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
         let io = |e| Error::io("get range of object", e);
-        let file = self
-            .fs
-            .open(&self.object_path(key), Access::Read)
-            .map_err(io)?;
+        let file = self.fs.open(&self.object_path(key), Access::Read).map_err(io)?;
         let len = file.len().map_err(io)?;
         check_range(&range, len)?;
         read_part(&*file, range).map_err(io)
@@ -267,9 +254,7 @@ impl Shared {
     }
 
     fn sync_folder(&self, operation: &'static str, target: &Path) -> Result<()> {
-        self.fs
-            .sync_dir(folder_of(target))
-            .map_err(|e| not_durable(operation, e))
+        self.fs.sync_dir(folder_of(target)).map_err(|e| not_durable(operation, e))
     }
 
     fn clear_temporaries(&self) -> io::Result<u64> {
@@ -298,9 +283,7 @@ fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<Box<dyn File>> {
 }
 
 fn folder_of(object: &Path) -> &Path {
-    object
-        .parent()
-        .expect("an object's file is inside the folder of objects")
+    object.parent().expect("an object's file is inside the folder of objects")
 }
 
 fn read_part(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
@@ -337,9 +320,7 @@ fn commit_error(operation: &'static str, error: io::Error) -> Error {
 /// The error of the sync after the change has become visible.
 fn not_durable(operation: &'static str, error: io::Error) -> Error {
     let detail = format!("it happened, but may not survive a power cut: {error}");
-    Error::io(operation, error)
-        .with_kind(ErrorKind::Uncertain)
-        .with_detail(detail)
+    Error::io(operation, error).with_kind(ErrorKind::Uncertain).with_detail(detail)
 }
 
 /// A put names nothing that has to exist, so `NotFound` can only be the store's own folders.
@@ -347,9 +328,7 @@ fn store_gone(error: Error) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
     }
-    error
-        .with_kind(ErrorKind::Unavailable)
-        .with_detail("a folder of the store is gone")
+    error.with_kind(ErrorKind::Unavailable).with_detail("a folder of the store is gone")
 }
 
 #[cfg(test)]

@@ -30,11 +30,7 @@ impl<'a> Temporary<'a> {
         body: &[u8],
     ) -> Result<Self> {
         let (path, file) = create(fs, entropy, folder)?;
-        let temporary = Self {
-            fs,
-            path,
-            renamed: false,
-        };
+        let temporary = Self { fs, path, renamed: false };
         file.write_all_at(body, 0)
             .and_then(|()| file.sync())
             .map_err(|e| Error::io("write temporary file", e))?;

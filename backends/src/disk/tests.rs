@@ -10,15 +10,12 @@ fn key(text: &str) -> Key {
 }
 
 fn put(disk: &Disk, text: &str) {
-    disk.put(&key(text), text.to_owned().into(), &Condition::Any)
-        .unwrap();
+    disk.put(&key(text), text.to_owned().into(), &Condition::Any).unwrap();
 }
 
 fn names(disk: &Disk) -> Vec<String> {
     let page = disk.list("", None, usize::MAX).unwrap();
-    page.into_iter()
-        .map(|entry| entry.key.to_string())
-        .collect()
+    page.into_iter().map(|entry| entry.key.to_string()).collect()
 }
 
 fn temporaries(root: &Path) -> usize {
@@ -30,24 +27,14 @@ fn files_and_folders_are_for_their_owner_only() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("new/store");
     let disk = Disk::open(&root).unwrap();
-    disk.put(&key("a/b/c"), "body".into(), &Condition::Absent)
-        .unwrap();
+    disk.put(&key("a/b/c"), "body".into(), &Condition::Absent).unwrap();
     put(&disk, "d");
 
-    let mode = |path: &str| {
-        std_fs::metadata(home.path().join(path))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
-    };
-    for folder in [
-        "new",
-        "new/store",
-        "new/store/tmp",
-        "new/store/objects",
-        "new/store/objects/a/b",
-    ] {
+    let mode =
+        |path: &str| std_fs::metadata(home.path().join(path)).unwrap().permissions().mode() & 0o777;
+    for folder in
+        ["new", "new/store", "new/store/tmp", "new/store/objects", "new/store/objects/a/b"]
+    {
         assert_eq!(mode(folder), 0o700, "{folder}");
     }
     for file in ["lock", "objects/a/b/c.object", "objects/d.object"] {
@@ -59,10 +46,7 @@ fn files_and_folders_are_for_their_owner_only() {
 fn bodies_are_stored_verbatim_and_found_again() {
     let home = tempfile::tempdir().unwrap();
     put(&Disk::open(home.path()).unwrap(), "a/b");
-    assert_eq!(
-        std_fs::read(home.path().join("objects/a/b.object")).unwrap(),
-        b"a/b"
-    );
+    assert_eq!(std_fs::read(home.path().join("objects/a/b.object")).unwrap(), b"a/b");
     let again = Disk::open(home.path()).unwrap();
     assert_eq!(again.get(&key("a/b")).unwrap().body, "a/b");
 }
@@ -73,16 +57,13 @@ fn no_call_leaves_a_temporary_file() {
     let disk = Disk::open(home.path()).unwrap();
     put(&disk, "a");
     disk.put(&key("b"), "b".into(), &Condition::Absent).unwrap();
-    disk.put(&key("a"), "x".into(), &Condition::Absent)
-        .unwrap_err();
+    disk.put(&key("a"), "x".into(), &Condition::Absent).unwrap_err();
     let other = Condition::Matches(Version::of_content(b"other"));
     disk.put(&key("a"), "x".into(), &other).unwrap_err();
     disk.put(&key("c"), "x".into(), &other).unwrap_err();
     // A folder in the way of the name makes the rename itself fail.
     std_fs::create_dir(home.path().join("objects/d.object")).unwrap();
-    let error = disk
-        .put(&key("d"), "x".into(), &Condition::Any)
-        .unwrap_err();
+    let error = disk.put(&key("d"), "x".into(), &Condition::Any).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Uncertain, "{error}");
     assert_eq!(temporaries(home.path()), 0);
 }
@@ -93,10 +74,7 @@ fn leftovers_of_dead_writers_are_cleared_and_nothing_else() {
     let disk = Disk::open(home.path()).unwrap();
     put(&disk, "a");
     let tmp = home.path().join("tmp");
-    for leftover in [
-        "00112233445566778899aabbccddeeff",
-        "ffeeddccbbaa99887766554433221100",
-    ] {
+    for leftover in ["00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"] {
         std_fs::write(tmp.join(leftover), "part of a bo").unwrap();
     }
     std_fs::write(tmp.join("notes.txt"), "not ours").unwrap();
@@ -139,9 +117,7 @@ fn a_folder_that_is_gone_is_not_taken_for_a_missing_object() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     std_fs::remove_dir(home.path().join("tmp")).unwrap();
-    let error = disk
-        .put(&key("a"), "x".into(), &Condition::Any)
-        .unwrap_err();
+    let error = disk.put(&key("a"), "x".into(), &Condition::Any).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
@@ -166,9 +142,7 @@ fn all_but_reads_and_creation_wait_for_the_lock() {
     let disk = Disk::with(Arc::new(Os), entropy, clock, home.path()).unwrap();
     let version = disk.put(&key("a"), "a".into(), &Condition::Any).unwrap();
 
-    let holder = Os
-        .open(&home.path().join("lock"), Access::ReadWrite)
-        .unwrap();
+    let holder = Os.open(&home.path().join("lock"), Access::ReadWrite).unwrap();
     assert!(holder.try_lock().unwrap());
     let put = |condition| disk.put(&key("a"), "b".into(), &condition).map(drop);
     for refused in [
@@ -200,13 +174,9 @@ fn a_temporary_name_that_is_taken_is_not_a_condition_that_failed() {
     let taken = format!("{:032x}", u128::from_be_bytes(draw));
     let disk = open(7);
     std_fs::write(home.path().join("tmp").join(&taken), "leftover").unwrap();
-    disk.put(&key("a"), "body".into(), &Condition::Absent)
-        .unwrap();
+    disk.put(&key("a"), "body".into(), &Condition::Absent).unwrap();
     assert_eq!(disk.get(&key("a")).unwrap().body, "body");
-    assert_eq!(
-        std_fs::read(home.path().join("tmp").join(&taken)).unwrap(),
-        b"leftover"
-    );
+    assert_eq!(std_fs::read(home.path().join("tmp").join(&taken)).unwrap(), b"leftover");
 }
 
 /// A file system whose calls on names can be made to fail, each by its own switch.
@@ -250,12 +220,7 @@ impl FileSystem for Failing {
 
 fn on_failing(root: &Path) -> (Disk, Arc<Failing>) {
     let fs = Arc::new(Failing::default());
-    let disk = Disk::with(
-        fs.clone(),
-        Arc::new(OsEntropy),
-        Arc::new(SystemClock::new()),
-        root,
-    );
+    let disk = Disk::with(fs.clone(), Arc::new(OsEntropy), Arc::new(SystemClock::new()), root);
     (disk.unwrap(), fs)
 }
 
@@ -272,9 +237,7 @@ fn a_failed_rename_is_uncertain_unless_the_kernel_refused_it() {
         (io::ErrorKind::Other, ErrorKind::Uncertain),
     ] {
         *fs.rename.lock() = Some(io_kind);
-        let error = disk
-            .put(&key("a"), "x".into(), &Condition::Any)
-            .unwrap_err();
+        let error = disk.put(&key("a"), "x".into(), &Condition::Any).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(temporaries(home.path()), 0, "{error}");
     }
@@ -287,32 +250,17 @@ fn a_failed_sync_after_the_change_is_uncertain_and_before_it_is_not() {
     put(&disk, "a");
     fs.sync_dir.store(true, std::sync::atomic::Ordering::SeqCst);
 
-    let error = disk
-        .put(&key("b"), "b".into(), &Condition::Absent)
-        .unwrap_err();
+    let error = disk.put(&key("b"), "b".into(), &Condition::Absent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Uncertain, "{error}");
     assert_eq!(disk.get(&key("b")).unwrap().body, "b", "it happened");
     let error = disk.delete(&key("a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Uncertain, "{error}");
     let error = disk.delete(&key("a")).unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::Uncertain,
-        "an absence that is not durable: {error}"
-    );
+    assert_eq!(error.kind(), ErrorKind::Uncertain, "an absence that is not durable: {error}");
 
-    let error = disk
-        .put(&key("new/a"), "x".into(), &Condition::Absent)
-        .unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::Unavailable,
-        "the folder comes before the put: {error}"
-    );
-    assert_eq!(
-        disk.get(&key("new/a")).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    let error = disk.put(&key("new/a"), "x".into(), &Condition::Absent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "the folder comes before the put: {error}");
+    assert_eq!(disk.get(&key("new/a")).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -325,10 +273,7 @@ fn the_first_use_of_a_folder_syncs_its_parents_even_if_another_made_it() {
 
     synced();
     put(&disk, "a/b/d");
-    assert_eq!(
-        synced(),
-        [objects.clone(), objects.join("a"), objects.join("a/b")]
-    );
+    assert_eq!(synced(), [objects.clone(), objects.join("a"), objects.join("a/b")]);
     put(&disk, "a/b/e");
     assert_eq!(synced(), [objects.join("a/b")]);
 }

@@ -68,9 +68,7 @@ impl FileSystem for Os {
             let kind = if metadata.is_dir() {
                 EntryKind::Dir
             } else if metadata.is_file() {
-                EntryKind::File {
-                    len: metadata.len(),
-                }
+                EntryKind::File { len: metadata.len() }
             } else {
                 EntryKind::Other
             };

@@ -81,9 +81,7 @@ fn key(text: &str) -> Key {
 
 /// A body of `len` bytes that tells its position: no part of it is like another.
 fn body(len: usize) -> Bytes {
-    (0..len)
-        .map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0])
-        .collect()
+    (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect()
 }
 
 #[track_caller]
@@ -98,10 +96,7 @@ fn put(store: &dyn Backend, name: &str, body: impl Into<Bytes>, condition: &Cond
 fn assert_body(store: &dyn Backend, name: &str, expected: impl AsRef<[u8]>) {
     match store.get(&key(name)) {
         Ok(object) => {
-            assert!(
-                object.body == expected.as_ref(),
-                "{name} has the body that was put last"
-            );
+            assert!(object.body == expected.as_ref(), "{name} has the body that was put last");
         }
         Err(e) => panic!("{name} is there: {e}"),
     }
@@ -118,10 +113,7 @@ fn assert_refused<T: Debug>(result: Result<T>, kind: ErrorKind, what: &str) {
 #[track_caller]
 fn page(store: &dyn Backend, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
     match store.list(prefix, after.map(key).as_ref(), limit) {
-        Ok(page) => page
-            .into_iter()
-            .map(|entry| entry.key.to_string())
-            .collect(),
+        Ok(page) => page.into_iter().map(|entry| entry.key.to_string()).collect(),
         Err(e) => panic!("list of {prefix:?} after {after:?} succeeds: {e}"),
     }
 }
@@ -129,10 +121,7 @@ fn page(store: &dyn Backend, prefix: &str, after: Option<&str>, limit: usize) ->
 #[track_caller]
 fn assert_lists(store: &dyn Backend, prefix: &str, after: Option<&str>, expected: &[&str]) {
     let listed = page(store, prefix, after, usize::MAX);
-    assert_eq!(
-        listed, expected,
-        "keys with prefix {prefix:?} after {after:?}"
-    );
+    assert_eq!(listed, expected, "keys with prefix {prefix:?} after {after:?}");
 }
 
 fn put_all(store: &dyn Backend, names: &[&str]) {
@@ -147,10 +136,7 @@ pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     assert!(!name.is_empty(), "the store has a name");
     put(store, "a", "a", &Condition::Any);
     assert_eq!(store.name(), name, "the name is stable");
-    assert!(
-        store.concurrency().get() <= 4096,
-        "the concurrency is a sensible number"
-    );
+    assert!(store.concurrency().get() <= 4096, "the concurrency is a sensible number");
 }
 
 /// Lengths around a block's and one of a megabyte, put, read and listed.
@@ -161,11 +147,7 @@ pub fn bodies_of_every_length_come_back_whole(store: &dyn Backend) {
         assert_body(store, &name, body(len));
         let listed = store.list(&name, None, 1).expect("list succeeds");
         let size = listed.first().map(|entry| entry.size);
-        assert_eq!(
-            size,
-            Some(len as u64),
-            "the listing tells the length of {name}"
-        );
+        assert_eq!(size, Some(len as u64), "the listing tells the length of {name}");
     }
 }
 
@@ -185,11 +167,7 @@ pub fn the_longest_keys_are_stored(store: &dyn Backend) {
 pub fn a_missing_key_is_not_found(store: &dyn Backend) {
     put_all(store, &["a/b/c", "d"]);
     for name in ["missing", "a", "a/b", "a/b/c/d", "a/b/cc", "d/e"] {
-        assert_refused(
-            store.get(&key(name)),
-            ErrorKind::NotFound,
-            "get of a missing key",
-        );
+        assert_refused(store.get(&key(name)), ErrorKind::NotFound, "get of a missing key");
         let range = store.get_range(&key(name), 0..0);
         assert_refused(range, ErrorKind::NotFound, "get_range of a missing key");
     }
@@ -199,43 +177,24 @@ pub fn a_missing_key_is_not_found(store: &dyn Backend) {
 pub fn ranges_give_exactly_their_bytes(store: &dyn Backend) {
     let whole = body(10_000);
     put(store, "a", whole.clone(), &Condition::Any);
-    for Range { start, end } in [
-        0..1,
-        0..4096,
-        1..2,
-        4095..4097,
-        9_999..10_000,
-        0..10_000,
-        0..0,
-        77..77,
-        10_000..10_000,
-    ] {
+    for Range { start, end } in
+        [0..1, 0..4096, 1..2, 4095..4097, 9_999..10_000, 0..10_000, 0..0, 77..77, 10_000..10_000]
+    {
         let part = store.get_range(&key("a"), start as u64..end as u64);
         let part = part.unwrap_or_else(|e| panic!("range {start}..{end} is read: {e}"));
-        assert!(
-            part == whole[start..end],
-            "range {start}..{end} has its bytes"
-        );
+        assert!(part == whole[start..end], "range {start}..{end} has its bytes");
     }
     put(store, "empty", Bytes::new(), &Condition::Any);
     let nothing = store.get_range(&key("empty"), 0..0);
-    assert!(
-        nothing.is_ok_and(|part| part.is_empty()),
-        "an empty body has an empty range"
-    );
+    assert!(nothing.is_ok_and(|part| part.is_empty()), "an empty body has an empty range");
 }
 
 /// `Invalid`, and never fewer bytes than asked for.
 pub fn ranges_outside_the_body_are_invalid(store: &dyn Backend) {
     put(store, "a", body(100), &Condition::Any);
-    for (start, end) in [
-        (0, 101),
-        (99, 101),
-        (100, 101),
-        (101, 101),
-        (0, u64::MAX),
-        (u64::MAX, u64::MAX),
-    ] {
+    for (start, end) in
+        [(0, 101), (99, 101), (100, 101), (101, 101), (0, u64::MAX), (u64::MAX, u64::MAX)]
+    {
         let part = store.get_range(&key("a"), start..end);
         assert_refused(part, ErrorKind::Invalid, "a range past the end");
     }
@@ -258,32 +217,19 @@ pub fn put_absent_creates_once(store: &dyn Backend) {
     let version = put(store, "a", "first", &Condition::Absent);
     for again in ["second", "first"] {
         let refused = store.put(&key("a"), again.into(), &Condition::Absent);
-        assert_refused(
-            refused,
-            ErrorKind::AlreadyExists,
-            "creating a key that exists",
-        );
+        assert_refused(refused, ErrorKind::AlreadyExists, "creating a key that exists");
     }
     assert_body(store, "a", "first");
     put(store, "a", "third", &Condition::Matches(version));
     let refused = store.put(&key("a"), "fourth".into(), &Condition::Absent);
-    assert_refused(
-        refused,
-        ErrorKind::AlreadyExists,
-        "creating a key that was replaced",
-    );
+    assert_refused(refused, ErrorKind::AlreadyExists, "creating a key that was replaced");
     assert_body(store, "a", "third");
 }
 
 /// The version of the put and that of the get name the same state; older ones are `Conflict`.
 pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
     let first = put(store, "a", "generation 1", &Condition::Absent);
-    let second = put(
-        store,
-        "a",
-        "generation 2",
-        &Condition::Matches(first.clone()),
-    );
+    let second = put(store, "a", "generation 2", &Condition::Matches(first.clone()));
     for stale in [&first, &Version::new("no version of any store")] {
         let condition = Condition::Matches(stale.clone());
         let refused = store.put(&key("a"), "lost".into(), &condition);
@@ -295,11 +241,7 @@ pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
     put(store, "a", "generation 3", &Condition::Matches(read));
     put(store, "a", "generation 4", &Condition::Any);
     let refused = store.put(&key("a"), "lost".into(), &Condition::Matches(second));
-    assert_refused(
-        refused,
-        ErrorKind::Conflict,
-        "replacing what was replaced twice",
-    );
+    assert_refused(refused, ErrorKind::Conflict, "replacing what was replaced twice");
     assert_body(store, "a", "generation 4");
 }
 
@@ -310,11 +252,7 @@ pub fn put_matches_on_a_missing_key_is_a_conflict(store: &dyn Backend) {
         let condition = Condition::Matches(version.clone());
         let refused = store.put(&key(missing), "body".into(), &condition);
         assert_refused(refused, ErrorKind::Conflict, "replacing a missing key");
-        assert_refused(
-            store.get(&key(missing)),
-            ErrorKind::NotFound,
-            "what was refused",
-        );
+        assert_refused(store.get(&key(missing)), ErrorKind::NotFound, "what was refused");
     }
     assert_lists(store, "", None, &["other"]);
 }
@@ -324,10 +262,7 @@ pub fn versions_tell_bodies_apart(store: &dyn Backend) {
     let mut seen: Vec<Version> = Vec::new();
     for len in [0, 1, 2, 4096, 4097] {
         let version = put(store, "a", body(len), &Condition::Any);
-        assert!(
-            !seen.contains(&version),
-            "the version changes with the body"
-        );
+        assert!(!seen.contains(&version), "the version changes with the body");
         for _ in 0..2 {
             let read = store.get(&key("a")).expect("the object is there").version;
             assert_eq!(read, version, "reading does not change the version");
@@ -340,19 +275,11 @@ pub fn versions_tell_bodies_apart(store: &dyn Backend) {
 pub fn delete_is_idempotent(store: &dyn Backend) {
     put_all(store, &["a", "a/b", "ab"]);
     for missing in ["b", "a/c", "c/d/e"] {
-        store
-            .delete(&key(missing))
-            .expect("deleting a missing key is fine");
+        store.delete(&key(missing)).expect("deleting a missing key is fine");
     }
     for _ in 0..2 {
-        store
-            .delete(&key("a"))
-            .expect("deleting is fine, also again");
-        assert_refused(
-            store.get(&key("a")),
-            ErrorKind::NotFound,
-            "what was deleted",
-        );
+        store.delete(&key("a")).expect("deleting is fine, also again");
+        assert_refused(store.get(&key("a")), ErrorKind::NotFound, "what was deleted");
     }
     assert_lists(store, "", None, &["a/b", "ab"]);
 }

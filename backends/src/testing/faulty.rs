@@ -37,18 +37,12 @@ pub struct BackendFault {
 impl BackendFault {
     /// Nothing happens.
     pub fn before(kind: ErrorKind) -> Self {
-        Self {
-            timing: BackendTiming::Before,
-            kind,
-        }
+        Self { timing: BackendTiming::Before, kind }
     }
 
     /// The call takes effect, and an error is returned nevertheless.
     pub fn after(kind: ErrorKind) -> Self {
-        Self {
-            timing: BackendTiming::After,
-            kind,
-        }
+        Self { timing: BackendTiming::After, kind }
     }
 }
 
@@ -89,9 +83,7 @@ impl Plan {
     fn next(&mut self) -> Option<BackendFault> {
         self.calls += 1;
         let lasting = self.from.filter(|(first, _)| self.calls >= *first);
-        self.once
-            .remove(&self.calls)
-            .or(lasting.map(|(_, fault)| fault))
+        self.once.remove(&self.calls).or(lasting.map(|(_, fault)| fault))
     }
 
     /// The number of the `nth` call from now on; 0 means the next one too.
@@ -103,10 +95,7 @@ impl Plan {
 impl FaultyBackend {
     /// In front of `inner`, without faults.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
-        Self {
-            inner,
-            plan: Mutex::default(),
-        }
+        Self { inner, plan: Mutex::default() }
     }
 
     /// How many calls there have been, those that failed included.
@@ -156,8 +145,7 @@ impl FaultyBackend {
 
 impl Backend for FaultyBackend {
     fn get(&self, key: &Key) -> Result<Object> {
-        self.call("get object", |inner| inner.get(key))
-            .map_err(|e| e.with_subject(key))
+        self.call("get object", |inner| inner.get(key)).map_err(|e| e.with_subject(key))
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
@@ -171,8 +159,7 @@ impl Backend for FaultyBackend {
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
-        self.call("delete object", |inner| inner.delete(key))
-            .map_err(|e| e.with_subject(key))
+        self.call("delete object", |inner| inner.delete(key)).map_err(|e| e.with_subject(key))
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
@@ -223,11 +210,7 @@ impl DeferredBackend {
     /// beginning of the one after them. With `u64::MAX` only
     /// [`settle`](Self::settle) performs it.
     pub fn new(inner: Arc<dyn Backend>, delay: u64) -> Self {
-        Self {
-            inner,
-            delay,
-            state: Mutex::default(),
-        }
+        Self { inner, delay, state: Mutex::default() }
     }
 
     /// How many acknowledged puts have not been performed.
@@ -247,9 +230,7 @@ impl DeferredBackend {
     }
 
     fn perform(&self, put: &DeferredPut) -> Result<()> {
-        self.inner
-            .put(&put.key, put.body.clone(), &Condition::Any)
-            .map(drop)
+        self.inner.put(&put.key, put.body.clone(), &Condition::Any).map(drop)
     }
 
     /// Counts a call and runs it on the state, after the puts that have become due.
@@ -265,10 +246,9 @@ impl DeferredBackend {
 
     fn view(&self, state: &Deferred, key: &Key) -> Result<Object> {
         match state.puts.iter().rev().find(|put| put.key == *key) {
-            Some(put) => Ok(Object {
-                body: put.body.clone(),
-                version: Version::of_content(&put.body),
-            }),
+            Some(put) => {
+                Ok(Object { body: put.body.clone(), version: Version::of_content(&put.body) })
+            }
             None => self.inner.get(key),
         }
     }
@@ -294,11 +274,7 @@ impl Backend for DeferredBackend {
             check_condition(current.as_ref(), condition)?;
             let version = Version::of_content(&body);
             let due = state.calls.saturating_add(self.delay);
-            state.puts.push_back(DeferredPut {
-                due,
-                key: key.clone(),
-                body,
-            });
+            state.puts.push_back(DeferredPut { due, key: key.clone(), body });
             Ok(version)
         })
         .map_err(|e| e.with_subject(key))
@@ -315,10 +291,8 @@ impl Backend for DeferredBackend {
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.call(|state| {
             let page = self.inner.list(prefix, after, limit)?;
-            let mut sizes: BTreeMap<Key, u64> = page
-                .into_iter()
-                .map(|entry| (entry.key, entry.size))
-                .collect();
+            let mut sizes: BTreeMap<Key, u64> =
+                page.into_iter().map(|entry| (entry.key, entry.size)).collect();
             for put in &state.puts {
                 let listed = put.key.as_str().starts_with(prefix)
                     && after.is_none_or(|after| put.key > *after);
@@ -363,10 +337,7 @@ mod tests {
 
         put(&faulty, "a").unwrap();
         assert_eq!(put(&faulty, "b").unwrap_err().kind(), ErrorKind::Full);
-        assert_eq!(
-            memory.get(&key("b")).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(memory.get(&key("b")).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(put(&faulty, "c").unwrap_err().kind(), ErrorKind::Uncertain);
         assert_eq!(memory.get(&key("c")).unwrap().body, "c");
         put(&faulty, "d").unwrap();
@@ -386,10 +357,7 @@ mod tests {
         put(&deferred, "a").unwrap();
         for _ in 0..2 {
             assert_eq!(deferred.get(&key("a")).unwrap().body, "a");
-            assert_eq!(
-                memory.get(&key("a")).unwrap_err().kind(),
-                ErrorKind::NotFound
-            );
+            assert_eq!(memory.get(&key("a")).unwrap_err().kind(), ErrorKind::NotFound);
         }
         deferred.get(&key("a")).unwrap();
         assert_eq!(memory.get(&key("a")).unwrap().body, "a");

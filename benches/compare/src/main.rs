@@ -1,1 +1,77 @@
-fn main() {}
+//! Strongroom beside what a host would pick instead: plain redb, `SQLite`, a JSON file per
+//! checkpoint. All peers in one run, interleaved, because the machine is shared and only ratios
+//! of neighbours in time mean something. What is measured and what is not equal: `../README.md`.
+
+mod data;
+mod environment;
+mod measure;
+mod options;
+mod peers;
+mod plot;
+mod report;
+mod workloads;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use environment::Environment;
+use measure::Measured;
+use options::Options;
+use workloads::{Scale, Workload};
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let scale = Scale::of(&options);
+    let dir = options.database_dir();
+    fs::create_dir_all(&dir).context("make the folder of the databases")?;
+    let databases = tempfile::Builder::new()
+        .prefix("compare-")
+        .tempdir_in(&dir)
+        .context("make the folder of this run's databases")?;
+    let environment = Environment::look(databases.path());
+    if environment.is_in_memory() {
+        eprintln!(
+            "warning: {} is in memory: a sync costs nothing there, and the result means nothing; \
+             choose a disk with --dir",
+            environment.file_system
+        );
+    }
+    let mut results = Vec::new();
+    for &workload in options.workloads() {
+        results.push(run(workload, &scale, databases.path())?);
+    }
+    let table = report::table(&environment, &scale, &results);
+    println!("{table}");
+    let out = options.out_dir(&environment.date);
+    write_results(&out, &table, &environment, &results)?;
+    eprintln!("written: table.md, plot.svg, raw.jsonl in {}", out.display());
+    Ok(())
+}
+
+fn run(workload: Workload, scale: &Scale, databases: &Path) -> Result<Measured> {
+    let dir = databases.join(workload.name());
+    fs::create_dir(&dir)?;
+    eprintln!("{}: fill, then {} rounds", workload.name(), scale.rounds + 1);
+    let mut contenders = workload.contenders(scale, &dir)?;
+    let measured = measure::run(workload, scale, &mut contenders)
+        .with_context(|| format!("workload {}", workload.name()))?;
+    drop(contenders);
+    // One workload's databases at a time, so that the run stays small.
+    fs::remove_dir_all(&dir)?;
+    Ok(measured)
+}
+
+fn write_results(
+    out: &Path,
+    table: &str,
+    environment: &Environment,
+    results: &[Measured],
+) -> Result<()> {
+    fs::create_dir_all(out).context("make the folder of the results")?;
+    fs::write(out.join("table.md"), table)?;
+    fs::write(out.join("raw.jsonl"), report::raw(environment, results))?;
+    plot::draw(&out.join("plot.svg"), environment, results)
+}

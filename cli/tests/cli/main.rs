@@ -105,11 +105,7 @@ impl Cli {
 }
 
 fn said(child: Child) -> Said {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().expect("the program ends");
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
     Said {
         code: status.code().unwrap_or(-1),
         stdout,

@@ -40,19 +40,10 @@ fn values_of_every_size_come_back_byte_for_byte() {
 fn a_binary_key_goes_in_as_hex_and_is_shown_escaped() {
     let cli = Cli::new();
     cli.ok(&["records", "put", "v", "n", "--hex-key", "00ff5c", "x"]);
-    assert_eq!(
-        cli.ok(&["records", "get", "v", "n", "--hex-key", "00FF5C"]),
-        b"x"
-    );
-    assert_eq!(
-        cli.text(&["records", "list", "v", "n"]),
-        "\\x00\\xff\\x5c\t1\n"
-    );
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "--hex-key", "00FF5C"]), b"x");
+    assert_eq!(cli.text(&["records", "list", "v", "n"]), "\\x00\\xff\\x5c\t1\n");
     let listed = cli.json(&["records", "list", "v", "n", "--json"]);
-    assert_eq!(
-        listed["records"],
-        json!([{ "key": { "hex": "00ff5c" }, "len": 1 }])
-    );
+    assert_eq!(listed["records"], json!([{ "key": { "hex": "00ff5c" }, "len": 1 }]));
     for bad in ["0", "zz"] {
         let args = ["records", "get", "v", "n", "--hex-key", bad];
         cli.refused(&args, 2, "hex digits");
@@ -83,10 +74,7 @@ fn json_holds_text_as_text_and_refuses_a_value_above_its_limit() {
     let cli = Cli::new();
     cli.put("n", "text", "naïve\n".as_bytes());
     let got = cli.json(&["records", "get", "v", "n", "text", "--json"]);
-    assert_eq!(
-        got,
-        json!({ "namespace": "n", "key": "text", "len": 7, "value": "naïve\n" })
-    );
+    assert_eq!(got, json!({ "namespace": "n", "key": "text", "len": 7, "value": "naïve\n" }));
     cli.put("n", "most", &vec![b'a'; 16 << 20]);
     let got = cli.json(&["records", "get", "v", "n", "most", "--json"]);
     assert_eq!(got["value"].as_str().map(str::len), Some(16 << 20));
@@ -99,17 +87,12 @@ fn json_holds_text_as_text_and_refuses_a_value_above_its_limit() {
 fn listed(cli: &Cli, options: &[&str]) -> Vec<String> {
     let args = [&["records", "list", "v", "n"], options].concat();
     let text = cli.text(&args);
-    let keys: Vec<_> = text
-        .lines()
-        .filter_map(|line| Some(line.split_once('\t')?.0.to_owned()))
-        .collect();
+    let keys: Vec<_> =
+        text.lines().filter_map(|line| Some(line.split_once('\t')?.0.to_owned())).collect();
     let json = cli.json(&[&args[..], &["--json"]].concat());
     let records = json["records"].as_array().expect("a list");
     let same = records.iter().map(|record| record["key"].as_str());
-    assert!(
-        same.eq(keys.iter().map(|key| Some(&**key))),
-        "{options:?}: {json}"
-    );
+    assert!(same.eq(keys.iter().map(|key| Some(&**key))), "{options:?}: {json}");
     keys
 }
 
@@ -131,10 +114,7 @@ fn a_listing_is_in_key_order_and_obeys_its_options() {
         (&["--prefix", "a", "--after", "ab"], &["abc", "ac"]),
         (&["--prefix", "ab", "--after", "a"], &["ab", "abc"]),
         (&["--prefix", "ab", "--after", "b"], &[]),
-        (
-            &["--prefix", "a", "--after", "z", "--reverse", "--limit", "2"],
-            &["ac", "abc"],
-        ),
+        (&["--prefix", "a", "--after", "z", "--reverse", "--limit", "2"], &["ac", "abc"]),
     ];
     for (options, expected) in cases {
         assert_eq!(listed(&cli, options), expected, "{options:?}");
@@ -153,11 +133,7 @@ fn a_prefix_of_highest_bytes_has_no_upper_end() {
         cli.ok(&["records", "put", "v", "n", "--hex-key", key, "x"]);
     }
     let args = ["records", "list", "v", "n", "--hex-key", "--prefix", "ff"];
-    assert_eq!(
-        cli.text(&args),
-        "\\xff\t1\n\\xff\\x00\t1\n\\xff\\xff\t1\n",
-        "forward"
-    );
+    assert_eq!(cli.text(&args), "\\xff\t1\n\\xff\\x00\t1\n\\xff\\xff\t1\n", "forward");
     let reverse = [&args[..], &["--reverse", "--after", "ffff"]].concat();
     assert_eq!(cli.text(&reverse), "\\xff\\x00\t1\n\\xff\t1\n");
 }
@@ -182,10 +158,7 @@ fn what_is_deleted_or_was_never_there_is_not_found() {
     let cli = Cli::new();
     cli.put("n", "k", b"x");
     let deleted = cli.json(&["records", "delete", "v", "n", "k", "--json"]);
-    assert_eq!(
-        deleted,
-        json!({ "namespace": "n", "key": "k", "deleted": true })
-    );
+    assert_eq!(deleted, json!({ "namespace": "n", "key": "k", "deleted": true }));
     for command in ["get", "delete"] {
         cli.refused(&["records", command, "v", "n", "k"], 3, "no record");
         cli.refused(&["records", command, "v", "other", "k"], 3, "no record");

@@ -21,11 +21,7 @@ fn a_second_process_is_told_who_has_the_vault() {
     let holder = holder(&cli, "k", &value);
     let held = format!("held by pid {} on ", holder.id());
     let said_locked = cli.refused(&["info", "v", "--wait", "0"], 5, &held);
-    assert!(
-        said_locked.stderr.contains("records put"),
-        "the purpose: {}",
-        said_locked.stderr
-    );
+    assert!(said_locked.stderr.contains("records put"), "the purpose: {}", said_locked.stderr);
     assert!(said_locked.stderr.contains("hint: wait longer"));
     let done = said(holder);
     assert_eq!(done.code, 0, "{}", done.stderr);
@@ -59,8 +55,5 @@ fn what_a_killed_process_left_is_removed_and_told() {
     let after = cli.json(&["check", "v", "--json", "--read-data"]);
     assert_eq!((&after["objects"], &after["due"]), (&0.into(), &0.into()));
     assert_eq!(after["unknown"], serde_json::json!([]));
-    assert!(
-        !cli.run(&["info", "v"]).stderr.contains("note:"),
-        "told once"
-    );
+    assert!(!cli.run(&["info", "v"]).stderr.contains("note:"), "told once");
 }

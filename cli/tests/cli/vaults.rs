@@ -145,10 +145,7 @@ fn a_check_finds_content_that_is_missing_cut_or_altered() {
     fs::remove_file(&path).unwrap();
     let gone = cli.run(&["check", "v", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&gone.stdout).unwrap();
-    assert_eq!(
-        (gone.code, &report["problems"][0]["kind"]),
-        (1, &json!("missing"))
-    );
+    assert_eq!((gone.code, &report["problems"][0]["kind"]), (1, &json!("missing")));
 
     fs::write(&path, &whole).unwrap();
     assert_eq!(cli.run(&["check", "v", "--read-data"]).code, 0);

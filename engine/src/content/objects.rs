@@ -1,9 +1,14 @@
 //! The objects of one vault on its backend: names drawn at random, bodies checked on the way
 //! back.
+//!
+//! Every call passes the gate, which `close` shuts: once the vault's lock is passed on, nobody
+//! may put an object whose pending row the next process has removed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::component::Entropy;
 use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
 
@@ -23,6 +28,8 @@ pub(crate) struct Objects {
     backend: Arc<dyn Backend>,
     entropy: Arc<dyn Entropy>,
     object_bytes: usize,
+    /// Whether the vault is open. Held for reading during each call of the backend.
+    gate: Arc<RwLock<bool>>,
 }
 
 impl Objects {
@@ -31,11 +38,30 @@ impl Objects {
         entropy: Arc<dyn Entropy>,
         object_bytes: usize,
     ) -> Self {
-        Self {
-            backend,
-            entropy,
-            object_bytes,
+        Self { backend, entropy, object_bytes, gate: Arc::new(RwLock::new(true)) }
+    }
+
+    /// Passes the gate: `Closed` once it is shut.
+    pub(crate) fn enter(&self, operation: &'static str) -> Result<RwLockReadGuard<'_, bool>> {
+        let open = self.gate.read();
+        if *open {
+            Ok(open)
+        } else {
+            Err(Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed"))
         }
+    }
+
+    /// Shuts the gate for good, once the calls under way have ended; `Locked` if they take
+    /// longer than `timeout`.
+    pub(crate) fn shut(&self, timeout: Duration) -> Result<()> {
+        let mut open = self.gate.try_write_for(timeout).ok_or_else(|| {
+            Error::new(ErrorKind::Locked, "close vault").with_detail(format!(
+                "calls of the backend did not end within {} s",
+                timeout.as_secs_f32()
+            ))
+        })?;
+        *open = false;
+        Ok(())
     }
 
     /// How long a new object is at most, in bytes.
@@ -50,11 +76,9 @@ impl Objects {
 
     /// Puts a new object; durable on return.
     pub(crate) fn put(&self, name: ObjectName, body: Bytes) -> Result<ObjectRef> {
-        let reference = ObjectRef {
-            name,
-            len: body.len() as u64,
-            checksum: *blake3::hash(&body).as_bytes(),
-        };
+        let reference =
+            ObjectRef { name, len: body.len() as u64, checksum: *blake3::hash(&body).as_bytes() };
+        let _open = self.enter("put object")?;
         self.backend.put(&name.key(), body, &Condition::Absent)?;
         Ok(reference)
     }
@@ -63,11 +87,12 @@ impl Objects {
     pub(crate) fn get(&self, reference: &ObjectRef) -> Result<Bytes> {
         let key = reference.name.key();
         let corrupt = |detail: String| {
-            Error::new(ErrorKind::Corrupt, "read object")
-                .with_detail(detail)
-                .with_subject(&key)
+            Error::new(ErrorKind::Corrupt, "read object").with_detail(detail).with_subject(&key)
         };
-        let body = match self.backend.get(&key) {
+        let open = self.enter("read object")?;
+        let fetched = self.backend.get(&key);
+        drop(open);
+        let body = match fetched {
             Ok(object) => object.body,
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(corrupt("the object is missing from the backend".into()));
@@ -86,6 +111,7 @@ impl Objects {
 
     /// Deletes an object; fine if it is gone.
     pub(crate) fn delete(&self, name: ObjectName) -> Result<()> {
+        let _open = self.enter("delete object")?;
         self.backend.delete(&name.key())
     }
 
@@ -94,11 +120,10 @@ impl Objects {
         &self,
         mut each: impl FnMut(Result<ObjectName, &str>, u64) -> Result<()>,
     ) -> Result<()> {
+        let _open = self.enter("list objects")?;
         let mut after = None;
         loop {
-            let page = self
-                .backend
-                .list(ObjectName::KEY_PREFIX, after.as_ref(), LIST_PAGE)?;
+            let page = self.backend.list(ObjectName::KEY_PREFIX, after.as_ref(), LIST_PAGE)?;
             for entry in &page {
                 let name = ObjectName::of_key(&entry.key).ok_or(entry.key.as_str());
                 each(name, entry.size)?;

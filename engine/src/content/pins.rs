@@ -36,12 +36,7 @@ pub(crate) struct Pin {
 impl Pins {
     /// No readers; `newest` is the number of the last commit before this session.
     pub(crate) fn new(newest: u64) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Mutex::new(Inner {
-                newest,
-                live: BTreeMap::new(),
-            }),
-        })
+        Arc::new(Self { inner: Mutex::new(Inner { newest, live: BTreeMap::new() }) })
     }
 
     /// Pins the newest commit.
@@ -49,10 +44,7 @@ impl Pins {
         let mut inner = self.inner.lock();
         let commit = inner.newest;
         *inner.live.entry(commit).or_default() += 1;
-        Arc::new(Pin {
-            pins: Arc::clone(self),
-            commit,
-        })
+        Arc::new(Pin { pins: Arc::clone(self), commit })
     }
 
     /// The number that the write under way commits under, if it does.

@@ -49,18 +49,12 @@ pub(crate) enum StagedParts {
     /// Short enough for state: nothing was put.
     Inline(Bytes),
     /// Objects on the backend, under `rows` pending rows.
-    Stored {
-        stage: StageId,
-        rows: u32,
-        stored: StoredRow,
-    },
+    Stored { stage: StageId, rows: u32, stored: StoredRow },
 }
 
 impl fmt::Debug for Staged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Staged")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Staged").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -85,9 +79,7 @@ impl Staged {
     }
 
     pub(crate) fn parts(&self) -> &StagedParts {
-        self.parts
-            .as_ref()
-            .expect("only `keep` takes them, and it consumes")
+        self.parts.as_ref().expect("only `keep` takes them, and it consumes")
     }
 
     /// The commit that refers to it has happened: dropping it must not abandon it.
@@ -117,10 +109,7 @@ pub(crate) fn stage(
     if head.len() <= ROW_BYTES_MAX {
         progress.report(head.len() as u64, None);
         let parts = StagedParts::Inline(head.into());
-        return Ok(Staged {
-            parts: Some(parts),
-            home,
-        });
+        return Ok(Staged { parts: Some(parts), home });
     }
     let mut source = head[..].chain(source);
     let mut upload = Upload::new(home, objects, stage);
@@ -165,24 +154,14 @@ struct Upload<'a> {
 impl<'a> Upload<'a> {
     fn new(home: Arc<dyn StageHome>, objects: &'a Objects, stage: StageId) -> Self {
         let (reserved, refs) = (Vec::new(), Vec::new());
-        Self {
-            home,
-            objects,
-            stage,
-            rows: 0,
-            reserved,
-            refs,
-            finished: false,
-        }
+        Self { home, objects, stage, rows: 0, reserved, refs, finished: false }
     }
 
     fn put(&mut self, body: Bytes, last: bool) -> Result<()> {
         if self.refs.len() == OBJECTS_PER_VALUE_MAX {
-            return Err(
-                Error::new(ErrorKind::Invalid, "stage value").with_detail(format!(
-                    "value is longer than the limit of {VALUE_BYTES_MAX} bytes"
-                )),
-            );
+            return Err(Error::new(ErrorKind::Invalid, "stage value").with_detail(format!(
+                "value is longer than the limit of {VALUE_BYTES_MAX} bytes"
+            )));
         }
         if self.reserved.is_empty() {
             self.reserve(last)?;
@@ -193,14 +172,8 @@ impl<'a> Upload<'a> {
     }
 
     fn reserve(&mut self, last: bool) -> Result<()> {
-        let count = if last {
-            1
-        } else {
-            (1 << self.rows.min(30)).min(RESERVED_MAX)
-        };
-        let names: Vec<_> = (0..count)
-            .map(|_| self.objects.draw_name())
-            .collect::<Result<_>>()?;
+        let count = if last { 1 } else { (1 << self.rows.min(30)).min(RESERVED_MAX) };
+        let names: Vec<_> = (0..count).map(|_| self.objects.draw_name()).collect::<Result<_>>()?;
         // Counted before the commit: one whose outcome is unknown is cleaned up like the others.
         self.rows += 1;
         Arc::clone(&self.home).reserve(self.stage, self.rows - 1, &names)?;
@@ -211,19 +184,9 @@ impl<'a> Upload<'a> {
 
     fn finish(mut self, len: u64) -> Staged {
         self.finished = true;
-        let stored = StoredRow::V0 {
-            len,
-            objects: std::mem::take(&mut self.refs),
-        };
-        let parts = StagedParts::Stored {
-            stage: self.stage,
-            rows: self.rows,
-            stored,
-        };
-        Staged {
-            parts: Some(parts),
-            home: Arc::clone(&self.home),
-        }
+        let stored = StoredRow::V0 { len, objects: std::mem::take(&mut self.refs) };
+        let parts = StagedParts::Stored { stage: self.stage, rows: self.rows, stored };
+        Staged { parts: Some(parts), home: Arc::clone(&self.home) }
     }
 }
 

@@ -38,19 +38,11 @@ struct Stored {
 impl Value {
     /// The value that `row` holds or refers to; `pin` was taken before the row was read.
     pub(crate) fn new(row: Row, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
-        let stored = match RecordRow::decode(row.as_slice())? {
-            RecordRow::Inline => None,
-            RecordRow::Stored(stored) => Some(stored),
-        };
-        let inner = match stored {
-            None => Inner::Inline(row),
-            Some(row) => {
+        let inner = match RecordRow::decode(row.as_slice())? {
+            RecordRow::Inline => Inner::Inline(row),
+            RecordRow::Stored(row) => {
                 let (objects, pin) = (objects.clone(), Arc::clone(pin));
-                Inner::Stored(Arc::new(Stored {
-                    row,
-                    objects,
-                    _pin: pin,
-                }))
+                Inner::Stored(Arc::new(Stored { row, objects, _pin: pin }))
             }
         };
         Ok(Self { inner })
@@ -130,10 +122,7 @@ impl fmt::Debug for Value {
     /// Never the bytes: they are the host's secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let objects = self.objects();
-        f.debug_struct("Value")
-            .field("len", &self.len())
-            .field("objects", &objects)
-            .finish()
+        f.debug_struct("Value").field("len", &self.len()).field("objects", &objects).finish()
     }
 }
 
@@ -170,12 +159,7 @@ impl Held {
 
 impl ValueReader {
     fn new(value: Inner) -> Self {
-        Self {
-            value,
-            position: 0,
-            held: None,
-            cancel: None,
-        }
+        Self { value, position: 0, held: None, cancel: None }
     }
 
     /// Ends reading with `Cancelled` once `cancel` is cancelled.
@@ -190,25 +174,14 @@ impl ValueReader {
         match &self.value {
             Inner::Inline(row) => {
                 let value = inline(row);
-                let at = usize::try_from(position)
-                    .unwrap_or(usize::MAX)
-                    .min(value.len());
+                let at = usize::try_from(position).unwrap_or(usize::MAX).min(value.len());
                 Ok(&value[at..])
             }
             Inner::Stored(stored) => {
-                if self
-                    .held
-                    .as_ref()
-                    .and_then(|held| held.from(position))
-                    .is_none()
-                {
+                if self.held.as_ref().and_then(|held| held.from(position)).is_none() {
                     self.held = stored.fetch(position)?;
                 }
-                Ok(self
-                    .held
-                    .as_ref()
-                    .and_then(|held| held.from(position))
-                    .unwrap_or(&[]))
+                Ok(self.held.as_ref().and_then(|held| held.from(position)).unwrap_or(&[]))
             }
         }
     }
@@ -220,10 +193,7 @@ impl Stored {
         let mut start = 0;
         for reference in self.row.objects() {
             if position < start + reference.len {
-                return Ok(Some(Held {
-                    start,
-                    body: self.objects.get(reference)?,
-                }));
+                return Ok(Some(Held { start, body: self.objects.get(reference)? }));
             }
             start += reference.len;
         }
@@ -252,9 +222,8 @@ impl Seek for ValueReader {
             SeekFrom::Current(offset) => (self.position, offset),
         };
         self.position = base.checked_add_signed(offset).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "seek in value").with_detail(format!(
-                "position {offset} from {base} is before the beginning"
-            ))
+            Error::new(ErrorKind::Invalid, "seek in value")
+                .with_detail(format!("position {offset} from {base} is before the beginning"))
         })?;
         Ok(self.position)
     }

@@ -25,9 +25,7 @@ impl ObjectName {
     pub(crate) fn of_key(key: &Key) -> Option<Self> {
         let digits = key.as_str().strip_prefix(Self::KEY_PREFIX)?;
         (digits.len() == 32).then_some(())?;
-        u128::from_str_radix(digits, 16)
-            .ok()
-            .map(|n| Self(n.to_be_bytes()))
+        u128::from_str_radix(digits, 16).ok().map(|n| Self(n.to_be_bytes()))
     }
 }
 
@@ -86,10 +84,7 @@ impl StageId {
 /// Names that a staging has reserved; written before the first of them is put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PendingRow {
-    V0 {
-        since_unix_millis: u64,
-        names: Vec<ObjectName>,
-    },
+    V0 { since_unix_millis: u64, names: Vec<ObjectName> },
 }
 
 impl PendingRow {
@@ -144,20 +139,11 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let name = ObjectName(*b"0123456789abcdef");
-        assert_eq!(
-            name.key().as_str(),
-            "content/30313233343536373839616263646566"
-        );
+        assert_eq!(name.key().as_str(), "content/30313233343536373839616263646566");
         assert_eq!(ObjectName::of_key(&name.key()), Some(name));
 
-        let pending = PendingRow::V0 {
-            since_unix_millis: 250,
-            names: vec![name],
-        };
-        assert_eq!(
-            hex(&pending.encode()),
-            "00fa0130313233343536373839616263646566"
-        );
+        let pending = PendingRow::V0 { since_unix_millis: 250, names: vec![name] };
+        assert_eq!(hex(&pending.encode()), "00fa0130313233343536373839616263646566");
         assert_eq!(PendingRow::decode(&pending.encode()).unwrap(), pending);
 
         assert_eq!(
@@ -166,20 +152,13 @@ mod tests {
         );
 
         let doomed = DoomedKey { commit: 258, name };
-        assert_eq!(
-            hex(&doomed.encode()),
-            "000000000000010230313233343536373839616263646566"
-        );
+        assert_eq!(hex(&doomed.encode()), "000000000000010230313233343536373839616263646566");
         assert_eq!(DoomedKey::decode(&doomed.encode()).unwrap(), doomed);
     }
 
     #[test]
     fn foreign_keys_are_not_objects_of_ours() {
-        for foreign in [
-            "content/30",
-            "other/30313233343536373839616263646566",
-            "content",
-        ] {
+        for foreign in ["content/30", "other/30313233343536373839616263646566", "content"] {
             assert_eq!(ObjectName::of_key(&Key::new(foreign).unwrap()), None);
         }
     }

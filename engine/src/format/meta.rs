@@ -28,8 +28,6 @@ pub(crate) enum VaultRow {
         /// The same as in the header.
         id: Uuid,
         created_unix_millis: u64,
-        /// `Backend::name` of the backend that holds the content.
-        backend: String,
         /// The number of the next namespace; numbers are never used twice.
         next_namespace: u32,
     },
@@ -69,12 +67,11 @@ mod tests {
         let vault = VaultRow::V0 {
             id: Uuid::from_bytes(*b"0123456789abcdef"),
             created_unix_millis: 1_767_225_600_000,
-            backend: "disk".into(),
             next_namespace: 3,
         };
         assert_eq!(
             hex(&vault.encode()),
-            "001030313233343536373839616263646566fd00a8da769b010000046469736b03"
+            "001030313233343536373839616263646566fd00a8da769b01000003"
         );
         assert_eq!(VaultRow::decode(&vault.encode()).unwrap(), vault);
     }

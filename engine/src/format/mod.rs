@@ -19,9 +19,9 @@ mod operation;
 mod record;
 
 pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
-pub(crate) use header::{HEADER_BYTES, Header};
+pub(crate) use header::{BACKEND_NAME_BYTES_MAX, HEADER_BYTES, Header};
 pub(crate) use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
 pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};
 pub(crate) use operation::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
-pub(crate) use record::{NamespaceRow, RecordKey, RecordRow, record_prefix};
+pub(crate) use record::{NamespaceRow, RecordRow, dropping_key, dropping_number};
 pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};

@@ -96,10 +96,7 @@ mod tests {
             hex(&operation.encode()),
             "00011030313233343536373839616263646566 02fafbfb000800".replace(' ', "")
         );
-        assert_eq!(
-            OperationRow::decode(&operation.encode()).unwrap(),
-            operation
-        );
+        assert_eq!(OperationRow::decode(&operation.encode()).unwrap(), operation);
 
         let checkpoint = CheckpointRow::V0 {
             sequence: 3,
@@ -109,14 +106,8 @@ mod tests {
             unix_millis: 250,
             data: b"17".to_vec(),
         };
-        assert_eq!(
-            hex(&checkpoint.encode()),
-            "000309000000000000e03f00fa023137"
-        );
-        assert_eq!(
-            CheckpointRow::decode(&checkpoint.encode()).unwrap(),
-            checkpoint
-        );
+        assert_eq!(hex(&checkpoint.encode()), "000309000000000000e03f00fa023137");
+        assert_eq!(CheckpointRow::decode(&checkpoint.encode()).unwrap(), checkpoint);
 
         assert_eq!(checkpoint_key("import", "a"), b"import\0a");
     }

@@ -1,4 +1,4 @@
-//! The rows of tables `namespaces`, `dropping` and `records`.
+//! The rows of tables `namespaces` and `dropping`, and of the tables of records.
 //!
 //! A record's row is not bincode but one tag byte and the value itself, so that a value is
 //! stored and served without being copied through a codec.
@@ -18,19 +18,15 @@ pub const ROW_BYTES_MAX: usize = 65_280;
 /// Longest key of a record, in bytes.
 pub const RECORD_KEY_BYTES_MAX: usize = 1_024;
 
-const NAMESPACE_BYTES: usize = 4;
 const TAG_INLINE: u8 = 0;
 const TAG_STORED: u8 = 1;
 
-/// A namespace that exists (table `namespaces`, by name) or is being dropped (table
-/// `dropping`, by number).
+/// A namespace (table `namespaces`, by name). Its records are a table of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NamespaceRow {
     V0 {
-        /// The first four bytes of its records' keys.
+        /// Names the table of its records; never used twice.
         number: u32,
-        /// How many records it has.
-        records: u64,
     },
 }
 
@@ -44,39 +40,20 @@ impl NamespaceRow {
     }
 }
 
-/// A key of table `records`: namespace number, big-endian, then the host's key.
-pub(crate) struct RecordKey;
-
-impl RecordKey {
-    /// Writes the table key into `buffer`, which is reused from call to call.
-    pub(crate) fn write(buffer: &mut Vec<u8>, namespace: u32, key: &[u8]) {
-        buffer.clear();
-        buffer.extend_from_slice(&namespace.to_be_bytes());
-        buffer.extend_from_slice(key);
-    }
-
-    /// The host's part of a table key.
-    pub(crate) fn host_key(table_key: &[u8]) -> Result<&[u8]> {
-        table_key
-            .get(NAMESPACE_BYTES..)
-            .ok_or_else(|| corrupt("record key is too short"))
-    }
-
-    /// The namespace number of a table key.
-    pub(crate) fn namespace(table_key: &[u8]) -> Result<u32> {
-        let number = table_key
-            .first_chunk()
-            .ok_or_else(|| corrupt("record key is too short"))?;
-        Ok(u32::from_be_bytes(*number))
-    }
+/// The key of a row of table `dropping`: the namespace's number, big-endian.
+pub(crate) fn dropping_key(number: u32) -> [u8; 4] {
+    number.to_be_bytes()
 }
 
-/// What all table keys of a namespace begin with.
-pub(crate) fn record_prefix(namespace: u32) -> [u8; NAMESPACE_BYTES] {
-    namespace.to_be_bytes()
+/// The number behind a key of table `dropping`.
+pub(crate) fn dropping_number(key: &[u8]) -> Result<u32> {
+    let number = key.try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, "read namespace row").with_detail("key has a wrong length")
+    })?;
+    Ok(u32::from_be_bytes(number))
 }
 
-/// What a row of table `records` holds.
+/// What a row of a table of records holds.
 #[derive(Debug)]
 pub(crate) enum RecordRow {
     /// The value itself: see [`inline_value`](Self::inline_value).
@@ -127,19 +104,14 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let row = NamespaceRow::V0 {
-            number: 2,
-            records: 300,
-        };
-        assert_eq!(hex(&row.encode()), "0002fb2c01");
+        let row = NamespaceRow::V0 { number: 300 };
+        assert_eq!(hex(&row.encode()), "00fb2c01");
         assert_eq!(NamespaceRow::decode(&row.encode()).unwrap(), row);
 
-        let mut buffer = Vec::new();
-        RecordKey::write(&mut buffer, 2, b"ada");
-        assert_eq!(hex(&buffer), "00000002616461");
-        assert_eq!(RecordKey::host_key(&buffer).unwrap(), b"ada");
-        assert_eq!(RecordKey::namespace(&buffer).unwrap(), 2);
+        assert_eq!(hex(&dropping_key(258)), "00000102");
+        assert_eq!(dropping_number(&dropping_key(258)).unwrap(), 258);
 
+        let mut buffer = Vec::new();
         RecordRow::write_inline(&mut buffer, b"1815");
         assert_eq!(hex(&buffer), "0031383135");
 
@@ -152,11 +124,7 @@ mod tests {
             }],
         };
         RecordRow::write_stored(&mut buffer, &stored);
-        let golden = format!(
-            "0100050130313233343536373839616263646566{}{}",
-            "05",
-            "aa".repeat(32)
-        );
+        let golden = format!("0100050130313233343536373839616263646566{}{}", "05", "aa".repeat(32));
         assert_eq!(hex(&buffer), golden);
         assert!(matches!(RecordRow::decode(&buffer).unwrap(), RecordRow::Stored(s) if s == stored));
     }
@@ -164,14 +132,8 @@ mod tests {
     #[test]
     fn foreign_rows_are_corrupt() {
         for bad in [&b""[..], &[2], &[TAG_STORED], &[TAG_STORED, 9, 9]] {
-            assert_eq!(
-                RecordRow::decode(bad).unwrap_err().kind(),
-                ErrorKind::Corrupt
-            );
+            assert_eq!(RecordRow::decode(bad).unwrap_err().kind(), ErrorKind::Corrupt);
         }
-        assert_eq!(
-            RecordKey::host_key(b"abc").unwrap_err().kind(),
-            ErrorKind::Corrupt
-        );
+        assert_eq!(dropping_number(b"abc").unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

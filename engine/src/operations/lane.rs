@@ -30,11 +30,7 @@ impl Checkpoint {
     /// A checkpoint with `data` that tells the host how to go on; at most
     /// [`CHECKPOINT_BYTES_MAX`].
     pub fn new(data: impl Into<Vec<u8>>) -> Self {
-        Self {
-            data: data.into(),
-            progress: None,
-            complete: false,
-        }
+        Self { data: data.into(), progress: None, complete: false }
     }
 
     /// A checkpoint whose data is `value`, encoded as values of a
@@ -94,9 +90,7 @@ pub struct Lane {
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane")
-            .field("operation", &self.operation)
-            .finish_non_exhaustive()
+        f.debug_struct("Lane").field("operation", &self.operation).finish_non_exhaustive()
     }
 }
 
@@ -104,25 +98,16 @@ impl Lane {
     pub(super) fn open(operation: &Operation, name: &str) -> Result<Self> {
         let inner = &operation.inner;
         let refuse = |kind, detail: &str| {
-            Err(Error::new(kind, "open lane")
-                .with_detail(detail)
-                .with_subject(name))
+            Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
         let vault = Vault::from_inner(Arc::clone(&inner.vault));
         if vault.read()?.lane(&inner.id, name)?.is_none() {
             return refuse(ErrorKind::NotFound, "the operation has no such lane");
         }
-        if !inner
-            .vault
-            .owners
-            .open_lane(&inner.id, inner.generation, name)
-        {
+        if !inner.vault.owners.open_lane(&inner.id, inner.generation, name) {
             return refuse(ErrorKind::Locked, "the lane is open already");
         }
-        Ok(Self {
-            operation: operation.clone(),
-            name: name.to_owned(),
-        })
+        Ok(Self { operation: operation.clone(), name: name.to_owned() })
     }
 
     /// Its name.
@@ -162,10 +147,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let inner = &self.operation.inner;
-        inner
-            .vault
-            .owners
-            .close_lane(&inner.id, inner.generation, &self.name);
+        inner.vault.owners.close_lane(&inner.id, inner.generation, &self.name);
     }
 }
 
@@ -199,9 +181,7 @@ pub(crate) struct LaneWriter {
 
 impl fmt::Debug for LaneWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneWriter")
-            .field("generation", &self.generation)
-            .finish_non_exhaustive()
+        f.debug_struct("LaneWriter").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
@@ -226,45 +206,26 @@ impl LaneWriter {
 
     /// Writes the checkpoint; [`check`](Self::check) has passed in this transaction.
     pub(crate) fn write(&self, tx: &mut WriteTx<'_>, checkpoint: Checkpoint) -> Result<()> {
-        let CheckpointRow::V0 {
-            sequence, progress, ..
-        } = self.read_lane(tx)?;
+        let CheckpointRow::V0 { sequence, progress, .. } = self.read_lane(tx)?;
         let now = tx.vault.components.clock.unix_millis();
-        let Checkpoint {
-            data,
-            progress: given,
-            complete,
-        } = checkpoint;
+        let Checkpoint { data, progress: given, complete } = checkpoint;
         let row = CheckpointRow::V0 {
             sequence: sequence + 1,
             order: self.order.fetch_add(1, Ordering::Relaxed),
-            progress: if complete {
-                1.0
-            } else {
-                given.unwrap_or(progress)
-            },
+            progress: if complete { 1.0 } else { given.unwrap_or(progress) },
             complete,
             unix_millis: now,
             data,
         };
         let key = checkpoint_key(&self.operation, &self.lane);
         tx.state.put(Table::Checkpoints, &key, &row.encode())?;
-        if complete {
-            self.close_lane(tx, now)
-        } else {
-            Ok(())
-        }
+        if complete { self.close_lane(tx, now) } else { Ok(()) }
     }
 
     /// One lane fewer; the last one completes the operation.
     fn close_lane(&self, tx: &mut WriteTx<'_>, now: u64) -> Result<()> {
         let mut row = self.read_operation(tx)?;
-        let OperationRow::V0 {
-            state,
-            lanes_open,
-            updated_unix_millis,
-            ..
-        } = &mut row;
+        let OperationRow::V0 { state, lanes_open, updated_unix_millis, .. } = &mut row;
         *lanes_open = lanes_open.saturating_sub(1);
         *updated_unix_millis = now;
         if *lanes_open == 0 {
@@ -279,10 +240,8 @@ impl LaneWriter {
             .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))?;
         let OperationRow::V0 { generation, .. } = &row;
         if *generation != self.generation {
-            let detail = format!(
-                "fenced: generation {generation} has taken over from {}",
-                self.generation
-            );
+            let detail =
+                format!("fenced: generation {generation} has taken over from {}", self.generation);
             return Err(self.refusal(ErrorKind::Conflict, detail));
         }
         Ok(row)
@@ -291,15 +250,11 @@ impl LaneWriter {
     fn read_lane(&self, tx: &WriteTx<'_>) -> Result<CheckpointRow> {
         let key = checkpoint_key(&self.operation, &self.lane);
         tx.state
-            .get(Table::Checkpoints, &key, |row| {
-                row.map(CheckpointRow::decode)
-            })?
+            .get(Table::Checkpoints, &key, |row| row.map(CheckpointRow::decode))?
             .unwrap_or_else(|| Err(self.refusal(ErrorKind::NotFound, "the lane is gone".into())))
     }
 
     fn refusal(&self, kind: ErrorKind, detail: String) -> Error {
-        Error::new(kind, "write checkpoint")
-            .with_detail(detail)
-            .with_subject(&self.lane)
+        Error::new(kind, "write checkpoint").with_detail(detail).with_subject(&self.lane)
     }
 }

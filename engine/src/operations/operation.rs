@@ -34,9 +34,7 @@ pub(super) struct OperationInner {
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generation = self.inner.generation;
-        f.debug_struct("Operation")
-            .field("generation", &generation)
-            .finish_non_exhaustive()
+        f.debug_struct("Operation").field("generation", &generation).finish_non_exhaustive()
     }
 }
 
@@ -66,9 +64,7 @@ impl Vault {
     /// of it lives in this process. (A handle of another process cannot live: that process
     /// would have the vault.)
     pub fn resume(&self, id: &str) -> Result<Operation> {
-        self.claim("resume operation", id, |tx| {
-            resume_in(tx, id, Existing::MustBeFree)
-        })
+        self.claim("resume operation", id, |tx| resume_in(tx, id, Existing::MustBeFree))
     }
 
     /// Begins the operation, or resumes it if it was begun. When it resumes, the lanes must be
@@ -93,9 +89,7 @@ impl Vault {
     /// now on is refused with `Conflict`. Logged.
     pub fn take_over(&self, id: &str) -> Result<Operation> {
         tracing::warn!("operation taken over by force");
-        self.claim("take over operation", id, |tx| {
-            resume_in(tx, id, Existing::IsFenced)
-        })
+        self.claim("take over operation", id, |tx| resume_in(tx, id, Existing::IsFenced))
     }
 
     fn claim(
@@ -179,14 +173,10 @@ fn check_lanes(
 ) -> Result<Vec<String>> {
     const BEGIN: &str = "begin operation";
     let invalid = |detail: String| {
-        Err(Error::new(ErrorKind::Invalid, BEGIN)
-            .with_detail(detail)
-            .with_subject(id))
+        Err(Error::new(ErrorKind::Invalid, BEGIN).with_detail(detail).with_subject(id))
     };
     let mut lanes: Vec<String> = lanes.into_iter().map(Into::into).collect();
-    lanes
-        .iter()
-        .try_for_each(|lane| check_name(BEGIN, "lane", lane))?;
+    lanes.iter().try_for_each(|lane| check_name(BEGIN, "lane", lane))?;
     lanes.sort_unstable();
     if let Some((twice, _)) = lanes.iter().zip(lanes.iter().skip(1)).find(|(a, b)| a == b) {
         return invalid(format!("lane {twice:?} is named twice"));
@@ -199,16 +189,11 @@ fn check_lanes(
 }
 
 pub(super) fn read_row(tx: &WriteTx<'_>, id: &str) -> Result<Option<OperationRow>> {
-    tx.state
-        .get(Table::Operations, id.as_bytes(), |row| {
-            row.map(OperationRow::decode)
-        })?
-        .transpose()
+    tx.state.get(Table::Operations, id.as_bytes(), |row| row.map(OperationRow::decode))?.transpose()
 }
 
 pub(super) fn write_row(tx: &mut WriteTx<'_>, id: &str, row: &OperationRow) -> Result<()> {
-    tx.state
-        .put(Table::Operations, id.as_bytes(), &row.encode())
+    tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
 }
 
 fn begin_in(tx: &mut WriteTx<'_>, id: &str, lanes: &[String]) -> Result<Claimed> {
@@ -234,34 +219,21 @@ fn begin_in(tx: &mut WriteTx<'_>, id: &str, lanes: &[String]) -> Result<Claimed>
     }
     .encode();
     for lane in lanes {
-        tx.state
-            .put(Table::Checkpoints, &checkpoint_key(id, lane), &start)?;
+        tx.state.put(Table::Checkpoints, &checkpoint_key(id, lane), &start)?;
     }
-    Ok(Claimed {
-        generation: 1,
-        next_order: 1,
-    })
+    Ok(Claimed { generation: 1, next_order: 1 })
 }
 
 fn resume_in(tx: &mut WriteTx<'_>, id: &str, existing: Existing) -> Result<Claimed> {
     const RESUME: &str = "resume operation";
-    let refuse = |kind, detail: String| {
-        Err(Error::new(kind, RESUME)
-            .with_detail(detail)
-            .with_subject(id))
-    };
+    let refuse =
+        |kind, detail: String| Err(Error::new(kind, RESUME).with_detail(detail).with_subject(id));
     let Some(mut row) = read_row(tx, id)? else {
         return refuse(ErrorKind::NotFound, "there is no such operation".into());
     };
     let session = tx.vault.session;
     let now = tx.vault.components.clock.unix_millis();
-    let OperationRow::V0 {
-        state,
-        owner,
-        generation,
-        updated_unix_millis,
-        ..
-    } = &mut row;
+    let OperationRow::V0 { state, owner, generation, updated_unix_millis, .. } = &mut row;
     if *state == OperationState::Completed {
         return refuse(ErrorKind::Invalid, "the operation is completed".into());
     }
@@ -276,21 +248,13 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, existing: Existing) -> Result<Claim
     *updated_unix_millis = now;
     let generation = *generation;
     write_row(tx, id, &row)?;
-    let newest = lane_rows(tx, id)?
-        .into_iter()
-        .map(|(_, CheckpointRow::V0 { order, .. })| order)
-        .max();
-    Ok(Claimed {
-        generation,
-        next_order: newest.unwrap_or(0) + 1,
-    })
+    let newest =
+        lane_rows(tx, id)?.into_iter().map(|(_, CheckpointRow::V0 { order, .. })| order).max();
+    Ok(Claimed { generation, next_order: newest.unwrap_or(0) + 1 })
 }
 
 fn check_same_lanes(tx: &WriteTx<'_>, id: &str, lanes: &[String]) -> Result<()> {
-    let begun: Vec<String> = lane_rows(tx, id)?
-        .into_iter()
-        .map(|(lane, _)| lane)
-        .collect();
+    let begun: Vec<String> = lane_rows(tx, id)?.into_iter().map(|(lane, _)| lane).collect();
     if begun == lanes {
         return Ok(());
     }
@@ -307,10 +271,7 @@ fn lane_rows(tx: &WriteTx<'_>, id: &str) -> Result<Vec<(String, CheckpointRow)>>
     let prefix = checkpoint_key(id, "");
     let mut end = prefix.clone();
     *end.last_mut().expect("ends in a zero byte") = 1;
-    let span = (
-        std::ops::Bound::Included(&prefix[..]),
-        std::ops::Bound::Excluded(&end[..]),
-    );
+    let span = (std::ops::Bound::Included(&prefix[..]), std::ops::Bound::Excluded(&end[..]));
     tx.state
         .range(Table::Checkpoints, span)?
         .map(|entry| {

@@ -27,20 +27,14 @@ impl Owners {
 
     /// Registers a handle, in place of one that it takes over.
     pub(super) fn claim(&self, operation: &str, generation: u64) {
-        let live = Live {
-            generation,
-            lanes: HashSet::new(),
-        };
+        let live = Live { generation, lanes: HashSet::new() };
         self.live.lock().insert(operation.to_owned(), live);
     }
 
     /// Ends a handle; nothing if another has taken over.
     pub(super) fn release(&self, operation: &str, generation: u64) {
         let mut live = self.live.lock();
-        if live
-            .get(operation)
-            .is_some_and(|live| live.generation == generation)
-        {
+        if live.get(operation).is_some_and(|live| live.generation == generation) {
             live.remove(operation);
         }
     }

@@ -71,19 +71,12 @@ impl OperationStatus {
     /// How much is done over all lanes, each counting the same, 0 to 1.
     pub fn progress(&self) -> f64 {
         let sum: f64 = self.lanes.iter().map(|lane| lane.progress).sum();
-        if self.lanes.is_empty() {
-            0.0
-        } else {
-            sum / self.lanes.len() as f64
-        }
+        if self.lanes.is_empty() { 0.0 } else { sum / self.lanes.len() as f64 }
     }
 
     /// The lane that had the latest checkpoint of all; `None` before the first.
     pub fn latest(&self) -> Option<&LaneStatus> {
-        self.lanes
-            .iter()
-            .filter(|lane| lane.checkpoints > 0)
-            .max_by_key(|lane| lane.order)
+        self.lanes.iter().filter(|lane| lane.checkpoints > 0).max_by_key(|lane| lane.order)
     }
 
     /// How many lanes are complete.
@@ -94,14 +87,7 @@ impl OperationStatus {
 
 impl LaneStatus {
     fn new(name: String, row: CheckpointRow) -> Self {
-        let CheckpointRow::V0 {
-            sequence,
-            order,
-            progress,
-            complete,
-            unix_millis,
-            data,
-        } = row;
+        let CheckpointRow::V0 { sequence, order, progress, complete, unix_millis, data } = row;
         Self {
             name,
             checkpoints: sequence,
@@ -140,8 +126,7 @@ impl Snapshot {
     pub fn operation(&self, id: &str) -> Result<Option<OperationStatus>> {
         check_name("read operation", "operation id", id)?;
         let row = self.state().get(Table::Operations, id.as_bytes())?;
-        row.map(|row| self.status(id.to_owned(), row.as_slice()))
-            .transpose()
+        row.map(|row| self.status(id.to_owned(), row.as_slice())).transpose()
     }
 
     /// At most `limit` operations in order of their ids, from the first after `after` on. A page
@@ -168,32 +153,17 @@ impl Snapshot {
     pub fn lane(&self, operation: &str, lane: &str) -> Result<Option<LaneStatus>> {
         check_name("read lane", "operation id", operation)?;
         check_name("read lane", "lane", lane)?;
-        let row = self
-            .state()
-            .get(Table::Checkpoints, &checkpoint_key(operation, lane))?;
-        row.map(|row| {
-            Ok(LaneStatus::new(
-                lane.to_owned(),
-                CheckpointRow::decode(row.as_slice())?,
-            ))
-        })
-        .transpose()
+        let row = self.state().get(Table::Checkpoints, &checkpoint_key(operation, lane))?;
+        row.map(|row| Ok(LaneStatus::new(lane.to_owned(), CheckpointRow::decode(row.as_slice())?)))
+            .transpose()
     }
 
     fn status(&self, id: String, row: &[u8]) -> Result<OperationStatus> {
         let OperationRow::V0 {
-            state,
-            generation,
-            created_unix_millis,
-            updated_unix_millis,
-            ..
+            state, generation, created_unix_millis, updated_unix_millis, ..
         } = OperationRow::decode(row)?;
         let lanes = self.lanes(&id)?;
-        let updated = lanes
-            .iter()
-            .map(|lane| lane.updated_unix_millis)
-            .max()
-            .unwrap_or(0);
+        let updated = lanes.iter().map(|lane| lane.updated_unix_millis).max().unwrap_or(0);
         Ok(OperationStatus {
             id,
             state: match state {
@@ -215,14 +185,8 @@ impl Snapshot {
         let lane = |entry: Result<Entry>| {
             let entry = entry?;
             let name = String::from_utf8_lossy(&entry.key.as_slice()[lower.len()..]).into_owned();
-            Ok(LaneStatus::new(
-                name,
-                CheckpointRow::decode(entry.row.as_slice())?,
-            ))
+            Ok(LaneStatus::new(name, CheckpointRow::decode(entry.row.as_slice())?))
         };
-        self.state()
-            .range(Table::Checkpoints, span)?
-            .map(lane)
-            .collect()
+        self.state().range(Table::Checkpoints, span)?.map(lane).collect()
     }
 }

@@ -10,10 +10,7 @@ pub(crate) fn check_name(operation: &'static str, what: &str, name: &str) -> Res
     let detail = if name.is_empty() {
         format!("{what} is empty")
     } else if name.len() > NAME_BYTES_MAX {
-        format!(
-            "{what} has {} bytes, the limit is {NAME_BYTES_MAX}",
-            name.len()
-        )
+        format!("{what} has {} bytes, the limit is {NAME_BYTES_MAX}", name.len())
     } else if name.chars().any(char::is_control) {
         format!("{what} has a control character")
     } else {
@@ -33,11 +30,7 @@ mod tests {
             check_name("insert record", "namespace", good).unwrap();
         }
         let too_long = "n".repeat(NAME_BYTES_MAX + 1);
-        for (bad, told) in [
-            ("", "is empty"),
-            ("a\0b", "control"),
-            (&*too_long, "129 bytes"),
-        ] {
+        for (bad, told) in [("", "is empty"), ("a\0b", "control"), (&*too_long, "129 bytes")] {
             let error = check_name("insert record", "namespace", bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains(told), "{error}");

@@ -44,9 +44,7 @@ impl Payload<'_> {
 impl fmt::Debug for Payload<'_> {
     /// Never the bytes: they are the host's secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payload")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Payload").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -58,9 +56,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self {
-            source: Source::Bytes(Cow::Borrowed(bytes)),
-        }
+        Self { source: Source::Bytes(Cow::Borrowed(bytes)) }
     }
 }
 
@@ -90,9 +86,7 @@ impl<'a> From<&'a Bytes> for Payload<'a> {
 
 impl From<Vec<u8>> for Payload<'_> {
     fn from(bytes: Vec<u8>) -> Self {
-        Self {
-            source: Source::Bytes(Cow::Owned(bytes)),
-        }
+        Self { source: Source::Bytes(Cow::Owned(bytes)) }
     }
 }
 
@@ -110,8 +104,6 @@ impl From<Bytes> for Payload<'_> {
 
 impl From<Staged> for Payload<'_> {
     fn from(staged: Staged) -> Self {
-        Self {
-            source: Source::Staged(staged),
-        }
+        Self { source: Source::Staged(staged) }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::RangeBounds;
-use std::sync::Arc;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use strongroom_backends::Result;
@@ -11,8 +11,8 @@ use strongroom_backends::Result;
 use super::name::check_name;
 use super::span::Span;
 use crate::content::{Objects, Pin, Value};
-use crate::format::{NamespaceRow, RecordKey};
-use crate::state::{Entry, Row, Rows, Table};
+use crate::format::NamespaceRow;
+use crate::state::{Entry, Row, Rows, Table, TableRead};
 use crate::transaction::Snapshot;
 
 /// A namespace, as a snapshot lists it.
@@ -24,27 +24,48 @@ pub struct Namespace {
     pub records: u64,
 }
 
-/// A namespace's number and how many records it has, if it exists.
-type Found = Option<(u32, u64)>;
-
-/// What a snapshot knows of names it was asked for before.
+/// The tables of the namespaces that a snapshot was asked for; `None` for one that does not
+/// exist. Most readers ask for one, so the first has a place without a lock.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceCache {
-    known: RwLock<HashMap<Box<str>, Found>>,
+    first: OnceLock<(Box<str>, Option<Arc<TableRead>>)>,
+    others: RwLock<HashMap<Box<str>, Option<Arc<TableRead>>>>,
+}
+
+impl NamespaceCache {
+    fn get_or_open(
+        &self,
+        name: &str,
+        open: impl FnOnce() -> Result<Option<Arc<TableRead>>>,
+    ) -> Result<Option<Arc<TableRead>>> {
+        match self.first.get() {
+            Some((first, table)) if **first == *name => return Ok(table.clone()),
+            None => {
+                let opened = open()?;
+                let (first, table) = self.first.get_or_init(|| (name.into(), opened.clone()));
+                // Another thread may have been first with another name.
+                return Ok(if **first == *name { table.clone() } else { opened });
+            }
+            Some(_) => {}
+        }
+        if let Some(known) = self.others.read().get(name) {
+            return Ok(known.clone());
+        }
+        let table = open()?;
+        self.others.write().insert(name.into(), table.clone());
+        Ok(table)
+    }
 }
 
 /// Reading records.
 impl Snapshot {
     /// The value of `key`; `None` if there is no such record or no such namespace.
     pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let Some((number, _)) = self.find_namespace(namespace)? else {
-            return Ok(None);
-        };
-        let mut table_key = Vec::with_capacity(64);
-        RecordKey::write(&mut table_key, number, key.as_ref());
-        let row = self.state().get(Table::Records, &table_key)?;
-        row.map(|row| Value::new(row, self.objects(), self.pin()))
-            .transpose()
+        self.with_namespace(namespace, |table| {
+            let Some(table) = table else { return Ok(None) };
+            let row = table.get(key.as_ref())?;
+            row.map(|row| Value::new(row, self.objects(), self.pin())).transpose()
+        })
     }
 
     /// The records whose keys lie in `keys`, in key order; from the other end with `rev()`.
@@ -53,69 +74,66 @@ impl Snapshot {
         namespace: &str,
         keys: impl RangeBounds<K>,
     ) -> Result<Records> {
-        let number = self.find_namespace(namespace)?;
-        self.records(number.map(|(number, _)| Span::of_range(number, &keys)))
+        self.records(namespace, &Span::of_range(&keys))
     }
 
     /// The records whose keys begin with `prefix`, in key order; from the other end with `rev()`.
     pub fn prefix(&self, namespace: &str, prefix: impl AsRef<[u8]>) -> Result<Records> {
-        let number = self.find_namespace(namespace)?;
-        self.records(number.map(|(number, _)| Span::of_prefix(number, prefix.as_ref())))
+        self.records(namespace, &Span::of_prefix(prefix.as_ref()))
     }
 
     /// How many records `namespace` has; 0 if there is none of that name. Takes the same time
     /// however many they are.
     pub fn count(&self, namespace: &str) -> Result<u64> {
-        Ok(self
-            .find_namespace(namespace)?
-            .map_or(0, |(_, records)| records))
+        self.with_namespace(namespace, |table| table.map_or(Ok(0), TableRead::len))
     }
 
     /// All namespaces, by name.
     pub fn namespaces(&self) -> Result<Vec<Namespace>> {
-        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        let all = (Bound::Unbounded, Bound::Unbounded);
         self.state()
             .range(Table::Namespaces, all)?
             .map(|entry| {
                 let entry = entry?;
-                let NamespaceRow::V0 { records, .. } = NamespaceRow::decode(entry.row.as_slice())?;
+                let NamespaceRow::V0 { number } = NamespaceRow::decode(entry.row.as_slice())?;
+                let records = self.state().len(Table::Records(number))?;
                 let name = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
                 Ok(Namespace { name, records })
             })
             .collect()
     }
 
-    fn find_namespace(&self, name: &str) -> Result<Found> {
-        if let Some(&known) = self.namespace_cache().known.read().get(name) {
-            return Ok(known);
+    /// Runs `read` on the table of a namespace, `None` if there is no such namespace.
+    fn with_namespace<R>(
+        &self,
+        name: &str,
+        read: impl FnOnce(Option<&TableRead>) -> Result<R>,
+    ) -> Result<R> {
+        let cache = self.namespace_cache();
+        if let Some((first, table)) = cache.first.get()
+            && **first == *name
+        {
+            return read(table.as_deref());
         }
-        check_name("read records", "namespace", name)?;
-        let row = self.state().get(Table::Namespaces, name.as_bytes())?;
-        let found = row
-            .map(|row| {
-                let NamespaceRow::V0 { number, records } = NamespaceRow::decode(row.as_slice())?;
-                Ok((number, records))
-            })
-            .transpose()?;
-        self.namespace_cache()
-            .known
-            .write()
-            .insert(name.into(), found);
-        Ok(found)
+        let table = cache.get_or_open(name, || self.open_namespace(name))?;
+        read(table.as_deref())
     }
 
-    fn records(&self, span: Option<Span>) -> Result<Records> {
-        let rows = match span {
-            Some(span) if !span.is_empty() => {
-                Some(self.state().range(Table::Records, span.bounds())?)
-            }
-            _ => None,
+    fn open_namespace(&self, name: &str) -> Result<Option<Arc<TableRead>>> {
+        check_name("read records", "namespace", name)?;
+        let Some(row) = self.state().get(Table::Namespaces, name.as_bytes())? else {
+            return Ok(None);
         };
-        Ok(Records {
-            rows,
-            objects: self.objects().clone(),
-            pin: Arc::clone(self.pin()),
-        })
+        let NamespaceRow::V0 { number } = NamespaceRow::decode(row.as_slice())?;
+        self.state().open(Table::Records(number)).map(Arc::new).map(Some)
+    }
+
+    fn records(&self, namespace: &str, span: &Span) -> Result<Records> {
+        let rows = self.with_namespace(namespace, |table| match table {
+            Some(table) if !span.is_empty() => table.range(span.bounds()).map(Some),
+            _ => Ok(None),
+        })?;
+        Ok(Records { rows, objects: self.objects().clone(), pin: Arc::clone(self.pin()) })
     }
 }
 
@@ -132,26 +150,19 @@ impl fmt::Debug for Records {
     }
 }
 
-impl Records {
-    fn record(&self, entry: Result<Entry>) -> Result<Record> {
-        let entry = entry?;
-        Record::new(entry, &self.objects, &self.pin)
-    }
-}
-
 impl Iterator for Records {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.rows.as_mut()?.next()?;
-        Some(self.record(entry))
+        Some(entry.and_then(|entry| Record::new(entry, &self.objects, &self.pin)))
     }
 }
 
 impl DoubleEndedIterator for Records {
     fn next_back(&mut self) -> Option<Self::Item> {
         let entry = self.rows.as_mut()?.next_back()?;
-        Some(self.record(entry))
+        Some(entry.and_then(|entry| Record::new(entry, &self.objects, &self.pin)))
     }
 }
 
@@ -163,16 +174,12 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn new(entry: Entry, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
-        RecordKey::host_key(entry.key.as_slice())?;
-        Ok(Self {
-            key: entry.key,
-            value: Value::new(entry.row, objects, pin)?,
-        })
+        Ok(Self { key: entry.key, value: Value::new(entry.row, objects, pin)? })
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        RecordKey::host_key(self.key.as_slice()).expect("checked when it was made")
+        self.key.as_slice()
     }
 
     /// The value.
@@ -189,8 +196,6 @@ impl Record {
 impl fmt::Debug for Record {
     /// Never the key or the bytes: they are the host's secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record")
-            .field("value", &self.value)
-            .finish_non_exhaustive()
+        f.debug_struct("Record").field("value", &self.value).finish_non_exhaustive()
     }
 }

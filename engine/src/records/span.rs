@@ -1,41 +1,23 @@
-//! Spans of keys: from a host's bounds to the bounds of the table of all records.
+//! Spans of keys: from a host's bounds or prefix to those of a table.
 
 use std::ops::{Bound, RangeBounds};
 
-use crate::format::record_prefix;
-
-/// A span of table keys, owned.
+/// A span of keys, owned.
 pub(crate) struct Span {
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
 }
 
 impl Span {
-    /// The records of `namespace` whose keys lie in `keys`.
-    pub(crate) fn of_range<K: AsRef<[u8]>>(namespace: u32, keys: &impl RangeBounds<K>) -> Self {
-        let prefix = record_prefix(namespace);
-        let joined = |key: &K| [&prefix, key.as_ref()].concat();
-        let lower = match keys.start_bound() {
-            Bound::Included(key) => Bound::Included(joined(key)),
-            Bound::Excluded(key) => Bound::Excluded(joined(key)),
-            Bound::Unbounded => Bound::Included(prefix.to_vec()),
-        };
-        let upper = match keys.end_bound() {
-            Bound::Included(key) => Bound::Included(joined(key)),
-            Bound::Excluded(key) => Bound::Excluded(joined(key)),
-            Bound::Unbounded => after(&prefix),
-        };
-        Self { lower, upper }
+    /// The keys that lie in `keys`.
+    pub(crate) fn of_range<K: AsRef<[u8]>>(keys: &impl RangeBounds<K>) -> Self {
+        let owned = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
+        Self { lower: owned(keys.start_bound()), upper: owned(keys.end_bound()) }
     }
 
-    /// The records of `namespace` whose keys begin with `prefix`.
-    pub(crate) fn of_prefix(namespace: u32, prefix: &[u8]) -> Self {
-        let lower = [&record_prefix(namespace)[..], prefix].concat();
-        let upper = after(&lower);
-        Self {
-            lower: Bound::Included(lower),
-            upper,
-        }
+    /// The keys that begin with `prefix`.
+    pub(crate) fn of_prefix(prefix: &[u8]) -> Self {
+        Self { lower: Bound::Included(prefix.to_vec()), upper: after(prefix) }
     }
 
     /// No row lies in it: the bounds are reversed, or meet with one excluded. redb would panic
@@ -50,10 +32,7 @@ impl Span {
     }
 
     pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        (
-            self.lower.as_ref().map(Vec::as_slice),
-            self.upper.as_ref().map(Vec::as_slice),
-        )
+        (self.lower.as_ref().map(Vec::as_slice), self.upper.as_ref().map(Vec::as_slice))
     }
 }
 
@@ -79,15 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_namespace_has_no_end() {
-        let span = Span::of_range::<&[u8]>(u32::MAX, &..);
-        assert_eq!(span.bounds().1, Bound::Unbounded);
-    }
-
-    #[test]
     fn reversed_bounds_hold_nothing() {
-        assert!(Span::of_range(1, &(b"b".as_slice()..b"a".as_slice())).is_empty());
-        assert!(Span::of_range(1, &(b"a".as_slice()..b"a".as_slice())).is_empty());
-        assert!(!Span::of_range(1, &(b"a".as_slice()..=b"a".as_slice())).is_empty());
+        assert!(Span::of_range(&(b"b".as_slice()..b"a".as_slice())).is_empty());
+        assert!(Span::of_range(&(b"a".as_slice()..b"a".as_slice())).is_empty());
+        assert!(!Span::of_range(&(b"a".as_slice()..=b"a".as_slice())).is_empty());
     }
 }

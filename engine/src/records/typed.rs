@@ -58,9 +58,7 @@ impl<K, V> Copy for TypedNamespace<K, V> {}
 
 impl<K, V> fmt::Debug for TypedNamespace<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedNamespace")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("TypedNamespace").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -71,10 +69,7 @@ where
 {
     /// The namespace `name`, read and written as `K` and `V`.
     pub const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            types: PhantomData,
-        }
+        Self { name, types: PhantomData }
     }
 
     /// Its name.
@@ -118,10 +113,7 @@ where
         snapshot: &Snapshot,
         keys: impl RangeBounds<K>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<TypedRecord<K, V>>>> {
-        let bounds = (
-            encode_bound(keys.start_bound())?,
-            encode_bound(keys.end_bound())?,
-        );
+        let bounds = (encode_bound(keys.start_bound())?, encode_bound(keys.end_bound())?);
         let records = snapshot.range::<Vec<u8>>(self.name, bounds)?;
         Ok(records.map(|record| decode_record(&record?)))
     }
@@ -132,10 +124,7 @@ fn decode_record<K: DeserializeOwned, V: DeserializeOwned>(
 ) -> Result<TypedRecord<K, V>> {
     let key = memcomparable::from_slice(record.key())
         .map_err(|e| Error::new(ErrorKind::Corrupt, "decode key").with_detail(e.to_string()))?;
-    Ok(TypedRecord {
-        key,
-        value: record.value().decode()?,
-    })
+    Ok(TypedRecord { key, value: record.value().decode()? })
 }
 
 fn encode_bound<K: Serialize>(bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {

@@ -12,40 +12,26 @@ use super::read::Record;
 use super::span::Span;
 use crate::content::{Staged, StagedParts, Value};
 use crate::format::{
-    META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, RecordKey,
-    RecordRow, VaultRow, record_prefix,
+    META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, RecordRow, VaultRow,
+    dropping_key, dropping_number,
 };
-use crate::state::{Row, Table};
+use crate::state::{KeySpan, Row, Table};
 use crate::transaction::WriteTx;
 
 /// How many records of a dropped namespace one commit removes.
 const DROPPED_PER_COMMIT_MAX: usize = 1_000;
 
-/// The namespaces that a transaction has touched, by name; their rows are written at its end.
-#[derive(Debug, Default)]
-pub(crate) struct Namespaces {
-    open: HashMap<String, OpenNamespace>,
-}
+const ALL: KeySpan<'static> = (Bound::Unbounded, Bound::Unbounded);
 
-#[derive(Clone, Copy, Debug)]
-struct OpenNamespace {
-    number: u32,
-    records: u64,
-    changed: bool,
-}
+/// The numbers of the namespaces that a transaction has touched, by name.
+pub(crate) type Namespaces = HashMap<String, u32>;
 
 /// Records.
 impl WriteTx<'_> {
     /// The value of `key`, with what this transaction has written; `None` if there is none.
     pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let Some(number) = self.find_namespace(namespace)? else {
-            return Ok(None);
-        };
-        let mut table_key = Vec::with_capacity(64);
-        RecordKey::write(&mut table_key, number, key.as_ref());
-        let row = self.state.get(Table::Records, &table_key, |row| {
-            row.map(Bytes::copy_from_slice)
-        })?;
+        let Some(table) = self.find_namespace(namespace)? else { return Ok(None) };
+        let row = self.state.get(table, key.as_ref(), |row| row.map(Bytes::copy_from_slice))?;
         // A value on the backend outlives the transaction: its pin is of the commit before it.
         row.map(|row| Value::new(Row::Owned(row), &self.vault.objects, &self.vault.pins.pin()))
             .transpose()
@@ -53,13 +39,8 @@ impl WriteTx<'_> {
 
     /// Whether there is a record of that key.
     pub fn contains(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
-        let Some(number) = self.find_namespace(namespace)? else {
-            return Ok(false);
-        };
-        let mut table_key = Vec::with_capacity(64);
-        RecordKey::write(&mut table_key, number, key.as_ref());
-        self.state
-            .get(Table::Records, &table_key, |row| row.is_some())
+        let Some(table) = self.find_namespace(namespace)? else { return Ok(false) };
+        self.state.get(table, key.as_ref(), |row| row.is_some())
     }
 
     /// Makes `value` the value of `key`; the namespace is made if it does not exist.
@@ -78,7 +59,7 @@ impl WriteTx<'_> {
         let value = value.into();
         check_record("insert record", key.as_ref(), &value)?;
         self.check_staged(&value)?;
-        let number = self.make_namespace(namespace)?;
+        let table = self.make_namespace(namespace)?;
         let staged = match value.source {
             Source::Bytes(bytes) => {
                 RecordRow::write_inline(&mut self.row, &bytes);
@@ -94,30 +75,16 @@ impl WriteTx<'_> {
                 Some(staged)
             }
         };
-        RecordKey::write(&mut self.key, number, key.as_ref());
-        let replaced = self
-            .state
-            .insert(Table::Records, &self.key, &self.row, objects_of_row)?;
-        if replaced.is_none() {
-            self.count_records(namespace, 1);
-        }
+        let replaced = self.state.insert(table, key.as_ref(), &self.row, objects_of_row)?;
         self.doom(replaced.transpose()?.unwrap_or_default())?;
         staged.map_or(Ok(()), |staged| self.adopt(staged))
     }
 
     /// Removes the record of `key`; whether there was one.
     pub fn remove(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
-        let Some(number) = self.open_namespace(namespace)? else {
-            return Ok(false);
-        };
-        RecordKey::write(&mut self.key, number, key.as_ref());
-        let removed = self
-            .state
-            .remove(Table::Records, &self.key, objects_of_row)?;
-        let Some(objects) = removed.transpose()? else {
-            return Ok(false);
-        };
-        self.count_records(namespace, -1);
+        let Some(table) = self.open_namespace(namespace)? else { return Ok(false) };
+        let removed = self.state.remove(table, key.as_ref(), objects_of_row)?;
+        let Some(objects) = removed.transpose()? else { return Ok(false) };
         self.doom(objects)?;
         Ok(true)
     }
@@ -129,8 +96,7 @@ impl WriteTx<'_> {
         namespace: &str,
         keys: impl RangeBounds<K>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
-        let number = self.find_namespace(namespace)?;
-        self.records(number.map(|number| Span::of_range(number, &keys)))
+        self.records(namespace, Span::of_range(&keys))
     }
 
     /// The records whose keys begin with `prefix`, in key order, from either end.
@@ -139,18 +105,13 @@ impl WriteTx<'_> {
         namespace: &str,
         prefix: impl AsRef<[u8]>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
-        let number = self.find_namespace(namespace)?;
-        self.records(number.map(|number| Span::of_prefix(number, prefix.as_ref())))
+        self.records(namespace, Span::of_prefix(prefix.as_ref()))
     }
 
-    /// How many records `namespace` has; 0 if there is none of that name.
+    /// How many records `namespace` has; 0 if there is none of that name. Takes the same time
+    /// however many they are.
     pub fn count(&self, namespace: &str) -> Result<u64> {
-        if let Some(open) = self.namespaces.open.get(namespace) {
-            return Ok(open.records);
-        }
-        Ok(self
-            .read_namespace(namespace)?
-            .map_or(0, |open| open.records))
+        self.find_namespace(namespace)?.map_or(Ok(0), |table| self.state.len(table))
     }
 
     /// Drops a namespace with all its records; whether there was one.
@@ -158,22 +119,12 @@ impl WriteTx<'_> {
     /// It is gone at once. Its rows are removed in bounded batches, the first with this commit
     /// and the others with later ones or [`clean`](crate::Vault::clean).
     pub fn drop_namespace(&mut self, namespace: &str) -> Result<bool> {
-        let Some(number) = self.open_namespace(namespace)? else {
+        let Some(Table::Records(number)) = self.open_namespace(namespace)? else {
             return Ok(false);
         };
-        let open = self
-            .namespaces
-            .open
-            .remove(namespace)
-            .expect("opened above");
-        let row = NamespaceRow::V0 {
-            number,
-            records: open.records,
-        }
-        .encode();
+        self.namespaces.remove(namespace);
         self.state.delete(Table::Namespaces, namespace.as_bytes())?;
-        self.state
-            .put(Table::Dropping, &record_prefix(number), &row)?;
+        self.state.put(Table::Dropping, &dropping_key(number), &[])?;
         self.dropping = true;
         Ok(true)
     }
@@ -183,67 +134,44 @@ impl WriteTx<'_> {
     pub(crate) fn advance_dropping(&mut self) -> Result<bool> {
         let mut left = DROPPED_PER_COMMIT_MAX;
         while let Some(number) = self.first_dropping()? {
-            let span = Span::of_prefix(number, b"");
+            let table = Table::Records(number);
             let batch = self
                 .state
-                .range(Table::Records, span.bounds())?
+                .range(table, ALL)?
                 .take(left)
                 .map(|entry| entry.map(|entry| entry.key))
                 .collect::<Result<Vec<_>>>()?;
             for key in &batch {
-                let removed = self
-                    .state
-                    .remove(Table::Records, key.as_slice(), objects_of_row)?;
+                let removed = self.state.remove(table, key.as_slice(), objects_of_row)?;
                 self.doom(removed.transpose()?.unwrap_or_default())?;
             }
             left -= batch.len();
             if left == 0 {
                 return Ok(true);
             }
-            self.state.delete(Table::Dropping, &record_prefix(number))?;
+            self.state.delete_record_table(number)?;
+            self.state.delete(Table::Dropping, &dropping_key(number))?;
         }
         Ok(false)
     }
 
     fn first_dropping(&self) -> Result<Option<u32>> {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let first = self.state.range(Table::Dropping, all)?.next().transpose()?;
-        first
-            .map(|entry| RecordKey::namespace(entry.key.as_slice()))
-            .transpose()
-    }
-
-    /// Writes the rows of the namespaces that have changed.
-    pub(crate) fn write_namespaces(&mut self) -> Result<()> {
-        for (name, open) in &mut self.namespaces.open {
-            if std::mem::take(&mut open.changed) {
-                let row = NamespaceRow::V0 {
-                    number: open.number,
-                    records: open.records,
-                };
-                self.state
-                    .put(Table::Namespaces, name.as_bytes(), &row.encode())?;
-            }
-        }
-        Ok(())
+        let first = self.state.range(Table::Dropping, ALL)?.next().transpose()?;
+        first.map(|entry| dropping_number(entry.key.as_slice())).transpose()
     }
 
     fn records(
         &self,
-        span: Option<Span>,
+        namespace: &str,
+        span: Span,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
         let pin = self.vault.pins.pin();
-        let rows = match span {
-            Some(span) if !span.is_empty() => {
-                Some(self.state.range(Table::Records, span.bounds())?)
-            }
+        let rows = match self.find_namespace(namespace)? {
+            Some(table) if !span.is_empty() => Some(self.state.range(table, span.bounds())?),
             _ => None,
         };
         let objects = &self.vault.objects;
-        Ok(rows
-            .into_iter()
-            .flatten()
-            .map(move |entry| Record::new(entry?, objects, &pin)))
+        Ok(rows.into_iter().flatten().map(move |entry| Record::new(entry?, objects, &pin)))
     }
 
     pub(crate) fn check_staged(&self, value: &Payload<'_>) -> Result<()> {
@@ -267,43 +195,37 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    fn find_namespace(&self, name: &str) -> Result<Option<u32>> {
-        if let Some(open) = self.namespaces.open.get(name) {
-            return Ok(Some(open.number));
-        }
-        Ok(self.read_namespace(name)?.map(|open| open.number))
+    fn find_namespace(&self, name: &str) -> Result<Option<Table>> {
+        let number = match self.namespaces.get(name) {
+            Some(&number) => Some(number),
+            None => self.read_namespace(name)?,
+        };
+        Ok(number.map(Table::Records))
     }
 
     /// As `find_namespace`, and remembers it.
-    fn open_namespace(&mut self, name: &str) -> Result<Option<u32>> {
-        if let Some(open) = self.namespaces.open.get(name) {
-            return Ok(Some(open.number));
+    fn open_namespace(&mut self, name: &str) -> Result<Option<Table>> {
+        if let Some(&number) = self.namespaces.get(name) {
+            return Ok(Some(Table::Records(number)));
         }
-        let Some(open) = self.read_namespace(name)? else {
-            return Ok(None);
-        };
-        self.namespaces.open.insert(name.to_owned(), open);
-        Ok(Some(open.number))
+        let Some(number) = self.read_namespace(name)? else { return Ok(None) };
+        self.namespaces.insert(name.to_owned(), number);
+        Ok(Some(Table::Records(number)))
     }
 
-    fn make_namespace(&mut self, name: &str) -> Result<u32> {
-        if let Some(number) = self.open_namespace(name)? {
-            return Ok(number);
+    fn make_namespace(&mut self, name: &str) -> Result<Table> {
+        if let Some(table) = self.open_namespace(name)? {
+            return Ok(table);
         }
         let number = self.draw_namespace_number()?;
-        let open = OpenNamespace {
-            number,
-            records: 0,
-            changed: true,
-        };
-        self.namespaces.open.insert(name.to_owned(), open);
-        Ok(number)
+        let row = NamespaceRow::V0 { number }.encode();
+        self.state.put(Table::Namespaces, name.as_bytes(), &row)?;
+        self.namespaces.insert(name.to_owned(), number);
+        Ok(Table::Records(number))
     }
 
     fn draw_namespace_number(&mut self) -> Result<u32> {
-        let row = self
-            .state
-            .get(Table::Meta, META_VAULT, |row| row.map(VaultRow::decode))?;
+        let row = self.state.get(Table::Meta, META_VAULT, |row| row.map(VaultRow::decode))?;
         let mut row = row.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Corrupt, "read vault row").with_detail("row is missing"))
         })?;
@@ -317,31 +239,12 @@ impl WriteTx<'_> {
         Ok(number)
     }
 
-    fn read_namespace(&self, name: &str) -> Result<Option<OpenNamespace>> {
+    fn read_namespace(&self, name: &str) -> Result<Option<u32>> {
         check_name("open namespace", "namespace", name)?;
-        let row = self
-            .state
-            .get(Table::Namespaces, name.as_bytes(), |row| {
-                row.map(NamespaceRow::decode)
-            })?
-            .transpose()?;
-        Ok(
-            row.map(|NamespaceRow::V0 { number, records }| OpenNamespace {
-                number,
-                records,
-                changed: false,
-            }),
-        )
-    }
-
-    fn count_records(&mut self, namespace: &str, change: i64) {
-        let open = self
-            .namespaces
-            .open
-            .get_mut(namespace)
-            .expect("opened by the caller");
-        open.records = open.records.saturating_add_signed(change);
-        open.changed = true;
+        let row = self.state.get(Table::Namespaces, name.as_bytes(), |row| {
+            row.map(NamespaceRow::decode).transpose()
+        })??;
+        Ok(row.map(|NamespaceRow::V0 { number }| number))
     }
 }
 

@@ -4,15 +4,22 @@
 //! On its way through, the frame notes two things that only the storage sees: how large the
 //! state is, and whether a commit that failed had already written redb's own header page, from
 //! which moment on it may have happened.
+//!
+//! redb writes its header and its pages in no order and then syncs. The frame keeps the header
+//! back until that sync: so a disk that fills up while pages are written is `Full`, for sure,
+//! and not `Uncertain`.
 
 use std::io;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 use strongroom_backends::{Error, ErrorKind, Result};
 
+use super::failure::panic_as_corrupt;
 use crate::format::{HEADER_BYTES, Header};
 
 const BASE: u64 = HEADER_BYTES as u64;
@@ -26,9 +33,38 @@ pub(super) struct Watch {
     len: AtomicU64,
     header_written: AtomicBool,
     failed: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Watch {
+    /// Runs a call of redb: `Closed` once the state is closed, `Corrupt` if it panics, which it
+    /// may on damaged pages; then the state counts as failed.
+    #[inline]
+    pub(super) fn guard<T>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, operation)
+                .with_detail("the vault was closed, or reopened its state after a failure"));
+        }
+        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+            self.fail();
+            Err(panic_as_corrupt(operation, panic))
+        })
+    }
+
+    /// The state is closed; readers that still live are told so.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// From now on the state must be reopened.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
     /// Length of redb's part in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
@@ -51,7 +87,7 @@ impl Watch {
 
     fn noting<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
-            self.failed.store(true, Ordering::Release);
+            self.fail();
         }
         result
     }
@@ -62,6 +98,8 @@ impl Watch {
 pub(super) struct Framed {
     inner: Box<dyn StorageBackend>,
     watch: Arc<Watch>,
+    /// Writes of redb's header page since the last sync, oldest first.
+    header: Mutex<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Framed {
@@ -69,10 +107,7 @@ impl Framed {
     pub(super) fn create(inner: Box<dyn StorageBackend>, header: &Header) -> io::Result<Self> {
         inner.set_len(BASE)?;
         inner.write(0, &header.encode())?;
-        Ok(Self {
-            inner,
-            watch: Arc::default(),
-        })
+        Ok(Self::new(inner, Watch::default()))
     }
 
     /// Reads and checks the header.
@@ -87,17 +122,21 @@ impl Framed {
             return Err(Error::new(ErrorKind::Corrupt, "open vault")
                 .with_detail("the state file ends after its header"));
         }
-        let watch = Watch {
-            len: AtomicU64::new(len - BASE),
-            ..Watch::default()
-        };
-        Ok((
-            Self {
-                inner,
-                watch: Arc::new(watch),
-            },
-            header,
-        ))
+        let watch = Watch { len: AtomicU64::new(len - BASE), ..Watch::default() };
+        Ok((Self::new(inner, watch), header))
+    }
+
+    fn new(inner: Box<dyn StorageBackend>, watch: Watch) -> Self {
+        Self { inner, watch: Arc::new(watch), header: Mutex::default() }
+    }
+
+    /// Writes what was kept back of redb's header.
+    fn flush_header(&self) -> io::Result<()> {
+        for (offset, bytes) in self.header.lock().drain(..) {
+            self.watch.header_written.store(true, Ordering::Release);
+            self.inner.write(BASE + offset, &bytes)?;
+        }
+        Ok(())
     }
 
     pub(super) fn watch(&self) -> Arc<Watch> {
@@ -108,12 +147,17 @@ impl Framed {
 impl StorageBackend for Framed {
     fn len(&self) -> io::Result<u64> {
         let len = self.watch.noting(self.inner.len())?;
-        len.checked_sub(BASE)
-            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        len.checked_sub(BASE).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.watch.noting(self.inner.read(BASE + offset, out))
+        self.watch.noting(self.inner.read(BASE + offset, out))?;
+        if offset < REDB_HEADER_BYTES {
+            for (at, bytes) in &*self.header.lock() {
+                lay_over(out, offset, bytes, *at);
+            }
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -123,18 +167,24 @@ impl StorageBackend for Framed {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.watch.noting(self.inner.sync_data())
+        self.watch.noting(self.flush_header().and_then(|()| self.inner.sync_data()))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if offset < REDB_HEADER_BYTES {
-            self.watch.header_written.store(true, Ordering::Release);
+        if offset + data.len() as u64 <= REDB_HEADER_BYTES {
+            let mut header = self.header.lock();
+            // A later write of the same bytes stands for the earlier one.
+            header.retain(|(at, bytes)| *at != offset || bytes.len() != data.len());
+            header.push((offset, data.to_vec()));
+            return Ok(());
         }
         self.watch.noting(self.inner.write(BASE + offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
-        self.inner.close()
+        // After a failure redb means to leave the file as it is, for the next open to repair.
+        let flushed = if self.watch.failed() { Ok(()) } else { self.flush_header() };
+        flushed.and(self.inner.close())
     }
 
     // Lock ranges name bytes of the file, not of redb's part: they are passed on as they are.
@@ -164,5 +214,33 @@ impl StorageBackend for Framed {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
+    }
+}
+
+/// Copies the part of `bytes`, which lie at `at`, that falls into `out`, which lies at `offset`.
+fn lay_over(out: &mut [u8], offset: u64, bytes: &[u8], at: u64) {
+    let start = offset.max(at);
+    let end = (offset + out.len() as u64).min(at + bytes.len() as u64);
+    if start < end {
+        let index = |position: u64, base: u64| {
+            usize::try_from(position - base).expect("both lie in one page")
+        };
+        out[index(start, offset)..index(end, offset)]
+            .copy_from_slice(&bytes[index(start, at)..index(end, at)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_is_kept_back_is_read_where_it_lies() {
+        let mut out = *b"........";
+        lay_over(&mut out, 100, b"abcd", 98);
+        lay_over(&mut out, 100, b"xyz", 104);
+        lay_over(&mut out, 100, b"tail", 106);
+        lay_over(&mut out, 100, b"away", 200);
+        assert_eq!(&out, b"cd..xyta");
     }
 }

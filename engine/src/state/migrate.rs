@@ -3,10 +3,13 @@
 //! Each step changes the tables and raises the version in one transaction, so a crash between
 //! two steps leaves a state of a known version from which the next open goes on.
 
+use std::sync::Arc;
+
 use redb::{Database, ReadableDatabase};
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::failure::RedbFailure;
+use super::frame::Watch;
 use super::tables::{StateRead, StateWrite, Table};
 use crate::format::{META_SCHEMA, SCHEMA_VERSION, SchemaRow};
 
@@ -23,13 +26,13 @@ pub(super) fn initialise(write: &mut StateWrite<'_>) -> Result<()> {
 }
 
 /// Brings the tables of `database` to [`SCHEMA_VERSION`]; `Invalid` if they are newer.
-pub(super) fn migrate(database: &Database) -> Result<()> {
-    migrate_by(database, &STEPS)
+pub(super) fn migrate(database: &Database, watch: &Arc<Watch>) -> Result<()> {
+    migrate_by(database, watch, &STEPS)
 }
 
-fn migrate_by(database: &Database, steps: &[Step]) -> Result<()> {
+fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result<()> {
     let newest = u32::try_from(steps.len()).expect("few steps") + 1;
-    let found = version(database)?;
+    let found = version(database, watch)?;
     if found > newest {
         return Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
             "the vault has schema {found}, this program reads up to {newest}: use a newer program"
@@ -37,45 +40,28 @@ fn migrate_by(database: &Database, steps: &[Step]) -> Result<()> {
     }
     for version in found..newest {
         tracing::info!(from = version, to = version + 1, "migrate schema");
-        let transaction = database
-            .begin_write()
-            .map_err(|e| e.during("migrate schema"))?;
-        let mut write = StateWrite::new(&transaction);
+        let transaction = database.begin_write().map_err(|e| e.during("migrate schema"))?;
+        let mut write = StateWrite::new(&transaction, Arc::clone(watch));
         steps[version as usize - 1](&mut write)?;
         set_version(&mut write, version + 1)?;
         drop(write);
-        transaction
-            .commit()
-            .map_err(|e| e.during("migrate schema"))?;
+        transaction.commit().map_err(|e| e.during("migrate schema"))?;
     }
     Ok(())
 }
 
-fn version(database: &Database) -> Result<u32> {
-    let read = StateRead::new(
-        database
-            .begin_read()
-            .map_err(|e| e.during("read schema version"))?,
-    );
+fn version(database: &Database, watch: &Arc<Watch>) -> Result<u32> {
+    let transaction = database.begin_read().map_err(|e| e.during("read schema version"))?;
+    let read = StateRead::new(transaction, Arc::clone(watch));
     let corrupt =
         |detail| Error::new(ErrorKind::Corrupt, "read schema version").with_detail(detail);
-    let row = read
-        .get(Table::Meta, META_SCHEMA)?
-        .ok_or_else(|| corrupt("row is missing"))?;
+    let row = read.get(Table::Meta, META_SCHEMA)?.ok_or_else(|| corrupt("row is missing"))?;
     let SchemaRow::V0 { version } = SchemaRow::decode(row.as_slice())?;
-    if version == 0 {
-        Err(corrupt("version is 0"))
-    } else {
-        Ok(version)
-    }
+    if version == 0 { Err(corrupt("version is 0")) } else { Ok(version) }
 }
 
 fn set_version(write: &mut StateWrite<'_>, version: u32) -> Result<()> {
-    write.put(
-        Table::Meta,
-        META_SCHEMA,
-        &SchemaRow::V0 { version }.encode(),
-    )
+    write.put(Table::Meta, META_SCHEMA, &SchemaRow::V0 { version }.encode())
 }
 
 #[cfg(test)]
@@ -87,7 +73,7 @@ mod tests {
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .unwrap();
         let transaction = database.begin_write().unwrap();
-        let mut write = StateWrite::new(&transaction);
+        let mut write = StateWrite::new(&transaction, Arc::default());
         initialise(&mut write).unwrap();
         set_version(&mut write, schema).unwrap();
         drop(write);
@@ -108,7 +94,7 @@ mod tests {
     }
 
     fn trace(database: &Database) -> Vec<u8> {
-        let read = StateRead::new(database.begin_read().unwrap());
+        let read = StateRead::new(database.begin_read().unwrap(), Arc::default());
         let row = read.get(Table::Meta, b"trace").unwrap();
         row.map_or_else(Vec::new, |row| row.as_slice().to_vec())
     }
@@ -117,29 +103,29 @@ mod tests {
     fn steps_run_once_each_from_the_version_found() {
         let database = database(2);
         let steps: [Step; 4] = [step::<b'1'>, step::<b'2'>, step::<b'3'>, step::<b'4'>];
-        migrate_by(&database, &steps).unwrap();
+        migrate_by(&database, &Arc::default(), &steps).unwrap();
         assert_eq!(trace(&database), b"234");
-        migrate_by(&database, &steps).unwrap();
+        migrate_by(&database, &Arc::default(), &steps).unwrap();
         assert_eq!(trace(&database), b"234");
-        assert_eq!(version(&database).unwrap(), 5);
+        assert_eq!(version(&database, &Arc::default()).unwrap(), 5);
     }
 
     #[test]
     fn a_failed_step_leaves_the_version_before_it() {
         let database = database(1);
-        migrate_by(&database, &[step::<b'1'>, broken]).unwrap_err();
+        migrate_by(&database, &Arc::default(), &[step::<b'1'>, broken]).unwrap_err();
         assert_eq!(trace(&database), b"1");
-        assert_eq!(version(&database).unwrap(), 2);
-        migrate_by(&database, &[step::<b'1'>, step::<b'2'>]).unwrap();
+        assert_eq!(version(&database, &Arc::default()).unwrap(), 2);
+        migrate_by(&database, &Arc::default(), &[step::<b'1'>, step::<b'2'>]).unwrap();
         assert_eq!(trace(&database), b"12");
     }
 
     #[test]
     fn a_newer_schema_is_refused_and_left_alone() {
         let database = database(9);
-        let error = migrate(&database).unwrap_err();
+        let error = migrate(&database, &Arc::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("schema 9"), "{error}");
-        assert_eq!(version(&database).unwrap(), 9);
+        assert_eq!(version(&database, &Arc::default()).unwrap(), 9);
     }
 }

@@ -22,4 +22,4 @@ mod tables;
 pub use redb::StorageBackend;
 pub use storage::{FileState, MemoryState, StateStorage};
 pub(crate) use store::{OpenedStore, Store};
-pub(crate) use tables::{Entry, Row, Rows, StateRead, StateWrite, Table};
+pub(crate) use tables::{Entry, KeySpan, Row, Rows, StateRead, StateWrite, Table, TableRead};

@@ -50,10 +50,7 @@ impl FileState {
 
     /// The state in `folder`, which exists.
     pub fn new(fs: Arc<dyn FileSystem>, folder: impl Into<PathBuf>) -> Self {
-        Self {
-            fs,
-            folder: folder.into(),
-        }
+        Self { fs, folder: folder.into() }
     }
 
     fn path(&self) -> PathBuf {
@@ -88,10 +85,7 @@ impl StateStorage for FileState {
     fn publish(&self) -> Result<()> {
         let path = self.path();
         let failed = |e| Error::io("publish state", e).with_subject(path.display());
-        let file = self
-            .fs
-            .open(&self.new_path(), Access::ReadWrite)
-            .map_err(failed)?;
+        let file = self.fs.open(&self.new_path(), Access::ReadWrite).map_err(failed)?;
         file.sync().map_err(failed)?;
         self.fs.rename(&self.new_path(), &path).map_err(failed)?;
         self.fs.sync_dir(&self.folder).map_err(failed)

@@ -32,9 +32,9 @@ pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
 /// From this size of state on, commits keep redb's allocator state on disk (`quick_repair`).
 ///
 /// It costs a second fdatasync a commit (2.7 times as long, measured on redb 4.5.0) and saves
-/// the walk over the whole file when the vault opens after a crash: 5 to 8 s a GiB, so about
-/// 2 s at this size.
-const QUICK_REPAIR_FROM_BYTES: u64 = 256 << 20;
+/// the walk over the state when the vault opens after a crash: 5 to 8 s a GiB in use. The file
+/// grows by doubling, so at this size a quarter of a GiB to half a GiB is in use.
+const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
 /// One state, open.
 pub(crate) struct Store {
@@ -54,16 +54,8 @@ enum Slot {
 struct Opened {
     database: Database,
     watch: Arc<Watch>,
-    /// redb refused or failed a commit, for whatever reason.
-    commit_failed: AtomicBool,
     /// When the failure was first met.
     failed_since: Mutex<Option<Duration>>,
-}
-
-impl Opened {
-    fn failed(&self) -> bool {
-        self.commit_failed.load(Ordering::Acquire) || self.watch.failed()
-    }
 }
 
 /// What opening a state found.
@@ -76,9 +68,7 @@ pub(crate) struct OpenedStore {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("storage", &self.storage)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("storage", &self.storage).finish_non_exhaustive()
     }
 }
 
@@ -91,11 +81,11 @@ impl Store {
     ) -> Result<()> {
         const CREATE: &str = "create state";
         let framed = Framed::create(storage.create()?, header).map_err(|e| Error::io(CREATE, e))?;
-        let database = Database::builder()
-            .create_with_backend(framed)
-            .map_err(|e| e.during(CREATE))?;
+        let watch = framed.watch();
+        let database =
+            Database::builder().create_with_backend(framed).map_err(|e| e.during(CREATE))?;
         let transaction = database.begin_write().map_err(|e| e.during(CREATE))?;
-        let mut write = StateWrite::new(&transaction);
+        let mut write = StateWrite::new(&transaction, watch);
         migrate::initialise(&mut write)?;
         fill(&mut write)?;
         drop(write);
@@ -116,30 +106,23 @@ impl Store {
         cache_bytes: usize,
     ) -> Result<OpenedStore> {
         let (opened, header, repaired) = open_database(storage.open()?, cache_bytes)?;
-        migrate::migrate(&opened.database)?;
+        migrate::migrate(&opened.database, &opened.watch)?;
         let slot = RwLock::new(Slot::Open(opened));
-        Ok(OpenedStore {
-            store: Self {
-                storage,
-                clock,
-                cache_bytes,
-                slot,
-            },
-            header,
-            repaired,
-        })
+        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, slot }, header, repaired })
     }
 
     /// Begins a consistent read.
     pub(crate) fn read(&self) -> Result<StateRead> {
+        const READ: &str = "begin read";
         match &*self.slot.read() {
-            Slot::Open(opened) => opened
-                .database
-                .begin_read()
-                .map(StateRead::new)
-                .map_err(|e| e.during("begin read")),
-            Slot::Broken => Err(broken("begin read")),
-            Slot::Closed => Err(closed("begin read")),
+            Slot::Open(opened) => {
+                let transaction = opened
+                    .watch
+                    .guard(READ, || opened.database.begin_read().map_err(|e| e.during(READ)))?;
+                Ok(StateRead::new(transaction, Arc::clone(&opened.watch)))
+            }
+            Slot::Broken => Err(broken(READ)),
+            Slot::Closed => Err(closed(READ)),
         }
     }
 
@@ -152,76 +135,47 @@ impl Store {
         operation: &'static str,
         change: impl for<'t> FnOnce(StateWrite<'t>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self.begin_write(operation)?;
-        let outcome = catch_unwind(AssertUnwindSafe(|| change(StateWrite::new(&transaction))));
+        let (transaction, watch) = self.begin_write(operation)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            change(StateWrite::new(&transaction, Arc::clone(&watch)))
+        }));
         match outcome {
             Ok(Ok(value)) => {
-                self.commit(operation, transaction)?;
+                commit(operation, transaction, &watch)?;
                 Ok(value)
             }
             Ok(Err(e)) => {
-                self.abort(transaction);
+                abort(transaction, &watch);
                 Err(e)
             }
             // redb leaks the pages of a transaction that unwinding drops; so it is ended first.
             Err(panic) => {
-                self.abort(transaction);
+                abort(transaction, &watch);
                 resume_unwind(panic)
             }
         }
     }
 
-    fn begin_write(&self, operation: &'static str) -> Result<WriteTransaction> {
+    fn begin_write(&self, operation: &'static str) -> Result<(WriteTransaction, Arc<Watch>)> {
         match &*self.slot.read() {
             Slot::Open(opened) => {
-                let mut transaction = opened
-                    .database
-                    .begin_write()
-                    .map_err(|e| e.during(operation))?;
+                let mut transaction = opened.watch.guard(operation, || {
+                    opened.database.begin_write().map_err(|e| e.during(operation))
+                })?;
                 if opened.watch.len() >= QUICK_REPAIR_FROM_BYTES {
                     transaction.set_quick_repair(true);
                 }
-                Ok(transaction)
+                Ok((transaction, Arc::clone(&opened.watch)))
             }
             Slot::Broken => Err(broken(operation)),
             Slot::Closed => Err(closed(operation)),
         }
     }
 
-    /// Where a write becomes durable: redb writes the pages, then the header that publishes
-    /// them, and returns after the sync.
-    fn commit(&self, operation: &'static str, transaction: WriteTransaction) -> Result<()> {
-        let slot = self.slot.read();
-        let Slot::Open(opened) = &*slot else {
-            return Err(closed(operation));
-        };
-        opened.watch.begin_commit();
-        transaction.commit().map_err(|e| {
-            opened.commit_failed.store(true, Ordering::Release);
-            let error = e.during(operation);
-            tracing::warn!(%error, "commit failed");
-            if opened.watch.may_have_committed() {
-                error.with_kind(ErrorKind::Uncertain)
-            } else {
-                error
-            }
-        })
-    }
-
-    fn abort(&self, transaction: WriteTransaction) {
-        if let Err(e) = transaction.abort() {
-            // Nothing of it is visible or durable either way; the next write reopens.
-            tracing::warn!(error = %e, "abort failed");
-            if let Slot::Open(opened) = &*self.slot.read() {
-                opened.commit_failed.store(true, Ordering::Release);
-            }
-        }
-    }
-
     /// Whether a failure stands between this store and the next write.
     pub(crate) fn failed(&self) -> bool {
         match &*self.slot.read() {
-            Slot::Open(opened) => opened.failed(),
+            Slot::Open(opened) => opened.watch.failed(),
             Slot::Broken => true,
             Slot::Closed => false,
         }
@@ -244,24 +198,22 @@ impl Store {
                 let now = self.clock.monotonic();
                 let since = *opened.failed_since.lock().get_or_insert(now);
                 if readers > 0 && now.saturating_sub(since) < READERS_GRACE {
-                    return Err(
-                        Error::new(ErrorKind::Unavailable, REOPEN).with_detail(format!(
-                            "an earlier write failed; reopening waits for {readers} readers, \
+                    return Err(Error::new(ErrorKind::Unavailable, REOPEN).with_detail(format!(
+                        "an earlier write failed; reopening waits for {readers} readers, \
                          at most {} s",
-                            READERS_GRACE.as_secs()
-                        )),
-                    );
+                        READERS_GRACE.as_secs()
+                    )));
                 }
             }
         }
         tracing::warn!(readers, "reopen state after a failure");
         // Dropped before the next one is opened: never two instances on one file.
+        if let Slot::Open(opened) = &*slot {
+            opened.watch.close();
+        }
         *slot = Slot::Broken;
         let (mut opened, _, _) = open_database(self.storage.open()?, self.cache_bytes)?;
-        let intact = opened
-            .database
-            .check_integrity()
-            .map_err(|e| e.during(REOPEN))?;
+        let intact = check_database(&mut opened, REOPEN)?;
         tracing::info!(intact, "state reopened");
         *slot = Slot::Open(opened);
         Ok(true)
@@ -274,10 +226,7 @@ impl Store {
     pub(crate) fn check_integrity(&self) -> Result<bool> {
         const CHECK: &str = "check state";
         match &mut *self.slot.write() {
-            Slot::Open(opened) => opened
-                .database
-                .check_integrity()
-                .map_err(|e| e.during(CHECK)),
+            Slot::Open(opened) => check_database(opened, CHECK),
             Slot::Broken => Err(broken(CHECK)),
             Slot::Closed => Err(closed(CHECK)),
         }
@@ -294,11 +243,39 @@ impl Store {
     /// Closes the state; every later call, and readers that still live, get `Closed`.
     pub(crate) fn close(&self) -> Result<()> {
         let slot = std::mem::replace(&mut *self.slot.write(), Slot::Closed);
-        match slot {
-            Slot::Open(opened) => opened.database.close().map_err(|e| e.during("close state")),
-            Slot::Broken | Slot::Closed => Ok(()),
-        }
+        let Slot::Open(Opened { database, watch, .. }) = slot else { return Ok(()) };
+        watch.close();
+        catch_unwind(AssertUnwindSafe(|| database.close()))
+            .map_err(|panic| panic_as_corrupt("close state", panic))?
+            .map_err(|e| e.during("close state"))
     }
+}
+
+/// Where a write becomes durable: redb writes the pages, then (`frame.rs`) the header that
+/// publishes them, and returns after the sync.
+fn commit(operation: &'static str, transaction: WriteTransaction, watch: &Watch) -> Result<()> {
+    watch.begin_commit();
+    watch.guard(operation, || transaction.commit().map_err(|e| e.during(operation))).map_err(
+        |error| {
+            watch.fail();
+            tracing::warn!(error = %error.kind(), "commit failed");
+            if watch.may_have_committed() { error.with_kind(ErrorKind::Uncertain) } else { error }
+        },
+    )
+}
+
+fn abort(transaction: WriteTransaction, watch: &Watch) {
+    const ABORT: &str = "abort write";
+    if let Err(error) = watch.guard(ABORT, || transaction.abort().map_err(|e| e.during(ABORT))) {
+        // Nothing of it is visible or durable either way; the next write reopens.
+        watch.fail();
+        tracing::warn!(error = %error.kind(), "abort failed");
+    }
+}
+
+fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> {
+    let Opened { database, watch, .. } = opened;
+    watch.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
 }
 
 fn open_database(
@@ -318,12 +295,7 @@ fn open_database(
     }))
     .map_err(|panic| panic_as_corrupt(OPEN, panic))?
     .map_err(|e| e.during(OPEN))?;
-    let opened = Opened {
-        database,
-        watch,
-        commit_failed: AtomicBool::new(false),
-        failed_since: Mutex::new(None),
-    };
+    let opened = Opened { database, watch, failed_since: Mutex::new(None) };
     Ok((opened, header, repaired.load(Ordering::Relaxed)))
 }
 

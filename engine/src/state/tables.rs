@@ -1,25 +1,32 @@
 //! The tables, and the two ways to reach them: a consistent read and the one write.
 //!
 //! All are ordered maps of bytes; `format/` says of which. A table is opened on first use and
-//! kept open for the rest of the transaction.
+//! kept open for the rest of the transaction. Each namespace has a table of its own, so redb
+//! keeps its length where it keeps its root, and no key carries a prefix.
+//!
+//! redb may panic on pages that something else has damaged. Every call of it here goes through
+//! [`Watch::guard`], which turns that into `Corrupt`.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use redb::{
     AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableHandle, WriteTransaction,
 };
-use strongroom_backends::Result;
+use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::failure::RedbFailure;
+use super::frame::Watch;
 
-type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+
+const READ: &str = "read state";
+const WRITE: &str = "write state";
 
 /// A table of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +37,6 @@ pub(crate) enum Table {
     Namespaces,
     /// Namespaces that are being dropped, by number.
     Dropping,
-    /// Records by namespace number and key.
-    Records,
     /// Operations by id.
     Operations,
     /// Checkpoints by operation id and lane.
@@ -40,34 +45,56 @@ pub(crate) enum Table {
     Pending,
     /// Objects without a reference, by the commit that dropped it.
     Doomed,
+    /// The records of the namespace of that number, by key.
+    Records(u32),
 }
 
-const TABLES: usize = 8;
+/// How many tables every state has.
+const FIXED: usize = 7;
+const RECORDS_PREFIX: &str = "records/";
 
 impl Table {
-    pub(super) const ALL: [Self; TABLES] = [
+    const ALL_FIXED: [Self; FIXED] = [
         Self::Meta,
         Self::Namespaces,
         Self::Dropping,
-        Self::Records,
         Self::Operations,
         Self::Checkpoints,
         Self::Pending,
         Self::Doomed,
     ];
 
-    const fn definition(self) -> Definition {
-        TableDefinition::new(match self {
+    /// Its name in redb, and in reports.
+    pub(crate) fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Meta => "meta",
             Self::Namespaces => "namespaces",
             Self::Dropping => "dropping",
-            Self::Records => "records",
             Self::Operations => "operations",
             Self::Checkpoints => "checkpoints",
             Self::Pending => "pending",
             Self::Doomed => "doomed",
+            Self::Records(number) => return Cow::Owned(format!("{RECORDS_PREFIX}{number}")),
         })
     }
+
+    /// Its place among the fixed ones; the namespace's number otherwise.
+    fn place(self) -> Result<usize, u32> {
+        match self {
+            Self::Meta => Ok(0),
+            Self::Namespaces => Ok(1),
+            Self::Dropping => Ok(2),
+            Self::Operations => Ok(3),
+            Self::Checkpoints => Ok(4),
+            Self::Pending => Ok(5),
+            Self::Doomed => Ok(6),
+            Self::Records(number) => Err(number),
+        }
+    }
+}
+
+fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(name)
 }
 
 /// A value of a table: a page of redb's cache, or bytes of our own.
@@ -77,6 +104,15 @@ pub(crate) enum Row {
 }
 
 impl Row {
+    /// A page's row; made under a guard, for on a damaged page taking the value panics, and if
+    /// it does not now it never will.
+    #[inline]
+    fn page(page: AccessGuard<'static, &'static [u8]>) -> Self {
+        let _checked = page.value();
+        Self::Page(page)
+    }
+
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Page(page) => page.value(),
@@ -97,7 +133,8 @@ pub(crate) type KeySpan<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 /// A consistent read of all tables as they were when it began.
 pub(crate) struct StateRead {
     transaction: ReadTransaction,
-    tables: [OnceLock<ReadTable>; TABLES],
+    fixed: [OnceLock<TableRead>; FIXED],
+    watch: Arc<Watch>,
 }
 
 impl fmt::Debug for StateRead {
@@ -107,49 +144,88 @@ impl fmt::Debug for StateRead {
 }
 
 impl StateRead {
-    pub(super) fn new(transaction: ReadTransaction) -> Self {
-        Self {
-            transaction,
-            tables: Default::default(),
-        }
+    pub(super) fn new(transaction: ReadTransaction, watch: Arc<Watch>) -> Self {
+        Self { transaction, fixed: Default::default(), watch }
     }
 
-    fn table(&self, table: Table) -> Result<&ReadTable> {
-        let slot = &self.tables[table as usize];
-        if let Some(open) = slot.get() {
-            return Ok(open);
+    /// Opens a table, to be read as long as the caller keeps it.
+    pub(crate) fn open(&self, table: Table) -> Result<TableRead> {
+        let name = table.name();
+        let inner = self.watch.guard(READ, || {
+            self.transaction.open_table(definition(&name)).map_err(|e| e.during(READ))
+        })?;
+        Ok(TableRead { inner, watch: Arc::clone(&self.watch) })
+    }
+
+    /// Runs `read` on a table, which is kept open if it is one of the fixed ones.
+    fn on<R>(&self, table: Table, read: impl FnOnce(&TableRead) -> Result<R>) -> Result<R> {
+        let Ok(place) = table.place() else { return read(&self.open(table)?) };
+        if let Some(open) = self.fixed[place].get() {
+            return read(open);
         }
-        let open = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(|e| e.during("open table"))?;
-        Ok(slot.get_or_init(|| open))
+        let open = self.open(table)?;
+        read(self.fixed[place].get_or_init(|| open))
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Row>> {
-        let page = self
-            .table(table)?
-            .get(key)
-            .map_err(|e| e.during("read state"))?;
-        Ok(page.map(Row::Page))
+        self.on(table, |table| table.get(key))
     }
 
     pub(crate) fn range(&self, table: Table, span: KeySpan<'_>) -> Result<Rows> {
-        let inner = self
-            .table(table)?
-            .range::<&[u8]>(span)
-            .map_err(|e| e.during("read state"))?;
-        Ok(Rows { inner })
+        self.on(table, |table| table.range(span))
     }
 
     pub(crate) fn len(&self, table: Table) -> Result<u64> {
-        self.table(table)?.len().map_err(|e| e.during("read state"))
+        self.on(table, TableRead::len)
+    }
+
+    /// The numbers of the namespaces that have a table.
+    pub(crate) fn record_tables(&self) -> Result<Vec<u32>> {
+        self.watch.guard(READ, || {
+            let tables = self.transaction.list_tables().map_err(|e| e.during(READ))?;
+            let number = |name: &str| name.strip_prefix(RECORDS_PREFIX)?.parse().ok();
+            Ok(tables.filter_map(|table| number(table.name())).collect())
+        })
     }
 }
 
-/// Rows of a table in key order, from either end.
+/// One table of a consistent read.
+pub(crate) struct TableRead {
+    inner: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    watch: Arc<Watch>,
+}
+
+impl fmt::Debug for TableRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableRead").finish_non_exhaustive()
+    }
+}
+
+impl TableRead {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Row>> {
+        self.watch.guard(READ, || {
+            let page = self.inner.get(key).map_err(|e| e.during(READ))?;
+            Ok(page.map(Row::page))
+        })
+    }
+
+    pub(crate) fn range(&self, span: KeySpan<'_>) -> Result<Rows> {
+        self.watch.guard(READ, || {
+            let inner = self.inner.range::<&[u8]>(span).map_err(|e| e.during(READ))?;
+            Ok(Rows { inner, watch: Arc::clone(&self.watch), failed: false })
+        })
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.watch.guard(READ, || self.inner.len().map_err(|e| e.during(READ)))
+    }
+}
+
+/// Rows of a table in key order, from either end. It ends with the first error.
 pub(crate) struct Rows {
     inner: redb::Range<'static, &'static [u8], &'static [u8]>,
+    watch: Arc<Watch>,
+    failed: bool,
 }
 
 /// A row with its key.
@@ -158,37 +234,64 @@ pub(crate) struct Entry {
     pub(crate) row: Row,
 }
 
-type Pages = (
-    AccessGuard<'static, &'static [u8]>,
-    AccessGuard<'static, &'static [u8]>,
-);
-
-fn entry(pages: Result<Pages, redb::StorageError>) -> Result<Entry> {
-    let (key, row) = pages.map_err(|e| e.during("read state"))?;
-    Ok(Entry {
-        key: Row::Page(key),
-        row: Row::Page(row),
-    })
-}
+type Pages<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
 
 impl Iterator for Rows {
     type Item = Result<Entry>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.inner.next().map(entry)
+        let Self { inner, watch, failed } = self;
+        step(watch, failed, || inner.next(), in_place)
     }
 }
 
 impl DoubleEndedIterator for Rows {
+    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.inner.next_back().map(entry)
+        let Self { inner, watch, failed } = self;
+        step(watch, failed, || inner.next_back(), in_place)
     }
+}
+
+#[inline]
+fn in_place((key, row): Pages<'static>) -> Entry {
+    Entry { key: Row::page(key), row: Row::page(row) }
+}
+
+/// One step of a range of redb's; none after an error, which would come again for ever.
+#[inline]
+fn step<'a>(
+    watch: &Watch,
+    failed: &mut bool,
+    advance: impl FnOnce() -> Option<Result<Pages<'a>, redb::StorageError>>,
+    entry: impl FnOnce(Pages<'a>) -> Entry,
+) -> Option<Result<Entry>> {
+    if *failed {
+        return None;
+    }
+    let stepped = watch.guard(READ, || match advance() {
+        Some(Ok(pages)) => Ok(Some(entry(pages))),
+        Some(Err(e)) => Err(e.during(READ)),
+        None => Ok(None),
+    });
+    *failed = stepped.is_err();
+    stepped.transpose()
 }
 
 /// The one write: all tables, changed together when it commits.
 pub(crate) struct StateWrite<'t> {
     transaction: &'t WriteTransaction,
-    tables: [OnceCell<Box<WriteTable<'t>>>; TABLES],
+    fixed: [OnceCell<Box<WriteTable<'t>>>; FIXED],
+    /// Tables of records, in the order in which they were opened.
+    records: OnceCell<Box<OpenRecords<'t>>>,
+    watch: Arc<Watch>,
+}
+
+struct OpenRecords<'t> {
+    number: u32,
+    table: WriteTable<'t>,
+    next: OnceCell<Box<OpenRecords<'t>>>,
 }
 
 impl fmt::Debug for StateWrite<'_> {
@@ -198,35 +301,62 @@ impl fmt::Debug for StateWrite<'_> {
 }
 
 impl<'t> StateWrite<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction) -> Self {
-        Self {
-            transaction,
-            tables: Default::default(),
-        }
+    pub(super) fn new(transaction: &'t WriteTransaction, watch: Arc<Watch>) -> Self {
+        Self { transaction, fixed: Default::default(), records: OnceCell::new(), watch }
     }
 
-    /// Makes all tables, so that a read never meets one that is missing.
+    /// Makes the tables that every state has, so that a read never meets one that is missing.
     pub(super) fn create_tables(&self) -> Result<()> {
-        Table::ALL
-            .into_iter()
-            .try_for_each(|table| self.table(table).map(drop))
+        Table::ALL_FIXED.into_iter().try_for_each(|table| self.table(table).map(drop))
+    }
+
+    fn open(&self, table: Table) -> Result<WriteTable<'t>> {
+        let name = table.name();
+        self.watch.guard(WRITE, || {
+            self.transaction.open_table(definition(&name)).map_err(|e| e.during(WRITE))
+        })
     }
 
     fn table(&self, table: Table) -> Result<&WriteTable<'t>> {
-        let slot = &self.tables[table as usize];
-        if let Some(open) = slot.get() {
-            return Ok(open);
+        match table.place() {
+            Ok(place) => {
+                let slot = &self.fixed[place];
+                if slot.get().is_none() {
+                    let open = self.open(table)?;
+                    return Ok(slot.get_or_init(|| Box::new(open)));
+                }
+                Ok(slot.get().expect("opened before"))
+            }
+            Err(number) => self.record_table(number),
         }
-        let open = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(|e| e.during("open table"))?;
-        Ok(slot.get_or_init(|| Box::new(open)))
+    }
+
+    /// Walks the list of open tables, and opens this one at its end.
+    fn record_table(&self, number: u32) -> Result<&WriteTable<'t>> {
+        let mut slot = &self.records;
+        while let Some(open) = slot.get() {
+            if open.number == number {
+                return Ok(&open.table);
+            }
+            slot = &open.next;
+        }
+        let table = self.open(Table::Records(number))?;
+        let open = OpenRecords { number, table, next: OnceCell::new() };
+        Ok(&slot.get_or_init(|| Box::new(open)).table)
     }
 
     fn table_mut(&mut self, table: Table) -> Result<&mut WriteTable<'t>> {
         self.table(table)?;
-        Ok(self.tables[table as usize].get_mut().expect("opened above"))
+        match table.place() {
+            Ok(place) => Ok(self.fixed[place].get_mut().expect("opened above")),
+            Err(number) => {
+                let mut open = self.records.get_mut().expect("opened above");
+                while open.number != number {
+                    open = open.next.get_mut().expect("opened above");
+                }
+                Ok(&mut open.table)
+            }
+        }
     }
 
     /// Passes the row of `key` to `look`.
@@ -236,11 +366,11 @@ impl<'t> StateWrite<'t> {
         key: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        let row = self
-            .table(table)?
-            .get(key)
-            .map_err(|e| e.during("read state"))?;
-        Ok(look(row.as_ref().map(AccessGuard::value)))
+        let table = self.table(table)?;
+        self.watch.guard(READ, || {
+            let row = table.get(key).map_err(|e| e.during(READ))?;
+            Ok(look(row.as_ref().map(AccessGuard::value)))
+        })
     }
 
     /// Writes the row of `key`, and passes the one that it replaces to `look`.
@@ -251,21 +381,17 @@ impl<'t> StateWrite<'t> {
         row: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        let old = self
-            .table_mut(table)?
-            .insert(key, row)
-            .map_err(|e| e.during("write state"))?;
-        Ok(look(old.as_ref().map(AccessGuard::value)))
+        let watch = Arc::clone(&self.watch);
+        let table = self.table_mut(table)?;
+        watch.guard(WRITE, || {
+            let old = table.insert(key, row).map_err(|e| e.during(WRITE))?;
+            Ok(look(old.as_ref().map(AccessGuard::value)))
+        })
     }
 
     /// Writes the row of `key`.
     pub(crate) fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<()> {
         self.insert(table, key, row, |_| ())
-    }
-
-    /// Removes the row of `key`, if there is one.
-    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<()> {
-        self.remove(table, key, |_| ())
     }
 
     /// Removes the row of `key`, and passes what it was to `look`.
@@ -275,11 +401,23 @@ impl<'t> StateWrite<'t> {
         key: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        let old = self
-            .table_mut(table)?
-            .remove(key)
-            .map_err(|e| e.during("write state"))?;
-        Ok(look(old.as_ref().map(AccessGuard::value)))
+        let watch = Arc::clone(&self.watch);
+        let table = self.table_mut(table)?;
+        watch.guard(WRITE, || {
+            let old = table.remove(key).map_err(|e| e.during(WRITE))?;
+            Ok(look(old.as_ref().map(AccessGuard::value)))
+        })
+    }
+
+    /// Removes the row of `key`, if there is one.
+    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<()> {
+        self.remove(table, key, |_| ())
+    }
+
+    /// How many rows a table has.
+    pub(crate) fn len(&self, table: Table) -> Result<u64> {
+        let table = self.table(table)?;
+        self.watch.guard(READ, || table.len().map_err(|e| e.during(READ)))
     }
 
     /// Copies of the rows in `span`, in key order from either end.
@@ -288,16 +426,63 @@ impl<'t> StateWrite<'t> {
         table: Table,
         span: KeySpan<'_>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Entry>> + use<'_, 't>> {
-        let range = self
-            .table(table)?
-            .range::<&[u8]>(span)
-            .map_err(|e| e.during("read state"))?;
-        Ok(range.map(|pages| {
-            let (key, row) = pages.map_err(|e| e.during("read state"))?;
-            Ok(Entry {
-                key: Row::Owned(Bytes::copy_from_slice(key.value())),
-                row: Row::Owned(Bytes::copy_from_slice(row.value())),
-            })
-        }))
+        let table = self.table(table)?;
+        let inner =
+            self.watch.guard(READ, || table.range::<&[u8]>(span).map_err(|e| e.during(READ)))?;
+        Ok(Copies { inner, watch: &self.watch, failed: false })
+    }
+
+    /// Removes the table of a namespace, which has no rows left.
+    pub(crate) fn delete_record_table(&mut self, number: u32) -> Result<()> {
+        self.close_record_table(number);
+        let name = Table::Records(number).name();
+        let deleted = self.watch.guard(WRITE, || {
+            self.transaction.delete_table(definition(&name)).map_err(|e| e.during(WRITE))
+        })?;
+        if deleted {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Corrupt, WRITE).with_detail("a namespace has no table"))
+        }
+    }
+
+    /// redb deletes no table that is open.
+    fn close_record_table(&mut self, number: u32) {
+        let mut slot = &mut self.records;
+        while slot.get().is_some_and(|open| open.number != number) {
+            slot = &mut slot.get_mut().expect("seen above").next;
+        }
+        if let Some(rest) = slot.take().and_then(|mut closed| closed.next.take()) {
+            *slot = OnceCell::from(rest);
+        }
+    }
+}
+
+/// Rows of a table that is being written, copied out of it.
+struct Copies<'a> {
+    inner: redb::Range<'a, &'static [u8], &'static [u8]>,
+    watch: &'a Watch,
+    failed: bool,
+}
+
+fn copied((key, row): Pages<'_>) -> Entry {
+    let owned =
+        |page: &AccessGuard<'_, &'static [u8]>| Row::Owned(Bytes::copy_from_slice(page.value()));
+    Entry { key: owned(&key), row: owned(&row) }
+}
+
+impl Iterator for Copies<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self { inner, watch, failed } = self;
+        step(watch, failed, || inner.next(), copied)
+    }
+}
+
+impl DoubleEndedIterator for Copies<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let Self { inner, watch, failed } = self;
+        step(watch, failed, || inner.next_back(), copied)
     }
 }

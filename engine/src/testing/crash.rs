@@ -37,13 +37,7 @@ pub struct CrashOptions {
 
 impl Default for CrashOptions {
     fn default() -> Self {
-        Self {
-            images: 1_000,
-            seed: 1,
-            defect: None,
-            late_objects: None,
-            cut_again_every: 8,
-        }
+        Self { images: 1_000, seed: 1, defect: None, late_objects: None, cut_again_every: 8 }
     }
 }
 
@@ -149,10 +143,7 @@ impl Place {
         let Some(delay) = self.late_objects else {
             return Ok(None);
         };
-        Ok(Some(Arc::new(DeferredBackend::new(
-            Arc::new(self.disk()?),
-            delay,
-        ))))
+        Ok(Some(Arc::new(DeferredBackend::new(Arc::new(self.disk()?), delay))))
     }
 
     fn disk(&self) -> Result<Disk> {
@@ -196,11 +187,7 @@ impl<A> Scene<A> {
         act: impl FnOnce(&Vault) -> Result<T, E>,
     ) -> Result<T, E> {
         let began = self.place.world.events();
-        self.attempts.push(Attempt {
-            what,
-            began,
-            done: None,
-        });
+        self.attempts.push(Attempt { what, began, done: None });
         let last = self.attempts.len() - 1;
         let value = act(self.vault())?;
         self.attempts[last].done = Some(self.place.world.events());
@@ -241,37 +228,21 @@ pub fn crash_test<A: Clone>(
         Some(defect) => World::new().with_defect(defect),
         None => World::new(),
     };
-    let place = Place {
-        world: world.clone(),
-        seed: options.seed,
-        late_objects: options.late_objects,
-    };
-    let late = place
-        .late_backend()
-        .expect("the simulated disk has no fault yet");
+    let place =
+        Place { world: world.clone(), seed: options.seed, late_objects: options.late_objects };
+    let late = place.late_backend().expect("the simulated disk has no fault yet");
     let created = match &late {
         Some(late) => place.options().backend(Arc::clone(late)).create(PATH),
         None => place.options().create(PATH),
     };
     let vault = Some(created.expect("the simulated disk has no fault yet"));
     let created_at = world.events();
-    let mut scene = Scene {
-        place,
-        late,
-        vault,
-        created_at,
-        attempts: Vec::new(),
-    };
+    let mut scene = Scene { place, late, vault, created_at, attempts: Vec::new() };
     if let Err(error) = work(&mut scene) {
         panic!("the work failed before any power cut: {error}");
     }
     drop(scene.vault.take());
-    Judge {
-        options,
-        scene: &scene,
-        holds: &holds,
-    }
-    .run()
+    Judge { options, scene: &scene, holds: &holds }.run()
 }
 
 struct Judge<'a, A, H> {
@@ -285,21 +256,14 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         let journal = self.scene.world().journal();
         let events = journal.events();
         let mut replay = Replay::new(&journal);
-        let mut summary = CrashSummary {
-            events,
-            ..CrashSummary::default()
-        };
+        let mut summary = CrashSummary { events, ..CrashSummary::default() };
         for n in 0..self.options.images {
             let event = u64::try_from(
                 u128::from(n) * u128::from(events + 1) / u128::from(self.options.images),
             )
             .expect("at most the number of events");
             replay.advance_to(event);
-            let seed = self
-                .options
-                .seed
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .wrapping_add(n);
+            let seed = self.options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(n);
             summary.images += 1;
             summary.before_creation += u64::from(event < self.scene.created_at);
             let again = self.options.cut_again_every;
@@ -326,17 +290,12 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         let journal = image.journal();
         let mut replay = Replay::new(&journal);
         replay.advance_to(seed % (journal.events() + 1));
-        self.judge(replay.image(seed), event)
-            .map_err(|told| format!("cut again: {told}"))
+        self.judge(replay.image(seed), event).map_err(|told| format!("cut again: {told}"))
     }
 
     fn place(&self, world: World, event: u64) -> Place {
         let late_objects = self.options.late_objects;
-        Place {
-            world,
-            seed: self.options.seed ^ event,
-            late_objects,
-        }
+        Place { world, seed: self.options.seed ^ event, late_objects }
     }
 
     fn judge(&self, image: World, event: u64) -> Result<(), String> {
@@ -363,9 +322,7 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         (self.holds)(&vault, &done, &under_way).map_err(|e| e.to_string())?;
         check_leftovers(&place)?;
         // It can be written and closed, and is clean then.
-        vault
-            .write(|tx| tx.insert("after the crash", "k", "v"))
-            .map_err(told)?;
+        vault.write(|tx| tx.insert("after the crash", "k", "v")).map_err(told)?;
         vault.close().map_err(told)?;
         let vault = place.open().map_err(told)?;
         if !vault.recovery().was_clean() {
@@ -390,33 +347,22 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
 
 /// The creation did not happen: it can be done now.
 fn judge_new(place: &Place) -> Result<(), String> {
-    let vault = place
-        .create()
-        .map_err(|e| format!("not to be created: {e}"))?;
+    let vault = place.create().map_err(|e| format!("not to be created: {e}"))?;
     check(&vault)
 }
 
 /// Every row decodes, every object that a row names is there, and no others are.
 fn check(vault: &Vault) -> Result<(), String> {
     let report = vault
-        .check(&CheckOptions {
-            read_data: true,
-            ..CheckOptions::default()
-        })
+        .check(&CheckOptions { read_data: true, ..CheckOptions::default() })
         .map_err(|e| format!("check failed: {e}"))?;
     if !report.is_ok() {
-        return Err(format!(
-            "check: {:?}, {:?}",
-            report.state_intact, report.problems
-        ));
+        return Err(format!("check: {:?}, {:?}", report.state_intact, report.problems));
     }
     if !report.unknown.is_empty() {
         return Err(format!("objects that no row names: {:?}", report.unknown));
     }
-    let waiting = vault
-        .clean(&CancelToken::new())
-        .map_err(|e| e.to_string())?
-        .waiting;
+    let waiting = vault.clean(&CancelToken::new()).map_err(|e| e.to_string())?.waiting;
     if report.due > 0 || waiting > 0 {
         return Err(format!("{} objects still due after open", report.due));
     }
@@ -433,7 +379,5 @@ fn check_leftovers(place: &Place) -> Result<(), String> {
         let path = path.to_string_lossy();
         len.is_some() && (path.contains("/tmp/") || path.ends_with(".new"))
     });
-    left.map_or(Ok(()), |(path, _)| {
-        Err(format!("left behind: {}", path.display()))
-    })
+    left.map_or(Ok(()), |(path, _)| Err(format!("left behind: {}", path.display())))
 }

@@ -27,9 +27,7 @@ pub struct Driver {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("Driver").field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -102,8 +100,7 @@ impl Driver {
                 return Err(format!("{call:?}: expected {expected:?}, got {answered:?}"));
             }
         }
-        self.compare()
-            .map_err(|differs| format!("after {call:?}: {differs}"))
+        self.compare().map_err(|differs| format!("after {call:?}: {differs}"))
     }
 
     /// Makes the call on the vault alone. A refusal of the right kind, as the model knows it,
@@ -159,21 +156,10 @@ impl Driver {
                 self.handles.remove(operation);
                 Ok(())
             }
-            Call::Checkpoint {
-                operation,
-                lane,
-                steps,
-                complete,
-                batch,
-                stale,
-            } => {
+            Call::Checkpoint { operation, lane, steps, complete, batch, stale } => {
                 let lane = self.lane(*operation, *lane, *stale)?;
                 let checkpoint = Checkpoint::new(format!("{steps:?}"));
-                let checkpoint = if *complete {
-                    checkpoint.complete()
-                } else {
-                    checkpoint
-                };
+                let checkpoint = if *complete { checkpoint.complete() } else { checkpoint };
                 if *batch {
                     let steps = match self.plant {
                         Some(Plant::ForgetsDataOfBatch) => &[],
@@ -189,8 +175,7 @@ impl Driver {
                 }
             }
             Call::Hold => {
-                self.held
-                    .push_back((self.vault().read()?, self.model.clone()));
+                self.held.push_back((self.vault().read()?, self.model.clone()));
                 Ok(())
             }
             Call::Release => self.release_oldest(),
@@ -224,9 +209,7 @@ impl Driver {
             _ => None,
         };
         let values = steps.iter().filter_map(long);
-        values
-            .map(|value| self.vault().stage(&value.bytes()[..]))
-            .collect()
+        values.map(|value| self.vault().stage(&value.bytes()[..])).collect()
     }
 
     fn steps(
@@ -238,11 +221,7 @@ impl Driver {
         let mut inserted = false;
         for step in steps {
             match *step {
-                Step::Insert {
-                    namespace,
-                    key,
-                    value,
-                } => {
+                Step::Insert { namespace, key, value } => {
                     inserted = true;
                     let name = namespace_name(namespace);
                     if value.is_staged() {
@@ -268,19 +247,11 @@ impl Driver {
         let mut batch = Batch::new();
         for step in as_batch(steps) {
             match step {
-                Step::Insert {
-                    namespace,
-                    key,
-                    value,
-                } if value.is_staged() => {
+                Step::Insert { namespace, key, value } if value.is_staged() => {
                     let staged = self.vault().stage(&value.bytes()[..])?;
                     batch.insert(namespace_name(namespace), key_bytes(key), staged);
                 }
-                Step::Insert {
-                    namespace,
-                    key,
-                    value,
-                } => {
+                Step::Insert { namespace, key, value } => {
                     batch.insert(namespace_name(namespace), key_bytes(key), value.bytes());
                 }
                 Step::Remove { namespace, key } => {
@@ -295,11 +266,7 @@ impl Driver {
     fn lane(&self, operation: u8, lane: u8, stale: bool) -> Result<Lane> {
         let none = || Error::new(ErrorKind::NotFound, "find handle");
         let handles = self.handles.get(&operation).ok_or_else(none)?;
-        let handle = if stale {
-            handles.first()
-        } else {
-            handles.last()
-        };
+        let handle = if stale { handles.first() } else { handles.last() };
         handle.ok_or_else(none)?.lane(&lane_name(lane))
     }
 
@@ -313,10 +280,7 @@ impl Driver {
     }
 
     fn check(&self) -> Result<()> {
-        let report = self.vault().check(&CheckOptions {
-            read_data: true,
-            ..Default::default()
-        })?;
+        let report = self.vault().check(&CheckOptions { read_data: true, ..Default::default() })?;
         if report.is_ok() && report.unknown.is_empty() {
             return Ok(());
         }
@@ -366,22 +330,14 @@ impl Model {
     pub fn differs(&self, snapshot: &Snapshot) -> Result<(), String> {
         let found = snapshot.namespaces().map_err(|e| e.to_string())?;
         let names: Vec<_> = found.iter().map(|namespace| &*namespace.name).collect();
-        let expected: Vec<_> = self
-            .records
-            .keys()
-            .map(|number| namespace_name(*number))
-            .collect();
+        let expected: Vec<_> = self.records.keys().map(|number| namespace_name(*number)).collect();
         if names != expected {
             return Err(format!("namespaces are {names:?}, expected {expected:?}"));
         }
         for ((number, records), namespace) in self.records.iter().zip(&found) {
             if namespace.records != records.len() as u64 {
                 let told = namespace.records;
-                return Err(format!(
-                    "{} tells {told}, not {}",
-                    namespace.name,
-                    records.len()
-                ));
+                return Err(format!("{} tells {told}, not {}", namespace.name, records.len()));
             }
             records_differ(snapshot, *number, records)?;
         }
@@ -402,45 +358,26 @@ fn records_differ(
             return Err(format!("{name} has a record too many"));
         };
         if record.key() != key_bytes(*key) {
-            return Err(format!(
-                "{name} lacks key {key}, or has one too many before it"
-            ));
+            return Err(format!("{name} lacks key {key}, or has one too many before it"));
         }
-        let bytes = record
-            .value()
-            .bytes()
-            .map_err(|e| format!("{name} key {key}: {e}"))?;
+        let bytes = record.value().bytes().map_err(|e| format!("{name} key {key}: {e}"))?;
         if bytes != value.bytes() {
             return Err(format!("{name} key {key} has another value than {value:?}"));
         }
     }
-    expected
-        .next()
-        .map_or(Ok(()), |(key, _)| Err(format!("{name} lacks key {key}")))
+    expected.next().map_or(Ok(()), |(key, _)| Err(format!("{name} lacks key {key}")))
 }
 
 fn operations_differ(snapshot: &Snapshot, model: &Model) -> Result<(), String> {
-    let found = snapshot
-        .operations(None, usize::MAX)
-        .map_err(|e| e.to_string())?;
+    let found = snapshot.operations(None, usize::MAX).map_err(|e| e.to_string())?;
     if found.len() != model.operations.len() {
-        return Err(format!(
-            "{} operations, expected {}",
-            found.len(),
-            model.operations.len()
-        ));
+        return Err(format!("{} operations, expected {}", found.len(), model.operations.len()));
     }
     for (status, (number, expected)) in found.iter().zip(&model.operations) {
-        let lanes: Vec<_> = status
-            .lanes
-            .iter()
-            .map(|lane| (lane.checkpoints, lane.complete))
-            .collect();
-        let expected_lanes: Vec<_> = expected
-            .lanes
-            .iter()
-            .map(|lane| (lane.checkpoints, lane.complete))
-            .collect();
+        let lanes: Vec<_> =
+            status.lanes.iter().map(|lane| (lane.checkpoints, lane.complete)).collect();
+        let expected_lanes: Vec<_> =
+            expected.lanes.iter().map(|lane| (lane.checkpoints, lane.complete)).collect();
         let complete = status.state == OperationState::Completed;
         if status.id != operation_id(*number)
             || status.generation != expected.generation

@@ -25,9 +25,7 @@ impl Pattern {
         (0..self.len)
             .map(|_| {
                 // A linear congruential step (Knuth, MMIX); its high byte is good enough here.
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (state >> 56) as u8
             })
             .collect()
@@ -208,10 +206,7 @@ impl Model {
             }
             Call::Begin { operation, lanes } => return self.begin(*operation, *lanes),
             Call::Resume { operation } => {
-                if self
-                    .operations
-                    .get(operation)
-                    .is_some_and(|found| !found.is_complete())
+                if self.operations.get(operation).is_some_and(|found| !found.is_complete())
                     && self.handles.contains_key(operation)
                 {
                     return Err(ErrorKind::Locked);
@@ -220,19 +215,8 @@ impl Model {
             }
             Call::TakeOver { operation } => return self.claim(*operation),
             Call::LetGo { operation } => drop(self.handles.remove(operation)),
-            Call::Checkpoint {
-                operation,
-                lane,
-                steps,
-                complete,
-                batch,
-                stale,
-            } => {
-                let steps = if *batch {
-                    as_batch(steps)
-                } else {
-                    steps.clone()
-                };
+            Call::Checkpoint { operation, lane, steps, complete, batch, stale } => {
+                let steps = if *batch { as_batch(steps) } else { steps.clone() };
                 return self.checkpoint(*operation, *lane, &steps, *complete, *stale);
             }
             Call::Reopen | Call::Crash { .. } => self.handles.clear(),
@@ -242,23 +226,14 @@ impl Model {
     }
 
     fn has(&self, namespace: u8, key: u8) -> bool {
-        self.records
-            .get(&namespace)
-            .is_some_and(|records| records.contains_key(&key))
+        self.records.get(&namespace).is_some_and(|records| records.contains_key(&key))
     }
 
     fn steps(&mut self, steps: &[Step]) {
         for step in steps {
             match *step {
-                Step::Insert {
-                    namespace,
-                    key,
-                    value,
-                } => {
-                    self.records
-                        .entry(namespace)
-                        .or_default()
-                        .insert(key, value);
+                Step::Insert { namespace, key, value } => {
+                    self.records.entry(namespace).or_default().insert(key, value);
                 }
                 Step::Remove { namespace, key } => {
                     if let Some(records) = self.records.get_mut(&namespace) {
@@ -278,30 +253,18 @@ impl Model {
             return Err(ErrorKind::AlreadyExists);
         }
         let lanes = vec![LaneModel::default(); lanes.into()];
-        self.operations.insert(
-            operation,
-            OperationModel {
-                generation: 1,
-                lanes,
-            },
-        );
+        self.operations.insert(operation, OperationModel { generation: 1, lanes });
         self.handles.entry(operation).or_default().push(1);
         Ok(())
     }
 
     fn claim(&mut self, operation: u8) -> Result<(), ErrorKind> {
-        let found = self
-            .operations
-            .get_mut(&operation)
-            .ok_or(ErrorKind::NotFound)?;
+        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
         if found.is_complete() {
             return Err(ErrorKind::Invalid);
         }
         found.generation += 1;
-        self.handles
-            .entry(operation)
-            .or_default()
-            .push(found.generation);
+        self.handles.entry(operation).or_default().push(found.generation);
         Ok(())
     }
 
@@ -317,15 +280,9 @@ impl Model {
         let handles = self.handles.get(&operation).ok_or(ErrorKind::NotFound)?;
         let (oldest, newest) = (handles.first(), handles.last());
         let generation = *if stale { oldest } else { newest }.ok_or(ErrorKind::NotFound)?;
-        let found = self
-            .operations
-            .get_mut(&operation)
-            .ok_or(ErrorKind::NotFound)?;
+        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
         let current = found.generation;
-        let row = found
-            .lanes
-            .get_mut(usize::from(lane))
-            .ok_or(ErrorKind::NotFound)?;
+        let row = found.lanes.get_mut(usize::from(lane)).ok_or(ErrorKind::NotFound)?;
         if generation != current {
             return Err(ErrorKind::Conflict);
         }

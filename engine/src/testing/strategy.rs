@@ -24,12 +24,8 @@ fn pattern() -> impl Strategy<Value = Pattern> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let insert =
-        (0..NAMESPACES, 0..KEYS, pattern()).prop_map(|(namespace, key, value)| Step::Insert {
-            namespace,
-            key,
-            value,
-        });
+    let insert = (0..NAMESPACES, 0..KEYS, pattern())
+        .prop_map(|(namespace, key, value)| Step::Insert { namespace, key, value });
     let remove =
         (0..NAMESPACES, 0..KEYS).prop_map(|(namespace, key)| Step::Remove { namespace, key });
     let drop = (0..NAMESPACES).prop_map(|namespace| Step::Drop { namespace });
@@ -53,16 +49,14 @@ fn checkpoint() -> impl Strategy<Value = Call> {
         any::<bool>(),
         prop::bool::weighted(0.2),
     )
-        .prop_map(
-            |(operation, lane, steps, complete, batch, stale)| Call::Checkpoint {
-                operation,
-                lane,
-                steps,
-                complete,
-                batch,
-                stale,
-            },
-        )
+        .prop_map(|(operation, lane, steps, complete, batch, stale)| Call::Checkpoint {
+            operation,
+            lane,
+            steps,
+            complete,
+            batch,
+            stale,
+        })
 }
 
 /// One call; `crashes` says whether the power may be cut, or the vault is only reopened then.
@@ -73,13 +67,11 @@ pub fn call(crashes: bool) -> impl Strategy<Value = Call> {
         (steps(), condition).prop_map(|(steps, condition)| Call::Apply { steps, condition });
     let begin =
         (0..OPERATIONS, 0..=LANES).prop_map(|(operation, lanes)| Call::Begin { operation, lanes });
-    let end = any::<u64>().prop_map(move |seed| {
-        if crashes {
-            Call::Crash { seed }
-        } else {
-            Call::Reopen
-        }
-    });
+    let end = any::<u64>().prop_map(
+        move |seed| {
+            if crashes { Call::Crash { seed } } else { Call::Reopen }
+        },
+    );
     prop_oneof![
         12 => write,
         6 => apply,

@@ -24,15 +24,8 @@ pub struct Batch {
 
 #[derive(Debug)]
 enum Change {
-    Insert {
-        namespace: String,
-        key: Vec<u8>,
-        value: Option<Payload<'static>>,
-    },
-    Remove {
-        namespace: String,
-        key: Vec<u8>,
-    },
+    Insert { namespace: String, key: Vec<u8>, value: Option<Payload<'static>> },
+    Remove { namespace: String, key: Vec<u8> },
 }
 
 #[derive(Debug)]
@@ -63,20 +56,13 @@ impl Batch {
         value: impl Into<Payload<'p>>,
     ) -> &mut Self {
         let value = Some(value.into().into_owned());
-        self.changes.push(Change::Insert {
-            namespace: namespace.into(),
-            key: key.into(),
-            value,
-        });
+        self.changes.push(Change::Insert { namespace: namespace.into(), key: key.into(), value });
         self
     }
 
     /// Adds: remove the record of `key`, if there is one.
     pub fn remove(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
-        self.changes.push(Change::Remove {
-            namespace: namespace.into(),
-            key: key.into(),
-        });
+        self.changes.push(Change::Remove { namespace: namespace.into(), key: key.into() });
         self
     }
 
@@ -116,11 +102,7 @@ impl Batch {
     }
 
     fn require(&mut self, namespace: String, key: Vec<u8>, expected: Expected) -> &mut Self {
-        self.conditions.push(Condition {
-            namespace,
-            key,
-            expected,
-        });
+        self.conditions.push(Condition { namespace, key, expected });
         self
     }
 
@@ -159,24 +141,14 @@ impl Work for Batch {
         for change in &self.changes {
             let (Change::Insert { namespace, .. } | Change::Remove { namespace, .. }) = change;
             check_name("apply batch", "namespace", namespace)?;
-            if let Change::Insert {
-                key,
-                value: Some(value),
-                ..
-            } = change
-            {
+            if let Change::Insert { key, value: Some(value), .. } = change {
                 check_record("apply batch", key, value)?;
                 tx.check_staged(value)?;
             }
         }
-        self.conditions
-            .iter()
-            .try_for_each(|condition| condition.check(tx))?;
+        self.conditions.iter().try_for_each(|condition| condition.check(tx))?;
         for (i, (lane, checkpoint)) in self.checkpoints.iter().enumerate() {
-            if self.checkpoints[..i]
-                .iter()
-                .any(|(earlier, _)| earlier.is_same(lane))
-            {
+            if self.checkpoints[..i].iter().any(|(earlier, _)| earlier.is_same(lane)) {
                 return Err(Error::new(ErrorKind::Invalid, "apply batch")
                     .with_detail("two checkpoints of one lane"));
             }
@@ -188,11 +160,7 @@ impl Work for Batch {
     fn apply(&mut self, tx: &mut WriteTx<'_>) -> Result<()> {
         for change in &mut self.changes {
             match change {
-                Change::Insert {
-                    namespace,
-                    key,
-                    value,
-                } => {
+                Change::Insert { namespace, key, value } => {
                     let value = value.take().expect("applied once");
                     tx.insert(namespace, key, value)?;
                 }
@@ -201,8 +169,6 @@ impl Work for Batch {
                 }
             }
         }
-        self.checkpoints
-            .drain(..)
-            .try_for_each(|(lane, checkpoint)| lane.write(tx, checkpoint))
+        self.checkpoints.drain(..).try_for_each(|(lane, checkpoint)| lane.write(tx, checkpoint))
     }
 }

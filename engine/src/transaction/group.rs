@@ -73,10 +73,8 @@ impl Group {
         commit: impl FnOnce(&mut [Piece]) -> Result<()>,
     ) -> Result<()> {
         writer.refuse_nested(operation)?;
-        let ticket = Arc::new(Ticket {
-            stage: Mutex::new(Stage::Waiting(work)),
-            moved: Condvar::new(),
-        });
+        let ticket =
+            Arc::new(Ticket { stage: Mutex::new(Stage::Waiting(work)), moved: Condvar::new() });
         let at_head = {
             let mut queue = self.queue.lock();
             queue.push_back(Arc::clone(&ticket));
@@ -109,10 +107,7 @@ impl Group {
                 return Err(error);
             }
         };
-        let mut led = Led {
-            group: self,
-            pieces: self.take(),
-        };
+        let mut led = Led { group: self, pieces: self.take() };
         let outcome = commit(&mut led.pieces);
         drop(turn);
         if let Err(error) = outcome {
@@ -129,11 +124,7 @@ impl Group {
     /// Takes what has queued up; the head, which leads, first.
     fn take(&self) -> Vec<Piece> {
         let queue = self.queue.lock();
-        queue
-            .iter()
-            .take(GROUP_MAX)
-            .filter_map(Ticket::take)
-            .collect()
+        queue.iter().take(GROUP_MAX).filter_map(Ticket::take).collect()
     }
 
     /// Removes a ticket whose wait is over without an answer.
@@ -157,10 +148,7 @@ struct Led<'a> {
 impl Drop for Led<'_> {
     fn drop(&mut self) {
         let mut queue = self.group.queue.lock();
-        for Piece {
-            ticket, outcome, ..
-        } in self.pieces.drain(..)
-        {
+        for Piece { ticket, outcome, .. } in self.pieces.drain(..) {
             queue.retain(|other| !Arc::ptr_eq(other, &ticket));
             let outcome = if std::thread::panicking() {
                 Err(Error::new(ErrorKind::Unavailable, "apply batch")
@@ -197,11 +185,9 @@ impl Ticket {
     fn take(self: &Arc<Self>) -> Option<Piece> {
         let mut stage = self.stage.lock();
         match std::mem::replace(&mut *stage, Stage::Taken) {
-            Stage::Waiting(work) | Stage::Leading(work) => Some(Piece {
-                ticket: Arc::clone(self),
-                work,
-                outcome: Ok(()),
-            }),
+            Stage::Waiting(work) | Stage::Leading(work) => {
+                Some(Piece { ticket: Arc::clone(self), work, outcome: Ok(()) })
+            }
             other => {
                 *stage = other;
                 None
@@ -228,10 +214,7 @@ impl Ticket {
             if timed_out && matches!(*stage, Stage::Waiting(_)) {
                 *stage = Stage::Gone;
                 return Waited::TooLong(Error::new(ErrorKind::Locked, operation).with_detail(
-                    format!(
-                        "writes before it did not end within {} s",
-                        timeout.as_secs_f32()
-                    ),
+                    format!("writes before it did not end within {} s", timeout.as_secs_f32()),
                 ));
             }
         }

@@ -29,14 +29,7 @@ struct Inner {
 impl Snapshot {
     pub(crate) fn new(state: StateRead, pin: Arc<Pin>, vault: Arc<VaultInner>) -> Self {
         let namespaces = NamespaceCache::default();
-        Self {
-            inner: Arc::new(Inner {
-                state,
-                namespaces,
-                pin,
-                vault,
-            }),
-        }
+        Self { inner: Arc::new(Inner { state, namespaces, pin, vault }) }
     }
 
     pub(crate) fn state(&self) -> &StateRead {
@@ -58,8 +51,6 @@ impl Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("pin", &self.inner.pin)
-            .finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("pin", &self.inner.pin).finish_non_exhaustive()
     }
 }

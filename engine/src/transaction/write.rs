@@ -22,8 +22,7 @@ pub struct WriteTx<'t> {
     pub(crate) adopted: Vec<Staged>,
     /// Rows of a dropped namespace may be left to remove.
     pub(crate) dropping: bool,
-    /// Buffers for a row and its key, reused from call to call.
-    pub(crate) key: Vec<u8>,
+    /// A buffer for a row, reused from call to call.
     pub(crate) row: Vec<u8>,
     /// The number under which it commits.
     commit: u64,
@@ -34,9 +33,7 @@ pub struct WriteTx<'t> {
 
 impl fmt::Debug for WriteTx<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteTx")
-            .field("commit", &self.commit)
-            .finish_non_exhaustive()
+        f.debug_struct("WriteTx").field("commit", &self.commit).finish_non_exhaustive()
     }
 }
 
@@ -58,7 +55,6 @@ impl<'t> WriteTx<'t> {
             namespaces: Namespaces::default(),
             adopted: Vec::new(),
             dropping: vault.cleaner.is_dropping(),
-            key: Vec::new(),
             row: Vec::new(),
             commit: vault.pins.next(),
             doomed: false,
@@ -77,23 +73,17 @@ impl<'t> WriteTx<'t> {
     pub(crate) fn doom(&mut self, objects: Vec<ObjectName>) -> Result<()> {
         self.doomed |= !objects.is_empty();
         for name in objects {
-            let key = DoomedKey {
-                commit: self.commit,
-                name,
-            }
-            .encode();
+            let key = DoomedKey { commit: self.commit, name }.encode();
             self.state.put(Table::Doomed, &key, &[])?;
         }
         Ok(())
     }
 
-    /// What goes along with every commit: the namespaces' rows, a batch of what dropped ones
-    /// left, and the rows of objects that are deleted already.
+    /// What goes along with every commit: a batch of what dropped namespaces left, and the rows of objects that are deleted already.
     pub(crate) fn finish(mut self) -> Result<Committed> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        self.write_namespaces()?;
         if self.dropping {
             self.dropping = self.advance_dropping()?;
         }
@@ -101,20 +91,8 @@ impl<'t> WriteTx<'t> {
         for row in &settled {
             self.state.delete(row.table(), row.key())?;
         }
-        let Self {
-            commit,
-            adopted,
-            doomed,
-            dropping,
-            ..
-        } = self;
-        Ok(Committed {
-            commit,
-            adopted,
-            doomed,
-            settled: settled.len(),
-            dropping,
-        })
+        let Self { commit, adopted, doomed, dropping, .. } = self;
+        Ok(Committed { commit, adopted, doomed, settled: settled.len(), dropping })
     }
 }
 

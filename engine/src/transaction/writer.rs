@@ -27,11 +27,7 @@ pub(crate) struct WriterGuard<'a> {
 
 impl Writer {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self {
-            turn: Mutex::new(()),
-            holder: Mutex::new(None),
-            timeout,
-        }
+        Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout }
     }
 
     /// How long a writer waits for its turn.
@@ -68,10 +64,7 @@ impl Writer {
 
     fn held<'a>(&'a self, turn: MutexGuard<'a, ()>) -> WriterGuard<'a> {
         *self.holder.lock() = Some(thread::current().id());
-        WriterGuard {
-            writer: self,
-            _turn: turn,
-        }
+        WriterGuard { writer: self, _turn: turn }
     }
 }
 

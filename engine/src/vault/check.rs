@@ -1,6 +1,6 @@
 //! Is everything there: redb's own integrity, every row, and every object that a row names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
 
@@ -9,7 +9,7 @@ use strongroom_backends::{ErrorKind, Result};
 use super::handle::{Vault, VaultInner};
 use crate::format::{
     CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
-    RecordKey, RecordRow,
+    RecordRow, dropping_number,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{StateRead, Table};
@@ -27,9 +27,7 @@ pub struct CheckOptions<'a> {
 
 impl fmt::Debug for CheckOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CheckOptions")
-            .field("read_data", &self.read_data)
-            .finish_non_exhaustive()
+        f.debug_struct("CheckOptions").field("read_data", &self.read_data).finish_non_exhaustive()
     }
 }
 
@@ -70,7 +68,7 @@ pub enum Problem {
     /// A row does not decode, or says what cannot be.
     Row {
         /// Its table.
-        table: &'static str,
+        table: String,
         /// What is wrong with it.
         detail: String,
     },
@@ -105,13 +103,8 @@ impl Vault {
         let _span = tracing::debug_span!("check").entered();
         let inner = self.inner();
         let _turn = inner.writer.acquire("check vault")?;
-        inner.store.reopen_if_failed(inner.pins.live())?;
-        let mut check = Check {
-            inner,
-            options,
-            report: CheckReport::default(),
-            done: 0,
-        };
+        inner.reopen_if_failed()?;
+        let mut check = Check { inner, options, report: CheckReport::default(), done: 0 };
         if inner.pins.live() == 0 {
             check.report.state_intact = Some(inner.store.check_integrity()?);
         }
@@ -139,7 +132,9 @@ impl Check<'_> {
     fn rows(&mut self, state: &StateRead) -> Result<()> {
         let namespaces = self.namespaces(state)?;
         let mut named = HashMap::new();
-        self.records(state, namespaces, &mut named)?;
+        for number in namespaces {
+            self.records(state, number, &mut named)?;
+        }
         self.operations(state)?;
         self.due(state, &mut named)?;
         self.objects(named)
@@ -150,89 +145,75 @@ impl Check<'_> {
         if let Some(cancel) = self.options.cancel {
             cancel.check("check vault")?;
         }
-        self.options
-            .progress
-            .unwrap_or(&NoProgress)
-            .report(self.done, None);
+        self.options.progress.unwrap_or(&NoProgress).report(self.done, None);
         Ok(())
     }
 
-    fn wrong(&mut self, table: &'static str, detail: impl Into<String>) {
-        self.report.problems.push(Problem::Row {
-            table,
-            detail: detail.into(),
-        });
+    fn wrong(&mut self, table: Table, detail: impl Into<String>) {
+        let table = table.name().into_owned();
+        self.report.problems.push(Problem::Row { table, detail: detail.into() });
     }
 
-    /// Namespaces by number: how many records each says it has, `None` for one being dropped.
-    fn namespaces(&mut self, state: &StateRead) -> Result<HashMap<u32, Option<u64>>> {
-        let mut found = HashMap::new();
-        for (table, name) in [
-            (Table::Namespaces, "namespaces"),
-            (Table::Dropping, "dropping"),
-        ] {
-            for entry in state.range(table, ALL)? {
-                self.step()?;
-                match NamespaceRow::decode(entry?.row.as_slice()) {
-                    Ok(NamespaceRow::V0 { number, records }) => {
-                        let records = (table == Table::Namespaces).then_some(records);
-                        if found.insert(number, records).is_some() {
-                            self.wrong(name, format!("number {number} is used twice"));
-                        }
-                    }
-                    Err(e) => self.wrong(name, e.to_string()),
-                }
-            }
+    /// The numbers of all namespaces, those that are being dropped included. Each has a table,
+    /// and no table is without one.
+    fn namespaces(&mut self, state: &StateRead) -> Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for entry in state.range(Table::Namespaces, ALL)? {
+            self.step()?;
+            let number = NamespaceRow::decode(entry?.row.as_slice())
+                .map(|NamespaceRow::V0 { number }| number);
+            self.note_number(Table::Namespaces, number, &mut found);
         }
-        Ok(found)
+        for entry in state.range(Table::Dropping, ALL)? {
+            self.step()?;
+            let number = dropping_number(entry?.key.as_slice());
+            self.note_number(Table::Dropping, number, &mut found);
+        }
+        let tables: BTreeSet<u32> = state.record_tables()?.into_iter().collect();
+        for number in found.symmetric_difference(&tables) {
+            let detail = format!("namespace {number} has no table, or a table no namespace");
+            self.wrong(Table::Namespaces, detail);
+        }
+        Ok(tables)
+    }
+
+    fn note_number(&mut self, table: Table, number: Result<u32>, found: &mut BTreeSet<u32>) {
+        match number {
+            Ok(number) if !found.insert(number) => {
+                self.wrong(table, format!("number {number} is used twice"));
+            }
+            Ok(_) => {}
+            Err(e) => self.wrong(table, e.to_string()),
+        }
     }
 
     fn records(
         &mut self,
         state: &StateRead,
-        namespaces: HashMap<u32, Option<u64>>,
+        namespace: u32,
         named: &mut HashMap<ObjectName, Named>,
     ) -> Result<()> {
-        let mut counted: HashMap<u32, u64> = HashMap::new();
-        for entry in state.range(Table::Records, ALL)? {
+        let table = Table::Records(namespace);
+        for entry in state.range(table, ALL)? {
             self.step()?;
-            let entry = entry?;
-            match RecordKey::namespace(entry.key.as_slice()) {
-                Ok(number) => *counted.entry(number).or_default() += 1,
-                Err(e) => self.wrong("records", e.to_string()),
-            }
-            match RecordRow::decode(entry.row.as_slice()) {
-                Ok(RecordRow::Inline) => {}
-                Ok(RecordRow::Stored(stored)) => {
-                    let total: u64 = stored.objects().iter().map(|object| object.len).sum();
-                    if total != stored.len() {
-                        self.wrong("records", "a value's objects do not add up to its length");
-                    }
-                    for object in stored.objects() {
-                        if named
-                            .insert(object.name, Named::Referenced(object.clone()))
-                            .is_some()
-                        {
-                            self.wrong("records", "an object is referred to twice");
-                        }
-                    }
+            self.report.records += 1;
+            let stored = match RecordRow::decode(entry?.row.as_slice()) {
+                Ok(RecordRow::Inline) => continue,
+                Ok(RecordRow::Stored(stored)) => stored,
+                Err(e) => {
+                    self.wrong(table, e.to_string());
+                    continue;
                 }
-                Err(e) => self.wrong("records", e.to_string()),
+            };
+            let total: u64 = stored.objects().iter().map(|object| object.len).sum();
+            if total != stored.len() {
+                self.wrong(table, "a value's objects do not add up to its length");
             }
-        }
-        self.report.records = counted.values().sum();
-        for (number, told) in namespaces {
-            let counted = counted.remove(&number).unwrap_or(0);
-            if let Some(told) = told.filter(|&told| told != counted) {
-                let detail = format!("namespace {number} says {told} records, it has {counted}");
-                self.wrong("namespaces", detail);
+            for object in stored.objects() {
+                if named.insert(object.name, Named::Referenced(object.clone())).is_some() {
+                    self.wrong(table, "an object is referred to twice");
+                }
             }
-        }
-        for number in counted.into_keys() {
-            self.wrong(
-                "records",
-                format!("namespace {number} has records and no row"),
-            );
         }
         Ok(())
     }
@@ -242,13 +223,13 @@ impl Check<'_> {
             self.step()?;
             self.report.operations += 1;
             if let Err(e) = OperationRow::decode(entry?.row.as_slice()) {
-                self.wrong("operations", e.to_string());
+                self.wrong(Table::Operations, e.to_string());
             }
         }
         for entry in state.range(Table::Checkpoints, ALL)? {
             self.step()?;
             if let Err(e) = CheckpointRow::decode(entry?.row.as_slice()) {
-                self.wrong("checkpoints", e.to_string());
+                self.wrong(Table::Checkpoints, e.to_string());
             }
         }
         Ok(())
@@ -260,20 +241,20 @@ impl Check<'_> {
             self.step()?;
             match PendingRow::decode(entry?.row.as_slice()) {
                 Ok(pending) => due.extend_from_slice(pending.names()),
-                Err(e) => self.wrong("pending", e.to_string()),
+                Err(e) => self.wrong(Table::Pending, e.to_string()),
             }
         }
         for entry in state.range(Table::Doomed, ALL)? {
             self.step()?;
             match DoomedKey::decode(entry?.key.as_slice()) {
                 Ok(key) => due.push(key.name),
-                Err(e) => self.wrong("doomed", e.to_string()),
+                Err(e) => self.wrong(Table::Doomed, e.to_string()),
             }
         }
         self.report.due = due.len() as u64;
         for name in due {
             if let Some(Named::Referenced(_)) = named.insert(name, Named::Due) {
-                self.wrong("doomed", format!("object {name:?} is referred to and due"));
+                self.wrong(Table::Doomed, format!("object {name:?} is referred to and due"));
             }
         }
         Ok(())
@@ -304,9 +285,8 @@ impl Check<'_> {
             .collect();
         missing.sort_unstable();
         self.report.objects += missing.len() as u64;
-        let problems = missing.into_iter().map(|name| Problem::Missing {
-            object: name.key().to_string(),
-        });
+        let problems =
+            missing.into_iter().map(|name| Problem::Missing { object: name.key().to_string() });
         self.report.problems.extend(problems);
         Ok(())
     }
@@ -326,9 +306,7 @@ impl Check<'_> {
             return Ok(());
         };
         let object = object.name.key().to_string();
-        self.report
-            .problems
-            .push(Problem::Damaged { object, detail });
+        self.report.problems.push(Problem::Damaged { object, detail });
         Ok(())
     }
 }

@@ -13,7 +13,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -22,7 +21,7 @@ use strongroom_backends::Result;
 use super::handle::{Vault, VaultInner};
 use crate::format::{DoomedKey, ObjectName, PendingRow, StageId};
 use crate::progress::CancelToken;
-use crate::state::Table;
+use crate::state::{StateRead, Table};
 
 /// Most objects that one write deletes on its way.
 const OBJECTS_PER_WRITE_MAX: usize = 32;
@@ -105,12 +104,7 @@ impl Cleaner {
 
     /// Rows for the commit under way to remove.
     pub(crate) fn settled(&self) -> Vec<DueRow> {
-        self.settled
-            .lock()
-            .iter()
-            .take(OBJECTS_PER_ROUND_MAX)
-            .cloned()
-            .collect()
+        self.settled.lock().iter().take(OBJECTS_PER_ROUND_MAX).cloned().collect()
     }
 
     /// The first `count` settled rows are removed for good.
@@ -209,10 +203,7 @@ impl VaultInner {
             Ok(taken) => {
                 self.put_back(&abandoned[taken..]);
                 self.cleaner.doomed.store(due.more, Ordering::Release);
-                self.cleaner
-                    .in_hand
-                    .lock()
-                    .extend(due.rows.iter().map(|(row, _)| row.clone()));
+                self.cleaner.in_hand.lock().extend(due.rows.iter().map(|(row, _)| row.clone()));
                 Ok(due)
             }
             Err(error) => {
@@ -256,11 +247,7 @@ impl VaultInner {
             let span = (Bound::Included(&from[..]), Bound::Included(&to[..]));
             for entry in state.range(Table::Pending, span)? {
                 let entry = entry?;
-                let key = entry
-                    .key
-                    .as_slice()
-                    .try_into()
-                    .expect("within the span of such keys");
+                let key = entry.key.as_slice().try_into().expect("within the span of such keys");
                 let pending = PendingRow::decode(entry.row.as_slice())?;
                 due.push(DueRow::Pending(key), pending.names().to_vec());
             }
@@ -271,9 +258,7 @@ impl VaultInner {
     fn delete(&self, due: Due) -> Result<()> {
         let mut failure = None;
         for (row, objects) in due.rows {
-            let deleted = objects
-                .into_iter()
-                .try_for_each(|name| self.objects.delete(name));
+            let deleted = objects.into_iter().try_for_each(|name| self.objects.delete(name));
             match deleted {
                 Ok(()) => self.cleaner.settled.lock().push_back(row),
                 Err(error) => {
@@ -298,7 +283,7 @@ impl VaultInner {
     }
 
     /// Makes everything due that a dead process left: no staging of it lives, and no reader.
-    pub(super) fn adopt_leftovers(self: &Arc<Self>) -> Result<()> {
+    pub(super) fn adopt_leftovers(&self) -> Result<()> {
         let state = self.store.read()?;
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut last = None;
@@ -310,6 +295,12 @@ impl VaultInner {
                 last = id;
             }
         }
+        self.note_leftovers(&state)
+    }
+
+    /// Learns from the tables what there is to do. Pending rows are not looked at: those of live
+    /// stagings are among them.
+    pub(super) fn note_leftovers(&self, state: &StateRead) -> Result<()> {
         if state.len(Table::Doomed)? > 0 {
             self.cleaner.note_doomed();
         }

@@ -36,10 +36,7 @@ pub(super) enum Found {
 
 impl Folder {
     pub(super) fn new(fs: Arc<dyn FileSystem>, path: &Path) -> Self {
-        Self {
-            fs,
-            path: path.to_owned(),
-        }
+        Self { fs, path: path.to_owned() }
     }
 
     pub(super) fn lock_path(&self) -> PathBuf {
@@ -82,12 +79,26 @@ impl Folder {
             return Ok(Found::Vault);
         }
         let ours = ["lock", "holder", "content", FileState::NEW_FILE_NAME];
-        match names.iter().find(|name| !ours.contains(&name.as_str())) {
-            None => Ok(Found::Free),
-            Some(_) => Err(Error::new(ErrorKind::Invalid, "create vault")
+        let foreign = names.iter().any(|name| !ours.contains(&name.as_str()));
+        if foreign || self.has_foreign_content()? {
+            return Err(Error::new(ErrorKind::Invalid, "create vault")
                 .with_detail("the folder is neither empty nor a vault")
-                .with_subject(self.path.display())),
+                .with_subject(self.path.display()));
         }
+        Ok(Found::Free)
+    }
+
+    /// Whether the backend's folder has anything that an unfinished creation cannot have left.
+    fn has_foreign_content(&self) -> Result<bool> {
+        let names = |path: &Path| match self.fs.read_dir(path) {
+            Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Error::io("create vault", e).with_subject(path.display())),
+        };
+        let content = self.content_path();
+        let ours = ["objects", "tmp", "lock"];
+        Ok(names(&content)?.iter().any(|name: &String| !ours.contains(&name.as_str()))
+            || !names(&content.join("objects"))?.is_empty())
     }
 
     /// That it is a vault's, before anything in it is touched.
@@ -101,10 +112,7 @@ impl Folder {
         if names.iter().any(|name| name == FileState::FILE_NAME) {
             Ok(())
         } else if names.iter().any(|name| name == "lock") {
-            refuse(
-                ErrorKind::NotFound,
-                "its creation did not finish: create it again",
-            )
+            refuse(ErrorKind::NotFound, "its creation did not finish: create it again")
         } else {
             refuse(ErrorKind::NotFound, "there is no vault in the folder")
         }

@@ -12,7 +12,7 @@ use super::lock::VaultLock;
 use super::options::{Components, VaultOptions};
 use super::report::{Recovery, VaultInfo};
 use crate::content::{Objects, Pins, StageHome, Staged, stage};
-use crate::format::{ObjectName, PendingRow, StageId};
+use crate::format::{Header, ObjectName, PendingRow, StageId, VaultRow};
 use crate::keys::KeySource;
 use crate::operations::Owners;
 use crate::progress::{CancelToken, NoProgress, Progress};
@@ -27,7 +27,8 @@ pub struct Vault {
 }
 
 pub(crate) struct VaultInner {
-    pub(crate) id: Uuid,
+    /// What the state file says of itself.
+    header: Header,
     /// Drawn at every open; owners of an earlier one are dead.
     pub(crate) session: Uuid,
     pub(crate) components: Components,
@@ -47,7 +48,7 @@ pub(crate) struct VaultInner {
 
 /// What a vault is put together from.
 pub(super) struct Parts {
-    pub(super) id: Uuid,
+    pub(super) header: Header,
     pub(super) session: Uuid,
     pub(super) store: Store,
     pub(super) backend: Arc<dyn Backend>,
@@ -58,17 +59,13 @@ pub(super) struct Parts {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault")
-            .field("id", &self.inner.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Vault").field("id", &self.inner.header.vault).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for VaultInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultInner")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("VaultInner").field("id", &self.header.vault).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +78,7 @@ impl Vault {
     pub(super) fn assemble(options: VaultOptions, parts: Parts) -> Self {
         let entropy = Arc::clone(&options.components.entropy);
         let inner = VaultInner {
-            id: parts.id,
+            header: parts.header,
             session: parts.session,
             components: options.components,
             store: parts.store,
@@ -96,9 +93,7 @@ impl Vault {
             #[cfg(feature = "testing")]
             read_plant: options.read_plant,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn inner(&self) -> &Arc<VaultInner> {
@@ -154,7 +149,7 @@ impl Vault {
         let inner = &self.inner;
         if inner.store.failed()
             && let Some(_turn) = inner.writer.try_acquire()
-            && let Err(error) = inner.store.reopen_if_failed(inner.pins.live())
+            && let Err(error) = inner.reopen_if_failed()
         {
             tracing::debug!(error = %error.kind(), "state not reopened yet");
         }
@@ -188,6 +183,8 @@ impl Vault {
     ) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
         self.inner.writer.refuse_nested("stage value")?;
+        // A short value touches nothing else that would tell.
+        drop(self.inner.objects.enter("stage value")?);
         let id = StageId(self.inner.components.entropy.draw()?);
         let home: Arc<dyn StageHome> = self.inner.clone();
         stage(home, &self.inner.objects, id, &mut source, progress, cancel)
@@ -202,22 +199,13 @@ impl Vault {
     pub fn info(&self) -> Result<VaultInfo> {
         let snapshot = self.read()?;
         let row = super::lifecycle::read_vault_row(snapshot.state())?;
-        let crate::format::VaultRow::V0 {
-            id,
-            created_unix_millis,
-            backend,
-            ..
-        } = row;
+        let VaultRow::V0 { id, created_unix_millis, .. } = row;
         Ok(VaultInfo {
             id,
             created_unix_millis,
-            backend,
+            backend: self.inner.header.backend.clone(),
             state_bytes: self.inner.store.bytes(),
-            records: snapshot
-                .namespaces()?
-                .iter()
-                .map(|namespace| namespace.records)
-                .sum(),
+            records: snapshot.namespaces()?.iter().map(|namespace| namespace.records).sum(),
             operations: snapshot.operation_count()?,
         })
     }
@@ -234,7 +222,7 @@ impl VaultInner {
         operation: &'static str,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.store.reopen_if_failed(self.pins.live())?;
+        self.reopen_if_failed()?;
         let mut committed = None;
         let value = self.store.write(operation, |state| {
             let mut tx = WriteTx::new(state, Arc::clone(self));
@@ -246,19 +234,26 @@ impl VaultInner {
         Ok(value)
     }
 
+    /// Opens the state again after a failure. The caller has the writer's turn.
+    pub(super) fn reopen_if_failed(&self) -> Result<()> {
+        if self.store.reopen_if_failed(self.pins.live())? {
+            // A commit of unknown outcome may have happened, with work for the cleaner.
+            self.note_leftovers(&self.store.read()?)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn submit(
         self: &Arc<Self>,
         operation: &'static str,
         work: Box<dyn Work>,
     ) -> Result<()> {
         let mut due = Due::default();
-        let outcome = self
-            .group
-            .submit(operation, &self.writer, work, |pieces: &mut [Piece]| {
-                let outcome = self.commit(operation, |tx| apply_pieces(pieces, tx));
-                due = self.gather_due();
-                outcome
-            });
+        let outcome = self.group.submit(operation, &self.writer, work, |pieces: &mut [Piece]| {
+            let outcome = self.commit(operation, |tx| apply_pieces(pieces, tx));
+            due = self.gather_due();
+            outcome
+        });
         self.delete_due(due);
         outcome
     }
@@ -267,19 +262,8 @@ impl VaultInner {
 impl StageHome for VaultInner {
     fn reserve(self: Arc<Self>, stage: StageId, row: u32, names: &[ObjectName]) -> Result<()> {
         let since_unix_millis = self.components.clock.unix_millis();
-        let pending = PendingRow::V0 {
-            since_unix_millis,
-            names: names.to_vec(),
-        }
-        .encode();
-        self.submit(
-            "stage value",
-            Box::new(Reservation {
-                stage,
-                row,
-                pending,
-            }),
-        )
+        let pending = PendingRow::V0 { since_unix_millis, names: names.to_vec() }.encode();
+        self.submit("stage value", Box::new(Reservation { stage, row, pending }))
     }
 
     fn abandon(&self, stage: StageId) {
@@ -300,8 +284,7 @@ impl Work for Reservation {
     }
 
     fn apply(&mut self, tx: &mut WriteTx<'_>) -> Result<()> {
-        tx.state
-            .put(Table::Pending, &self.stage.key(self.row), &self.pending)
+        tx.state.put(Table::Pending, &self.stage.key(self.row), &self.pending)
     }
 }
 

@@ -11,7 +11,7 @@ use super::handle::{Parts, Vault};
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
-use crate::format::{DoomedKey, Header, META_VAULT, VaultRow};
+use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, VaultRow};
 use crate::keys::KeySource;
 use crate::operations::OperationState;
 use crate::progress::CancelToken;
@@ -34,13 +34,7 @@ impl Vault {
         let state = folder.state();
         let backend = backend_of(&options, &folder)?;
         create_state(&options, &state, &*backend)?;
-        Self::open_parts(
-            options,
-            Arc::new(state),
-            backend,
-            Recovery::default(),
-            Some(lock),
-        )
+        Self::open_parts(options, Arc::new(state), backend, Recovery::default(), Some(lock))
     }
 
     pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
@@ -56,12 +50,13 @@ impl Vault {
         let lock = acquire(&options, &folder, "open vault")?;
         // The state file may have been replaced while we waited: only now is it looked at.
         folder.expect_vault()?;
-        let mut recovery = Recovery {
-            died: lock.died().cloned(),
-            ..Recovery::default()
-        };
+        let mut recovery = Recovery { died: lock.died().cloned(), ..Recovery::default() };
         let state = folder.state();
-        Store::peek(&state)?;
+        let header = Store::peek(&state)?;
+        check_backend(
+            &header,
+            options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name()),
+        )?;
         recovery.unfinished_state = folder.discard_unfinished()?;
         let backend: Arc<dyn Backend> = if let Some(backend) = &options.backend {
             Arc::clone(backend)
@@ -86,6 +81,7 @@ impl Vault {
     pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
         unlock(&*options.keys)?;
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
+        check_backend(&Store::peek(&*state)?, backend.name())?;
         Self::open_parts(options, state, backend, Recovery::default(), None)
     }
 
@@ -97,16 +93,13 @@ impl Vault {
         lock: Option<VaultLock>,
     ) -> Result<Self> {
         let clock = Arc::clone(&options.components.clock);
-        let OpenedStore {
-            store,
-            header,
-            repaired,
-        } = Store::open(state, clock, options.cache_bytes)?;
+        let OpenedStore { store, header, repaired } =
+            Store::open(state, clock, options.cache_bytes)?;
         recovery.state_repaired = repaired;
-        let newest_commit = check_vault_row(&store, &header, &*backend)?;
+        let newest_commit = check_vault_row(&store, &header)?;
         let session = uuid::Builder::from_random_bytes(options.components.entropy.draw()?);
         let parts = Parts {
-            id: header.vault,
+            header,
             session: session.into_uuid(),
             store,
             backend,
@@ -136,6 +129,10 @@ impl Vault {
         recovery.objects = objects;
         recovery.clean_up_error = clean_up_error;
         recovery.operations = operations;
+        if let Some(lock) = self.inner().lock.lock().as_mut() {
+            lock.confirm();
+        }
+        let recovery = self.recovery();
         tracing::info!(
             clean = recovery.was_clean(),
             repaired = recovery.state_repaired,
@@ -154,11 +151,7 @@ impl Vault {
             let page = snapshot.operations(after.as_deref(), 100)?;
             let last = page.last().map(|operation| operation.id.clone());
             let running = |o: &crate::OperationStatus| o.state != OperationState::Completed;
-            unfinished.extend(
-                page.into_iter()
-                    .filter(running)
-                    .map(|operation| operation.id),
-            );
+            unfinished.extend(page.into_iter().filter(running).map(|operation| operation.id));
             if last.is_none() {
                 break;
             }
@@ -168,25 +161,23 @@ impl Vault {
         Ok(unfinished)
     }
 
-    /// Closes the vault for all its handles, and lets other processes in. Waits for a write
-    /// that is under way, at most the write timeout.
+    /// Closes the vault for all its handles, and lets other processes in. Waits for a write and
+    /// for calls of the backend that are under way, each at most the write timeout; if they take
+    /// longer it is `Locked`, and the vault is still open.
     ///
-    /// Snapshots and handles that still live get `Closed` from then on. Dropping the last
-    /// handle closes as well, without telling an error.
+    /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
+    /// then on. Dropping the last handle closes as well, without telling an error.
     pub fn close(self) -> Result<()> {
         let inner = self.inner();
         let _turn = inner.writer.acquire("close vault")?;
-        let closed = if inner.store.failed() {
-            inner.store.close()
-        } else {
+        inner.objects.shut(inner.writer.timeout())?;
+        let settled = if !inner.store.failed() && inner.cleaner.has_settled() {
             // Removes the rows of what was deleted, so that the next open has nothing to do.
-            let settled = if inner.cleaner.has_settled() {
-                inner.commit("close vault", |_| Ok::<_, Error>(()))
-            } else {
-                Ok(())
-            };
-            settled.and(inner.store.close())
+            inner.commit("close vault", |_| Ok::<_, Error>(()))
+        } else {
+            Ok(())
         };
+        let closed = settled.and(inner.store.close());
         *inner.lock.lock() = None;
         closed
     }
@@ -219,12 +210,7 @@ fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<V
 fn disk_of(options: &VaultOptions, folder: &Folder) -> Result<Disk> {
     let (entropy, clock) = (&options.components.entropy, &options.components.clock);
     let root = folder.content_path();
-    Disk::with(
-        Arc::clone(&options.fs),
-        Arc::clone(entropy),
-        Arc::clone(clock),
-        root,
-    )
+    Disk::with(Arc::clone(&options.fs), Arc::clone(entropy), Arc::clone(clock), root)
 }
 
 fn backend_of(options: &VaultOptions, folder: &Folder) -> Result<Arc<dyn Backend>> {
@@ -240,15 +226,29 @@ fn create_state(
     backend: &dyn Backend,
 ) -> Result<()> {
     let id = uuid::Builder::from_random_bytes(options.components.entropy.draw()?).into_uuid();
-    let row = VaultRow::V0 {
-        id,
-        created_unix_millis: options.components.clock.unix_millis(),
-        backend: backend.name().to_owned(),
-        next_namespace: 1,
-    };
-    Store::create(state, &Header { vault: id }, |write| {
+    let name = backend.name();
+    if name.len() > BACKEND_NAME_BYTES_MAX {
+        return Err(Error::new(ErrorKind::Invalid, "create vault").with_detail(format!(
+            "the backend's name has {} bytes, the limit is {BACKEND_NAME_BYTES_MAX}",
+            name.len()
+        )));
+    }
+    let created_unix_millis = options.components.clock.unix_millis();
+    let row = VaultRow::V0 { id, created_unix_millis, next_namespace: 1 };
+    Store::create(state, &Header { vault: id, backend: name.to_owned() }, |write| {
         write.put(Table::Meta, META_VAULT, &row.encode())
     })
+}
+
+/// That a state was created on that kind of backend.
+fn check_backend(header: &Header, name: &str) -> Result<()> {
+    if header.backend == name {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
+        "the vault's content lies on {:?}, and it was opened with {name:?}",
+        header.backend
+    )))
 }
 
 pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
@@ -258,32 +258,16 @@ pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
     VaultRow::decode(row.as_slice())
 }
 
-/// That header, state and backend belong together; the number of the last commit of which a
-/// trace is left.
-fn check_vault_row(store: &Store, header: &Header, backend: &dyn Backend) -> Result<u64> {
+/// That header and state belong together; the number of the last commit of which a trace is
+/// left.
+fn check_vault_row(store: &Store, header: &Header) -> Result<u64> {
     let state = store.read()?;
-    let VaultRow::V0 {
-        id,
-        backend: created_on,
-        ..
-    } = read_vault_row(&state)?;
-    let refuse = |kind, detail: String| Err(Error::new(kind, "open vault").with_detail(detail));
+    let VaultRow::V0 { id, .. } = read_vault_row(&state)?;
     if id != header.vault {
-        return refuse(
-            ErrorKind::Corrupt,
-            "header and state are of different vaults".into(),
-        );
-    }
-    if created_on != backend.name() {
-        let detail = format!(
-            "the vault's content lies on {created_on:?}, and it was opened with {:?}",
-            backend.name()
-        );
-        return refuse(ErrorKind::Invalid, detail);
+        return Err(Error::new(ErrorKind::Corrupt, "open vault")
+            .with_detail("header and state are of different vaults"));
     }
     let all = (Bound::Unbounded, Bound::Unbounded);
     let newest = state.range(Table::Doomed, all)?.next_back().transpose()?;
-    newest.map_or(Ok(0), |entry| {
-        Ok(DoomedKey::decode(entry.key.as_slice())?.commit)
-    })
+    newest.map_or(Ok(0), |entry| Ok(DoomedKey::decode(entry.key.as_slice())?.commit))
 }

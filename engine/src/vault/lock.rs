@@ -57,11 +57,7 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pid {} on {} for {:?}",
-            self.process.pid, self.process.host, self.operation
-        )
+        write!(f, "pid {} on {} for {:?}", self.process.pid, self.process.host, self.operation)
     }
 }
 
@@ -97,8 +93,10 @@ pub(super) struct VaultLock {
     note_path: PathBuf,
     // Closed last: who gets the lock next finds no note of ours.
     _file: Box<dyn File>,
-    /// The holder before this one, if it left its note behind: it died.
-    died: Option<Holder>,
+    /// The holder before this one, if it left its note behind: it died. With its note.
+    died: Option<(Holder, Vec<u8>)>,
+    /// Whether the vault was opened; until then the dead holder's recovery is still to come.
+    confirmed: bool,
 }
 
 /// What the lock is taken with.
@@ -115,10 +113,7 @@ impl Locking<'_> {
     /// Waits for the lock of `lock_path`, made if it does not exist, as the policy says.
     pub(super) fn acquire(&self, lock_path: &Path, note_path: &Path) -> Result<VaultLock> {
         let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
-        let file = self
-            .fs
-            .open(lock_path, Access::OpenOrCreate)
-            .map_err(failed)?;
+        let file = self.fs.open(lock_path, Access::OpenOrCreate).map_err(failed)?;
         let start = self.clock.monotonic();
         let mut pause = self.policy.first_pause;
         let mut attempts = 1;
@@ -126,12 +121,8 @@ impl Locking<'_> {
             let elapsed = self.clock.monotonic().saturating_sub(start);
             let left = self.policy.timeout.saturating_sub(elapsed);
             if left.is_zero() || attempts >= self.policy.tries.max(1) {
-                let holder = self.read_note(note_path);
-                let refused = LockRefused {
-                    holder,
-                    attempts,
-                    elapsed,
-                };
+                let holder = self.read_note(note_path).map(|(holder, _)| holder);
+                let refused = LockRefused { holder, attempts, elapsed };
                 return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
             }
             self.clock.sleep(self.jittered(pause)?.min(left));
@@ -145,6 +136,7 @@ impl Locking<'_> {
             note_path: note_path.to_owned(),
             _file: file,
             died,
+            confirmed: false,
         })
     }
 
@@ -154,13 +146,13 @@ impl Locking<'_> {
         Ok(pause.mul_f64(0.75 + 0.5 * f64::from(byte) / 255.0))
     }
 
-    fn read_note(&self, path: &Path) -> Option<Holder> {
+    fn read_note(&self, path: &Path) -> Option<(Holder, Vec<u8>)> {
         let file = self.fs.open(path, Access::Read).ok()?;
         let len = file.len().ok()?.min(NOTE_BYTES_MAX);
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         file.read_exact_at(&mut bytes, 0).ok()?;
         let note = HolderNote::decode(&bytes)?;
-        Some(Holder {
+        let holder = Holder {
             process: ProcessIdentity {
                 host: note.host,
                 boot_id: note.boot_id,
@@ -169,10 +161,10 @@ impl Locking<'_> {
             },
             operation: note.operation,
             since_unix_millis: note.since_unix_millis,
-        })
+        };
+        Some((holder, bytes))
     }
 
-    /// Not synced: after a power cut nobody holds anything.
     fn write_note(&self, path: &Path) -> Result<()> {
         let note = HolderNote {
             host: self.process.host.clone(),
@@ -182,27 +174,40 @@ impl Locking<'_> {
             operation: self.operation.to_owned(),
             since_unix_millis: self.clock.unix_millis(),
         };
-        let write = || -> io::Result<()> {
-            let file = self.fs.open(path, Access::OpenOrCreate)?;
-            file.set_len(0)?;
-            file.write_all_at(&note.encode(), 0)
-        };
-        write().map_err(|e| Error::io("write holder's note", e).with_subject(path.display()))
+        write_file(&**self.fs, path, &note.encode())
+            .map_err(|e| Error::io("write holder's note", e).with_subject(path.display()))
     }
 }
 
 impl VaultLock {
     /// The holder before this one, if it died with the vault open.
     pub(super) fn died(&self) -> Option<&Holder> {
-        self.died.as_ref()
+        self.died.as_ref().map(|(holder, _)| holder)
+    }
+
+    /// The vault is open, and what the dead holder left is recovered.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = true;
     }
 }
 
 impl Drop for VaultLock {
     fn drop(&mut self) {
-        // Only informs: if it stays, the next holder takes us for dead, which by then we are.
-        if let Err(e) = self.fs.remove_file(&self.note_path) {
-            tracing::debug!(error = %e.kind(), "holder's note not removed");
+        // The note only informs: if this fails, the next holder takes us for dead, which by then
+        // we are.
+        let left = match &self.died {
+            Some((_, note)) if !self.confirmed => write_file(&*self.fs, &self.note_path, note),
+            _ => self.fs.remove_file(&self.note_path),
+        };
+        if let Err(e) = left {
+            tracing::debug!(error = %e.kind(), "holder's note not taken back");
         }
     }
+}
+
+/// Not synced: after a power cut nobody holds anything.
+fn write_file(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = fs.open(path, Access::OpenOrCreate)?;
+    file.set_len(0)?;
+    file.write_all_at(bytes, 0)
 }

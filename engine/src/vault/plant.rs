@@ -14,10 +14,7 @@ pub struct ReadPlant {
 impl ReadPlant {
     /// Runs `between` after the pin and before the redb read.
     pub fn new(between: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            between: Arc::new(between),
-            wrong_order: false,
-        }
+        Self { between: Arc::new(between), wrong_order: false }
     }
 
     /// The planted bug: begins the redb read first, and pins after `between`.
@@ -45,8 +42,6 @@ impl ReadPlant {
 
 impl fmt::Debug for ReadPlant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadPlant")
-            .field("wrong_order", &self.wrong_order)
-            .finish_non_exhaustive()
+        f.debug_struct("ReadPlant").field("wrong_order", &self.wrong_order).finish_non_exhaustive()
     }
 }

@@ -69,11 +69,7 @@ pub fn a_key_and_keys_below_it_coexist(store: &dyn Backend) {
         for name in order {
             assert_body(store, name, name);
         }
-        for (deleted, left) in [
-            ("a/b", &["a", "a/b/c"][..]),
-            ("a", &["a/b/c"]),
-            ("a/b/c", &[]),
-        ] {
+        for (deleted, left) in [("a/b", &["a", "a/b/c"][..]), ("a", &["a/b/c"]), ("a/b/c", &[])] {
             store.delete(&key(deleted)).expect("delete succeeds");
             assert_lists(store, "", None, left);
         }
@@ -83,38 +79,13 @@ pub fn a_key_and_keys_below_it_coexist(store: &dyn Backend) {
 /// A prefix is a string: it may end within a segment, and one outside the grammar matches nothing.
 pub fn a_prefix_need_not_end_at_a_segment(store: &dyn Backend) {
     put_all(store, ORDERED);
-    let in_grammar = [
-        "",
-        "a",
-        "a/",
-        "a-",
-        "a/a",
-        "a/b",
-        "a/b/c/d",
-        "co",
-        "con",
-        "con/",
-        "content/0",
-    ];
-    let outside = [
-        "content//",
-        "/",
-        "//",
-        "A",
-        "Con",
-        "a.",
-        "a/../",
-        "../",
-        "a/b/c/d/",
-        "zz",
-        "a b",
-    ];
+    let in_grammar =
+        ["", "a", "a/", "a-", "a/a", "a/b", "a/b/c/d", "co", "con", "con/", "content/0"];
+    let outside =
+        ["content//", "/", "//", "A", "Con", "a.", "a/../", "../", "a/b/c/d/", "zz", "a b"];
     for prefix in in_grammar.into_iter().chain(outside) {
-        let expected: Vec<&str> = ORDERED
-            .iter()
-            .copied()
-            .filter(|name| name.starts_with(prefix))
-            .collect();
+        let expected: Vec<&str> =
+            ORDERED.iter().copied().filter(|name| name.starts_with(prefix)).collect();
         assert_lists(store, prefix, None, &expected);
     }
 }
@@ -122,16 +93,7 @@ pub fn a_prefix_need_not_end_at_a_segment(store: &dyn Backend) {
 /// `after` need not exist nor lie within the prefix, and is itself never listed.
 pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
     put_all(store, ORDERED);
-    let between = [
-        "a/a-",
-        "a/b",
-        "a/b/c",
-        "a/z",
-        "c",
-        "content",
-        "content/01",
-        "zzz",
-    ];
+    let between = ["a/a-", "a/b", "a/b/c", "a/z", "c", "content", "content/01", "zzz"];
     for after in ORDERED.iter().copied().chain(between) {
         for prefix in ["", "a/", "con", "content/"] {
             let listed = |name: &&str| name.starts_with(prefix) && *name > after;
@@ -145,19 +107,8 @@ pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
 /// A limit of 0 gives an empty page.
 pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
     put_all(store, ORDERED);
-    assert!(
-        page(store, "", None, 0).is_empty(),
-        "a limit of 0 gives an empty page"
-    );
-    for limit in [
-        1,
-        2,
-        3,
-        7,
-        ORDERED.len() - 1,
-        ORDERED.len(),
-        ORDERED.len() + 1,
-    ] {
+    assert!(page(store, "", None, 0).is_empty(), "a limit of 0 gives an empty page");
+    for limit in [1, 2, 3, 7, ORDERED.len() - 1, ORDERED.len(), ORDERED.len() + 1] {
         let mut joined: Vec<String> = Vec::new();
         loop {
             let next = page(store, "", joined.last().map(String::as_str), limit);
@@ -177,10 +128,8 @@ pub fn a_listing_follows_puts_and_deletes(store: &dyn Backend) {
     let mut expected: Vec<(String, u64)> = Vec::new();
     let assert_follows = |expected: &[(String, u64)]| {
         let listed = store.list("", None, usize::MAX).expect("list succeeds");
-        let listed: Vec<(String, u64)> = listed
-            .into_iter()
-            .map(|entry| (entry.key.to_string(), entry.size))
-            .collect();
+        let listed: Vec<(String, u64)> =
+            listed.into_iter().map(|entry| (entry.key.to_string(), entry.size)).collect();
         assert_eq!(listed, expected, "the listing follows");
     };
     for number in 0..5 {

@@ -36,11 +36,7 @@ pub fn race_between(handles: &[Arc<dyn Backend>], moves: u64) {
         }
     });
     let expected = handles.len() as u64 * moves;
-    assert_eq!(
-        counter_value(&**first),
-        expected,
-        "every increment counts once"
-    );
+    assert_eq!(counter_value(&**first), expected, "every increment counts once");
 }
 
 fn counter_key() -> Key {
@@ -49,12 +45,7 @@ fn counter_key() -> Key {
 
 /// Creates the counter of the race at 0. For races between processes; within one, [`race`].
 pub fn start_counter(store: &dyn Backend) {
-    put(
-        store,
-        counter_key().as_str(),
-        "0 start 0",
-        &Condition::Absent,
-    );
+    put(store, counter_key().as_str(), "0 start 0", &Condition::Absent);
 }
 
 /// The counter's value.
@@ -70,20 +61,13 @@ pub fn increment(store: &dyn Backend, contender: &str, moves: u64) {
             let current = store.get(&counter_key()).expect("the counter is there");
             let next = count_of(&current.body) + 1;
             let body = format!("{next} {contender} {turn}.{attempt}");
-            match store.put(
-                &counter_key(),
-                body.into(),
-                &Condition::Matches(current.version),
-            ) {
+            match store.put(&counter_key(), body.into(), &Condition::Matches(current.version)) {
                 Ok(_) => true,
                 Err(e) if e.kind() == ErrorKind::Conflict => false,
                 Err(e) => panic!("a lost race is a conflict: {e}"),
             }
         });
-        assert!(
-            done,
-            "an increment gets through within {ATTEMPTS_MAX} attempts"
-        );
+        assert!(done, "an increment gets through within {ATTEMPTS_MAX} attempts");
     }
 }
 
@@ -104,17 +88,11 @@ pub fn creators_race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, rounds
             store.put(&key, format!("by {number}").into(), &Condition::Absent)
         };
         let results: Vec<_> = thread::scope(|scope| {
-            let creators: Vec<_> = (0..threads)
-                .map(|number| scope.spawn(move || create(number)))
-                .collect();
-            creators
-                .into_iter()
-                .map(|creator| creator.join().expect("a creator ends"))
-                .collect()
+            let creators: Vec<_> =
+                (0..threads).map(|number| scope.spawn(move || create(number))).collect();
+            creators.into_iter().map(|creator| creator.join().expect("a creator ends")).collect()
         });
-        let winners: Vec<usize> = (0..threads)
-            .filter(|number| results[*number].is_ok())
-            .collect();
+        let winners: Vec<usize> = (0..threads).filter(|number| results[*number].is_ok()).collect();
         let [winner] = winners[..] else {
             panic!("exactly one creator wins, not {winners:?}");
         };
@@ -135,11 +113,7 @@ pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
         disturb_replacements(&*store, &key, round, || {
             store.delete(&key).expect("delete succeeds");
         });
-        assert_refused(
-            store.get(&key),
-            ErrorKind::NotFound,
-            "what was deleted in a race",
-        );
+        assert_refused(store.get(&key), ErrorKind::NotFound, "what was deleted in a race");
     }
 }
 
@@ -153,10 +127,7 @@ pub fn overwriters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
             put(&*store, key.as_str(), generation("new", 0), &Condition::Any);
         });
         let body = store.get(&key).expect("the object is there").body;
-        assert!(
-            body.starts_with(b"new "),
-            "a put under Any is not lost to an older version"
-        );
+        assert!(body.starts_with(b"new "), "a put under Any is not lost to an older version");
     }
 }
 
@@ -177,12 +148,7 @@ const PHASES: usize = 16;
 /// Runs `disturb` while another thread replaces each generation of `key` by the next. How long
 /// one replacement takes is measured in reads; `round` picks the moment within the next one.
 fn disturb_replacements(store: &dyn Backend, key: &Key, round: usize, disturb: impl FnOnce()) {
-    put(
-        store,
-        key.as_str(),
-        generation("old", 0),
-        &Condition::Absent,
-    );
+    put(store, key.as_str(), generation("old", 0), &Condition::Absent);
     let replacing = AtomicBool::new(true);
     thread::scope(|scope| {
         let replacer = scope.spawn(|| {
@@ -219,24 +185,14 @@ fn replace(store: &dyn Backend, key: &Key) -> bool {
         Err(e) if e.kind() == ErrorKind::NotFound => return false,
         Err(e) => panic!("get succeeds: {e}"),
     };
-    let mut words = current
-        .body
-        .split(|byte| *byte == b' ')
-        .map(String::from_utf8_lossy);
+    let mut words = current.body.split(|byte| *byte == b' ').map(String::from_utf8_lossy);
     let line = words.next().expect("a body names its line");
-    let number: u64 = words
-        .next()
-        .and_then(|n| n.parse().ok())
-        .expect("and its number");
+    let number: u64 = words.next().and_then(|n| n.parse().ok()).expect("and its number");
     let next = generation(&line, number + 1);
     match store.put(key, next, &Condition::Matches(current.version)) {
         Ok(_) => true,
         Err(e) => {
-            assert_eq!(
-                e.kind(),
-                ErrorKind::Conflict,
-                "a lost race is a conflict: {e}"
-            );
+            assert_eq!(e.kind(), ErrorKind::Conflict, "a lost race is a conflict: {e}");
             true
         }
     }
@@ -270,26 +226,11 @@ pub fn readers_never_see_part_of_a_body(store: &dyn Backend) {
 fn assert_whole(store: &dyn Backend, key: &Key) {
     let body = store.get(key).expect("the key exists all the time").body;
     let number = body.first().copied().expect("no body is empty");
-    assert!(
-        body == uniform(number),
-        "a body is read whole, not {} bytes of one",
-        body.len()
-    );
-    let part = store
-        .get_range(key, 1..4096)
-        .expect("all bodies have this range");
-    assert!(
-        part.iter().all(|byte| *byte == part[0]),
-        "a range is read from one body"
-    );
-    let listed = store
-        .list("race/replaced", None, 10)
-        .expect("list succeeds");
-    assert_eq!(
-        listed.len(),
-        1,
-        "a key that exists all the time is listed, once"
-    );
+    assert!(body == uniform(number), "a body is read whole, not {} bytes of one", body.len());
+    let part = store.get_range(key, 1..4096).expect("all bodies have this range");
+    assert!(part.iter().all(|byte| *byte == part[0]), "a range is read from one body");
+    let listed = store.list("race/replaced", None, 10).expect("list succeeds");
+    assert_eq!(listed.len(), 1, "a key that exists all the time is listed, once");
 }
 
 /// A body that shows when two are mixed: one byte repeated, in a length of its own.

@@ -50,10 +50,7 @@ impl Content {
 
     /// Fills `buffer` from `offset`; `UnexpectedEof` if the file ends before.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset
-            .checked_add(buffer.len() as u64)
-            .is_none_or(|end| end > self.len)
-        {
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for piece in pieces(offset, buffer.len()) {
@@ -69,8 +66,7 @@ impl Content {
     /// All bytes.
     pub(super) fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; index(self.len)];
-        self.read(&mut bytes, 0)
-            .expect("a file can be read up to its length");
+        self.read(&mut bytes, 0).expect("a file can be read up to its length");
         bytes
     }
 
@@ -168,11 +164,7 @@ pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
     iter::from_fn(move || {
         let (page, start) = ((offset + done) / PAGE_BYTES, (offset + done) % PAGE_BYTES);
         let size = (PAGE_BYTES - start).min(len - done);
-        let piece = Piece {
-            page,
-            inside: start..start + size,
-            outside: done..done + size,
-        };
+        let piece = Piece { page, inside: start..start + size, outside: done..done + size };
         done += size;
         (size > 0).then_some(piece)
     })
@@ -212,14 +204,7 @@ mod tests {
         let before = content.clone();
         content.write(&[2; 10], PAGE_BYTES as u64 - 5);
         assert!(before.to_vec().iter().all(|byte| *byte == 1));
-        assert_eq!(
-            content
-                .to_vec()
-                .into_iter()
-                .filter(|byte| *byte == 2)
-                .count(),
-            10
-        );
+        assert_eq!(content.to_vec().into_iter().filter(|byte| *byte == 2).count(), 10);
         let (Some(old), Some(new)) = (before.page(2), content.page(2)) else {
             panic!("the third page was written");
         };

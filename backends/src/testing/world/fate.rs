@@ -110,14 +110,8 @@ impl Mood {
             3 => Self::DataKept,
             4..=6 => Self::Mixed,
             7..=8 => Self::Until { event },
-            9..=10 => Self::OneLost {
-                event,
-                torn: coin(draws),
-            },
-            _ => Self::OneKept {
-                event,
-                torn: coin(draws),
-            },
+            9..=10 => Self::OneLost { event, torn: coin(draws) },
+            _ => Self::OneKept { event, torn: coin(draws) },
         }
     }
 }
@@ -151,10 +145,7 @@ mod tests {
     use super::*;
 
     fn fate(mood: Mood) -> Fate {
-        Fate {
-            mood,
-            draws: ChaCha8Rng::seed_from_u64(0),
-        }
+        Fate { mood, draws: ChaCha8Rng::seed_from_u64(0) }
     }
 
     #[test]
@@ -166,38 +157,10 @@ mod tests {
             (Mood::DataKept, 0, 3),
             (Mood::Until { event: 5 }, 1, 1),
             (Mood::Until { event: 6 }, 2, 2),
-            (
-                Mood::OneLost {
-                    event: 6,
-                    torn: false,
-                },
-                1,
-                1,
-            ),
-            (
-                Mood::OneLost {
-                    event: 7,
-                    torn: false,
-                },
-                3,
-                3,
-            ),
-            (
-                Mood::OneKept {
-                    event: 6,
-                    torn: false,
-                },
-                2,
-                2,
-            ),
-            (
-                Mood::OneKept {
-                    event: 7,
-                    torn: false,
-                },
-                0,
-                0,
-            ),
+            (Mood::OneLost { event: 6, torn: false }, 1, 1),
+            (Mood::OneLost { event: 7, torn: false }, 3, 3),
+            (Mood::OneKept { event: 6, torn: false }, 2, 2),
+            (Mood::OneKept { event: 7, torn: false }, 0, 0),
         ] {
             let events = [4, 6, 8].into_iter();
             assert_eq!(fate(mood).of_name(events.clone()), name, "name, {mood:?}");
@@ -217,19 +180,11 @@ mod tests {
 
     #[test]
     fn every_mood_comes_up() {
-        let unsynced = Unsynced {
-            names: vec![1],
-            data: vec![2, 3],
-        };
-        let moods: Vec<_> = (0..500)
-            .map(|seed| Fate::draw(seed, 3, &unsynced).mood)
-            .collect();
+        let unsynced = Unsynced { names: vec![1], data: vec![2, 3] };
+        let moods: Vec<_> = (0..500).map(|seed| Fate::draw(seed, 3, &unsynced).mood).collect();
         let of_same_kind = |mood: Mood| {
             let kind = std::mem::discriminant(&mood);
-            moods
-                .iter()
-                .filter(|drawn| std::mem::discriminant(*drawn) == kind)
-                .count()
+            moods.iter().filter(|drawn| std::mem::discriminant(*drawn) == kind).count()
         };
         for mood in [
             Mood::Lost,
@@ -238,20 +193,10 @@ mod tests {
             Mood::DataKept,
             Mood::Mixed,
             Mood::Until { event: 0 },
-            Mood::OneLost {
-                event: 0,
-                torn: true,
-            },
-            Mood::OneKept {
-                event: 0,
-                torn: true,
-            },
+            Mood::OneLost { event: 0, torn: true },
+            Mood::OneKept { event: 0, torn: true },
         ] {
-            assert!(
-                of_same_kind(mood) > 10,
-                "{mood:?} came up {} times",
-                of_same_kind(mood)
-            );
+            assert!(of_same_kind(mood) > 10, "{mood:?} came up {} times", of_same_kind(mood));
         }
     }
 }

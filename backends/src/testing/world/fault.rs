@@ -42,26 +42,17 @@ pub enum FaultError {
 impl Fault {
     /// Nothing happens.
     pub fn before(error: impl Into<FaultError>) -> Self {
-        Self {
-            timing: FaultTiming::Before,
-            error: error.into(),
-        }
+        Self { timing: FaultTiming::Before, error: error.into() }
     }
 
     /// All happens, and an error is returned nevertheless.
     pub fn after(error: impl Into<FaultError>) -> Self {
-        Self {
-            timing: FaultTiming::After,
-            error: error.into(),
-        }
+        Self { timing: FaultTiming::After, error: error.into() }
     }
 
     /// Half of a write happens.
     pub fn torn(error: impl Into<FaultError>) -> Self {
-        Self {
-            timing: FaultTiming::Torn,
-            error: error.into(),
-        }
+        Self { timing: FaultTiming::Torn, error: error.into() }
     }
 }
 
@@ -103,9 +94,7 @@ impl FaultPlan {
     pub(super) fn next_call(&mut self) -> Option<Fault> {
         self.calls += 1;
         let lasting = self.from.filter(|(first, _)| *first <= self.calls);
-        self.once
-            .remove(&self.calls)
-            .or(lasting.map(|(_, fault)| fault))
+        self.once.remove(&self.calls).or(lasting.map(|(_, fault)| fault))
     }
 
     pub(super) fn fail_at(&mut self, nth: u64, fault: Fault) {
@@ -142,13 +131,9 @@ mod tests {
 
     #[test]
     fn a_torn_write_ends_at_a_sector_if_its_half_reaches_one() {
-        for (offset, len, torn) in [
-            (0, 4096, 2048),
-            (0, 3000, 1024),
-            (100, 4096, 1948),
-            (0, 100, 50),
-            (7, 1, 0),
-        ] {
+        for (offset, len, torn) in
+            [(0, 4096, 2048), (0, 3000, 1024), (100, 4096, 1948), (0, 100, 50), (7, 1, 0)]
+        {
             assert_eq!(torn_len(offset, len), torn, "{len} bytes at {offset}");
         }
         assert_eq!((100 + 1948) % SECTOR_BYTES, 0);

@@ -34,13 +34,11 @@ impl WorldFile {
 
 impl File for WorldFile {
     fn len(&self) -> io::Result<u64> {
-        self.world
-            .call(|state| Ok(state.tree().content(self.opened.file).len()))
+        self.world.call(|state| Ok(state.tree().content(self.opened.file).len()))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.world
-            .call(|state| state.tree().content(self.opened.file).read(buffer, offset))
+        self.world.call(|state| state.tree().content(self.opened.file).read(buffer, offset))
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -50,11 +48,7 @@ impl File for WorldFile {
         };
         let torn = &bytes[..torn_len(offset, bytes.len())];
         let tear = |state: &mut State| {
-            if torn.is_empty() {
-                Ok(())
-            } else {
-                write(state, torn)
-            }
+            if torn.is_empty() { Ok(()) } else { write(state, torn) }
         };
         self.world.call_or_tear(|state| write(state, bytes), tear)
     }
@@ -74,8 +68,7 @@ impl File for WorldFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        self.world
-            .call(|state| Ok(state.try_lock(self.opened.file, self.opened.handle)))
+        self.world.call(|state| Ok(state.try_lock(self.opened.file, self.opened.handle)))
     }
 
     fn unlock(&self) -> io::Result<()> {
@@ -88,10 +81,7 @@ impl File for WorldFile {
 
 impl Drop for WorldFile {
     fn drop(&mut self) {
-        self.world
-            .state
-            .lock()
-            .close(self.opened.file, self.opened.handle);
+        self.world.state.lock().close(self.opened.file, self.opened.handle);
     }
 }
 

@@ -49,11 +49,7 @@ impl PageVersion {
 impl FileHistory {
     /// A file that is durable as it is.
     pub(super) fn durable(content: &Content) -> Self {
-        Self {
-            durable: content.clone(),
-            latest: content.clone(),
-            ..Self::default()
-        }
+        Self { durable: content.clone(), latest: content.clone(), ..Self::default() }
     }
 
     /// The events that a power cut may undo.
@@ -89,11 +85,7 @@ impl FileHistory {
     }
 
     fn remember(&mut self, event: u64, page: usize, touched: u8) {
-        let version = PageVersion {
-            event,
-            touched,
-            page: self.latest.page(page).clone(),
-        };
+        let version = PageVersion { event, touched, page: self.latest.page(page).clone() };
         self.pages.entry(page).or_default().push(version);
     }
 
@@ -111,14 +103,9 @@ impl FileHistory {
             return self.durable.clone();
         }
         let version = fate.of_data(self.lens.iter().map(|(event, _)| *event));
-        let len = version
-            .checked_sub(1)
-            .map_or(self.durable.len(), |last| self.lens[last].1);
+        let len = version.checked_sub(1).map_or(self.durable.len(), |last| self.lens[last].1);
         let pages = self.pages.iter().map(|(number, versions)| {
-            (
-                *number,
-                surviving_page(self.durable.page(*number), versions, fate),
-            )
+            (*number, surviving_page(self.durable.page(*number), versions, fate))
         });
         self.durable.patched(pages, len)
     }
@@ -174,10 +161,7 @@ pub(super) struct DirHistory {
 impl DirHistory {
     /// A folder whose names are durable as they are.
     pub(super) fn durable(names: &Arc<Names>) -> Self {
-        Self {
-            durable: names.clone(),
-            pending: BTreeMap::new(),
-        }
+        Self { durable: names.clone(), pending: BTreeMap::new() }
     }
 
     /// The events that a power cut may undo.
@@ -186,10 +170,7 @@ impl DirHistory {
     }
 
     pub(super) fn bind(&mut self, event: u64, name: &Name, ino: Option<Ino>) {
-        self.pending
-            .entry(name.clone())
-            .or_default()
-            .push(Binding { event, ino });
+        self.pending.entry(name.clone()).or_default().push(Binding { event, ino });
     }
 
     /// Makes all names durable, and returns the inodes that stand behind fewer of its versions
@@ -217,10 +198,7 @@ impl DirHistory {
             Some(ino) => names.insert(name, ino),
             None => names.remove(&name),
         };
-        replaced
-            .into_iter()
-            .chain(bindings.into_iter().filter_map(|old| old.ino))
-            .collect()
+        replaced.into_iter().chain(bindings.into_iter().filter_map(|old| old.ino)).collect()
     }
 
     /// The names as a power cut leaves them.

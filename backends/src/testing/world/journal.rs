@@ -23,11 +23,7 @@ pub(super) enum Event {
     /// A new folder under a new name.
     CreateDir { at: Slot, dir: Ino },
     /// Bytes written.
-    Write {
-        file: Ino,
-        offset: u64,
-        bytes: Arc<[u8]>,
-    },
+    Write { file: Ino, offset: u64, bytes: Arc<[u8]> },
     /// The file cut, or grown with zeros.
     SetLen { file: Ino, len: u64 },
     /// The bytes and the length of a file made durable.
@@ -63,11 +59,7 @@ impl fmt::Display for Event {
         match self {
             Self::Create { at, file } => write!(f, "create {at} as {file}"),
             Self::CreateDir { at, dir } => write!(f, "create folder {at} as {dir}"),
-            Self::Write {
-                file,
-                offset,
-                bytes,
-            } => {
+            Self::Write { file, offset, bytes } => {
                 write!(f, "write {file}: {} bytes at {offset}", bytes.len())
             }
             Self::SetLen { file, len } => write!(f, "set length of {file}: {len}"),
@@ -98,12 +90,7 @@ pub struct Journal {
 impl Journal {
     pub(super) fn new(base: Arc<Tree>, log: Log, defect: Option<Defect>) -> Self {
         let events = log.lock().len() as u64;
-        Self {
-            base,
-            log,
-            events,
-            defect,
-        }
+        Self { base, log, events, defect }
     }
 
     /// How many events it holds. A power cut can follow each, and also precede the first.
@@ -133,10 +120,7 @@ impl Journal {
 
     /// Calls `visit` with number and event, for the events after the first `range.start`.
     pub(super) fn each(&self, range: std::ops::Range<u64>, mut visit: impl FnMut(u64, &Event)) {
-        debug_assert!(
-            range.end <= self.events,
-            "only the events taken belong to the journal"
-        );
+        debug_assert!(range.end <= self.events, "only the events taken belong to the journal");
         let log = self.log.lock();
         for number in range {
             let place = usize::try_from(number).expect("the log is in memory");

@@ -89,9 +89,7 @@ impl World {
     }
 
     fn from_tree(tree: Tree, defect: Option<Defect>) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State::new(tree, defect))),
-        }
+        Self { state: Arc::new(Mutex::new(State::new(tree, defect))) }
     }
 
     /// This world with a disk that breaks a promise, in place of any other defect it had. It

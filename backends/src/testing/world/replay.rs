@@ -67,14 +67,13 @@ impl Replay {
 
     fn find_moves(&mut self) {
         let (base, moves) = (&self.files, &mut self.first_moves);
-        self.journal
-            .each(0..self.journal.events(), |number, event| {
-                if let Event::Rename { file, .. } | Event::Link { file, .. } = event
-                    && !base.contains_key(file)
-                {
-                    moves.entry(*file).or_insert(number);
-                }
-            });
+        self.journal.each(0..self.journal.events(), |number, event| {
+            if let Event::Rename { file, .. } | Event::Link { file, .. } = event
+                && !base.contains_key(file)
+            {
+                moves.entry(*file).or_insert(number);
+            }
+        });
     }
 
     /// How many events lie behind.
@@ -94,16 +93,9 @@ impl Replay {
     ///
     /// If that is behind the place where it stands, or past the end of the journal.
     pub fn advance_to(&mut self, event: u64) {
-        assert!(
-            self.event <= event,
-            "a replay at event {} cannot go back to {event}",
-            self.event
-        );
+        assert!(self.event <= event, "a replay at event {} cannot go back to {event}", self.event);
         let events = self.journal.events();
-        assert!(
-            event <= events,
-            "a journal of {events} events has no event {event}"
-        );
+        assert!(event <= events, "a journal of {events} events has no event {event}");
         let journal = self.journal.clone();
         journal.each(self.event..event, |number, event| self.apply(number, event));
         self.event = event;
@@ -132,15 +124,9 @@ impl Replay {
     }
 
     fn unsynced_events(&self) -> Unsynced {
-        let data = self
-            .files
-            .values()
-            .flat_map(|file| file.events().iter().copied());
+        let data = self.files.values().flat_map(|file| file.events().iter().copied());
         let names = self.dirs.values().flat_map(DirHistory::events);
-        Unsynced {
-            names: names.collect(),
-            data: data.collect(),
-        }
+        Unsynced { names: names.collect(), data: data.collect() }
     }
 }
 
@@ -156,11 +142,7 @@ impl Replay {
                 self.dirs.insert(*dir, DirHistory::default());
                 self.bind(number, at, Some(*dir));
             }
-            Event::Write {
-                file,
-                offset,
-                bytes,
-            } => {
+            Event::Write { file, offset, bytes } => {
                 if let Some(file) = self.files.get_mut(file) {
                     file.write(number, bytes, *offset);
                 }
@@ -196,18 +178,12 @@ impl Replay {
     }
 
     fn keeps_sync(&self, number: u64, file: Ino) -> bool {
-        let moves_later = self
-            .first_moves
-            .get(&file)
-            .is_some_and(|moved| *moved > number);
+        let moves_later = self.first_moves.get(&file).is_some_and(|moved| *moved > number);
         self.journal.defect() != Some(Defect::LyingSync) && !moves_later
     }
 
     fn keeps_dir_sync(&self) -> bool {
-        !matches!(
-            self.journal.defect(),
-            Some(Defect::LyingSync | Defect::NoDirSync)
-        )
+        !matches!(self.journal.defect(), Some(Defect::LyingSync | Defect::NoDirSync))
     }
 
     fn sync_file(&mut self, file: Ino) {
@@ -217,9 +193,7 @@ impl Replay {
     }
 
     fn dir(&mut self, dir: Ino) -> &mut DirHistory {
-        self.dirs
-            .get_mut(&dir)
-            .expect("a folder is made before it is used, and stays")
+        self.dirs.get_mut(&dir).expect("a folder is made before it is used, and stays")
     }
 
     fn bind(&mut self, number: u64, at: &Slot, ino: Option<Ino>) {

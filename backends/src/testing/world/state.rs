@@ -135,11 +135,7 @@ impl State {
         let handle = self.next_handle;
         self.next_handle = Handle(handle.0 + 1);
         self.open.entry(file).or_default().handles += 1;
-        Ok(Opened {
-            file,
-            handle,
-            writable: access != Access::Read,
-        })
+        Ok(Opened { file, handle, writable: access != Access::Read })
     }
 
     fn create(&mut self, path: &Path) -> io::Result<Ino> {
@@ -226,11 +222,7 @@ impl State {
     pub(super) fn write(&mut self, file: Ino, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = end_of(offset, bytes.len())?;
         self.allow_growth(end.saturating_sub(self.tree.content(file).len()))?;
-        self.commit(Event::Write {
-            file,
-            offset,
-            bytes: bytes.into(),
-        });
+        self.commit(Event::Write { file, offset, bytes: bytes.into() });
         Ok(())
     }
 
@@ -247,27 +239,18 @@ impl State {
 
     /// Whether `handle` holds the lock of `file` now.
     pub(super) fn try_lock(&mut self, file: Ino, handle: Handle) -> bool {
-        let open = self
-            .open
-            .get_mut(&file)
-            .expect("who locks a file holds it open");
+        let open = self.open.get_mut(&file).expect("who locks a file holds it open");
         *open.locked_by.get_or_insert(handle) == handle
     }
 
     pub(super) fn unlock(&mut self, file: Ino, handle: Handle) {
-        let open = self
-            .open
-            .get_mut(&file)
-            .expect("who unlocks a file holds it open");
+        let open = self.open.get_mut(&file).expect("who unlocks a file holds it open");
         open.locked_by.take_if(|holder| *holder == handle);
     }
 
     pub(super) fn close(&mut self, file: Ino, handle: Handle) {
         self.unlock(file, handle);
-        let open = self
-            .open
-            .get_mut(&file)
-            .expect("who closes a file holds it open");
+        let open = self.open.get_mut(&file).expect("who closes a file holds it open");
         open.handles -= 1;
         if open.handles == 0 {
             self.open.remove(&file);

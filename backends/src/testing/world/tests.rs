@@ -38,19 +38,10 @@ fn each_access_wants_the_file_or_makes_it() {
     refused(world.open(at("/a"), Access::CreateNew), Io::AlreadyExists);
     let again = world.open(at("/a"), Access::OpenOrCreate).unwrap();
     assert_eq!(bytes_of(&*again), b"one");
-    assert!(
-        world
-            .open(at("/b"), Access::OpenOrCreate)
-            .unwrap()
-            .is_empty()
-            .unwrap()
-    );
+    assert!(world.open(at("/b"), Access::OpenOrCreate).unwrap().is_empty().unwrap());
 
     let reader = world.open(at("/a"), Access::Read).unwrap();
-    assert_eq!(
-        reader.write_all_at(b"x", 0).unwrap_err().raw_os_error(),
-        Some(9)
-    );
+    assert_eq!(reader.write_all_at(b"x", 0).unwrap_err().raw_os_error(), Some(9));
     assert!(reader.set_len(0).is_err());
     assert_eq!(bytes_of(&*reader), b"one");
 }
@@ -60,15 +51,9 @@ fn paths_through_files_and_calls_on_the_wrong_kind_are_refused() {
     let world = World::new();
     world.create_dir(at("/dir")).unwrap();
     create(&world, "/file", b"");
-    refused(
-        world.open(at("/file/x"), Access::CreateNew),
-        Io::NotADirectory,
-    );
+    refused(world.open(at("/file/x"), Access::CreateNew), Io::NotADirectory);
     refused(world.open(at("/dir"), Access::Read), Io::IsADirectory);
-    refused(
-        world.open(at("/dir"), Access::OpenOrCreate),
-        Io::IsADirectory,
-    );
+    refused(world.open(at("/dir"), Access::OpenOrCreate), Io::IsADirectory);
     refused(world.open(at("/no/x"), Access::CreateNew), Io::NotFound);
     refused(world.read_dir(at("/file")), Io::NotADirectory);
     refused(world.read_dir(at("/no")), Io::NotFound);
@@ -84,10 +69,7 @@ fn paths_through_files_and_calls_on_the_wrong_kind_are_refused() {
     refused(world.create_dir(at("/")), Io::AlreadyExists);
     refused(world.create_dir(at("/no/x")), Io::NotFound);
     let long = format!("/{}", "n".repeat(256));
-    refused(
-        world.open(at(&long), Access::CreateNew),
-        Io::InvalidFilename,
-    );
+    refused(world.open(at(&long), Access::CreateNew), Io::InvalidFilename);
 }
 
 #[test]
@@ -98,19 +80,10 @@ fn a_folder_lists_its_entries_and_dots_are_followed() {
     create(&world, "/d/./e/../f", b"four");
     let mut entries = world.read_dir(at("d")).unwrap();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let kinds: Vec<_> = entries
-        .iter()
-        .map(|entry| (&*entry.name, entry.kind))
-        .collect();
-    assert_eq!(
-        kinds,
-        [("e", EntryKind::Dir), ("f", EntryKind::File { len: 4 })]
-    );
+    let kinds: Vec<_> = entries.iter().map(|entry| (&*entry.name, entry.kind)).collect();
+    assert_eq!(kinds, [("e", EntryKind::Dir), ("f", EntryKind::File { len: 4 })]);
     let tree = [("/d", None), ("/d/e", None), ("/d/f", Some(4))];
-    assert_eq!(
-        world.tree(),
-        tree.map(|(path, len)| (PathBuf::from(path), len))
-    );
+    assert_eq!(world.tree(), tree.map(|(path, len)| (PathBuf::from(path), len)));
 }
 
 #[test]
@@ -182,18 +155,9 @@ fn only_one_open_file_holds_the_lock() {
     assert!(first.try_lock().unwrap(), "closing releases");
     world.hard_link(at("/lock"), at("/other")).unwrap();
     let other = world.open(at("/other"), Access::Read).unwrap();
-    assert!(
-        !other.try_lock().unwrap(),
-        "the lock is the file's, not the name's"
-    );
+    assert!(!other.try_lock().unwrap(), "the lock is the file's, not the name's");
     let after = world.same_as_now();
-    assert!(
-        after
-            .open(at("/lock"), Access::Read)
-            .unwrap()
-            .try_lock()
-            .unwrap()
-    );
+    assert!(after.open(at("/lock"), Access::Read).unwrap().try_lock().unwrap());
 }
 
 #[test]
@@ -252,10 +216,7 @@ fn each_timing_leaves_its_part_of_a_write() {
         let file = create(&world, "/a", &[1; 4096]);
         let events = world.events();
         world.fail_at(1, fault);
-        assert_eq!(
-            file.write_all_at(&[2; 4000], 0).unwrap_err().raw_os_error(),
-            Some(5)
-        );
+        assert_eq!(file.write_all_at(&[2; 4000], 0).unwrap_err().raw_os_error(), Some(5));
         file.write_all_at(&[3], 4095).unwrap();
         let bytes = world.read_file("/a").unwrap();
         let twos = bytes.into_iter().filter(|byte| *byte == 2).count();
@@ -274,11 +235,7 @@ fn each_timing_leaves_all_or_nothing_of_other_calls() {
         let world = World::new();
         world.fail_at(1, fault);
         refused(world.open(at("/made"), Access::CreateNew), Io::Other);
-        assert_eq!(
-            world.read_file("/made").is_ok(),
-            happens,
-            "create, {fault:?}"
-        );
+        assert_eq!(world.read_file("/made").is_ok(), happens, "create, {fault:?}");
 
         let file = create(&world, "/a", b"abc");
         world.fail_from(1, fault);
@@ -290,11 +247,7 @@ fn each_timing_leaves_all_or_nothing_of_other_calls() {
         world.clear_faults();
         assert_eq!(file.len().unwrap() == 1, happens, "set_len, {fault:?}");
         assert_eq!(world.read_file("/b").is_ok(), happens, "rename, {fault:?}");
-        assert_eq!(
-            world.read_dir(at("/d")).is_ok(),
-            happens,
-            "create_dir, {fault:?}"
-        );
+        assert_eq!(world.read_dir(at("/d")).is_ok(), happens, "create_dir, {fault:?}");
         let path = if happens { "/b" } else { "/a" };
         let other = world.open(at(path), Access::Read).unwrap();
         assert_eq!(!other.try_lock().unwrap(), happens, "try_lock, {fault:?}");
@@ -308,11 +261,7 @@ fn a_file_opened_by_a_failing_call_is_closed_again() {
     refused(world.open(at("/a"), Access::CreateNew), Io::Interrupted);
     create(&world, "/b", b"abc");
     world.rename(at("/b"), at("/a")).unwrap();
-    assert_eq!(
-        world.state.lock().tree().inodes().count(),
-        2,
-        "the root and one file"
-    );
+    assert_eq!(world.state.lock().tree().inodes().count(), 2, "the root and one file");
 }
 
 #[test]

@@ -68,9 +68,7 @@ pub(super) struct Tree {
 impl Tree {
     /// A root folder without names.
     pub(super) fn new() -> Self {
-        let mut tree = Self {
-            inodes: BTreeMap::new(),
-        };
+        let mut tree = Self { inodes: BTreeMap::new() };
         tree.insert(ROOT, Node::Dir(Arc::default()), 1);
         tree
     }
@@ -81,11 +79,7 @@ impl Tree {
 
     /// The first number that no inode here has.
     pub(super) fn next_ino(&self) -> Ino {
-        self.inodes
-            .last_key_value()
-            .expect("the root folder exists")
-            .0
-            .next()
+        self.inodes.last_key_value().expect("the root folder exists").0.next()
     }
 
     /// The lengths of all files together, in bytes; also of those without names.
@@ -166,10 +160,7 @@ impl Tree {
 
     fn walk(&self, names: &[&str]) -> io::Result<Ino> {
         names.iter().try_fold(ROOT, |dir, name| {
-            self.names(dir)?
-                .get(*name)
-                .copied()
-                .ok_or_else(|| io::ErrorKind::NotFound.into())
+            self.names(dir)?.get(*name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }
 
@@ -193,10 +184,7 @@ impl Tree {
         let names = self.names(self.dir(path)?)?;
         Ok(names
             .iter()
-            .map(|(name, ino)| DirEntry {
-                name: name.to_string(),
-                kind: self.kind(*ino),
-            })
+            .map(|(name, ino)| DirEntry { name: name.to_string(), kind: self.kind(*ino) })
             .collect())
     }
 
@@ -216,10 +204,7 @@ impl Tree {
         };
         let dir = self.walk(parents)?;
         self.names(dir)?;
-        Ok(Slot {
-            dir,
-            name: Name::from(*name),
-        })
+        Ok(Slot { dir, name: Name::from(*name) })
     }
 
     /// What a slot leads to.
@@ -249,10 +234,7 @@ impl Tree {
 impl Tree {
     /// A new file; `AlreadyExists` if the name is taken. It will have the number `file`.
     pub(super) fn plan_create(&self, path: &Path, file: Ino) -> io::Result<Event> {
-        Ok(Event::Create {
-            at: self.free_slot(path)?,
-            file,
-        })
+        Ok(Event::Create { at: self.free_slot(path)?, file })
     }
 
     /// A new folder. It will have the number `dir`.
@@ -260,10 +242,7 @@ impl Tree {
         if components(path)?.is_empty() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(Event::CreateDir {
-            at: self.free_slot(path)?,
-            dir,
-        })
+        Ok(Event::CreateDir { at: self.free_slot(path)?, dir })
     }
 
     /// A rename of a file; none if both names are the same file already, which POSIX leaves
@@ -283,10 +262,7 @@ impl Tree {
             io::ErrorKind::IsADirectory => io::ErrorKind::PermissionDenied.into(),
             _ => error,
         })?;
-        Ok(Event::Link {
-            at: self.free_slot(to)?,
-            file,
-        })
+        Ok(Event::Link { at: self.free_slot(to)?, file })
     }
 
     /// A name of a file taken away.
@@ -310,11 +286,7 @@ impl Tree {
                 self.insert(*dir, Node::Dir(Arc::default()), 0);
                 self.bind(at, *dir)
             }
-            Event::Write {
-                file,
-                offset,
-                bytes,
-            } => {
+            Event::Write { file, offset, bytes } => {
                 self.content_mut(*file).write(bytes, *offset);
                 None
             }
@@ -368,10 +340,7 @@ impl Tree {
     pub(super) fn restore_file(&mut self, file: Ino, content: impl FnOnce() -> Content) {
         self.inodes
             .entry(file)
-            .or_insert_with(|| Inode {
-                node: Node::File(content()),
-                links: 0,
-            })
+            .or_insert_with(|| Inode { node: Node::File(content()), links: 0 })
             .links += 1;
     }
 }

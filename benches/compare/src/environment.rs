@@ -1,0 +1,184 @@
+//! What a result depends on and must name: versions, kernel, processor, file system, command.
+//!
+//! Never a host name, a user or a path of this machine: results are committed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::measure;
+
+/// The versions that were built are in the lock file, so they are read from there.
+const LOCK: &str = include_str!("../../../Cargo.lock");
+
+/// Where and with what a run took place.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// UTC, as `2026-01-31`.
+    pub(crate) date: String,
+    pub(crate) strongroom: String,
+    pub(crate) redb: String,
+    pub(crate) sqlite: String,
+    rusqlite: String,
+    rustc: String,
+    kernel: String,
+    cpu: String,
+    cpus: usize,
+    /// Type of the file system under the databases, as the kernel names it.
+    pub(crate) file_system: String,
+    command: String,
+}
+
+impl Environment {
+    pub(crate) fn look(databases: &Path) -> Self {
+        let commit = printed("git", &["describe", "--always", "--dirty"]);
+        Self {
+            date: measure::today(),
+            strongroom: format!("{} ({commit})", locked("strongroom")),
+            redb: locked("redb"),
+            sqlite: rusqlite::version().to_owned(),
+            rusqlite: locked("rusqlite"),
+            rustc: printed("rustc", &["--version"]),
+            kernel: first_line("/proc/sys/kernel/osrelease"),
+            cpu: cpu_model(),
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            file_system: file_system_of(databases),
+            command: command_line(std::env::args().skip(1)),
+        }
+    }
+
+    /// Whether a sync costs nothing where the databases lie.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.file_system.as_str(), "tmpfs" | "ramfs")
+    }
+
+    /// For people, in a few lines.
+    pub(crate) fn prose(&self) -> String {
+        format!(
+            "{}, Strongroom {}, redb {}, SQLite {} (rusqlite {}), {}.\n\
+             Linux {}, {} CPUs of {}, {}.\n\
+             `{}`",
+            self.date,
+            self.strongroom,
+            self.redb,
+            self.sqlite,
+            self.rusqlite,
+            self.rustc,
+            self.kernel,
+            self.cpus,
+            self.cpu,
+            self.file_system,
+            self.command,
+        )
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "date": self.date,
+            "command": self.command,
+            "strongroom": self.strongroom,
+            "redb": self.redb,
+            "sqlite": self.sqlite,
+            "rusqlite": self.rusqlite,
+            "rustc": self.rustc,
+            "kernel": self.kernel,
+            "cpu": self.cpu,
+            "cpus": self.cpus,
+            "file_system": self.file_system,
+        })
+    }
+}
+
+/// The version of `package` that this program was built with.
+fn locked(package: &str) -> String {
+    let heading = format!("name = \"{package}\"");
+    let mut lines = LOCK.lines().skip_while(|line| *line != heading);
+    lines
+        .nth(1)
+        .and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+        .unwrap_or("unknown")
+        .to_owned()
+}
+
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output =
+        Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.lines().next().map(str::to_owned))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn cpu_model() -> String {
+    fs::read_to_string("/proc/cpuinfo")
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| {
+            Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Type of the mount that `path` lies on: the longest mount point that it begins with.
+fn file_system_of(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let point = Path::new(fields.next()?);
+            let kind = fields.next()?;
+            path.starts_with(point).then_some((point.as_os_str().len(), kind))
+        })
+        .max_by_key(|(length, _)| *length)
+        .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+}
+
+/// The command to run again; paths of this machine are left out.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let mut line = "cargo run --release -p strongroom-compare".to_owned();
+    let mut path_follows = false;
+    for (index, argument) in arguments.enumerate() {
+        line.push_str(if index == 0 { " -- " } else { " " });
+        match argument.split_once('=') {
+            Some((option @ ("--dir" | "--out"), _)) => line.extend([option, "=DIR"]),
+            _ if path_follows => line.push_str("DIR"),
+            _ => line.push_str(&argument),
+        }
+        path_follows = matches!(argument.as_str(), "--dir" | "--out");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_left_out_of_the_command() {
+        let arguments = ["--quick", "--dir", "/home/ada", "--out=/x", "--rounds", "3"];
+        assert_eq!(
+            command_line(arguments.into_iter().map(str::to_owned)),
+            "cargo run --release -p strongroom-compare -- --quick --dir DIR --out=DIR --rounds 3"
+        );
+    }
+
+    #[test]
+    fn versions_come_from_the_lock_file() {
+        assert_eq!(locked("redb"), "4.5.0");
+        assert_eq!(locked("no such package"), "unknown");
+    }
+}

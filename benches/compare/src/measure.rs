@@ -1,0 +1,178 @@
+//! Taking the time: contenders in turn, A B C A B C …, the order rotated from round to round,
+//! because on a shared machine only neighbours in time can be compared.
+//!
+//! The one file here that reads a clock.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use crate::workloads::{Scale, Workload};
+
+/// One peer in one workload. Its work is prepared outside the measured time.
+pub(crate) struct Contender {
+    /// As the table names it.
+    pub(crate) label: &'static str,
+    /// Takes one turn and adds what it measured.
+    pub(crate) turn: Turn,
+}
+
+pub(crate) type Turn = Box<dyn FnMut(&mut Samples) -> Result<()>>;
+
+/// Nanoseconds per operation.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    nanos: Vec<u64>,
+}
+
+impl Samples {
+    /// Runs `work`, which is `operations` operations, and adds the time of one.
+    pub(crate) fn time<T>(
+        &mut self,
+        operations: usize,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        let start = Instant::now();
+        let outcome = work()?;
+        let nanos = start.elapsed().as_nanos() / operations.max(1) as u128;
+        self.nanos.push(u64::try_from(nanos).unwrap_or(u64::MAX));
+        Ok(outcome)
+    }
+}
+
+/// All samples of one workload.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) workload: Workload,
+    pub(crate) series: Vec<Series>,
+}
+
+/// All samples of one contender.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) label: &'static str,
+    /// Round by round, without the one that warmed up.
+    pub(crate) rounds: Vec<Vec<u64>>,
+}
+
+/// A median with the smallest and the largest of what it is the median of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let (&min, &max) = values.first().zip(values.last()).expect("at least one round");
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Self { min, median, max }
+    }
+}
+
+impl Series {
+    /// The median of each round.
+    fn medians(&self) -> Vec<f64> {
+        let median =
+            |round: &Vec<u64>| Spread::of(round.iter().map(|&n| n as f64).collect()).median;
+        self.rounds.iter().map(median).collect()
+    }
+
+    /// Nanoseconds per operation, over the medians of the rounds.
+    pub(crate) fn nanos(&self) -> Spread {
+        Spread::of(self.medians())
+    }
+
+    /// How many times as long as `base` it took, pair by pair: a round with the same round.
+    pub(crate) fn ratio_to(&self, base: &Self) -> Spread {
+        let pairs = self.medians().into_iter().zip(base.medians());
+        Spread::of(pairs.map(|(own, base)| own / base).collect())
+    }
+}
+
+impl Measured {
+    pub(crate) fn series(&self, label: &str) -> Option<&Series> {
+        self.series.iter().find(|series| series.label == label)
+    }
+}
+
+/// Runs a workload: one round to warm up, then those that count.
+pub(crate) fn run(
+    workload: Workload,
+    scale: &Scale,
+    contenders: &mut [Contender],
+) -> Result<Measured> {
+    let mut series: Vec<_> = contenders
+        .iter()
+        .map(|contender| Series { label: contender.label, rounds: Vec::new() })
+        .collect();
+    let count = contenders.len();
+    for round in 0..=scale.rounds {
+        let mut samples: Vec<Samples> = (0..count).map(|_| Samples::default()).collect();
+        for _ in 0..workload.turns(scale) {
+            for place in 0..count {
+                let next = (round + place) % count;
+                (contenders[next].turn)(&mut samples[next])?;
+            }
+        }
+        if round > 0 {
+            for (series, samples) in series.iter_mut().zip(samples) {
+                series.rounds.push(samples.nanos);
+            }
+        }
+    }
+    Ok(Measured { workload, series })
+}
+
+/// Today in UTC, as `2026-01-31`.
+#[allow(clippy::disallowed_methods)] // The name of a result says when it was measured.
+pub(crate) fn today() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    date_of(since.map_or(0, |since| since.as_secs() / 86_400))
+}
+
+/// The date `days` after 1970-01-01 (the civil calendar of Howard Hinnant's
+/// "chrono-Compatible Low-Level Date Algorithms", for days that are not negative).
+fn date_of(days: u64) -> String {
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_of_the_civil_calendar() {
+        for (days, date) in [(0, "1970-01-01"), (11_016, "2000-02-29"), (20_454, "2026-01-01")] {
+            assert_eq!(date_of(days), date);
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let series = |rounds: &[u64]| Series {
+            label: "any",
+            rounds: rounds.iter().map(|&nanos| vec![nanos]).collect(),
+        };
+        // The machine slowed down tenfold after the first round; the ratio stays 2.
+        let ratio = series(&[2, 20, 20]).ratio_to(&series(&[1, 10, 10]));
+        assert_eq!((ratio.min, ratio.median, ratio.max), (2.0, 2.0, 2.0));
+    }
+}

@@ -1,0 +1,144 @@
+//! Operations and lanes begun, opened or resumed the wrong way.
+
+use strongroom::testing::memory_vault;
+use strongroom::{Batch, Checkpoint, ErrorKind, LANES_MAX, OperationState, Vault};
+
+use crate::support::records::{assert_error, get};
+
+fn status(vault: &Vault) -> Option<strongroom::OperationStatus> {
+    vault.read().unwrap().operation("import").unwrap()
+}
+
+fn insert(key: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.insert("n", key, "v");
+    batch
+}
+
+#[test]
+fn lanes_must_be_one_or_more_each_once_and_not_too_many() {
+    let vault = memory_vault().unwrap();
+    let none: [&str; 0] = [];
+    let lane = |i: usize| format!("lane-{i}");
+    let begin = |lanes: Vec<String>| vault.begin("import", lanes);
+    let resume = |lanes: Vec<String>| vault.begin_or_resume("import", lanes);
+    assert_error(vault.begin("import", none), ErrorKind::Invalid, "at least one");
+    let twice = || vec!["a".to_owned(), "b".into(), "a".into()];
+    let many = || (0..=LANES_MAX).map(lane).collect::<Vec<_>>();
+    assert_error(begin(twice()), ErrorKind::Invalid, "twice");
+    assert_error(resume(twice()), ErrorKind::Invalid, "twice");
+    assert_error(begin(many()), ErrorKind::Invalid, "4097 lanes, the limit is 4096");
+    assert_error(resume(many()), ErrorKind::Invalid, "4097 lanes");
+    assert_eq!(status(&vault), None);
+    begin((0..LANES_MAX).map(lane).collect()).unwrap();
+}
+
+#[test]
+fn a_lane_is_open_once_at_a_time() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("import", ["a", "b"]).unwrap();
+    let lane = operation.lane("a").unwrap();
+    assert_error(operation.lane("a"), ErrorKind::Locked, "open already");
+    assert_error(operation.clone().lane("a"), ErrorKind::Locked, "open already");
+    assert_error(operation.lane("c"), ErrorKind::NotFound, "no such lane");
+    let other = operation.lane("b").unwrap();
+    lane.commit(insert("1"), Checkpoint::new("1")).unwrap();
+    drop(lane);
+    let again = operation.lane("a").unwrap();
+    assert_eq!(again.status().unwrap().data, b"1");
+    drop(other);
+}
+
+#[test]
+fn two_checkpoints_of_one_lane_in_a_batch_are_refused() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("import", ["a"]).unwrap();
+    let lane = operation.lane("a").unwrap();
+    let mut batch = insert("k");
+    batch.checkpoint(&lane, Checkpoint::new("1"));
+    let outcome = lane.commit(batch, Checkpoint::new("2"));
+    assert_error(outcome, ErrorKind::Invalid, "two checkpoints");
+    assert_eq!(get(&vault, "k"), None);
+}
+
+#[test]
+fn an_operation_is_begun_once() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("import", ["a"]).unwrap();
+    let before = status(&vault);
+    assert_error(vault.begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
+    assert_error(
+        vault.begin_or_resume("import", ["a"]),
+        ErrorKind::Locked,
+        "running in this process",
+    );
+    assert_error(vault.resume("import"), ErrorKind::Locked, "running");
+    assert_eq!(status(&vault), before);
+    // The refusals left the owner what it is.
+    let lane = operation.lane("a").unwrap();
+    lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
+}
+
+#[test]
+fn an_operation_is_resumed_with_the_lanes_that_it_began_with() {
+    let vault = memory_vault().unwrap();
+    drop(vault.begin("import", ["a", "b"]).unwrap());
+    let before = status(&vault);
+    for lanes in [&["a"][..], &["a", "b", "c"], &["a", "c"]] {
+        let outcome = vault.begin_or_resume("import", lanes.iter().copied());
+        assert_error(outcome, ErrorKind::Invalid, "lanes");
+        assert_eq!(status(&vault), before);
+    }
+    let operation = vault.begin_or_resume("import", ["b", "a"]).unwrap();
+    assert_eq!(operation.generation(), 2);
+}
+
+#[test]
+fn an_unknown_operation_is_not_found() {
+    let vault = memory_vault().unwrap();
+    assert_error(vault.resume("import"), ErrorKind::NotFound, "import");
+    assert_error(vault.take_over("import"), ErrorKind::NotFound, "import");
+    assert_eq!(status(&vault), None);
+}
+
+#[test]
+fn what_is_completed_takes_nothing_more() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("import", ["a"]).unwrap();
+    let lane = operation.lane("a").unwrap();
+    lane.commit(insert("1"), Checkpoint::new("end").complete()).unwrap();
+    let outcome = lane.commit(insert("2"), Checkpoint::new("more"));
+    assert_error(outcome, ErrorKind::Invalid, "the lane is complete");
+    assert_eq!(get(&vault, "2"), None);
+    drop((lane, operation));
+    let before = status(&vault);
+    assert_eq!(before.as_ref().unwrap().state, OperationState::Completed);
+    assert_error(vault.resume("import"), ErrorKind::Invalid, "completed");
+    assert_error(vault.take_over("import"), ErrorKind::Invalid, "completed");
+    assert_error(vault.begin_or_resume("import", ["a"]), ErrorKind::Invalid, "completed");
+    assert_error(vault.begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
+    assert_eq!(status(&vault), before);
+}
+
+#[test]
+fn an_owner_that_was_taken_over_commits_nothing() {
+    let vault = memory_vault().unwrap();
+    let stale = vault.begin("import", ["a"]).unwrap();
+    let stale_lane = stale.lane("a").unwrap();
+    let fresh = vault.take_over("import").unwrap();
+    let outcome = stale_lane.commit(insert("k"), Checkpoint::new("1"));
+    assert_error(outcome, ErrorKind::Conflict, "fenced");
+    let outcome = vault.write(|tx| {
+        tx.insert("n", "k", "v")?;
+        tx.checkpoint(&stale_lane, Checkpoint::new("1")).ok();
+        Ok::<_, strongroom::Error>(())
+    });
+    assert_error(outcome, ErrorKind::Conflict, "fenced");
+    assert_eq!(get(&vault, "k"), None);
+    // The end of the stale handles frees nothing of the new owner's.
+    let lane = fresh.lane("a").unwrap();
+    drop((stale_lane, stale));
+    assert_error(fresh.lane("a"), ErrorKind::Locked, "open already");
+    assert_error(vault.resume("import"), ErrorKind::Locked, "running");
+    lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
+}

@@ -1,0 +1,291 @@
+//! Every row of an import exactly once, however often the importing process is killed.
+//!
+//! A row counts how often it was written; the count and the lane's checkpoint are in the
+//! transaction that writes it. Some rows are long: their content is staged before.
+
+use std::path::Path;
+use std::time::Duration;
+
+use strongroom::backends::component::{Clock, SystemClock};
+use strongroom::testing::Unsealed;
+use strongroom::{Checkpoint, Error, ErrorKind, Lane, OperationState, Result, Vault, WriteTx};
+
+use crate::support::process::{Heard, Worker, say};
+use crate::support::random::Random;
+use crate::support::records::{assert_whole, get, long, put};
+
+const LANES: u64 = 8;
+const ROWS_VARIABLE: &str = "STRONGROOM_KILL_ROWS";
+const KILLS_VARIABLE: &str = "STRONGROOM_KILLS";
+/// One row in so many is long.
+const LONG_EVERY: u64 = 199;
+const LONG_BYTES: usize = 70_000;
+/// The part of the kills that are aimed at creation or opening, one in so many.
+const EARLY_EVERY: u64 = 5;
+/// Within so many microseconds a kill falls into the opening of a vault, or soon after it.
+const OPENING_MICROS: u32 = 40_000;
+/// The same for its creation. A killed creation leaves the next one to be killed, so there is a
+/// limit: one kill in so many, and the first two.
+const CREATION_MICROS: u32 = 3_000;
+const CREATION_EVERY: u64 = 10;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn rows_per_lane() -> u64 {
+    setting(ROWS_VARIABLE, 2_000).div_ceil(LANES)
+}
+
+fn key(lane: u64, row: u64) -> String {
+    format!("{lane}-{row:08}")
+}
+
+fn is_long(row: u64) -> bool {
+    row % LONG_EVERY == LONG_EVERY / 2
+}
+
+/// What the other process runs: creates or opens the vault, and does what is left to do.
+pub(crate) fn import(path: &Path) {
+    say("starting");
+    let vault = match Vault::options(Unsealed).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let vault = Vault::options(Unsealed).create(path).unwrap();
+            say("created");
+            vault
+        }
+        opened => opened.unwrap(),
+    };
+    let snapshot = vault.read().unwrap();
+    let done = snapshot.count("rows").unwrap();
+    let status = snapshot.operation("import").unwrap();
+    drop(snapshot);
+    say(&format!("working {done}"));
+    if status.is_some_and(|status| status.state == OperationState::Completed) {
+        say("done");
+        return;
+    }
+    let names = (0..LANES).map(|lane| lane.to_string());
+    let operation = vault.begin_or_resume("import", names).unwrap();
+    std::thread::scope(|scope| {
+        for lane in 0..LANES {
+            let handle = operation.lane(&lane.to_string()).unwrap();
+            let vault = &vault;
+            scope.spawn(move || import_lane(vault, &handle, lane));
+        }
+    });
+    say("done");
+    vault.close().unwrap();
+}
+
+fn import_lane(vault: &Vault, handle: &Lane, lane: u64) {
+    let status = handle.status().unwrap();
+    if status.complete {
+        return;
+    }
+    let rows = rows_per_lane();
+    for row in status.decode().unwrap().unwrap_or(0)..rows {
+        let checkpoint = Checkpoint::encode(&(row + 1)).unwrap();
+        let checkpoint = checkpoint.progress((row + 1) as f64 / rows as f64);
+        let checkpoint = if row + 1 == rows { checkpoint.complete() } else { checkpoint };
+        write_row(vault, handle, lane, row, checkpoint).unwrap();
+    }
+}
+
+fn write_row(vault: &Vault, lane: &Lane, l: u64, row: u64, checkpoint: Checkpoint) -> Result<()> {
+    let key = key(l, row);
+    let staged = if is_long(row) { Some(vault.stage(&long(row, LONG_BYTES)[..])?) } else { None };
+    vault.write(|tx| {
+        let times = times_in(tx, &key)? + 1;
+        tx.insert("rows", &key, &times.to_be_bytes())?;
+        if let Some(staged) = staged {
+            tx.insert("long", &key, staged)?;
+        }
+        tx.checkpoint(lane, checkpoint)
+    })
+}
+
+fn times_in(tx: &WriteTx<'_>, key: &str) -> Result<u64> {
+    tx.get("rows", key)?.map_or(Ok(0), |value| Ok::<_, Error>(times(&value.bytes()?)))
+}
+
+fn times(row: &[u8]) -> u64 {
+    u64::from_be_bytes(row.try_into().expect("eight bytes"))
+}
+
+/// Rows a second, as long as none was measured: rather too many, so that the first kills do not
+/// come too late.
+const FIRST_RATE: f64 = 5_000.0;
+
+/// Where the kills landed.
+#[derive(Debug, Default)]
+struct Landed {
+    in_creation: u64,
+    in_opening: u64,
+    in_work: u64,
+    after_the_end: u64,
+}
+
+/// Kills a worker at moments drawn so that the last one comes near the end of the work.
+struct Killer {
+    random: Random,
+    clock: SystemClock,
+    kills_left: u64,
+    /// Kills that may still be aimed at the creation.
+    creations_left: u64,
+    landed: Landed,
+    /// Rows a second, as last seen.
+    rate: f64,
+    /// Rows at the last beginning of work, and how long was worked since.
+    rows_before: u64,
+    worked: f64,
+}
+
+impl Killer {
+    fn delay(&mut self, mean_micros: f64) -> Duration {
+        let micros = mean_micros * 2.0 * (self.random.below(1_000) as f64 / 1_000.0);
+        Duration::from_secs_f64(micros / 1e6)
+    }
+
+    fn once(&mut self, path: &Path) {
+        let exists = path.join("state.redb").exists();
+        let aimed_at_creation = !exists && self.creations_left > 0;
+        self.creations_left -= u64::from(aimed_at_creation);
+        let worker = Worker::start("import", path);
+        self.kills_left -= 1;
+        assert_eq!(worker.line().as_deref(), Some("starting"));
+        if aimed_at_creation || exists && self.random.below(EARLY_EVERY) == 0 {
+            let within = if exists { OPENING_MICROS } else { CREATION_MICROS };
+            let delay = self.delay(f64::from(within) / 2.0);
+            match worker.hear(delay) {
+                Heard::Silence => {
+                    worker.kill();
+                    let landed = &mut self.landed;
+                    *if exists { &mut landed.in_opening } else { &mut landed.in_creation } += 1;
+                }
+                heard => self.in_work(worker, heard),
+            }
+        } else {
+            let heard = Heard::Line(worker.line().expect("it opens the vault"));
+            self.in_work(worker, heard);
+        }
+    }
+
+    /// The worker is alive, and has said `heard`.
+    fn in_work(&mut self, worker: Worker, mut heard: Heard) {
+        let total = rows_per_lane() * LANES;
+        if heard == Heard::Line("created".to_owned()) {
+            heard = Heard::Line(worker.line().expect("it begins to work"));
+        }
+        let Heard::Line(line) = heard else {
+            panic!("the worker failed");
+        };
+        let done: u64 = line.strip_prefix("working ").unwrap().parse().unwrap();
+        if done > self.rows_before && self.worked > 0.0 {
+            self.rate = (done - self.rows_before) as f64 / self.worked;
+        }
+        (self.rows_before, self.worked) = (done, 0.0);
+        let left = total.saturating_sub(self.rows_before) as f64;
+        let mean = left / self.rate / (self.kills_left as f64 + 2.0);
+        let delay = self.delay(mean * 1e6);
+        let start = self.clock.monotonic();
+        let ended = worker.hear(delay) != Heard::Silence;
+        worker.kill();
+        self.worked = (self.clock.monotonic().saturating_sub(start)).as_secs_f64();
+        if ended {
+            self.landed.after_the_end += 1;
+        } else {
+            self.landed.in_work += 1;
+        }
+    }
+}
+
+#[test]
+fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("vault");
+    let kills = setting(KILLS_VARIABLE, 10);
+    let mut killer = Killer {
+        random: Random::new(u64::from(std::process::id())),
+        clock: SystemClock::new(),
+        kills_left: kills,
+        creations_left: (kills / CREATION_EVERY).max(2),
+        landed: Landed::default(),
+        rate: FIRST_RATE,
+        rows_before: 0,
+        worked: 0.0,
+    };
+    while killer.kills_left > 0 {
+        killer.once(&path);
+    }
+    let last = Worker::start("import", &path).finish();
+    assert_eq!(last.last().map(String::as_str), Some("done"));
+
+    let vault = Vault::options(Unsealed).open(&path).unwrap();
+    let snapshot = vault.read().unwrap();
+    let rows = rows_per_lane();
+    let mut expected = (0..LANES).flat_map(|lane| (0..rows).map(move |row| key(lane, row)));
+    for record in snapshot.prefix("rows", "").unwrap() {
+        let record = record.unwrap();
+        let key = expected.next().expect("no row more");
+        assert_eq!(record.key(), key.as_bytes());
+        assert_eq!(times(record.value().as_inline().unwrap()), 1, "row {key}");
+    }
+    assert_eq!(expected.next(), None, "no row less");
+    let mut objects = 0;
+    for record in snapshot.prefix("long", "").unwrap() {
+        let record = record.unwrap();
+        let row = String::from_utf8_lossy(&record.key()[2..]).parse().unwrap();
+        assert!(is_long(row) && record.value().bytes().unwrap() == long(row, LONG_BYTES));
+        objects += 1;
+    }
+    assert_eq!(objects, LANES * (0..rows).filter(|&row| is_long(row)).count() as u64);
+    let status = snapshot.operation("import").unwrap().unwrap();
+    assert_eq!(status.state, OperationState::Completed);
+    drop(snapshot);
+    assert_eq!(assert_whole(&vault).objects, objects);
+    println!(
+        "exactly once: {} rows in {LANES} lanes, {objects} of them long, {kills} kills: {:?}, \
+         0 rows lost, 0 repeated, operation at generation {}",
+        rows * LANES,
+        killer.landed,
+        status.generation
+    );
+    let landed = &killer.landed;
+    assert!(landed.in_work * 2 >= kills, "{landed:?}");
+}
+
+/// Kills that must land in a creation, and how many are tried for that.
+const CREATIONS_KILLED: u32 = 20;
+const CREATIONS_TRIED: u32 = 300;
+
+#[test]
+fn a_creation_that_was_killed_is_no_vault_and_can_be_done_again() {
+    let mut random = Random::new(u64::from(std::process::id()));
+    let (mut tried, mut killed, mut begun) = (0, 0, 0);
+    while killed < CREATIONS_KILLED {
+        tried += 1;
+        assert!(tried <= CREATIONS_TRIED, "{killed} kills in a creation");
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("vault");
+        let worker = Worker::start("import", &path);
+        assert_eq!(worker.line().as_deref(), Some("starting"));
+        let micros = random.below(u64::from(CREATION_MICROS));
+        worker.hear(Duration::from_micros(micros));
+        worker.kill();
+        let vault = if path.join("state.redb").exists() {
+            Vault::options(Unsealed).open(&path)
+        } else {
+            killed += 1;
+            begun += u32::from(path.exists());
+            let missing = Vault::options(Unsealed).open(&path).map(drop);
+            assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+            Vault::options(Unsealed).create(&path)
+        };
+        put(&vault.unwrap(), "k", "v");
+        let vault = Vault::options(Unsealed).open(&path).unwrap();
+        assert_eq!(get(&vault, "k").unwrap(), b"v");
+        assert_whole(&vault);
+    }
+    println!("{tried} creations, {killed} killed before their end, {begun} after their beginning");
+}

@@ -1,0 +1,69 @@
+//! Clocks that tests hand to a vault: one to move from outside, one that tells of each wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom::backends::component::{Clock, SystemClock};
+use strongroom::testing::ManualClock;
+
+use super::process::say;
+
+/// A manual clock that the test keeps a handle of, and that remembers how long it was slept on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedClock {
+    clock: Arc<ManualClock>,
+    sleeps: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl SharedClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    pub(crate) fn sleeps(&self) -> Vec<Duration> {
+        self.sleeps.lock().clone()
+    }
+}
+
+impl Clock for SharedClock {
+    fn unix_millis(&self) -> u64 {
+        self.clock.unix_millis()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.sleeps.lock().push(duration);
+        self.clock.sleep(duration);
+    }
+}
+
+/// The system's clock; a worker says "waiting" each time the vault sleeps on it.
+#[derive(Debug)]
+pub(crate) struct TellingClock {
+    clock: SystemClock,
+}
+
+impl TellingClock {
+    pub(crate) fn new() -> Self {
+        Self { clock: SystemClock::new() }
+    }
+}
+
+impl Clock for TellingClock {
+    fn unix_millis(&self) -> u64 {
+        self.clock.unix_millis()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        say("waiting");
+        self.clock.sleep(duration);
+    }
+}

@@ -1,0 +1,50 @@
+//! A small file system of its own for a test, where the test may mount one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A tmpfs on a temporary folder; unmounted when dropped.
+#[derive(Debug)]
+pub(crate) struct Tmpfs {
+    folder: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    /// Mounts one of `mib` MiB. Where that is not allowed, says so in a line that `.ci/run`
+    /// counts, and answers `None`.
+    pub(crate) fn mount(test: &str, mib: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={mib}m,mode=0700");
+        let mounted = run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], folder.path());
+        if mounted {
+            return Some(Self { folder });
+        }
+        println!("\nSKIPPED: {test}: no tmpfs may be mounted here");
+        None
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Nothing on it can be written any more.
+    pub(crate) fn make_read_only(&self) {
+        assert!(run("mount", &["-o", "remount,ro"], self.folder.path()), "remounted read-only");
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        run("umount", &["-l"], self.folder.path());
+    }
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .arg(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
