@@ -160,7 +160,7 @@ fn lanes_complete_an_operation_and_a_stale_owner_is_refused() {
     assert_eq!((status.state, status.progress()), (OperationState::Completed, 1.0));
     assert_eq!(status.latest().unwrap().name, "b");
     drop(second);
-    assert_eq!(vault.resume("import").unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(vault.resume("import").unwrap_err().kind(), ErrorKind::AlreadyExists);
 }
 
 #[test]

@@ -17,8 +17,10 @@ use crate::key::Key;
 
 /// A store of objects: whole bodies under [`Key`]s, with conditional puts.
 ///
-/// Errors of every method: `Denied`, `Unavailable` and, where it writes, `Full`; those that a
-/// method adds stand with it. Every wait inside a method has a bound.
+/// Errors of every method: `Denied`, `Unavailable` and `Locked` (a bounded wait for another
+/// process was in vain); where it writes, also `Full`, and `Uncertain` if the answer was lost and
+/// it may have happened, while any other error means that it did not. Those that a method adds
+/// stand with it. Every wait inside a method has a bound.
 ///
 /// **Visibility.** A completed `put` or `delete` is seen by every later `get`, `get_range` and
 /// `list`, from any process. A `get` may already see a put that has not returned; such a body
@@ -35,8 +37,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// Atomic: readers see the body before or this one, whole. Durable on return.
     /// A failed condition is `AlreadyExists` for [`Condition::Absent`] and `Conflict` for
-    /// [`Condition::Matches`], and changes nothing. `Uncertain` if the answer was lost and the
-    /// put may have happened; any other error means that it did not.
+    /// [`Condition::Matches`], and changes nothing.
     ///
     /// A version may be derived from the content alone, so A -> B -> A can look unchanged:
     /// bodies written under `Matches` must be unique (carry a generation and an attempt id).

@@ -113,9 +113,9 @@ fn what_is_completed_takes_nothing_more() {
     drop((lane, operation));
     let before = status(&vault);
     assert_eq!(before.as_ref().unwrap().state, OperationState::Completed);
-    assert_error(vault.resume("import"), ErrorKind::Invalid, "completed");
-    assert_error(vault.take_over("import"), ErrorKind::Invalid, "completed");
-    assert_error(vault.begin_or_resume("import", ["a"]), ErrorKind::Invalid, "completed");
+    assert_error(vault.resume("import"), ErrorKind::AlreadyExists, "completed");
+    assert_error(vault.take_over("import"), ErrorKind::AlreadyExists, "completed");
+    assert_error(vault.begin_or_resume("import", ["a"]), ErrorKind::AlreadyExists, "completed");
     assert_error(vault.begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
     assert_eq!(status(&vault), before);
 }

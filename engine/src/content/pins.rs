@@ -8,6 +8,7 @@
 //!
 //! Numbers count the commits of one session; they order, and mean nothing else.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,11 +27,13 @@ struct Inner {
     live: BTreeMap<u64, usize>,
 }
 
-/// Keeps what could be read at its commit; dropped by its last holder.
+/// Keeps what could be read at its commit, and the vault open; dropped by its last holder.
 #[derive(Debug)]
 pub(crate) struct Pin {
     pins: Arc<Pins>,
     commit: u64,
+    /// The vault: were it closed, the next process could remove what is read here.
+    _keeps: Arc<dyn Any + Send + Sync>,
 }
 
 impl Pins {
@@ -39,12 +42,12 @@ impl Pins {
         Arc::new(Self { inner: Mutex::new(Inner { newest, live: BTreeMap::new() }) })
     }
 
-    /// Pins the newest commit.
-    pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
+    /// Pins the newest commit, and keeps `vault` alive with it.
+    pub(crate) fn pin(self: &Arc<Self>, vault: Arc<dyn Any + Send + Sync>) -> Arc<Pin> {
         let mut inner = self.inner.lock();
         let commit = inner.newest;
         *inner.live.entry(commit).or_default() += 1;
-        Arc::new(Pin { pins: Arc::clone(self), commit })
+        Arc::new(Pin { pins: Arc::clone(self), commit, _keeps: vault })
     }
 
     /// The number that the write under way commits under, if it does.
@@ -90,9 +93,9 @@ mod tests {
     fn the_oldest_live_pin_decides_what_is_due() {
         let pins = Pins::new(7);
         assert_eq!(pins.due(), 7);
-        let old = pins.pin();
+        let old = pins.pin(Arc::new(()));
         pins.publish(pins.next());
-        let young = pins.pin();
+        let young = pins.pin(Arc::new(()));
         pins.publish(pins.next());
         assert_eq!((pins.due(), pins.live()), (7, 2));
         drop(old);

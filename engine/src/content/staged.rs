@@ -159,9 +159,9 @@ impl<'a> Upload<'a> {
 
     fn put(&mut self, body: Bytes, last: bool) -> Result<()> {
         if self.refs.len() == OBJECTS_PER_VALUE_MAX {
-            return Err(Error::new(ErrorKind::Invalid, "stage value").with_detail(format!(
-                "value is longer than the limit of {VALUE_BYTES_MAX} bytes"
-            )));
+            let limit = OBJECTS_PER_VALUE_MAX * self.objects.object_bytes();
+            return Err(Error::new(ErrorKind::Invalid, "stage value")
+                .with_detail(format!("value is longer than the limit of {limit} bytes")));
         }
         if self.reserved.is_empty() {
             self.reserve(last)?;

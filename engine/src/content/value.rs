@@ -73,7 +73,7 @@ impl Value {
             Inner::Inline(row) => return Ok(Bytes::copy_from_slice(inline(row))),
             Inner::Stored(stored) => Arc::clone(stored),
         };
-        let mut bytes = Vec::with_capacity(usize::try_from(self.len()).unwrap_or(0));
+        let mut bytes = Vec::with_capacity(usize::try_from(self.len().min(1 << 20)).unwrap_or(0));
         ValueReader::new(Inner::Stored(stored))
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io("read value", e))?;

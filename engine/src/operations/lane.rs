@@ -10,6 +10,7 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::operation::{Operation, read_row, write_row};
 use super::status::LaneStatus;
 use crate::format::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
+use crate::records::unencodable;
 use crate::state::Table;
 use crate::transaction::{Batch, WriteTx};
 use crate::vault::{Vault, VaultInner};
@@ -36,9 +37,7 @@ impl Checkpoint {
     /// A checkpoint whose data is `value`, encoded as values of a
     /// [`TypedNamespace`](crate::TypedNamespace) are. `Invalid` if it cannot be encoded.
     pub fn encode<T: Serialize>(value: &T) -> Result<Self> {
-        rmp_serde::to_vec_named(value).map(Self::new).map_err(|e| {
-            Error::new(ErrorKind::Invalid, "encode checkpoint").with_detail(e.to_string())
-        })
+        rmp_serde::to_vec_named(value).map(Self::new).map_err(|_| unencodable("encode checkpoint"))
     }
 
     /// How much of the lane is done, 0 to 1. Without it the lane's progress stays as it was.
@@ -86,6 +85,8 @@ impl fmt::Debug for Checkpoint {
 pub struct Lane {
     operation: Operation,
     name: String,
+    /// How many checkpoints it has had as far as this handle knows.
+    known: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Lane {
@@ -101,13 +102,17 @@ impl Lane {
             Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
         let vault = Vault::from_inner(Arc::clone(&inner.vault));
-        if vault.read()?.lane(&inner.id, name)?.is_none() {
-            return refuse(ErrorKind::NotFound, "the operation has no such lane");
-        }
         if !inner.vault.owners.open_lane(&inner.id, inner.generation, name) {
             return refuse(ErrorKind::Locked, "the lane is open already");
         }
-        Ok(Self { operation: operation.clone(), name: name.to_owned() })
+        // From here on dropping it closes the lane.
+        let known = Arc::new(AtomicU64::new(0));
+        let lane = Self { operation: operation.clone(), name: name.to_owned(), known };
+        match vault.read()?.lane(&inner.id, name)? {
+            Some(status) => lane.known.store(status.checkpoints, Ordering::Release),
+            None => return refuse(ErrorKind::NotFound, "the operation has no such lane"),
+        }
+        Ok(lane)
     }
 
     /// Its name.
@@ -115,14 +120,17 @@ impl Lane {
         &self.name
     }
 
-    /// Where it stands: its last committed checkpoint.
+    /// Where it stands: its last committed checkpoint. After an `Uncertain` commit this is how to
+    /// learn whether it happened; until it has been asked, a further checkpoint is `Conflict`.
     pub fn status(&self) -> Result<LaneStatus> {
         let inner = &self.operation.inner;
         let vault = Vault::from_inner(Arc::clone(&inner.vault));
-        vault
+        let status = vault
             .read()?
             .lane(&inner.id, &self.name)?
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name))?;
+        self.known.store(status.checkpoints, Ordering::Release);
+        Ok(status)
     }
 
     /// Commits `batch` and `checkpoint` together, in a commit that other threads may share.
@@ -140,6 +148,7 @@ impl Lane {
             generation: inner.generation,
             order: Arc::clone(&inner.order),
             lane: self.name.clone(),
+            known: Arc::clone(&self.known),
         }
     }
 }
@@ -155,8 +164,9 @@ impl Drop for Lane {
 impl WriteTx<'_> {
     /// Writes where `lane` stands once this transaction commits.
     ///
-    /// `Conflict` if the operation was taken over since, `Invalid` if the lane is complete, or
-    /// the checkpoint is out of bounds. After any error of it the transaction does not commit,
+    /// `Conflict` if the operation was taken over since, or if the lane has had a checkpoint that
+    /// this handle does not know of: one of a commit that was `Uncertain`, or an earlier one of
+    /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds. After any error of it the transaction does not commit,
     /// even if the closure returns `Ok`: data without its checkpoint would be repeated.
     pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> Result<()> {
         let writer = lane.writer();
@@ -177,6 +187,7 @@ pub(crate) struct LaneWriter {
     generation: u64,
     order: Arc<AtomicU64>,
     lane: String,
+    known: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for LaneWriter {
@@ -197,9 +208,17 @@ impl LaneWriter {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
         }
         self.read_operation(tx)?;
-        let CheckpointRow::V0 { complete, .. } = self.read_lane(tx)?;
+        let CheckpointRow::V0 { complete, sequence, .. } = self.read_lane(tx)?;
         if complete {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is complete".into()));
+        }
+        let known = self.known.load(Ordering::Acquire);
+        if sequence != known {
+            let detail = format!(
+                "the lane has had {sequence} checkpoints, this handle knows of {known}: \
+                 ask for its status"
+            );
+            return Err(self.refusal(ErrorKind::Conflict, detail));
         }
         Ok(())
     }
@@ -219,6 +238,7 @@ impl LaneWriter {
         };
         let key = checkpoint_key(&self.operation, &self.lane);
         tx.state.put(Table::Checkpoints, &key, &row.encode())?;
+        tx.checkpointed.push((Arc::clone(&self.known), sequence + 1));
         if complete { self.close_lane(tx, now) } else { Ok(()) }
     }
 

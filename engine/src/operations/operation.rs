@@ -60,7 +60,7 @@ impl Vault {
 
     /// Resumes an operation where its lanes stood.
     ///
-    /// `NotFound` if it was never begun, `Invalid` if it is completed, `Locked` while a handle
+    /// `NotFound` if it was never begun, `AlreadyExists` if it is completed, `Locked` while a handle
     /// of it lives in this process. (A handle of another process cannot live: that process
     /// would have the vault.)
     pub fn resume(&self, id: &str) -> Result<Operation> {
@@ -68,7 +68,8 @@ impl Vault {
     }
 
     /// Begins the operation, or resumes it if it was begun. When it resumes, the lanes must be
-    /// those that it began with; else `Invalid`.
+    /// those that it began with; else `Invalid`. `AlreadyExists` if it is completed: there is
+    /// nothing left to do.
     pub fn begin_or_resume(
         &self,
         id: &str,
@@ -92,6 +93,32 @@ impl Vault {
         self.claim("take over operation", id, |tx| resume_in(tx, id, Existing::IsFenced))
     }
 
+    /// Removes an operation with its checkpoints, completed or not; whether there was one. Its
+    /// id can be used again. `Locked` while a handle of it lives.
+    pub fn remove_operation(&self, id: &str) -> Result<bool> {
+        const REMOVE: &str = "remove operation";
+        check_name(REMOVE, "operation id", id)?;
+        self.inner().write(
+            REMOVE,
+            |tx| {
+                if read_row(tx, id)?.is_none() {
+                    return Ok(false);
+                }
+                if tx.vault.owners.generation(id).is_some() {
+                    return Err(Error::new(ErrorKind::Locked, REMOVE)
+                        .with_detail("a handle of it lives in this process")
+                        .with_subject(id));
+                }
+                for (lane, _) in lane_rows(tx, id)? {
+                    tx.state.delete(Table::Checkpoints, &checkpoint_key(id, &lane))?;
+                }
+                tx.state.delete(Table::Operations, id.as_bytes())?;
+                Ok(true)
+            },
+            |_| (),
+        )
+    }
+
     fn claim(
         &self,
         operation: &'static str,
@@ -99,20 +126,11 @@ impl Vault {
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
     ) -> Result<Operation> {
         check_name(operation, "operation id", id)?;
-        let owners = &self.inner().owners;
-        let mut claimed_generation = None;
-        let outcome = self.write(|tx| {
-            let claimed = change(tx)?;
-            // Claimed under the writer's lock, so that no two threads do.
-            owners.claim(id, claimed.generation);
-            claimed_generation = Some(claimed.generation);
-            Ok::<_, Error>(claimed)
-        });
-        let claimed = outcome.inspect_err(|_| {
-            if let Some(generation) = claimed_generation {
-                owners.release(id, generation);
-            }
-        })?;
+        let inner = self.inner();
+        // Registered once it has happened, and before anybody else may write: a handle that was
+        // not taken over after all must stay registered.
+        let claimed =
+            inner.write(operation, change, |claimed| inner.owners.claim(id, claimed.generation))?;
         Ok(Operation {
             inner: Arc::new(OperationInner {
                 vault: Arc::clone(self.inner()),
@@ -235,7 +253,7 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, existing: Existing) -> Result<Claim
     let now = tx.vault.components.clock.unix_millis();
     let OperationRow::V0 { state, owner, generation, updated_unix_millis, .. } = &mut row;
     if *state == OperationState::Completed {
-        return refuse(ErrorKind::Invalid, "the operation is completed".into());
+        return refuse(ErrorKind::AlreadyExists, "the operation is completed".into());
     }
     if existing == Existing::MustBeFree
         && let Some(live) = tx.vault.owners.generation(id)

@@ -16,6 +16,6 @@ pub(crate) use name::check_name;
 pub use payload::Payload;
 pub(crate) use read::NamespaceCache;
 pub use read::{Namespace, Record, Records};
-pub(crate) use typed::decode_value;
 pub use typed::{TypedNamespace, TypedRecord};
+pub(crate) use typed::{decode_value, unencodable};
 pub(crate) use write::{Namespaces, check_record};

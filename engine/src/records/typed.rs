@@ -122,8 +122,7 @@ where
 fn decode_record<K: DeserializeOwned, V: DeserializeOwned>(
     record: &Record,
 ) -> Result<TypedRecord<K, V>> {
-    let key = memcomparable::from_slice(record.key())
-        .map_err(|e| Error::new(ErrorKind::Corrupt, "decode key").with_detail(e.to_string()))?;
+    let key = memcomparable::from_slice(record.key()).map_err(|_| undecodable("decode key"))?;
     Ok(TypedRecord { key, value: record.value().decode()? })
 }
 
@@ -136,16 +135,24 @@ fn encode_bound<K: Serialize>(bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
 }
 
 fn encode_key<K: Serialize>(key: &K) -> Result<Vec<u8>> {
-    memcomparable::to_vec(key)
-        .map_err(|e| Error::new(ErrorKind::Invalid, "encode key").with_detail(e.to_string()))
+    memcomparable::to_vec(key).map_err(|_| unencodable("encode key"))
 }
 
 fn encode_value<V: Serialize>(value: &V) -> Result<Vec<u8>> {
-    rmp_serde::to_vec_named(value)
-        .map_err(|e| Error::new(ErrorKind::Invalid, "encode value").with_detail(e.to_string()))
+    rmp_serde::to_vec_named(value).map_err(|_| unencodable("encode value"))
 }
 
 pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
-    rmp_serde::from_slice(bytes)
-        .map_err(|e| Error::new(ErrorKind::Corrupt, "decode value").with_detail(e.to_string()))
+    rmp_serde::from_slice(bytes).map_err(|_| undecodable("decode value"))
+}
+
+/// Without the decoder's own words: they quote what they stumble on, and that is the host's
+/// secret.
+fn undecodable(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, operation)
+        .with_detail("it does not decode as the type asked for")
+}
+
+pub(crate) fn unencodable(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Invalid, operation).with_detail("the type cannot be encoded")
 }

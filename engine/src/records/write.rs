@@ -33,7 +33,7 @@ impl WriteTx<'_> {
         let Some(table) = self.find_namespace(namespace)? else { return Ok(None) };
         let row = self.state.get(table, key.as_ref(), |row| row.map(Bytes::copy_from_slice))?;
         // A value on the backend outlives the transaction: its pin is of the commit before it.
-        row.map(|row| Value::new(Row::Owned(row), &self.vault.objects, &self.vault.pins.pin()))
+        row.map(|row| Value::new(Row::Owned(row), &self.vault.objects, &self.vault.pin()))
             .transpose()
     }
 
@@ -47,7 +47,8 @@ impl WriteTx<'_> {
     ///
     /// Bytes may have up to [`ROW_BYTES_MAX`]; a longer value is [staged] before the transaction.
     /// `Invalid` if the key, the name or the bytes are too long, or the staging is of another
-    /// vault. After an error nothing of this call is in the transaction.
+    /// vault; then nothing of this call is in the transaction. After an error of the storage or
+    /// of a damaged row the transaction does not commit, whatever the closure returns.
     ///
     /// [staged]: crate::Vault::stage
     pub fn insert<'p>(
@@ -75,18 +76,23 @@ impl WriteTx<'_> {
                 Some(staged)
             }
         };
-        let replaced = self.state.insert(table, key.as_ref(), &self.row, objects_of_row)?;
-        self.doom(replaced.transpose()?.unwrap_or_default())?;
-        staged.map_or(Ok(()), |staged| self.adopt(staged))
+        let replaced = self.state.insert(table, key.as_ref(), &self.row, objects_of_row);
+        let finished = replaced
+            .and_then(|replaced| self.doom(replaced.transpose()?.unwrap_or_default()))
+            .and_then(|()| staged.map_or(Ok(()), |staged| self.adopt(staged)));
+        // Half of it may be in: then nothing of the transaction may be.
+        finished.map_err(|e| self.refuse(e))
     }
 
     /// Removes the record of `key`; whether there was one.
     pub fn remove(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
         let Some(table) = self.open_namespace(namespace)? else { return Ok(false) };
-        let removed = self.state.remove(table, key.as_ref(), objects_of_row)?;
-        let Some(objects) = removed.transpose()? else { return Ok(false) };
-        self.doom(objects)?;
-        Ok(true)
+        let removed = self.state.remove(table, key.as_ref(), objects_of_row);
+        let finished = removed.and_then(|removed| match removed.transpose()? {
+            Some(objects) => self.doom(objects).map(|()| true),
+            None => Ok(false),
+        });
+        finished.map_err(|e| self.refuse(e))
     }
 
     /// The records whose keys lie in `keys`, in key order, from either end, with what this
@@ -143,7 +149,8 @@ impl WriteTx<'_> {
                 .collect::<Result<Vec<_>>>()?;
             for key in &batch {
                 let removed = self.state.remove(table, key.as_slice(), objects_of_row)?;
-                self.doom(removed.transpose()?.unwrap_or_default())?;
+                // A damaged row must not keep the namespace for ever; `check` lists its objects.
+                self.doom(removed.and_then(Result::ok).unwrap_or_default())?;
             }
             left -= batch.len();
             if left == 0 {
@@ -165,7 +172,7 @@ impl WriteTx<'_> {
         namespace: &str,
         span: Span,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
-        let pin = self.vault.pins.pin();
+        let pin = self.vault.pin();
         let rows = match self.find_namespace(namespace)? {
             Some(table) if !span.is_empty() => Some(self.state.range(table, span.bounds())?),
             _ => None,

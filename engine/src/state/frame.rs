@@ -34,9 +34,20 @@ pub(super) struct Watch {
     header_written: AtomicBool,
     failed: AtomicBool,
     closed: AtomicBool,
+    uncertain: AtomicBool,
 }
 
 impl Watch {
+    /// A commit's outcome is unknown: what this instance shows may not be what is on disk.
+    pub(super) fn doubt(&self) {
+        self.uncertain.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.uncertain.load(Ordering::Acquire)
+    }
+
     /// Runs a call of redb: `Closed` once the state is closed, `Corrupt` if it panics, which it
     /// may on damaged pages; then the state counts as failed.
     #[inline]

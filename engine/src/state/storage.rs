@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 use strongroom_backends::fs::{Access, File, FileSystem};
-use strongroom_backends::{Error, Result};
+use strongroom_backends::{Error, ErrorKind, Result};
 
 /// A factory of storages for one vault's state.
 ///
@@ -87,8 +87,13 @@ impl StateStorage for FileState {
         let failed = |e| Error::io("publish state", e).with_subject(path.display());
         let file = self.fs.open(&self.new_path(), Access::ReadWrite).map_err(failed)?;
         file.sync().map_err(failed)?;
-        self.fs.rename(&self.new_path(), &path).map_err(failed)?;
-        self.fs.sync_dir(&self.folder).map_err(failed)
+        // From here on it may have happened.
+        let uncertain = |e| match failed(e) {
+            refused if matches!(refused.kind(), ErrorKind::Full | ErrorKind::Denied) => refused,
+            failed => failed.with_kind(ErrorKind::Uncertain),
+        };
+        self.fs.rename(&self.new_path(), &path).map_err(uncertain)?;
+        self.fs.sync_dir(&self.folder).map_err(|e| failed(e).with_kind(ErrorKind::Uncertain))
     }
 
     fn open(&self) -> Result<Box<dyn StorageBackend>> {
@@ -188,16 +193,17 @@ impl StateStorage for MemoryState {
 
     fn publish(&self) -> Result<()> {
         let mut cells = self.cells.lock();
-        cells.published = cells.created.take();
+        let created = cells.created.take().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "publish state").with_detail("none was created")
+        })?;
+        cells.published = Some(created);
         Ok(())
     }
 
     fn open(&self) -> Result<Box<dyn StorageBackend>> {
         let published = self.cells.lock().published.clone();
-        let storage = published.ok_or_else(|| {
-            Error::new(strongroom_backends::ErrorKind::NotFound, "open state")
-                .with_subject("memory")
-        })?;
+        let storage = published
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "open state").with_subject("memory"))?;
         Ok(Box::new(storage))
     }
 }

@@ -48,6 +48,8 @@ enum Slot {
     Open(Opened),
     /// Failed, dropped, and not yet opened again.
     Broken,
+    /// Opened again and found damaged; for good.
+    Damaged,
     Closed,
 }
 
@@ -115,6 +117,11 @@ impl Store {
     pub(crate) fn read(&self) -> Result<StateRead> {
         const READ: &str = "begin read";
         match &*self.slot.read() {
+            Slot::Open(opened) if opened.watch.in_doubt() => {
+                Err(Error::new(ErrorKind::Unavailable, READ).with_detail(
+                    "the outcome of a commit is unknown until the state is opened again",
+                ))
+            }
             Slot::Open(opened) => {
                 let transaction = opened
                     .watch
@@ -122,6 +129,7 @@ impl Store {
                 Ok(StateRead::new(transaction, Arc::clone(&opened.watch)))
             }
             Slot::Broken => Err(broken(READ)),
+            Slot::Damaged => Err(damaged(READ)),
             Slot::Closed => Err(closed(READ)),
         }
     }
@@ -141,7 +149,7 @@ impl Store {
         }));
         match outcome {
             Ok(Ok(value)) => {
-                commit(operation, transaction, &watch)?;
+                commit(operation, transaction, &watch).inspect_err(|_| self.note_failure())?;
                 Ok(value)
             }
             Ok(Err(e)) => {
@@ -153,6 +161,14 @@ impl Store {
                 abort(transaction, &watch);
                 resume_unwind(panic)
             }
+        }
+    }
+
+    /// Remembers when the failure was met; readers have their grace from then.
+    fn note_failure(&self) {
+        if let Slot::Open(opened) = &*self.slot.read() {
+            let now = self.clock.monotonic();
+            opened.failed_since.lock().get_or_insert(now);
         }
     }
 
@@ -168,6 +184,7 @@ impl Store {
                 Ok((transaction, Arc::clone(&opened.watch)))
             }
             Slot::Broken => Err(broken(operation)),
+            Slot::Damaged => Err(damaged(operation)),
             Slot::Closed => Err(closed(operation)),
         }
     }
@@ -177,7 +194,7 @@ impl Store {
         match &*self.slot.read() {
             Slot::Open(opened) => opened.watch.failed(),
             Slot::Broken => true,
-            Slot::Closed => false,
+            Slot::Damaged | Slot::Closed => false,
         }
     }
 
@@ -193,6 +210,7 @@ impl Store {
         let mut slot = self.slot.write();
         match &*slot {
             Slot::Closed => return Err(closed(REOPEN)),
+            Slot::Damaged => return Err(damaged(REOPEN)),
             Slot::Broken => {}
             Slot::Open(opened) => {
                 let now = self.clock.monotonic();
@@ -214,7 +232,11 @@ impl Store {
         *slot = Slot::Broken;
         let (mut opened, _, _) = open_database(self.storage.open()?, self.cache_bytes)?;
         let intact = check_database(&mut opened, REOPEN)?;
-        tracing::info!(intact, "state reopened");
+        if !intact {
+            *slot = Slot::Damaged;
+            return Err(damaged(REOPEN));
+        }
+        tracing::info!("state reopened");
         *slot = Slot::Open(opened);
         Ok(true)
     }
@@ -228,6 +250,7 @@ impl Store {
         match &mut *self.slot.write() {
             Slot::Open(opened) => check_database(opened, CHECK),
             Slot::Broken => Err(broken(CHECK)),
+            Slot::Damaged => Err(damaged(CHECK)),
             Slot::Closed => Err(closed(CHECK)),
         }
     }
@@ -259,7 +282,11 @@ fn commit(operation: &'static str, transaction: WriteTransaction, watch: &Watch)
         |error| {
             watch.fail();
             tracing::warn!(error = %error.kind(), "commit failed");
-            if watch.may_have_committed() { error.with_kind(ErrorKind::Uncertain) } else { error }
+            if !watch.may_have_committed() {
+                return error;
+            }
+            watch.doubt();
+            error.with_kind(ErrorKind::Uncertain)
         },
     )
 }
@@ -302,6 +329,11 @@ fn open_database(
 fn broken(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation)
         .with_detail("the state could not be opened again after a failure")
+}
+
+fn damaged(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, operation)
+        .with_detail("the state was damaged when it was opened again after a failure")
 }
 
 fn closed(operation: &'static str) -> Error {

@@ -261,7 +261,7 @@ impl Model {
     fn claim(&mut self, operation: u8) -> Result<(), ErrorKind> {
         let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
         if found.is_complete() {
-            return Err(ErrorKind::Invalid);
+            return Err(ErrorKind::AlreadyExists);
         }
         found.generation += 1;
         self.handles.entry(operation).or_default().push(found.generation);

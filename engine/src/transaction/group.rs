@@ -107,7 +107,7 @@ impl Group {
                 return Err(error);
             }
         };
-        let mut led = Led { group: self, pieces: self.take() };
+        let mut led = Led { group: self, pieces: self.take(), finished: false };
         let outcome = commit(&mut led.pieces);
         drop(turn);
         if let Err(error) = outcome {
@@ -118,6 +118,7 @@ impl Group {
                 }
             }
         }
+        led.finished = true;
         led.pieces[0].outcome.clone()
     }
 
@@ -143,6 +144,8 @@ impl Group {
 struct Led<'a> {
     group: &'a Group,
     pieces: Vec<Piece>,
+    /// The outcomes are known.
+    finished: bool,
 }
 
 impl Drop for Led<'_> {
@@ -150,11 +153,11 @@ impl Drop for Led<'_> {
         let mut queue = self.group.queue.lock();
         for Piece { ticket, outcome, .. } in self.pieces.drain(..) {
             queue.retain(|other| !Arc::ptr_eq(other, &ticket));
-            let outcome = if std::thread::panicking() {
-                Err(Error::new(ErrorKind::Unavailable, "apply batch")
-                    .with_detail("the thread that led the commit panicked"))
-            } else {
+            let outcome = if self.finished {
                 outcome
+            } else {
+                Err(Error::new(ErrorKind::Uncertain, "apply batch")
+                    .with_detail("the thread that led the commit panicked"))
             };
             *ticket.stage.lock() = Stage::Done(outcome);
             ticket.moved.notify_one();

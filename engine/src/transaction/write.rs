@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use strongroom_backends::{Error, Result};
 
@@ -20,6 +21,8 @@ pub struct WriteTx<'t> {
     pub(crate) namespaces: Namespaces,
     /// Stagings whose rows this transaction turned into references.
     pub(crate) adopted: Vec<Staged>,
+    /// Lanes that have had a checkpoint, with how many that makes.
+    pub(crate) checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     /// Rows of a dropped namespace may be left to remove.
     pub(crate) dropping: bool,
     /// A buffer for a row, reused from call to call.
@@ -41,6 +44,7 @@ impl fmt::Debug for WriteTx<'_> {
 pub(crate) struct Committed {
     commit: u64,
     adopted: Vec<Staged>,
+    checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     /// It wrote doomed rows.
     doomed: bool,
     /// Rows of tables pending and doomed that this commit removed.
@@ -54,6 +58,7 @@ impl<'t> WriteTx<'t> {
             state,
             namespaces: Namespaces::default(),
             adopted: Vec::new(),
+            checkpointed: Vec::new(),
             dropping: vault.cleaner.is_dropping(),
             row: Vec::new(),
             commit: vault.pins.next(),
@@ -91,8 +96,9 @@ impl<'t> WriteTx<'t> {
         for row in &settled {
             self.state.delete(row.table(), row.key())?;
         }
-        let Self { commit, adopted, doomed, dropping, .. } = self;
-        Ok(Committed { commit, adopted, doomed, settled: settled.len(), dropping })
+        let Self { commit, adopted, checkpointed, doomed, dropping, .. } = self;
+        let settled = settled.len();
+        Ok(Committed { commit, adopted, checkpointed, doomed, settled, dropping })
     }
 }
 
@@ -106,5 +112,8 @@ impl Committed {
             vault.cleaner.note_doomed();
         }
         self.adopted.into_iter().for_each(Staged::keep);
+        for (known, checkpoints) in self.checkpointed {
+            known.store(checkpoints, Ordering::Release);
+        }
     }
 }

@@ -9,10 +9,10 @@ use strongroom_backends::{ErrorKind, Result};
 use super::handle::{Vault, VaultInner};
 use crate::format::{
     CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
-    RecordRow, dropping_number,
+    RecordRow, StoredRow, dropping_number,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
-use crate::state::{StateRead, Table};
+use crate::state::{Entry, StateRead, Table};
 
 /// How thorough a check is.
 #[derive(Clone, Copy, Default)]
@@ -106,7 +106,11 @@ impl Vault {
         inner.reopen_if_failed()?;
         let mut check = Check { inner, options, report: CheckReport::default(), done: 0 };
         if inner.pins.live() == 0 {
-            check.report.state_intact = Some(inner.store.check_integrity()?);
+            check.report.state_intact = match inner.store.check_integrity() {
+                Ok(intact) => Some(intact),
+                Err(e) if e.kind() == ErrorKind::Corrupt => Some(false),
+                Err(e) => return Err(e),
+            };
         }
         let state = inner.store.read()?;
         check.rows(&state)?;
@@ -140,6 +144,30 @@ impl Check<'_> {
         self.objects(named)
     }
 
+    /// Hands each row of a table to `look`. Where pages are damaged the table's scan ends, is
+    /// reported, and the check goes on.
+    fn scan(
+        &mut self,
+        state: &StateRead,
+        table: Table,
+        mut look: impl FnMut(&mut Self, &Entry) -> Result<()>,
+    ) -> Result<()> {
+        let scanned = state.range(table, ALL).and_then(|rows| {
+            for entry in rows {
+                self.step()?;
+                look(self, &entry?)?;
+            }
+            Ok(())
+        });
+        match scanned {
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                self.wrong(table, e.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn step(&mut self) -> Result<()> {
         self.done += 1;
         if let Some(cancel) = self.options.cancel {
@@ -158,18 +186,25 @@ impl Check<'_> {
     /// and no table is without one.
     fn namespaces(&mut self, state: &StateRead) -> Result<BTreeSet<u32>> {
         let mut found = BTreeSet::new();
-        for entry in state.range(Table::Namespaces, ALL)? {
-            self.step()?;
-            let number = NamespaceRow::decode(entry?.row.as_slice())
+        self.scan(state, Table::Namespaces, |check, entry| {
+            let number = NamespaceRow::decode(entry.row.as_slice())
                 .map(|NamespaceRow::V0 { number }| number);
-            self.note_number(Table::Namespaces, number, &mut found);
-        }
-        for entry in state.range(Table::Dropping, ALL)? {
-            self.step()?;
-            let number = dropping_number(entry?.key.as_slice());
-            self.note_number(Table::Dropping, number, &mut found);
-        }
-        let tables: BTreeSet<u32> = state.record_tables()?.into_iter().collect();
+            check.note_number(Table::Namespaces, number, &mut found);
+            Ok(())
+        })?;
+        self.scan(state, Table::Dropping, |check, entry| {
+            let number = dropping_number(entry.key.as_slice());
+            check.note_number(Table::Dropping, number, &mut found);
+            Ok(())
+        })?;
+        let tables: BTreeSet<u32> = match state.record_tables() {
+            Ok(tables) => tables.into_iter().collect(),
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                self.wrong(Table::Namespaces, e.to_string());
+                return Ok(found);
+            }
+            Err(e) => return Err(e),
+        };
         for number in found.symmetric_difference(&tables) {
             let detail = format!("namespace {number} has no table, or a table no namespace");
             self.wrong(Table::Namespaces, detail);
@@ -194,63 +229,85 @@ impl Check<'_> {
         named: &mut HashMap<ObjectName, Named>,
     ) -> Result<()> {
         let table = Table::Records(namespace);
-        for entry in state.range(table, ALL)? {
-            self.step()?;
-            self.report.records += 1;
-            let stored = match RecordRow::decode(entry?.row.as_slice()) {
-                Ok(RecordRow::Inline) => continue,
-                Ok(RecordRow::Stored(stored)) => stored,
-                Err(e) => {
-                    self.wrong(table, e.to_string());
-                    continue;
-                }
-            };
-            let total: u64 = stored.objects().iter().map(|object| object.len).sum();
-            if total != stored.len() {
-                self.wrong(table, "a value's objects do not add up to its length");
+        self.scan(state, table, |check, entry| {
+            check.report.records += 1;
+            match RecordRow::decode(entry.row.as_slice()) {
+                Ok(RecordRow::Inline) => {}
+                Ok(RecordRow::Stored(stored)) => check.stored(table, &stored, named),
+                Err(e) => check.wrong(table, e.to_string()),
             }
-            for object in stored.objects() {
-                if named.insert(object.name, Named::Referenced(object.clone())).is_some() {
-                    self.wrong(table, "an object is referred to twice");
-                }
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn operations(&mut self, state: &StateRead) -> Result<()> {
-        for entry in state.range(Table::Operations, ALL)? {
-            self.step()?;
-            self.report.operations += 1;
-            if let Err(e) = OperationRow::decode(entry?.row.as_slice()) {
-                self.wrong(Table::Operations, e.to_string());
+    fn stored(&mut self, table: Table, stored: &StoredRow, named: &mut HashMap<ObjectName, Named>) {
+        let total: u64 = stored.objects().iter().map(|object| object.len).sum();
+        if total != stored.len() {
+            self.wrong(table, "a value's objects do not add up to its length");
+        }
+        for object in stored.objects() {
+            if named.insert(object.name, Named::Referenced(object.clone())).is_some() {
+                self.wrong(table, "an object is referred to twice");
             }
         }
-        for entry in state.range(Table::Checkpoints, ALL)? {
-            self.step()?;
-            if let Err(e) = CheckpointRow::decode(entry?.row.as_slice()) {
-                self.wrong(Table::Checkpoints, e.to_string());
+    }
+
+    /// Each operation counts its lanes, and no lane is without an operation.
+    fn operations(&mut self, state: &StateRead) -> Result<()> {
+        let mut lanes: HashMap<Vec<u8>, (u32, u32)> = HashMap::new();
+        self.scan(state, Table::Checkpoints, |check, entry| {
+            let operation = entry.key.as_slice().split(|&byte| byte == 0).next().unwrap_or(&[]);
+            let (all, open) = lanes.entry(operation.to_vec()).or_default();
+            match CheckpointRow::decode(entry.row.as_slice()) {
+                Ok(CheckpointRow::V0 { complete, .. }) => {
+                    *all += 1;
+                    *open += u32::from(!complete);
+                }
+                Err(e) => check.wrong(Table::Checkpoints, e.to_string()),
             }
+            Ok(())
+        })?;
+        self.scan(state, Table::Operations, |check, entry| {
+            check.report.operations += 1;
+            let counted = lanes.remove(entry.key.as_slice()).unwrap_or_default();
+            match OperationRow::decode(entry.row.as_slice()) {
+                Ok(OperationRow::V0 { lanes, lanes_open, .. })
+                    if (lanes, lanes_open) != counted =>
+                {
+                    let detail = format!(
+                        "an operation counts {lanes_open} open of {lanes} lanes, it has {} of {}",
+                        counted.1, counted.0
+                    );
+                    check.wrong(Table::Operations, detail);
+                }
+                Ok(_) => {}
+                Err(e) => check.wrong(Table::Operations, e.to_string()),
+            }
+            Ok(())
+        })?;
+        if !lanes.is_empty() {
+            let detail = format!("{} operations have lanes and no row", lanes.len());
+            self.wrong(Table::Checkpoints, detail);
         }
         Ok(())
     }
 
     fn due(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {
         let mut due = Vec::new();
-        for entry in state.range(Table::Pending, ALL)? {
-            self.step()?;
-            match PendingRow::decode(entry?.row.as_slice()) {
+        self.scan(state, Table::Pending, |check, entry| {
+            match PendingRow::decode(entry.row.as_slice()) {
                 Ok(pending) => due.extend_from_slice(pending.names()),
-                Err(e) => self.wrong(Table::Pending, e.to_string()),
+                Err(e) => check.wrong(Table::Pending, e.to_string()),
             }
-        }
-        for entry in state.range(Table::Doomed, ALL)? {
-            self.step()?;
-            match DoomedKey::decode(entry?.key.as_slice()) {
+            Ok(())
+        })?;
+        self.scan(state, Table::Doomed, |check, entry| {
+            match DoomedKey::decode(entry.key.as_slice()) {
                 Ok(key) => due.push(key.name),
-                Err(e) => self.wrong(Table::Doomed, e.to_string()),
+                Err(e) => check.wrong(Table::Doomed, e.to_string()),
             }
-        }
+            Ok(())
+        })?;
         self.report.due = due.len() as u64;
         for name in due {
             if let Some(Named::Referenced(_)) = named.insert(name, Named::Due) {

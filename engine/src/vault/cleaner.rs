@@ -13,10 +13,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use strongroom_backends::Result;
+use strongroom_backends::{Error, Result};
 
 use super::handle::{Vault, VaultInner};
 use crate::format::{DoomedKey, ObjectName, PendingRow, StageId};
@@ -27,6 +28,9 @@ use crate::state::{StateRead, Table};
 const OBJECTS_PER_WRITE_MAX: usize = 32;
 /// Most objects that one round of [`Vault::clean`] deletes between two commits.
 const OBJECTS_PER_ROUND_MAX: usize = 1_000;
+
+/// How many such rounds a close does at most; the rest is the next open's.
+const CLOSE_ROUNDS_MAX: usize = 16;
 
 /// What is known to be due, and what is being done about it.
 #[derive(Debug, Default)]
@@ -157,7 +161,7 @@ impl Vault {
             let due = {
                 let _turn = inner.writer.acquire("clean vault")?;
                 // Removes settled rows and a batch of dropped ones.
-                inner.commit("clean vault", |_| Ok::<_, strongroom_backends::Error>(()))?;
+                inner.commit("clean vault", |_| Ok::<_, Error>(()))?;
                 inner.gather(OBJECTS_PER_ROUND_MAX)?
             };
             if due.rows.is_empty() && !inner.cleaner.is_dropping() {
@@ -172,6 +176,28 @@ impl Vault {
 }
 
 impl VaultInner {
+    /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
+    /// at most so much that a close stays bounded. The caller has the writer's turn.
+    pub(super) fn clean_before_close(self: &Arc<Self>) -> Result<()> {
+        if self.store.failed() {
+            return Ok(());
+        }
+        for _ in 0..CLOSE_ROUNDS_MAX {
+            if self.cleaner.has_settled() {
+                self.commit("close vault", |_| Ok::<_, Error>(()))?;
+            }
+            if self.cleaner.is_idle() {
+                break;
+            }
+            let due = self.gather(OBJECTS_PER_ROUND_MAX)?;
+            if due.rows.is_empty() {
+                break;
+            }
+            self.delete(due)?;
+        }
+        Ok(())
+    }
+
     /// What a write deletes on its way. The caller has the writer's turn.
     pub(super) fn gather_due(&self) -> Due {
         if self.cleaner.is_idle() || self.store.failed() {
@@ -195,6 +221,8 @@ impl VaultInner {
     /// what is read here is on disk.
     fn gather(&self, limit: usize) -> Result<Due> {
         let mut due = Due::default();
+        // Cleared before the look, so that a deletion that fails meanwhile is not forgotten.
+        self.cleaner.doomed.store(false, Ordering::Release);
         let abandoned: Vec<StageId> = self.cleaner.abandoned.lock().drain(..).collect();
         let gathered = self
             .gather_doomed(limit, &mut due)
@@ -202,12 +230,15 @@ impl VaultInner {
         match gathered {
             Ok(taken) => {
                 self.put_back(&abandoned[taken..]);
-                self.cleaner.doomed.store(due.more, Ordering::Release);
+                if due.more {
+                    self.cleaner.note_doomed();
+                }
                 self.cleaner.in_hand.lock().extend(due.rows.iter().map(|(row, _)| row.clone()));
                 Ok(due)
             }
             Err(error) => {
                 self.put_back(&abandoned);
+                self.cleaner.note_doomed();
                 Err(error)
             }
         }

@@ -11,7 +11,7 @@ use super::cleaner::{Cleaner, Due};
 use super::lock::VaultLock;
 use super::options::{Components, VaultOptions};
 use super::report::{Recovery, VaultInfo};
-use crate::content::{Objects, Pins, StageHome, Staged, stage};
+use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
 use crate::format::{Header, ObjectName, PendingRow, StageId, VaultRow};
 use crate::keys::KeySource;
 use crate::operations::Owners;
@@ -19,8 +19,10 @@ use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Store, Table};
 use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
 
-/// An open vault. Cheap to clone, and usable from any thread; closed by [`close`](Self::close)
-/// or when the last clone, snapshot, value and operation of it is dropped.
+/// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
+/// or when the last of its handles is dropped: clones, snapshots, records being read, values that
+/// lie on the backend and their readers, stagings, operations, lanes, and batches with a
+/// checkpoint.
 #[derive(Clone)]
 pub struct Vault {
     inner: Arc<VaultInner>,
@@ -124,13 +126,7 @@ impl Vault {
         &self,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _span = tracing::debug_span!("write").entered();
-        let turn = self.inner.writer.acquire("write")?;
-        let outcome = self.inner.commit("write", change);
-        let due = self.inner.gather_due();
-        drop(turn);
-        self.inner.delete_due(due);
-        outcome
+        self.inner.write("write", change, |_| ())
     }
 
     /// Commits a prepared batch, together with those of other threads that wait at this moment:
@@ -144,7 +140,9 @@ impl Vault {
         self.inner.submit("apply batch", Box::new(batch))
     }
 
-    /// A consistent snapshot. Waits for nobody.
+    /// A consistent snapshot. It waits for no writer; only while the state is checked, or opened
+    /// again after a failure, does it wait for that. `Unavailable` after an `Uncertain` commit
+    /// until the state was opened again and its outcome is known.
     pub fn read(&self) -> Result<Snapshot> {
         let inner = &self.inner;
         if inner.store.failed()
@@ -155,11 +153,11 @@ impl Vault {
         }
         #[cfg(feature = "testing")]
         if let Some(plant) = &inner.read_plant {
-            let (pin, state) = plant.begin(|| inner.pins.pin(), || inner.store.read())?;
+            let (pin, state) = plant.begin(|| inner.pin(), || inner.store.read())?;
             return Ok(Snapshot::new(state, pin, Arc::clone(inner)));
         }
         // In this order: see `content/pins.rs`.
-        let pin = inner.pins.pin();
+        let pin = inner.pin();
         let state = inner.store.read()?;
         Ok(Snapshot::new(state, pin, Arc::clone(inner)))
     }
@@ -212,8 +210,30 @@ impl Vault {
 }
 
 impl VaultInner {
+    /// Pins the newest commit for a reader.
+    pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
+        let vault: Arc<Self> = Arc::clone(self);
+        self.pins.pin(vault)
+    }
+
     pub(crate) fn as_stage_home(&self) -> &dyn StageHome {
         self
+    }
+
+    /// One transaction; `then` hears what it committed, still under the writer's turn.
+    pub(crate) fn write<T, E: From<Error>>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+        then: impl FnOnce(&T),
+    ) -> Result<T, E> {
+        let _span = tracing::debug_span!("write").entered();
+        let turn = self.writer.acquire(operation)?;
+        let outcome = self.commit(operation, change).inspect(then);
+        let due = self.gather_due();
+        drop(turn);
+        self.delete_due(due);
+        outcome
     }
 
     /// One commit. The caller has the writer's turn.

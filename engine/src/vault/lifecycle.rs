@@ -11,15 +11,17 @@ use super::handle::{Parts, Vault};
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
-use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, VaultRow};
+use crate::format::{
+    BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, OperationRow, OperationState, VaultRow,
+};
 use crate::keys::KeySource;
-use crate::operations::OperationState;
 use crate::progress::CancelToken;
 use crate::state::{OpenedStore, StateRead, StateStorage, Store, Table};
 
 impl Vault {
     pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
         let _span = tracing::debug_span!("create").entered();
+        options.validate()?;
         unlock(&*options.keys)?;
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.make()?;
@@ -35,12 +37,14 @@ impl Vault {
         let backend = backend_of(&options, &folder)?;
         create_state(&options, &state, &*backend)?;
         Self::open_parts(options, Arc::new(state), backend, Recovery::default(), Some(lock))
+            .map_err(created_and_yet)
     }
 
     pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
         let _span = tracing::debug_span!("open").entered();
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.expect_vault()?;
+        options.validate()?;
         unlock(&*options.keys)?;
         if !folder.has_lock() {
             // Perhaps a copy without its lock, perhaps no vault at all: nothing is made in a
@@ -69,6 +73,7 @@ impl Vault {
     }
 
     pub(super) fn create_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        options.validate()?;
         unlock(&*options.keys)?;
         if state.exists()? {
             return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
@@ -76,9 +81,11 @@ impl Vault {
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         create_state(&options, &*state, &*backend)?;
         Self::open_parts(options, state, backend, Recovery::default(), None)
+            .map_err(created_and_yet)
     }
 
     pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        options.validate()?;
         unlock(&*options.keys)?;
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         check_backend(&Store::peek(&*state)?, backend.name())?;
@@ -145,19 +152,18 @@ impl Vault {
 
     fn unfinished_operations(&self) -> Result<Vec<String>> {
         let snapshot = self.read()?;
+        let all = (Bound::Unbounded, Bound::Unbounded);
         let mut unfinished = Vec::new();
-        let mut after: Option<String> = None;
-        while unfinished.len() < Recovery::OPERATIONS_LISTED_MAX {
-            let page = snapshot.operations(after.as_deref(), 100)?;
-            let last = page.last().map(|operation| operation.id.clone());
-            let running = |o: &crate::OperationStatus| o.state != OperationState::Completed;
-            unfinished.extend(page.into_iter().filter(running).map(|operation| operation.id));
-            if last.is_none() {
+        for entry in snapshot.state().range(Table::Operations, all)? {
+            let entry = entry?;
+            let OperationRow::V0 { state, .. } = OperationRow::decode(entry.row.as_slice())?;
+            if state != OperationState::Completed {
+                unfinished.push(String::from_utf8_lossy(entry.key.as_slice()).into_owned());
+            }
+            if unfinished.len() == Recovery::OPERATIONS_LISTED_MAX {
                 break;
             }
-            after = last;
         }
-        unfinished.truncate(Recovery::OPERATIONS_LISTED_MAX);
         Ok(unfinished)
     }
 
@@ -170,14 +176,12 @@ impl Vault {
     pub fn close(self) -> Result<()> {
         let inner = self.inner();
         let _turn = inner.writer.acquire("close vault")?;
+        if let Err(error) = inner.clean_before_close() {
+            // The next open does it.
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+        }
         inner.objects.shut(inner.writer.timeout())?;
-        let settled = if !inner.store.failed() && inner.cleaner.has_settled() {
-            // Removes the rows of what was deleted, so that the next open has nothing to do.
-            inner.commit("close vault", |_| Ok::<_, Error>(()))
-        } else {
-            Ok(())
-        };
-        let closed = settled.and(inner.store.close());
+        let closed = inner.store.close();
         *inner.lock.lock() = None;
         closed
     }
@@ -238,6 +242,13 @@ fn create_state(
     Store::create(state, &Header { vault: id, backend: name.to_owned() }, |write| {
         write.put(Table::Meta, META_VAULT, &row.encode())
     })
+}
+
+/// The vault is there, but this handle could not be had.
+fn created_and_yet(error: Error) -> Error {
+    Error::new(ErrorKind::Uncertain, "create vault")
+        .with_detail(format!("it was created, and opening it failed: {error}"))
+        .with_source(error)
 }
 
 /// That a state was created on that kind of backend.

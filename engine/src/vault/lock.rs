@@ -44,6 +44,22 @@ impl Default for LockPolicy {
     }
 }
 
+impl LockPolicy {
+    /// `Invalid` unless the pauses grow by a finite factor of at least 1.
+    pub(super) fn validate(&self) -> Result<()> {
+        if self.growth.is_finite() && self.growth >= 1.0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Invalid, "lock vault")
+            .with_detail(format!("pauses grow by {}, which is not 1 or more", self.growth)))
+    }
+}
+
+/// `factor` times `duration`, or the longest there is.
+fn times(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
 /// Who has the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -115,7 +131,7 @@ impl Locking<'_> {
         let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
         let file = self.fs.open(lock_path, Access::OpenOrCreate).map_err(failed)?;
         let start = self.clock.monotonic();
-        let mut pause = self.policy.first_pause;
+        let mut pause = self.policy.first_pause.min(self.policy.timeout);
         let mut attempts = 1;
         while !file.try_lock().map_err(failed)? {
             let elapsed = self.clock.monotonic().saturating_sub(start);
@@ -126,11 +142,14 @@ impl Locking<'_> {
                 return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
             }
             self.clock.sleep(self.jittered(pause)?.min(left));
-            pause = pause.mul_f64(self.policy.growth.clamp(1.0, 100.0));
+            pause = times(pause, self.policy.growth).min(self.policy.timeout);
             attempts += 1;
         }
         let died = self.read_note(note_path);
-        self.write_note(note_path)?;
+        if let Err(e) = self.write_note(note_path) {
+            // It only informs: a full disk must not keep anybody from deleting.
+            tracing::warn!(error = %e.kind(), "holder's note not written");
+        }
         Ok(VaultLock {
             fs: Arc::clone(self.fs),
             note_path: note_path.to_owned(),
@@ -143,7 +162,7 @@ impl Locking<'_> {
     /// `pause`, a quarter more or less.
     fn jittered(&self, pause: Duration) -> Result<Duration> {
         let [byte] = self.entropy.draw::<1>()?;
-        Ok(pause.mul_f64(0.75 + 0.5 * f64::from(byte) / 255.0))
+        Ok(times(pause, 0.75 + 0.5 * f64::from(byte) / 255.0))
     }
 
     fn read_note(&self, path: &Path) -> Option<(Holder, Vec<u8>)> {
@@ -165,7 +184,7 @@ impl Locking<'_> {
         Some((holder, bytes))
     }
 
-    fn write_note(&self, path: &Path) -> Result<()> {
+    fn write_note(&self, path: &Path) -> io::Result<()> {
         let note = HolderNote {
             host: self.process.host.clone(),
             boot_id: self.process.boot_id.clone(),
@@ -175,7 +194,6 @@ impl Locking<'_> {
             since_unix_millis: self.clock.unix_millis(),
         };
         write_file(&**self.fs, path, &note.encode())
-            .map_err(|e| Error::io("write holder's note", e).with_subject(path.display()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use strongroom_backends::component::{Clock, Entropy, OsEntropy, ProcessIdentity, SystemClock};
 use strongroom_backends::fs::{FileSystem, Os};
-use strongroom_backends::{Backend, Result};
+use strongroom_backends::{Backend, Error, ErrorKind, Result};
 
 use super::handle::Vault;
 use super::lock::LockPolicy;
@@ -107,8 +107,20 @@ impl VaultOptions {
     /// the most, and at least 4 KiB. A stager and a reader each hold one in memory. A vault may
     /// be opened with another length than it was written with.
     pub fn object_bytes(mut self, bytes: usize) -> Self {
-        self.object_bytes = bytes.clamp(OBJECT_BYTES_MIN, OBJECT_BYTES_MAX);
+        self.object_bytes = bytes;
         self
+    }
+
+    /// Checked once, by whatever creates or opens.
+    pub(super) fn validate(&self) -> Result<()> {
+        self.lock.validate()?;
+        if (OBJECT_BYTES_MIN..=OBJECT_BYTES_MAX).contains(&self.object_bytes) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Invalid, "configure vault").with_detail(format!(
+            "objects of {} bytes, not of {OBJECT_BYTES_MIN} to {OBJECT_BYTES_MAX}",
+            self.object_bytes
+        )))
     }
 
     /// The file system of the vault's folder; the operating system's by default.
