@@ -37,15 +37,23 @@ struct Stored {
 
 impl Value {
     /// The value that `row` holds or refers to; `pin` was taken before the row was read.
+    #[inline]
     pub(crate) fn new(row: Row, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
-        let inner = match RecordRow::decode(row.as_slice())? {
-            RecordRow::Inline => Inner::Inline(row),
+        if RecordRow::is_inline(row.as_slice()) {
+            return Ok(Self { inner: Inner::Inline(row) });
+        }
+        Self::stored(&row, objects, pin)
+    }
+
+    #[cold]
+    fn stored(row: &Row, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
+        match RecordRow::decode(row.as_slice())? {
+            RecordRow::Inline => Err(Error::new(ErrorKind::Corrupt, "read record row")),
             RecordRow::Stored(row) => {
                 let (objects, pin) = (objects.clone(), Arc::clone(pin));
-                Inner::Stored(Arc::new(Stored { row, objects, _pin: pin }))
+                Ok(Self { inner: Inner::Stored(Arc::new(Stored { row, objects, _pin: pin })) })
             }
-        };
-        Ok(Self { inner })
+        }
     }
 
     /// Length in bytes.

@@ -63,6 +63,12 @@ pub(crate) enum RecordRow {
 }
 
 impl RecordRow {
+    /// Whether the row holds the value itself.
+    #[inline]
+    pub(crate) fn is_inline(row: &[u8]) -> bool {
+        row.first() == Some(&TAG_INLINE)
+    }
+
     /// The value that a row holds which was decoded as [`Inline`](Self::Inline).
     pub(crate) fn inline_value(row: &[u8]) -> &[u8] {
         &row[1..]

@@ -153,16 +153,21 @@ impl fmt::Debug for Records {
 impl Iterator for Records {
     type Item = Result<Record>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.rows.as_mut()?.next()?;
-        Some(entry.and_then(|entry| Record::new(entry, &self.objects, &self.pin)))
+        match self.rows.as_mut()?.next()? {
+            Ok(entry) => Some(Record::new(entry, &self.objects, &self.pin)),
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 
 impl DoubleEndedIterator for Records {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let entry = self.rows.as_mut()?.next_back()?;
-        Some(entry.and_then(|entry| Record::new(entry, &self.objects, &self.pin)))
+        match self.rows.as_mut()?.next_back()? {
+            Ok(entry) => Some(Record::new(entry, &self.objects, &self.pin)),
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 
@@ -173,6 +178,7 @@ pub struct Record {
 }
 
 impl Record {
+    #[inline]
     pub(crate) fn new(entry: Entry, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
         Ok(Self { key: entry.key, value: Value::new(entry.row, objects, pin)? })
     }

@@ -260,6 +260,8 @@ fn in_place((key, row): Pages<'static>) -> Entry {
 }
 
 /// One step of a range of redb's; none after an error, which would come again for ever.
+///
+/// The entry is built where it is returned: it is large, and each move of it shows in a scan.
 #[inline]
 fn step<'a>(
     watch: &Watch,
@@ -270,13 +272,20 @@ fn step<'a>(
     if *failed {
         return None;
     }
-    let stepped = watch.guard(READ, || match advance() {
-        Some(Ok(pages)) => Ok(Some(entry(pages))),
-        Some(Err(e)) => Err(e.during(READ)),
-        None => Ok(None),
+    let mut stepped = None;
+    let guarded = watch.guard(READ, || {
+        stepped = match advance() {
+            Some(Ok(pages)) => Some(Ok(entry(pages))),
+            Some(Err(e)) => Some(Err(e.during(READ))),
+            None => None,
+        };
+        Ok(())
     });
-    *failed = stepped.is_err();
-    stepped.transpose()
+    if let Err(error) = guarded {
+        stepped = Some(Err(error));
+    }
+    *failed = matches!(stepped, Some(Err(_)));
+    stepped
 }
 
 /// The one write: all tables, changed together when it commits.
