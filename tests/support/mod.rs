@@ -5,9 +5,12 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
 
+pub(crate) mod calls;
 pub(crate) mod clock;
 pub(crate) mod folder;
+pub(crate) mod group;
 pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod records;
+pub(crate) mod syncs;

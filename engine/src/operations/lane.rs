@@ -166,8 +166,8 @@ impl WriteTx<'_> {
     ///
     /// `Conflict` if the operation was taken over since, or if the lane has had a checkpoint that
     /// this handle does not know of: one of a commit that was `Uncertain`, or an earlier one of
-    /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds. After any error of it the transaction does not commit,
-    /// even if the closure returns `Ok`: data without its checkpoint would be repeated.
+    /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds.
+    /// After any error of it the transaction does not commit, even if the closure returns `Ok`: data without its checkpoint would be repeated.
     pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> Result<()> {
         let writer = lane.writer();
         let outcome = match writer.check(self, &checkpoint) {

@@ -60,8 +60,8 @@ impl Vault {
 
     /// Resumes an operation where its lanes stood.
     ///
-    /// `NotFound` if it was never begun, `AlreadyExists` if it is completed, `Locked` while a handle
-    /// of it lives in this process. (A handle of another process cannot live: that process
+    /// `NotFound` if it was never begun, `AlreadyExists` if it is completed, `Locked` while a
+    /// handle of it lives in this process. (A handle of another process cannot live: that process
     /// would have the vault.)
     pub fn resume(&self, id: &str) -> Result<Operation> {
         self.claim("resume operation", id, |tx| resume_in(tx, id, Existing::MustBeFree))

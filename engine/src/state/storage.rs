@@ -87,12 +87,12 @@ impl StateStorage for FileState {
         let failed = |e| Error::io("publish state", e).with_subject(path.display());
         let file = self.fs.open(&self.new_path(), Access::ReadWrite).map_err(failed)?;
         file.sync().map_err(failed)?;
-        // From here on it may have happened.
-        let uncertain = |e| match failed(e) {
-            refused if matches!(refused.kind(), ErrorKind::Full | ErrorKind::Denied) => refused,
-            failed => failed.with_kind(ErrorKind::Uncertain),
-        };
-        self.fs.rename(&self.new_path(), &path).map_err(uncertain)?;
+        // From here on it may have happened, whatever is answered.
+        if let Err(e) = self.fs.rename(&self.new_path(), &path) {
+            let refused = self.fs.open(&self.new_path(), Access::Read).is_ok();
+            let error = failed(e);
+            return Err(if refused { error } else { error.with_kind(ErrorKind::Uncertain) });
+        }
         self.fs.sync_dir(&self.folder).map_err(|e| failed(e).with_kind(ErrorKind::Uncertain))
     }
 

@@ -224,13 +224,25 @@ impl Ticket {
     }
 }
 
-/// Checks and applies each piece in order. An error is the storage's and concerns all.
+/// Checks and applies each piece in order. An error is the storage's and concerns all; or it is
+/// a refusal, and nothing is left to commit.
 pub(crate) fn apply_pieces(pieces: &mut [Piece], tx: &mut WriteTx<'_>) -> Result<()> {
+    let mut refusal = None;
+    let mut applied = false;
     for piece in pieces {
         match piece.work.check(tx) {
-            Ok(()) => piece.work.apply(tx)?,
-            Err(refusal) => piece.outcome = Err(refusal),
+            Ok(()) => {
+                piece.work.apply(tx)?;
+                applied = true;
+            }
+            Err(refused) => {
+                piece.outcome = Err(refused.clone());
+                refusal = Some(refused);
+            }
         }
     }
-    Ok(())
+    match refusal {
+        Some(refusal) if !applied => Err(refusal),
+        _ => Ok(()),
+    }
 }

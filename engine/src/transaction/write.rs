@@ -84,7 +84,8 @@ impl<'t> WriteTx<'t> {
         Ok(())
     }
 
-    /// What goes along with every commit: a batch of what dropped namespaces left, and the rows of objects that are deleted already.
+    /// What goes along with every commit: a batch of what dropped namespaces left, and the rows
+    /// of objects that are deleted already.
     pub(crate) fn finish(mut self) -> Result<Committed> {
         if let Some(error) = self.refused {
             return Err(error);

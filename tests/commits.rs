@@ -1,0 +1,382 @@
+//! What is told of a commit is the truth: to each member of a group, after a failure, to a lane,
+//! to a reader that begins meanwhile, and about the content that it leaves behind.
+
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use strongroom::backends::{Backend, Memory};
+use strongroom::testing::{
+    BackendFault, Fault, FaultTiming, FaultyBackend, Unsealed, World, memory_vault, world_options,
+};
+use strongroom::{
+    Batch, CancelToken, Checkpoint, Error, ErrorKind, MemoryState, Result, Snapshot,
+    TypedNamespace, Vault,
+};
+
+use support::calls::{COMMIT_CALLS_MAX, EIO, each_call};
+use support::group::{PATIENCE, THREADS, apply_at_once, two_rows};
+use support::records::{assert_error, assert_whole, get, long, put, put_long, try_put};
+use support::syncs::HeardState;
+
+/// Longer than a row: such a value lies on the backend.
+const LONG: usize = 70_000;
+/// Rounds within which threads share a commit at least once.
+const ROUNDS_MAX: usize = 50;
+
+/// Whether the rows of a writer are there.
+fn whole_or_absent(vault: &Vault, writer: &str) -> bool {
+    let first = get(vault, &format!("{writer} first")).is_some();
+    assert_eq!(first, get(vault, &format!("{writer} last")).is_some(), "{writer} is torn");
+    first
+}
+
+/// What is told and what is there agree.
+fn assert_told(told: &Result<()>, there: bool, writer: &str) {
+    match told {
+        Ok(()) => assert!(there, "{writer} was told Ok, and its rows are absent"),
+        Err(error) if error.kind() == ErrorKind::Uncertain => {}
+        Err(error) => assert!(!there, "{writer} was told {error}, and its rows are there"),
+    }
+}
+
+/// Lets every call from one on fail while threads commit; how many at most shared a commit of
+/// unknown outcome.
+fn fail_a_group() -> usize {
+    let mut shared = 0;
+    for nth in 1..COMMIT_CALLS_MAX {
+        let world = World::new();
+        let vault = world_options(&world, 1).create("/vault").unwrap();
+        put(&vault, "before", "x");
+        let fail = || world.fail_from(nth, Fault::before(EIO));
+        let told = apply_at_once(&vault, false, fail);
+        world.clear_faults();
+        if told.iter().all(|(_, told)| told.is_ok()) {
+            return shared;
+        }
+        let failed = told.iter().filter(|(_, told)| told.is_err()).count();
+        assert!(nth > 1 || failed == THREADS, "{failed} were told that the commit failed");
+        let seen: Vec<_> = told.iter().map(|(writer, _)| whole_or_absent(&vault, writer)).collect();
+        vault.close().unwrap();
+        let vault = world_options(&world, 2).open("/vault").unwrap();
+        for ((writer, told), seen) in told.iter().zip(seen) {
+            assert_told(told, whole_or_absent(&vault, writer), writer);
+            assert_eq!(seen, whole_or_absent(&vault, writer), "as it was before the reopening");
+        }
+        let uncertain = |told: &Result<()>| {
+            told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain)
+        };
+        shared = shared.max(told.iter().filter(|(_, told)| uncertain(told)).count());
+        assert_eq!(get(&vault, "before").unwrap(), b"x");
+        assert_whole(&vault);
+    }
+    panic!("a group takes more than {COMMIT_CALLS_MAX} calls");
+}
+
+#[test]
+fn a_group_whose_commit_fails_is_told_so_and_leaves_nothing_torn() {
+    let shared = (0..ROUNDS_MAX).map(|_| fail_a_group()).find(|shared| *shared > 1);
+    assert!(shared.is_some(), "no commit was shared");
+}
+
+#[test]
+fn a_leader_that_unwinds_tells_the_others_the_truth() {
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&syncs);
+    let state = HeardState::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let vault = Vault::options(Unsealed).create_on(state, Memory::new()).unwrap();
+    let taken = |act: &dyn Fn()| {
+        let before = syncs.load(Ordering::SeqCst);
+        act();
+        syncs.load(Ordering::SeqCst) - before
+    };
+    let alone = taken(&|| put(&vault, "alone", "x"));
+    let shares = |_: &usize| {
+        let syncs = taken(&|| {
+            for (writer, told) in apply_at_once(&vault, true, || ()) {
+                assert_told(&told, whole_or_absent(&vault, &writer), &writer);
+                assert!(told.is_ok(), "nothing failed: {told:?}");
+            }
+        });
+        vault.write(|tx| tx.drop_namespace("n")).unwrap();
+        syncs < THREADS * alone
+    };
+    assert!((0..ROUNDS_MAX).any(|round| shares(&round)), "no commit was shared");
+    assert_whole(&vault);
+}
+
+/// The value of "k" as a process sees it that opens what is on disk now.
+fn on_disk(world: &World) -> Vec<u8> {
+    let vault = world_options(&world.same_as_now(), 2).open("/vault").unwrap();
+    get(&vault, "k").unwrap()
+}
+
+#[test]
+fn a_read_beside_another_after_a_failed_commit_shows_what_is_on_disk_or_is_unavailable() {
+    let uncertain = AtomicUsize::new(0);
+    for timing in [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn] {
+        each_call(
+            timing,
+            |vault| {
+                put(vault, "k", "old");
+                vault.read().unwrap()
+            },
+            |vault, _held| try_put(vault, "k", b"new"),
+            |world, vault, held, error| {
+                let seen =
+                    vault.read().and_then(|snapshot| snapshot.get("n", "k")?.unwrap().bytes());
+                if error.kind() == ErrorKind::Uncertain {
+                    uncertain.fetch_add(1, Ordering::SeqCst);
+                    assert_error(seen, ErrorKind::Unavailable, "");
+                } else {
+                    assert_eq!(on_disk(world), b"old", "{error}");
+                    assert!(seen.is_ok_and(|seen| *seen == *b"old"), "{error}");
+                }
+                drop(held);
+                assert_eq!(get(vault, "k").unwrap(), on_disk(world), "{timing:?}: {error}");
+            },
+        );
+    }
+    assert!(uncertain.into_inner() > 0, "no commit was uncertain");
+}
+
+#[test]
+fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
+    for timing in [FaultTiming::Before, FaultTiming::After] {
+        each_call(
+            timing,
+            |vault| {
+                let first = vault.begin("op", ["a"]).unwrap();
+                let lane = first.lane("a").unwrap();
+                (first, lane)
+            },
+            |vault, _| vault.take_over("op").map(drop),
+            |_, vault, (first, lane), error| {
+                assert_error(vault.resume("op"), ErrorKind::Locked, "");
+                assert_error(first.lane("a"), ErrorKind::Locked, "open already");
+                assert_error(vault.remove_operation("op"), ErrorKind::Locked, "");
+                let commit = lane.commit(two_rows("w"), Checkpoint::new("1"));
+                if error.kind() == ErrorKind::Uncertain {
+                    // If it happened the lane is fenced; the next owner is whoever asks.
+                    commit
+                        .or_else(|e| if e.kind() == ErrorKind::Conflict { Ok(()) } else { Err(e) })
+                } else {
+                    commit
+                }
+                .unwrap();
+                drop(lane);
+                let again = first.lane("a").unwrap();
+                assert_error(first.lane("a"), ErrorKind::Locked, "open already");
+                drop((first, again));
+                let third = vault.resume("op").unwrap();
+                let done = third.lane("a").unwrap().status().unwrap().checkpoints;
+                assert_eq!(done == 1, whole_or_absent(vault, "w"));
+            },
+        );
+    }
+}
+
+#[test]
+fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_status() {
+    let happened = AtomicUsize::new(0);
+    each_call(
+        FaultTiming::After,
+        |vault| vault.begin("op", ["a"]).unwrap().lane("a").unwrap(),
+        |_, lane| lane.commit(two_rows("w1"), Checkpoint::new("1")),
+        |_, vault, lane, error| {
+            let there = whole_or_absent(vault, "w1");
+            assert!(!there || error.kind() == ErrorKind::Uncertain, "{error}");
+            if !there {
+                // It did not happen, so to do it again is no repetition.
+                return lane.commit(two_rows("w1"), Checkpoint::new("1")).unwrap();
+            }
+            happened.fetch_add(1, Ordering::SeqCst);
+            for _ in 0..2 {
+                let again = lane.commit(two_rows("repeated"), Checkpoint::new("1"));
+                assert_error(again, ErrorKind::Conflict, "ask for its status");
+                let again: Result<()> = vault.write(|tx| {
+                    tx.insert("n", "repeated first", "x")?;
+                    tx.checkpoint(&lane, Checkpoint::new("1"))
+                });
+                assert_error(again, ErrorKind::Conflict, "ask for its status");
+            }
+            let status = lane.status().unwrap();
+            assert_eq!((status.checkpoints, &status.data[..]), (1, &b"1"[..]));
+            lane.commit(two_rows("w2"), Checkpoint::new("2").complete()).unwrap();
+            assert!(whole_or_absent(vault, "w2") && !whole_or_absent(vault, "repeated"));
+            assert_eq!(vault.read().unwrap().count("n").unwrap(), 4);
+        },
+    );
+    assert!(happened.into_inner() > 0, "no commit happened and was uncertain");
+}
+
+/// A vault on a backend that fails on command, over a memory that outlives it.
+struct Scene {
+    state: MemoryState,
+    memory: Memory,
+    faulty: Arc<FaultyBackend>,
+    vault: Vault,
+}
+
+impl Scene {
+    /// It has one long value, "k".
+    fn new() -> Self {
+        let (state, memory) = (MemoryState::new(), Memory::new());
+        let faulty = Arc::new(FaultyBackend::new(Arc::new(memory.clone())));
+        let options = Vault::options(Unsealed).object_bytes(8 << 10);
+        let vault = options.create_on(state.clone(), Arc::clone(&faulty)).unwrap();
+        put_long(&vault, "k", &long(1, LONG));
+        Self { state, memory, faulty, vault }
+    }
+
+    fn assert_nothing_is_left(&self, vault: &Vault) {
+        let report = assert_whole(vault);
+        assert_eq!((report.objects, self.memory.list("", None, 10).unwrap().len()), (0, 0));
+    }
+}
+
+#[test]
+fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
+    let lost = BackendFault::after(ErrorKind::Uncertain);
+    for fault in [BackendFault::before(ErrorKind::Unavailable), lost] {
+        for (nth, lasting, reopens) in (1..24)
+            .flat_map(|nth| [(false, false), (true, false), (true, true)].map(|(l, r)| (nth, l, r)))
+        {
+            let scene = Scene::new();
+            let staged = scene.vault.stage(&long(2, LONG)[..]).unwrap();
+            if lasting {
+                scene.faulty.fail_from(nth, fault);
+            } else {
+                scene.faulty.fail_at(nth, fault);
+            }
+            // The deletes are no part of these commits.
+            scene.vault.write(|tx| tx.remove("n", "k")).unwrap();
+            drop(staged);
+            put(&scene.vault, "other", "x");
+            let cleaned = scene.vault.clean(&CancelToken::new());
+            assert!(cleaned.is_ok_and(|report| report.waiting == 0) || lasting);
+            if reopens {
+                scene.vault.clone().close().unwrap();
+            }
+            scene.faulty.clear();
+            if !reopens {
+                scene.assert_nothing_is_left(&scene.vault);
+                scene.vault.clone().close().unwrap();
+            }
+            let backend = Arc::clone(&scene.faulty);
+            let vault = Vault::options(Unsealed).open_on(scene.state.clone(), backend).unwrap();
+            scene.assert_nothing_is_left(&vault);
+        }
+    }
+}
+
+/// A snapshot, taken by another thread.
+fn read_elsewhere(vault: &Vault) -> Snapshot {
+    let (sender, taken) = channel();
+    let vault = vault.clone();
+    thread::spawn(move || sender.send(vault.read().unwrap()).unwrap());
+    taken.recv_timeout(PATIENCE).unwrap()
+}
+
+/// While a snapshot lives that began before the overwrite of "k" was committed, its value is
+/// there after a clean-up.
+fn assert_reads_on(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
+    vault.clean(&CancelToken::new()).unwrap();
+    assert!(snapshot.get("n", "k").unwrap().unwrap().bytes().unwrap() == long(1, LONG));
+    assert_eq!(get(vault, "k").unwrap(), b"short");
+    drop(snapshot);
+    assert_whole(vault);
+    assert!(memory.list("", None, 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_reader_that_begins_within_a_write_keeps_what_that_write_dooms() {
+    let memory = Memory::new();
+    let vault = Vault::options(Unsealed).create_on(MemoryState::new(), memory.clone()).unwrap();
+    put_long(&vault, "k", &long(1, LONG));
+    let snapshot = vault.write(|tx| {
+        tx.insert("n", "k", "short")?;
+        Ok::<_, Error>(read_elsewhere(&vault))
+    });
+    assert_reads_on(&vault, &memory, snapshot.unwrap());
+}
+
+#[test]
+fn a_reader_that_begins_before_the_sync_of_a_commit_keeps_what_that_commit_dooms() {
+    let (armed, own) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::<Vault>::new()));
+    let (sender, taken) = channel();
+    let (trigger, handle) = (Arc::clone(&armed), Arc::clone(&own));
+    let state = HeardState::new(move || {
+        if trigger.swap(false, Ordering::SeqCst) {
+            sender.send(read_elsewhere(handle.get().unwrap())).unwrap();
+        }
+    });
+    let memory = Memory::new();
+    let vault = Vault::options(Unsealed).create_on(state, memory.clone()).unwrap();
+    own.set(vault.clone()).unwrap();
+    put_long(&vault, "k", &long(1, LONG));
+    armed.store(true, Ordering::SeqCst);
+    put(&vault, "k", "short");
+    assert_reads_on(&vault, &memory, taken.recv_timeout(PATIENCE).unwrap());
+    vault.close().unwrap();
+}
+
+#[test]
+fn an_operation_is_removed_once_no_handle_lives_and_its_id_can_be_used_again() {
+    let vault = memory_vault().unwrap();
+    let first = vault.begin("op", ["a", "b"]).unwrap();
+    first.lane("a").unwrap().commit(two_rows("w"), Checkpoint::new("1").complete()).unwrap();
+    assert_error(vault.remove_operation("op"), ErrorKind::Locked, "op");
+    drop(first);
+    assert!(vault.remove_operation("op").unwrap());
+    assert!(!vault.remove_operation("op").unwrap(), "it is gone");
+    assert_error(vault.resume("op"), ErrorKind::NotFound, "op");
+    let second = vault.begin("op", ["a"]).unwrap();
+    let status = second.lane("a").unwrap().status().unwrap();
+    assert_eq!((status.checkpoints, status.complete, status.data.len()), (0, false, 0));
+    assert_eq!(second.status().unwrap().lanes.len(), 1);
+    assert!(whole_or_absent(&vault, "w"), "what it committed stays");
+    second.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("").complete()).unwrap();
+    drop(second);
+    assert!(vault.remove_operation("op").unwrap(), "a completed one too");
+    assert_whole(&vault);
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Choice {
+    Only,
+}
+
+#[test]
+fn an_error_of_decoding_never_carries_what_was_stored() {
+    const SECRET: &str = "hunter2";
+    const STORED: TypedNamespace<String, String> = TypedNamespace::new("secrets");
+    const NUMBERS: TypedNamespace<String, u32> = TypedNamespace::new("secrets");
+    const CHOICES: TypedNamespace<String, Choice> = TypedNamespace::new("secrets");
+    const KEYS: TypedNamespace<u64, String> = TypedNamespace::new("secrets");
+    let vault = memory_vault().unwrap();
+    let key = SECRET.to_owned();
+    vault.write(|tx| STORED.insert(tx, &key, &key)).unwrap();
+    let snapshot = vault.read().unwrap();
+    let errors = [
+        NUMBERS.get(&snapshot, &key).map(drop),
+        CHOICES.get(&snapshot, &key).map(drop),
+        CHOICES.range(&snapshot, ..).unwrap().try_for_each(|record| record.map(drop)),
+        KEYS.range(&snapshot, ..).unwrap().try_for_each(|record| record.map(drop)),
+        vault.write(|tx| NUMBERS.get_in(tx, &key)).map(drop),
+    ];
+    for outcome in errors {
+        let error = assert_error(outcome, ErrorKind::Corrupt, "does not decode");
+        let told = format!("{error} {error:?} {error:#?}");
+        assert!(!told.contains(SECRET) && !told.contains("unter"), "{told}");
+    }
+    assert!(!format!("{:?}", snapshot.get("secrets", "x")).contains(SECRET));
+}

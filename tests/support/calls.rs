@@ -1,0 +1,39 @@
+//! Failing each call of the file system that an act makes, one at a time.
+
+use strongroom::testing::{Fault, FaultError, FaultTiming, World, world_options};
+use strongroom::{Error, Result, Vault};
+
+pub(crate) const EIO: i32 = 5;
+/// What one commit does at most, in calls of the file system.
+pub(crate) const COMMIT_CALLS_MAX: u64 = 200;
+
+/// Fails each call of `act` in turn, on a vault of its own that was prepared before, and looks
+/// at each error.
+pub(crate) fn each_call<P>(
+    timing: FaultTiming,
+    prepare: impl Fn(&Vault) -> P,
+    act: impl Fn(&Vault, &P) -> Result<()>,
+    look: impl Fn(&World, &Vault, P, Error),
+) {
+    let mut errors = 0;
+    for nth in 1..COMMIT_CALLS_MAX {
+        let world = World::new();
+        let vault = world_options(&world, 1).create("/vault").unwrap();
+        let prepared = prepare(&vault);
+        let before = world.calls();
+        world.fail_at(nth, Fault { timing, error: FaultError::Os(EIO) });
+        let outcome = act(&vault, &prepared);
+        let made = world.calls() - before;
+        world.clear_faults();
+        if made < nth {
+            outcome.unwrap();
+            assert!(errors > 0, "no fault struck");
+            return;
+        }
+        if let Err(error) = outcome {
+            errors += 1;
+            look(&world, &vault, prepared, error);
+        }
+    }
+    panic!("it takes more than {COMMIT_CALLS_MAX} calls");
+}

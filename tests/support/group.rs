@@ -1,0 +1,93 @@
+//! Threads that commit at once: they queue up behind a write, and are let go together.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use strongroom::{Batch, Error, ErrorKind, Result, Vault};
+
+use super::records::assert_error;
+
+/// Threads that commit at once.
+pub(crate) const THREADS: usize = 4;
+/// How long a test waits for another thread.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often threads are given way to, so that they get to queue up. Nothing depends on it but
+/// how soon a round is met in which they share a commit.
+const YIELDS: usize = 2_000;
+
+/// Two rows of one writer, which are there together or not at all.
+pub(crate) fn two_rows(writer: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.insert("n", format!("{writer} first"), "x").insert("n", format!("{writer} last"), "x");
+    batch
+}
+
+/// What each of some threads was told.
+struct Told {
+    sender: Sender<(String, Result<()>)>,
+    answers: Receiver<(String, Result<()>)>,
+    started: (Sender<()>, Receiver<()>),
+}
+
+impl Told {
+    fn new() -> Self {
+        let (sender, answers) = channel();
+        Self { sender, answers, started: channel() }
+    }
+
+    /// Has another thread apply the rows of `writer`; in the unwinding of a panic if that is asked.
+    fn apply(&self, vault: &Vault, writer: &str, unwinding: bool) {
+        let (told, started) = (self.sender.clone(), self.started.0.clone());
+        let (vault, writer) = (vault.clone(), writer.to_owned());
+        thread::spawn(move || {
+            let applies = Applies { vault: Some(vault), writer, told, started };
+            if unwinding {
+                resume_unwind(Box::new("the host's own bug"));
+            }
+            drop(applies);
+        });
+        self.started.1.recv_timeout(PATIENCE).unwrap();
+        (0..YIELDS).for_each(|_| thread::yield_now());
+    }
+
+    fn hear(&self, threads: usize) -> Vec<(String, Result<()>)> {
+        (0..threads).map(|_| self.answers.recv_timeout(PATIENCE).unwrap()).collect()
+    }
+}
+
+/// Applies when it is dropped.
+struct Applies {
+    vault: Option<Vault>,
+    writer: String,
+    told: Sender<(String, Result<()>)>,
+    started: Sender<()>,
+}
+
+impl Drop for Applies {
+    fn drop(&mut self) {
+        let batch = two_rows(&self.writer);
+        self.started.send(()).unwrap();
+        // The handle ends before the test hears, and opens the vault again.
+        let outcome = self.vault.take().unwrap().apply(batch);
+        self.told.send((self.writer.clone(), outcome)).unwrap();
+    }
+}
+
+/// Has threads queue up behind a write, which leaves nothing; the first of them perhaps
+/// unwinding. `meanwhile` runs before they are let go.
+pub(crate) fn apply_at_once(
+    vault: &Vault,
+    first_unwinds: bool,
+    meanwhile: impl FnOnce(),
+) -> Vec<(String, Result<()>)> {
+    let told = Told::new();
+    let held: Result<()> = vault.write(|_| {
+        (0..THREADS).for_each(|i| told.apply(vault, &format!("w{i}"), first_unwinds && i == 0));
+        meanwhile();
+        Err(Error::new(ErrorKind::Invalid, "test"))
+    });
+    assert_error(held, ErrorKind::Invalid, "");
+    told.hear(THREADS)
+}

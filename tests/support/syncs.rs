@@ -1,0 +1,81 @@
+//! A state in memory whose syncs a test hears of: the moment at which a commit becomes durable.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use strongroom::{MemoryState, Result, StateStorage, StorageBackend};
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// Runs a hook within each sync of the published state.
+#[derive(Clone)]
+pub(crate) struct HeardState {
+    memory: MemoryState,
+    hook: Hook,
+}
+
+impl HeardState {
+    pub(crate) fn new(hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { memory: MemoryState::new(), hook: Arc::new(hook) }
+    }
+}
+
+impl fmt::Debug for HeardState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeardState").finish_non_exhaustive()
+    }
+}
+
+impl StateStorage for HeardState {
+    fn exists(&self) -> Result<bool> {
+        self.memory.exists()
+    }
+
+    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+        self.memory.create()
+    }
+
+    fn publish(&self) -> Result<()> {
+        self.memory.publish()
+    }
+
+    fn open(&self) -> Result<Box<dyn StorageBackend>> {
+        let inner = self.memory.open()?;
+        Ok(Box::new(HeardStorage { inner, hook: Arc::clone(&self.hook) }))
+    }
+}
+
+struct HeardStorage {
+    inner: Box<dyn StorageBackend>,
+    hook: Hook,
+}
+
+impl fmt::Debug for HeardStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeardStorage").finish_non_exhaustive()
+    }
+}
+
+impl StorageBackend for HeardStorage {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        (self.hook)();
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+}
