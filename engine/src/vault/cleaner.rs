@@ -8,8 +8,8 @@
 //! What is due is gathered under the writer's turn: then no commit is in doubt, and a row that
 //! is read is a row on disk. The deleting itself holds no lock.
 //!
-//! It happens at the end of every write that finds something due (bounded), at open, and on
-//! [`Vault::clean`]. There is no thread of its own.
+//! It happens at the end of every write that finds something due (bounded), at open, at close
+//! (bounded), and on [`Vault::clean`]. There is no thread of its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
