@@ -19,10 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use strongroom::testing::Unsealed;
 use strongroom::{
-    CheckOptions, Checkpoint, Lane, OperationState, ROW_BYTES_MAX, Staged, TypedNamespace, Vault,
-    WriteTx,
+    CheckOptions, Checkpoint, Lane, OperationState, ROW_BYTES_MAX, SecretPassword, Staged,
+    TypedNamespace, Vault, WriteTx,
 };
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -46,6 +45,12 @@ fn main() -> Outcome {
     }
 }
 
+/// The vault's password: the one in the environment, or one that everybody knows.
+fn password() -> SecretPassword {
+    let given = std::env::var("STRONGROOM_PASSWORD");
+    SecretPassword::new(given.unwrap_or_else(|_| "the quickstart's password".into()))
+}
+
 fn demonstrate(folder: &Path) -> Outcome {
     let files = files_of(folder)?;
     let bytes: u64 = files.values().sum();
@@ -55,7 +60,7 @@ fn demonstrate(folder: &Path) -> Outcome {
     }
     let scratch = tempfile::tempdir()?;
     let vault = scratch.path().join("vault");
-    Vault::options(Unsealed).create(&vault)?.close()?;
+    Vault::options(password()).create(&vault)?.close()?;
 
     let killed_at = import_until_killed(&vault, folder, files.len())?;
     println!("killed: SIGKILL when {killed_at} of {} files were acknowledged", files.len());
@@ -89,7 +94,7 @@ fn spawn_import(vault: &Path, folder: &Path) -> Outcome<Child> {
 }
 
 fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
-    let vault = Vault::options(Unsealed).open(vault)?;
+    let vault = Vault::options(password()).open(vault)?;
     let recovery = vault.recovery();
     let snapshot = vault.read()?;
     let status = snapshot.operation(OPERATION)?.ok_or("the operation is gone")?;
@@ -110,7 +115,7 @@ fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
 
 /// The import as a host writes it: begin or resume, and let each lane go on where it stood.
 fn import(vault: &Path, folder: &Path) -> Outcome {
-    let vault = Vault::options(Unsealed).purpose("import").open(vault)?;
+    let vault = Vault::options(password()).purpose("import").open(vault)?;
     let operation = vault.begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
     let files = files_of(folder)?;
     thread::scope(|scope| {
@@ -186,7 +191,7 @@ fn raise_counter(tx: &mut WriteTx<'_>, path: &String) -> Outcome {
 }
 
 fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome {
-    let vault = Vault::options(Unsealed).open(vault)?;
+    let vault = Vault::options(password()).open(vault)?;
     let snapshot = vault.read()?;
     let status = snapshot.operation(OPERATION)?.ok_or("the operation is gone")?;
     if status.state != OperationState::Completed {

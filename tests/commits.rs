@@ -13,7 +13,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 use strongroom::backends::{Backend, Memory};
 use strongroom::testing::{
-    BackendFault, Fault, FaultTiming, FaultyBackend, Unsealed, World, memory_vault, world_options,
+    BackendFault, Fault, FaultTiming, FaultyBackend, TestKey, World, memory_vault, world_options,
 };
 use strongroom::{
     Batch, CancelToken, Checkpoint, Error, ErrorKind, MemoryState, Result, Snapshot,
@@ -92,7 +92,7 @@ fn a_leader_that_unwinds_tells_the_others_the_truth() {
     let state = HeardState::new(move || {
         counter.fetch_add(1, Ordering::SeqCst);
     });
-    let vault = Vault::options(Unsealed).create_on(state, Memory::new()).unwrap();
+    let vault = Vault::options(TestKey).create_on(state, Memory::new()).unwrap();
     let taken = |act: &dyn Fn()| {
         let before = syncs.load(Ordering::SeqCst);
         act();
@@ -231,7 +231,7 @@ impl Scene {
     fn new() -> Self {
         let (state, memory) = (MemoryState::new(), Memory::new());
         let faulty = Arc::new(FaultyBackend::new(Arc::new(memory.clone())));
-        let options = Vault::options(Unsealed).object_bytes(8 << 10);
+        let options = Vault::options(TestKey).object_bytes(8 << 10);
         let vault = options.create_on(state.clone(), Arc::clone(&faulty)).unwrap();
         put_long(&vault, "k", &long(1, LONG));
         Self { state, memory, faulty, vault }
@@ -239,7 +239,7 @@ impl Scene {
 
     fn assert_nothing_is_left(&self, vault: &Vault) {
         let report = assert_whole(vault);
-        assert_eq!((report.objects, self.memory.list("", None, 10).unwrap().len()), (0, 0));
+        assert_eq!((report.objects, self.memory.list("content/", None, 10).unwrap().len()), (0, 0));
     }
 }
 
@@ -272,7 +272,7 @@ fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
                 scene.vault.clone().close().unwrap();
             }
             let backend = Arc::clone(&scene.faulty);
-            let vault = Vault::options(Unsealed).open_on(scene.state.clone(), backend).unwrap();
+            let vault = Vault::options(TestKey).open_on(scene.state.clone(), backend).unwrap();
             scene.assert_nothing_is_left(&vault);
         }
     }
@@ -294,13 +294,13 @@ fn assert_reads_on(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
     assert_eq!(get(vault, "k").unwrap(), b"short");
     drop(snapshot);
     assert_whole(vault);
-    assert!(memory.list("", None, 1).unwrap().is_empty());
+    assert!(memory.list("content/", None, 1).unwrap().is_empty());
 }
 
 #[test]
 fn a_reader_that_begins_within_a_write_keeps_what_that_write_dooms() {
     let memory = Memory::new();
-    let vault = Vault::options(Unsealed).create_on(MemoryState::new(), memory.clone()).unwrap();
+    let vault = Vault::options(TestKey).create_on(MemoryState::new(), memory.clone()).unwrap();
     put_long(&vault, "k", &long(1, LONG));
     let snapshot = vault.write(|tx| {
         tx.insert("n", "k", "short")?;
@@ -320,7 +320,7 @@ fn a_reader_that_begins_before_the_sync_of_a_commit_keeps_what_that_commit_dooms
         }
     });
     let memory = Memory::new();
-    let vault = Vault::options(Unsealed).create_on(state, memory.clone()).unwrap();
+    let vault = Vault::options(TestKey).create_on(state, memory.clone()).unwrap();
     own.set(vault.clone()).unwrap();
     put_long(&vault, "k", &long(1, LONG));
     armed.store(true, Ordering::SeqCst);

@@ -17,7 +17,7 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::testing::{SeededEntropy, Unsealed, World};
+use strongroom::testing::{SeededEntropy, TestKey, World};
 use strongroom::{ErrorKind, LockPolicy, LockRefused, Result, Vault, VaultOptions};
 
 use support::clock::{SharedClock, TellingClock};
@@ -32,7 +32,7 @@ fn worker() {
     };
     match role.as_str() {
         "hold" => {
-            let vault = Vault::options(Unsealed).purpose("nightly import");
+            let vault = Vault::options(TestKey).purpose("nightly import");
             let vault = vault.open(role_vault()).unwrap();
             put(&vault, "held", "1");
             say("held");
@@ -46,7 +46,7 @@ fn worker() {
                 first_pause: Duration::from_millis(20),
                 growth: 1.0,
             };
-            let options = Vault::options(Unsealed).clock(TellingClock::new());
+            let options = Vault::options(TestKey).clock(TellingClock::new());
             let vault = options.lock_policy(patient).open(vault).unwrap();
             let died = vault.recovery().died.as_ref();
             say(&format!("died {:?}", died.map(|holder| holder.process.pid)));
@@ -65,7 +65,7 @@ fn role_vault() -> std::path::PathBuf {
 
 /// Tries `tries` times in short order.
 fn impatient(tries: u32) -> VaultOptions {
-    Vault::options(Unsealed).lock_policy(LockPolicy {
+    Vault::options(TestKey).lock_policy(LockPolicy {
         timeout: Duration::from_secs(60),
         tries,
         first_pause: Duration::from_millis(10),
@@ -150,7 +150,7 @@ fn tried(policy: LockPolicy, seed: u64) -> (LockRefused, Vec<Duration>) {
     let world = World::new();
     let on = |seed| {
         let entropy = SeededEntropy::new(seed);
-        let options = Vault::options(Unsealed).file_system(world.clone());
+        let options = Vault::options(TestKey).file_system(world.clone());
         options.entropy(entropy).lock_policy(policy)
     };
     let held = on(0).purpose("backup").create("/vault").unwrap();

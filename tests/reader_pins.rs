@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{ReadPlant, Unsealed};
+use strongroom::testing::{ReadPlant, TestKey};
 use strongroom::{CancelToken, ErrorKind, MemoryState, Snapshot, Value, Vault, VaultOptions};
 
 use support::records::{assert_error, assert_whole, get, long, put, put_long};
@@ -73,12 +73,12 @@ fn scene_with(options: VaultOptions) -> Scene {
 }
 
 fn scene() -> Scene {
-    scene_with(Vault::options(Unsealed))
+    scene_with(Vault::options(TestKey))
 }
 
 impl Scene {
     fn objects(&self) -> usize {
-        self.memory.list("", None, 1_000).unwrap().len()
+        self.memory.list("content/", None, 1_000).unwrap().len()
     }
 
     /// Cleans up, and tells how many objects wait for a reader.
@@ -212,7 +212,7 @@ fn planted(how: End, wrong_order: bool) -> (Scene, Snapshot) {
         }
     });
     let plant = if wrong_order { plant.in_wrong_order() } else { plant };
-    let scene = scene_with(Vault::options(Unsealed).read_plant(plant));
+    let scene = scene_with(Vault::options(TestKey).read_plant(plant));
     own.set(scene.vault.clone()).unwrap();
     armed.store(true, Ordering::SeqCst);
     let snapshot = scene.vault.read().unwrap();

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use strongroom::testing::{Unsealed, memory_vault};
+use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
     Batch, CancelToken, CheckOptions, Checkpoint, ErrorKind, OperationState, ROW_BYTES_MAX, Result,
     Vault,
@@ -34,10 +34,10 @@ fn long(len: usize) -> Vec<u8> {
 fn a_write_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
-    let vault = Vault::options(Unsealed).create(&path).unwrap();
+    let vault = Vault::options(TestKey).create(&path).unwrap();
     put(&vault, "people", "ada", "1815");
     vault.close().unwrap();
-    let vault = Vault::options(Unsealed).open(&path).unwrap();
+    let vault = Vault::options(TestKey).open(&path).unwrap();
     assert_eq!(get(&vault, "people", "ada").unwrap(), b"1815");
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());

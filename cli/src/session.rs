@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{LockPolicy, Recovery, Vault, VaultOptions};
 
 use crate::args::Global;
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
     }
 
     fn options(&self, purpose: &str) -> VaultOptions {
-        let options = Vault::options(Unsealed).purpose(purpose);
+        let options = Vault::options(TestKey).purpose(purpose);
         match self.global.wait {
             None => options,
             Some(seconds) => options.lock_policy(LockPolicy {

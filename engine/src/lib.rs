@@ -9,12 +9,12 @@
 //!
 //! ```
 //! use strongroom::{Batch, Checkpoint, Vault};
-//! # use strongroom::testing::Unsealed;
+//! # use strongroom::SecretPassword;
 //!
 //! # fn main() -> strongroom::Result<()> {
 //! # let folder = tempfile::tempdir().expect("a temporary folder");
 //! # let folder = folder.path().join("vault");
-//! let vault = Vault::options(Unsealed).create(&folder)?;
+//! let vault = Vault::options(SecretPassword::new("correct horse battery staple")).create(&folder)?;
 //! let import = vault.begin_or_resume("import-7", ["lane-a", "lane-b"])?;
 //! let lane = import.lane("lane-a")?;
 //! let done: u32 = lane.status()?.decode()?.unwrap_or(0);
@@ -31,8 +31,8 @@
 //! Calls are synchronous. From async code, run them where blocking is allowed
 //! (`tokio::task::spawn_blocking`); handles are cheap to clone, `Send` and `Sync`.
 //!
-//! This is format 0: unsealed, for development only, and therefore only to be had under feature
-//! `testing`.
+//! Everything at rest is encrypted and authenticated, names and keys of records included; what
+//! opens the vault is told by a [`KeySource`].
 
 /// The README's example is a test.
 #[cfg(all(doctest, feature = "testing"))]
@@ -53,7 +53,10 @@ mod vault;
 
 pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
 pub use format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
-pub use keys::{KeySource, Unlock};
+pub use keys::{
+    Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
+    SecretKey, SecretPassword, Unlock,
+};
 pub use operations::{
     CHECKPOINT_BYTES_MAX, Checkpoint, LANES_MAX, Lane, LaneStatus, Operation, OperationState,
     OperationStatus,
@@ -67,6 +70,6 @@ pub use strongroom_backends as backends;
 pub use strongroom_backends::{Error, ErrorKind, Result};
 pub use transaction::{Batch, Snapshot, WriteTx};
 pub use vault::{
-    CheckOptions, CheckReport, CleanReport, Holder, LockPolicy, LockRefused, Problem, Recovery,
-    Vault, VaultInfo, VaultOptions,
+    CheckOptions, CheckReport, CleanReport, CompactReport, Holder, LockPolicy, LockRefused, NewKey,
+    Problem, Recovery, Vault, VaultInfo, VaultOptions,
 };

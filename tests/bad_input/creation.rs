@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{ErrorKind, LockPolicy, Result, Vault};
 
 use crate::support::clock::TellingClock;
@@ -39,7 +39,7 @@ pub(crate) fn work(role: &str, vault: &Path) {
             wait_for_go();
         }
         "wait" => {
-            let options = Vault::options(Unsealed).clock(TellingClock::new());
+            let options = Vault::options(TestKey).clock(TellingClock::new());
             let vault = options
                 .lock_policy(LockPolicy {
                     timeout: Duration::from_secs(60),
@@ -58,7 +58,7 @@ pub(crate) fn work(role: &str, vault: &Path) {
 }
 
 fn try_create(path: &Path) -> Result<Vault, ErrorKind> {
-    let options = Vault::options(Unsealed).lock_policy(AT_ONCE);
+    let options = Vault::options(TestKey).lock_policy(AT_ONCE);
     options.create(path).map_err(|error| error.kind())
 }
 

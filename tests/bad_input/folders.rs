@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use strongroom::backends::Memory;
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{ErrorKind, Vault};
 
 use crate::support::folder::unchanged;
@@ -18,7 +18,7 @@ fn a_file_is_no_vault() {
     fs::write(&path, "text").unwrap();
     let outcome = unchanged(home.path(), || open(&path));
     assert_error(outcome, ErrorKind::Invalid, "this is a file");
-    let outcome = unchanged(home.path(), || Vault::options(Unsealed).create(&path));
+    let outcome = unchanged(home.path(), || Vault::options(TestKey).create(&path));
     assert_error(outcome, ErrorKind::Invalid, "this is a file");
 }
 
@@ -34,7 +34,7 @@ fn a_folder_without_a_vault_is_not_found() {
         assert_error(outcome, ErrorKind::NotFound, told);
     }
     let orphan = home.path().join("absent/vault");
-    let outcome = unchanged(home.path(), || Vault::options(Unsealed).create(orphan));
+    let outcome = unchanged(home.path(), || Vault::options(TestKey).create(orphan));
     assert_error(outcome, ErrorKind::NotFound, "absent/vault");
 }
 
@@ -45,7 +45,7 @@ fn a_vault_is_not_created_among_foreign_files() {
         let path = home.path().join("folder");
         fs::create_dir_all(path.join(foreign).parent().unwrap()).unwrap();
         fs::write(path.join(foreign), "mine").unwrap();
-        let outcome = unchanged(home.path(), || Vault::options(Unsealed).create(&path));
+        let outcome = unchanged(home.path(), || Vault::options(TestKey).create(&path));
         assert_error(outcome, ErrorKind::Invalid, "neither empty nor a vault");
     }
 }
@@ -57,7 +57,7 @@ fn a_vault_is_not_created_over_a_vault() {
     let vault = create(&path);
     put(&vault, "k", "v");
     vault.close().unwrap();
-    let outcome = unchanged(&path, || Vault::options(Unsealed).create(&path));
+    let outcome = unchanged(&path, || Vault::options(TestKey).create(&path));
     assert_error(outcome, ErrorKind::AlreadyExists, "vault");
     assert_eq!(get(&open(&path).unwrap(), "k").unwrap(), b"v");
 }
@@ -70,18 +70,18 @@ fn a_vault_opens_only_on_the_kind_of_backend_that_it_was_created_on() {
     let vault = create(&on_disk);
     put(&vault, "k", "v");
     vault.close().unwrap();
-    let options = Vault::options(Unsealed).backend(memory.clone());
+    let options = Vault::options(TestKey).backend(memory.clone());
     let vault = options.create(&on_memory).unwrap();
     put(&vault, "k", "v");
     vault.close().unwrap();
 
-    let options = Vault::options(Unsealed).backend(Memory::new());
+    let options = Vault::options(TestKey).backend(Memory::new());
     let outcome = unchanged(&on_disk, || options.open(&on_disk));
     assert_error(outcome, ErrorKind::Invalid, "lies on \"disk\"");
     let outcome = unchanged(&on_memory, || open(&on_memory));
     assert_error(outcome, ErrorKind::Invalid, "lies on \"memory\"");
 
-    let options = Vault::options(Unsealed).backend(memory);
+    let options = Vault::options(TestKey).backend(memory);
     for vault in [open(&on_disk).unwrap(), options.open(&on_memory).unwrap()] {
         assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
         assert_eq!(get(&vault, "k").unwrap(), b"v");
@@ -105,7 +105,7 @@ fn disk_stays_denied(disk: &Tmpfs, vault: Vault, path: &std::path::Path) {
     let outcome = unchanged(&disk.path(), || open(path));
     assert_error(outcome, ErrorKind::Denied, "vault");
     let new = disk.path().join("new");
-    let outcome = unchanged(&disk.path(), || Vault::options(Unsealed).create(new));
+    let outcome = unchanged(&disk.path(), || Vault::options(TestKey).create(new));
     assert_error(outcome, ErrorKind::Denied, "create vault");
 }
 

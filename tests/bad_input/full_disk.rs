@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{Error, ErrorKind, Result, Vault};
 
 use crate::support::mount::Tmpfs;
@@ -115,12 +115,12 @@ fn creating_on_a_full_disk_leaves_nothing_that_is_in_the_way_later() {
     let filled = fs::write(disk.path().join("ballast"), vec![1; 2 << 20]);
     assert!(filled.is_err());
     let path = disk.path().join("vault");
-    let outcome = Vault::options(Unsealed).create(&path);
+    let outcome = Vault::options(TestKey).create(&path);
     assert_error(outcome, ErrorKind::Full, "");
     let refused = open(&path);
     assert!(refused.is_err());
     make_space(&disk.path());
-    let disk_of_8 = Vault::options(Unsealed).create(&path);
+    let disk_of_8 = Vault::options(TestKey).create(&path);
     match disk_of_8 {
         Ok(vault) => {
             put(&vault, "k", "v");

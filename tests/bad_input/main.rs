@@ -1,6 +1,7 @@
 //! Bad input: each gives a clear error of the right kind and changes nothing.
 //!
-//! - `damaged.rs`: truncated, empty, foreign, newer and flipped state files.
+//! - `damaged.rs`: truncated, empty, foreign and flipped state files, flipped objects.
+//! - `headers.rs`: damaged copies of the header, headers of other formats.
 //! - `folders.rs`: what is no vault at all, another backend, a read-only file or folder.
 //! - `full_disk.rs`: no space left while writing.
 //! - `creation.rs`: two creations at once, and a state file replaced under a waiting process.
@@ -19,6 +20,7 @@ mod damaged;
 mod folders;
 mod full_disk;
 mod handles;
+mod headers;
 mod names;
 mod operations;
 mod sources;

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use strongroom::backends::Memory;
-use strongroom::testing::{Unsealed, memory_vault};
+use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{Batch, CancelToken, Error, ErrorKind, MemoryState, Result, Vault};
 
 use crate::support::records::{all, assert_error, assert_whole, long, put, put_long};
@@ -84,7 +84,7 @@ impl Read for Failing {
 #[test]
 fn a_source_that_fails_half_way_leaves_nothing() {
     let memory = Memory::new();
-    let options = Vault::options(Unsealed);
+    let options = Vault::options(TestKey);
     let vault = options.create_on(MemoryState::new(), memory).unwrap();
     for good in [0, 10, 70_000, LEN] {
         let failing = |panics| Failing { good, panics };
@@ -122,7 +122,7 @@ fn a_staging_cancelled_half_way_leaves_nothing() {
 
 #[test]
 fn a_write_that_waits_too_long_is_locked() {
-    let vault = Vault::options(Unsealed)
+    let vault = Vault::options(TestKey)
         .write_timeout(Duration::from_millis(50))
         .create_on(MemoryState::new(), Memory::new())
         .unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use strongroom::testing::{Fault, SeededEntropy, Unsealed, World};
+use strongroom::testing::{Fault, SeededEntropy, TestKey, World};
 use strongroom::{ErrorKind, Result, Snapshot, Vault, WriteTx};
 
 use crate::EIO;
@@ -32,7 +32,7 @@ fn value(i: u64) -> Vec<u8> {
 /// A vault whose cache is too small for its records.
 fn scene() -> Scene {
     let (world, clock) = (World::new(), SharedClock::default());
-    let vault = Vault::options(Unsealed)
+    let vault = Vault::options(TestKey)
         .file_system(world.clone())
         .clock(clock.clone())
         .entropy(SeededEntropy::new(1))

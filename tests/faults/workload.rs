@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use strongroom::backends::Memory;
-use strongroom::testing::{DeferredBackend, FaultyBackend, SeededEntropy, Unsealed, World};
+use strongroom::testing::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey, World};
 use strongroom::{
     Batch, CancelToken, CheckOptions, Checkpoint, MemoryState, OperationStatus, Result, Vault,
     VaultOptions,
@@ -26,7 +26,7 @@ pub(crate) trait Place {
 /// Draws other names at every opening.
 fn options(seeds: &Cell<u64>) -> VaultOptions {
     seeds.set(seeds.get() + 1);
-    Vault::options(Unsealed)
+    Vault::options(TestKey)
         .clock(SharedClock::default())
         .entropy(SeededEntropy::new(seeds.get()))
         .cache_bytes(CACHE_BYTES)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{Checkpoint, Error, ErrorKind, Lane, OperationState, Result, Vault, WriteTx};
 
 use crate::support::process::{Heard, Worker, say};
@@ -48,9 +48,9 @@ fn is_long(row: u64) -> bool {
 /// What the other process runs: creates or opens the vault, and does what is left to do.
 pub(crate) fn import(path: &Path) {
     say("starting");
-    let vault = match Vault::options(Unsealed).open(path) {
+    let vault = match Vault::options(TestKey).open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            let vault = Vault::options(Unsealed).create(path).unwrap();
+            let vault = Vault::options(TestKey).create(path).unwrap();
             say("created");
             vault
         }
@@ -221,7 +221,7 @@ fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
     let last = Worker::start("import", &path).finish();
     assert_eq!(last.last().map(String::as_str), Some("done"));
 
-    let vault = Vault::options(Unsealed).open(&path).unwrap();
+    let vault = Vault::options(TestKey).open(&path).unwrap();
     let snapshot = vault.read().unwrap();
     let rows = rows_per_lane();
     let mut expected = (0..LANES).flat_map(|lane| (0..rows).map(move |row| key(lane, row)));
@@ -274,16 +274,16 @@ fn a_creation_that_was_killed_is_no_vault_and_can_be_done_again() {
         worker.hear(Duration::from_micros(micros));
         worker.kill();
         let vault = if path.join("state.redb").exists() {
-            Vault::options(Unsealed).open(&path)
+            Vault::options(TestKey).open(&path)
         } else {
             killed += 1;
             begun += u32::from(path.exists());
-            let missing = Vault::options(Unsealed).open(&path).map(drop);
+            let missing = Vault::options(TestKey).open(&path).map(drop);
             assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
-            Vault::options(Unsealed).create(&path)
+            Vault::options(TestKey).create(&path)
         };
         put(&vault.unwrap(), "k", "v");
-        let vault = Vault::options(Unsealed).open(&path).unwrap();
+        let vault = Vault::options(TestKey).open(&path).unwrap();
         assert_eq!(get(&vault, "k").unwrap(), b"v");
         assert_whole(&vault);
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{CancelToken, CheckOptions, CheckReport, Error, ErrorKind, Result, Vault};
 
 /// A value of `len` bytes that differs from place to place and from `seed` to `seed`.
@@ -20,11 +20,11 @@ pub(crate) fn long(seed: u64, len: usize) -> Vec<u8> {
 }
 
 pub(crate) fn create(path: &Path) -> Vault {
-    Vault::options(Unsealed).create(path).unwrap()
+    Vault::options(TestKey).create(path).unwrap()
 }
 
 pub(crate) fn open(path: &Path) -> Result<Vault> {
-    Vault::options(Unsealed).open(path)
+    Vault::options(TestKey).open(path)
 }
 
 pub(crate) fn try_put(vault: &Vault, key: &str, value: &[u8]) -> Result<()> {

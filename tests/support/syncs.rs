@@ -40,6 +40,14 @@ impl StateStorage for HeardState {
         self.memory.publish()
     }
 
+    fn discard(&self) -> Result<()> {
+        self.memory.discard()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.memory.available_bytes()
+    }
+
     fn open(&self) -> Result<Box<dyn StorageBackend>> {
         let inner = self.memory.open()?;
         Ok(Box::new(HeardStorage { inner, hook: Arc::clone(&self.hook) }))

@@ -108,7 +108,34 @@ impl Disk {
         let root = root.into();
         let file = make_root(&*fs, &root)
             .map_err(|e| Error::io("open disk store", e).with_subject(root.display()))?;
-        Ok(Self {
+        Ok(Self::of(fs, entropy, clock, root, file))
+    }
+
+    /// The store in `root`, of which the caller knows that an earlier [`with`](Self::with) of it
+    /// has returned: so its folders are durable, and two syncs are spared. One that is missing
+    /// after all is made.
+    pub fn with_made(
+        fs: Arc<dyn FileSystem>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        root: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        let root = root.into();
+        match fs.open(&root.join("lock"), Access::ReadWrite) {
+            Ok(file) => Ok(Self::of(fs, entropy, clock, root, file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::with(fs, entropy, clock, root),
+            Err(e) => Err(Error::io("open disk store", e).with_subject(root.display())),
+        }
+    }
+
+    fn of(
+        fs: Arc<dyn FileSystem>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        root: PathBuf,
+        lock: Box<dyn File>,
+    ) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 fs,
                 entropy,
@@ -116,9 +143,9 @@ impl Disk {
                 tmp: root.join("tmp"),
                 root,
                 folders: Folders::default(),
-                lock: RootLock::new(file, clock),
+                lock: RootLock::new(lock, clock),
             }),
-        })
+        }
     }
 
     /// Removes the temporary files that dead writers left, and says how many.

@@ -216,6 +216,9 @@ impl FileSystem for Failing {
         self.synced.lock().push(path.to_path_buf());
         Os.sync_dir(path)
     }
+    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
+        Os.available_bytes(path)
+    }
 }
 
 fn on_failing(root: &Path) -> (Disk, Arc<Failing>) {

@@ -38,6 +38,10 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
 
     /// Waits until every change of names in this folder survives a power cut.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// How many more bytes this process may write below the folder `path`, as far as the file
+    /// system knows; `u64::MAX` if it does not. Another process may take them first.
+    fn available_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// The calls on an open file. Positions are absolute; there is no cursor.

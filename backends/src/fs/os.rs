@@ -82,6 +82,11 @@ impl FileSystem for Os {
         // A folder's names are made durable by fsync of the folder itself (fsync(2), Notes).
         fs::File::open(path)?.sync_all()
     }
+
+    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
 }
 
 #[derive(Debug)]

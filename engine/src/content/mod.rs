@@ -8,16 +8,18 @@
 //! 3. **doomed**: written by the commit that dropped the reference. The object is deleted when
 //!    no reader that began before that commit is left (`pins.rs`), and the row after it.
 //!
-//! `value.rs` reads values back, wherever they lie. This room knows namespaces and operations
+//! What is put is sealed (`sealed.rs`); `value.rs` reads values back, wherever they lie. This room knows namespaces and operations
 //! only as what refers to content.
 
 mod objects;
 mod pins;
+mod sealed;
 mod staged;
 mod value;
 
 pub(crate) use objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
 pub(crate) use pins::{Pin, Pins};
+pub(crate) use sealed::sealed_bytes;
 pub(crate) use staged::{StageHome, StagedParts, stage};
 pub use staged::{Staged, VALUE_BYTES_MAX};
 pub use value::{Value, ValueReader};

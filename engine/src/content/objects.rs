@@ -1,5 +1,5 @@
-//! The objects of one vault on its backend: names drawn at random, bodies checked on the way
-//! back.
+//! The objects of one vault on its backend: names drawn at random, bodies sealed on the way there
+//! and opened on the way back.
 //!
 //! Every call passes the gate, which `close` shuts: once the vault's lock is passed on, nobody
 //! may put an object whose pending row the next process has removed.
@@ -12,7 +12,11 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::component::Entropy;
 use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
 
+use uuid::Uuid;
+
+use super::sealed;
 use crate::format::{ObjectName, ObjectRef};
+use crate::keys::ContentKeys;
 
 /// Longest object in bytes: what a reader or a staging holds in memory at once.
 pub(crate) const OBJECT_BYTES_MAX: usize = 8 << 20;
@@ -28,6 +32,9 @@ pub(crate) struct Objects {
     backend: Arc<dyn Backend>,
     entropy: Arc<dyn Entropy>,
     object_bytes: usize,
+    vault: Uuid,
+    /// Changed by a rotation.
+    keys: Arc<RwLock<Arc<ContentKeys>>>,
     /// Whether the vault is open. Held for reading during each call of the backend.
     gate: Arc<RwLock<bool>>,
 }
@@ -37,8 +44,25 @@ impl Objects {
         backend: Arc<dyn Backend>,
         entropy: Arc<dyn Entropy>,
         object_bytes: usize,
+        vault: Uuid,
+        keys: Arc<ContentKeys>,
     ) -> Self {
-        Self { backend, entropy, object_bytes, gate: Arc::new(RwLock::new(true)) }
+        let (keys, gate) = (Arc::new(RwLock::new(keys)), Arc::new(RwLock::new(true)));
+        Self { backend, entropy, object_bytes, vault, keys, gate }
+    }
+
+    /// From now on objects are sealed under the current one of `keys`.
+    pub(crate) fn set_keys(&self, keys: Arc<ContentKeys>) {
+        *self.keys.write() = keys;
+    }
+
+    fn keys(&self) -> Arc<ContentKeys> {
+        Arc::clone(&self.keys.read())
+    }
+
+    /// Where they lie, for what is no object of content. Only behind [`enter`](Self::enter).
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
     }
 
     /// Passes the gate: `Closed` once it is shut.
@@ -76,11 +100,10 @@ impl Objects {
 
     /// Puts a new object; durable on return.
     pub(crate) fn put(&self, name: ObjectName, body: Bytes) -> Result<ObjectRef> {
-        let reference =
-            ObjectRef { name, len: body.len() as u64, checksum: *blake3::hash(&body).as_bytes() };
         let _open = self.enter("put object")?;
-        self.backend.put(&name.key(), body, &Condition::Absent)?;
-        Ok(reference)
+        let (sealed, epoch) = sealed::seal(self.vault, name, &body, &self.keys(), &*self.entropy)?;
+        self.backend.put(&name.key(), sealed, &Condition::Absent)?;
+        Ok(ObjectRef { name, len: body.len() as u64, epoch })
     }
 
     /// The object's body, as it was put; `Corrupt` if it is missing or another.
@@ -92,21 +115,14 @@ impl Objects {
         let open = self.enter("read object")?;
         let fetched = self.backend.get(&key);
         drop(open);
-        let body = match fetched {
+        let sealed = match fetched {
             Ok(object) => object.body,
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(corrupt("the object is missing from the backend".into()));
             }
             Err(e) => return Err(e),
         };
-        if body.len() as u64 != reference.len {
-            let detail = format!("object has {} bytes, not {}", body.len(), reference.len);
-            return Err(corrupt(detail));
-        }
-        if blake3::hash(&body) != reference.checksum {
-            return Err(corrupt("the object's checksum does not match".into()));
-        }
-        Ok(body)
+        sealed::open(self.vault, reference, &sealed, &self.keys()).map_err(|e| e.with_subject(&key))
     }
 
     /// Deletes an object; fine if it is gone.

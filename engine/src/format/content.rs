@@ -39,10 +39,10 @@ impl fmt::Debug for ObjectName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectRef {
     pub(crate) name: ObjectName,
-    /// Length of its body in bytes.
+    /// Length of its body in bytes, before it was sealed.
     pub(crate) len: u64,
-    /// BLAKE3 of its body.
-    pub(crate) checksum: [u8; 32],
+    /// Which of the vault's content keys it is sealed under.
+    pub(crate) epoch: u32,
 }
 
 /// A value that lies on the backend: its objects in order.

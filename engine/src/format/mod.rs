@@ -13,13 +13,21 @@
 mod codec;
 mod content;
 mod header;
+mod layout;
 mod meta;
 mod note;
 mod operation;
 mod record;
 
 pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
-pub(crate) use header::{BACKEND_NAME_BYTES_MAX, HEADER_BYTES, Header};
+pub(crate) use header::{
+    BACKEND_NAME_BYTES_MAX, CipherCode, HEADER_BYTES, HEADER_COPIES, Header, KEY_SETS_PREFIX,
+    RING_BYTES, RING_PLAIN_BYTES, SLOTS_MAX, SlotKind, SlotRow, key_set_key,
+};
+pub(crate) use layout::{
+    BLOCK_BYTES, PAGE_BYTES, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES,
+    SuperHeader, block_at, file_bytes, header_at, state_bytes, super_at,
+};
 pub(crate) use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
 pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};
 pub(crate) use operation::{CheckpointRow, OperationRow, OperationState, checkpoint_key};

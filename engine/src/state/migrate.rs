@@ -9,8 +9,8 @@ use redb::{Database, ReadableDatabase};
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::failure::RedbFailure;
-use super::frame::Watch;
 use super::tables::{StateRead, StateWrite, Table};
+use super::watch::Watch;
 use crate::format::{META_SCHEMA, SCHEMA_VERSION, SchemaRow};
 
 /// Leads from one version to the next.

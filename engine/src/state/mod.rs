@@ -6,20 +6,30 @@
 //!
 //! - `storage.rs`: where the bytes lie, behind redb's `StorageBackend`: a file or memory,
 //!   handed in as a factory, because redb consumes one storage per open.
-//! - `frame.rs`: our header before redb's first page, and a watch over what a commit wrote.
-//! - `store.rs`: open, begin, commit, and the reopening after a failed write.
+//! - `header.rs`: the vault's own header at the beginning of the file, in two copies.
+//! - `sealed/`: authenticated encryption between redb and those bytes.
+//! - `watch.rs`: what only the storage sees, told to the store.
+//! - `store.rs`: open, begin, commit, and the reopening after a failed write. `replace.rs`: into a
+//!   new file under new keys, and smaller.
 //!   **A write becomes durable in `Store::commit`, nowhere else.**
 //! - `tables.rs`: the tables. `migrate.rs`: from one schema to the next.
 //! - `failure.rs`: redb's errors as ours.
 
 mod failure;
-mod frame;
+mod header;
 mod migrate;
+mod replace;
+mod sealed;
 mod storage;
 mod store;
 mod tables;
+mod watch;
 
 pub use redb::StorageBackend;
+pub(crate) use replace::Copying;
+#[cfg(feature = "testing")]
+pub use sealed::SealPlant;
+pub(crate) use sealed::Sealing;
 pub use storage::{FileState, MemoryState, StateStorage};
-pub(crate) use store::{OpenedStore, Store};
+pub(crate) use store::{Mended, OpenedStore, Store};
 pub(crate) use tables::{Entry, KeySpan, Row, Rows, StateRead, StateWrite, Table, TableRead};

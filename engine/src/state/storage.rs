@@ -31,6 +31,12 @@ pub trait StateStorage: fmt::Debug + Send + Sync {
     /// a power cut; durable on return.
     fn publish(&self) -> Result<()>;
 
+    /// Removes what was created and not published; fine if there is nothing.
+    fn discard(&self) -> Result<()>;
+
+    /// How many more bytes there is room for; `u64::MAX` if that cannot be said.
+    fn available_bytes(&self) -> Result<u64>;
+
     /// The published state's storage. `NotFound` if there is none.
     fn open(&self) -> Result<Box<dyn StorageBackend>>;
 }
@@ -72,12 +78,9 @@ impl StateStorage for FileState {
     }
 
     fn create(&self) -> Result<Box<dyn StorageBackend>> {
+        self.discard()?;
         let path = self.new_path();
         let failed = |e| Error::io("create state", e).with_subject(path.display());
-        match self.fs.remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
-        }
         let file = self.fs.open(&path, Access::CreateNew).map_err(failed)?;
         Ok(Box::new(FileStorage { file }))
     }
@@ -94,6 +97,22 @@ impl StateStorage for FileState {
             return Err(if refused { error } else { error.with_kind(ErrorKind::Uncertain) });
         }
         self.fs.sync_dir(&self.folder).map_err(|e| failed(e).with_kind(ErrorKind::Uncertain))
+    }
+
+    fn discard(&self) -> Result<()> {
+        let path = self.new_path();
+        match self.fs.remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("discard state", e).with_subject(path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.fs
+            .available_bytes(&self.folder)
+            .map_err(|e| Error::io("look for space", e).with_subject(self.folder.display()))
     }
 
     fn open(&self) -> Result<Box<dyn StorageBackend>> {
@@ -198,6 +217,15 @@ impl StateStorage for MemoryState {
         })?;
         cells.published = Some(created);
         Ok(())
+    }
+
+    fn discard(&self) -> Result<()> {
+        self.cells.lock().created = None;
+        Ok(())
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        Ok(u64::MAX)
     }
 
     fn open(&self) -> Result<Box<dyn StorageBackend>> {

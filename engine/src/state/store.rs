@@ -6,25 +6,32 @@
 //! readers that still live then get `Closed`. There are never two redb instances on one file:
 //! the second would reuse pages that the first one's readers pin.
 //!
+//! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
+//! good. The vault must be opened again, and says what it found.
+//!
 //! Callers serialise writes (`vault/writer.rs`); this file relies on it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, ReadableDatabase, StorageBackend, WriteTransaction};
+use redb::{Database, ReadableDatabase, RepairSession, StorageBackend, WriteTransaction};
 use strongroom_backends::component::Clock;
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
-use super::frame::{Framed, Watch};
+use super::header::{self, FoundHeader};
 use super::migrate;
+use super::sealed::{Sealed, Sealing};
 use super::storage::StateStorage;
 use super::tables::{StateRead, StateWrite};
-use crate::format::Header;
+use super::watch::Watch;
+use uuid::Uuid;
+
+use crate::format::{Header, file_bytes};
 
 /// How long live readers may put off the reopening of a failed store.
 pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
@@ -38,13 +45,15 @@ const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
 /// One state, open.
 pub(crate) struct Store {
-    storage: Arc<dyn StateStorage>,
-    clock: Arc<dyn Clock>,
+    pub(super) storage: Arc<dyn StateStorage>,
+    pub(super) clock: Arc<dyn Clock>,
     cache_bytes: usize,
-    slot: RwLock<Slot>,
+    /// The state's; while it is replaced, also that of the new file.
+    pub(super) sealings: Mutex<Vec<Sealing>>,
+    pub(super) slot: RwLock<Slot>,
 }
 
-enum Slot {
+pub(super) enum Slot {
     Open(Opened),
     /// Failed, dropped, and not yet opened again.
     Broken,
@@ -53,9 +62,11 @@ enum Slot {
     Closed,
 }
 
-struct Opened {
-    database: Database,
-    watch: Arc<Watch>,
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) watch: Arc<Watch>,
+    /// The storage that `database` has, for the vault's header before its blocks.
+    pub(super) sealed: Sealed,
     /// When the failure was first met.
     failed_since: Mutex<Option<Duration>>,
 }
@@ -63,9 +74,20 @@ struct Opened {
 /// What opening a state found.
 pub(crate) struct OpenedStore {
     pub(crate) store: Store,
-    pub(crate) header: Header,
+    pub(crate) mended: Mended,
+}
+
+/// What was wrong with a state that was opened, and is not any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mended {
     /// It had not been closed, and redb went over it.
     pub(crate) repaired: bool,
+    /// redb fell back to the commit before the last.
+    pub(crate) fell_back: bool,
+    /// Blocks that did not open, and were in no commit.
+    pub(crate) torn_blocks: u64,
+    /// A copy of the super-header did not open.
+    pub(crate) super_header: bool,
 }
 
 impl fmt::Debug for Store {
@@ -79,13 +101,11 @@ impl Store {
     pub(crate) fn create(
         storage: &dyn StateStorage,
         header: &Header,
+        sealing: Sealing,
         fill: impl FnOnce(&mut StateWrite<'_>) -> Result<()>,
     ) -> Result<()> {
         const CREATE: &str = "create state";
-        let framed = Framed::create(storage.create()?, header).map_err(|e| Error::io(CREATE, e))?;
-        let watch = framed.watch();
-        let database =
-            Database::builder().create_with_backend(framed).map_err(|e| e.during(CREATE))?;
+        let (database, watch) = create_database(storage.create()?, header, sealing)?;
         let transaction = database.begin_write().map_err(|e| e.during(CREATE))?;
         let mut write = StateWrite::new(&transaction, watch);
         migrate::initialise(&mut write)?;
@@ -97,8 +117,8 @@ impl Store {
     }
 
     /// Reads the published state's header and nothing else; changes nothing.
-    pub(crate) fn peek(storage: &dyn StateStorage) -> Result<Header> {
-        Framed::open(storage.open()?).map(|(_, header)| header)
+    pub(crate) fn peek(storage: &dyn StateStorage) -> Result<FoundHeader> {
+        header::read(&*storage.open()?)
     }
 
     /// Opens the published state and brings its schema up to date.
@@ -106,11 +126,43 @@ impl Store {
         storage: Arc<dyn StateStorage>,
         clock: Arc<dyn Clock>,
         cache_bytes: usize,
+        sealing: Sealing,
     ) -> Result<OpenedStore> {
-        let (opened, header, repaired) = open_database(storage.open()?, cache_bytes)?;
+        let (opened, mended) = open_database(storage.open()?, cache_bytes, sealing.clone())?;
         migrate::migrate(&opened.database, &opened.watch)?;
-        let slot = RwLock::new(Slot::Open(opened));
-        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, slot }, header, repaired })
+        let (sealings, slot) = (Mutex::new(vec![sealing]), RwLock::new(Slot::Open(opened)));
+        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, mended })
+    }
+
+    /// Reads the header of the open state; mends a copy of it if need be.
+    pub(crate) fn read_header(&self) -> Result<Header> {
+        self.on_file("read header", |file| {
+            let found = header::read(file)?;
+            header::repair(file, &found)?;
+            Ok(found.header)
+        })
+    }
+
+    /// Writes the header of the open state, both copies, each durable before the other.
+    ///
+    /// After an error it may have happened: `Uncertain`.
+    pub(crate) fn write_header(&self, header: &Header) -> Result<()> {
+        self.on_file("write header", |file| {
+            header::write(file, header).map_err(|e| e.with_kind(ErrorKind::Uncertain))
+        })
+    }
+
+    fn on_file<T>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&dyn StorageBackend) -> Result<T>,
+    ) -> Result<T> {
+        match &*self.slot.read() {
+            Slot::Open(opened) => act(opened.sealed.file()),
+            Slot::Broken => Err(broken(operation)),
+            Slot::Damaged => Err(damaged(operation)),
+            Slot::Closed => Err(closed(operation)),
+        }
     }
 
     /// Begins a consistent read.
@@ -228,9 +280,13 @@ impl Store {
         // Dropped before the next one is opened: never two instances on one file.
         if let Slot::Open(opened) = &*slot {
             opened.watch.close();
+            if opened.watch.is_distrusted() {
+                *slot = Slot::Damaged;
+                return Err(damaged(REOPEN));
+            }
         }
         *slot = Slot::Broken;
-        let (mut opened, _, _) = open_database(self.storage.open()?, self.cache_bytes)?;
+        let mut opened = self.reopen()?;
         let intact = check_database(&mut opened, REOPEN)?;
         if !intact {
             *slot = Slot::Damaged;
@@ -241,7 +297,25 @@ impl Store {
         Ok(true)
     }
 
-    /// redb's own integrity check: every page of the committed trees against its checksum.
+    /// Opens the published state. The caller has dropped the one before.
+    pub(super) fn reopen(&self) -> Result<Opened> {
+        let storage = self.storage.open()?;
+        let file = header::read(&*storage)?.header.file;
+        let mut sealings = self.sealings.lock();
+        sealings.retain(|sealing| sealing.file == file);
+        let Some(sealing) = sealings.first().cloned() else {
+            return Err(Error::new(ErrorKind::Corrupt, "open state")
+                .with_detail("another state file was put in its place"));
+        };
+        Ok(open_database(storage, self.cache_bytes, sealing)?.0)
+    }
+
+    /// The id of the state's file.
+    pub(crate) fn file(&self) -> Uuid {
+        self.sealings.lock().first().expect("never empty").file
+    }
+
+    /// redb's own integrity check, which opens every block in use: every page of the committed trees against its checksum.
     /// `false` if it found damage and repaired what it could.
     ///
     /// The caller holds the writer's lock and knows that there are no readers.
@@ -274,7 +348,7 @@ impl Store {
     }
 }
 
-/// Where a write becomes durable: redb writes the pages, then (`frame.rs`) the header that
+/// Where a write becomes durable: redb writes the pages, then (`sealed/`) the header that
 /// publishes them, and returns after the sync.
 fn commit(operation: &'static str, transaction: WriteTransaction, watch: &Watch) -> Result<()> {
     watch.begin_commit();
@@ -305,37 +379,92 @@ fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> 
     watch.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
 }
 
+/// A new, empty database behind `header` and `sealing`.
+pub(super) fn create_database(
+    storage: Box<dyn StorageBackend>,
+    header: &Header,
+    sealing: Sealing,
+) -> Result<(Database, Arc<Watch>)> {
+    const CREATE: &str = "create state";
+    storage.set_len(file_bytes(0)).map_err(|e| Error::io(CREATE, e))?;
+    header::write(&*storage, header)?;
+    let sealed = Sealed::create(storage, sealing);
+    let watch = sealed.watch();
+    let database =
+        Database::builder().create_with_backend(sealed.clone()).map_err(|e| e.during(CREATE))?;
+    sealed.establish();
+    Ok((database, watch))
+}
+
 fn open_database(
     storage: Box<dyn StorageBackend>,
     cache_bytes: usize,
-) -> Result<(Opened, Header, bool)> {
+    sealing: Sealing,
+) -> Result<(Opened, Mended)> {
     const OPEN: &str = "open state";
-    let (framed, header) = Framed::open(storage)?;
-    let watch = framed.watch();
-    let repaired = Arc::new(AtomicBool::new(false));
-    let note = Arc::clone(&repaired);
+    let (sealed, left) = Sealed::open(storage, sealing)?;
+    let watch = sealed.watch();
+    let repair = Arc::new(Repair { lenient: !left.closed, ..Repair::default() });
+    let (storage, under, session) = (sealed.clone(), sealed.clone(), Arc::clone(&repair));
     let database = catch_unwind(AssertUnwindSafe(|| {
         Database::builder()
             .set_cache_size(cache_bytes)
-            .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
-            .create_with_backend(framed)
+            // Then the older copy of page 0 counts, and what it was before is unknown.
+            .set_check_integrity_on_open(left.damaged && !left.closed)
+            .set_repair_callback(move |step| session.step(step, &under))
+            .create_with_backend(storage)
     }))
     .map_err(|panic| panic_as_corrupt(OPEN, panic))?
     .map_err(|e| e.during(OPEN))?;
-    let opened = Opened { database, watch, failed_since: Mutex::new(None) };
-    Ok((opened, header, repaired.load(Ordering::Relaxed)))
+    sealed.establish();
+    let mended = Mended {
+        repaired: repair.walked.load(Ordering::Relaxed),
+        fell_back: repair.fell_back.load(Ordering::Relaxed),
+        torn_blocks: repair.torn_blocks.load(Ordering::Relaxed),
+        super_header: left.damaged,
+    };
+    Ok((Opened { database, watch, sealed, failed_since: Mutex::new(None) }, mended))
 }
 
-fn broken(operation: &'static str) -> Error {
+/// redb's repair of a state that was not closed, step by step as its callback tells.
+#[derive(Default)]
+struct Repair {
+    /// Torn blocks may be met: the state was not closed.
+    lenient: bool,
+    walked: AtomicBool,
+    fell_back: AtomicBool,
+    torn_blocks: AtomicU64,
+}
+
+impl Repair {
+    /// redb calls with 0.0 before it walks the primary commit against its checksums; with 0.3 if
+    /// that failed, before it walks the commit before; with 0.6 and 0.9 once a walk went well.
+    fn step(&self, session: &RepairSession, sealed: &Sealed) {
+        self.walked.store(true, Ordering::Relaxed);
+        if !self.lenient {
+            return;
+        }
+        let progress = session.progress();
+        if progress < 0.1 {
+            sealed.begin_repair();
+        } else if progress < 0.5 {
+            self.fell_back.store(true, Ordering::Relaxed);
+        } else if progress < 0.8 {
+            self.torn_blocks.store(sealed.end_repair(), Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) fn broken(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation)
         .with_detail("the state could not be opened again after a failure")
 }
 
-fn damaged(operation: &'static str) -> Error {
+pub(super) fn damaged(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
         .with_detail("the state was damaged when it was opened again after a failure")
 }
 
-fn closed(operation: &'static str) -> Error {
+pub(super) fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed")
 }

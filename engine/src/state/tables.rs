@@ -21,7 +21,7 @@ use redb::{
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::failure::RedbFailure;
-use super::frame::Watch;
+use super::watch::Watch;
 
 type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
@@ -54,7 +54,7 @@ const FIXED: usize = 7;
 const RECORDS_PREFIX: &str = "records/";
 
 impl Table {
-    const ALL_FIXED: [Self; FIXED] = [
+    pub(super) const ALL_FIXED: [Self; FIXED] = [
         Self::Meta,
         Self::Namespaces,
         Self::Dropping,
@@ -316,7 +316,12 @@ impl<'t> StateWrite<'t> {
 
     /// Makes the tables that every state has, so that a read never meets one that is missing.
     pub(super) fn create_tables(&self) -> Result<()> {
-        Table::ALL_FIXED.into_iter().try_for_each(|table| self.table(table).map(drop))
+        Table::ALL_FIXED.into_iter().try_for_each(|table| self.make(table))
+    }
+
+    /// Makes a table that may stay empty.
+    pub(super) fn make(&self, table: Table) -> Result<()> {
+        self.table(table).map(drop)
     }
 
     fn open(&self, table: Table) -> Result<WriteTable<'t>> {

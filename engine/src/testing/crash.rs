@@ -13,7 +13,7 @@ use std::sync::Arc;
 use strongroom_backends::testing::{Defect, DeferredBackend, Replay, World};
 use strongroom_backends::{Disk, Error, ErrorKind, Result};
 
-use super::{ManualClock, SeededEntropy, world_options};
+use super::{ManualClock, NumberedKey, SealPlant, SeededEntropy, world_options_with};
 use crate::{CancelToken, CheckOptions, Vault, VaultOptions};
 
 /// Any error of a host's work or judgement.
@@ -31,13 +31,26 @@ pub struct CrashOptions {
     /// Objects are put so many calls after they were acknowledged: a canary too, of a row that
     /// is committed before its object.
     pub late_objects: Option<u64>,
+    /// A bug in the sealed storage: a canary too.
+    pub plant: SealPlant,
+    /// What else may open the vault where [`TestKey`](super::TestKey) does not: the work rotates
+    /// keys.
+    pub other_keys: Vec<NumberedKey>,
     /// One image in so many is cut again while it recovers; 0 for none.
     pub cut_again_every: u64,
 }
 
 impl Default for CrashOptions {
     fn default() -> Self {
-        Self { images: 1_000, seed: 1, defect: None, late_objects: None, cut_again_every: 8 }
+        Self {
+            images: 1_000,
+            seed: 1,
+            defect: None,
+            late_objects: None,
+            plant: SealPlant::None,
+            other_keys: Vec::new(),
+            cut_again_every: 8,
+        }
     }
 }
 
@@ -128,6 +141,8 @@ struct Place {
     world: World,
     seed: u64,
     late_objects: Option<u64>,
+    plant: SealPlant,
+    other_keys: Vec<NumberedKey>,
 }
 
 const PATH: &str = "/vault";
@@ -135,7 +150,11 @@ const CONTENT: &str = "/content";
 
 impl Place {
     fn options(&self) -> VaultOptions {
-        world_options(&self.world, self.seed)
+        self.options_with(NumberedKey(0))
+    }
+
+    fn options_with(&self, key: NumberedKey) -> VaultOptions {
+        world_options_with(key, &self.world, self.seed).seal_plant(self.plant)
     }
 
     /// The backend of the canary, which acknowledges too early.
@@ -152,11 +171,22 @@ impl Place {
         Disk::with(fs, entropy, Arc::new(ManualClock::new()), CONTENT)
     }
 
-    /// As a new process opens it, on an honest backend.
+    /// As a new process opens it, on an honest backend, with the first key that does.
     fn open(&self) -> Result<Vault> {
+        let mut opened = self.open_with(NumberedKey(0));
+        for &key in &self.other_keys {
+            match opened {
+                Err(e) if e.kind() == ErrorKind::Denied => opened = self.open_with(key),
+                _ => break,
+            }
+        }
+        opened
+    }
+
+    fn open_with(&self, key: NumberedKey) -> Result<Vault> {
         match self.late_objects {
-            Some(_) => self.options().backend(self.disk()?).open(PATH),
-            None => self.options().open(PATH),
+            Some(_) => self.options_with(key).backend(self.disk()?).open(PATH),
+            None => self.options_with(key).open(PATH),
         }
     }
 
@@ -228,8 +258,13 @@ pub fn crash_test<A: Clone>(
         Some(defect) => World::new().with_defect(defect),
         None => World::new(),
     };
-    let place =
-        Place { world: world.clone(), seed: options.seed, late_objects: options.late_objects };
+    let place = Place {
+        world: world.clone(),
+        seed: options.seed,
+        late_objects: options.late_objects,
+        plant: options.plant,
+        other_keys: options.other_keys.clone(),
+    };
     let late = place.late_backend().expect("the simulated disk has no fault yet");
     let created = match &late {
         Some(late) => place.options().backend(Arc::clone(late)).create(PATH),
@@ -294,8 +329,9 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
     }
 
     fn place(&self, world: World, event: u64) -> Place {
-        let late_objects = self.options.late_objects;
-        Place { world, seed: self.options.seed ^ event, late_objects }
+        let CrashOptions { late_objects, plant, .. } = *self.options;
+        let other_keys = self.options.other_keys.clone();
+        Place { world, seed: self.options.seed ^ event, late_objects, plant, other_keys }
     }
 
     fn judge(&self, image: World, event: u64) -> Result<(), String> {

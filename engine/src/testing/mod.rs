@@ -5,7 +5,7 @@
 //! - [`Model`] is a vault as a plain map; [`Driver`] runs [`Call`]s on both and compares;
 //!   [`calls`] makes them, for proptest to shrink.
 //! - [`conformance`] is what every backend must pass; [`FaultyBackend`] fails on command.
-//! - [`Unsealed`] opens format 0, which exists for development only.
+//! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage.
 //!
 //! ```
 //! use strongroom::testing::{CrashOptions, Scene, crash_test};
@@ -38,23 +38,48 @@ pub use strategy::{call, calls, calls_of_seed};
 pub use strongroom_backends::component::{ManualClock, SeededEntropy};
 pub use strongroom_backends::testing::*;
 
-pub use crate::keys::Unsealed;
+pub use crate::state::SealPlant;
 pub use crate::vault::ReadPlant;
 
 use strongroom_backends::{Memory, Result};
 
-use crate::{MemoryState, Vault, VaultOptions};
+use crate::{KeySource, MemoryState, SecretKey, Unlock, Vault, VaultOptions};
+
+/// The key source of tests: a key that is written here, and so protects nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TestKey;
+
+impl KeySource for TestKey {
+    fn unlock(&self) -> Result<Unlock> {
+        NumberedKey(0).unlock()
+    }
+}
+
+/// One of many keys for tests; number 0 is [`TestKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NumberedKey(pub u8);
+
+impl KeySource for NumberedKey {
+    fn unlock(&self) -> Result<Unlock> {
+        Ok(Unlock::Key(SecretKey::new([self.0; SecretKey::BYTES])))
+    }
+}
 
 /// A new vault in memory.
 pub fn memory_vault() -> Result<Vault> {
-    Vault::options(Unsealed).create_on(MemoryState::new(), Memory::new())
+    Vault::options(TestKey).create_on(MemoryState::new(), Memory::new())
 }
 
-/// Options for a vault on `world` that replays from `seed`: a clock that only moves when told,
+/// Options for a vault on `world` with key [`TestKey`] that replays from `seed`: a clock that only moves when told,
 /// entropy from the seed, one name for the process, objects of at most 32 KiB so that values
 /// have several, and a small cache.
 pub fn world_options(world: &World, seed: u64) -> VaultOptions {
-    Vault::options(Unsealed)
+    world_options_with(NumberedKey(0), world, seed)
+}
+
+/// The same with another key.
+pub fn world_options_with(key: NumberedKey, world: &World, seed: u64) -> VaultOptions {
+    Vault::options(key)
         .file_system(world.clone())
         .clock(ManualClock::new())
         .entropy(SeededEntropy::new(seed))

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use strongroom_backends::{ErrorKind, Result};
 
 use super::handle::{Vault, VaultInner};
+use crate::content::sealed_bytes;
 use crate::format::{
     CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
     RecordRow, StoredRow, dropping_number,
@@ -17,7 +18,7 @@ use crate::state::{Entry, StateRead, Table};
 /// How thorough a check is.
 #[derive(Clone, Copy, Default)]
 pub struct CheckOptions<'a> {
-    /// Reads every object and compares its checksum; else its presence and length.
+    /// Reads every object and opens it; else its presence and length are looked at.
     pub read_data: bool,
     /// Hears of rows and objects checked so far.
     pub progress: Option<&'a dyn Progress>,
@@ -35,8 +36,8 @@ impl fmt::Debug for CheckOptions<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// Whether redb's pages match their checksums; `None` if readers were live, for that walk
-    /// wants the state to itself.
+    /// Whether every block in use opens and redb's pages match their checksums; `None` if readers
+    /// were live, for that walk wants the state to itself.
     pub state_intact: Option<bool>,
     /// Records that were read.
     pub records: u64,
@@ -112,8 +113,14 @@ impl Vault {
                 Err(e) => return Err(e),
             };
         }
-        let state = inner.store.read()?;
-        check.rows(&state)?;
+        match inner.store.read() {
+            Ok(state) => check.rows(&state)?,
+            // The walk met a damaged block: the state is not to be read any more.
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                check.wrong(Table::Meta, e.to_string());
+            }
+            Err(e) => return Err(e),
+        }
         Ok(check.report)
     }
 }
@@ -351,8 +358,9 @@ impl Check<'_> {
     fn object(&mut self, object: &ObjectRef, size: u64) -> Result<()> {
         self.report.objects += 1;
         self.report.object_bytes += size;
-        let detail = if size != object.len {
-            format!("it has {size} bytes, not {}", object.len)
+        let expected = sealed_bytes(object.len);
+        let detail = if size != expected {
+            format!("it has {size} bytes, not {expected}")
         } else if self.options.read_data {
             match self.inner.objects.get(object) {
                 Ok(_) => return Ok(()),

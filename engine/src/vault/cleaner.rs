@@ -179,7 +179,7 @@ impl VaultInner {
     /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
     /// at most so much that a close stays bounded. The caller has the writer's turn.
     pub(super) fn clean_before_close(self: &Arc<Self>) -> Result<()> {
-        if self.store.failed() {
+        if self.store.failed() || self.refuse_if_behind("close vault").is_err() {
             return Ok(());
         }
         for _ in 0..CLOSE_ROUNDS_MAX {

@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use super::cleaner::{Cleaner, Due};
 use super::lock::VaultLock;
-use super::options::{Components, VaultOptions};
+use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};
 use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
-use crate::format::{Header, ObjectName, PendingRow, StageId, VaultRow};
-use crate::keys::KeySource;
+use crate::format::{ObjectName, PendingRow, StageId, VaultRow};
+use crate::keys::{KeySet, KeySource};
 use crate::operations::Owners;
 use crate::progress::{CancelToken, NoProgress, Progress};
-use crate::state::{Store, Table};
+use crate::state::{Sealing, Store, Table};
 use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
@@ -29,8 +29,10 @@ pub struct Vault {
 }
 
 pub(crate) struct VaultInner {
-    /// What the state file says of itself.
-    header: Header,
+    id: Uuid,
+    /// What opens the vault. Changed under the writer's turn.
+    pub(super) keys: parking_lot::Mutex<KeySet>,
+    pub(super) password: PasswordPolicy,
     /// Drawn at every open; owners of an earlier one are dead.
     pub(crate) session: Uuid,
     pub(crate) components: Components,
@@ -46,11 +48,13 @@ pub(crate) struct VaultInner {
     pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
     #[cfg(feature = "testing")]
     read_plant: Option<super::plant::ReadPlant>,
+    #[cfg(feature = "testing")]
+    seal_plant: crate::state::SealPlant,
 }
 
 /// What a vault is put together from.
 pub(super) struct Parts {
-    pub(super) header: Header,
+    pub(super) keys: KeySet,
     pub(super) session: Uuid,
     pub(super) store: Store,
     pub(super) backend: Arc<dyn Backend>,
@@ -61,13 +65,13 @@ pub(super) struct Parts {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("id", &self.inner.header.vault).finish_non_exhaustive()
+        f.debug_struct("Vault").field("id", &self.inner.id).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for VaultInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultInner").field("id", &self.header.vault).finish_non_exhaustive()
+        f.debug_struct("VaultInner").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -79,12 +83,16 @@ impl Vault {
 
     pub(super) fn assemble(options: VaultOptions, parts: Parts) -> Self {
         let entropy = Arc::clone(&options.components.entropy);
+        let id = parts.keys.header().vault;
+        let content_keys = parts.keys.content_keys();
         let inner = VaultInner {
-            header: parts.header,
+            id,
+            keys: parking_lot::Mutex::new(parts.keys),
+            password: options.password,
             session: parts.session,
             components: options.components,
             store: parts.store,
-            objects: Objects::new(parts.backend, entropy, options.object_bytes),
+            objects: Objects::new(parts.backend, entropy, options.object_bytes, id, content_keys),
             pins: Pins::new(parts.newest_commit),
             owners: Owners::default(),
             cleaner: Cleaner::default(),
@@ -94,6 +102,8 @@ impl Vault {
             lock: parking_lot::Mutex::new(parts.lock),
             #[cfg(feature = "testing")]
             read_plant: options.read_plant,
+            #[cfg(feature = "testing")]
+            seal_plant: options.seal_plant,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -198,10 +208,16 @@ impl Vault {
         let snapshot = self.read()?;
         let row = super::lifecycle::read_vault_row(snapshot.state())?;
         let VaultRow::V0 { id, created_unix_millis, .. } = row;
+        let (header, cipher) = {
+            let keys = self.inner.keys.lock();
+            (keys.header().clone(), keys.cipher())
+        };
         Ok(VaultInfo {
             id,
             created_unix_millis,
-            backend: self.inner.header.backend.clone(),
+            backend: header.backend.clone(),
+            cipher,
+            key_generation: header.generation,
             state_bytes: self.inner.store.bytes(),
             records: snapshot.namespaces()?.iter().map(|namespace| namespace.records).sum(),
             operations: snapshot.operation_count()?,
@@ -210,6 +226,21 @@ impl Vault {
 }
 
 impl VaultInner {
+    pub(super) fn vault_id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What a state of `keys` is sealed with.
+    pub(super) fn sealing(&self, keys: &KeySet) -> Sealing {
+        Sealing {
+            key: Arc::new(keys.state_key()),
+            file: keys.header().file,
+            entropy: Arc::clone(&self.components.entropy),
+            #[cfg(feature = "testing")]
+            plant: self.seal_plant,
+        }
+    }
+
     /// Pins the newest commit for a reader.
     pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
         let vault: Arc<Self> = Arc::clone(self);
@@ -242,6 +273,7 @@ impl VaultInner {
         operation: &'static str,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.refuse_if_behind(operation)?;
         self.reopen_if_failed()?;
         let mut committed = None;
         let value = self.store.write(operation, |state| {

@@ -8,21 +8,22 @@ use strongroom_backends::{Backend, Disk, Error, ErrorKind, Result};
 
 use super::folder::{Folder, Found};
 use super::handle::{Parts, Vault};
+use super::keys::{KeyCopy, Standing, draw_id, only_key_set};
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
 use crate::format::{
     BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, OperationRow, OperationState, VaultRow,
 };
-use crate::keys::KeySource;
+use crate::keys::{KeySet, NewSlot, Unlock, Wrapping};
 use crate::progress::CancelToken;
-use crate::state::{OpenedStore, StateRead, StateStorage, Store, Table};
+use crate::state::{Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table};
 
 impl Vault {
     pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
         let _span = tracing::debug_span!("create").entered();
         options.validate()?;
-        unlock(&*options.keys)?;
+        let unlock = options.keys.unlock()?;
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.make()?;
         if folder.look()? == Found::Vault {
@@ -35,8 +36,8 @@ impl Vault {
         }
         let state = folder.state();
         let backend = backend_of(&options, &folder)?;
-        create_state(&options, &state, &*backend)?;
-        Self::open_parts(options, Arc::new(state), backend, Recovery::default(), Some(lock))
+        let keys = create_state(&options, &state, &*backend, &unlock)?;
+        Self::open_parts(options, Arc::new(state), backend, keys, Recovery::default(), Some(lock))
             .map_err(created_and_yet)
     }
 
@@ -45,68 +46,84 @@ impl Vault {
         let folder = Folder::new(Arc::clone(&options.fs), path);
         folder.expect_vault()?;
         options.validate()?;
-        unlock(&*options.keys)?;
         if !folder.has_lock() {
             // Perhaps a copy without its lock, perhaps no vault at all: nothing is made in a
             // folder that is not ours.
             Store::peek(&folder.state())?;
         }
+        let unlock = options.keys.unlock()?;
         let lock = acquire(&options, &folder, "open vault")?;
         // The state file may have been replaced while we waited: only now is it looked at.
         folder.expect_vault()?;
         let mut recovery = Recovery { died: lock.died().cloned(), ..Recovery::default() };
         let state = folder.state();
-        let header = Store::peek(&state)?;
-        check_backend(
-            &header,
-            options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name()),
-        )?;
+        let name = options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name());
+        let keys = unlock_state(&options, &state, name, &unlock, &mut recovery, || {
+            only_key_set(&*backend_of(&options, &folder)?)
+        })?;
         recovery.unfinished_state = folder.discard_unfinished()?;
         let backend: Arc<dyn Backend> = if let Some(backend) = &options.backend {
             Arc::clone(backend)
         } else {
-            let disk = disk_of(&options, &folder)?;
+            let (entropy, clock) = (&options.components.entropy, &options.components.clock);
+            // It was made before the state that we found was published.
+            let disk = Disk::with_made(
+                Arc::clone(&options.fs),
+                Arc::clone(entropy),
+                Arc::clone(clock),
+                folder.content_path(),
+            )?;
             recovery.temporaries = disk.clear_temporaries()?;
             Arc::new(disk)
         };
-        Self::open_parts(options, Arc::new(state), backend, recovery, Some(lock))
+        Self::open_parts(options, Arc::new(state), backend, keys, recovery, Some(lock))
     }
 
     pub(super) fn create_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
         options.validate()?;
-        unlock(&*options.keys)?;
+        let unlock = options.keys.unlock()?;
         if state.exists()? {
             return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
         }
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
-        create_state(&options, &*state, &*backend)?;
-        Self::open_parts(options, state, backend, Recovery::default(), None)
+        let keys = create_state(&options, &*state, &*backend, &unlock)?;
+        Self::open_parts(options, state, backend, keys, Recovery::default(), None)
             .map_err(created_and_yet)
     }
 
     pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
         options.validate()?;
-        unlock(&*options.keys)?;
+        let unlock = options.keys.unlock()?;
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
-        check_backend(&Store::peek(&*state)?, backend.name())?;
-        Self::open_parts(options, state, backend, Recovery::default(), None)
+        let mut recovery = Recovery::default();
+        let (name, restore) = (backend.name(), || only_key_set(&*backend));
+        let keys = unlock_state(&options, &*state, name, &unlock, &mut recovery, restore)?;
+        Self::open_parts(options, state, backend, keys, recovery, None)
     }
 
     fn open_parts(
         options: VaultOptions,
         state: Arc<dyn StateStorage>,
         backend: Arc<dyn Backend>,
+        keys: KeySet,
         mut recovery: Recovery,
         lock: Option<VaultLock>,
     ) -> Result<Self> {
         let clock = Arc::clone(&options.components.clock);
-        let OpenedStore { store, header, repaired } =
-            Store::open(state, clock, options.cache_bytes)?;
-        recovery.state_repaired = repaired;
-        let newest_commit = check_vault_row(&store, &header)?;
+        let OpenedStore { store, mended } =
+            Store::open(state, clock, options.cache_bytes, sealing(&options, &keys))?;
+        recovery.note(mended);
+        // Only now: a key has opened the header, and the header the state.
+        if recovery.key_set_restored {
+            store.write_header(keys.header())?;
+        } else {
+            store.read_header()?;
+        }
+        let newest_commit = check_vault_row(&store, keys.header())?;
+        let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery)?;
         let session = uuid::Builder::from_random_bytes(options.components.entropy.draw()?);
         let parts = Parts {
-            header,
+            keys,
             session: session.into_uuid(),
             store,
             backend,
@@ -187,11 +204,88 @@ impl Vault {
     }
 }
 
-/// The one key there is in format 0.
-fn unlock(keys: &dyn KeySource) -> Result<()> {
-    match keys.unlock()? {
+/// Opens the key set of a state. Nothing is written.
+fn unlock_state(
+    options: &VaultOptions,
+    state: &dyn StateStorage,
+    backend: &str,
+    unlock: &Unlock,
+    recovery: &mut Recovery,
+    restore: impl FnOnce() -> Result<Header>,
+) -> Result<KeySet> {
+    let bounds = options.password.bounds;
+    match Store::peek(state) {
+        Ok(found) => {
+            check_backend(&found.header, backend)?;
+            let keys = KeySet::unlock(found.header.clone(), unlock, bounds)?;
+            recovery.header_repaired = found.damaged;
+            Ok(keys)
+        }
+        Err(e) if e.kind() == ErrorKind::Corrupt && options.restore_key_set => {
+            let header = restore()?;
+            check_backend(&header, backend)?;
+            let keys = KeySet::unlock(header, unlock, bounds)?;
+            recovery.key_set_restored = true;
+            Ok(keys)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Brings the copy of the key set on the backend up to the header. That it cannot be reached
+/// keeps nobody from the state.
+fn settle_key_copy(
+    options: &VaultOptions,
+    store: &Store,
+    backend: &dyn Backend,
+    keys: KeySet,
+    recovery: &mut Recovery,
+) -> Result<KeySet> {
+    let copy = match KeyCopy::read(backend, keys.header()) {
+        Ok(copy) => copy,
+        Err(e) => {
+            recovery.key_copy_error = Some(e);
+            return Ok(keys);
+        }
+    };
+    let keys = match copy.standing(keys.header()) {
+        Standing::Same => return Ok(keys),
+        Standing::Behind => keys,
+        Standing::Ahead(generation) if options.adopt_older_state => {
+            tracing::warn!(generation, "older state adopted");
+            let raised = keys.raised_above(generation, &*options.components.entropy)?;
+            store.write_header(raised.header())?;
+            raised
+        }
+        Standing::Ahead(generation) => {
+            recovery.key_copy_ahead = Some(generation);
+            return Ok(keys);
+        }
+    };
+    match copy.write(backend, keys.header()) {
+        Ok(()) => recovery.key_copy_written = true,
+        Err(e) => recovery.key_copy_error = Some(e),
+    }
+    Ok(keys)
+}
+
+/// What a state of `keys` is sealed with.
+fn sealing(options: &VaultOptions, keys: &KeySet) -> Sealing {
+    Sealing {
+        key: Arc::new(keys.state_key()),
+        file: keys.header().file,
+        entropy: Arc::clone(&options.components.entropy),
         #[cfg(feature = "testing")]
-        crate::keys::Unlock::Unsealed => Ok(()),
+        plant: options.seal_plant,
+    }
+}
+
+impl Recovery {
+    fn note(&mut self, mended: Mended) {
+        self.state_repaired = mended.repaired;
+        self.last_commit_may_be_missing = mended.fell_back;
+        self.torn_blocks = mended.torn_blocks;
+        self.header_repaired |= mended.super_header;
     }
 }
 
@@ -228,8 +322,10 @@ fn create_state(
     options: &VaultOptions,
     state: &dyn StateStorage,
     backend: &dyn Backend,
-) -> Result<()> {
-    let id = uuid::Builder::from_random_bytes(options.components.entropy.draw()?).into_uuid();
+    unlock: &Unlock,
+) -> Result<KeySet> {
+    let entropy = &*options.components.entropy;
+    let id = draw_id(entropy)?;
     let name = backend.name();
     if name.len() > BACKEND_NAME_BYTES_MAX {
         return Err(Error::new(ErrorKind::Invalid, "create vault").with_detail(format!(
@@ -239,9 +335,19 @@ fn create_state(
     }
     let created_unix_millis = options.components.clock.unix_millis();
     let row = VaultRow::V0 { id, created_unix_millis, next_namespace: 1 };
-    Store::create(state, &Header { vault: id, backend: name.to_owned() }, |write| {
+    let with = Wrapping {
+        vault: id,
+        entropy,
+        now_unix_millis: created_unix_millis,
+        costs: options.password.costs,
+        bounds: options.password.bounds,
+    };
+    let first = NewSlot { unlock, label: "" };
+    let keys = KeySet::create(name, options.cipher, &first, &with)?;
+    Store::create(state, keys.header(), sealing(options, &keys), |write| {
         write.put(Table::Meta, META_VAULT, &row.encode())
-    })
+    })?;
+    Ok(keys)
 }
 
 /// The vault is there, but this handle could not be had.

@@ -3,12 +3,14 @@
 //! - `options.rs`: the builder; every component can be replaced there.
 //! - `folder.rs`: the vault's folder. `lock.rs`: one process at a time.
 //! - `lifecycle.rs`: create, open, recover, close. `report.rs`: what open found.
+//! - `keys.rs`: who may open it, and the new file under new keys.
 //! - `cleaner.rs`: removing content that nothing refers to. `check.rs`: is everything there.
 
 mod check;
 mod cleaner;
 mod folder;
 mod handle;
+mod keys;
 mod lifecycle;
 mod lock;
 mod options;
@@ -20,6 +22,7 @@ pub use check::{CheckOptions, CheckReport, Problem};
 pub use cleaner::CleanReport;
 pub use handle::Vault;
 pub(crate) use handle::VaultInner;
+pub use keys::{CompactReport, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
 #[cfg(feature = "testing")]

@@ -11,7 +11,7 @@ use strongroom_backends::{Backend, Error, ErrorKind, Result};
 use super::handle::Vault;
 use super::lock::LockPolicy;
 use crate::content::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN};
-use crate::keys::KeySource;
+use crate::keys::{Cipher, CostBounds, KeySource, MEMORY_KIB_MAX, PasswordCosts};
 use crate::state::StateStorage;
 
 /// What a vault is created or opened with. Get one from [`Vault::options`].
@@ -26,8 +26,25 @@ pub struct VaultOptions {
     pub(super) cache_bytes: usize,
     pub(super) write_timeout: Duration,
     pub(super) object_bytes: usize,
+    pub(super) cipher: Cipher,
+    pub(super) password: PasswordPolicy,
+    pub(super) adopt_older_state: bool,
+    pub(super) restore_key_set: bool,
     #[cfg(feature = "testing")]
     pub(super) read_plant: Option<super::plant::ReadPlant>,
+    #[cfg(feature = "testing")]
+    pub(super) seal_plant: crate::state::SealPlant,
+}
+
+/// What passwords cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PasswordPolicy {
+    /// Those that are added.
+    pub(super) costs: PasswordCosts,
+    /// The least of the above.
+    floor: PasswordCosts,
+    /// Those that a header may ask for.
+    pub(super) bounds: CostBounds,
 }
 
 /// The components that make a run repeatable.
@@ -65,8 +82,18 @@ impl VaultOptions {
             cache_bytes: 64 << 20,
             write_timeout: Duration::from_secs(30),
             object_bytes: OBJECT_BYTES_MAX,
+            cipher: Cipher::for_this_machine(),
+            password: PasswordPolicy {
+                costs: PasswordCosts::RFC9106_SECOND,
+                floor: PasswordCosts::RFC9106_SECOND,
+                bounds: CostBounds::DEFAULT,
+            },
+            adopt_older_state: false,
+            restore_key_set: false,
             #[cfg(feature = "testing")]
             read_plant: None,
+            #[cfg(feature = "testing")]
+            seal_plant: crate::state::SealPlant::None,
         }
     }
 
@@ -104,16 +131,70 @@ impl VaultOptions {
     }
 
     /// How long an object on the backend is at most, in bytes; 8 MiB by default, which is also
-    /// the most, and at least 4 KiB. A stager and a reader each hold one in memory. A vault may
-    /// be opened with another length than it was written with.
+    /// the most, and at least 4 KiB. A stager and a reader each hold one in memory, and while it
+    /// is sealed or opened its other form. A vault may be opened with another length than it was
+    /// written with.
     pub fn object_bytes(mut self, bytes: usize) -> Self {
         self.object_bytes = bytes;
+        self
+    }
+
+    /// What a new vault is sealed with; by default what suits this machine's processor. A vault
+    /// that exists keeps its cipher.
+    pub fn cipher(mut self, cipher: Cipher) -> Self {
+        self.cipher = cipher;
+        self
+    }
+
+    /// What an attempt at a password costs that this handle adds or wraps anew: at least, and by
+    /// default, [`PasswordCosts::RFC9106_SECOND`].
+    pub fn password_costs(mut self, costs: PasswordCosts) -> Self {
+        self.password.costs = costs;
+        self
+    }
+
+    /// How much memory a vault's header may ask for when a password is tried, in KiB; 1 GiB by
+    /// default, 4 GiB at most. `Invalid` is what opening one says that asks for more.
+    pub fn password_memory_kib_max(mut self, kib: u32) -> Self {
+        self.password.bounds.memory_kib_max = kib;
+        self
+    }
+
+    /// Passwords that cost next to nothing. Only under feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn cheap_passwords(mut self) -> Self {
+        self.password.costs = PasswordCosts::FOR_TESTS;
+        self.password.floor = PasswordCosts::FOR_TESTS;
+        self.password.bounds.memory_kib_min = PasswordCosts::FOR_TESTS.memory_kib;
+        self
+    }
+
+    /// Goes on from an older state that was put in the place of a newer one, which is lost then.
+    /// Without it such a vault can be read, and writes are `Conflict`
+    /// ([`Recovery::key_copy_ahead`](crate::Recovery::key_copy_ahead)).
+    pub fn adopt_older_state(mut self, adopt: bool) -> Self {
+        self.adopt_older_state = adopt;
+        self
+    }
+
+    /// Puts the copy of the key set on the backend into a state file both of whose own copies are
+    /// damaged. A key that was removed since that copy was written opens the vault again.
+    pub fn restore_key_set(mut self, restore: bool) -> Self {
+        self.restore_key_set = restore;
+        self
+    }
+
+    /// Plants a bug in the sealed storage. Only under feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn seal_plant(mut self, plant: crate::state::SealPlant) -> Self {
+        self.seal_plant = plant;
         self
     }
 
     /// Checked once, by whatever creates or opens.
     pub(super) fn validate(&self) -> Result<()> {
         self.lock.validate()?;
+        self.password.validate()?;
         if (OBJECT_BYTES_MIN..=OBJECT_BYTES_MAX).contains(&self.object_bytes) {
             return Ok(());
         }
@@ -172,8 +253,8 @@ impl VaultOptions {
     /// [`Vault::recovery`].
     ///
     /// `NotFound` if there is none; `Locked` if another process has it, with [`LockRefused`] as
-    /// source; `Invalid` for a file that is no vault's and for a newer format; `Corrupt` for a
-    /// damaged one. None of these changes anything.
+    /// source; `Denied` if the key is none of the vault's; `Invalid` for a file that is no vault's
+    /// and for another format; `Corrupt` for a damaged one. None of these changes anything.
     ///
     /// [`LockRefused`]: crate::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
@@ -199,5 +280,25 @@ impl VaultOptions {
         backend: impl Backend + 'static,
     ) -> Result<Vault> {
         Vault::open_on(self.backend(backend), Arc::new(state))
+    }
+}
+
+impl PasswordPolicy {
+    fn validate(self) -> Result<()> {
+        const CONFIGURE: &str = "configure vault";
+        if self.bounds.memory_kib_max > MEMORY_KIB_MAX {
+            return Err(Error::new(ErrorKind::Invalid, CONFIGURE).with_detail(format!(
+                "password hashing with up to {} KiB, the limit is {MEMORY_KIB_MAX}",
+                self.bounds.memory_kib_max
+            )));
+        }
+        let PasswordPolicy { costs, floor, .. } = self;
+        if costs.memory_kib < floor.memory_kib || costs.passes < floor.passes {
+            return Err(Error::new(ErrorKind::Invalid, CONFIGURE).with_detail(format!(
+                "password hashing with {} KiB and {} passes, not at least {} and {}",
+                costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
+            )));
+        }
+        self.bounds.check(costs, CONFIGURE)
     }
 }

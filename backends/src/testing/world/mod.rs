@@ -238,6 +238,10 @@ impl FileSystem for World {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.call(|state| state.sync_dir(path))
     }
+
+    fn available_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(self.state.lock().available())
+    }
 }
 
 impl Default for World {

@@ -102,6 +102,11 @@ impl State {
         taken
     }
 
+    /// What the capacity leaves.
+    pub(super) fn available(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.tree.bytes()))
+    }
+
     fn allow_growth(&self, bytes: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if bytes > 0 && self.tree.bytes() + bytes > capacity => {

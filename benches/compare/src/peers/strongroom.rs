@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use strongroom::testing::Unsealed;
+use strongroom::testing::TestKey;
 use strongroom::{Batch, Checkpoint, Lane, Operation, Value, Vault};
 
 use super::{CACHE_BYTES, OPERATION, Peer, Session};
@@ -27,7 +27,7 @@ impl Peer for Strongroom {
     const LABEL: &'static str = "strongroom";
 
     fn create(dir: &Path) -> Result<Self> {
-        let vault = Vault::options(Unsealed).cache_bytes(CACHE_BYTES).create(dir.join("vault"))?;
+        let vault = Vault::options(TestKey).cache_bytes(CACHE_BYTES).create(dir.join("vault"))?;
         let operation = vault.begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
         Ok(Self { vault, operation, sessions: AtomicUsize::new(0) })
     }

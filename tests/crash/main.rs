@@ -3,14 +3,17 @@
 //! `STRONGROOM_CRASH_IMAGES=20000 cargo test --release --test crash` opens that many images;
 //! without it the run is short enough for every `cargo test`.
 
+mod keys;
+mod lanes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use strongroom::Vault;
 use strongroom::testing::{
-    BoxError, Call, CrashOptions, CrashSummary, Defect, Driver, Model, Scene, calls_of_seed,
-    crash_test,
+    BoxError, Call, CrashOptions, CrashSummary, Defect, Driver, Model, Scene, SealPlant,
+    calls_of_seed, crash_test,
 };
-use strongroom::{Batch, Checkpoint, Vault};
 
 /// Images in all, over every workload; the canaries open a tenth each.
 fn images() -> u64 {
@@ -121,89 +124,25 @@ fn a_rename_before_the_sync_is_noticed() {
 }
 
 #[test]
-fn a_row_before_its_object_is_noticed() {
-    let late_objects = Some(3);
-    canary("row before object", CrashOptions { late_objects, ..CrashOptions::default() });
-}
-
-/// One row and one checkpoint of a lane.
-#[derive(Clone, Debug)]
-struct Row {
-    lane: usize,
-    number: u32,
-}
-
-const LANES: usize = 4;
-const ROWS_PER_LANE: u32 = 12;
-
-fn lane_name(lane: usize) -> String {
-    format!("lane-{lane}")
-}
-
-/// Lanes in parallel threads, whose batches share commits.
-fn parallel_lanes(scene: &mut Scene<Row>) -> Result<(), BoxError> {
-    let vault = scene.vault().clone();
-    let operation = vault.begin("import", (0..LANES).map(lane_name))?;
-    let world = scene.world().clone();
-    let attempts = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..LANES)
-            .map(|lane| {
-                let (operation, world) = (operation.clone(), world.clone());
-                scope.spawn(move || -> Result<Vec<(Row, u64, u64)>, BoxError> {
-                    let handle = operation.lane(&lane_name(lane))?;
-                    let mut attempts = Vec::new();
-                    for number in 0..ROWS_PER_LANE {
-                        let mut batch = Batch::new();
-                        batch.insert(lane_name(lane), number.to_be_bytes(), vec![7; 500]);
-                        let checkpoint = Checkpoint::encode(&(number + 1))?;
-                        let began = world.events();
-                        handle.commit(batch, checkpoint)?;
-                        attempts.push((Row { lane, number }, began, world.events()));
-                    }
-                    Ok(attempts)
-                })
-            })
-            .collect();
-        lanes
-            .into_iter()
-            .map(|lane| lane.join().expect("a lane panicked"))
-            .collect::<Result<Vec<_>, BoxError>>()
-    })?;
-    for (row, began, done) in attempts.into_iter().flatten() {
-        scene.note(row, began, Some(done));
-    }
-    Ok(())
-}
-
-/// Each lane has exactly the rows that its checkpoint tells, and none that was acknowledged is
-/// missing.
-fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), BoxError> {
-    let snapshot = vault.read()?;
-    for lane in 0..LANES {
-        let Some(status) = snapshot.lane("import", &lane_name(lane))? else {
-            return if done.is_empty() { Ok(()) } else { Err("the operation is gone".into()) };
-        };
-        let told = status.decode::<u32>()?.unwrap_or(0);
-        let rows = snapshot.count(&lane_name(lane))?;
-        if rows != u64::from(told) || status.checkpoints != u64::from(told) {
-            let checkpoints = status.checkpoints;
-            return Err(format!("{rows} rows, told {told}, {checkpoints} checkpoints").into());
-        }
-        let acknowledged = done.iter().filter(|row| row.lane == lane).map(|row| row.number).max();
-        if acknowledged.is_some_and(|number| told <= number) {
-            return Err(format!("lane {lane} stands at {told}, lost {acknowledged:?}").into());
-        }
-    }
-    Ok(())
+fn a_super_header_without_a_second_copy_is_noticed() {
+    let plant = SealPlant::SingleSuperHeader;
+    canary("header not doubled", CrashOptions { plant, ..CrashOptions::default() });
 }
 
 #[test]
-fn lanes_that_share_commits_lose_and_repeat_nothing() {
-    let mut summary = CrashSummary::default();
-    for seed in 0..4 {
-        let options = CrashOptions { images: images() / 20, seed, ..CrashOptions::default() };
-        summary.merge(crash_test(&options, parallel_lanes, lanes_hold));
-    }
-    println!("parallel lanes: {summary}");
-    assert_eq!(summary.failed, 0, "{summary}");
+fn a_repair_without_leniency_is_noticed() {
+    let plant = SealPlant::NoLeniency;
+    canary("no leniency", CrashOptions { plant, ..CrashOptions::default() });
+}
+
+#[test]
+fn blocks_larger_than_a_page_are_noticed() {
+    let plant = SealPlant::LargerBlocks;
+    canary("larger blocks", CrashOptions { plant, ..CrashOptions::default() });
+}
+
+#[test]
+fn a_row_before_its_object_is_noticed() {
+    let late_objects = Some(3);
+    canary("row before object", CrashOptions { late_objects, ..CrashOptions::default() });
 }

@@ -1,0 +1,322 @@
+//! Who may open the vault: the calls that change it, and where they write.
+//!
+//! The header of the state file is authoritative. A change writes both of its copies, each
+//! durable before the other, and then the copy on the backend, which serves recovery. Open brings
+//! a copy up that fell behind; a copy that is *ahead* means that an older state file was put back,
+//! and then nothing is written until the host adopts it.
+
+use std::fmt;
+
+use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::handle::{Vault, VaultInner};
+use crate::format::{Header, KEY_SETS_PREFIX, key_set_key};
+use crate::keys::{KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find};
+use crate::progress::{CancelToken, NoProgress, Progress};
+use crate::state::Copying;
+
+/// A key to be added, and what it is called.
+#[derive(Clone, Copy)]
+pub struct NewKey<'a> {
+    source: &'a dyn KeySource,
+    label: &'a str,
+}
+
+impl<'a> NewKey<'a> {
+    /// The key that `source` gives, without a label.
+    pub fn new(source: &'a dyn KeySource) -> Self {
+        Self { source, label: "" }
+    }
+
+    /// What it shall be called: one line of at most
+    /// [`KEY_LABEL_BYTES_MAX`](crate::KEY_LABEL_BYTES_MAX) bytes. It lies sealed in the header.
+    pub fn label(self, label: &'a str) -> Self {
+        Self { label, ..self }
+    }
+}
+
+impl fmt::Debug for NewKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// What a [compaction](Vault::compact) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Size of the state before, in bytes.
+    pub bytes_before: u64,
+    /// Its size now.
+    pub bytes_after: u64,
+}
+
+impl Vault {
+    /// What opens the vault, in the order in which it was added.
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        self.inner().keys.lock().keys()
+    }
+
+    /// Which key of the vault `source` gives; `Denied` if none. Takes as long as opening.
+    pub fn find_key(&self, source: &dyn KeySource) -> Result<KeyId> {
+        let unlock = source.unlock()?;
+        let inner = self.inner();
+        // Not under the lock: each password slot takes its time.
+        let header = inner.keys.lock().header().clone();
+        find(&header, &unlock, inner.password.bounds)
+    }
+
+    /// Adds a key; durable on return.
+    ///
+    /// `Full` if there are [`KEYS_MAX`](crate::KEYS_MAX), `AlreadyExists` if it opens the vault
+    /// already. `Uncertain` as told at [`remove_key`](Self::remove_key).
+    pub fn add_key(&self, key: &NewKey<'_>) -> Result<KeyId> {
+        let unlock = key.source.unlock()?;
+        let mut added = None;
+        self.inner().change_keys("add key", |keys, with| {
+            let next = keys.with_key(&NewSlot { unlock: &unlock, label: key.label }, with)?;
+            added = next.keys().last().map(|key| key.id);
+            Ok(next)
+        })?;
+        Ok(added.expect("it was added last"))
+    }
+
+    /// Puts another secret in the place of the key `id`, which keeps its id and label: a change of
+    /// password. The old secret opens the vault no more; older copies of the vault's files it
+    /// still does.
+    ///
+    /// `NotFound` if there is no such key, `AlreadyExists` if the secret is that of another one.
+    pub fn replace_key(&self, id: KeyId, source: &dyn KeySource) -> Result<()> {
+        let unlock = source.unlock()?;
+        self.inner().change_keys("replace key", |keys, with| keys.with_replaced(id, &unlock, with))
+    }
+
+    /// Wraps the key that `source` gives anew, at the costs that the vault was opened with:
+    /// how the costs of a password are raised. `Denied` if it is no key of the vault.
+    pub fn rewrap_key(&self, source: &dyn KeySource) -> Result<KeyId> {
+        let unlock = source.unlock()?;
+        let mut found = None;
+        self.inner().change_keys("rewrap key", |keys, with| {
+            let id = *found.insert(keys.find(&unlock, with.bounds)?);
+            keys.with_replaced(id, &unlock, with)
+        })?;
+        Ok(found.expect("found before it was replaced"))
+    }
+
+    /// Removes a key; durable on return. It opens the vault no more; older copies of the vault's
+    /// files, and what was sealed before, it still does: only [`rotate`](Self::rotate) draws new
+    /// keys.
+    ///
+    /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain`: it may
+    /// have happened, or its copy on the backend may still be the one of before; [`keys`] tells,
+    /// and the next change or open completes it.
+    ///
+    /// [`keys`]: Self::keys
+    pub fn remove_key(&self, id: KeyId) -> Result<()> {
+        self.inner().change_keys("remove key", |keys, with| keys.without_key(id, with.entropy))
+    }
+
+    /// Draws new keys and seals the whole state under them, in a new file; from then on `keys`
+    /// open the vault and nothing else does. See [`rotate_with`](Self::rotate_with).
+    pub fn rotate(&self, keys: &[NewKey<'_>]) -> Result<()> {
+        self.rotate_with(keys, &NoProgress, &CancelToken::new())
+    }
+
+    /// As [`rotate`](Self::rotate), telling `progress` the rows copied so far, and ending with
+    /// `Cancelled` when `cancel` is cancelled.
+    ///
+    /// Takes as much room again as the state has, and time by its size; writes wait meanwhile, at
+    /// most their timeout. Reads go on, except for a moment at the end, when it waits for those
+    /// that are under way: `Locked` if they take longer than the write timeout, and nothing has
+    /// changed. A crash at any moment leaves the old state under the old keys or the new one under
+    /// the new. Content objects keep the keys that they were sealed under, which the new keys
+    /// protect; what is staged from now on is sealed under a new one.
+    pub fn rotate_with(
+        &self,
+        keys: &[NewKey<'_>],
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let _span = tracing::debug_span!("rotate").entered();
+        let unlocks: Vec<Unlock> =
+            keys.iter().map(|key| key.source.unlock()).collect::<Result<_>>()?;
+        let slots: Vec<NewSlot<'_>> = unlocks
+            .iter()
+            .zip(keys)
+            .map(|(unlock, key)| NewSlot { unlock, label: key.label })
+            .collect();
+        self.inner().rotate(&slots, progress, cancel)
+    }
+
+    /// Gives space of the state file that nothing uses back to the file system. Reads and writes
+    /// wait meanwhile; `Locked` if reads under way take longer than the write timeout.
+    pub fn compact(&self) -> Result<CompactReport> {
+        let _span = tracing::debug_span!("compact").entered();
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("compact state")?;
+        inner.reopen_if_failed()?;
+        inner.refuse_if_behind("compact state")?;
+        let bytes_before = inner.store.bytes();
+        inner.store.compact(inner.writer.timeout())?;
+        Ok(CompactReport { bytes_before, bytes_after: inner.store.bytes() })
+    }
+}
+
+impl VaultInner {
+    fn wrapping(&self) -> Wrapping<'_> {
+        Wrapping {
+            vault: self.vault_id(),
+            entropy: &*self.components.entropy,
+            now_unix_millis: self.components.clock.unix_millis(),
+            costs: self.password.costs,
+            bounds: self.password.bounds,
+        }
+    }
+
+    /// One change of the key set: header, then copy.
+    fn change_keys(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&KeySet, &Wrapping<'_>) -> Result<KeySet>,
+    ) -> Result<()> {
+        let _span = tracing::debug_span!("change keys").entered();
+        let _turn = self.writer.acquire(operation)?;
+        self.reopen_if_failed()?;
+        self.refuse_if_behind(operation)?;
+        let next = change(&self.reread_keys()?, &self.wrapping())?;
+        self.store.write_header(next.header())?;
+        let header = next.header().clone();
+        *self.keys.lock() = next;
+        self.write_key_copy(&header, operation)
+    }
+
+    fn rotate(
+        &self,
+        slots: &[NewSlot<'_>],
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        const ROTATE: &str = "rotate keys";
+        let _turn = self.writer.acquire(ROTATE)?;
+        self.reopen_if_failed()?;
+        self.refuse_if_behind(ROTATE)?;
+        let next = self.reread_keys()?.rotated(slots, &self.wrapping())?;
+        let with = Copying { progress, cancel, timeout: self.writer.timeout() };
+        let replaced = self.store.replace(next.header(), self.sealing(&next), &with);
+        if replaced.is_err() && self.store.file() != next.header().file {
+            return replaced;
+        }
+        let header = next.header().clone();
+        self.objects.set_keys(next.content_keys());
+        *self.keys.lock() = next;
+        replaced.and(self.write_key_copy(&header, ROTATE))
+    }
+
+    /// The key set as the header has it: an earlier change may have happened without our being
+    /// told. The caller has the writer's turn.
+    fn reread_keys(&self) -> Result<KeySet> {
+        let header = self.store.read_header()?;
+        self.keys.lock().reread(header)
+    }
+
+    /// The header was changed; now its copy.
+    fn write_key_copy(&self, header: &Header, operation: &'static str) -> Result<()> {
+        let _open = self.objects.enter(operation)?;
+        let written = match KeyCopy::read(self.objects.backend(), header) {
+            Ok(copy) => copy.write(self.objects.backend(), header),
+            Err(e) => Err(e),
+        };
+        written.map_err(|e| {
+            Error::new(ErrorKind::Uncertain, operation)
+                .with_detail(format!("it was done; its copy on the backend was not written: {e}"))
+                .with_source(e)
+        })
+    }
+
+    /// `Conflict` while an older state lies in the place of a newer one.
+    pub(crate) fn refuse_if_behind(&self, operation: &'static str) -> Result<()> {
+        match self.recovery.key_copy_ahead {
+            None => Ok(()),
+            Some(ahead) => Err(Error::new(ErrorKind::Conflict, operation).with_detail(format!(
+                "an older state file was put back: the key set on the backend has generation \
+                 {ahead}; open it with `adopt_older_state` to go on from here"
+            ))),
+        }
+    }
+}
+
+/// The copy of the key set on the backend, as it was found.
+pub(super) struct KeyCopy {
+    header: Option<Header>,
+    condition: Condition,
+}
+
+/// How the copy stands to the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Same,
+    /// Missing, damaged, or of an earlier generation.
+    Behind,
+    /// Of this generation or a later one, and another.
+    Ahead(u64),
+}
+
+impl KeyCopy {
+    /// What lies there for the vault of `header`.
+    pub(super) fn read(backend: &dyn Backend, header: &Header) -> Result<Self> {
+        match backend.get(&key_set_key(header.vault)) {
+            Ok(object) => {
+                let copy = Header::decode(&object.body).ok();
+                let header = copy.filter(|copy| copy.vault == header.vault);
+                Ok(Self { header, condition: Condition::Matches(object.version) })
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Ok(Self { header: None, condition: Condition::Absent })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn standing(&self, header: &Header) -> Standing {
+        match &self.header {
+            Some(copy) if copy == header => Standing::Same,
+            Some(copy) if copy.generation >= header.generation => Standing::Ahead(copy.generation),
+            _ => Standing::Behind,
+        }
+    }
+
+    /// Writes `header` in its place. Every header has a nonce of its own, so no two are alike,
+    /// and what lies there after a conflict is ours only if it is the same.
+    pub(super) fn write(&self, backend: &dyn Backend, header: &Header) -> Result<()> {
+        let key = key_set_key(header.vault);
+        match backend.put(&key, header.encode().into(), &self.condition) {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
+                match Self::read(backend, header)?.standing(header) {
+                    Standing::Same => Ok(()),
+                    _ => Err(e),
+                }
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The one key set that lies on `backend`, for a state whose header is lost.
+pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
+    const RESTORE: &str = "restore key set";
+    let found = backend.list(KEY_SETS_PREFIX, None, 2)?;
+    match &found[..] {
+        [] => Err(Error::new(ErrorKind::NotFound, RESTORE)
+            .with_detail("there is no key set on the backend")),
+        [only] => Header::decode(&backend.get(&only.key)?.body),
+        _ => Err(Error::new(ErrorKind::Conflict, RESTORE)
+            .with_detail("there are the key sets of several vaults on the backend")),
+    }
+}
+
+/// The id of a vault, drawn at its creation.
+pub(super) fn draw_id(entropy: &dyn strongroom_backends::component::Entropy) -> Result<Uuid> {
+    Ok(uuid::Builder::from_random_bytes(entropy.draw()?).into_uuid())
+}

@@ -1,0 +1,90 @@
+//! Lanes in parallel threads whose batches share commits.
+
+use std::thread;
+
+use strongroom::testing::{BoxError, CrashOptions, CrashSummary, Scene, crash_test};
+use strongroom::{Batch, Checkpoint, Vault};
+
+use super::images;
+
+/// One row and one checkpoint of a lane.
+#[derive(Clone, Debug)]
+struct Row {
+    lane: usize,
+    number: u32,
+}
+
+const LANES: usize = 4;
+const ROWS_PER_LANE: u32 = 12;
+
+fn lane_name(lane: usize) -> String {
+    format!("lane-{lane}")
+}
+
+/// Lanes in parallel threads, whose batches share commits.
+fn parallel_lanes(scene: &mut Scene<Row>) -> Result<(), BoxError> {
+    let vault = scene.vault().clone();
+    let operation = vault.begin("import", (0..LANES).map(lane_name))?;
+    let world = scene.world().clone();
+    let attempts = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                let (operation, world) = (operation.clone(), world.clone());
+                scope.spawn(move || -> Result<Vec<(Row, u64, u64)>, BoxError> {
+                    let handle = operation.lane(&lane_name(lane))?;
+                    let mut attempts = Vec::new();
+                    for number in 0..ROWS_PER_LANE {
+                        let mut batch = Batch::new();
+                        batch.insert(lane_name(lane), number.to_be_bytes(), vec![7; 500]);
+                        let checkpoint = Checkpoint::encode(&(number + 1))?;
+                        let began = world.events();
+                        handle.commit(batch, checkpoint)?;
+                        attempts.push((Row { lane, number }, began, world.events()));
+                    }
+                    Ok(attempts)
+                })
+            })
+            .collect();
+        lanes
+            .into_iter()
+            .map(|lane| lane.join().expect("a lane panicked"))
+            .collect::<Result<Vec<_>, BoxError>>()
+    })?;
+    for (row, began, done) in attempts.into_iter().flatten() {
+        scene.note(row, began, Some(done));
+    }
+    Ok(())
+}
+
+/// Each lane has exactly the rows that its checkpoint tells, and none that was acknowledged is
+/// missing.
+fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), BoxError> {
+    let snapshot = vault.read()?;
+    for lane in 0..LANES {
+        let Some(status) = snapshot.lane("import", &lane_name(lane))? else {
+            return if done.is_empty() { Ok(()) } else { Err("the operation is gone".into()) };
+        };
+        let told = status.decode::<u32>()?.unwrap_or(0);
+        let rows = snapshot.count(&lane_name(lane))?;
+        if rows != u64::from(told) || status.checkpoints != u64::from(told) {
+            let checkpoints = status.checkpoints;
+            return Err(format!("{rows} rows, told {told}, {checkpoints} checkpoints").into());
+        }
+        let acknowledged = done.iter().filter(|row| row.lane == lane).map(|row| row.number).max();
+        if acknowledged.is_some_and(|number| told <= number) {
+            return Err(format!("lane {lane} stands at {told}, lost {acknowledged:?}").into());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lanes_that_share_commits_lose_and_repeat_nothing() {
+    let mut summary = CrashSummary::default();
+    for seed in 0..4 {
+        let options = CrashOptions { images: images() / 20, seed, ..CrashOptions::default() };
+        summary.merge(crash_test(&options, parallel_lanes, lanes_hold));
+    }
+    println!("parallel lanes: {summary}");
+    assert_eq!(summary.failed, 0, "{summary}");
+}
