@@ -1,6 +1,7 @@
 //! Several processes on one vault: who gets it, who waits, and what a killed one leaves.
 //!
 //! - `exactly_once.rs`: an import over eight lanes that is killed again and again.
+//! - `rotation.rs`: a rotation of keys that is killed again and again.
 //! - here: the lock, its holder and its policy.
 //!
 //! `STRONGROOM_KILL_ROWS` and `STRONGROOM_KILLS` set the size of the import and how often it is
@@ -12,6 +13,8 @@ mod support;
 
 #[path = "processes/exactly_once.rs"]
 mod exactly_once;
+#[path = "processes/rotation.rs"]
+mod rotation;
 
 use std::error::Error as _;
 use std::path::Path;
@@ -55,6 +58,8 @@ fn worker() {
             assert_whole(&vault);
         }
         "import" => exactly_once::import(&vault),
+        "rotate" => rotation::rotate(&vault),
+        "wait for new file" => rotation::wait_for_new_file(&vault),
         other => panic!("no such role: {other}"),
     }
 }
