@@ -55,7 +55,7 @@ impl Act {
 }
 
 fn value(number: u32, len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at as u32).wrapping_mul(number + 7).to_be_bytes()[2]).collect()
+    (0..).map(|at: u32| at.wrapping_mul(number + 7).to_be_bytes()[2]).take(len).collect()
 }
 
 /// What the vault should hold.

@@ -40,6 +40,10 @@ impl StateStorage for HeardState {
         self.memory.publish()
     }
 
+    fn settle(&self) -> Result<()> {
+        self.memory.settle()
+    }
+
     fn discard(&self) -> Result<()> {
         self.memory.discard()
     }

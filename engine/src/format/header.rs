@@ -202,8 +202,11 @@ impl Header {
                           create it anew";
             return refuse(ErrorKind::Invalid, detail.into());
         }
-        Self::fields(bytes)
-            .or_else(|detail| refuse(ErrorKind::Corrupt, format!("the header has {detail}")))
+        let header = Self::fields(bytes).and_then(|header| {
+            // What no field holds is zeros, so that the MAC covers all there is.
+            if header.encode() == bytes { Ok(header) } else { Err("bytes that belong to no field") }
+        });
+        header.or_else(|detail| refuse(ErrorKind::Corrupt, format!("the header has {detail}")))
     }
 
     fn fields(bytes: &[u8]) -> Result<Self, &'static str> {

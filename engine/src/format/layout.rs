@@ -70,19 +70,32 @@ pub(crate) const fn state_bytes(file: u64) -> Option<u64> {
 pub(crate) struct SuperHeader {
     /// Raised by every write; the higher of two copies counts.
     pub(crate) sequence: u64,
-    /// The state was closed after this was written, with so many bytes as redb sees it.
-    pub(crate) closed: Option<u64>,
+    /// The state was closed after this was written.
+    pub(crate) closed: Option<Closed>,
     /// The beginning of redb's page 0.
     pub(crate) page: [u8; SUPER_PAGE_BYTES],
 }
 
+/// That a state was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// Its length then, as redb sees it.
+    pub(crate) len: u64,
+    /// It was made, and was never opened since.
+    pub(crate) fresh: bool,
+}
+
 impl SuperHeader {
-    /// sequence u64 | closed u64, 0 or 1 | length u64 | page; numbers LE.
+    /// sequence u64 | closed u64: 0 no, 1 yes, 2 yes, and fresh | length u64 | page; numbers LE.
     pub(crate) fn encode(&self) -> [u8; SUPER_PLAIN_BYTES] {
         let mut bytes = [0; SUPER_PLAIN_BYTES];
         bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[8..16].copy_from_slice(&u64::from(self.closed.is_some()).to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.closed.unwrap_or(0).to_le_bytes());
+        let (closed, len) = match self.closed {
+            None => (0u64, 0),
+            Some(Closed { len, fresh }) => (1 + u64::from(fresh), len),
+        };
+        bytes[8..16].copy_from_slice(&closed.to_le_bytes());
+        bytes[16..24].copy_from_slice(&len.to_le_bytes());
         bytes[24..].copy_from_slice(&self.page);
         bytes
     }
@@ -91,7 +104,7 @@ impl SuperHeader {
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
         Self {
             sequence: number(0),
-            closed: (number(8) == 1).then(|| number(16)),
+            closed: (number(8) != 0).then(|| Closed { len: number(16), fresh: number(8) == 2 }),
             page: bytes[24..].try_into().expect("as long"),
         }
     }
@@ -119,10 +132,13 @@ mod tests {
     fn a_super_header_is_read_as_it_was_written() {
         let mut header = SuperHeader { sequence: 258, closed: None, page: [7; SUPER_PAGE_BYTES] };
         assert_eq!(SuperHeader::decode(&header.encode()), header);
-        header.closed = Some(8192);
+        header.closed = Some(Closed { len: 8192, fresh: false });
         let bytes = header.encode();
         assert_eq!(bytes[..4], [2, 1, 0, 0]);
         assert_eq!(bytes[8..20], [1, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0]);
         assert_eq!(SuperHeader::decode(&bytes), header);
+        header.closed = Some(Closed { len: 8192, fresh: true });
+        assert_eq!(header.encode()[8], 2);
+        assert_eq!(SuperHeader::decode(&header.encode()), header);
     }
 }

@@ -25,8 +25,8 @@ pub(crate) use header::{
     RING_BYTES, RING_PLAIN_BYTES, SLOTS_MAX, SlotKind, SlotRow, key_set_key,
 };
 pub(crate) use layout::{
-    BLOCK_BYTES, PAGE_BYTES, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES,
-    SuperHeader, block_at, file_bytes, header_at, state_bytes, super_at,
+    BLOCK_BYTES, Closed, PAGE_BYTES, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES,
+    SUPER_PLAIN_BYTES, SuperHeader, block_at, file_bytes, header_at, state_bytes, super_at,
 };
 pub(crate) use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
 pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};

@@ -3,7 +3,7 @@
 //! A change makes a new set of the next generation out of this one. It counts once the header
 //! that it encodes to is on disk; nothing here writes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,17 +110,8 @@ impl KeySet {
     /// Opens `header` with `unlock`: `Denied` if no slot opens, `Corrupt` if the header was
     /// changed by somebody who has no key.
     pub(crate) fn unlock(header: Header, unlock: &Unlock, bounds: CostBounds) -> Result<Self> {
-        let mut out_of_bounds = None;
-        for slot in &header.slots {
-            match slot::unwrap(unlock, header.vault, slot, bounds) {
-                Ok(Some(root)) => return Self::with_root(header, root),
-                Ok(None) => {}
-                // Another slot may be of use.
-                Err(e) if e.kind() == ErrorKind::Invalid => out_of_bounds = Some(e),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(out_of_bounds.unwrap_or_else(denied))
+        let (_, root) = try_slots(&header, unlock, bounds)?;
+        Self::with_root(header, root)
     }
 
     /// Opens a header whose root key is `root`: `Corrupt` otherwise.
@@ -221,13 +212,22 @@ impl KeySet {
     }
 
     /// With new root and state keys, a new epoch and a new file, and with no other keys than
-    /// `keys`: nothing that opened this set opens that one, unless it is named again.
-    pub(crate) fn rotated(&self, keys: &[NewSlot<'_>], with: &Wrapping<'_>) -> Result<Self> {
+    /// `keys`: nothing that opened this set opens that one, unless it is named again. Of earlier
+    /// epochs it keeps those that are `in_use`; all, if that is not known.
+    pub(crate) fn rotated(
+        &self,
+        keys: &[NewSlot<'_>],
+        in_use: Option<&BTreeSet<u32>>,
+        with: &Wrapping<'_>,
+    ) -> Result<Self> {
         let mut next = self.successor();
         let newest = next.ring.epochs.last().expect("never empty").0;
+        if let Some(in_use) = in_use {
+            next.ring.epochs.retain(|(epoch, _)| in_use.contains(epoch));
+        }
         if next.ring.epochs.len() == EPOCHS_MAX {
             return Err(Error::new(ErrorKind::Full, "rotate keys").with_detail(format!(
-                "content is sealed under {EPOCHS_MAX} keys of earlier rotations: re-encrypt it first"
+                "content is sealed under {EPOCHS_MAX} keys of earlier rotations: write some of it anew first"
             )));
         }
         next.root = SecretKey::draw(with.entropy)?;
@@ -296,7 +296,10 @@ impl KeySet {
 
     /// Seals the ring, raises the generation and signs the header.
     fn finish(mut self, entropy: &dyn Entropy) -> Result<Self> {
-        self.header.generation += 1;
+        let next = self.header.generation.checked_add(1);
+        self.header.generation = next.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "change keys").with_detail("no generation is left")
+        })?;
         self.header.ring = self.ring.seal(&self.root, entropy)?;
         self.header.mac = *mac(&self.header, &self.root).as_bytes();
         Ok(self)
@@ -305,12 +308,25 @@ impl KeySet {
 
 /// Which slot of `header` `unlock` opens; `Denied` if none. It says nothing of the rest of it.
 pub(crate) fn find(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<KeyId> {
+    try_slots(header, unlock, bounds).map(|(id, _)| id)
+}
+
+/// The first slot that `unlock` opens, and the root key in it.
+fn try_slots(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<(KeyId, SecretKey)> {
+    if let Unlock::Password(password) = unlock {
+        password.bytes()?;
+    }
+    let mut out_of_bounds = None;
     for slot in &header.slots {
-        if slot::unwrap(unlock, header.vault, slot, bounds)?.is_some() {
-            return Ok(KeyId(slot.id));
+        match slot::unwrap(unlock, header.vault, slot, bounds) {
+            Ok(Some(root)) => return Ok((KeyId(slot.id), root)),
+            Ok(None) => {}
+            // Another slot may be of use.
+            Err(e) if e.kind() == ErrorKind::Invalid => out_of_bounds = Some(e),
+            Err(e) => return Err(e),
         }
     }
-    Err(denied())
+    Err(out_of_bounds.unwrap_or_else(denied))
 }
 
 fn mac(header: &Header, root: &SecretKey) -> blake3::Hash {

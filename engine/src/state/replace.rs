@@ -1,8 +1,8 @@
 //! The state in a new file, under new keys, and the state made smaller.
 //!
 //! Both want the state to themselves: a reader of redb's pins pages of the file that is left.
-//! They wait for readers a bounded time, during which no new ones begin, and are `Locked` after
-//! it, with nothing changed.
+//! They wait a bounded time for a moment without readers, and are `Locked` after it, with nothing
+//! changed.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,7 +73,8 @@ impl Store {
         }
         let read = self.read()?;
         let storage = self.storage.create()?;
-        let (database, watch) = create_database(storage, header, sealing.clone())?;
+        let (database, watch) =
+            create_database(storage, header, sealing.clone(), self.cache_bytes)?;
         let mut copy = Copy { database: &database, watch, with, rows: 0 };
         for table in Table::ALL_FIXED {
             copy.table(&read, table)?;
@@ -85,16 +86,18 @@ impl Store {
         database.close().map_err(|e| e.during(ROTATE))
     }
 
-    /// The slot, once no reader of the open state lives. New ones wait meanwhile.
+    /// The slot, once no reader of the open state lives. New ones wait from then on.
     fn alone(
         &self,
         timeout: Duration,
         operation: &'static str,
     ) -> Result<RwLockWriteGuard<'_, Slot>> {
-        let slot = self.slot.write();
         let began = self.clock.monotonic();
         loop {
+            // Let go of while it waits: reads go on.
+            let slot = self.slot.write();
             let readers = match &*slot {
+                Slot::Open(opened) if opened.watch.failed() => return Err(broken(operation)),
                 Slot::Open(opened) => opened.readers(),
                 Slot::Broken => return Err(broken(operation)),
                 Slot::Damaged => return Err(damaged(operation)),
@@ -109,6 +112,7 @@ impl Store {
                     timeout.as_secs_f32()
                 )));
             }
+            drop(slot);
             self.clock.sleep(READERS_POLL);
         }
     }
@@ -127,7 +131,15 @@ impl Store {
         self.sealings.lock().push(sealing);
         let published = closed.and_then(|()| self.storage.publish());
         // Which one it is, the file itself says.
-        *slot = Slot::Open(self.reopen()?);
+        let reopened = self.reopen().map_err(|e| match &published {
+            // It has happened, and the next reopening will tell.
+            Ok(()) => e.with_kind(ErrorKind::Uncertain),
+            Err(published) => published.clone(),
+        });
+        let (opened, _) = reopened?;
+        let file = opened.sealed.id();
+        self.sealings.lock().retain(|sealing| sealing.file == file);
+        *slot = Slot::Open(opened);
         published
     }
 

@@ -31,6 +31,10 @@ pub trait StateStorage: fmt::Debug + Send + Sync {
     /// a power cut; durable on return.
     fn publish(&self) -> Result<()>;
 
+    /// Makes durable which state is the published one, after a publish that was cut short or of
+    /// unknown outcome.
+    fn settle(&self) -> Result<()>;
+
     /// Removes what was created and not published; fine if there is nothing.
     fn discard(&self) -> Result<()>;
 
@@ -97,6 +101,12 @@ impl StateStorage for FileState {
             return Err(if refused { error } else { error.with_kind(ErrorKind::Uncertain) });
         }
         self.fs.sync_dir(&self.folder).map_err(|e| failed(e).with_kind(ErrorKind::Uncertain))
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.fs
+            .sync_dir(&self.folder)
+            .map_err(|e| Error::io("settle state", e).with_subject(self.folder.display()))
     }
 
     fn discard(&self) -> Result<()> {
@@ -216,6 +226,10 @@ impl StateStorage for MemoryState {
             Error::new(ErrorKind::NotFound, "publish state").with_detail("none was created")
         })?;
         cells.published = Some(created);
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
         Ok(())
     }
 

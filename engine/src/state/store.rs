@@ -9,7 +9,7 @@
 //! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
 //! good. The vault must be opened again, and says what it found.
 //!
-//! Callers serialise writes (`vault/writer.rs`); this file relies on it.
+//! Callers serialise writes (`transaction/writer.rs`); this file relies on it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -43,11 +43,14 @@ pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
 /// grows by doubling, so at this size a quarter of a GiB to half a GiB is in use.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
+/// Memory that caches the pages of a state while it is created, which has some twenty.
+const CREATE_CACHE_BYTES: usize = 1 << 20;
+
 /// One state, open.
 pub(crate) struct Store {
     pub(super) storage: Arc<dyn StateStorage>,
     pub(super) clock: Arc<dyn Clock>,
-    cache_bytes: usize,
+    pub(super) cache_bytes: usize,
     /// The state's; while it is replaced, also that of the new file.
     pub(super) sealings: Mutex<Vec<Sealing>>,
     pub(super) slot: RwLock<Slot>,
@@ -82,7 +85,8 @@ pub(crate) struct OpenedStore {
 pub(crate) struct Mended {
     /// It had not been closed, and redb went over it.
     pub(crate) repaired: bool,
-    /// redb fell back to the commit before the last.
+    /// It may be that of the commit before the last: redb fell back to that, or a copy of the
+    /// super-header that was not closed does not open.
     pub(crate) fell_back: bool,
     /// Blocks that did not open, and were in no commit.
     pub(crate) torn_blocks: u64,
@@ -105,7 +109,8 @@ impl Store {
         fill: impl FnOnce(&mut StateWrite<'_>) -> Result<()>,
     ) -> Result<()> {
         const CREATE: &str = "create state";
-        let (database, watch) = create_database(storage.create()?, header, sealing)?;
+        let (database, watch) =
+            create_database(storage.create()?, header, sealing, CREATE_CACHE_BYTES)?;
         let transaction = database.begin_write().map_err(|e| e.during(CREATE))?;
         let mut write = StateWrite::new(&transaction, watch);
         migrate::initialise(&mut write)?;
@@ -128,7 +133,7 @@ impl Store {
         cache_bytes: usize,
         sealing: Sealing,
     ) -> Result<OpenedStore> {
-        let (opened, mended) = open_database(storage.open()?, cache_bytes, sealing.clone())?;
+        let (opened, mended) = open_database(&*storage, cache_bytes, sealing.clone())?;
         migrate::migrate(&opened.database, &opened.watch)?;
         let (sealings, slot) = (Mutex::new(vec![sealing]), RwLock::new(Slot::Open(opened)));
         Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, mended })
@@ -278,7 +283,9 @@ impl Store {
         }
         tracing::warn!(readers, "reopen state after a failure");
         // Dropped before the next one is opened: never two instances on one file.
+        let mut in_doubt = true;
         if let Slot::Open(opened) = &*slot {
+            in_doubt = opened.watch.in_doubt();
             opened.watch.close();
             if opened.watch.is_distrusted() {
                 *slot = Slot::Damaged;
@@ -286,9 +293,11 @@ impl Store {
             }
         }
         *slot = Slot::Broken;
-        let mut opened = self.reopen()?;
+        let (mut opened, mended) = self.reopen()?;
+        // A commit of unknown outcome may be missing; one that was acknowledged may not.
+        let lost = !in_doubt && (mended.fell_back || mended.super_header);
         let intact = check_database(&mut opened, REOPEN)?;
-        if !intact {
+        if lost || !intact {
             *slot = Slot::Damaged;
             return Err(damaged(REOPEN));
         }
@@ -298,21 +307,22 @@ impl Store {
     }
 
     /// Opens the published state. The caller has dropped the one before.
-    pub(super) fn reopen(&self) -> Result<Opened> {
-        let storage = self.storage.open()?;
-        let file = header::read(&*storage)?.header.file;
-        let mut sealings = self.sealings.lock();
-        sealings.retain(|sealing| sealing.file == file);
-        let Some(sealing) = sealings.first().cloned() else {
-            return Err(Error::new(ErrorKind::Corrupt, "open state")
-                .with_detail("another state file was put in its place"));
-        };
-        Ok(open_database(storage, self.cache_bytes, sealing)?.0)
+    pub(super) fn reopen(&self) -> Result<(Opened, Mended)> {
+        let file = header::read(&*self.storage.open()?)?.header.file;
+        let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
+        let sealing = known.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "open state")
+                .with_detail("another state file was put in its place")
+        })?;
+        open_database(&*self.storage, self.cache_bytes, sealing)
     }
 
-    /// The id of the state's file.
-    pub(crate) fn file(&self) -> Uuid {
-        self.sealings.lock().first().expect("never empty").file
+    /// The id of the file of the open state; `None` while it is not open.
+    pub(crate) fn file(&self) -> Option<Uuid> {
+        match &*self.slot.read() {
+            Slot::Open(opened) => Some(opened.sealed.id()),
+            _ => None,
+        }
     }
 
     /// redb's own integrity check, which opens every block in use: every page of the committed trees against its checksum.
@@ -384,25 +394,32 @@ pub(super) fn create_database(
     storage: Box<dyn StorageBackend>,
     header: &Header,
     sealing: Sealing,
+    cache_bytes: usize,
 ) -> Result<(Database, Arc<Watch>)> {
     const CREATE: &str = "create state";
     storage.set_len(file_bytes(0)).map_err(|e| Error::io(CREATE, e))?;
     header::write(&*storage, header)?;
     let sealed = Sealed::create(storage, sealing);
     let watch = sealed.watch();
-    let database =
-        Database::builder().create_with_backend(sealed.clone()).map_err(|e| e.during(CREATE))?;
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(sealed.clone())
+        .map_err(|e| e.during(CREATE))?;
     sealed.establish();
     Ok((database, watch))
 }
 
 fn open_database(
-    storage: Box<dyn StorageBackend>,
+    storage: &dyn StateStorage,
     cache_bytes: usize,
     sealing: Sealing,
 ) -> Result<(Opened, Mended)> {
     const OPEN: &str = "open state";
-    let (sealed, left) = Sealed::open(storage, sealing)?;
+    let (sealed, left) = Sealed::open(storage.open()?, sealing)?;
+    if left.fresh {
+        // Whoever published it may have died, or been told of an error, before that was durable.
+        storage.settle()?;
+    }
     let watch = sealed.watch();
     let repair = Arc::new(Repair { lenient: !left.closed, ..Repair::default() });
     let (storage, under, session) = (sealed.clone(), sealed.clone(), Arc::clone(&repair));
@@ -410,7 +427,7 @@ fn open_database(
         Database::builder()
             .set_cache_size(cache_bytes)
             // Then the older copy of page 0 counts, and what it was before is unknown.
-            .set_check_integrity_on_open(left.damaged && !left.closed)
+            .set_check_integrity_on_open(left.damaged)
             .set_repair_callback(move |step| session.step(step, &under))
             .create_with_backend(storage)
     }))
@@ -419,7 +436,8 @@ fn open_database(
     sealed.establish();
     let mended = Mended {
         repaired: repair.walked.load(Ordering::Relaxed),
-        fell_back: repair.fell_back.load(Ordering::Relaxed),
+        // The copy that does not open may have been the newer one.
+        fell_back: repair.fell_back.load(Ordering::Relaxed) || left.damaged && !left.closed,
         torn_blocks: repair.torn_blocks.load(Ordering::Relaxed),
         super_header: left.damaged,
     };

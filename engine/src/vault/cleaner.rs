@@ -179,7 +179,7 @@ impl VaultInner {
     /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
     /// at most so much that a close stays bounded. The caller has the writer's turn.
     pub(super) fn clean_before_close(self: &Arc<Self>) -> Result<()> {
-        if self.store.failed() || self.refuse_if_behind("close vault").is_err() {
+        if self.store.failed() || self.may_be_behind() {
             return Ok(());
         }
         for _ in 0..CLOSE_ROUNDS_MAX {
@@ -200,7 +200,7 @@ impl VaultInner {
 
     /// What a write deletes on its way. The caller has the writer's turn.
     pub(super) fn gather_due(&self) -> Due {
-        if self.cleaner.is_idle() || self.store.failed() {
+        if self.cleaner.is_idle() || self.store.failed() || self.may_be_behind() {
             return Due::default();
         }
         self.gather(OBJECTS_PER_WRITE_MAX).unwrap_or_else(|error| {
@@ -221,6 +221,9 @@ impl VaultInner {
     /// what is read here is on disk.
     fn gather(&self, limit: usize) -> Result<Due> {
         let mut due = Due::default();
+        if self.may_be_behind() {
+            return Ok(due);
+        }
         // Cleared before the look, so that a deletion that fails meanwhile is not forgotten.
         self.cleaner.doomed.store(false, Ordering::Release);
         let abandoned: Vec<StageId> = self.cleaner.abandoned.lock().drain(..).collect();

@@ -8,6 +8,7 @@ use strongroom_backends::{Backend, Error, Result};
 use uuid::Uuid;
 
 use super::cleaner::{Cleaner, Due};
+use super::keys::Witness;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};
@@ -32,6 +33,9 @@ pub(crate) struct VaultInner {
     id: Uuid,
     /// What opens the vault. Changed under the writer's turn.
     pub(super) keys: parking_lot::Mutex<KeySet>,
+    /// What the keys will be if a rotation that is under way has happened.
+    pub(super) rotating: parking_lot::Mutex<Option<KeySet>>,
+    pub(super) witness: parking_lot::Mutex<Witness>,
     pub(super) password: PasswordPolicy,
     /// Drawn at every open; owners of an earlier one are dead.
     pub(crate) session: Uuid,
@@ -88,6 +92,8 @@ impl Vault {
         let inner = VaultInner {
             id,
             keys: parking_lot::Mutex::new(parts.keys),
+            rotating: parking_lot::Mutex::default(),
+            witness: parking_lot::Mutex::new(parts.recovery.witness()),
             password: options.password,
             session: parts.session,
             components: options.components,
@@ -289,6 +295,7 @@ impl VaultInner {
     /// Opens the state again after a failure. The caller has the writer's turn.
     pub(super) fn reopen_if_failed(&self) -> Result<()> {
         if self.store.reopen_if_failed(self.pins.live())? {
+            self.settle_rotation();
             // A commit of unknown outcome may have happened, with work for the cleaner.
             self.note_leftovers(&self.store.read()?)?;
         }

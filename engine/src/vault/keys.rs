@@ -5,16 +5,19 @@
 //! a copy up that fell behind; a copy that is *ahead* means that an older state file was put back,
 //! and then nothing is written until the host adopts it.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 
-use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
+use strongroom_backends::{Backend, Condition, Error, ErrorKind, Key, Object, Result};
 use uuid::Uuid;
 
 use super::handle::{Vault, VaultInner};
-use crate::format::{Header, KEY_SETS_PREFIX, key_set_key};
+use super::report::Recovery;
+use crate::format::{HEADER_BYTES, Header, KEY_SETS_PREFIX, RecordRow, key_set_key};
 use crate::keys::{KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find};
 use crate::progress::{CancelToken, NoProgress, Progress};
-use crate::state::Copying;
+use crate::state::{Copying, KeySpan, Table};
 
 /// A key to be added, and what it is called.
 #[derive(Clone, Copy)]
@@ -67,7 +70,8 @@ impl Vault {
         find(&header, &unlock, inner.password.bounds)
     }
 
-    /// Adds a key; durable on return.
+    /// Adds a key; durable on return. Like every change of keys it wants the backend: if that
+    /// cannot be reached its error comes, and nothing has changed.
     ///
     /// `Full` if there are [`KEYS_MAX`](crate::KEYS_MAX), `AlreadyExists` if it opens the vault
     /// already. `Uncertain` as told at [`remove_key`](Self::remove_key).
@@ -104,9 +108,9 @@ impl Vault {
         Ok(found.expect("found before it was replaced"))
     }
 
-    /// Removes a key; durable on return. It opens the vault no more; older copies of the vault's
-    /// files, and what was sealed before, it still does: only [`rotate`](Self::rotate) draws new
-    /// keys.
+    /// Removes a key; durable on return. It opens the vault no more. But whoever has it and an older
+    /// copy of the header, 4 KiB, still reads all that the vault holds, later writes included: only
+    /// [`rotate`](Self::rotate) draws new keys.
     ///
     /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain`: it may
     /// have happened, or its copy on the backend may still be the one of before; [`keys`] tells,
@@ -130,7 +134,7 @@ impl Vault {
     /// most their timeout. Reads go on, except for a moment at the end, when it waits for those
     /// that are under way: `Locked` if they take longer than the write timeout, and nothing has
     /// changed. A crash at any moment leaves the old state under the old keys or the new one under
-    /// the new. Content objects keep the keys that they were sealed under, which the new keys
+    /// the new; `Uncertain` says so of an error, and [`find_key`](Self::find_key) tells. Content objects keep the keys that they were sealed under, which the new keys
     /// protect; what is staged from now on is sealed under a new one.
     pub fn rotate_with(
         &self,
@@ -184,11 +188,19 @@ impl VaultInner {
         let _turn = self.writer.acquire(operation)?;
         self.reopen_if_failed()?;
         self.refuse_if_behind(operation)?;
-        let next = change(&self.reread_keys()?, &self.wrapping())?;
-        self.store.write_header(next.header())?;
+        let current = self.reread_keys()?;
+        let copy = self.key_copy_to_replace(current.header(), operation)?;
+        let next = change(&current, &self.wrapping())?;
+        if let Err(error) = self.store.write_header(next.header()) {
+            // What is there now is what counts, whichever it is.
+            if let Ok(found) = self.reread_keys() {
+                *self.keys.lock() = found;
+            }
+            return Err(error);
+        }
         let header = next.header().clone();
         *self.keys.lock() = next;
-        self.write_key_copy(&header, operation)
+        self.write_key_copy(copy, &header, operation)
     }
 
     fn rotate(
@@ -201,16 +213,58 @@ impl VaultInner {
         let _turn = self.writer.acquire(ROTATE)?;
         self.reopen_if_failed()?;
         self.refuse_if_behind(ROTATE)?;
-        let next = self.reread_keys()?.rotated(slots, &self.wrapping())?;
+        let current = self.reread_keys()?;
+        let copy = self.key_copy_to_replace(current.header(), ROTATE)?;
+        let in_use = self.epochs_in_use()?;
+        let next = current.rotated(slots, in_use.as_ref(), &self.wrapping())?;
         let with = Copying { progress, cancel, timeout: self.writer.timeout() };
-        let replaced = self.store.replace(next.header(), self.sealing(&next), &with);
-        if replaced.is_err() && self.store.file() != next.header().file {
-            return replaced;
+        let (header, sealing) = (next.header().clone(), self.sealing(&next));
+        *self.rotating.lock() = Some(next);
+        let replaced = self.store.replace(&header, sealing, &with);
+        self.settle_rotation();
+        replaced?;
+        self.write_key_copy(copy, &header, ROTATE)
+    }
+
+    /// The epochs of all objects that a record refers to; `None` if there may be others, of a
+    /// staging or a reader. The caller has the writer's turn.
+    fn epochs_in_use(&self) -> Result<Option<BTreeSet<u32>>> {
+        const ALL: KeySpan<'_> = (Bound::Unbounded, Bound::Unbounded);
+        let state = self.store.read()?;
+        if self.pins.live() > 0 || state.len(Table::Pending)? > 0 {
+            return Ok(None);
         }
-        let header = next.header().clone();
-        self.objects.set_keys(next.content_keys());
-        *self.keys.lock() = next;
-        replaced.and(self.write_key_copy(&header, ROTATE))
+        let mut epochs = BTreeSet::new();
+        for number in state.record_tables()? {
+            for entry in state.range(Table::Records(number), ALL)? {
+                if let RecordRow::Stored(stored) = RecordRow::decode(entry?.row.as_slice())? {
+                    epochs.extend(stored.objects().iter().map(|object| object.epoch));
+                }
+            }
+        }
+        Ok(Some(epochs))
+    }
+
+    /// After a rotation, and after each reopening of the state, which may be the one that tells
+    /// how a rotation ended: goes on with the keys of the file that is there.
+    pub(super) fn settle_rotation(&self) {
+        let Some(file) = self.store.file() else { return };
+        let Some(next) = self.rotating.lock().take() else { return };
+        if next.header().file == file {
+            self.objects.set_keys(next.content_keys());
+            *self.keys.lock() = next;
+        }
+    }
+
+    /// The copy on the backend that a change will replace; `Conflict` if it is ahead of what is to
+    /// be changed.
+    fn key_copy_to_replace(&self, header: &Header, operation: &'static str) -> Result<KeyCopy> {
+        let _open = self.objects.enter(operation)?;
+        let copy = KeyCopy::read(self.objects.backend(), header)?;
+        match copy.standing(header) {
+            Standing::Ahead(generation) => Err(ahead(operation, generation)),
+            Standing::Same | Standing::Behind => Ok(copy),
+        }
     }
 
     /// The key set as the header has it: an earlier change may have happened without our being
@@ -221,13 +275,14 @@ impl VaultInner {
     }
 
     /// The header was changed; now its copy.
-    fn write_key_copy(&self, header: &Header, operation: &'static str) -> Result<()> {
+    fn write_key_copy(
+        &self,
+        copy: KeyCopy,
+        header: &Header,
+        operation: &'static str,
+    ) -> Result<()> {
         let _open = self.objects.enter(operation)?;
-        let written = match KeyCopy::read(self.objects.backend(), header) {
-            Ok(copy) => copy.write(self.objects.backend(), header),
-            Err(e) => Err(e),
-        };
-        written.map_err(|e| {
+        copy.write(self.objects.backend(), header).map_err(|e| {
             Error::new(ErrorKind::Uncertain, operation)
                 .with_detail(format!("it was done; its copy on the backend was not written: {e}"))
                 .with_source(e)
@@ -236,14 +291,62 @@ impl VaultInner {
 
     /// `Conflict` while an older state lies in the place of a newer one.
     pub(crate) fn refuse_if_behind(&self, operation: &'static str) -> Result<()> {
-        match self.recovery.key_copy_ahead {
-            None => Ok(()),
-            Some(ahead) => Err(Error::new(ErrorKind::Conflict, operation).with_detail(format!(
-                "an older state file was put back: the key set on the backend has generation \
-                 {ahead}; open it with `adopt_older_state` to go on from here"
-            ))),
+        match *self.witness.lock() {
+            Witness::Ahead(generation) => Err(ahead(operation, generation)),
+            Witness::Agrees | Witness::Unheard => Ok(()),
         }
     }
+
+    /// Whether an older state lies in the place of a newer one, or may, for the backend could not
+    /// be asked and still cannot: then nothing is deleted.
+    pub(super) fn may_be_behind(&self) -> bool {
+        let mut witness = self.witness.lock();
+        if *witness == Witness::Unheard {
+            let header = self.keys.lock().header().clone();
+            if let Ok(copy) = KeyCopy::read(self.objects.backend(), &header) {
+                *witness = copy.standing(&header).into();
+            }
+        }
+        *witness != Witness::Agrees
+    }
+}
+
+/// What the copy on the backend says of this state's age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Witness {
+    /// It is not older than the copy.
+    Agrees,
+    /// The copy has this generation, and the state an earlier one.
+    Ahead(u64),
+    /// The copy could not be read yet.
+    Unheard,
+}
+
+impl From<Standing> for Witness {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Same | Standing::Behind => Self::Agrees,
+            Standing::Ahead(generation) => Self::Ahead(generation),
+        }
+    }
+}
+
+impl Recovery {
+    /// What it says of the copy.
+    pub(super) fn witness(&self) -> Witness {
+        match (self.key_copy_ahead, &self.key_copy_error) {
+            (Some(generation), _) => Witness::Ahead(generation),
+            (None, Some(_)) => Witness::Unheard,
+            (None, None) => Witness::Agrees,
+        }
+    }
+}
+
+fn ahead(operation: &'static str, generation: u64) -> Error {
+    Error::new(ErrorKind::Conflict, operation).with_detail(format!(
+        "an older state file was put back: the key set on the backend has generation \
+         {generation}; open it with `adopt_older_state` to go on from here"
+    ))
 }
 
 /// The copy of the key set on the backend, as it was found.
@@ -265,7 +368,7 @@ pub(super) enum Standing {
 impl KeyCopy {
     /// What lies there for the vault of `header`.
     pub(super) fn read(backend: &dyn Backend, header: &Header) -> Result<Self> {
-        match backend.get(&key_set_key(header.vault)) {
+        match get_bounded(backend, &key_set_key(header.vault)) {
             Ok(object) => {
                 let copy = Header::decode(&object.body).ok();
                 let header = copy.filter(|copy| copy.vault == header.vault);
@@ -303,6 +406,19 @@ impl KeyCopy {
     }
 }
 
+/// An object that should be a header. One that is longer is not fetched: somebody else put it.
+fn get_bounded(backend: &dyn Backend, key: &Key) -> Result<Object> {
+    let listed = backend.list(key.as_str(), None, 1)?;
+    match listed.iter().find(|entry| entry.key == *key) {
+        Some(entry) if entry.size > HEADER_BYTES as u64 => {
+            Err(Error::new(ErrorKind::Corrupt, "read key set")
+                .with_detail(format!("the copy on the backend has {} bytes", entry.size))
+                .with_subject(key))
+        }
+        _ => backend.get(key),
+    }
+}
+
 /// The one key set that lies on `backend`, for a state whose header is lost.
 pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
     const RESTORE: &str = "restore key set";
@@ -310,7 +426,7 @@ pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
     match &found[..] {
         [] => Err(Error::new(ErrorKind::NotFound, RESTORE)
             .with_detail("there is no key set on the backend")),
-        [only] => Header::decode(&backend.get(&only.key)?.body),
+        [only] => Header::decode(&get_bounded(backend, &only.key)?.body),
         _ => Err(Error::new(ErrorKind::Conflict, RESTORE)
             .with_detail("there are the key sets of several vaults on the backend")),
     }

@@ -38,6 +38,7 @@ impl Vault {
         let backend = backend_of(&options, &folder)?;
         let keys = create_state(&options, &state, &*backend, &unlock)?;
         Self::open_parts(options, Arc::new(state), backend, keys, Recovery::default(), Some(lock))
+            .map(Self::just_created)
             .map_err(created_and_yet)
     }
 
@@ -88,6 +89,7 @@ impl Vault {
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let keys = create_state(&options, &*state, &*backend, &unlock)?;
         Self::open_parts(options, state, backend, keys, Recovery::default(), None)
+            .map(Self::just_created)
             .map_err(created_and_yet)
     }
 
@@ -134,6 +136,12 @@ impl Vault {
         let mut vault = Self::assemble(options, parts);
         vault.recover()?;
         Ok(vault)
+    }
+
+    /// That the copy of the key set was written is no recovery in a new vault.
+    fn just_created(mut self) -> Self {
+        self.inner_mut().recovery.key_copy_written = false;
+        self
     }
 
     /// Removes what a dead process left, and lists what it left unfinished.

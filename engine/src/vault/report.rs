@@ -31,6 +31,7 @@ pub struct Recovery {
     /// an older state file was put back. Writes are `Conflict`.
     pub key_copy_ahead: Option<u64>,
     /// Why the copy of the key set could not be looked at, or written; the next open tries again.
+    /// Until then no object is deleted: it is not known whether this is the newest state.
     pub key_copy_error: Option<Error>,
     /// A creation that did not finish was discarded.
     pub unfinished_state: bool,

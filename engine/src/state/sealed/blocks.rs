@@ -4,7 +4,7 @@ use std::io;
 
 use strongroom_backends::{Error, ErrorKind};
 
-use super::pending::Page;
+use super::pending::{Page, Pages};
 use super::{Inner, Sealing};
 use crate::format::{BLOCK_BYTES, PAGE_BYTES, block_at};
 use crate::keys::{NONCE_BYTES, TAG_BYTES};
@@ -75,11 +75,15 @@ impl Inner {
             self.file.read(block_at(first), &mut block)?;
             return self.open_page(first, &block, out);
         }
+        // First what is pending, then the file: pages go from the one to the other.
+        let pages = (first..).zip(out.chunks_exact_mut(PAGE_BYTES));
+        let held: Vec<bool> =
+            pages.map(|(number, page)| !none_pending && self.pending.read(number, page)).collect();
         let mut blocks = vec![0; count * BLOCK_BYTES];
         self.file.read(block_at(first), &mut blocks)?;
         let pages = out.chunks_exact_mut(PAGE_BYTES).zip(blocks.chunks_exact(BLOCK_BYTES));
-        for (number, (page, block)) in (first..).zip(pages) {
-            if none_pending || !self.pending.read(number, page) {
+        for ((number, (page, block)), held) in (first..).zip(pages).zip(held) {
+            if !held {
                 self.open_page(number, block, page)?;
             }
         }
@@ -138,8 +142,15 @@ impl Inner {
             return Ok(());
         }
         let flush = self.pending.begin_flush();
-        let pages: Vec<(u64, &Page)> =
-            flush.pages().iter().map(|(number, page)| (*number, page)).collect();
+        // Noted before the next flush may begin: redb does not latch every failed write, and no
+        // sync may be acknowledged after one.
+        let written = self.write_sealed(flush.pages()).inspect_err(|_| self.watch.fail());
+        drop(flush);
+        written
+    }
+
+    fn write_sealed(&self, pages: &Pages) -> io::Result<()> {
+        let pages: Vec<(u64, &Page)> = pages.iter().map(|(number, page)| (*number, page)).collect();
         let mut nonces = vec![0; pages.len() * NONCE_BYTES];
         self.sealing.entropy.fill(&mut nonces)?;
         let mut nonces = nonces.chunks_exact(NONCE_BYTES);
@@ -162,7 +173,6 @@ fn runs<'a>(pages: &'a [(u64, &'a Page)]) -> impl Iterator<Item = &'a [(u64, &'a
 
 #[cfg(test)]
 mod tests {
-    use super::super::pending::Pages;
     use super::*;
 
     #[test]

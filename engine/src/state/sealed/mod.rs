@@ -36,7 +36,7 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::watch::Watch;
-use crate::format::{PAGE_BYTES, file_bytes, state_bytes};
+use crate::format::{Closed, PAGE_BYTES, file_bytes, state_bytes};
 use crate::keys::SealKey;
 use pending::Pending;
 use super_header::SuperHeaders;
@@ -80,6 +80,8 @@ struct Inner {
     watch: Arc<Watch>,
     pending: Pending,
     supers: Mutex<SuperHeaders>,
+    /// It was made by this handle.
+    fresh: bool,
     /// redb has opened it: closing it may say that it was closed.
     established: AtomicBool,
     /// Whether a torn block reads as zeros at this moment, and which ones did.
@@ -92,7 +94,9 @@ struct Inner {
 pub(super) struct Left {
     /// It was closed: every block of it is whole.
     pub(super) closed: bool,
-    /// One copy of the super-header does not open.
+    /// It was made, and this is the first opening since: perhaps its name is not durable yet.
+    pub(super) fresh: bool,
+    /// One copy of the super-header does not open, or is not of the same close as the other.
     pub(super) damaged: bool,
 }
 
@@ -105,7 +109,7 @@ impl fmt::Debug for Sealed {
 impl Sealed {
     /// A new state in `file`, which has its header already and nothing else.
     pub(super) fn create(file: Box<dyn StorageBackend>, sealing: Sealing) -> Self {
-        Self::new(file, sealing, Watch::default(), SuperHeaders::new())
+        Self::new(file, sealing, Watch::default(), SuperHeaders::new(), true)
     }
 
     /// The state in `file`, and how it was left. Writes nothing.
@@ -124,7 +128,7 @@ impl Sealed {
         if supers.closed_len().is_some_and(|closed| closed != len) {
             return corrupt("the state file was cut, or grown, after it was closed");
         }
-        Ok((Self::new(file, sealing, Watch::of(len), supers), left))
+        Ok((Self::new(file, sealing, Watch::of(len), supers, false), left))
     }
 
     fn new(
@@ -132,6 +136,7 @@ impl Sealed {
         sealing: Sealing,
         watch: Watch,
         supers: SuperHeaders,
+        fresh: bool,
     ) -> Self {
         let inner = Inner {
             file,
@@ -139,6 +144,7 @@ impl Sealed {
             watch: Arc::new(watch),
             pending: Pending::default(),
             supers: Mutex::new(supers),
+            fresh,
             established: AtomicBool::new(false),
             lenient: AtomicBool::new(false),
             torn: Mutex::default(),
@@ -148,6 +154,11 @@ impl Sealed {
 
     pub(super) fn watch(&self) -> Arc<Watch> {
         Arc::clone(&self.inner.watch)
+    }
+
+    /// The file's id.
+    pub(super) fn id(&self) -> Uuid {
+        self.inner.sealing.file
     }
 
     /// redb has opened the state, and found it whole. Until then closing writes nothing: redb
@@ -187,6 +198,10 @@ impl Inner {
     fn sync(&self) -> io::Result<()> {
         self.flush()?;
         let mut supers = self.supers.lock();
+        // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
+        if self.watch.failed() {
+            return Err(io::Error::other("an earlier write failed"));
+        }
         supers.write_if_changed(&*self.file, &self.sealing, &self.watch)?;
         self.file.sync_data()?;
         supers.note_sync();
@@ -196,7 +211,8 @@ impl Inner {
     /// Everything durable, and both copies of the super-header say so.
     fn close(&self) -> io::Result<()> {
         self.sync()?;
-        self.supers.lock().close(&*self.file, &self.sealing, self.watch.len())
+        let len = state_bytes(self.file.len()?).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.supers.lock().close(&*self.file, &self.sealing, Closed { len, fresh: self.fresh })
     }
 }
 
@@ -212,6 +228,7 @@ impl StorageBackend for Sealed {
             return inner.watch.noting(inner.supers.lock().read(
                 &*inner.file,
                 &inner.sealing,
+                &inner.watch,
                 offset,
                 out,
             ));
@@ -224,7 +241,8 @@ impl StorageBackend for Sealed {
         if !len.is_multiple_of(PAGE_BYTES as u64) {
             return inner.watch.noting(Err(io::ErrorKind::InvalidInput.into()));
         }
-        inner.pending.cut(len / PAGE_BYTES as u64);
+        // No page beyond the end may be on its way into the file.
+        let _turn = inner.pending.cut(len / PAGE_BYTES as u64);
         inner.watch.noting(inner.file.set_len(file_bytes(len)))?;
         inner.watch.set_len(len);
         Ok(())

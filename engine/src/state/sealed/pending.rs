@@ -59,9 +59,12 @@ impl Pending {
         held.fresh.is_empty() && held.leaving.is_empty()
     }
 
-    /// Forgets the pages from `count` on: the state was cut there.
-    pub(super) fn cut(&self, count: u64) {
+    /// Forgets the pages from `count` on: the state will be cut there. No flush is under way, or
+    /// begins, until what this returns is dropped.
+    pub(super) fn cut(&self, count: u64) -> MutexGuard<'_, ()> {
+        let turn = self.flush.lock();
         drop(self.held.write().fresh.split_off(&count));
+        turn
     }
 
     /// Takes all pages to be written. They are still read from here until the flush is dropped.

@@ -13,7 +13,7 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::super::watch::Watch;
 use super::{Left, Sealing};
 use crate::format::{
-    SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES, SuperHeader, super_at,
+    Closed, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES, SuperHeader, super_at,
 };
 use crate::keys::{NONCE_BYTES, TAG_BYTES};
 
@@ -37,13 +37,14 @@ impl SuperHeaders {
 
     /// The length that the state was closed with.
     pub(super) fn closed_len(&self) -> Option<u64> {
-        self.now.closed
+        self.now.closed.map(|closed| closed.len)
     }
 
     pub(super) fn read(
         &self,
         file: &dyn StorageBackend,
         sealing: &Sealing,
+        watch: &Watch,
         offset: u64,
         out: &mut [u8],
     ) -> io::Result<()> {
@@ -55,6 +56,7 @@ impl SuperHeaders {
         // From the file, so that damage is found where redb looks for it.
         let read = read_copy(file, sealing, self.current)?.filter(|read| *read == self.now);
         let Some(read) = read else {
+            watch.distrust();
             let error = Error::new(ErrorKind::Corrupt, "read state")
                 .with_detail("the super-header of the state file is damaged");
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
@@ -101,10 +103,10 @@ impl SuperHeaders {
         &mut self,
         file: &dyn StorageBackend,
         sealing: &Sealing,
-        len: u64,
+        closed: Closed,
     ) -> io::Result<()> {
         for _ in 0..SUPER_COPIES {
-            self.write_next(file, sealing, Some(len))?;
+            self.write_next(file, sealing, Some(closed))?;
             file.sync_data()?;
         }
         Ok(())
@@ -114,7 +116,7 @@ impl SuperHeaders {
         &mut self,
         file: &dyn StorageBackend,
         sealing: &Sealing,
-        closed: Option<u64>,
+        closed: Option<Closed>,
     ) -> io::Result<()> {
         self.now.sequence += 1;
         self.now.closed = closed;
@@ -143,7 +145,8 @@ pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(Supe
             // was not marked before the other one was.
             let current = usize::from(second.sequence < first.sequence);
             let now = if current == 0 { first } else { second }.clone();
-            let left = Left { closed: true, damaged };
+            let fresh = now.closed.is_some_and(|closed| closed.fresh);
+            let left = Left { closed: true, fresh, damaged };
             return Ok((SuperHeaders { now, changed: false, current, durable: true }, left));
         }
         // No close leaves that: one of them is of an earlier one, and was put back.
@@ -154,7 +157,8 @@ pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(Supe
         return Err(Error::new(ErrorKind::Corrupt, "open vault")
             .with_detail("the super-header of the state file is damaged, both copies of it"));
     };
-    let left = Left { closed: now.closed.is_some(), damaged };
+    let fresh = now.closed.is_some_and(|closed| closed.fresh);
+    let left = Left { closed: now.closed.is_some(), fresh, damaged };
     Ok((SuperHeaders { now, changed: false, current, durable: false }, left))
 }
 

@@ -1,0 +1,297 @@
+//! The copy of the key set on the backend: kept up, and of use when the headers are lost.
+
+use std::sync::Arc;
+
+use strongroom::backends::{Backend, Memory};
+use strongroom::testing::{BackendFault, FaultyBackend};
+use strongroom::{ErrorKind, MemoryState, NewKey, Result, Vault};
+
+use crate::forge::{GENERATION, HEADER, sign, without_header};
+use crate::scene::{FIRST, Scene, Secret, add, assert_filled, fill, generation, ids};
+use crate::support::records::{assert_error, assert_whole, get, put};
+
+const OTHER: Secret = Secret::Key(2);
+
+/// Opens, and whether the copy had to be written.
+#[track_caller]
+fn opens_and_writes_the_copy(scene: &Scene, written: bool) {
+    let vault = scene.open(FIRST).unwrap();
+    let recovery = vault.recovery();
+    assert_eq!(recovery.key_copy_written, written, "{recovery:?}");
+    assert_eq!(recovery.was_clean(), !written, "{recovery:?}");
+    assert!(recovery.key_copy_ahead.is_none() && recovery.key_copy_error.is_none());
+    assert_filled(&vault);
+    vault.close().unwrap();
+    assert!(scene.key_copy() == scene.state()[..HEADER]);
+}
+
+#[test]
+fn a_copy_that_is_missing_damaged_or_behind_is_written_at_open() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let first = scene.key_copy();
+    opens_and_writes_the_copy(&scene, false);
+    let vault = scene.open(FIRST).unwrap();
+    add(&vault, OTHER);
+    vault.close().unwrap();
+    let good = scene.key_copy();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let bad = [
+        first,
+        Vec::new(),
+        b"something else".to_vec(),
+        vec![0; HEADER],
+        with(&|bytes| bytes.truncate(HEADER - 1)),
+        with(&|bytes| bytes[2000] ^= 1),
+        with(&|bytes| bytes[8] = 7),
+        // Of another vault.
+        with(&|bytes| {
+            bytes[15] ^= 1;
+            sign(bytes);
+        }),
+    ];
+    for bytes in bad {
+        scene.set_key_copy(bytes);
+        opens_and_writes_the_copy(&scene, true);
+        opens_and_writes_the_copy(&scene, false);
+    }
+    scene.remove_key_copy();
+    let vault = scene.open(FIRST).unwrap();
+    assert!(vault.recovery().key_copy_written);
+    vault.close().unwrap();
+    assert!(scene.key_copy() == good);
+}
+
+#[test]
+fn every_change_brings_the_copy_up() {
+    let scene = Scene::with_vault(&[FIRST, OTHER]);
+    let vault = scene.open(FIRST).unwrap();
+    let mut seen = scene.key_copy();
+    let mut assert_moved = |what: &str| {
+        let now = scene.key_copy();
+        assert!(now != seen, "{what}");
+        assert!(now == scene.state()[..HEADER], "{what}");
+        seen = now;
+    };
+    let id = add(&vault, Secret::Key(3));
+    assert_moved("add");
+    vault.replace_key(id, &Secret::Key(4)).unwrap();
+    assert_moved("replace");
+    vault.rewrap_key(&FIRST).unwrap();
+    assert_moved("rewrap");
+    vault.remove_key(id).unwrap();
+    assert_moved("remove");
+    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    assert_moved("rotate");
+    // Nor does a change without effect move it.
+    assert_error(vault.remove_key(id), ErrorKind::NotFound, "");
+    assert!(scene.key_copy() == seen);
+}
+
+#[test]
+fn a_vault_whose_headers_are_both_damaged_is_restored_from_the_copy() {
+    let scene = Scene::with_vault(&[FIRST, OTHER]);
+    let good = scene.state();
+    let bad = without_header(&good);
+    scene.set_state(&bad);
+    let outcome = scene.unchanged(|| scene.open(FIRST));
+    assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set lies on the backend");
+    // By a key of it alone.
+    let restoring = |secret| scene.options(secret).restore_key_set(true).open("/vault");
+    let outcome = scene.unchanged(|| restoring(Secret::Key(9)));
+    assert_error(outcome, ErrorKind::Denied, "");
+    let vault = restoring(OTHER).unwrap();
+    let recovery = vault.recovery();
+    assert!(recovery.key_set_restored && !recovery.was_clean(), "{recovery:?}");
+    assert!(recovery.key_copy_ahead.is_none() && !recovery.key_copy_written, "{recovery:?}");
+    assert_filled(&vault);
+    add(&vault, Secret::Key(3));
+    vault.close().unwrap();
+    // Where nothing is damaged it restores nothing.
+    let vault = restoring(FIRST).unwrap();
+    assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+    assert_eq!(ids(&vault), [1, 2, 3]);
+}
+
+#[test]
+fn a_key_set_is_not_restored_from_a_copy_that_is_missing_damaged_or_forged() {
+    let scene = Scene::with_vault(&[FIRST, OTHER]);
+    scene.set_state(without_header(&scene.state()));
+    let good = scene.key_copy();
+    let restore = || {
+        let options = scene.options(FIRST).restore_key_set(true);
+        scene.unchanged(|| options.open("/vault"))
+    };
+    let mut damaged = good.clone();
+    damaged[2000] ^= 1;
+    scene.set_key_copy(&damaged);
+    assert_error(restore(), ErrorKind::Corrupt, "");
+    let mut forged = good.clone();
+    forged[GENERATION] ^= 4;
+    sign(&mut forged);
+    scene.set_key_copy(&forged);
+    assert_error(restore(), ErrorKind::Corrupt, "");
+    scene.remove_key_copy();
+    assert_error(restore(), ErrorKind::NotFound, "no key set on the backend");
+}
+
+#[test]
+fn a_key_set_is_not_restored_into_a_state_that_it_does_not_open() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let vault = scene.open(FIRST).unwrap();
+    let copy_of_before = scene.key_copy();
+    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.close().unwrap();
+    let rotated = without_header(&scene.state());
+    let restore = || {
+        let options = scene.options(FIRST).restore_key_set(true);
+        scene.unchanged(|| options.open("/vault"))
+    };
+    // Cut by a block, and cut within its headers.
+    for len in [rotated.len() - 4_136, 6_000] {
+        scene.set_state(&rotated[..len]);
+        assert_error(restore(), ErrorKind::Corrupt, "");
+    }
+    scene.set_state(&rotated);
+    let good = scene.key_copy();
+    scene.set_key_copy(copy_of_before);
+    assert_error(restore(), ErrorKind::Corrupt, "");
+    scene.set_key_copy(good);
+    let options = scene.options(FIRST).restore_key_set(true);
+    assert_filled(&options.open("/vault").unwrap());
+}
+
+#[test]
+fn two_vaults_live_side_by_side_on_one_backend() {
+    let memory = Memory::new();
+    let states = [MemoryState::new(), MemoryState::new()];
+    let secrets = [FIRST, OTHER];
+    for (state, secret) in states.iter().zip(secrets) {
+        let vault = Vault::options(secret).create_on(state.clone(), memory.clone()).unwrap();
+        fill(&vault);
+    }
+    assert_eq!(memory.list("keys/", None, 10).unwrap().len(), 2);
+    for (state, secret) in states.iter().zip(secrets) {
+        let open = |secret| Vault::options(secret).open_on(state.clone(), memory.clone());
+        let vault = open(secret).unwrap();
+        assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+        add(&vault, Secret::Key(7));
+        vault.rotate(&[NewKey::new(&secret), NewKey::new(&Secret::Key(8))]).unwrap();
+        vault.write(|tx| tx.remove("n", "long")).unwrap();
+        vault.write(|tx| tx.remove("n", "k00")).unwrap();
+        vault.close().unwrap();
+        let vault = open(Secret::Key(8)).unwrap();
+        assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+        assert_eq!(get(&vault, "k01").unwrap().len(), 300);
+        vault.close().unwrap();
+    }
+    assert_eq!(memory.list("content/", None, 10).unwrap().len(), 0, "each removed its own");
+    assert_eq!(memory.list("keys/", None, 10).unwrap().len(), 2);
+}
+
+/// State in memory, content on a backend that fails.
+struct Failing {
+    state: MemoryState,
+    faulty: Arc<FaultyBackend>,
+}
+
+impl Failing {
+    fn new() -> Self {
+        let faulty = Arc::new(FaultyBackend::new(Arc::new(Memory::new())));
+        let this = Self { state: MemoryState::new(), faulty };
+        let options = Vault::options(FIRST).cheap_passwords();
+        let vault = options.create_on(this.state.clone(), Arc::clone(&this.faulty)).unwrap();
+        fill(&vault);
+        add(&vault, OTHER);
+        this
+    }
+
+    fn open(&self, secret: Secret) -> Result<Vault> {
+        Vault::options(secret).open_on(self.state.clone(), Arc::clone(&self.faulty))
+    }
+}
+
+/// A change, and which keys there are after it.
+type Change = (&'static str, fn(&Vault) -> Result<()>, &'static [u32]);
+
+const CHANGES: [Change; 5] = [
+    ("add", |vault| vault.add_key(&NewKey::new(&Secret::Key(3))).map(drop), &[1, 2, 3]),
+    ("remove", |vault| vault.remove_key(strongroom::KeyId(2)), &[1]),
+    ("replace", |vault| vault.replace_key(strongroom::KeyId(2), &Secret::Key(3)), &[1, 2]),
+    ("rewrap", |vault| vault.rewrap_key(&OTHER).map(drop), &[1, 2]),
+    ("rotate", |vault| vault.rotate(&[NewKey::new(&FIRST)]), &[3]),
+];
+
+#[test]
+fn a_backend_that_fails_during_a_change_leaves_it_done_and_the_copy_to_the_next_open() {
+    let lost = BackendFault::after(ErrorKind::Uncertain);
+    let refused = BackendFault::before(ErrorKind::Unavailable);
+    // A change looks for the copy, reads it, and puts it.
+    for (name, change, expected) in CHANGES {
+        for (nth, fault) in [(3, refused), (3, lost)] {
+            let failing = Failing::new();
+            let vault = failing.open(FIRST).unwrap();
+            let before = generation(&vault);
+            failing.faulty.fail_at(nth, fault);
+            let error = assert_error(change(&vault), ErrorKind::Uncertain, "it was done");
+            assert_eq!((&ids(&vault)[..], generation(&vault)), (expected, before + 1), "{error}");
+            put(&vault, "after", name);
+            vault.close().unwrap();
+            let vault = failing.open(FIRST).unwrap();
+            let recovery = vault.recovery();
+            assert_eq!(recovery.key_copy_written, fault == refused, "{name}: {recovery:?}");
+            assert_eq!((&ids(&vault)[..], generation(&vault)), (expected, before + 1), "{name}");
+            assert_filled(&vault);
+            vault.close().unwrap();
+            assert!(failing.open(FIRST).unwrap().recovery().was_clean(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_refuses_a_change_before_anything_is_written() {
+    for (name, change, _) in CHANGES {
+        for nth in [1, 2] {
+            let failing = Failing::new();
+            let vault = failing.open(FIRST).unwrap();
+            let before = (ids(&vault), generation(&vault));
+            failing.faulty.fail_at(nth, BackendFault::before(ErrorKind::Unavailable));
+            assert_error(change(&vault), ErrorKind::Unavailable, "injected fault");
+            assert_eq!((ids(&vault), generation(&vault)), before, "{name}");
+            vault.close().unwrap();
+            assert!(failing.open(FIRST).unwrap().recovery().was_clean(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_next_change_completes_a_copy_too() {
+    for (name, change, _) in CHANGES {
+        let failing = Failing::new();
+        let vault = failing.open(FIRST).unwrap();
+        failing.faulty.fail_at(3, BackendFault::before(ErrorKind::Full));
+        assert_error(change(&vault), ErrorKind::Uncertain, "it was done");
+        add(&vault, Secret::Key(6));
+        vault.close().unwrap();
+        let vault = failing.open(Secret::Key(6)).unwrap();
+        assert!(vault.recovery().was_clean(), "{name}: {:?}", vault.recovery());
+    }
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_keeps_nobody_from_the_state() {
+    let failing = Failing::new();
+    failing.faulty.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
+    let vault = failing.open(OTHER).unwrap();
+    let error = vault.recovery().key_copy_error.clone().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(get(&vault, "k03").unwrap().len(), 300);
+    put(&vault, "offline", "1");
+    failing.faulty.clear();
+    assert_whole(&vault);
+    vault.close().unwrap();
+    assert!(failing.open(FIRST).unwrap().recovery().was_clean());
+}

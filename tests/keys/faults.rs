@@ -1,0 +1,192 @@
+//! A file system that fails during a change of the keys, at each call of it in turn: the vault
+//! has the old keys or the new ones, and its data, and the handle goes on.
+
+use std::collections::BTreeMap;
+
+use strongroom::testing::{Fault, FaultError, FaultTiming, Replay};
+use strongroom::{Error, ErrorKind, KeyId, NewKey, Result, Vault};
+
+use crate::scene::{FIRST, NEW_STATE, Scene, Secret, assert_filled, ids};
+use crate::support::records::{get, put};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+/// What a change does at most, in calls of the file system.
+const CALLS_MAX: u64 = 2_000;
+
+const OTHER: Secret = Secret::Key(2);
+const NEW: Secret = Secret::Key(3);
+/// Added after what failed.
+const AFTER: Secret = Secret::Key(4);
+const ALL: [Secret; 3] = [FIRST, OTHER, NEW];
+
+/// A change of a vault that opens with `FIRST` and `OTHER`, and what opens it afterwards.
+struct Change {
+    name: &'static str,
+    act: fn(&Vault) -> Result<()>,
+    after: &'static [Secret],
+}
+
+const BEFORE: &[Secret] = &[FIRST, OTHER];
+
+const CHANGES: [Change; 4] = [
+    Change {
+        name: "add",
+        act: |vault| vault.add_key(&NewKey::new(&NEW)).map(drop),
+        after: &[FIRST, OTHER, NEW],
+    },
+    Change { name: "remove", act: |vault| vault.remove_key(KeyId(2)), after: &[FIRST] },
+    Change {
+        name: "replace",
+        act: |vault| vault.replace_key(KeyId(2), &NEW),
+        after: &[FIRST, NEW],
+    },
+    Change { name: "rewrap", act: |vault| vault.rewrap_key(&OTHER).map(drop), after: BEFORE },
+];
+
+const ROTATE: Change = Change {
+    name: "rotate",
+    act: |vault| vault.rotate(&[NewKey::new(&FIRST), NewKey::new(&NEW)]),
+    after: &[FIRST, NEW],
+};
+
+/// One run in which a call failed.
+struct Run<'a> {
+    scene: Scene,
+    change: &'a Change,
+    error: Error,
+    name: String,
+}
+
+/// Fails each call of `change` in turn, and looks at each run in which that was met.
+fn each_call(change: &Change, timing: FaultTiming, number: i32, look: impl Fn(Run<'_>, Vault)) {
+    let prepared = Scene::with_vault(BEFORE);
+    let mut kinds = BTreeMap::<String, u64>::new();
+    for nth in 1..CALLS_MAX {
+        let scene = prepared.duplicate();
+        let vault = scene.open(FIRST).unwrap();
+        let before = scene.world.calls();
+        scene.world.fail_at(nth, Fault { timing, error: FaultError::Os(number) });
+        let outcome = (change.act)(&vault);
+        let made = scene.world.calls() - before;
+        scene.world.clear_faults();
+        let name = format!("{}, call {nth}, {timing:?}, errno {number}", change.name);
+        if made < nth {
+            outcome.unwrap();
+            assert!(!kinds.is_empty(), "no fault struck");
+            println!("{}, {made} calls, {timing:?}, errno {number}: {kinds:?}", change.name);
+            return;
+        }
+        match outcome {
+            Ok(()) => {
+                vault.close().unwrap();
+                assert_eq!(scene.openers(&ALL), change.after, "{name}");
+            }
+            Err(error) => {
+                *kinds.entry(format!("{:?}", error.kind())).or_default() += 1;
+                look(Run { scene, change, error, name }, vault);
+            }
+        }
+    }
+    panic!("it takes more than {CALLS_MAX} calls");
+}
+
+const TIMINGS: [FaultTiming; 3] = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
+
+fn each_of_all(changes: &[Change], look: impl Fn(Run<'_>, Vault)) {
+    for change in changes {
+        for timing in TIMINGS {
+            for number in [EIO, ENOSPC] {
+                each_call(change, timing, number, &look);
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// The error is of a kind that it may be, and a definite one only if nothing happened.
+    fn assert_old_or_new(&self, found: &[Secret]) {
+        let Self { change, error, name, .. } = self;
+        let kind = error.kind();
+        let allowed = [ErrorKind::Uncertain, ErrorKind::Unavailable, ErrorKind::Full];
+        assert!(allowed.contains(&kind), "{name}: {error}");
+        assert!(found == BEFORE || found == change.after, "{name}: {found:?} after {error}");
+        if kind != ErrorKind::Uncertain {
+            assert_eq!(found, BEFORE, "{name}: it happened, after {error}");
+        }
+    }
+}
+
+fn reopened_has_old_or_new_keys(run: Run<'_>, vault: Vault) {
+    // What a failure left is the next open's.
+    let _ = vault.close();
+    let found = run.scene.openers(&ALL);
+    run.assert_old_or_new(&found);
+    let vault = run.scene.open(FIRST).unwrap();
+    assert!(vault.recovery().was_clean(), "{}: {:?}", run.name, vault.recovery());
+    assert_filled(&vault);
+    assert!(run.scene.world.read_file(NEW_STATE).is_err(), "{}", run.name);
+}
+
+#[test]
+fn after_a_failed_call_a_vault_has_its_old_keys_or_its_new_ones() {
+    each_of_all(&CHANGES, reopened_has_old_or_new_keys);
+}
+
+#[test]
+fn after_a_failed_call_of_a_rotation_a_vault_is_the_old_one_or_the_new_one() {
+    each_of_all(&[ROTATE], reopened_has_old_or_new_keys);
+}
+
+/// The handle that met the failure takes records and another key, and loses neither.
+fn goes_on(run: Run<'_>, vault: Vault) {
+    let Run { scene, name, .. } = &run;
+    put(&vault, "after", "1");
+    let added = vault.add_key(&NewKey::new(&AFTER));
+    added.unwrap_or_else(|e| panic!("{name}: {e}, after {}", run.error));
+    assert_filled(&vault);
+    let told = ids(&vault);
+    vault.close().unwrap_or_else(|e| panic!("{name}: {e}"));
+    run.assert_old_or_new(&scene.openers(&ALL));
+    let vault = scene.open(AFTER).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert!(vault.recovery().was_clean(), "{name}: {:?}", vault.recovery());
+    assert_eq!(ids(&vault), told, "{name}");
+    assert_eq!(get(&vault, "after").unwrap(), b"1");
+    assert_filled(&vault);
+}
+
+#[test]
+fn a_handle_goes_on_after_a_failed_change_of_its_keys() {
+    each_of_all(&CHANGES, goes_on);
+}
+
+#[test]
+fn a_handle_goes_on_after_a_failed_rotation() {
+    each_of_all(&[ROTATE], goes_on);
+}
+
+#[test]
+fn a_write_that_is_acknowledged_after_a_failed_rotation_survives_a_power_cut() {
+    each_call(&ROTATE, FaultTiming::Before, EIO, |run, vault| {
+        put(&vault, "after", "1");
+        let world = &run.scene.world;
+        let mut replay = Replay::new(&world.journal());
+        replay.advance_to(world.events());
+        drop(vault);
+        for seed in 0..12 {
+            let scene = Scene::on(replay.image(seed));
+            let vault = scene.open(FIRST).unwrap_or_else(|e| panic!("{}, {seed}: {e}", run.name));
+            assert!(get(&vault, "after").is_some(), "{}, image {seed}: {}", run.name, run.error);
+        }
+    });
+}
+
+#[test]
+fn keys_tells_whether_an_uncertain_change_has_happened() {
+    each_of_all(&CHANGES, |run, vault| {
+        let told = vault.keys();
+        let _ = vault.close();
+        let vault = run.scene.open(FIRST).unwrap();
+        assert_eq!(told, vault.keys(), "{}: {}", run.name, run.error);
+    });
+}

@@ -1,0 +1,174 @@
+//! Opening with what opens nothing: nothing is told, and nothing changes.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use strongroom::{
+    Cipher, Error, ErrorKind, KeyKind, KeySource, NewKey, PasswordCosts, Result, SecretPassword,
+    Unlock, Vault,
+};
+
+use crate::scene::{FIRST, Scene, Secret, assert_filled, fill};
+use crate::support::folder::{copy, unchanged};
+use crate::support::records::{assert_error, get, put};
+
+const RIGHT: Secret = Secret::Password("correct horse battery staple");
+const WRONG: [Secret; 5] = [
+    Secret::Password("correct horse battery stapl"),
+    Secret::Password("correct horse battery staple "),
+    Secret::Password("Correct horse battery staple"),
+    Secret::Key(2),
+    Secret::Key(0),
+];
+
+#[test]
+fn a_wrong_key_or_password_is_denied_in_the_same_words_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (closed, unclosed) = (home.path().join("closed"), home.path().join("unclosed"));
+    let vault = Vault::options(FIRST).cheap_passwords().create(&closed).unwrap();
+    fill(&vault);
+    vault.add_key(&NewKey::new(&RIGHT)).unwrap();
+    copy(&closed, &unclosed);
+    // What a rotation leaves whose process dies.
+    fs::write(unclosed.join("state.redb.new"), "half a state").unwrap();
+    vault.close().unwrap();
+    for path in [closed, unclosed] {
+        let mut told: Vec<String> = WRONG
+            .map(|secret| {
+                let options = Vault::options(secret).cheap_passwords();
+                let outcome = unchanged(&path, || options.open(&path));
+                assert_error(outcome, ErrorKind::Denied, "open vault").to_string()
+            })
+            .into();
+        told.dedup();
+        assert_eq!(told.len(), 1, "{told:?}");
+        for right in [FIRST, RIGHT] {
+            assert_filled(&Vault::options(right).cheap_passwords().open(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn an_empty_or_too_long_password_is_invalid_and_never_tried() {
+    let longest: &'static str = "x".repeat(SecretPassword::BYTES_MAX).leak();
+    let too_long: &'static str = "x".repeat(SecretPassword::BYTES_MAX + 1).leak();
+    let scene = Scene::with_vault(&[FIRST, RIGHT]);
+    let vault = scene.open(FIRST).unwrap();
+    for (text, told) in [("", "empty"), (too_long, "1025 bytes, the limit is 1024")] {
+        let bad = Secret::Password(text);
+        assert_error(vault.add_key(&NewKey::new(&bad)), ErrorKind::Invalid, told);
+        assert_error(vault.find_key(&bad), ErrorKind::Invalid, told);
+        assert_error(vault.rewrap_key(&bad), ErrorKind::Invalid, told);
+        let id = vault.keys()[1].id;
+        assert_error(vault.replace_key(id, &bad), ErrorKind::Invalid, told);
+        assert_error(vault.rotate(&[NewKey::new(&bad)]), ErrorKind::Invalid, told);
+    }
+    vault.add_key(&NewKey::new(&Secret::Password(longest))).unwrap();
+    vault.close().unwrap();
+    for (text, told) in [("", "empty"), (too_long, "1025 bytes")] {
+        let outcome = scene.unchanged(|| scene.open(Secret::Password(text)));
+        assert_error(outcome, ErrorKind::Invalid, told);
+        let new = Scene::new();
+        let outcome = new.options(Secret::Password(text)).create("/vault");
+        assert_error(outcome, ErrorKind::Invalid, told);
+        assert!(new.world.read_file("/vault/state.redb").is_err());
+        new.create(FIRST);
+    }
+    assert_filled(&scene.open(Secret::Password(longest)).unwrap());
+    assert_filled(&scene.open(RIGHT).unwrap());
+}
+
+#[test]
+fn a_password_is_taken_byte_by_byte() {
+    // The same letter, composed and decomposed, and with blanks.
+    let [composed, decomposed, blank] = ["caf\u{e9}", "cafe\u{301}", " caf\u{e9}"];
+    let scene = Scene::new();
+    scene.create(Secret::Password(composed)).close().unwrap();
+    let tried = [composed, decomposed, blank].map(Secret::Password);
+    assert_eq!(scene.openers(&tried), [Secret::Password(composed)]);
+}
+
+/// Counts how often it is asked, and fails if it is told to.
+#[derive(Clone, Default)]
+struct Asked {
+    times: Arc<AtomicU32>,
+    fails: bool,
+}
+
+impl KeySource for Asked {
+    fn unlock(&self) -> Result<Unlock> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        if self.fails {
+            return Err(Error::new(ErrorKind::Unavailable, "ask the key service"));
+        }
+        FIRST.unlock()
+    }
+}
+
+#[test]
+fn a_source_is_asked_once_and_its_error_is_passed_on() {
+    let scene = Scene::new();
+    let source = Asked::default();
+    let vault = scene.options(source.clone()).create("/vault").unwrap();
+    assert_eq!(source.times.swap(0, Ordering::Relaxed), 1);
+    vault.find_key(&source).unwrap();
+    vault.rewrap_key(&source).unwrap();
+    vault.replace_key(vault.keys()[0].id, &source).unwrap();
+    vault.rotate(&[NewKey::new(&source)]).unwrap();
+    assert_eq!(source.times.swap(0, Ordering::Relaxed), 4);
+    vault.close().unwrap();
+    drop(scene.options(source.clone()).open("/vault").unwrap());
+    assert_eq!(source.times.load(Ordering::Relaxed), 1);
+
+    let failing = Asked { fails: true, ..Asked::default() };
+    let outcome = scene.unchanged(|| scene.options(failing.clone()).open("/vault"));
+    assert_error(outcome, ErrorKind::Unavailable, "ask the key service");
+    let vault = scene.open(FIRST).unwrap();
+    for outcome in [
+        vault.find_key(&failing).map(drop),
+        vault.add_key(&NewKey::new(&failing)).map(drop),
+        vault.replace_key(vault.keys()[0].id, &failing),
+        vault.rewrap_key(&failing).map(drop),
+        vault.rotate(&[NewKey::new(&FIRST), NewKey::new(&failing)]),
+    ] {
+        assert_error(outcome, ErrorKind::Unavailable, "ask the key service");
+    }
+}
+
+#[test]
+fn either_cipher_seals_a_vault_for_its_life() {
+    for cipher in [Cipher::Aes256GcmSiv, Cipher::XChaCha20Poly1305] {
+        let other = match cipher {
+            Cipher::Aes256GcmSiv => Cipher::XChaCha20Poly1305,
+            _ => Cipher::Aes256GcmSiv,
+        };
+        let scene = Scene::new();
+        let vault = scene.options(FIRST).cipher(cipher).create("/vault").unwrap();
+        fill(&vault);
+        vault.close().unwrap();
+        // What it is opened with does not count.
+        let vault = scene.options(FIRST).cipher(other).open("/vault").unwrap();
+        assert_eq!(vault.info().unwrap().cipher, cipher);
+        vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+        put(&vault, "after", "1");
+        vault.close().unwrap();
+        let vault = scene.open(FIRST).unwrap();
+        assert_eq!(vault.info().unwrap().cipher, cipher);
+        assert_eq!(get(&vault, "after").unwrap(), b"1");
+        assert_filled(&vault);
+    }
+}
+
+#[test]
+fn a_vault_tells_what_kind_of_key_opens_it() {
+    let scene = Scene::with_vault(&[RIGHT, FIRST]);
+    let vault = scene.open(FIRST).unwrap();
+    let kinds: Vec<_> = vault.keys().into_iter().map(|key| key.kind).collect();
+    assert_eq!(kinds, [KeyKind::Password(PasswordCosts::FOR_TESTS), KeyKind::Key]);
+    assert_eq!(vault.find_key(&RIGHT).unwrap().0, 1);
+    assert_eq!(vault.find_key(&FIRST).unwrap().0, 2);
+    for wrong in WRONG {
+        assert_error(vault.find_key(&wrong), ErrorKind::Denied, "no key of the vault is this one");
+    }
+}

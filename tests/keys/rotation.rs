@@ -1,0 +1,315 @@
+//! Rotation: the whole state under new keys, in a new file.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom::backends::component::Clock;
+use strongroom::testing::ManualClock;
+use strongroom::{
+    Batch, CancelToken, Checkpoint, ErrorKind, KeySource, NewKey, Progress, Snapshot, Vault,
+};
+
+use crate::forge::{FILE_ID, HEADER};
+use crate::scene::{
+    FIRST, NEW_STATE, Scene, Secret, add, assert_filled, assert_readable, fill, generation, ids,
+};
+use crate::support::records::{assert_error, assert_whole, get, long, put, put_long};
+
+const OLD_WORD: Secret = Secret::Password("old");
+const NEW: Secret = Secret::Key(2);
+const NEW_WORD: Secret = Secret::Password("new");
+const ALL: [Secret; 4] = [FIRST, OLD_WORD, NEW, NEW_WORD];
+
+/// Most epochs of content that a vault holds.
+const EPOCHS_MAX: u8 = 32;
+
+fn file_id(state: &[u8]) -> [u8; 16] {
+    state[FILE_ID..FILE_ID + 16].try_into().unwrap()
+}
+
+#[test]
+fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
+    let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
+    let vault = scene.open(FIRST).unwrap();
+    let (before, objects) = (scene.state(), scene.objects());
+    vault.rotate(&[NewKey::new(&NEW).label("new"), NewKey::new(&NEW_WORD)]).unwrap();
+    assert_eq!((ids(&vault), generation(&vault)), (vec![3, 4], 3));
+    assert_eq!(vault.keys()[0].label, "new");
+    assert_filled(&vault);
+    vault.close().unwrap();
+
+    let after = scene.state();
+    assert_ne!(file_id(&after), file_id(&before));
+    let tail = |state: &[u8]| state[2 * HEADER..].to_vec();
+    let kept = tail(&before)
+        .chunks_exact(64)
+        .zip(tail(&after).chunks_exact(64))
+        .filter(
+            // Zeros between the super-headers aside.
+            |(old, new)| old == new && old.iter().any(|&byte| byte != 0),
+        )
+        .count();
+    assert_eq!(kept, 0, "nothing lies there as it did");
+    assert!(scene.world.read_file(NEW_STATE).is_err());
+    assert_eq!(scene.objects(), objects, "content stays");
+    assert_eq!(scene.openers(&ALL), [NEW, NEW_WORD]);
+    let vault = scene.open(NEW).unwrap();
+    assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+    assert_filled(&vault);
+}
+
+#[test]
+fn an_old_key_that_is_named_again_opens_the_new_state() {
+    let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
+    let vault = scene.open(FIRST).unwrap();
+    vault.rotate(&[NewKey::new(&OLD_WORD), NewKey::new(&NEW)]).unwrap();
+    vault.close().unwrap();
+    assert_eq!(scene.openers(&ALL), [OLD_WORD, NEW]);
+}
+
+#[test]
+fn an_old_state_file_put_back_opens_with_no_new_key_and_takes_no_writes() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let before = scene.state();
+    let vault = scene.open(FIRST).unwrap();
+    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    put(&vault, "after", "1");
+    vault.close().unwrap();
+    let after = scene.state();
+
+    scene.set_state(&before);
+    assert_error(scene.unchanged(|| scene.open(NEW)), ErrorKind::Denied, "");
+    let vault = scene.open(FIRST).unwrap();
+    assert_eq!(vault.recovery().key_copy_ahead, Some(2));
+    assert_readable(&vault);
+    assert_error(vault.write(|tx| tx.insert("n", "k", "v")), ErrorKind::Conflict, "");
+    vault.close().unwrap();
+
+    // The old blocks behind the new header, and the other way round.
+    let mixed =
+        |header: &[u8], blocks: &[u8]| [&header[..2 * HEADER], &blocks[2 * HEADER..]].concat();
+    for (state, key) in [(mixed(&after, &before), NEW), (mixed(&before, &after), FIRST)] {
+        scene.set_state(state);
+        assert_error(scene.unchanged(|| scene.open(key)), ErrorKind::Corrupt, "");
+    }
+    scene.set_state(after);
+    let vault = scene.open(NEW).unwrap();
+    assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+    assert_filled(&vault);
+}
+
+#[test]
+fn single_blocks_of_the_old_file_do_not_open_in_the_new_one() {
+    const BLOCKS: usize = 16_384;
+    const BLOCK: usize = 4_136;
+    let scene = Scene::with_vault(&[FIRST]);
+    let before = scene.state();
+    let vault = scene.open(FIRST).unwrap();
+    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.close().unwrap();
+    let good = scene.state();
+    let mut caught = 0;
+    for at in (BLOCKS..good.len().min(before.len())).step_by(BLOCK) {
+        let mut state = good.clone();
+        state[at..at + BLOCK].copy_from_slice(&before[at..at + BLOCK]);
+        let scene = scene.duplicate();
+        scene.set_state(state);
+        let met = scene.open(FIRST).and_then(|vault| crate::support::records::check(&vault));
+        match met {
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::Corrupt, "block at {at}: {e}");
+                caught += 1;
+            }
+            // A page that nothing uses.
+            Ok(report) => assert!(report.is_ok(), "{report:?}"),
+        }
+    }
+    assert!(caught > 5, "only {caught} blocks mattered");
+}
+
+#[test]
+fn what_was_held_before_a_rotation_is_of_use_after_it() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let vault = scene.open(FIRST).unwrap();
+    let other = vault.clone();
+    let staged = vault.stage(&long(5, 90_000)[..]).unwrap();
+    let dropped = vault.stage(&long(6, 90_000)[..]).unwrap();
+    let operation = vault.begin("export", ["a"]).unwrap();
+    let lane = operation.lane("a").unwrap();
+    lane.commit(Batch::new(), Checkpoint::new("1")).unwrap();
+    put_long(&vault, "read", &long(7, 90_000));
+    let mut reader = vault.read().unwrap().get("n", "read").unwrap().unwrap().into_reader();
+    let mut first = vec![0; 40_000];
+    reader.read_exact(&mut first).unwrap();
+
+    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!([first, rest].concat() == long(7, 90_000));
+    other.write(|tx| tx.insert("n", "staged", staged)).unwrap();
+    drop(dropped);
+    let mut batch = Batch::new();
+    batch.insert("n", "by lane", "1");
+    lane.commit(batch, Checkpoint::new("2").complete()).unwrap();
+    put(&other, "by another handle", "1");
+    put_long(&other, "sealed anew", &long(8, 90_000));
+    for vault in [&vault, &other] {
+        assert!(get(vault, "staged").unwrap() == long(5, 90_000));
+        assert!(get(vault, "sealed anew").unwrap() == long(8, 90_000));
+        assert_eq!(ids(vault), [2]);
+    }
+    drop((lane, operation, reader, other));
+    vault.close().unwrap();
+    let vault = scene.open(NEW).unwrap();
+    assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+    assert!(get(&vault, "staged").unwrap() == long(5, 90_000));
+    assert!(get(&vault, "sealed anew").unwrap() == long(8, 90_000));
+    assert_eq!(get(&vault, "by lane").unwrap(), b"1");
+    assert_filled(&vault);
+}
+
+#[test]
+fn content_of_every_epoch_is_readable_until_there_are_too_many() {
+    let scene = Scene::new();
+    let vault = scene.create(FIRST);
+    put_long(&vault, "0", &long(0, 70_000));
+    for epoch in 1..EPOCHS_MAX {
+        vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+        put_long(&vault, &epoch.to_string(), &long(epoch.into(), 70_000));
+    }
+    let before = (ids(&vault), generation(&vault));
+    let outcome = scene.unchanged(|| vault.rotate(&[NewKey::new(&NEW)]));
+    assert_error(outcome, ErrorKind::Full, "32 keys of earlier rotations");
+    assert_eq!((ids(&vault), generation(&vault)), before);
+    vault.close().unwrap();
+    let vault = scene.open(FIRST).unwrap();
+    for epoch in 0..EPOCHS_MAX {
+        assert!(get(&vault, &epoch.to_string()).unwrap() == long(epoch.into(), 70_000));
+    }
+    assert_whole(&vault);
+}
+
+/// What progress hears.
+struct Heard<F>(Mutex<Vec<u64>>, F);
+
+impl<F: Fn(u64) + Send + Sync> Progress for Heard<F> {
+    fn report(&self, done: u64, total: Option<u64>) {
+        assert_eq!(total, None);
+        self.0.lock().push(done);
+        (self.1)(done);
+    }
+}
+
+#[test]
+fn a_rotation_tells_its_rows_and_reads_go_on_meanwhile() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let vault = scene.open(FIRST).unwrap();
+    let reading = |_| {
+        assert_eq!(get(&vault, "k03").unwrap(), long(3, 300));
+        // The writer's turn is this thread's.
+        let nested = vault.write(|tx| tx.insert("n", "nested", "1"));
+        assert_error(nested, ErrorKind::Invalid, "from within a write");
+    };
+    let heard = Heard(Mutex::default(), reading);
+    vault.rotate_with(&[NewKey::new(&NEW)], &heard, &CancelToken::new()).unwrap();
+    let told = heard.0.into_inner();
+    assert!(told.is_sorted() && *told.last().unwrap() > 21, "{told:?}");
+    assert_filled(&vault);
+}
+
+/// A clock on which a wait ends the reader that is waited for.
+#[derive(Debug, Default)]
+struct EndsReader {
+    clock: ManualClock,
+    reader: Mutex<Option<Ended>>,
+}
+
+struct Ended(#[allow(dead_code)] Snapshot);
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ended(..)")
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shared(Arc<EndsReader>);
+
+impl Clock for Shared {
+    fn unix_millis(&self) -> u64 {
+        self.0.clock.unix_millis()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        drop(self.0.reader.lock().take());
+        self.0.clock.sleep(duration);
+    }
+}
+
+#[test]
+fn a_rotation_waits_for_a_reader_that_ends() {
+    let scene = Scene::new();
+    let clock = Shared::default();
+    let vault = scene.options(FIRST).clock(clock.clone()).create("/vault").unwrap();
+    fill(&vault);
+    *clock.0.reader.lock() = Some(Ended(vault.read().unwrap()));
+    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    assert!(clock.0.reader.lock().is_none(), "it was waited for");
+    assert_filled(&vault);
+}
+
+#[test]
+fn rotations_and_changes_follow_each_other() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let mut vault = scene.open(FIRST).unwrap();
+    for number in 10..16 {
+        let secret = Secret::Key(number);
+        vault.rotate(&[NewKey::new(&secret)]).unwrap();
+        let extra = add(&vault, Secret::Key(number + 100));
+        put(&vault, &format!("r{number}"), "1");
+        vault.remove_key(extra).unwrap();
+        vault.rewrap_key(&secret).unwrap();
+        if number % 2 == 0 {
+            vault.close().unwrap();
+            vault = scene.open(secret).unwrap();
+            assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+        }
+        assert_filled(&vault);
+    }
+}
+
+#[test]
+fn more_rows_than_one_transaction_takes_are_all_copied() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let vault = scene.open(FIRST).unwrap();
+    // More than 4 MiB in one table, and many tables.
+    let row = |i: u64| long(i, 60_000);
+    for i in 0..150u64 {
+        vault.write(|tx| tx.insert("large", i.to_be_bytes(), row(i))).unwrap();
+    }
+    for i in 0..30 {
+        vault.write(|tx| tx.insert(&format!("table {i}"), "k", i.to_string())).unwrap();
+    }
+    let source: &dyn KeySource = &NEW;
+    vault.rotate(&[NewKey::new(source)]).unwrap();
+    vault.close().unwrap();
+    let vault: Vault = scene.open(NEW).unwrap();
+    let snapshot = vault.read().unwrap();
+    assert_eq!(snapshot.count("large").unwrap(), 150);
+    for i in 0..150u64 {
+        let value = snapshot.get("large", i.to_be_bytes()).unwrap().unwrap();
+        assert!(value.bytes().unwrap() == row(i), "{i}");
+    }
+    for i in 0..30 {
+        let value = snapshot.get(&format!("table {i}"), "k").unwrap().unwrap();
+        assert_eq!(value.bytes().unwrap(), i.to_string());
+    }
+    drop(snapshot);
+    assert_filled(&vault);
+}
