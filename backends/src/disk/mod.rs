@@ -121,6 +121,14 @@ impl Disk {
         root: impl Into<PathBuf>,
     ) -> Result<Self> {
         let root = root.into();
+        let there = |name| {
+            let made = fs.create_dir(&root.join(name));
+            made.is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
+        };
+        if !there("objects") || !there("tmp") {
+            // A copy, perhaps, made by a tool that leaves out empty folders.
+            return Self::with(fs, entropy, clock, root);
+        }
         match fs.open(&root.join("lock"), Access::ReadWrite) {
             Ok(file) => Ok(Self::of(fs, entropy, clock, root, file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Self::with(fs, entropy, clock, root),

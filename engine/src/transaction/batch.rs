@@ -1,5 +1,7 @@
 //! A prepared list of changes with conditions, for commits that many writers share.
 
+use std::fmt;
+
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::group::Work;
@@ -15,31 +17,39 @@ use crate::records::{Payload, check_name, check_record};
 ///
 /// Changes take effect in the order in which they were added; conditions are checked against
 /// the vault as it is before the first of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Batch {
     changes: Vec<Change>,
     conditions: Vec<Condition>,
     checkpoints: Vec<(LaneWriter, Checkpoint)>,
 }
 
-#[derive(Debug)]
 enum Change {
     Insert { namespace: String, key: Vec<u8>, value: Option<Payload<'static>> },
     Remove { namespace: String, key: Vec<u8> },
 }
 
-#[derive(Debug)]
 struct Condition {
     namespace: String,
     key: Vec<u8>,
     expected: Expected,
 }
 
-#[derive(Debug)]
 enum Expected {
     Absent,
     Present,
     Equal(Vec<u8>),
+}
+
+impl fmt::Debug for Batch {
+    /// Never names, keys or values: they are the host's secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("changes", &self.changes.len())
+            .field("conditions", &self.conditions.len())
+            .field("checkpoints", &self.checkpoints.len())
+            .finish()
+    }
 }
 
 impl Batch {

@@ -45,7 +45,7 @@ pub struct CheckReport {
     pub operations: u64,
     /// Objects that records refer to.
     pub objects: u64,
-    /// Their bytes.
+    /// Their bytes on the backend, sealed.
     pub object_bytes: u64,
     /// Objects that wait for their deletion.
     pub due: u64,

@@ -12,7 +12,8 @@
 //!   against its checksums, does a torn block read as zeros ([`Sealed::begin_repair`]); before
 //!   strictness returns, those blocks are written as authentic zeros ([`Sealed::end_repair`]).
 //! - **A state that was closed is never repaired**: both copies of page 0 say that it was, and how
-//!   long it is.
+//!   long it is. They go on saying so until the first block is written: who opens a state and only
+//!   reads, or is refused, leaves it as it is.
 //!
 //! It does not find an older copy of a block put back in its own place, which opens; redb's
 //! checksums do. It relies on a write leaving the bytes beside it alone (powersafe overwrite), as
@@ -196,8 +197,12 @@ impl Sealed {
 impl Inner {
     /// Writes what is pending, then the super-header; durable on return.
     fn sync(&self) -> io::Result<()> {
+        if self.pending.is_empty() && self.supers.lock().defer() {
+            return Ok(());
+        }
         self.flush()?;
         let mut supers = self.supers.lock();
+        supers.touch(&*self.file, &self.sealing)?;
         // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
         if self.watch.failed() {
             return Err(io::Error::other("an earlier write failed"));
@@ -241,6 +246,7 @@ impl StorageBackend for Sealed {
         if !len.is_multiple_of(PAGE_BYTES as u64) {
             return inner.watch.noting(Err(io::ErrorKind::InvalidInput.into()));
         }
+        inner.watch.noting(inner.supers.lock().touch(&*inner.file, &inner.sealing))?;
         // No page beyond the end may be on its way into the file.
         let _turn = inner.pending.cut(len / PAGE_BYTES as u64);
         inner.watch.noting(inner.file.set_len(file_bytes(len)))?;

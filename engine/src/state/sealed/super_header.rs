@@ -26,13 +26,16 @@ pub(super) struct SuperHeaders {
     current: usize,
     /// Whether that copy is known to be durable.
     durable: bool,
+    /// The state is closed on disk, and nothing of it was written since: what redb last synced of
+    /// page 0, which the file does not have yet.
+    untouched: Option<[u8; SUPER_PAGE_BYTES]>,
 }
 
 impl SuperHeaders {
     /// Of a new state: no copy is written yet.
     pub(super) fn new() -> Self {
         let now = SuperHeader { sequence: 0, closed: None, page: [0; SUPER_PAGE_BYTES] };
-        Self { now, changed: false, current: 1, durable: true }
+        Self { now, changed: false, current: 1, durable: true, untouched: None }
     }
 
     /// The length that the state was closed with.
@@ -73,6 +76,29 @@ impl SuperHeaders {
         Ok(())
     }
 
+    /// Whether the file need not be synced, for nothing of it was written since it was closed.
+    /// redb's mark that it is in use is kept until then.
+    pub(super) fn defer(&mut self) -> bool {
+        let Some(page) = &mut self.untouched else { return false };
+        *page = self.now.page;
+        true
+    }
+
+    /// Blocks, or the length, are about to be written: first the file says, durably, that it is
+    /// not closed any more.
+    pub(super) fn touch(&mut self, file: &dyn StorageBackend, sealing: &Sealing) -> io::Result<()> {
+        let Some(synced) = self.untouched.take() else { return Ok(()) };
+        if !self.durable {
+            file.sync_data()?;
+        }
+        let page = std::mem::replace(&mut self.now.page, synced);
+        let written = self.write_next(file, sealing, None).and_then(|()| file.sync_data());
+        self.changed = page != synced;
+        self.now.page = page;
+        self.durable = true;
+        written
+    }
+
     /// Writes what redb wrote. The caller syncs, and then tells [`note_sync`](Self::note_sync).
     pub(super) fn write_if_changed(
         &mut self,
@@ -98,13 +124,16 @@ impl SuperHeaders {
         self.durable = true;
     }
 
-    /// Marks both copies closed, one after the other, each durable.
+    /// Marks both copies closed, one after the other, each durable; unless they still are.
     pub(super) fn close(
         &mut self,
         file: &dyn StorageBackend,
         sealing: &Sealing,
         closed: Closed,
     ) -> io::Result<()> {
+        if self.untouched.is_some() {
+            return Ok(());
+        }
         for _ in 0..SUPER_COPIES {
             self.write_next(file, sealing, Some(closed))?;
             file.sync_data()?;
@@ -147,7 +176,9 @@ pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(Supe
             let now = if current == 0 { first } else { second }.clone();
             let fresh = now.closed.is_some_and(|closed| closed.fresh);
             let left = Left { closed: true, fresh, damaged };
-            return Ok((SuperHeaders { now, changed: false, current, durable: true }, left));
+            let untouched = Some(now.page);
+            let supers = SuperHeaders { now, changed: false, current, durable: true, untouched };
+            return Ok((supers, left));
         }
         // No close leaves that: one of them is of an earlier one, and was put back.
         damaged = true;
@@ -159,7 +190,8 @@ pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(Supe
     };
     let fresh = now.closed.is_some_and(|closed| closed.fresh);
     let left = Left { closed: now.closed.is_some(), fresh, damaged };
-    Ok((SuperHeaders { now, changed: false, current, durable: false }, left))
+    let untouched = left.closed.then_some(now.page);
+    Ok((SuperHeaders { now, changed: false, current, durable: false, untouched }, left))
 }
 
 fn span(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
