@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use strongroom::{Error, ErrorKind, LockRefused};
 
+use crate::secret::{ASK, PASSWORD_VARIABLE};
+
 /// What a shell reports of a process that died of a closed pipe: 128 + SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
@@ -99,6 +101,7 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         (ErrorKind::NotFound, "get record" | "delete record") => {
             format!("`strongroom records list {vault} NAMESPACE` lists the keys")
         }
+        (ErrorKind::NotFound, "find key") => format!("`strongroom keys list {vault}` lists them"),
         (ErrorKind::NotFound, "show operation") => {
             format!("`strongroom ops list {vault}` lists the operations")
         }
@@ -106,8 +109,30 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
             format!("there is a vault already; `strongroom info {vault}` describes it")
         }
         (ErrorKind::Invalid, "create vault") => "name a new or an empty folder".into(),
+        (ErrorKind::Invalid, ASK) => {
+            format!("give --password-file FILE, --key-file FILE or {PASSWORD_VARIABLE}")
+        }
+        // Which of the bounds it is, only its text tells.
+        (ErrorKind::Invalid, _) if error.to_string().contains(" KiB, not ") => {
+            "--password-memory-max-mib N allows more memory, up to 4096".into()
+        }
+        // What the operating system denies has its error as source.
+        (ErrorKind::Denied, "open vault") if std::error::Error::source(error).is_none() => {
+            "a password counts byte for byte: look at the keyboard's layout and at blanks".into()
+        }
+        (ErrorKind::Conflict, operation) if operation != "restore key set" => {
+            "put the newer state file back, or go on from this one with --adopt".into()
+        }
         (ErrorKind::Locked, _) => locked(error),
+        (ErrorKind::Full, "add key") => {
+            format!("remove one first; `strongroom keys list {vault}` lists them")
+        }
         (ErrorKind::Full, _) => "free some space, then repeat the command".into(),
+        (ErrorKind::Corrupt, "open vault") => {
+            "nothing was changed; restore the vault from a backup, or, if both copies of its \
+             header are damaged, try --restore-key-set"
+                .into()
+        }
         (ErrorKind::Corrupt, _) => "nothing was changed; restore the vault from a backup".into(),
         (ErrorKind::Uncertain, _) => "look whether it happened before repeating it".into(),
         _ => return None,

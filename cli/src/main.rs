@@ -2,14 +2,17 @@
 //!
 //! One file per command family; each command opens the vault, does one thing through the
 //! engine's public interface and closes it. What is data goes to standard output, and nothing
-//! else does; warnings, notes, bars and errors go to standard error. Keys and values are never
-//! part of an error or a log.
+//! else does; warnings, notes, bars and errors go to standard error. Secrets, keys of records and
+//! values are never part of an error or a log.
 
 mod args;
 mod exit;
+mod keys;
 mod ops;
 mod output;
 mod records;
+mod recovery;
+mod secret;
 mod session;
 mod vault;
 
@@ -29,22 +32,25 @@ const LOG_VARIABLE: &str = "STRONGROOM_LOG";
 
 fn main() -> ExitCode {
     let Args { global, command } = Args::parse();
-    let session = Session::new(&global, command.vault());
-    let done = start_log().and_then(|()| run(&session, &command));
+    let subject = command.subject();
+    let done = start_log()
+        .and_then(|()| Session::new(&global, subject))
+        .and_then(|session| run(&session, &command));
     match done {
         Ok(outcome) => outcome.code(),
-        Err(failure) => failure.report(command.vault()),
+        Err(failure) => failure.report(subject),
     }
 }
 
 fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
-    session.warn_unsealed();
     match command {
-        Command::Init { .. } => vault::init(session),
+        Command::Init { cipher, costs, .. } => vault::init(session, *cipher, costs),
         Command::Info { .. } => vault::info(session),
         Command::Check { read_data, .. } => vault::check(session, *read_data),
+        Command::Compact { .. } => vault::compact(session),
         Command::Records(command) => records::run(session, command),
         Command::Ops(command) => ops::run(session, command),
+        Command::Keys(command) => keys::run(session, command),
     }
 }
 

@@ -16,7 +16,7 @@ use strongroom::{
 use crate::args::{Address, Page, Records};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, add_bytes, key_json, print_json, text, unhex};
-use crate::session::Session;
+use crate::session::{Session, usage};
 
 /// Longest value in bytes that `records get --json` puts into a document: 16 MiB.
 const JSON_VALUE_BYTES_MAX: u64 = 16 << 20;
@@ -39,10 +39,14 @@ pub(crate) fn run(session: &Session<'_>, command: &Records) -> Result<Outcome, F
 
 fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Result<(), Failure> {
     let (namespace, key) = (&address.namespace, key(&address.key, address.hex_key)?);
+    let value = value.filter(|&value| value != "-");
+    if value.is_none() && session.origin().is_stdin() {
+        return Err(usage("the secret and the value cannot both come from standard input"));
+    }
     let vault = session.open("records put")?;
     // Before a long value is read in vain: the name is checked by asking for it.
     vault.read()?.count(namespace)?;
-    let staged = match value.filter(|&value| value != "-") {
+    let staged = match value {
         Some(value) => vault.stage(value.as_encoded_bytes()),
         None => stage_stdin(session, &vault),
     }?;

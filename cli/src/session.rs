@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use strongroom::testing::TestKey;
-use strongroom::{LockPolicy, Recovery, Vault, VaultOptions};
+use strongroom::{Cipher, Error, ErrorKind, LockPolicy, PasswordCosts, Vault, VaultOptions};
 
-use crate::args::Global;
+use crate::args::{Costs, Global};
 use crate::exit::Failure;
+use crate::recovery;
+use crate::secret::{Origin, PASSWORD_VARIABLE, Question, Source, Told};
 
 /// Pause between two tries for the vault under `--wait`.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
@@ -20,16 +21,44 @@ const WAIT_PAUSE: Duration = Duration::from_millis(250);
 /// Pause between two turns of a spinner.
 const SPINNER_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the global options and the vault's path say.
+/// What the global options and the path of the vault say.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
     path: &'a Path,
     global: &'a Global,
+    origin: Origin,
+}
+
+/// Where notes and warnings go: standard error, or nowhere under `--quiet`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notes {
+    quiet: bool,
+}
+
+impl Notes {
+    /// One line.
+    pub(crate) fn say(self, line: impl AsRef<str>) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "{}", line.as_ref());
+        }
+    }
+}
+
+/// An open vault, and the secret that opened it.
+pub(crate) struct Opened {
+    pub(crate) vault: Vault,
+    pub(crate) source: Source,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(global: &'a Global, path: &'a Path) -> Self {
-        Self { path, global }
+    /// `Invalid` if the options contradict each other.
+    pub(crate) fn new(global: &'a Global, path: &'a Path) -> Result<Self, Failure> {
+        let told = Told {
+            password_file: global.opening.password_file.as_deref(),
+            key_file: global.opening.key_file.as_deref(),
+            variable: PASSWORD_VARIABLE,
+        };
+        Ok(Self { path, global, origin: told.origin()?.unwrap_or(Origin::Terminal) })
     }
 
     /// The vault's folder.
@@ -42,32 +71,86 @@ impl<'a> Session<'a> {
         self.global.json
     }
 
-    /// Format 0 keeps nothing secret: nobody should learn that too late.
-    pub(crate) fn warn_unsealed(&self) {
-        self.say("warning: format 0 is unsealed and for development only");
+    /// Where the secret comes from that opens the vault.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn notes(&self) -> Notes {
+        Notes { quiet: self.global.quiet }
     }
 
     /// One line on standard error.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
-        if !self.global.quiet {
-            let _ = writeln!(io::stderr(), "{}", line.as_ref());
-        }
+        self.notes().say(line);
     }
 
-    /// Makes the vault.
-    pub(crate) fn create(&self, purpose: &str) -> Result<Vault, Failure> {
-        Ok(self.options(purpose).create(self.path)?)
+    /// `Invalid` if an option is given that is about a vault which exists.
+    pub(crate) fn expect_no_recovery_options(&self) -> Result<(), Failure> {
+        if self.global.opening.adopt || self.global.opening.restore_key_set {
+            return Err(usage("--adopt and --restore-key-set are for a vault that exists"));
+        }
+        Ok(())
+    }
+
+    /// `Invalid` if an option is given that is about opening a vault.
+    pub(crate) fn expect_no_opening_options(&self) -> Result<(), Failure> {
+        let opening = &self.global.opening;
+        if opening.password_file.is_some()
+            || opening.key_file.is_some()
+            || opening.password_memory_max_mib.is_some()
+        {
+            return Err(usage("this command opens no vault and takes no key"));
+        }
+        self.expect_no_recovery_options()
+    }
+
+    /// Makes the vault, sealed with `cipher` if one is told.
+    pub(crate) fn create(
+        &self,
+        purpose: &str,
+        cipher: Option<Cipher>,
+        costs: &Costs,
+    ) -> Result<Vault, Failure> {
+        self.expect_no_recovery_options()?;
+        expect_password_for(costs, &self.origin)?;
+        let options = self.options(&self.source(Question::New), purpose);
+        let options = options.password_costs(costs.costs());
+        let options = match cipher {
+            Some(cipher) => options.cipher(cipher),
+            None => options,
+        };
+        Ok(options.create(self.path)?)
     }
 
     /// Opens the vault, telling those who wait for it `purpose`, and tells what was recovered.
     pub(crate) fn open(&self, purpose: &str) -> Result<Vault, Failure> {
-        let vault = self.options(purpose).open(self.path)?;
-        self.tell_recovery(vault.recovery());
-        Ok(vault)
+        Ok(self.open_with(purpose, PasswordCosts::default())?.vault)
     }
 
-    fn options(&self, purpose: &str) -> VaultOptions {
-        let options = Vault::options(TestKey).purpose(purpose);
+    /// The same, for changes of its keys: passwords that are set cost `costs`.
+    pub(crate) fn open_with(&self, purpose: &str, costs: PasswordCosts) -> Result<Opened, Failure> {
+        let source = self.source(Question::Old);
+        let opening = &self.global.opening;
+        let vault = self
+            .options(&source, purpose)
+            .password_costs(costs)
+            .adopt_older_state(opening.adopt)
+            .restore_key_set(opening.restore_key_set)
+            .open(self.path)?;
+        recovery::tell(self.notes(), vault.recovery());
+        Ok(Opened { vault, source })
+    }
+
+    fn source(&self, question: Question) -> Source {
+        Source::new(self.origin.clone(), question, self.path, self.notes())
+    }
+
+    fn options(&self, source: &Source, purpose: &str) -> VaultOptions {
+        let mut options = Vault::options(source.clone()).purpose(purpose);
+        if let Some(mib) = self.global.opening.password_memory_max_mib {
+            options = options.password_memory_kib_max(mib.saturating_mul(1024));
+        }
         match self.global.wait {
             None => options,
             Some(seconds) => options.lock_policy(LockPolicy {
@@ -76,31 +159,6 @@ impl<'a> Session<'a> {
                 first_pause: WAIT_PAUSE,
                 growth: 1.0,
             }),
-        }
-    }
-
-    fn tell_recovery(&self, recovery: &Recovery) {
-        if let Some(holder) = &recovery.died {
-            self.say(format!("note: the last process died at work: {holder}"));
-        }
-        let mut done = Vec::new();
-        if recovery.state_repaired {
-            done.push("state repaired".to_owned());
-        }
-        if recovery.unfinished_state {
-            done.push("unfinished state discarded".to_owned());
-        }
-        if recovery.temporaries > 0 {
-            done.push(format!("temporary files removed: {}", recovery.temporaries));
-        }
-        if recovery.objects > 0 {
-            done.push(format!("leftover objects removed: {}", recovery.objects));
-        }
-        if !done.is_empty() {
-            self.say(format!("note: recovered: {}", done.join(", ")));
-        }
-        if let Some(error) = &recovery.clean_up_error {
-            self.say(format!("warning: clean-up not finished: {error}"));
         }
     }
 
@@ -127,4 +185,17 @@ impl<'a> Session<'a> {
     fn has_bars(&self) -> bool {
         !self.global.quiet && io::stderr().is_terminal()
     }
+}
+
+/// Options that do not go together.
+pub(crate) fn usage(detail: impl Into<String>) -> Failure {
+    Error::new(ErrorKind::Invalid, "read options").with_detail(detail).into()
+}
+
+/// `Invalid` if costs are told for a secret that is no password.
+pub(crate) fn expect_password_for(costs: &Costs, origin: &Origin) -> Result<(), Failure> {
+    if costs.are_told() && matches!(origin, Origin::KeyFile(_)) {
+        return Err(usage("--memory-mib, --passes and --lanes are for passwords, not key files"));
+    }
+    Ok(())
 }

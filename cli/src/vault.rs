@@ -1,21 +1,28 @@
-//! `init`, `info` and `check`: the vault as a whole.
+//! `init`, `info`, `check` and `compact`: the vault as a whole.
 
 use serde_json::{Value as Json, json};
-use strongroom::{CheckOptions, CheckReport, Problem};
+use strongroom::{CheckOptions, CheckReport, Cipher, Problem};
 
+use crate::args::{CipherName, Costs};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json, time};
+use crate::recovery::recovery_json;
 use crate::session::Session;
 
 /// The format of the vaults that this program makes and opens.
-const FORMAT: u32 = 0;
+const FORMAT: u32 = 1;
 
 /// How many unknown objects the text of a check lists.
 const UNKNOWN_LISTED_MAX: usize = 10;
 
-pub(crate) fn init(session: &Session<'_>) -> Result<Outcome, Failure> {
-    let vault = session.create("init")?;
-    let id = vault.info()?.id;
+pub(crate) fn init(
+    session: &Session<'_>,
+    cipher: Option<CipherName>,
+    costs: &Costs,
+) -> Result<Outcome, Failure> {
+    let vault = session.create("init", cipher.map(Cipher::from), costs)?;
+    let info = vault.info()?;
+    let id = info.id;
     vault.close()?;
     let path = session.path().display();
     if session.json() {
@@ -23,6 +30,7 @@ pub(crate) fn init(session: &Session<'_>) -> Result<Outcome, Failure> {
             "vault": path.to_string(),
             "id": id.to_string(),
             "format": FORMAT,
+            "cipher": cipher_json(info.cipher),
         }))?;
     } else {
         let mut output = Output::new();
@@ -36,32 +44,68 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     let vault = session.open("info")?;
     let info = vault.info()?;
     let namespaces = vault.read()?.namespaces()?.len();
-    let unfinished = vault.recovery().operations.len();
+    let keys = vault.keys().len();
+    let recovery = vault.recovery().clone();
+    let unfinished = recovery.operations.len();
     vault.close()?;
     if session.json() {
         print_json(&json!({
             "vault": session.path().display().to_string(),
             "id": info.id.to_string(),
             "format": FORMAT,
+            "cipher": cipher_json(info.cipher),
+            "key_generation": info.key_generation,
+            "keys": keys,
             "created_unix_millis": info.created_unix_millis,
             "backend": info.backend,
             "state_bytes": info.state_bytes,
             "namespaces": namespaces,
             "records": info.records,
             "operations": info.operations,
+            "recovery": recovery_json(&recovery),
         }))?;
         return Ok(Outcome::Done);
     }
     let mut output = Output::new();
     output.line(format_args!("vault       {}", session.path().display()))?;
     output.line(format_args!("id          {}", info.id))?;
-    output.line(format_args!("format      {FORMAT} (unsealed)"))?;
+    output.line(format_args!("format      {FORMAT}"))?;
+    output.line(format_args!("cipher      {}", info.cipher))?;
+    output.line(format_args!("keys        {keys}, generation {}", info.key_generation))?;
     output.line(format_args!("created     {}", time(info.created_unix_millis)))?;
     output.line(format_args!("backend     {}", info.backend))?;
     output.line(format_args!("state       {} bytes", info.state_bytes))?;
     output.line(format_args!("namespaces  {namespaces}"))?;
     output.line(format_args!("records     {}", info.records))?;
     output.line(format_args!("operations  {}, {unfinished} unfinished", info.operations))?;
+    output.finish()?;
+    Ok(Outcome::Done)
+}
+
+/// As `--cipher` takes it.
+fn cipher_json(cipher: Cipher) -> String {
+    cipher.as_str().to_ascii_lowercase()
+}
+
+pub(crate) fn compact(session: &Session<'_>) -> Result<Outcome, Failure> {
+    let vault = session.open("compact")?;
+    let bar = session.spinner("{spinner} compacting");
+    let report = vault.compact();
+    bar.finish_and_clear();
+    let report = report?;
+    vault.close()?;
+    if session.json() {
+        print_json(&json!({
+            "bytes_before": report.bytes_before,
+            "bytes_after": report.bytes_after,
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    let mut output = Output::new();
+    output.line(format_args!(
+        "state of {} bytes, {} before",
+        report.bytes_after, report.bytes_before
+    ))?;
     output.finish()?;
     Ok(Outcome::Done)
 }

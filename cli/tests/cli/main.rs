@@ -1,18 +1,32 @@
 //! The program as a user has it: run as a process, judged by its output and exit code.
 
+mod docs;
+mod keys;
 mod operations;
+#[cfg(target_os = "linux")]
+mod prompts;
 mod records;
+mod recovery;
+mod rotation;
+mod secrets;
 mod sharing;
 mod vaults;
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-/// A folder of its own for each test, and the path of a vault in it.
+/// What opens the vaults of the tests, unless they are about keys: no password is hashed then.
+const KEY: [u8; 32] = *b"known to all who read the source";
+
+/// What a user may have in the environment, and a test must not.
+const VARIABLES: [&str; 3] = ["STRONGROOM_LOG", "STRONGROOM_PASSWORD", "STRONGROOM_NEW_PASSWORD"];
+
+/// A folder of its own for each test, the path of a vault in it, and [`KEY`] in the file `key`.
 struct Cli {
     folder: TempDir,
 }
@@ -28,8 +42,9 @@ struct Said {
 impl Cli {
     /// A folder without a vault.
     fn empty() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder }
+        let cli = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        cli.secret("key", KEY);
+        cli
     }
 
     /// A folder with a new vault.
@@ -43,46 +58,65 @@ impl Cli {
         self.folder.path().join(name)
     }
 
-    /// The command in the folder, its streams piped; the vault is `v`.
-    fn spawn(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_strongroom"))
-            .args(args)
+    /// A file that nobody else may read.
+    fn secret(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(self.path(name)).expect("it is made");
+        file.write_all(bytes.as_ref()).expect("it is written");
+    }
+
+    /// The program in the folder, its streams piped, without a terminal and without a key; the
+    /// vault is `v`.
+    fn keyless(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("setsid");
+        command.arg("--wait").arg(env!("CARGO_BIN_EXE_strongroom")).args(args);
+        self.prepare(command)
+    }
+
+    fn prepare(&self, mut command: Command) -> Command {
+        command
             .current_dir(self.folder.path())
-            .env_remove("STRONGROOM_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts")
+            .stderr(Stdio::piped());
+        for variable in VARIABLES {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// The program with [`KEY`].
+    fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        command.args(["--key-file", "key"]).args(args);
+        self.prepare(command).spawn().expect("the program starts")
     }
 
     fn run_with(&self, args: &[&str], stdin: &[u8]) -> Said {
-        let mut child = self.spawn(args);
-        let mut pipe = child.stdin.take().expect("piped");
-        // A command that refuses its arguments does not read.
-        let _ = pipe.write_all(stdin);
-        drop(pipe);
-        said(child)
+        finish(self.spawn(args), stdin)
     }
 
     fn run(&self, args: &[&str]) -> Said {
         self.run_with(args, b"")
     }
 
-    /// The standard output of a command that must succeed.
-    fn ok(&self, args: &[&str]) -> Vec<u8> {
-        let said = self.run(args);
-        assert_eq!(said.code, 0, "{args:?}: {}", said.stderr);
-        said.stdout
+    /// The program without a key, but for what `variables` hold.
+    fn run_keyless(&self, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> Said {
+        let child = self.keyless(args).envs(variables.iter().copied()).spawn();
+        finish(child.expect("setsid, of util-linux, starts"), stdin)
     }
 
+    /// The standard output of a command that must succeed.
+    fn ok(&self, args: &[&str]) -> Vec<u8> {
+        self.run(args).ok()
+    }
     fn text(&self, args: &[&str]) -> String {
         String::from_utf8(self.ok(args)).expect("text")
     }
 
     fn json(&self, args: &[&str]) -> Json {
-        let output = self.ok(args);
-        serde_json::from_slice(&output).expect("one JSON document")
+        self.run(args).json()
     }
 
     fn put(&self, namespace: &str, key: &str, value: &[u8]) {
@@ -92,16 +126,40 @@ impl Cli {
 
     /// The command must fail with `code` and one error line that contains `told`.
     fn refused(&self, args: &[&str], code: i32, told: &str) -> Said {
-        let said = self.run(args);
-        assert_eq!(said.code, code, "{args:?}: {}", said.stderr);
-        assert!(said.stdout.is_empty(), "{args:?}");
-        let errors = said.stderr.lines().filter(|l| l.starts_with("strongroom:"));
+        self.run(args).refused(code, told)
+    }
+}
+
+impl Said {
+    /// It must have succeeded; its standard output.
+    fn ok(self) -> Vec<u8> {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    fn json(self) -> Json {
+        serde_json::from_slice(&self.ok()).expect("one JSON document")
+    }
+
+    /// It must have failed with `code` and one error line that contains `told`.
+    fn refused(self, code: i32, told: &str) -> Self {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        assert!(self.stdout.is_empty());
+        let errors = self.stderr.lines().filter(|l| l.starts_with("strongroom:"));
         let [error] = errors.collect::<Vec<_>>()[..] else {
-            panic!("not one error line: {}", said.stderr);
+            panic!("not one error line: {}", self.stderr);
         };
         assert!(error.contains(told), "{error}");
-        said
+        self
     }
+}
+
+fn finish(mut child: Child, stdin: &[u8]) -> Said {
+    let mut pipe = child.stdin.take().expect("piped");
+    // A command that refuses its arguments does not read.
+    let _ = pipe.write_all(stdin);
+    drop(pipe);
+    said(child)
 }
 
 fn said(child: Child) -> Said {

@@ -1,15 +1,14 @@
 //! Operations as a host leaves them, shown.
 
 use serde_json::json;
-use strongroom::testing::TestKey;
-use strongroom::{Batch, Checkpoint, Vault};
+use strongroom::{Batch, Checkpoint, SecretKey, Vault};
 
-use crate::Cli;
+use crate::{Cli, KEY};
 
 /// A vault with a completed operation `done`, one of binary data `half`, and `many` others.
 fn with_operations(many: usize) -> Cli {
     let cli = Cli::new();
-    let vault = Vault::options(TestKey).open(cli.path("v")).expect("opens");
+    let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
     let begin = |id: &str, lanes: &[&str]| vault.begin(id, lanes.iter().copied()).expect("begins");
     let commit = |lane: strongroom::Lane, checkpoint| {
         lane.commit(Batch::new(), checkpoint).expect("commits");

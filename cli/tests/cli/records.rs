@@ -56,7 +56,7 @@ fn arguments_need_not_be_utf_8() {
     use std::os::unix::ffi::OsStrExt;
     let cli = Cli::new();
     let status = std::process::Command::new(env!("CARGO_BIN_EXE_strongroom"))
-        .args(["-q", "records", "put", "v", "n"])
+        .args(["-q", "--key-file", "key", "records", "put", "v", "n"])
         .args([b"\xfe", b"\xff"].map(|bytes| std::ffi::OsStr::from_bytes(bytes)))
         .current_dir(cli.folder.path())
         .status()

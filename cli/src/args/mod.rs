@@ -3,54 +3,19 @@
 //! Keys and values are taken as the bytes that the shell hands over, so they need not be UTF-8;
 //! the names of namespaces and operations are text.
 
+mod help;
+mod keys;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-const EXAMPLES: &str = "\
-Examples:
-  strongroom init notes.vault                              make a vault
-  strongroom records put notes.vault people ada 1815       store a record
-  strongroom records get notes.vault people ada            print it: 1815
-  strongroom records put notes.vault files plan < plan.pdf store a file of any size
-  strongroom records list notes.vault                      the namespaces
-  strongroom records list notes.vault people               the keys of one
-  strongroom check notes.vault --read-data                 is everything there and whole?
+pub(crate) use keys::{CipherName, Costs, Keys, NewSecret, Opening};
 
-Exit codes:
-  0  done                          6  conflict: read again, then retry
-  1  check found problems          7  denied: permissions
-  2  wrong usage or invalid input  8  no space left
-  3  not found                     9  stored data is damaged
-  4  already exists               10  storage unavailable, or outcome uncertain
-  5  locked by another process    11  closed or cancelled
-  12 any other error             141  standard output was closed by its reader
-
-Environment:
-  STRONGROOM_LOG  what to log to standard error, e.g. strongroom=debug; nothing by default";
-
-const RECORDS_EXAMPLES: &str = "\
-A namespace is an ordered set of records and is made by the first put. Keys have up to
-1024 bytes, values up to 1 TiB.
-
-Examples:
-  strongroom records put v people ada 1815          a value on the command line
-  date | strongroom records put v log today         a value from standard input
-  strongroom records put v flags build -- --release -- ends the options
-  strongroom records get v files plan > plan.pdf    the bytes as they were put
-  strongroom records get v people ada --json        as a JSON document
-  strongroom records list v                         the namespaces, and how many records each has
-  strongroom records list v people --prefix a       keys that begin with a
-  strongroom records list v people --after ada --limit 100    the next page
-  strongroom records put v bin --hex-key 00ff x     a key that is not text
-  strongroom records delete v people ada";
-
-/// One vault for records, checkpoints and large content.
-///
-/// This is format 0: unsealed, for development only.
+/// One encrypted vault for records, checkpoints and large content.
 #[derive(Debug, Parser)]
-#[command(name = "strongroom", version, after_help = EXAMPLES)]
+#[command(name = "strongroom", version, after_help = help::EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -70,6 +35,8 @@ pub(crate) struct Global {
     /// How long to wait for a vault that another process has; 0 tries once [default: about 10]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(crate) wait: Option<u32>,
+    #[command(flatten)]
+    pub(crate) opening: Opening,
 }
 
 /// The command families.
@@ -79,6 +46,11 @@ pub(crate) enum Command {
     Init {
         /// The folder; its parent exists
         vault: PathBuf,
+        /// What to seal it with, for its life [default: what suits this machine's processor]
+        #[arg(long, value_name = "CIPHER")]
+        cipher: Option<CipherName>,
+        #[command(flatten)]
+        costs: Costs,
     },
     /// Tell what a vault is and holds
     Info {
@@ -93,12 +65,20 @@ pub(crate) enum Command {
         #[arg(long)]
         read_data: bool,
     },
+    /// Give space of the state file that nothing uses back to the file system
+    Compact {
+        /// The vault's folder
+        vault: PathBuf,
+    },
     /// Put, get, list and delete records
-    #[command(subcommand, after_help = RECORDS_EXAMPLES)]
+    #[command(subcommand, after_help = help::RECORDS)]
     Records(Records),
     /// Look at operations, their lanes and checkpoints
     #[command(subcommand)]
     Ops(Ops),
+    /// List and change what opens the vault
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(Keys),
 }
 
 /// One record, by its place.
@@ -120,7 +100,7 @@ pub(crate) struct Address {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Records {
     /// Store a record, in place of one of the same key
-    #[command(after_help = RECORDS_EXAMPLES)]
+    #[command(after_help = help::RECORDS)]
     Put {
         #[command(flatten)]
         address: Address,
@@ -129,13 +109,13 @@ pub(crate) enum Records {
         value: Option<OsString>,
     },
     /// Print the bytes of a value to standard output; exit code 3 if there is no such record
-    #[command(after_help = RECORDS_EXAMPLES)]
+    #[command(after_help = help::RECORDS)]
     Get {
         #[command(flatten)]
         address: Address,
     },
     /// List the records of a namespace in key order, with their lengths; or all namespaces
-    #[command(after_help = RECORDS_EXAMPLES)]
+    #[command(after_help = help::RECORDS)]
     List {
         /// The vault's folder
         vault: PathBuf,
@@ -145,7 +125,7 @@ pub(crate) enum Records {
         page: Page,
     },
     /// Delete a record; exit code 3 if there is no such record
-    #[command(after_help = RECORDS_EXAMPLES)]
+    #[command(after_help = help::RECORDS)]
     Delete {
         #[command(flatten)]
         address: Address,
@@ -193,14 +173,24 @@ pub(crate) enum Ops {
 }
 
 impl Command {
-    /// The vault that the command is about.
-    pub(crate) fn vault(&self) -> &Path {
+    /// What the command is about: the vault's folder, or the key file that it makes.
+    pub(crate) fn subject(&self) -> &Path {
         match self {
-            Self::Init { vault }
+            Self::Init { vault, .. }
             | Self::Info { vault }
+            | Self::Compact { vault }
             | Self::Check { vault, .. }
             | Self::Records(Records::List { vault, .. })
-            | Self::Ops(Ops::List { vault } | Ops::Show { vault, .. }) => vault,
+            | Self::Ops(Ops::List { vault } | Ops::Show { vault, .. })
+            | Self::Keys(
+                Keys::List { vault }
+                | Keys::Add { vault, .. }
+                | Keys::Remove { vault, .. }
+                | Keys::Replace { vault, .. }
+                | Keys::Rewrap { vault, .. }
+                | Keys::Rotate { vault, .. }
+                | Keys::Generate { file: vault },
+            ) => vault,
             Self::Records(
                 Records::Put { address, .. }
                 | Records::Get { address }

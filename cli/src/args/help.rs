@@ -1,0 +1,69 @@
+//! The longer texts of the help.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  strongroom init notes.vault                              make a vault; asks for a password
+  strongroom records put notes.vault people ada 1815       store a record
+  strongroom records get notes.vault people ada            print it: 1815
+  strongroom records put notes.vault files plan < plan.pdf store a file of any size
+  strongroom records list notes.vault                      the namespaces
+  strongroom records list notes.vault people               the keys of one
+  strongroom check notes.vault --read-data                 is everything there and whole?
+  strongroom keys add notes.vault --label backup           a second password
+  strongroom info notes.vault --password-file secret.txt   without being asked
+
+What opens a vault is never an argument. It is taken from the first of these that is there:
+  --password-file FILE or --key-file FILE    (not both)
+  STRONGROOM_PASSWORD                        an environment variable
+  the terminal                               where it is asked for
+
+Exit codes:
+  0  done                          6  conflict: read again, then retry
+  1  check found problems          7  denied: key or permissions
+  2  wrong usage or invalid input  8  no space left, or no room for a key
+  3  not found                     9  stored data is damaged
+  4  already exists               10  storage unavailable, or outcome uncertain
+  5  locked by another process    11  closed or cancelled
+  12 any other error             141  standard output was closed by its reader
+
+Environment:
+  STRONGROOM_PASSWORD      the password that opens the vault
+  STRONGROOM_NEW_PASSWORD  the password that `keys add`, `replace` and `rotate` set
+  STRONGROOM_LOG           what to log to standard error, e.g. strongroom=debug; nothing by default";
+
+pub(super) const RECORDS: &str = "\
+A namespace is an ordered set of records and is made by the first put. Keys have up to
+1024 bytes, values up to 1 TiB.
+
+Examples:
+  strongroom records put v people ada 1815          a value on the command line
+  date | strongroom records put v log today         a value from standard input
+  strongroom records put v flags build -- --release -- ends the options
+  strongroom records get v files plan > plan.pdf    the bytes as they were put
+  strongroom records get v people ada --json        as a JSON document
+  strongroom records list v                         the namespaces, and how many records each has
+  strongroom records list v people --prefix a       keys that begin with a
+  strongroom records list v people --after ada --limit 100    the next page
+  strongroom records put v bin --hex-key 00ff x     a key that is not text
+  strongroom records delete v people ada";
+
+pub(super) const KEYS: &str = "\
+A vault has 1 to 8 keys, each a password or a file of 32 random bytes; any of them opens it.
+A new secret is taken from the first of these that is there:
+  --new-password-file FILE or --new-key-file FILE    (not both)
+  STRONGROOM_NEW_PASSWORD                            an environment variable
+  the terminal                                       where it is asked for, twice
+
+Whoever has a removed or replaced key, and a copy of the vault's files from before, can still
+read the vault, until `keys rotate`. Long values that were stored before it stay sealed under
+the keys that they had.
+
+Examples:
+  strongroom keys list v                            all keys; which one is in use
+  strongroom keys add v --label laptop              one more password
+  strongroom keys generate machine.key              a new key file, for --key-file
+  strongroom keys add v --new-key-file machine.key  so that it opens the vault too
+  strongroom keys replace v                         change the password in use
+  strongroom keys remove v 2                        key 2 opens it no more
+  strongroom keys rewrap v --memory-mib 256         make the password in use harder to guess
+  strongroom keys rotate v                          new keys under everything, the same password";

@@ -1,0 +1,263 @@
+//! `keys`: what opens the vault.
+//!
+//! A key is never removed by itself, so that whoever removes one has shown another. A password's
+//! costs never fall unless that is asked for.
+
+use serde_json::{Value as Json, json};
+use strongroom::{
+    CancelToken, Error, ErrorKind, KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts, Vault,
+};
+
+use crate::args::{Costs, Keys, NewSecret};
+use crate::exit::{Failure, Outcome};
+use crate::output::{Output, print_json, time};
+use crate::secret::{NEW_PASSWORD_VARIABLE, Origin, Question, Source, Told, generate};
+use crate::session::{Opened, Session, expect_password_for, usage};
+
+pub(crate) fn run(session: &Session<'_>, command: &Keys) -> Result<Outcome, Failure> {
+    match command {
+        Keys::List { .. } => list(session)?,
+        Keys::Add { label, new, costs, .. } => {
+            add(session, label.as_deref().unwrap_or_default(), new, costs)?;
+        }
+        Keys::Remove { id, .. } => remove(session, KeyId(*id))?,
+        Keys::Replace { id, new, costs, .. } => replace(session, id.map(KeyId), new, costs)?,
+        Keys::Rewrap { costs, .. } => rewrap(session, costs)?,
+        Keys::Rotate { drop_others, label, new, costs, .. } => {
+            rotate(session, *drop_others, label.as_deref(), new, costs)?;
+        }
+        Keys::Generate { file } => {
+            session.expect_no_opening_options()?;
+            generate(file)?;
+            let path = file.display().to_string();
+            let told = format!("key file {path} made; whoever loses it has lost the vault");
+            tell(session, &json!({ "file": path }), told)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn list(session: &Session<'_>) -> Result<(), Failure> {
+    let Opened { vault, source } = session.open_with("keys list", PasswordCosts::default())?;
+    let in_use = vault.find_key(&source)?;
+    let keys = vault.keys();
+    vault.close()?;
+    if session.json() {
+        let with_use = |key: &KeyInfo| {
+            let mut document = key_json(key);
+            document["in_use"] = json!(key.id == in_use);
+            document
+        };
+        return print_json(&json!({ "keys": keys.iter().map(with_use).collect::<Vec<_>>() }));
+    }
+    let mut output = Output::new();
+    for key in &keys {
+        let time = time(key.created_unix_millis);
+        let mark = if key.id == in_use { "in use" } else { "-" };
+        output.line(format_args!("{}\t{}\t{time}\t{mark}\t{}", key.id, kind(key), key.label))?;
+    }
+    output.finish()
+}
+
+fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Result<(), Failure> {
+    let origin = told(session, new)?.unwrap_or(Origin::Terminal);
+    expect_password_for(costs, &origin)?;
+    let Opened { vault, .. } = session.open_with("keys add", costs.costs())?;
+    let id = vault.add_key(&NewKey::new(&new_source(session, origin)).label(label))?;
+    let key = info(&vault, id)?;
+    vault.close()?;
+    tell(session, &key_json(&key), format!("key {id} added: {}", kind(&key)))
+}
+
+fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
+    let Opened { vault, source } = session.open_with("keys remove", PasswordCosts::default())?;
+    // If it is the last one, the engine says so.
+    if vault.keys().len() > 1 && vault.find_key(&source)? == id {
+        return Err(Error::new(ErrorKind::Invalid, "remove key")
+            .with_detail("it is the one in use: open the vault with another one to remove it")
+            .with_subject(id)
+            .into());
+    }
+    vault.remove_key(id)?;
+    vault.close()?;
+    warn_of_copies(session);
+    tell(session, &json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
+}
+
+fn replace(
+    session: &Session<'_>,
+    id: Option<KeyId>,
+    new: &NewSecret,
+    costs: &Costs,
+) -> Result<(), Failure> {
+    let origin = told(session, new)?.unwrap_or(Origin::Terminal);
+    expect_password_for(costs, &origin)?;
+    let Opened { vault, source } = session.open_with("keys replace", costs.costs())?;
+    let id = match id {
+        Some(id) => id,
+        None => vault.find_key(&source)?,
+    };
+    let present = info(&vault, id)?;
+    if !matches!(origin, Origin::KeyFile(_)) {
+        refuse_cheaper(&present, costs)?;
+    }
+    vault.replace_key(id, &new_source(session, origin))?;
+    let key = info(&vault, id)?;
+    vault.close()?;
+    warn_of_copies(session);
+    tell(session, &key_json(&key), format!("key {id} replaced: {}", kind(&key)))
+}
+
+fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
+    expect_password_for(costs, session.origin())?;
+    let Opened { vault, source } = session.open_with("keys rewrap", costs.costs())?;
+    let id = vault.find_key(&source)?;
+    refuse_cheaper(&info(&vault, id)?, costs)?;
+    vault.rewrap_key(&source)?;
+    let key = info(&vault, id)?;
+    vault.close()?;
+    tell(session, &key_json(&key), format!("key {id} wrapped anew: {}", kind(&key)))
+}
+
+fn rotate(
+    session: &Session<'_>,
+    drop_others: bool,
+    label: Option<&str>,
+    new: &NewSecret,
+    costs: &Costs,
+) -> Result<(), Failure> {
+    let origin = told(session, new)?;
+    expect_password_for(costs, origin.as_ref().unwrap_or(session.origin()))?;
+    let Opened { vault, source } = session.open_with("keys rotate", costs.costs())?;
+    let in_use = info(&vault, vault.find_key(&source)?)?;
+    let others: Vec<KeyInfo> = vault.keys().into_iter().filter(|k| k.id != in_use.id).collect();
+    if !others.is_empty() && !drop_others {
+        let others = others.iter().map(name).collect::<Vec<_>>().join(", ");
+        return Err(Error::new(ErrorKind::Invalid, "rotate keys")
+            .with_detail("other keys would be lost, which --drop-others allows")
+            .with_subject(others)
+            .into());
+    }
+    if !matches!(origin, Some(Origin::KeyFile(_))) {
+        refuse_cheaper(&in_use, costs)?;
+    }
+    let source = origin.map_or(source, |origin| new_source(session, origin));
+    let key = NewKey::new(&source).label(label.unwrap_or(&in_use.label));
+    let bar = session.spinner("{spinner} {pos} rows sealed anew");
+    let progress = |done, _| bar.set_position(done);
+    let rotated = vault.rotate_with(&[key], &progress, &CancelToken::new());
+    bar.finish_and_clear();
+    rotated?;
+    let generation = vault.info()?.key_generation;
+    let keys = vault.keys();
+    let key = keys.first().expect("a vault has a key");
+    vault.close()?;
+    let dropped: Vec<_> = others.iter().map(|key| key.id.0).collect();
+    let document =
+        json!({ "key": key_json(key), "key_generation": generation, "dropped": dropped });
+    tell(session, &document, format!("keys rotated; key {} alone opens the vault", name(key)))
+}
+
+/// Where a new secret comes from, if options or environment tell it.
+fn told(session: &Session<'_>, new: &NewSecret) -> Result<Option<Origin>, Failure> {
+    let told = Told {
+        password_file: new.new_password_file.as_deref(),
+        key_file: new.new_key_file.as_deref(),
+        variable: NEW_PASSWORD_VARIABLE,
+    };
+    let origin = told.origin()?;
+    if session.origin().is_stdin() && origin.as_ref().is_some_and(Origin::is_stdin) {
+        return Err(usage("the old secret and the new one cannot both come from standard input"));
+    }
+    Ok(origin)
+}
+
+fn new_source(session: &Session<'_>, origin: Origin) -> Source {
+    Source::new(origin, Question::New, session.path(), session.notes())
+}
+
+fn info(vault: &Vault, id: KeyId) -> Result<KeyInfo, Failure> {
+    let found = vault.keys().into_iter().find(|key| key.id == id);
+    Ok(found.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "find key").with_detail("no such key").with_subject(id)
+    })?)
+}
+
+/// `Invalid` if a password would cost less than it does, and nobody asked for that.
+fn refuse_cheaper(present: &KeyInfo, costs: &Costs) -> Result<(), Failure> {
+    let KeyKind::Password(present_costs) = present.kind else {
+        return Ok(());
+    };
+    let next = costs.costs();
+    let cheaper = (costs.memory_mib.is_none() && next.memory_kib < present_costs.memory_kib)
+        || (costs.passes.is_none() && next.passes < present_costs.passes);
+    if !cheaper {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "key {} costs {}, and would cost {}: tell --memory-mib and --passes",
+        present.id,
+        costs_text(present_costs),
+        costs_text(next)
+    )))
+}
+
+fn warn_of_copies(session: &Session<'_>) {
+    session.say(
+        "note: with it, and an older copy of the vault's files, the vault can still be read, until \
+         `strongroom keys rotate`",
+    );
+}
+
+fn tell(session: &Session<'_>, document: &Json, text: String) -> Result<(), Failure> {
+    if session.json() {
+        return print_json(document);
+    }
+    let mut output = Output::new();
+    output.line(text)?;
+    output.finish()
+}
+
+fn key_json(key: &KeyInfo) -> Json {
+    let mut document = json!({
+        "id": key.id.0,
+        "kind": "other",
+        "created_unix_millis": key.created_unix_millis,
+        "label": key.label,
+    });
+    match key.kind {
+        KeyKind::Password(PasswordCosts { memory_kib, passes, lanes }) => {
+            document["kind"] = json!("password");
+            document["memory_kib"] = json!(memory_kib);
+            document["passes"] = json!(passes);
+            document["lanes"] = json!(lanes);
+        }
+        KeyKind::Key => document["kind"] = json!("key"),
+        _ => {}
+    }
+    document
+}
+
+fn kind(key: &KeyInfo) -> String {
+    match key.kind {
+        KeyKind::Password(costs) => format!("password, {}", costs_text(costs)),
+        KeyKind::Key => "key".into(),
+        _ => "other".into(),
+    }
+}
+
+fn costs_text(costs: PasswordCosts) -> String {
+    let PasswordCosts { memory_kib, passes, lanes } = costs;
+    // Whole as this program sets them; another host may have set others.
+    let memory = if memory_kib % 1024 == 0 {
+        format!("{} MiB", memory_kib / 1024)
+    } else {
+        format!("{memory_kib} KiB")
+    };
+    format!("{memory}, {passes} passes, {lanes} lanes")
+}
+
+/// Number and label.
+fn name(key: &KeyInfo) -> String {
+    if key.label.is_empty() { key.id.to_string() } else { format!("{} ({})", key.id, key.label) }
+}

@@ -1,0 +1,84 @@
+//! What opening found, told.
+
+use serde_json::{Value as Json, json};
+use strongroom::{Error, Recovery};
+
+use crate::session::Notes;
+
+/// On standard error: what needs nobody's doing as a note, the rest as a warning.
+pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
+    if let Some(holder) = &recovery.died {
+        notes.say(format!("note: the last process died at work: {holder}"));
+    }
+    let done = done(recovery);
+    if !done.is_empty() {
+        notes.say(format!("note: recovered: {}", done.join(", ")));
+    }
+    if recovery.last_commit_may_be_missing {
+        notes.say(
+            "warning: the last commit may be missing; unless the power was cut during it, the \
+             file was damaged: look at the medium, and run `strongroom check`",
+        );
+    }
+    if recovery.key_set_restored {
+        notes.say(
+            "warning: the key set was restored from its copy; keys that were removed since that \
+             copy open the vault again: see `strongroom keys list`",
+        );
+    }
+    if let Some(ahead) = recovery.key_copy_ahead {
+        notes.say(format!(
+            "warning: an older state file was put back (the key set on the backend has generation \
+             {ahead}); it can be read, and is not written without --adopt"
+        ));
+    }
+    if let Some(error) = &recovery.key_copy_error {
+        notes.say(format!("warning: the copy of the key set was not brought up to date: {error}"));
+    }
+    if let Some(error) = &recovery.clean_up_error {
+        notes.say(format!("warning: clean-up not finished: {error}"));
+    }
+}
+
+fn done(recovery: &Recovery) -> Vec<String> {
+    let mut done = Vec::new();
+    let mut add = |happened: bool, what: &str| {
+        if happened {
+            done.push(what.to_owned());
+        }
+    };
+    add(recovery.state_repaired, "state repaired");
+    add(recovery.header_repaired, "a damaged copy of the header written anew");
+    add(recovery.key_copy_written, "copy of the key set written");
+    add(recovery.unfinished_state, "unfinished state discarded");
+    let mut count = |number: u64, what: &str| {
+        if number > 0 {
+            done.push(format!("{what}: {number}"));
+        }
+    };
+    count(recovery.torn_blocks, "torn blocks of no commit");
+    count(recovery.temporaries, "temporary files removed");
+    count(recovery.objects, "leftover objects removed");
+    done
+}
+
+/// All of it but the operations, which `ops list` lists.
+pub(crate) fn recovery_json(recovery: &Recovery) -> Json {
+    let error = |error: &Option<Error>| error.as_ref().map(Error::to_string);
+    json!({
+        "was_clean": recovery.was_clean(),
+        "died": recovery.died.as_ref().map(ToString::to_string),
+        "state_repaired": recovery.state_repaired,
+        "last_commit_may_be_missing": recovery.last_commit_may_be_missing,
+        "torn_blocks": recovery.torn_blocks,
+        "header_repaired": recovery.header_repaired,
+        "key_set_restored": recovery.key_set_restored,
+        "key_copy_written": recovery.key_copy_written,
+        "key_copy_ahead": recovery.key_copy_ahead,
+        "key_copy_error": error(&recovery.key_copy_error),
+        "unfinished_state": recovery.unfinished_state,
+        "temporaries": recovery.temporaries,
+        "objects": recovery.objects,
+        "clean_up_error": error(&recovery.clean_up_error),
+    })
+}

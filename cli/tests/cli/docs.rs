@@ -1,0 +1,80 @@
+//! docs/cli.md: what it shows is what happens.
+
+use std::process::Command;
+
+use crate::{Cli, noise};
+
+const DOCUMENT: &str = include_str!("../../../docs/cli.md");
+
+/// The commands that the document shows, each with the lines that it says they print.
+fn shown() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut shown: Vec<(_, Vec<_>)> = Vec::new();
+    let mut is_console = false;
+    for line in DOCUMENT.lines() {
+        if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
+            shown.push((command, Vec::new()));
+        } else if is_console && !is_question(line) {
+            shown.last_mut().expect("a command is first").1.push(line);
+        }
+    }
+    shown
+}
+
+/// What a terminal is asked; here the environment answers.
+fn is_question(line: &str) -> bool {
+    line.starts_with("New password for ") || line == "The same again:"
+}
+
+#[test]
+fn the_commands_of_the_document_print_what_it_says() {
+    let cli = Cli::empty();
+    cli.secret("plan.pdf", noise(482_113));
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_strongroom"));
+    let folder = program.parent().expect("it lies in a folder").to_str().expect("text");
+    let path = format!("{folder}:{}", std::env::var("PATH").expect("there is one"));
+    let mut run = 0;
+    for (line, expected) in shown() {
+        if !line.starts_with("strongroom ") {
+            continue;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", line]);
+        let mut command = cli.prepare(command);
+        command.env("PATH", &path).env("STRONGROOM_PASSWORD", "a password");
+        let printed = crate::finish(command.spawn().expect("sh starts"), b"").ok();
+        let printed = String::from_utf8(printed).expect("text");
+        // Before an ellipsis stands the beginning of an id or a time, which differ.
+        let varies = |c: char| c.is_alphanumeric() || c == '-';
+        let is_same = |(said, told): (&str, &&str)| match told.split_once('…') {
+            Some((begins, _)) => said.starts_with(begins.trim_end_matches(varies)),
+            None => said == *told,
+        };
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{line}: {printed}");
+        assert!(
+            lines.into_iter().zip(&expected).all(|(s, t)| is_same((s, t))),
+            "{line}: {printed}"
+        );
+        run += 1;
+    }
+    assert!(run > 10, "{run} commands");
+}
+
+#[test]
+fn every_option_of_the_help_is_in_the_document() {
+    let cli = Cli::empty();
+    let families = ["", "init", "info", "check", "compact", "records put", "records list"];
+    let keys = ["add", "remove", "replace", "rewrap", "rotate", "generate", "list"];
+    let keys = keys.map(|command| format!("keys {command}"));
+    for command in families.into_iter().chain(keys.iter().map(String::as_str)) {
+        let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
+        let help = cli.text(&args);
+        let options = help.split(|c: char| !c.is_ascii_lowercase() && c != '-');
+        let options = options.filter(|word| word.starts_with("--") && word.len() > 2);
+        for option in options.filter(|option| !["--release", "--version"].contains(option)) {
+            assert!(DOCUMENT.contains(option), "{command}: {option}");
+        }
+    }
+}

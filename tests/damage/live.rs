@@ -1,0 +1,173 @@
+//! Bytes that change below an open handle.
+//!
+//! A handle that has met a damaged block is `Corrupt` for good: it neither serves what it has not
+//! checked nor opens the state again by itself, and what was committed before is still there once
+//! the bytes are right again.
+
+use strongroom::backends::Memory;
+use strongroom::{Batch, Cipher, ErrorKind, Result, Vault};
+
+use crate::image::{Damage, Image, Shelf, layout};
+use crate::scene::{Left, Seen, options, vaults};
+use crate::support::records::{all, assert_error, check, put, try_put};
+
+/// An open vault without a cache, and where its bytes lie.
+struct Open {
+    vault: Vault,
+    state: Shelf,
+    backend: Memory,
+    left: Left,
+}
+
+fn opened() -> Open {
+    let left = vaults(Cipher::Aes256GcmSiv, 6).closed;
+    let (state, backend) = left.image.damaged(&Damage::new("nothing"));
+    let vault = options(77).cache_bytes(0).open_on(state.clone(), backend.clone()).unwrap();
+    // From here on the state counts as in use, and its super-header is not the closed one.
+    put(&vault, "k05", &left.now.records[&("n".into(), b"k05".to_vec())]);
+    Open { vault, state, backend, left }
+}
+
+impl Open {
+    /// All blocks, each with one bit flipped.
+    fn damage_of_all(&self) -> Damage {
+        let image = Image::of(&self.state, &self.backend);
+        let bit = |number: &usize| layout::block(*number).start + 100 + number % 4000;
+        let places = image.written();
+        let flips = places.iter().map(bit).map(|at| (at, image.state[at] ^ 4));
+        flips.fold(Damage::new("all blocks"), |damage, (at, byte)| damage.write(at, &[byte]))
+    }
+
+    /// One block alone.
+    fn damage_of(&self, number: usize) -> Damage {
+        let at = layout::block(number).start + 2_000;
+        Damage::flip(&self.state.bytes(), at)
+    }
+}
+
+fn is_corrupt<T>(outcome: Result<T>) -> bool {
+    outcome.is_err_and(|error| error.kind() == ErrorKind::Corrupt)
+}
+
+#[test]
+fn damage_below_an_open_handle_is_corrupt_for_good() {
+    let open = opened();
+    let vault = &open.vault;
+    let undamaged = open.state.bytes();
+    open.state.damage(&open.damage_of_all());
+    assert_error(all(vault), ErrorKind::Corrupt, "");
+    // The bytes are right again, and yet this handle has seen what it must not have.
+    open.state.damage(&Damage::new("mended").write(0, &undamaged));
+    let changes = open.state.changes();
+    for _ in 0..3 {
+        assert_error(all(vault), ErrorKind::Corrupt, "");
+        assert_error(try_put(vault, "later", b"x"), ErrorKind::Corrupt, "");
+        let mut batch = Batch::new();
+        batch.insert("n", "later", "x");
+        assert_error(vault.apply(batch), ErrorKind::Corrupt, "");
+        assert_error(vault.begin("later", ["a"]), ErrorKind::Corrupt, "");
+        assert_error(vault.info(), ErrorKind::Corrupt, "");
+        assert_error(vault.compact(), ErrorKind::Corrupt, "");
+    }
+    assert_eq!(open.state.changes(), changes, "a damaged handle writes nothing");
+    let _ = vault.clone().close();
+    drop(open.vault);
+    let again = options(78).open_on(open.state.clone(), open.backend.clone()).unwrap();
+    assert_eq!(open.left.now.compare(&again), Seen::Right);
+    assert!(!again.recovery().last_commit_may_be_missing, "{:?}", again.recovery());
+}
+
+#[test]
+fn the_check_of_an_open_handle_tells_of_each_damaged_block_in_use() {
+    let (mut told, mut kept) = (0, 0);
+    let written = Image::of(&opened().state, &opened().backend).written();
+    for number in written {
+        let open = opened();
+        open.state.damage(&open.damage_of(number));
+        let report = check(&open.vault).unwrap();
+        if report.state_intact == Some(false) {
+            told += 1;
+            assert!(!report.is_ok(), "block {number}: {report:?}");
+            // Told once, it is told always, and nothing is written.
+            assert_error(try_put(&open.vault, "later", b"x"), ErrorKind::Corrupt, "");
+            let again = check(&open.vault);
+            assert!(again.is_err() || again.is_ok_and(|report| !report.is_ok()), "{number}");
+        } else {
+            kept += 1;
+            assert!(report.is_ok(), "block {number}: {report:?}");
+            assert_eq!(open.left.now.compare(&open.vault), Seen::Right, "block {number}");
+        }
+    }
+    println!("blocks damaged below an open handle: {told} told by the check, {kept} not in use");
+    assert!(told >= 8, "{told}");
+}
+
+#[test]
+fn a_read_of_an_open_handle_serves_no_damaged_block() {
+    let (mut refused, mut right) = (0, 0);
+    for number in Image::of(&opened().state, &opened().backend).written() {
+        let open = opened();
+        open.state.damage(&open.damage_of(number));
+        match open.left.now.compare(&open.vault) {
+            Seen::Right => right += 1,
+            Seen::Refused(ErrorKind::Corrupt) => {
+                refused += 1;
+                assert!(is_corrupt(all(&open.vault)), "block {number}: it recovers by itself");
+                assert!(is_corrupt(try_put(&open.vault, "later", b"x")), "block {number}");
+            }
+            other => panic!("block {number}: {other:?}"),
+        }
+    }
+    println!("blocks damaged below an open handle: {refused} reads refused, {right} right");
+    assert!(refused >= 4, "{refused}");
+}
+
+/// A write meets the damage first, with nothing read before.
+#[test]
+fn a_write_that_meets_a_damaged_block_is_corrupt_and_nothing_is_lost() {
+    let (mut refused, mut done) = (0, 0);
+    for number in Image::of(&opened().state, &opened().backend).written() {
+        let open = opened();
+        let undamaged = open.state.bytes();
+        let damage = open.damage_of(number);
+        open.state.damage(&damage);
+        let outcome = try_put(&open.vault, "later", b"x");
+        match &outcome {
+            Ok(()) => done += 1,
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "block {number}: {error}");
+                assert!(is_corrupt(try_put(&open.vault, "later", b"x")), "block {number}");
+                let at = layout::block(number);
+                drop(open.vault);
+                // Mended from outside, it is all there.
+                let mended = Damage::new("mended").write(at.start, &undamaged[at]);
+                open.state.damage(&mended);
+                let again = options(79).open_on(open.state, open.backend).unwrap();
+                assert_eq!(open.left.now.compare(&again), Seen::Right, "block {number}");
+            }
+        }
+    }
+    println!("blocks damaged below an open handle: {refused} writes refused, {done} done");
+    assert!(refused > 0);
+}
+
+/// Super-header and header, while a handle has them open.
+#[test]
+fn headers_damaged_below_an_open_handle_do_not_disturb_it_unnoticed() {
+    for at in [100, 4096 + 100, layout::SUPER_AT + 30, layout::SUPER_AT + layout::SUPER_STRIDE + 30]
+    {
+        let open = opened();
+        open.state.damage(&Damage::flip(&open.state.bytes(), at));
+        let wrote = try_put(&open.vault, "later", b"x");
+        let mut expected = (*open.left.now).clone();
+        if wrote.is_ok() {
+            expected.records.insert(("n".into(), b"later".to_vec()), b"x".to_vec());
+        }
+        drop(open.vault);
+        let again = options(80).open_on(open.state, open.backend).unwrap();
+        let may_be_missing = again.recovery().last_commit_may_be_missing;
+        let seen = expected.compare(&again);
+        assert!(seen == Seen::Right || may_be_missing, "byte {at}: {seen:?}");
+    }
+}

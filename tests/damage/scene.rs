@@ -1,0 +1,209 @@
+//! A small vault: what it holds after each of its commits, and its bytes once it was closed, and
+//! as the death of its process leaves them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use strongroom::backends::Memory;
+use strongroom::testing::{ManualClock, SeededEntropy, TestKey};
+use strongroom::{
+    Batch, Checkpoint, Cipher, ErrorKind, Lane, Result, Snapshot, Vault, VaultOptions,
+};
+
+use crate::image::{Image, Shelf};
+use crate::support::records::long;
+
+const OPERATION: &str = "import";
+/// Of the value that lies on the backend, in three objects.
+pub(crate) const STAGED_BYTES: usize = 66_000;
+const OBJECT_BYTES: usize = 32 << 10;
+
+/// As a new process has them. `seed` is another one for each process, as its entropy is.
+pub(crate) fn options(seed: u64) -> VaultOptions {
+    Vault::options(TestKey)
+        .clock(ManualClock::new())
+        .entropy(SeededEntropy::new(seed))
+        .object_bytes(OBJECT_BYTES)
+        .cache_bytes(1 << 20)
+}
+
+/// All that a host can read: records by namespace and key, lanes by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) records: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    pub(crate) lanes: BTreeMap<String, (u64, Vec<u8>)>,
+}
+
+/// What comparing a vault with a view finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// All of it, and nothing else.
+    Right,
+    /// What was answered is right; something was refused.
+    Refused(ErrorKind),
+    Wrong(String),
+}
+
+impl View {
+    /// Reads everything.
+    pub(crate) fn of(vault: &Vault) -> Result<Self> {
+        let snapshot = vault.read()?;
+        let mut view = Self::default();
+        for namespace in snapshot.namespaces()? {
+            for record in snapshot.prefix(&namespace.name, "")? {
+                let record = record?;
+                let key = (namespace.name.clone(), record.key().to_vec());
+                view.records.insert(key, record.value().bytes()?.to_vec());
+            }
+        }
+        for operation in snapshot.operations(None, 100)? {
+            let lanes = operation.lanes.into_iter();
+            view.lanes.extend(lanes.map(|lane| (lane.name, (lane.checkpoints, lane.data))));
+        }
+        Ok(view)
+    }
+
+    /// Reads each record by itself, then everything in order, and compares what was not refused.
+    pub(crate) fn compare(&self, vault: &Vault) -> Seen {
+        let snapshot = match vault.read() {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Seen::Refused(error.kind()),
+        };
+        let mut refused = None;
+        for ((namespace, key), expected) in &self.records {
+            match get(&snapshot, namespace, key) {
+                Ok(found) if found.as_ref() == Some(expected) => {}
+                Ok(found) => {
+                    let found = found.map(|bytes| bytes.len());
+                    return Seen::Wrong(format!("{namespace}/{}: {found:?}", key.escape_ascii()));
+                }
+                Err(kind) => refused = Some(kind),
+            }
+        }
+        drop(snapshot);
+        match Self::of(vault) {
+            Ok(view) if view == *self => refused.map_or(Seen::Right, Seen::Refused),
+            Ok(_) => Seen::Wrong("a scan shows something else".into()),
+            Err(error) => Seen::Refused(error.kind()),
+        }
+    }
+}
+
+fn get(snapshot: &Snapshot, namespace: &str, key: &[u8]) -> Result<Option<Vec<u8>>, ErrorKind> {
+    let value = snapshot.get(namespace, key).map_err(|e| e.kind())?;
+    value.map(|value| value.bytes().map(|bytes| bytes.to_vec())).transpose().map_err(|e| e.kind())
+}
+
+/// The vault under work, and its views.
+struct Scene {
+    state: Shelf,
+    backend: Memory,
+    vault: Vault,
+    views: Vec<View>,
+    images: Vec<Image>,
+}
+
+impl Scene {
+    fn note(&mut self) {
+        self.views.push(View::of(&self.vault).unwrap());
+        self.images.push(Image::of(&self.state, &self.backend));
+    }
+
+    fn write(&mut self, rows: &[(&str, &str, usize)]) {
+        let mut batch = Batch::new();
+        for (n, (namespace, key, len)) in rows.iter().enumerate() {
+            let value = long((self.views.len() * 100 + n) as u64, *len);
+            batch.insert(*namespace, *key, value);
+        }
+        self.vault.apply(batch).unwrap();
+        self.note();
+    }
+
+    fn checkpoint(&mut self, lane: &Lane, done: u32) {
+        let mut batch = Batch::new();
+        batch.insert("n", format!("item {done}"), long(u64::from(done), 50));
+        lane.commit(batch, Checkpoint::encode(&done).unwrap()).unwrap();
+        self.note();
+    }
+
+    fn work(&mut self) {
+        let rows: Vec<String> = (0..12).map(|i| format!("k{i:02}")).collect();
+        let rows: Vec<_> = rows.iter().map(|key| ("n", key.as_str(), 300)).collect();
+        self.write(&rows);
+        self.write(&[("other", "page", 3_000), ("other", "pages", 9_000), ("n", "k03", 10)]);
+        let operation = self.vault.begin(OPERATION, ["a", "b"]).unwrap();
+        let lane = operation.lane("a").unwrap();
+        self.checkpoint(&lane, 1);
+        let staged = self.vault.stage(&long(7, STAGED_BYTES)[..]).unwrap();
+        self.vault.write(|tx| tx.insert("n", "staged", staged)).unwrap();
+        self.note();
+        self.checkpoint(&lane, 2);
+        drop((lane, operation));
+        let removed = self.vault.write(|tx| {
+            tx.remove("n", "k07")?;
+            tx.remove("other", "page")
+        });
+        assert!(removed.unwrap());
+        self.note();
+        self.write(&[("n", "k04", 500), ("other", "page", 2_000)]);
+        // The last one changes, adds, and has a row in both namespaces.
+        self.write(&[("n", "k05", 400), ("n", "last", 100), ("other", "last", 100)]);
+    }
+}
+
+/// A vault as some process left it.
+#[derive(Clone)]
+pub(crate) struct Left {
+    pub(crate) name: &'static str,
+    pub(crate) image: Arc<Image>,
+    /// What it holds.
+    pub(crate) now: Arc<View>,
+    /// What it held before its last commit.
+    pub(crate) before: Arc<View>,
+    pub(crate) is_closed: bool,
+}
+
+/// A vault, and the ways in which it was left.
+pub(crate) struct Vaults {
+    pub(crate) closed: Left,
+    /// Its process died after the last commit.
+    pub(crate) crashed: Left,
+    /// Closed, opened again, and then its process died before it had written.
+    pub(crate) reopened: Left,
+    /// Its bytes after each commit, oldest first; the last is `crashed`.
+    pub(crate) history: Vec<Image>,
+    /// What it held then.
+    pub(crate) views: Vec<View>,
+}
+
+/// The vault of `seed`, under `cipher`.
+pub(crate) fn vaults(cipher: Cipher, seed: u64) -> Vaults {
+    let (state, backend) = (Shelf::default(), Memory::new());
+    let options = |more: u64| options(seed * 1_000 + more).cipher(cipher);
+    let vault = options(0).create_on(state.clone(), backend.clone()).unwrap();
+    let (views, images) = (Vec::new(), Vec::new());
+    let mut scene = Scene { state, backend, vault, views, images };
+    scene.work();
+    let Scene { state, backend, vault, views, images: history } = scene;
+    vault.close().unwrap();
+    let closed = Image::of(&state, &backend);
+    let vault = options(1).open_on(state.clone(), backend.clone()).unwrap();
+    assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+    let reopened = Image::of(&state, &backend);
+    drop(vault);
+
+    let [.., before, now] = &views[..] else { panic!("there are some commits") };
+    assert_ne!(before, now);
+    let (before, now) = (Arc::new(before.clone()), Arc::new(now.clone()));
+    let left = |name, image: &Image| {
+        let (before, now) = (Arc::clone(&before), Arc::clone(&now));
+        Left { name, image: Arc::new(image.clone()), now, before, is_closed: name == "closed" }
+    };
+    Vaults {
+        closed: left("closed", &closed),
+        crashed: left("crashed", history.last().unwrap()),
+        reopened: left("reopened", &reopened),
+        history,
+        views,
+    }
+}

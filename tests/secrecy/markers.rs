@@ -1,0 +1,101 @@
+//! The markers: texts that occur nowhere by chance, each in the place of something of the host's.
+
+use std::fmt;
+use std::ops::Range;
+
+use strongroom::SecretKey;
+use strongroom::backends::component::{Entropy, OsEntropy};
+
+/// Length of a marker: that of a raw key.
+pub(crate) const MARKER_BYTES: usize = SecretKey::BYTES;
+
+/// What a marker stands for, and which of them do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Use {
+    RecordKey,
+    Value,
+    StagedValue,
+    Namespace,
+    Operation,
+    Lane,
+    Checkpoint,
+    Label,
+    Password,
+    RawKey,
+    /// In calls that are refused only.
+    Refused,
+}
+
+impl Use {
+    pub(crate) fn range(self) -> Range<usize> {
+        match self {
+            Self::RecordKey => 0..8,
+            Self::Value => 8..16,
+            Self::StagedValue => 16..22,
+            Self::Namespace => 22..28,
+            Self::Operation => 28..32,
+            Self::Lane => 32..38,
+            Self::Checkpoint => 38..44,
+            Self::Label => 44..48,
+            Self::Password => 48..52,
+            Self::RawKey => 52..56,
+            Self::Refused => 56..64,
+        }
+    }
+}
+
+/// The names that a host gives. An error may tell them to the host; no file and no log line may.
+const NAMES: [Use; 3] = [Use::Namespace, Use::Operation, Use::Lane];
+
+/// 64 markers of letters and digits.
+pub(crate) struct Markers {
+    all: Vec<String>,
+}
+
+impl Markers {
+    /// From the entropy of the operating system: nobody else has them.
+    pub(crate) fn draw() -> Self {
+        const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz__";
+        let marker = |_| {
+            let mut bytes = [0; MARKER_BYTES];
+            OsEntropy.fill(&mut bytes).unwrap();
+            bytes.iter().map(|byte| char::from(DIGITS[usize::from(byte % 64)])).collect()
+        };
+        Self { all: (0..Use::Refused.range().end).map(marker).collect() }
+    }
+
+    /// As [`Display`](fmt::Display) writes them.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self { all: text.split(',').map(str::to_owned).collect() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(String::as_str)
+    }
+
+    /// Those of one use.
+    pub(crate) fn of(&self, what: Use) -> &[String] {
+        &self.all[what.range()]
+    }
+
+    /// The first ones of those that no error may have: all but the names.
+    pub(crate) fn secret(&self) -> impl Iterator<Item = &str> {
+        let names = NAMES.map(Use::range);
+        let is_name = move |n: &usize| names.iter().any(|range| range.contains(n));
+        self.all.iter().enumerate().filter(move |(n, _)| !is_name(n)).map(|(_, m)| m.as_str())
+    }
+
+    pub(crate) fn raw_key(&self, n: usize) -> SecretKey {
+        SecretKey::new(self.of(Use::RawKey)[n].as_bytes().try_into().unwrap())
+    }
+}
+
+impl fmt::Display for Markers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.all.join(","))
+    }
+}

@@ -1,0 +1,123 @@
+//! Looking for markers in bytes, at any alignment and in the forms that programs write bytes in.
+
+use std::collections::HashMap;
+
+use crate::markers::Markers;
+
+/// So many bytes of a form are looked up; then all of it is compared.
+const HEAD_BYTES: usize = 8;
+
+/// All forms of all markers.
+pub(crate) struct Scanner {
+    by_head: HashMap<[u8; HEAD_BYTES], Vec<Form>>,
+}
+
+struct Form {
+    /// Of which marker, and how.
+    told: String,
+    bytes: Vec<u8>,
+}
+
+impl Scanner {
+    pub(crate) fn new(markers: &Markers) -> Self {
+        let mut scanner = Self { by_head: HashMap::new() };
+        for (n, marker) in markers.iter().enumerate() {
+            for (form, bytes) in forms(marker.as_bytes()) {
+                let head = *bytes.first_chunk().expect("forms are longer");
+                let told = format!("marker {n}, {form}");
+                scanner.by_head.entry(head).or_default().push(Form { told, bytes });
+            }
+        }
+        scanner
+    }
+
+    /// The first marker in `bytes`: which, in which form, and where.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<String> {
+        let mut at = 0;
+        while let Some(head) = bytes[at..].first_chunk::<HEAD_BYTES>() {
+            // Most of a young state file is zeros, and no form begins with eight of them.
+            if *head == [0; HEAD_BYTES] {
+                at += 1;
+                continue;
+            }
+            for form in self.by_head.get(head).into_iter().flatten() {
+                if bytes[at..].starts_with(&form.bytes) {
+                    return Some(format!("{} at byte {at}", form.told));
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+/// The forms of a marker: each is all of it, but for what its neighbours share a digit with.
+fn forms(marker: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let list = marker.iter().map(u8::to_string).collect::<Vec<_>>().join(", ").into_bytes();
+    let mut forms = vec![
+        ("raw", marker.to_vec()),
+        ("reversed", marker.iter().rev().copied().collect()),
+        ("hexadecimal", hex(marker)),
+        ("upper hexadecimal", hex(marker).to_ascii_uppercase()),
+        ("UTF-16", marker.iter().flat_map(|&byte| [byte, 0]).collect()),
+        ("decimal numbers", list),
+    ];
+    for (alphabet, name) in [(&STANDARD, "base 64"), (&URL, "base 64 for URLs")] {
+        for shift in 0..3 {
+            forms.push((name, base64_within(marker, shift, alphabet)));
+        }
+    }
+    forms
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    let digits = b"0123456789abcdef";
+    let both = |&byte: &u8| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]];
+    bytes.iter().flat_map(both).collect()
+}
+
+const STANDARD: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const URL: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
+    let mut digits = Vec::new();
+    for group in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let digit = |n: usize| alphabet[(bits >> (18 - 6 * n) & 63) as usize];
+        digits.extend((0..=group.len()).map(digit));
+    }
+    digits
+}
+
+/// The digits that are `marker`'s alone where `shift` bytes of a group come before it.
+fn base64_within(marker: &[u8], shift: usize, alphabet: &[u8; 64]) -> Vec<u8> {
+    let mut text = vec![0; shift];
+    text.extend_from_slice(marker);
+    text.truncate(text.len() / 3 * 3);
+    let digits = base64(&text, alphabet);
+    digits[if shift == 0 { 0 } else { shift + 1 }..].to_vec()
+}
+
+#[test]
+fn a_marker_is_found_in_every_form_and_at_every_alignment() {
+    let markers = Markers::draw();
+    let scanner = Scanner::new(&markers);
+    for (n, marker) in markers.iter().enumerate() {
+        for shift in 0..5 {
+            let text = ["?".repeat(shift), marker.to_owned(), "after".into()].concat();
+            let hex = hex(text.as_bytes());
+            let numbers = format!("{:?}", text.as_bytes());
+            let encoded = base64(text.as_bytes(), &STANDARD);
+            for bytes in [text.as_bytes(), &hex, numbers.as_bytes(), &encoded] {
+                let mut file = vec![0; 1_000 + shift];
+                file.extend_from_slice(bytes);
+                file.extend([0xff; 100]);
+                let found = scanner.find(&file).unwrap_or_default();
+                assert!(found.starts_with(&format!("marker {n}, ")), "{found:?}");
+                file.truncate(1_000 + shift + 16);
+                assert_eq!(scanner.find(&file), None, "half of it is not it");
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What the process does: all that a vault can do, with a marker wherever a host has a word.
+
+use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use strongroom::{
+    Batch, CHECKPOINT_BYTES_MAX, CancelToken, Checkpoint, Cipher, Error, ErrorKind, LockPolicy,
+    NewKey, Operation, RECORD_KEY_BYTES_MAX, Result, SecretPassword, Vault, VaultOptions,
+};
+
+use crate::log;
+use crate::markers::{Markers, Use};
+use crate::support::process::say;
+use crate::support::records::check;
+
+pub(crate) const PART: &str = "STRONGROOM_SECRECY_PART";
+pub(crate) const SCRATCH: &str = "STRONGROOM_SECRECY_SCRATCH";
+pub(crate) const MARKERS: &str = "STRONGROOM_SECRECY_MARKERS";
+pub(crate) const CIPHER: &str = "STRONGROOM_SECRECY_CIPHER";
+
+/// The stop at which it is killed.
+pub(crate) const KILL: &str = "to be killed";
+pub(crate) const FIRST_STOPS: [&str; 6] =
+    ["written", "refused", "removed", "rotated", "compacted", KILL];
+pub(crate) const SECOND_STOPS: [&str; 3] = ["reopened", "worked on", "closed"];
+
+/// A value that is staged: three objects, the first of two blocks.
+const STAGED_BYTES: usize = 250_000;
+const OBJECT_BYTES: usize = 100_000;
+
+/// Runs the part that this process is to play; none, in the test program itself.
+pub(crate) fn run() {
+    let Ok(part) = std::env::var(PART) else { return };
+    let scratch = PathBuf::from(std::env::var_os(SCRATCH).unwrap());
+    log::start(&scratch);
+    let markers = Markers::parse(&std::env::var(MARKERS).unwrap());
+    let name = std::env::var(CIPHER).unwrap();
+    let ciphers = [Cipher::Aes256GcmSiv, Cipher::XChaCha20Poly1305];
+    let cipher = ciphers.into_iter().find(|cipher| cipher.as_str() == name).unwrap();
+    let host = Host { markers, path: scratch.join("vault"), scratch, cipher };
+    match part.as_str() {
+        "first" => host.first(),
+        "second" => host.second(),
+        other => panic!("no such part: {other}"),
+    }
+}
+
+struct Host {
+    markers: Markers,
+    scratch: PathBuf,
+    path: PathBuf,
+    cipher: Cipher,
+}
+
+/// Stands still until the test has looked at all files.
+fn stop(at: &str) {
+    say(at);
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+}
+
+impl Host {
+    fn of(&self, what: Use) -> &[String] {
+        self.markers.of(what)
+    }
+
+    fn password(&self, n: usize) -> SecretPassword {
+        SecretPassword::new(&self.of(Use::Password)[n])
+    }
+
+    fn options(&self, key: impl strongroom::KeySource + 'static) -> VaultOptions {
+        let options = Vault::options(key).cipher(self.cipher).object_bytes(OBJECT_BYTES);
+        options.cheap_passwords().purpose("test of secrecy")
+    }
+
+    /// Text of which every line has the marker.
+    fn text(marker: &str, len: usize) -> Vec<u8> {
+        format!("{marker} is what this line says.\n")
+            .into_bytes()
+            .into_iter()
+            .cycle()
+            .take(len)
+            .collect()
+    }
+
+    fn first(&self) {
+        let vault = self.options(self.password(0)).create(&self.path).unwrap();
+        vault
+            .add_key(&NewKey::new(&self.markers.raw_key(0)).label(&self.of(Use::Label)[0]))
+            .unwrap();
+        vault.add_key(&NewKey::new(&self.password(1)).label(&self.of(Use::Label)[1])).unwrap();
+        let operation = self.write(&vault);
+        self.expect_within_scratch();
+        stop("written");
+        self.provoke(&vault);
+        stop("refused");
+        drop(operation);
+        self.remove(&vault);
+        stop("removed");
+        let (password, key) = (self.password(2), self.markers.raw_key(1));
+        let label = &self.of(Use::Label)[2];
+        vault.rotate(&[NewKey::new(&password), NewKey::new(&key).label(label)]).unwrap();
+        stop("rotated");
+        vault.compact().unwrap();
+        stop("compacted");
+        drop(self.write_rows(&vault));
+        let staged = vault.stage(&Self::text(&self.of(Use::StagedValue)[5], STAGED_BYTES)[..]);
+        let _never_referred_to = staged.unwrap();
+        stop(KILL);
+        unreachable!("it is killed");
+    }
+
+    fn second(&self) {
+        let vault = self.options(self.markers.raw_key(1)).open(&self.path).unwrap();
+        assert!(vault.recovery().state_repaired && vault.recovery().objects > 0);
+        stop("reopened");
+        let operation = vault.resume(&self.of(Use::Operation)[0]).unwrap();
+        self.advance(&vault, &operation, 3);
+        vault.replace_key(vault.keys()[0].id, &self.password(3)).unwrap();
+        self.provoke(&vault);
+        vault.clean(&CancelToken::new()).unwrap();
+        assert!(check(&vault).unwrap().is_ok());
+        self.expect_within_scratch();
+        stop("worked on");
+        drop(operation);
+        vault.close().unwrap();
+        stop("closed");
+        println!("{}", core_limit());
+    }
+
+    /// Records, inline and staged, in all namespaces; operations and their checkpoints.
+    fn write(&self, vault: &Vault) -> Operation {
+        self.write_rows(vault).unwrap();
+        for (n, marker) in self.of(Use::StagedValue).iter().enumerate() {
+            let staged = vault.stage(&Self::text(marker, STAGED_BYTES + n)[..]).unwrap();
+            vault.write(|tx| tx.insert("staged", marker_key(n), staged)).unwrap();
+        }
+        let (ids, lanes) = (self.of(Use::Operation), self.of(Use::Lane));
+        let [first, others @ ..] = ids else { panic!("operations") };
+        for id in others {
+            drop(vault.begin(id, lanes.iter().cloned()).unwrap());
+        }
+        let operation = vault.begin(first, lanes.iter().cloned()).unwrap();
+        (0..3).for_each(|round| self.advance(vault, &operation, round));
+        operation
+    }
+
+    fn write_rows(&self, vault: &Vault) -> Result<()> {
+        let mut batch = Batch::new();
+        for (n, namespace) in self.of(Use::Namespace).iter().enumerate() {
+            for (m, key) in self.of(Use::RecordKey).iter().enumerate() {
+                let value = &self.of(Use::Value)[(n + m) % Use::Value.range().len()];
+                batch.insert(namespace, key.as_bytes(), Self::text(value, 40 << (m % 8)));
+                batch.insert(namespace, format!("{n} {key}"), value.as_bytes());
+            }
+        }
+        vault.apply(batch)
+    }
+
+    /// A checkpoint of every lane, together with a record.
+    fn advance(&self, vault: &Vault, operation: &Operation, round: usize) {
+        for (n, name) in self.of(Use::Lane).iter().enumerate() {
+            let lane = operation.lane(name).unwrap();
+            let data = Self::text(&self.of(Use::Checkpoint)[(n + round) % 6], 300);
+            let mut batch = Batch::new();
+            batch.insert("done", name.as_bytes(), Self::text(name, 100));
+            lane.commit(batch, Checkpoint::new(data)).unwrap();
+            self.expect_hidden(&(&lane, lane.status().unwrap()));
+        }
+        self.expect_hidden(&(vault, operation));
+    }
+
+    /// Records, a namespace, an operation and a key, away.
+    fn remove(&self, vault: &Vault) {
+        let namespaces = self.of(Use::Namespace);
+        let removed: Result<()> = vault.write(|tx| {
+            for key in &self.of(Use::RecordKey)[..4] {
+                tx.remove(&namespaces[0], key)?;
+            }
+            tx.remove("staged", marker_key(0))?;
+            tx.drop_namespace(&namespaces[1])?;
+            tx.insert("staged", marker_key(1), self.of(Use::Value)[0].as_bytes())
+        });
+        removed.unwrap();
+        vault.remove_operation(&self.of(Use::Operation)[1]).unwrap();
+        vault.remove_key(vault.keys()[1].id).unwrap();
+        vault.clean(&CancelToken::new()).unwrap();
+    }
+
+    /// Calls that are refused, with markers in them. No error has what is no name.
+    fn provoke(&self, vault: &Vault) {
+        let refused = self.of(Use::Refused);
+        let (namespace, key) = (&self.of(Use::Namespace)[2], &self.of(Use::RecordKey)[5]);
+        let conflict = |condition: fn(&mut Batch, &str, &str, &str)| {
+            let mut batch = Batch::new();
+            batch.insert(namespace, refused[0].as_bytes(), refused[1].as_bytes());
+            condition(&mut batch, namespace, key, &refused[2]);
+            self.expect_hidden(&batch);
+            self.expect_refused(vault.apply(batch), ErrorKind::Conflict);
+        };
+        conflict(|batch, namespace, key, _| _ = batch.require_absent(namespace, key));
+        conflict(|batch, namespace, _, other| _ = batch.require_present(namespace, other));
+        conflict(|batch, namespace, key, other| _ = batch.require_equal(namespace, key, other));
+        let long_key = refused[4].repeat(RECORD_KEY_BYTES_MAX);
+        let invalid = |outcome| self.expect_refused(outcome, ErrorKind::Invalid);
+        invalid(vault.write(|tx| tx.insert(namespace, &long_key, "")));
+        invalid(vault.write(|tx| tx.insert(namespace, key, &Self::text(&refused[5], 1 << 20)[..])));
+        let own: Result<()> = vault.write(|tx| {
+            tx.insert(namespace, &refused[6], &refused[7])?;
+            Err(Error::new(ErrorKind::Invalid, "the host's own error"))
+        });
+        invalid(own);
+        let snapshot = vault.read().unwrap();
+        for record in snapshot.prefix(namespace, "").unwrap() {
+            self.expect_hidden(&record.unwrap());
+        }
+        self.expect_hidden(&(&snapshot, snapshot.get(namespace, key).unwrap()));
+        drop(snapshot);
+        let id = &self.of(Use::Operation)[2];
+        let lanes = self.of(Use::Lane).iter().cloned();
+        self.expect_refused(vault.begin(id, lanes), ErrorKind::AlreadyExists);
+        self.expect_refused(vault.resume(&self.of(Use::Namespace)[0]), ErrorKind::NotFound);
+        let operation = vault.take_over(id).unwrap();
+        let lane = operation.lane(&self.of(Use::Lane)[0]).unwrap();
+        let data = Self::text(&self.of(Use::Checkpoint)[0], CHECKPOINT_BYTES_MAX + 1);
+        let checkpoint = Checkpoint::new(data);
+        self.expect_hidden(&checkpoint);
+        self.expect_refused(lane.commit(Batch::new(), checkpoint), ErrorKind::Invalid);
+        drop((lane, operation));
+
+        let wrong = SecretPassword::new(&refused[0]);
+        self.expect_hidden(&(&wrong, self.markers.raw_key(2)));
+        self.expect_refused(vault.find_key(&wrong), ErrorKind::Denied);
+        self.expect_refused(vault.find_key(&self.markers.raw_key(3)), ErrorKind::Denied);
+        let label = self.of(Use::Label)[3].repeat(9);
+        self.expect_refused(vault.add_key(&NewKey::new(&wrong).label(&label)), ErrorKind::Invalid);
+        let at_once = LockPolicy { tries: 1, ..LockPolicy::default() };
+        let second = self.options(self.password(0)).lock_policy(at_once);
+        self.expect_hidden(&second);
+        self.expect_refused(second.open(&self.path), ErrorKind::Locked);
+    }
+
+    /// The error, and what caused it, tell no secret.
+    #[track_caller]
+    fn expect_refused<T>(&self, outcome: Result<T>, kind: ErrorKind) {
+        let error = outcome.err().expect("it is refused");
+        assert_eq!(error.kind(), kind, "{error}");
+        self.expect_hidden(&error);
+        let mut cause: Option<&dyn StdError> = Some(&error);
+        while let Some(error) = cause {
+            self.expect_hidden(&format_args!("{error} {error:?} {error:#?}"));
+            cause = error.source();
+        }
+    }
+
+    /// Printed for a programmer, it shows none of the host's secrets.
+    #[track_caller]
+    fn expect_hidden(&self, what: &dyn Debug) {
+        let shown = format!("{what:?} {what:#?}");
+        for secret in self.markers.secret() {
+            let bytes = format!("{:?}", secret.as_bytes());
+            let numbers = bytes.trim_matches(['[', ']']);
+            assert!(!shown.contains(secret) && !shown.contains(numbers), "it shows a secret");
+        }
+    }
+
+    /// Every file that this process has open is one that the test looks at.
+    fn expect_within_scratch(&self) {
+        let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+        let scratch = self.scratch.canonicalize().unwrap();
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        for target in targets {
+            let is_file = target.metadata().is_ok_and(|meta| meta.is_file());
+            let is_ours = target.starts_with(&scratch) || target.starts_with("/proc");
+            assert!(is_ours || !is_file || is_inherited(&target), "{} is open", target.display());
+        }
+    }
+}
+
+/// What the test program itself was started with: its own output, which the harness has.
+fn is_inherited(target: &Path) -> bool {
+    (0..3).any(|n| std::fs::read_link(format!("/proc/self/fd/{n}")).is_ok_and(|t| t == target))
+}
+
+fn marker_key(n: usize) -> String {
+    format!("staged {n}")
+}
+
+/// The limit of a core dump, as the kernel tells it.
+fn core_limit() -> String {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max core")).unwrap_or("not told");
+    format!("limit of core dumps: {}", line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
