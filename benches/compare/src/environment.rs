@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use strongroom::Cipher;
 
-use crate::measure;
+use crate::{measure, peers};
 
 /// The versions that were built are in the lock file, so they are read from there.
 const LOCK: &str = include_str!("../../../Cargo.lock");
@@ -21,11 +22,15 @@ pub(crate) struct Environment {
     pub(crate) strongroom: String,
     pub(crate) redb: String,
     pub(crate) sqlite: String,
+    /// `None` if this program was built without it.
+    pub(crate) sqlcipher: Option<String>,
     rusqlite: String,
     rustc: String,
     kernel: String,
     cpu: String,
     cpus: usize,
+    /// What a vault is sealed with by default on this processor.
+    pub(crate) cipher: Cipher,
     /// Type of the file system under the databases, as the kernel names it.
     pub(crate) file_system: String,
     command: String,
@@ -39,13 +44,16 @@ impl Environment {
             strongroom: format!("{} ({commit})", locked("strongroom")),
             redb: locked("redb"),
             sqlite: rusqlite::version().to_owned(),
+            sqlcipher: peers::cipher_version()
+                .map(|version| format!("{version}, openssl-src {}", locked("openssl-src"))),
             rusqlite: locked("rusqlite"),
             rustc: printed("rustc", &["--version"]),
             kernel: first_line("/proc/sys/kernel/osrelease"),
             cpu: cpu_model(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            cipher: Cipher::for_this_machine(),
             file_system: file_system_of(databases),
-            command: command_line(std::env::args().skip(1)),
+            command: command_line(cfg!(feature = "sqlcipher"), std::env::args().skip(1)),
         }
     }
 
@@ -57,7 +65,7 @@ impl Environment {
     /// For people, in a few lines.
     pub(crate) fn prose(&self) -> String {
         format!(
-            "{}, Strongroom {}, redb {}, SQLite {} (rusqlite {}), {}.\n\
+            "{}, Strongroom {}, redb {}, SQLite {} (rusqlite {}), SQLCipher {}, {}.\n\
              Linux {}, {} CPUs of {}, {}.\n\
              `{}`",
             self.date,
@@ -65,6 +73,7 @@ impl Environment {
             self.redb,
             self.sqlite,
             self.rusqlite,
+            self.sqlcipher.as_deref().unwrap_or("absent"),
             self.rustc,
             self.kernel,
             self.cpus,
@@ -83,6 +92,8 @@ impl Environment {
             "redb": self.redb,
             "sqlite": self.sqlite,
             "rusqlite": self.rusqlite,
+            "sqlcipher": self.sqlcipher,
+            "default_cipher": format!("{:?}", self.cipher),
             "rustc": self.rustc,
             "kernel": self.kernel,
             "cpu": self.cpu,
@@ -148,8 +159,11 @@ fn file_system_of(path: &Path) -> String {
 }
 
 /// The command to run again; paths of this machine are left out.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
+fn command_line(with_sqlcipher: bool, arguments: impl Iterator<Item = String>) -> String {
     let mut line = "cargo run --release -p strongroom-compare".to_owned();
+    if with_sqlcipher {
+        line.push_str(" --features sqlcipher");
+    }
     let mut path_follows = false;
     for (index, argument) in arguments.enumerate() {
         line.push_str(if index == 0 { " -- " } else { " " });
@@ -171,8 +185,9 @@ mod tests {
     fn paths_are_left_out_of_the_command() {
         let arguments = ["--quick", "--dir", "/home/ada", "--out=/x", "--rounds", "3"];
         assert_eq!(
-            command_line(arguments.into_iter().map(str::to_owned)),
-            "cargo run --release -p strongroom-compare -- --quick --dir DIR --out=DIR --rounds 3"
+            command_line(true, arguments.into_iter().map(str::to_owned)),
+            "cargo run --release -p strongroom-compare --features sqlcipher -- \
+             --quick --dir DIR --out=DIR --rounds 3"
         );
     }
 

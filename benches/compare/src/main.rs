@@ -1,11 +1,15 @@
-//! Strongroom beside what a host would pick instead: plain redb, `SQLite`, a JSON file per
-//! checkpoint. All peers in one run, interleaved, because the machine is shared and only ratios
+//! Strongroom beside what a host would pick instead: plain redb, `SQLite`, `SQLCipher`, a JSON
+//! file per checkpoint. All peers in one run, interleaved, because the machine is shared and only ratios
 //! of neighbours in time mean something. What is measured and what is not equal: `../README.md`.
 
+mod contenders;
 mod data;
 mod environment;
+mod goals;
+mod killed;
 mod measure;
 mod options;
+mod page_cache;
 mod peers;
 mod plot;
 mod report;
@@ -24,6 +28,9 @@ use workloads::{Scale, Workload};
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(child) = &options.child {
+        return child.run();
+    }
     let scale = Scale::of(&options);
     let dir = options.database_dir();
     fs::create_dir_all(&dir).context("make the folder of the databases")?;
@@ -38,6 +45,9 @@ fn main() -> Result<()> {
              choose a disk with --dir",
             environment.file_system
         );
+    }
+    if environment.sqlcipher.is_none() {
+        eprintln!("warning: built without SQLCipher, which is left out: add --features sqlcipher");
     }
     let mut results = Vec::new();
     for &workload in options.workloads() {
@@ -55,7 +65,7 @@ fn run(workload: Workload, scale: &Scale, databases: &Path) -> Result<Measured> 
     let dir = databases.join(workload.name());
     fs::create_dir(&dir)?;
     eprintln!("{}: fill, then {} rounds", workload.name(), scale.rounds + 1);
-    let mut contenders = workload.contenders(scale, &dir)?;
+    let mut contenders = contenders::of(workload, scale, &dir)?;
     let measured = measure::run(workload, scale, &mut contenders)
         .with_context(|| format!("workload {}", workload.name()))?;
     drop(contenders);

@@ -1,5 +1,6 @@
-//! Taking the time: contenders in turn, A B C A B C …, the order rotated from round to round,
-//! because on a shared machine only neighbours in time can be compared.
+//! Taking the time: contenders in turn, A B C C B A …, the order rotated from round to round,
+//! because on a shared machine only neighbours in time can be compared. Every other turn goes
+//! backwards, so that what one leaves the disk to do is not always paid by the same other one.
 //!
 //! The one file here that reads a clock.
 
@@ -117,9 +118,10 @@ pub(crate) fn run(
     let count = contenders.len();
     for round in 0..=scale.rounds {
         let mut samples: Vec<Samples> = (0..count).map(|_| Samples::default()).collect();
-        for _ in 0..workload.turns(scale) {
+        for turn in 0..workload.turns(scale) {
             for place in 0..count {
-                let next = (round + place) % count;
+                let forwards = (round + turn).is_multiple_of(2);
+                let next = (round + if forwards { place } else { count - 1 - place }) % count;
                 (contenders[next].turn)(&mut samples[next])?;
             }
         }

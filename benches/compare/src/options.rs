@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use crate::killed::Child;
 use crate::workloads::Workload;
 
 /// Runs the same work on Strongroom and its peers, in one run, and compares.
@@ -26,6 +27,8 @@ pub(crate) struct Options {
     /// run under target.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) child: Option<Child>,
 }
 
 impl Options {

@@ -9,9 +9,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::environment::Environment;
+use crate::goals;
 use crate::measure::{Measured, Spread};
-use crate::peers::{JsonFile, Peer, Redb, Sqlite, Strongroom};
-use crate::report::REDB_RATIO_MAX;
+use crate::peers::{JSON_FILE, REDB, SQLCIPHER, SQLITE, STRONGROOM};
 
 const WIDTH: u32 = 1_000;
 const LINE_HEIGHT: u32 = 24;
@@ -20,7 +20,8 @@ const TOP: u32 = 64;
 const BOTTOM: u32 = 56;
 /// Left of the axis: workloads and contenders.
 const LEFT: u32 = 320;
-const RIGHT: u32 = 90;
+/// Right of the axis: the ratios in figures.
+const RIGHT: u32 = 190;
 
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(40, 40, 40);
@@ -35,6 +36,10 @@ struct Line {
     workload: &'static str,
     contender: &'static str,
     ratio: Spread,
+    /// Median of the ratio to `SQLCipher`.
+    of_sqlcipher: Option<f64>,
+    /// Most that Strongroom may take of plain redb's time in this workload.
+    goal: Option<f64>,
 }
 
 /// Draws all ratios to plain redb; nothing if none was measured.
@@ -56,14 +61,21 @@ pub(crate) fn draw(path: &Path, environment: &Environment, results: &[Measured])
 fn lines_of(results: &[Measured]) -> Vec<Line> {
     let mut lines = Vec::new();
     for measured in results {
-        let Some(base) = measured.series(Redb::LABEL) else {
+        let Some(base) = measured.series(REDB) else {
             continue;
         };
-        let others = measured.series.iter().filter(|s| s.label != Redb::LABEL);
-        lines.extend(others.enumerate().map(|(place, series)| Line {
-            workload: if place == 0 { measured.workload.name() } else { "" },
-            contender: series.label,
-            ratio: series.ratio_to(base),
+        let others = measured.series.iter().filter(|s| s.label != REDB);
+        lines.extend(others.enumerate().map(|(place, series)| {
+            Line {
+                workload: if place == 0 { measured.workload.name() } else { "" },
+                contender: series.label,
+                ratio: series.ratio_to(base),
+                of_sqlcipher: measured
+                    .series(SQLCIPHER)
+                    .filter(|peer| peer.label != series.label)
+                    .map(|peer| series.ratio_to(peer).median),
+                goal: goals::redb_ratio_max(measured.workload),
+            }
         }));
     }
     lines
@@ -73,11 +85,12 @@ fn heading(area: &Area<'_>, environment: &Environment) -> Result<()> {
     let title = "Time per operation, as a multiple of plain redb (1 = as fast, less is faster)";
     area.draw(&Text::new(title, (16, 12), (FONT, 17).into_font().color(&INK)))?;
     let versions = format!(
-        "{}: Strongroom {}, redb {}, SQLite {}, on {}; dot: median, bar: all rounds",
+        "{}: Strongroom {}, redb {}, SQLite {}, SQLCipher {}, on {}",
         environment.date,
         environment.strongroom,
         environment.redb,
         environment.sqlite,
+        environment.sqlcipher.as_deref().unwrap_or("absent"),
         environment.file_system
     );
     area.draw(&Text::new(versions, (16, 38), (FONT, 12).into_font().color(&INK)))?;
@@ -114,7 +127,7 @@ fn ratios(area: &Area<'_>, lines: &[Line]) -> Result<()> {
         .set_label_area_size(LabelAreaPosition::Left, LEFT)
         .set_label_area_size(LabelAreaPosition::Bottom, BOTTOM)
         .build_cartesian_2d((low..high).log_scale(), count..0.0)?;
-    let ticks = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+    let ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
     let below = TextStyle::from((FONT, 12)).color(&INK).pos(Pos::new(HPos::Center, VPos::Top));
     for tick in ticks.into_iter().filter(|tick| (low..high).contains(tick)) {
         let color = if (tick - 1.0).abs() < 0.01 { INK } else { FAINT };
@@ -123,14 +136,20 @@ fn ratios(area: &Area<'_>, lines: &[Line]) -> Result<()> {
         let (x, y) = chart.backend_coord(&(tick, count));
         area.draw(&Text::new(format!("{tick}"), (x, y + 6), below.clone()))?;
     }
-    let goal = vec![(REDB_RATIO_MAX, 0.0), (REDB_RATIO_MAX, count)];
-    chart.draw_series(DashedLineSeries::new(goal, 4, 3, GOAL.into()))?;
-    let (x, y) = chart.backend_coord(&(REDB_RATIO_MAX, count));
-    let told = format!("goal: at most {REDB_RATIO_MAX} (dashed)");
+    let (x, y) = chart.backend_coord(&(1.0, count));
+    let told = "dot: median, bar: all rounds, dashed: most that strongroom may take";
     area.draw(&Text::new(told, (x, y + 24), below.color(&GOAL)))?;
-    let right = i32::try_from(WIDTH - 24)?;
+    let columns = [i32::try_from(WIDTH - 100)?, i32::try_from(WIDTH - 16)?];
+    let heads = TextStyle::from((FONT, 12)).color(&INK).pos(Pos::new(HPos::Right, VPos::Bottom));
+    for (x, head) in columns.into_iter().zip(["of redb", "of SQLCipher"]) {
+        area.draw(&Text::new(head, (x, i32::try_from(TOP)? - 2), heads.clone()))?;
+    }
     for (row, line) in lines.iter().enumerate() {
         let y = row as f64 + 0.5;
+        if let Some(goal) = line.goal {
+            let dashes = vec![(goal, row as f64), (goal, row as f64 + 1.0)];
+            chart.draw_series(DashedLineSeries::new(dashes, 4, 3, GOAL.into()))?;
+        }
         let Spread { min, median, max } = line.ratio;
         let color = color_of(line.contender);
         chart.draw_series([PathElement::new(
@@ -141,16 +160,21 @@ fn ratios(area: &Area<'_>, lines: &[Line]) -> Result<()> {
         let (_, y) = chart.backend_coord(&(median, y));
         let style =
             TextStyle::from((FONT, 13)).color(&color).pos(Pos::new(HPos::Right, VPos::Center));
-        area.draw(&Text::new(format!("{median:.2}"), (right, y), style))?;
+        for (x, ratio) in columns.into_iter().zip([Some(median), line.of_sqlcipher]) {
+            if let Some(ratio) = ratio {
+                area.draw(&Text::new(format!("{ratio:.2}"), (x, y), style.clone()))?;
+            }
+        }
     }
     Ok(())
 }
 
 fn color_of(contender: &str) -> RGBColor {
     match contender {
-        Sqlite::LABEL => RGBColor(200, 110, 0),
-        JsonFile::LABEL => RGBColor(150, 60, 140),
-        _ if contender.starts_with(Strongroom::LABEL) => RGBColor(20, 90, 190),
+        SQLITE => RGBColor(200, 110, 0),
+        SQLCIPHER => RGBColor(190, 30, 30),
+        JSON_FILE => RGBColor(150, 60, 140),
+        _ if contender.starts_with(STRONGROOM) => RGBColor(20, 90, 190),
         _ => RGBColor(120, 120, 120),
     }
 }

@@ -1,49 +1,54 @@
-//! The results as text: a table for people with a verdict on each goal, and every sample.
+//! The results as text: a table for people, a verdict on each goal, the two ciphers side by side,
+//! and every sample.
 
 use std::fmt::Write;
 
 use serde_json::json;
 
 use crate::environment::Environment;
-use crate::measure::{Measured, Spread};
-use crate::peers::{Peer, Redb, Sqlite, Strongroom};
-use crate::workloads::{DATA_ALONE, Scale, Workload};
-
-/// Most that Strongroom may take of plain redb's time.
-pub(crate) const REDB_RATIO_MAX: f64 = 1.05;
-/// Most that data with its checkpoint may take of the time of the data alone.
-const CHECKPOINT_RATIO_MAX: f64 = 1.10;
+use crate::goals;
+use crate::measure::{Measured, Series, Spread};
+use crate::peers::{REDB, SQLCIPHER, STRONGROOM, XCHACHA};
+use crate::workloads::{Scale, Workload};
 
 /// The whole of `table.md`.
 pub(crate) fn table(environment: &Environment, scale: &Scale, results: &[Measured]) -> String {
-    let mut text = String::from("# Strongroom beside plain redb, SQLite and JSON files\n\n");
+    let mut text = String::from(
+        "# Strongroom, sealed, beside plain redb, SQLite, SQLCipher and JSON files\n\n",
+    );
     let _ = writeln!(text, "{}\n", environment.prose());
     if environment.is_in_memory() {
         text.push_str("**The databases lay in memory: syncs cost nothing here.**\n\n");
+    }
+    if environment.sqlcipher.is_none() {
+        text.push_str("**Built without SQLCipher, which is therefore missing here.**\n\n");
     }
     let _ = writeln!(
         text,
         "{} rounds, contenders in turn. Times are medians of the rounds' \
          medians, with the smallest and the largest round. Ratios are taken round by round, then \
-         their median; below 1 is faster than plain redb.\n",
+         their median; below 1 is faster than the peer. Goals are those of `{STRONGROOM}`.\n",
         scale.rounds
     );
     text.push_str(
-        "| workload | contender | time | rounds | per second | of plain redb | rounds |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
+        "| workload | contender | time | rounds | per second | of plain redb | rounds | goal \
+         | of SQLCipher | rounds | goal |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for measured in results {
         write_rows(&mut text, scale, measured);
     }
     text.push_str("\n| goal | measured | rounds | |\n| --- | ---: | ---: | --- |\n");
-    for measured in results {
-        write_goals(&mut text, measured);
+    for goal in results.iter().flat_map(goals::of) {
+        let verdict = if goal.met { "met" } else { "**missed**" };
+        let (ratio, rounds) = told(Some(goal.ratio));
+        let _ = writeln!(text, "| {} | {ratio} | {rounds} | {verdict} |", goal.told);
     }
+    write_ciphers(&mut text, environment, results);
     text
 }
 
 fn write_rows(text: &mut String, scale: &Scale, measured: &Measured) {
-    let base = measured.series(Redb::LABEL);
     let (unit, divisor) = unit_of(measured.workload);
     for (place, series) in measured.series.iter().enumerate() {
         let nanos = series.nanos();
@@ -51,17 +56,14 @@ fn write_rows(text: &mut String, scale: &Scale, measured: &Measured) {
             0 => format!("**{}**: {}", measured.workload.name(), measured.workload.title(scale)),
             _ => String::new(),
         };
-        let (ratio, rounds) = match base {
-            Some(base) if place > 0 => {
-                let ratio = series.ratio_to(base);
-                let rounds = format!("{:.2}..{:.2}", ratio.min, ratio.max);
-                (format!("**{:.3}**", ratio.median), rounds)
-            }
-            _ => ("1".to_owned(), String::new()),
-        };
+        let (redb, redb_rounds) = told(ratio(measured, series, REDB));
+        let (sqlcipher, sqlcipher_rounds) = told(ratio(measured, series, SQLCIPHER));
+        let goals = (series.label == STRONGROOM).then(|| goals_beside(measured.workload));
+        let (redb_goal, sqlcipher_goal) = goals.unwrap_or_default();
         let _ = writeln!(
             text,
-            "| {title} | {} | {} {unit} | {}..{} | {:.0} | {ratio} | {rounds} |",
+            "| {title} | {} | {} {unit} | {}..{} | {:.0} | {redb} | {redb_rounds} | {redb_goal} \
+             | {sqlcipher} | {sqlcipher_rounds} | {sqlcipher_goal} |",
             series.label,
             figure(nanos.median / divisor),
             figure(nanos.min / divisor),
@@ -71,10 +73,31 @@ fn write_rows(text: &mut String, scale: &Scale, measured: &Measured) {
     }
 }
 
+/// `None` if there is no such peer, or it is the one that is compared with it.
+fn ratio(measured: &Measured, series: &Series, peer: &str) -> Option<Spread> {
+    let peer = measured.series(peer).filter(|peer| peer.label != series.label)?;
+    Some(series.ratio_to(peer))
+}
+
+/// A ratio, and its range.
+fn told(ratio: Option<Spread>) -> (String, String) {
+    ratio.map_or_else(Default::default, |ratio| {
+        (format!("**{:.3}**", ratio.median), format!("{:.2}..{:.2}", ratio.min, ratio.max))
+    })
+}
+
+/// What `strongroom` is held to, against plain redb and `SQLCipher`.
+fn goals_beside(workload: Workload) -> (String, &'static str) {
+    let redb = goals::redb_ratio_max(workload).map(|most| format!("≤ {most:.2}"));
+    (redb.unwrap_or_default(), if goals::is_race(workload) { "< 1" } else { "" })
+}
+
 fn unit_of(workload: Workload) -> (&'static str, f64) {
     match workload {
-        Workload::Get => ("ns", 1.0),
-        Workload::Batch => ("ms", 1e6),
+        Workload::Get | Workload::GetUncached => ("ns", 1.0),
+        Workload::Batch | Workload::Scan | Workload::ScanUncached | Workload::OpenPassword => {
+            ("ms", 1e6)
+        }
         _ => ("µs", 1e3),
     }
 }
@@ -89,32 +112,20 @@ fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-fn write_goals(text: &mut String, measured: &Measured) {
-    let ratio = |label: &str| {
-        let own = measured.series(Strongroom::LABEL)?;
-        Some(own.ratio_to(measured.series(label)?))
-    };
-    let name = measured.workload.name();
-    if measured.workload == Workload::Checkpoint {
-        let goal = format!("{name}: at most {CHECKPOINT_RATIO_MAX:.2} of the data alone");
-        write_goal(text, &goal, ratio(DATA_ALONE), CHECKPOINT_RATIO_MAX);
-    }
-    let goal = format!("{name}: at most {REDB_RATIO_MAX:.2} of plain redb");
-    write_goal(text, &goal, ratio(Redb::LABEL), REDB_RATIO_MAX);
-    let goal = format!("{name}: ahead of SQLite");
-    write_goal(text, &goal, ratio(Sqlite::LABEL), 1.0);
-}
-
-fn write_goal(text: &mut String, goal: &str, ratio: Option<Spread>, at_most: f64) {
-    let Some(ratio) = ratio else {
-        return;
-    };
-    let verdict = if ratio.median <= at_most { "met" } else { "**missed**" };
+/// Which cipher suits this machine: the same vault with each.
+fn write_ciphers(text: &mut String, environment: &Environment, results: &[Measured]) {
     let _ = writeln!(
         text,
-        "| {goal} | {:.3} | {:.2}..{:.2} | {verdict} |",
-        ratio.median, ratio.min, ratio.max
+        "\nThe default cipher on this machine is {:?}. The other, as a multiple of its time:\n\n\
+         | XChaCha20-Poly1305 of AES-256-GCM-SIV | ratio | rounds |\n| --- | ---: | ---: |",
+        environment.cipher
     );
+    for measured in results {
+        if let Some(other) = measured.series(XCHACHA) {
+            let (ratio, rounds) = told(ratio(measured, other, STRONGROOM));
+            let _ = writeln!(text, "| {} | {ratio} | {rounds} |", measured.workload.name());
+        }
+    }
 }
 
 /// The whole of `raw.jsonl`: the environment, then one line for each round of each contender,

@@ -7,25 +7,32 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{Peer, Session};
+use super::{APPEND, Peer, Session, Store};
 use crate::data::{Key, Row, Stream};
 
 const APPENDED_BYTES: usize = 4096;
 
+pub(super) struct Append;
+
+impl Peer for Append {
+    fn label(&self) -> &'static str {
+        APPEND
+    }
+
+    /// Has no cache.
+    fn create(&self, dir: &Path, _: usize) -> Result<Box<dyn Store>> {
+        let path = dir.join("appended");
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Box::new(AppendStore { file }))
+    }
+}
+
 /// A file.
-pub(crate) struct Append {
+struct AppendStore {
     file: File,
 }
 
-impl Peer for Append {
-    const LABEL: &'static str = "4 KiB append + fdatasync";
-
-    fn create(dir: &Path) -> Result<Self> {
-        let path = dir.join("appended");
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self { file })
-    }
-
+impl Store for AppendStore {
     fn session(&self) -> Result<Box<dyn Session>> {
         Ok(Box::new(AppendSession {
             file: self.file.try_clone()?,

@@ -8,25 +8,31 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{OPERATION, Peer, Redb, Session};
+use super::{JSON_FILE, OPERATION, Peer, Redb, Session, Store};
 use crate::data::{Key, Row};
 
+pub(super) struct JsonFile;
+
+impl Peer for JsonFile {
+    fn label(&self) -> &'static str {
+        JSON_FILE
+    }
+
+    fn create(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let folder = dir.join("checkpoints");
+        fs::create_dir(&folder)?;
+        let data = Redb.create(dir, cache_bytes)?;
+        Ok(Box::new(JsonFileStore { data, folder }))
+    }
+}
+
 /// A database file, and a folder of checkpoints.
-pub(crate) struct JsonFile {
-    data: Redb,
+struct JsonFileStore {
+    data: Box<dyn Store>,
     folder: PathBuf,
 }
 
-impl Peer for JsonFile {
-    const LABEL: &'static str = "redb + JSON file";
-
-    fn create(dir: &Path) -> Result<Self> {
-        let folder = dir.join("checkpoints");
-        fs::create_dir(&folder)?;
-        let data = Redb::create(dir)?;
-        Ok(Self { data, folder })
-    }
-
+impl Store for JsonFileStore {
     fn session(&self) -> Result<Box<dyn Session>> {
         Ok(Box::new(JsonFileSession {
             data: self.data.session()?,

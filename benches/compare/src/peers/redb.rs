@@ -2,36 +2,64 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 
-use super::{CACHE_BYTES, OPERATION, Peer, Session};
+use super::{OPERATION, Peer, REDB, Session, Store};
 use crate::data::{Key, Row, touch};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const CHECKPOINTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("checkpoints");
 
-/// A database file.
-pub(crate) struct Redb {
-    database: Arc<Database>,
-}
+const FILE_NAME: &str = "plain.redb";
+
+pub(super) struct Redb;
 
 impl Peer for Redb {
-    const LABEL: &'static str = "plain redb";
+    fn label(&self) -> &'static str {
+        REDB
+    }
 
-    fn create(dir: &Path) -> Result<Self> {
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(dir.join("plain.redb"))?;
+    fn create(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let database = Builder::new().set_cache_size(cache_bytes).create(dir.join(FILE_NAME))?;
         let transaction = database.begin_write()?;
         transaction.open_table(RECORDS)?;
         transaction.open_table(CHECKPOINTS)?;
         transaction.commit()?;
-        Ok(Self { database: Arc::new(database) })
+        Ok(Box::new(RedbStore { database: Arc::new(database), repaired: false }))
     }
 
+    fn open(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let repaired = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&repaired);
+        let database = Builder::new()
+            .set_cache_size(cache_bytes)
+            .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
+            .open(dir.join(FILE_NAME))?;
+        let repaired = repaired.load(Ordering::Relaxed);
+        Ok(Box::new(RedbStore { database: Arc::new(database), repaired }))
+    }
+}
+
+/// A database file.
+struct RedbStore {
+    database: Arc<Database>,
+    repaired: bool,
+}
+
+impl Store for RedbStore {
     fn session(&self) -> Result<Box<dyn Session>> {
         Ok(Box::new(RedbSession { database: Arc::clone(&self.database) }))
+    }
+
+    fn recovered(&self) -> bool {
+        self.repaired
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(Arc::into_inner(self.database).context("a session still lives")?.close()?)
     }
 }
 

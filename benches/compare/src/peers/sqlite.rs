@@ -1,13 +1,19 @@
 //! `SQLite` as its documentation advises for durable commits: write-ahead log, `synchronous=FULL`,
 //! prepared statements, tables of bytes without row ids, one connection for each thread.
+//!
+//! And `SQLCipher`, which is the same with a key: a library built as `SQLCipher` is plain `SQLite`
+//! as long as no key is given. Its settings are its defaults: pages of 4 KiB, AES-256-CBC with
+//! HMAC-SHA512 a page, PBKDF2 of 256,000 rounds for a password and none for a raw key.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
 
-use super::{CACHE_BYTES, OPERATION, Peer, Session};
+use super::{OPERATION, PASSWORD, Peer, Session, Store, Unlock};
 use crate::data::{Key, Row, touch};
 
 const INSERT_RECORD: &str =
@@ -15,43 +21,107 @@ const INSERT_RECORD: &str =
 const INSERT_CHECKPOINT: &str =
     "INSERT INTO checkpoints VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
 
+const FILE_NAME: &str = "sqlite.db";
+const LOG_NAME: &str = "sqlite.db-wal";
+
+/// `SQLCipher`'s form for a key that is none to be derived.
+const RAW_KEY: &str = "x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'";
+
 /// How long a writer waits for the others.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A database file.
-pub(crate) struct Sqlite {
-    path: PathBuf,
+/// The version of `SQLCipher`, if the library was built as such.
+pub(crate) fn cipher_version() -> Option<&'static str> {
+    static VERSION: LazyLock<Option<String>> = LazyLock::new(|| {
+        let connection = Connection::open_in_memory().ok()?;
+        connection.pragma_query_value(None, "cipher_version", |row| row.get(0)).ok()
+    });
+    VERSION.as_deref()
+}
+
+pub(super) struct Sqlite {
+    pub(super) label: &'static str,
+    /// `None` for plain `SQLite`.
+    pub(super) unlock: Option<Unlock>,
 }
 
 impl Peer for Sqlite {
-    const LABEL: &'static str = "SQLite";
+    fn label(&self) -> &'static str {
+        self.label
+    }
 
-    fn create(dir: &Path) -> Result<Self> {
-        let path = dir.join("sqlite.db");
-        connect(&path)?.execute_batch(
+    fn create(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let store = SqliteStore::open(dir, self.unlock, cache_bytes)?;
+        store.connection()?.execute_batch(
             "CREATE TABLE records (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;
              CREATE TABLE checkpoints (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
         )?;
-        Ok(Self { path })
+        Ok(Box::new(store))
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
-        let connection = connect(&self.path)?;
-        Ok(Box::new(SqliteSession { connection }))
+    fn open(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        Ok(Box::new(SqliteStore::open(dir, self.unlock, cache_bytes)?))
     }
 }
 
-fn connect(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    anyhow::ensure!(mode == "wal", "SQLite stays in journal mode {mode}");
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // Negative: in KiB.
-    let cache_kib = i64::try_from(CACHE_BYTES / 1024)?;
-    connection.pragma_update(None, "cache_size", -cache_kib)?;
-    Ok(connection)
+/// A database file. The last connection that closes closes it.
+struct SqliteStore {
+    path: PathBuf,
+    unlock: Option<Unlock>,
+    cache_bytes: usize,
+    /// For the first session, so that opening the store and reading is one connection.
+    spare: Mutex<Option<Connection>>,
+    log_was_left: bool,
+}
+
+impl SqliteStore {
+    fn open(dir: &Path, unlock: Option<Unlock>, cache_bytes: usize) -> Result<Self> {
+        let log_was_left = fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0);
+        let spare = Mutex::new(None);
+        let path = dir.join(FILE_NAME);
+        let store = Self { path, unlock, cache_bytes, spare, log_was_left };
+        let connection = store.connection()?;
+        *store.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(store)
+    }
+
+    fn connection(&self) -> Result<Connection> {
+        let connection = Connection::open(&self.path)?;
+        // The key comes before anything else; a build that knows none would ignore it.
+        match self.unlock {
+            None => {}
+            Some(unlock) => {
+                ensure!(cipher_version().is_some(), "built without SQLCipher");
+                let key = match unlock {
+                    Unlock::Key => RAW_KEY,
+                    Unlock::Password => PASSWORD,
+                };
+                connection.pragma_update(None, "key", key)?;
+            }
+        }
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let mode: String =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        ensure!(mode == "wal", "SQLite stays in journal mode {mode}");
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "mmap_size", 0)?;
+        // Negative: in KiB. With 0 a page is let go as soon as no cursor stands on it.
+        let cache_kib = i64::try_from(self.cache_bytes / 1024)?;
+        connection.pragma_update(None, "cache_size", -cache_kib)?;
+        Ok(connection)
+    }
+}
+
+impl Store for SqliteStore {
+    fn session(&self) -> Result<Box<dyn Session>> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let connection = spare.map_or_else(|| self.connection(), Ok)?;
+        Ok(Box::new(SqliteSession { connection }))
+    }
+
+    fn recovered(&self) -> bool {
+        self.log_was_left
+    }
 }
 
 struct SqliteSession {
@@ -122,5 +192,26 @@ impl Session for SqliteSession {
             }
             Ok(sum)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_with_a_key_is_the_file_encrypted() {
+        if cipher_version().is_none() {
+            println!("SKIPPED: built without SQLCipher");
+            return;
+        }
+        for unlock in [None, Some(Unlock::Key), Some(Unlock::Password)] {
+            let dir = tempfile::tempdir().unwrap();
+            let peer = Sqlite { label: "any", unlock };
+            drop(peer.create(dir.path(), 0).unwrap());
+            let bytes = fs::read(dir.path().join(FILE_NAME)).unwrap();
+            let is_plain = bytes.starts_with(b"SQLite format 3\0");
+            assert_eq!(is_plain, unlock.is_none(), "{unlock:?}");
+        }
     }
 }

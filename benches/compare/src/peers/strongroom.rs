@@ -1,53 +1,86 @@
-//! Strongroom: a vault in a folder, content on the disk backend, in the unsealed development
-//! format (version 0), which is the only one there is yet.
+//! Strongroom: a vault in a folder, sealed with one of its ciphers, content on the disk backend.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use strongroom::testing::TestKey;
-use strongroom::{Batch, Checkpoint, Lane, Operation, Value, Vault};
+use strongroom::{
+    Batch, Checkpoint, Cipher, Lane, Operation, SecretPassword, Value, Vault, VaultOptions,
+};
 
-use super::{CACHE_BYTES, OPERATION, Peer, Session};
+use super::{OPERATION, PASSWORD, Peer, Session, Store, Unlock};
 use crate::data::{Key, Row, touch};
 
 const NAMESPACE: &str = "records";
+const LANE: &str = "lane-0";
 
-/// One for each writer of the largest workload, and one for the thread that fills the vault.
-const LANES: usize = 9;
+pub(super) struct Strongroom {
+    pub(super) label: &'static str,
+    pub(super) cipher: Cipher,
+    pub(super) unlock: Unlock,
+}
 
-/// A vault, with an operation under way.
-pub(crate) struct Strongroom {
-    vault: Vault,
-    operation: Operation,
-    sessions: AtomicUsize,
+impl Strongroom {
+    fn options(&self, cache_bytes: usize) -> VaultOptions {
+        let options = match self.unlock {
+            Unlock::Key => Vault::options(TestKey),
+            Unlock::Password => Vault::options(SecretPassword::new(PASSWORD)),
+        };
+        options.cipher(self.cipher).cache_bytes(cache_bytes)
+    }
 }
 
 impl Peer for Strongroom {
-    const LABEL: &'static str = "strongroom";
-
-    fn create(dir: &Path) -> Result<Self> {
-        let vault = Vault::options(TestKey).cache_bytes(CACHE_BYTES).create(dir.join("vault"))?;
-        let operation = vault.begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
-        Ok(Self { vault, operation, sessions: AtomicUsize::new(0) })
+    fn label(&self) -> &'static str {
+        self.label
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
-        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(StrongroomSession {
-            vault: self.vault.clone(),
-            lane: self.operation.lane(&lane_name(number))?,
-        }))
+    fn create(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let vault = self.options(cache_bytes).create(dir.join("vault"))?;
+        Ok(Box::new(StrongroomStore { vault }))
+    }
+
+    fn open(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>> {
+        let vault = self.options(cache_bytes).open(dir.join("vault"))?;
+        Ok(Box::new(StrongroomStore { vault }))
     }
 }
 
-fn lane_name(number: usize) -> String {
-    format!("lane-{number}")
+/// A vault.
+struct StrongroomStore {
+    vault: Vault,
+}
+
+impl Store for StrongroomStore {
+    fn session(&self) -> Result<Box<dyn Session>> {
+        Ok(Box::new(StrongroomSession { vault: self.vault.clone(), at_work: None }))
+    }
+
+    fn recovered(&self) -> bool {
+        self.vault.recovery().state_repaired
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.vault.close()?)
+    }
 }
 
 struct StrongroomSession {
     vault: Vault,
-    lane: Lane,
+    /// Begun by the first checkpoint. The operation lives as long as its lane.
+    at_work: Option<(Operation, Lane)>,
+}
+
+impl StrongroomSession {
+    fn lane(&mut self) -> Result<&Lane> {
+        if self.at_work.is_none() {
+            let operation = self.vault.begin_or_resume(OPERATION, [LANE])?;
+            let lane = operation.lane(LANE)?;
+            self.at_work = Some((operation, lane));
+        }
+        let (_, lane) = self.at_work.as_ref().expect("begun above");
+        Ok(lane)
+    }
 }
 
 fn batch_of(rows: &[Row]) -> Batch {
@@ -74,7 +107,7 @@ impl Session for StrongroomSession {
     }
 
     fn commit_with_checkpoint(&mut self, rows: &[Row], checkpoint: &[u8]) -> Result<()> {
-        Ok(self.lane.commit(batch_of(rows), Checkpoint::new(checkpoint))?)
+        Ok(self.lane()?.commit(batch_of(rows), Checkpoint::new(checkpoint))?)
     }
 
     fn get(&mut self, keys: &[Key]) -> Result<u64> {
