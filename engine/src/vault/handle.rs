@@ -8,7 +8,7 @@ use strongroom_backends::{Backend, Error, Result};
 use uuid::Uuid;
 
 use super::cleaner::{Cleaner, Due};
-use super::keys::Witness;
+use super::key_copy::Witness;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};

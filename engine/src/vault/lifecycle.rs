@@ -8,7 +8,8 @@ use strongroom_backends::{Backend, Disk, Error, ErrorKind, Result};
 
 use super::folder::{Folder, Found};
 use super::handle::{Parts, Vault};
-use super::keys::{KeyCopy, Standing, draw_id, only_key_set};
+use super::key_copy::{KeyCopy, Standing, only_key_set};
+use super::keys::draw_id;
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;

@@ -3,13 +3,15 @@
 //! - `options.rs`: the builder; every component can be replaced there.
 //! - `folder.rs`: the vault's folder. `lock.rs`: one process at a time.
 //! - `lifecycle.rs`: create, open, recover, close. `report.rs`: what open found.
-//! - `keys.rs`: who may open it, and the new file under new keys.
+//! - `keys.rs`: who may open it, and the new file under new keys. `key_copy.rs`: its copy on the
+//!   backend, which witnesses the state's age.
 //! - `cleaner.rs`: removing content that nothing refers to. `check.rs`: is everything there.
 
 mod check;
 mod cleaner;
 mod folder;
 mod handle;
+mod key_copy;
 mod keys;
 mod lifecycle;
 mod lock;
