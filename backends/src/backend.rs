@@ -56,6 +56,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// How many requests at once the store handles well.
     fn concurrency(&self) -> NonZeroUsize;
+
+    /// How many more bytes the store takes, as far as it knows; `u64::MAX` if it does not. Another
+    /// writer may take them first: it serves to refuse early, never to promise.
+    fn available_bytes(&self) -> Result<u64>;
 }
 
 /// A shared backend is a backend.
@@ -86,6 +90,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn concurrency(&self) -> NonZeroUsize {
         (**self).concurrency()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        (**self).available_bytes()
     }
 }
 

@@ -86,6 +86,10 @@ impl Backend for Memory {
     fn concurrency(&self) -> NonZeroUsize {
         CONCURRENCY
     }
+
+    fn available_bytes(&self) -> Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// Whether `condition` holds for an object that is at version `current`.

@@ -211,6 +211,10 @@ impl Backend for Defective {
     fn concurrency(&self) -> NonZeroUsize {
         self.inner.concurrency()
     }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.inner.available_bytes()
+    }
 }
 
 /// Canary: each planted defect makes the suite panic, the racy ones within a few long races.

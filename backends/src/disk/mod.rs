@@ -203,6 +203,12 @@ impl Backend for Disk {
     fn concurrency(&self) -> NonZeroUsize {
         CONCURRENCY
     }
+
+    fn available_bytes(&self) -> Result<u64> {
+        let Shared { fs, root, .. } = &*self.shared;
+        fs.available_bytes(root)
+            .map_err(|e| Error::io("ask for room", e).with_subject(root.display()))
+    }
 }
 
 impl Shared {

@@ -45,6 +45,7 @@ type Behaviour = fn(&dyn Backend);
 pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
     const BEHAVIOURS: &[Behaviour] = &[
         the_name_and_the_concurrency_are_usable,
+        a_store_tells_how_much_room_it_has,
         bodies_of_every_length_come_back_whole,
         the_longest_keys_are_stored,
         a_missing_key_is_not_found,
@@ -137,6 +138,12 @@ pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     put(store, "a", "a", &Condition::Any);
     assert_eq!(store.name(), name, "the name is stable");
     assert!(store.concurrency().get() <= 4096, "the concurrency is a sensible number");
+}
+
+/// Room for what the suite itself puts.
+pub fn a_store_tells_how_much_room_it_has(store: &dyn Backend) {
+    let room = store.available_bytes().expect("a store that works tells its room");
+    assert!(room >= 1 << 20, "there is room for a body of a megabyte, not for {room} bytes");
 }
 
 /// Lengths around a block's and one of a megabyte, put, read and listed.

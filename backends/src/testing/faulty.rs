@@ -173,6 +173,10 @@ impl Backend for FaultyBackend {
     fn concurrency(&self) -> NonZeroUsize {
         self.inner.concurrency()
     }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.call("ask for room", |inner| inner.available_bytes())
+    }
 }
 
 /// A lying store, for canaries: it acknowledges a put at once and performs it later, after a
@@ -311,6 +315,10 @@ impl Backend for DeferredBackend {
 
     fn concurrency(&self) -> NonZeroUsize {
         self.inner.concurrency()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.inner.available_bytes()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`conformance`] is the suite that every [`Backend`](crate::Backend) must pass;
 //! - [`FaultyBackend`] lets single calls of a backend fail, [`DeferredBackend`] lets its
-//!   changes come late;
+//!   changes come late, [`RecordingBackend`] remembers what it was asked;
 //! - [`World`] is a file system in memory whose power can be cut after any event, with a
 //!   [`Replay`] to make the images that are left.
 //!
@@ -11,7 +11,9 @@
 
 pub mod conformance;
 mod faulty;
+mod recording;
 pub mod world;
 
 pub use faulty::{BackendFault, BackendTiming, DeferredBackend, FaultyBackend};
+pub use recording::{BackendCall, RecordingBackend};
 pub use world::{Defect, Fault, FaultError, FaultTiming, Journal, Replay, World};

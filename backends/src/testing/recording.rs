@@ -1,0 +1,89 @@
+//! A backend that remembers what it was asked.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::backend::{Backend, Condition, ListEntry, Object, Version};
+use crate::error::Result;
+use crate::key::Key;
+
+/// A call of a backend as its operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendCall {
+    /// The method of [`Backend`].
+    pub method: &'static str,
+    /// Its key, or the prefix of a listing.
+    pub key: String,
+    /// How many bytes of bodies went either way.
+    pub bytes: u64,
+}
+
+/// Remembers each call of `get`, `get_range`, `put`, `delete` and `list` in its order, those that
+/// fail included, and passes it on.
+#[derive(Debug)]
+pub struct RecordingBackend {
+    inner: Arc<dyn Backend>,
+    calls: Mutex<Vec<BackendCall>>,
+}
+
+impl RecordingBackend {
+    /// In front of `inner`.
+    pub fn new(inner: Arc<dyn Backend>) -> Self {
+        Self { inner, calls: Mutex::default() }
+    }
+
+    /// The calls since the last time that this was asked.
+    pub fn take(&self) -> Vec<BackendCall> {
+        std::mem::take(&mut self.calls.lock())
+    }
+
+    fn record(&self, method: &'static str, key: &str, bytes: usize) {
+        let call = BackendCall { method, key: key.to_owned(), bytes: bytes as u64 };
+        self.calls.lock().push(call);
+    }
+}
+
+impl Backend for RecordingBackend {
+    fn get(&self, key: &Key) -> Result<Object> {
+        let got = self.inner.get(key);
+        self.record("get", key.as_str(), got.as_ref().map_or(0, |object| object.body.len()));
+        got
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        let got = self.inner.get_range(key, range);
+        self.record("get_range", key.as_str(), got.as_ref().map_or(0, Bytes::len));
+        got
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        self.record("put", key.as_str(), body.len());
+        self.inner.put(key, body, condition)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.record("delete", key.as_str(), 0);
+        self.inner.delete(key)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        self.record("list", prefix, 0);
+        self.inner.list(prefix, after, limit)
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        self.inner.concurrency()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.inner.available_bytes()
+    }
+}
