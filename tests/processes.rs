@@ -1,5 +1,6 @@
 //! Several processes on one vault: who gets it, who waits, and what a killed one leaves.
 //!
+//! - `documents.rs`: documents whose process is killed, and two that update in turn.
 //! - `exactly_once.rs`: an import over eight lanes that is killed again and again.
 //! - `rotation.rs`: a rotation of keys that is killed again and again.
 //! - here: the lock, its holder and its policy.
@@ -11,6 +12,8 @@
 
 mod support;
 
+#[path = "processes/documents.rs"]
+mod documents;
 #[path = "processes/exactly_once.rs"]
 mod exactly_once;
 #[path = "processes/rotation.rs"]
@@ -57,6 +60,8 @@ fn worker() {
             put(&vault, "taken", "1");
             assert_whole(&vault);
         }
+        "document" => documents::act(&vault),
+        "take turns" => documents::take_turns(&vault),
         "import" => exactly_once::import(&vault),
         "rotate" => rotation::rotate(&vault),
         "wait for new file" => rotation::wait_for_new_file(&vault),

@@ -40,11 +40,13 @@
 struct Readme;
 
 mod content;
+mod documents;
 mod format;
 mod keys;
 mod operations;
 mod progress;
 mod records;
+mod sharing;
 mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -52,6 +54,11 @@ mod transaction;
 mod vault;
 
 pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
+pub use documents::{
+    BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
+    DocumentVersion, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey, Space,
+    SpaceInfo, SpaceOptions, UnfinishedUpdate, WriteOptions, Written,
+};
 pub use format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 pub use keys::{
     Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,

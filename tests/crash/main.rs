@@ -3,6 +3,7 @@
 //! `STRONGROOM_CRASH_IMAGES=20000 cargo test --release --test crash` opens that many images;
 //! without it the run is short enough for every `cargo test`.
 
+mod documents;
 mod keys;
 mod lanes;
 

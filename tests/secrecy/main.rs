@@ -1,6 +1,6 @@
 //! What lies at rest tells nothing: not the records, not their names, not who holds the keys.
 //!
-//! A process of its own works on a vault in a real folder, with 64 markers in the place of all
+//! A process of its own works on a vault in a real folder, with 70 markers in the place of all
 //! that is a host's: record keys and values, inline and staged, namespaces, operations, lanes,
 //! checkpoints, labels of keys, passwords, raw keys. It provokes errors that carry them, deletes,
 //! rotates, compacts, is killed and goes on. At each stop every file below its scratch folder is

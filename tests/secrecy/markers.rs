@@ -24,6 +24,9 @@ pub(crate) enum Use {
     RawKey,
     /// In calls that are refused only.
     Refused,
+    /// The text of a document.
+    Document,
+    DocumentPassword,
 }
 
 impl Use {
@@ -40,6 +43,8 @@ impl Use {
             Self::Password => 48..52,
             Self::RawKey => 52..56,
             Self::Refused => 56..64,
+            Self::Document => 64..68,
+            Self::DocumentPassword => 68..70,
         }
     }
 }
@@ -47,7 +52,7 @@ impl Use {
 /// The names that a host gives. An error may tell them to the host; no file and no log line may.
 const NAMES: [Use; 3] = [Use::Namespace, Use::Operation, Use::Lane];
 
-/// 64 markers of letters and digits.
+/// 70 markers of letters and digits.
 pub(crate) struct Markers {
     all: Vec<String>,
 }
@@ -61,7 +66,7 @@ impl Markers {
             OsEntropy.fill(&mut bytes).unwrap();
             bytes.iter().map(|byte| char::from(DIGITS[usize::from(byte % 64)])).collect()
         };
-        Self { all: (0..Use::Refused.range().end).map(marker).collect() }
+        Self { all: (0..Use::DocumentPassword.range().end).map(marker).collect() }
     }
 
     /// As [`Display`](fmt::Display) writes them.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use strongroom::{
     Batch, CHECKPOINT_BYTES_MAX, CancelToken, Checkpoint, Cipher, Error, ErrorKind, LockPolicy,
-    NewKey, Operation, RECORD_KEY_BYTES_MAX, Result, SecretPassword, Vault, VaultOptions,
+    NewKey, Operation, RECORD_KEY_BYTES_MAX, Result, SecretPassword, SpaceOptions, Vault,
+    VaultOptions,
 };
 
 use crate::log;
@@ -91,6 +92,7 @@ impl Host {
             .unwrap();
         vault.add_key(&NewKey::new(&self.password(1)).label(&self.of(Use::Label)[1])).unwrap();
         let operation = self.write(&vault);
+        self.write_documents(&vault);
         self.expect_within_scratch();
         stop("written");
         self.provoke(&vault);
@@ -144,6 +146,28 @@ impl Host {
         let operation = vault.begin(first, lanes.iter().cloned()).unwrap();
         (0..3).for_each(|round| self.advance(vault, &operation, round));
         operation
+    }
+
+    /// Two documents, written, changed, refused, one with its password changed; the other destroyed.
+    fn write_documents(&self, vault: &Vault) {
+        let passwords = self.of(Use::DocumentPassword);
+        let word = |n: usize| SecretPassword::new(&passwords[n]);
+        let texts = self.of(Use::Document);
+        let text = |n: usize| format!("{{\"{}\": [\"{}\"]}}", texts[n], texts[n + 1]);
+        let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
+        let a = space.add_partition(&word(0), &[]).unwrap();
+        let b = space.add_partition(&word(0), &[&a]).unwrap();
+        let mut partition = space.partition(&a, &word(0)).unwrap();
+        partition.write(text(0)).unwrap();
+        partition.write(text(2)).unwrap();
+        partition.change_password(&word(1)).unwrap();
+        assert_eq!(partition.read().unwrap().text(), text(2));
+        self.expect_refused(space.partition(&b, &word(1)), ErrorKind::Denied);
+        self.expect_refused(partition.write(format!("{} x", text(0))), ErrorKind::Invalid);
+        self.expect_refused(partition.write(text(0).repeat(2)), ErrorKind::Invalid);
+        self.expect_refused(partition.read().unwrap().decode::<u64>(), ErrorKind::Invalid);
+        self.expect_hidden(&(&a, &partition, partition.read().unwrap(), &space));
+        space.destroy_partition(&b).unwrap();
     }
 
     fn write_rows(&self, vault: &Vault) -> Result<()> {

@@ -8,8 +8,8 @@
 //! 3. **doomed**: written by the commit that dropped the reference. The object is deleted when
 //!    no reader that began before that commit is left (`pins.rs`), and the row after it.
 //!
-//! What is put is sealed (`sealed.rs`); `value.rs` reads values back, wherever they lie. This room knows namespaces and operations
-//! only as what refers to content.
+//! What is put is sealed (`sealed.rs`); `value.rs` reads values back, wherever they lie. This room
+//! knows namespaces, operations and the share space only as what refers to content.
 
 mod objects;
 mod pins;
@@ -19,7 +19,7 @@ mod value;
 
 pub(crate) use objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
 pub(crate) use pins::{Pin, Pins};
-pub(crate) use sealed::sealed_bytes;
+pub(crate) use sealed::{Cut, Salvaged};
 pub(crate) use staged::{StageHome, StagedParts, stage};
 pub use staged::{Staged, VALUE_BYTES_MAX};
 pub use value::{Value, ValueReader};

@@ -14,7 +14,7 @@ use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
 
 use uuid::Uuid;
 
-use super::sealed;
+use super::sealed::{self, Cut, Salvaged};
 use crate::format::{ObjectName, ObjectRef};
 use crate::keys::ContentKeys;
 
@@ -98,31 +98,88 @@ impl Objects {
         Ok(ObjectName(self.entropy.draw()?))
     }
 
-    /// Puts a new object; durable on return.
+    /// Puts a part of a value as a new object; durable on return.
     pub(crate) fn put(&self, name: ObjectName, body: Bytes) -> Result<ObjectRef> {
+        self.put_as(name, Cut::VALUE, &body, &Condition::Absent)
+    }
+
+    /// Puts an object of the share space; durable on return. Whoever resumes an update puts it
+    /// again: nobody reads it before the update's end.
+    pub(crate) fn put_again(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<ObjectRef> {
+        self.put_as(name, cut, body, &Condition::Any)
+    }
+
+    fn put_as(
+        &self,
+        name: ObjectName,
+        cut: Cut,
+        body: &[u8],
+        condition: &Condition,
+    ) -> Result<ObjectRef> {
         let _open = self.enter("put object")?;
-        let (sealed, epoch) = sealed::seal(self.vault, name, &body, &self.keys(), &*self.entropy)?;
-        self.backend.put(&name.key(), sealed, &Condition::Absent)?;
+        let (sealed, epoch) = self.sealed(name, cut, body)?;
+        self.backend.put(&name.key(), sealed, condition)?;
         Ok(ObjectRef { name, len: body.len() as u64, epoch })
+    }
+
+    /// An object as it would be put, and the epoch that it is sealed under.
+    fn sealed(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<(Bytes, u32)> {
+        sealed::seal(self.vault, name, cut, body, &self.keys(), &*self.entropy)
+    }
+
+    /// An object as it would be put; for those who measure.
+    #[cfg(feature = "testing")]
+    pub(crate) fn seal(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<Bytes> {
+        Ok(self.sealed(name, cut, body)?.0)
     }
 
     /// The object's body, as it was put; `Corrupt` if it is missing or another.
     pub(crate) fn get(&self, reference: &ObjectRef) -> Result<Bytes> {
         let key = reference.name.key();
-        let corrupt = |detail: String| {
-            Error::new(ErrorKind::Corrupt, "read object").with_detail(detail).with_subject(&key)
-        };
         let open = self.enter("read object")?;
         let fetched = self.backend.get(&key);
         drop(open);
         let sealed = match fetched {
             Ok(object) => object.body,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(corrupt("the object is missing from the backend".into()));
+                return Err(Error::new(ErrorKind::Corrupt, "read object")
+                    .with_detail("the object is missing from the backend")
+                    .with_subject(&key));
             }
             Err(e) => return Err(e),
         };
-        sealed::open(self.vault, reference, &sealed, &self.keys()).map_err(|e| e.with_subject(&key))
+        sealed::open(self.vault, reference, Cut::VALUE, &sealed, &self.keys())
+            .map_err(|e| e.with_subject(&key))
+    }
+
+    /// What opens of an object that bears losses; nothing of it if it is missing. An error only
+    /// says that the backend does not answer.
+    pub(crate) fn salvage(&self, reference: &ObjectRef, cut: Cut) -> Result<Salvaged> {
+        let key = reference.name.key();
+        let open = self.enter("read object")?;
+        // By its length: no version is asked for, and no store computes one.
+        let fetched = match self.backend.get_range(&key, 0..cut.sealed_bytes(reference.len)) {
+            // Shorter than it was.
+            Err(e) if e.kind() == ErrorKind::Invalid => self.backend.get(&key).map(|o| o.body),
+            fetched => fetched,
+        };
+        drop(open);
+        match fetched {
+            Ok(sealed) => Ok(sealed::salvage(self.vault, reference, cut, &sealed, &self.keys())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Salvaged::nothing(cut, reference.len)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `Full` if the backend knows that it has no room for `bytes` more.
+    pub(crate) fn expect_room(&self, operation: &'static str, bytes: u64) -> Result<()> {
+        let _open = self.enter(operation)?;
+        let room = self.backend.available_bytes()?;
+        if room < bytes {
+            return Err(Error::new(ErrorKind::Full, operation)
+                .with_detail(format!("it takes {bytes} bytes, there is room for {room}")));
+        }
+        Ok(())
     }
 
     /// Deletes an object; fine if it is gone.

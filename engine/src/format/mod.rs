@@ -18,6 +18,7 @@ mod meta;
 mod note;
 mod operation;
 mod record;
+mod space;
 
 pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
 pub(crate) use header::{
@@ -33,3 +34,6 @@ pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};
 pub(crate) use operation::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
 pub(crate) use record::{NamespaceRow, RecordRow, dropping_key, dropping_number};
 pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
+pub(crate) use space::{
+    CELL_OBJECTS, CostsRow, GenerationRow, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow, UpdateRow,
+};

@@ -23,7 +23,9 @@ mod set;
 mod slot;
 
 pub use password::PasswordCosts;
-pub(crate) use password::{CostBounds, MEMORY_KIB_MAX};
+#[cfg(feature = "testing")]
+pub use password::passwords_hashed;
+pub(crate) use password::{CostBounds, MEMORY_KIB_MAX, hash as hash_password};
 pub use seal::Cipher;
 pub(crate) use seal::{NONCE_BYTES, SealKey, TAG_BYTES};
 pub use secret::{KeySource, SecretKey, SecretPassword, Unlock};

@@ -64,8 +64,19 @@ impl CostBounds {
     }
 }
 
+#[cfg(feature = "testing")]
+thread_local! {
+    static HASHED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many passwords this thread has hashed.
+#[cfg(feature = "testing")]
+pub fn passwords_hashed() -> u64 {
+    HASHED.get()
+}
+
 /// The key that `password` gives under `salt` and `costs`, which Argon2id binds into it.
-pub(super) fn hash(
+pub(crate) fn hash(
     password: &SecretPassword,
     salt: &[u8],
     costs: PasswordCosts,
@@ -73,6 +84,8 @@ pub(super) fn hash(
     let failed = |e: argon2::Error| {
         Error::new(ErrorKind::Unavailable, "hash password").with_detail(e.to_string())
     };
+    #[cfg(feature = "testing")]
+    HASHED.set(HASHED.get() + 1);
     let PasswordCosts { memory_kib, passes, lanes } = costs;
     let params = Params::new(memory_kib, passes, lanes, Some(SecretKey::BYTES)).map_err(failed)?;
     let mut key = SecretKey::new([0; SecretKey::BYTES]);

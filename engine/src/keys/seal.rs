@@ -80,7 +80,7 @@ impl fmt::Debug for SealKey {
 
 impl SealKey {
     /// The key for the use that `context` names, made of `key`.
-    pub(super) fn derive(cipher: Cipher, key: &SecretKey, context: &str) -> Self {
+    pub(crate) fn derive(cipher: Cipher, key: &SecretKey, context: &str) -> Self {
         let key = key.derive(context, cipher.as_str().as_bytes());
         let bytes = key.expose().into();
         match cipher {

@@ -41,7 +41,7 @@ impl SecretPassword {
     }
 
     /// Its bytes; `Invalid` if there are none, or more than [`BYTES_MAX`](Self::BYTES_MAX).
-    pub(super) fn bytes(&self) -> Result<&[u8]> {
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
         let invalid = |detail: String| {
             Err(Error::new(ErrorKind::Invalid, "read password").with_detail(detail))
         };
@@ -98,7 +98,7 @@ impl SecretKey {
     }
 
     /// The subkey for the use that `context` names, by BLAKE3's key derivation.
-    pub(super) fn derive(&self, context: &str, salt: &[u8]) -> Self {
+    pub(crate) fn derive(&self, context: &str, salt: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.bytes[..]);
         hasher.update(salt);
@@ -108,16 +108,16 @@ impl SecretKey {
         key
     }
 
-    pub(super) fn expose(&self) -> &[u8; Self::BYTES] {
+    pub(crate) fn expose(&self) -> &[u8; Self::BYTES] {
         &self.bytes
     }
 
-    pub(super) fn expose_mut(&mut self) -> &mut [u8; Self::BYTES] {
+    pub(crate) fn expose_mut(&mut self) -> &mut [u8; Self::BYTES] {
         &mut self.bytes
     }
 
     /// The same key, in a place of its own: secrets have no `Clone`, so that each copy is meant.
-    pub(super) fn duplicate(&self) -> Self {
+    pub(crate) fn duplicate(&self) -> Self {
         Self::from_slice(&self.bytes)
     }
 }

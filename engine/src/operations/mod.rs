@@ -19,5 +19,6 @@ mod status;
 pub(crate) use lane::LaneWriter;
 pub use lane::{CHECKPOINT_BYTES_MAX, Checkpoint, Lane};
 pub use operation::{LANES_MAX, Operation};
+pub(crate) use operation::{begin_own, is_own, remove_own, resume_own};
 pub(crate) use owners::Owners;
 pub use status::{LaneStatus, OperationState, OperationStatus};

@@ -17,6 +17,9 @@ use crate::vault::{Vault, VaultInner};
 /// Most lanes of one operation.
 pub const LANES_MAX: usize = 4_096;
 
+/// Ids that begin so are the engine's own: hosts see such operations, and cannot touch them.
+const OWN_PREFIX: &str = "strongroom.";
+
 /// The right to run an operation, until it is dropped or taken over. Cheap to clone.
 #[derive(Clone)]
 pub struct Operation {
@@ -42,8 +45,8 @@ impl fmt::Debug for Operation {
 impl Vault {
     /// Begins an operation under a new `id`, in the given lanes.
     ///
-    /// `AlreadyExists` if the id was ever used; `Invalid` for a bad name, no lane, too many, or
-    /// one twice.
+    /// `AlreadyExists` if the id was ever used; `Invalid` for a bad name, one that begins with
+    /// `strongroom.`, no lane, too many, or one twice.
     pub fn begin(
         &self,
         id: &str,
@@ -97,7 +100,7 @@ impl Vault {
     /// id can be used again. `Locked` while a handle of it lives.
     pub fn remove_operation(&self, id: &str) -> Result<bool> {
         const REMOVE: &str = "remove operation";
-        check_name(REMOVE, "operation id", id)?;
+        check_id(REMOVE, id)?;
         self.inner().write(
             REMOVE,
             |tx| {
@@ -109,10 +112,7 @@ impl Vault {
                         .with_detail("a handle of it lives in this process")
                         .with_subject(id));
                 }
-                for (lane, _) in lane_rows(tx, id)? {
-                    tx.state.delete(Table::Checkpoints, &checkpoint_key(id, &lane))?;
-                }
-                tx.state.delete(Table::Operations, id.as_bytes())?;
+                remove_own(tx, id)?;
                 Ok(true)
             },
             |_| (),
@@ -125,7 +125,16 @@ impl Vault {
         id: &str,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
     ) -> Result<Operation> {
-        check_name(operation, "operation id", id)?;
+        check_id(operation, id)?;
+        self.claim_any(operation, id, change)
+    }
+
+    fn claim_any(
+        &self,
+        operation: &'static str,
+        id: &str,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
+    ) -> Result<Operation> {
         let inner = self.inner();
         // Registered once it has happened, and before anybody else may write: a handle that was
         // not taken over after all must stay registered.
@@ -140,6 +149,32 @@ impl Vault {
             }),
         })
     }
+}
+
+/// Begins an operation of the engine's own, in the commit of `with`.
+pub(crate) fn begin_own(
+    vault: &Vault,
+    id: &str,
+    lanes: &[String],
+    with: impl FnOnce(&mut WriteTx<'_>) -> Result<()>,
+) -> Result<Operation> {
+    vault.claim_any("begin operation", id, |tx| {
+        with(tx)?;
+        begin_in(tx, id, lanes)
+    })
+}
+
+/// Resumes an operation of the engine's own.
+pub(crate) fn resume_own(vault: &Vault, id: &str) -> Result<Operation> {
+    vault.claim_any("resume operation", id, |tx| resume_in(tx, id, Existing::MustBeFree))
+}
+
+/// Removes the rows of an operation, if there are any.
+pub(crate) fn remove_own(tx: &mut WriteTx<'_>, id: &str) -> Result<()> {
+    for (lane, _) in lane_rows(tx, id)? {
+        tx.state.delete(Table::Checkpoints, &checkpoint_key(id, &lane))?;
+    }
+    tx.state.delete(Table::Operations, id.as_bytes())
 }
 
 impl Operation {
@@ -183,6 +218,22 @@ struct Claimed {
 enum Existing {
     MustBeFree,
     IsFenced,
+}
+
+/// Whether the operation of that id is the engine's own.
+pub(crate) fn is_own(id: &str) -> bool {
+    id.starts_with(OWN_PREFIX)
+}
+
+/// `Invalid` for an id that no operation of a host can have.
+fn check_id(operation: &'static str, id: &str) -> Result<()> {
+    check_name(operation, "operation id", id)?;
+    if is_own(id) {
+        return Err(Error::new(ErrorKind::Invalid, operation)
+            .with_detail(format!("ids that begin with {OWN_PREFIX:?} are the engine's own"))
+            .with_subject(id));
+    }
+    Ok(())
 }
 
 fn check_lanes(

@@ -17,7 +17,12 @@ use crate::format::{META_SCHEMA, SCHEMA_VERSION, SchemaRow};
 pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
 
 /// `STEPS[n]` leads from version n + 1 to version n + 2.
-const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [];
+const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space];
+
+/// To 2: the table of the share space.
+fn add_space(write: &mut StateWrite<'_>) -> Result<()> {
+    write.make(Table::Space)
+}
 
 /// Writes the tables of a new state.
 pub(super) fn initialise(write: &mut StateWrite<'_>) -> Result<()> {

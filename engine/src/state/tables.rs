@@ -45,12 +45,14 @@ pub(crate) enum Table {
     Pending,
     /// Objects without a reference, by the commit that dropped it.
     Doomed,
+    /// The share space, and its unfinished update.
+    Space,
     /// The records of the namespace of that number, by key.
     Records(u32),
 }
 
 /// How many tables every state has.
-const FIXED: usize = 7;
+const FIXED: usize = 8;
 const RECORDS_PREFIX: &str = "records/";
 
 impl Table {
@@ -62,6 +64,7 @@ impl Table {
         Self::Checkpoints,
         Self::Pending,
         Self::Doomed,
+        Self::Space,
     ];
 
     /// Its name in redb, and in reports.
@@ -74,6 +77,7 @@ impl Table {
             Self::Checkpoints => "checkpoints",
             Self::Pending => "pending",
             Self::Doomed => "doomed",
+            Self::Space => "space",
             Self::Records(number) => return Cow::Owned(format!("{RECORDS_PREFIX}{number}")),
         })
     }
@@ -88,6 +92,7 @@ impl Table {
             Self::Checkpoints => Ok(4),
             Self::Pending => Ok(5),
             Self::Doomed => Ok(6),
+            Self::Space => Ok(7),
             Self::Records(number) => Err(number),
         }
     }

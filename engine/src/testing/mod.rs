@@ -5,6 +5,8 @@
 //! - [`Model`] is a vault as a plain map; [`Driver`] runs [`Call`]s on both and compares;
 //!   [`calls`] makes them, for proptest to shrink.
 //! - [`conformance`] is what every backend must pass; [`FaultyBackend`] fails on command.
+//! - [`ShareLab`] makes slots of documents for those who attack them, [`PlacesLab`] says where
+//!   shares come to lie, [`ShareBench`] shares for those who measure.
 //! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage.
 //!
 //! ```
@@ -38,6 +40,8 @@ pub use strategy::{call, calls, calls_of_seed};
 pub use strongroom_backends::component::{ManualClock, SeededEntropy};
 pub use strongroom_backends::testing::*;
 
+pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
+pub use crate::keys::passwords_hashed;
 pub use crate::state::SealPlant;
 pub use crate::vault::ReadPlant;
 
@@ -71,8 +75,8 @@ pub fn memory_vault() -> Result<Vault> {
 }
 
 /// Options for a vault on `world` with key [`TestKey`] that replays from `seed`: a clock that only moves when told,
-/// entropy from the seed, one name for the process, objects of at most 32 KiB so that values
-/// have several, and a small cache.
+/// entropy from the seed, one name for the process, passwords that cost nothing, objects of at most
+/// 32 KiB so that values have several, and a small cache.
 pub fn world_options(world: &World, seed: u64) -> VaultOptions {
     world_options_with(NumberedKey(0), world, seed)
 }
@@ -89,6 +93,7 @@ pub fn world_options_with(key: NumberedKey, world: &World, seed: u64) -> VaultOp
             pid: 1,
             started: 0,
         })
+        .cheap_passwords()
         .object_bytes(32 << 10)
         .cache_bytes(1 << 20)
 }

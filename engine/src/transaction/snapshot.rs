@@ -40,6 +40,11 @@ impl Snapshot {
         &self.inner.vault.objects
     }
 
+    /// Whether it is of that vault.
+    pub(crate) fn is_of(&self, vault: &Arc<VaultInner>) -> bool {
+        Arc::ptr_eq(&self.inner.vault, vault)
+    }
+
     pub(crate) fn pin(&self) -> &Arc<Pin> {
         &self.inner.pin
     }

@@ -7,10 +7,10 @@ use std::ops::Bound;
 use strongroom_backends::{ErrorKind, Result};
 
 use super::handle::{Vault, VaultInner};
-use crate::content::sealed_bytes;
+use crate::content::Cut;
 use crate::format::{
     CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
-    RecordRow, StoredRow, dropping_number,
+    RecordRow, SPACE, SPACE_UPDATE, SpaceRow, StoredRow, UpdateRow, dropping_number,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Entry, StateRead, Table};
@@ -43,7 +43,7 @@ pub struct CheckReport {
     pub records: u64,
     /// Operations and lanes that were read.
     pub operations: u64,
-    /// Objects that records refer to.
+    /// Objects that records and the share space refer to.
     pub objects: u64,
     /// Their bytes on the backend, sealed.
     pub object_bytes: u64,
@@ -73,12 +73,12 @@ pub enum Problem {
         /// What is wrong with it.
         detail: String,
     },
-    /// An object that a record refers to is missing.
+    /// An object that a record or the share space refers to is missing.
     Missing {
         /// Its name on the backend.
         object: String,
     },
-    /// An object that a record refers to is not what was written.
+    /// An object that a record or the share space refers to is not what was written.
     Damaged {
         /// Its name on the backend.
         object: String,
@@ -134,7 +134,7 @@ struct Check<'a> {
 
 /// What the rows say of an object.
 enum Named {
-    Referenced(ObjectRef),
+    Referenced(ObjectRef, Cut),
     /// Pending or doomed: it may be there or not.
     Due,
 }
@@ -146,6 +146,7 @@ impl Check<'_> {
         for number in namespaces {
             self.records(state, number, &mut named)?;
         }
+        self.space(state, &mut named)?;
         self.operations(state)?;
         self.due(state, &mut named)?;
         self.objects(named)
@@ -253,10 +254,49 @@ impl Check<'_> {
             self.wrong(table, "a value's objects do not add up to its length");
         }
         for object in stored.objects() {
-            if named.insert(object.name, Named::Referenced(object.clone())).is_some() {
-                self.wrong(table, "an object is referred to twice");
-            }
+            self.refer(table, object, Cut::VALUE, named);
         }
+    }
+
+    fn refer(
+        &mut self,
+        table: Table,
+        object: &ObjectRef,
+        cut: Cut,
+        named: &mut HashMap<ObjectName, Named>,
+    ) {
+        if named.insert(object.name, Named::Referenced(object.clone(), cut)).is_some() {
+            self.wrong(table, "an object is referred to twice");
+        }
+    }
+
+    /// The share space, whose objects are there like those of a value, and its unfinished update.
+    fn space(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {
+        self.scan(state, Table::Space, |check, entry| {
+            let row = entry.row.as_slice();
+            let looked = match entry.key.as_slice() {
+                SPACE => SpaceRow::decode(row).map(|row| {
+                    for (number, object) in row.generation().objects.iter().enumerate() {
+                        check.refer(Table::Space, object, Cut::of_space(number), named);
+                    }
+                }),
+                SPACE_UPDATE => UpdateRow::decode(row).map(|row| {
+                    for &name in row.names() {
+                        if named.insert(name, Named::Due).is_some() {
+                            check.wrong(Table::Space, "an object of an update is another's");
+                        }
+                    }
+                }),
+                _ => {
+                    check.wrong(Table::Space, "a row has an unknown key");
+                    return Ok(());
+                }
+            };
+            if let Err(e) = looked {
+                check.wrong(Table::Space, e.to_string());
+            }
+            Ok(())
+        })
     }
 
     /// Each operation counts its lanes, and no lane is without an operation.
@@ -317,7 +357,7 @@ impl Check<'_> {
         })?;
         self.report.due = due.len() as u64;
         for name in due {
-            if let Some(Named::Referenced(_)) = named.insert(name, Named::Due) {
+            if let Some(Named::Referenced(..)) = named.insert(name, Named::Due) {
                 self.wrong(Table::Doomed, format!("object {name:?} is referred to and due"));
             }
         }
@@ -330,7 +370,7 @@ impl Check<'_> {
         inner.objects.list(|name, size| {
             self.step()?;
             match name.map(|name| (name, named.remove(&name))) {
-                Ok((_, Some(Named::Referenced(object)))) => self.object(&object, size),
+                Ok((_, Some(Named::Referenced(object, cut)))) => self.object(&object, cut, size),
                 Ok((_, Some(Named::Due))) => Ok(()),
                 Ok((name, None)) => {
                     self.report.unknown.push(name.key().to_string());
@@ -344,7 +384,7 @@ impl Check<'_> {
         })?;
         let mut missing: Vec<_> = named
             .into_iter()
-            .filter(|(_, named)| matches!(named, Named::Referenced(_)))
+            .filter(|(_, named)| matches!(named, Named::Referenced(..)))
             .map(|(name, _)| name)
             .collect();
         missing.sort_unstable();
@@ -355,17 +395,20 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn object(&mut self, object: &ObjectRef, size: u64) -> Result<()> {
+    fn object(&mut self, object: &ObjectRef, cut: Cut, size: u64) -> Result<()> {
         self.report.objects += 1;
         self.report.object_bytes += size;
-        let expected = sealed_bytes(object.len);
+        let expected = cut.sealed_bytes(object.len);
         let detail = if size != expected {
             format!("it has {size} bytes, not {expected}")
         } else if self.options.read_data {
-            match self.inner.objects.get(object) {
-                Ok(_) => return Ok(()),
-                Err(e) if e.kind() == ErrorKind::Corrupt => e.to_string(),
-                Err(e) => return Err(e),
+            let salvaged = self.inner.objects.salvage(object, cut)?;
+            if salvaged.is_whole() {
+                return Ok(());
+            }
+            match (salvaged.lost.len(), salvaged.blocks) {
+                (0, _) => "the object is damaged: its header is another".into(),
+                (lost, blocks) => format!("the object is damaged: {lost} of {blocks} blocks"),
             }
         } else {
             return Ok(());

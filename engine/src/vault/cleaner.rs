@@ -217,6 +217,24 @@ impl VaultInner {
         }
     }
 
+    /// Deletes all that is due now and no reader can reach, however much that is. Their rows go
+    /// with whatever commits next. What fails is tried again by a later write.
+    pub(crate) fn delete_all_due(&self) -> Result<()> {
+        loop {
+            let due = {
+                let _turn = self.writer.acquire("clean vault")?;
+                if self.cleaner.is_idle() || self.store.failed() {
+                    return Ok(());
+                }
+                self.gather(OBJECTS_PER_ROUND_MAX)?
+            };
+            if due.rows.is_empty() {
+                return Ok(());
+            }
+            self.delete(due)?;
+        }
+    }
+
     /// Rows that are due, naming about `limit` objects. The caller has the writer's turn, so
     /// what is read here is on disk.
     fn gather(&self, limit: usize) -> Result<Due> {

@@ -14,7 +14,7 @@ use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};
 use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
 use crate::format::{ObjectName, PendingRow, StageId, VaultRow};
-use crate::keys::{KeySet, KeySource};
+use crate::keys::{KeySet, KeySource, PasswordCosts};
 use crate::operations::Owners;
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Sealing, Store, Table};
@@ -45,6 +45,8 @@ pub(crate) struct VaultInner {
     pub(crate) pins: Arc<Pins>,
     pub(crate) owners: Owners,
     pub(crate) cleaner: Cleaner,
+    /// Held by whoever updates the share space.
+    pub(crate) space_turn: parking_lot::Mutex<()>,
     pub(super) writer: Writer,
     group: Group,
     pub(super) recovery: Recovery,
@@ -102,6 +104,7 @@ impl Vault {
             pins: Pins::new(parts.newest_commit),
             owners: Owners::default(),
             cleaner: Cleaner::default(),
+            space_turn: parking_lot::Mutex::default(),
             writer: Writer::new(options.write_timeout),
             group: Group::default(),
             recovery: parts.recovery,
@@ -251,6 +254,26 @@ impl VaultInner {
     pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
         let vault: Arc<Self> = Arc::clone(self);
         self.pins.pin(vault)
+    }
+
+    /// `Invalid` if this thread is inside a write.
+    pub(crate) fn refuse_nested_write(&self, operation: &'static str) -> Result<()> {
+        self.writer.refuse_nested(operation)
+    }
+
+    /// What an attempt at a document's password shall cost: as `told`, or as the vault's own.
+    pub(crate) fn document_costs(&self, told: Option<PasswordCosts>) -> Result<PasswordCosts> {
+        self.password.with(told).checked()
+    }
+
+    /// What an attempt at a document's password costs in a space that asks for `costs`.
+    pub(crate) fn bear_costs(&self, costs: PasswordCosts) -> Result<PasswordCosts> {
+        self.password.bounds.check(costs, "open space").map(|()| costs)
+    }
+
+    /// A random id.
+    pub(crate) fn draw_uuid(&self) -> Result<Uuid> {
+        super::keys::draw_id(&*self.components.entropy)
     }
 
     pub(crate) fn as_stage_home(&self) -> &dyn StageHome {

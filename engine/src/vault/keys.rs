@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::handle::{Vault, VaultInner};
 use super::key_copy::{KeyCopy, Standing, Witness};
-use crate::format::{Header, RecordRow};
+use crate::format::{Header, RecordRow, SPACE, SPACE_UPDATE, SpaceRow, UpdateRow};
 use crate::keys::{KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find};
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Copying, KeySpan, Table};
@@ -226,7 +226,7 @@ impl VaultInner {
         self.write_key_copy(copy, &header, ROTATE)
     }
 
-    /// The epochs of all objects that a record refers to; `None` if there may be others, of a
+    /// The epochs of all objects that a record or the share space refers to; `None` if there may be others, of a
     /// staging or a reader. The caller has the writer's turn.
     fn epochs_in_use(&self) -> Result<Option<BTreeSet<u32>>> {
         const ALL: KeySpan<'_> = (Bound::Unbounded, Bound::Unbounded);
@@ -241,6 +241,13 @@ impl VaultInner {
                     epochs.extend(stored.objects().iter().map(|object| object.epoch));
                 }
             }
+        }
+        if let Some(row) = state.get(Table::Space, SPACE)? {
+            let row = SpaceRow::decode(row.as_slice())?;
+            epochs.extend(row.generation().objects.iter().map(|object| object.epoch));
+        }
+        if let Some(row) = state.get(Table::Space, SPACE_UPDATE)? {
+            epochs.extend(UpdateRow::decode(row.as_slice())?.epochs());
         }
         Ok(Some(epochs))
     }

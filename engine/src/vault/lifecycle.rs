@@ -13,12 +13,17 @@ use super::keys::draw_id;
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
+use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
 use crate::format::{
     BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, OperationRow, OperationState, VaultRow,
 };
 use crate::keys::{KeySet, NewSlot, Unlock, Wrapping};
+use crate::operations::is_own;
 use crate::progress::CancelToken;
 use crate::state::{Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table};
+
+/// After so long an update of the share space that was interrupted is taken back at open: an hour.
+const SPACE_UPDATE_EXPIRY_MILLIS: u64 = 60 * 60 * 1_000;
 
 impl Vault {
     pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
@@ -148,19 +153,18 @@ impl Vault {
     /// Removes what a dead process left, and lists what it left unfinished.
     fn recover(&mut self) -> Result<()> {
         self.inner().adopt_leftovers()?;
-        let (objects, clean_up_error) = if self.inner().cleaner.has_leftovers() {
-            match self.clean(&CancelToken::new()) {
-                Ok(report) => (report.objects, None),
-                // The vault is of use without it: later writes go on with it.
-                Err(error) => (0, Some(error)),
-            }
+        // The vault is of use without either: later writes go on with them.
+        let expired = self.expire_space_update();
+        let cleaned = if self.inner().cleaner.has_leftovers() {
+            self.clean(&CancelToken::new()).map(|report| report.objects)
         } else {
-            (0, None)
+            Ok(0)
         };
         let operations = self.unfinished_operations()?;
         let recovery = &mut self.inner_mut().recovery;
-        recovery.objects = objects;
-        recovery.clean_up_error = clean_up_error;
+        recovery.objects = *cleaned.as_ref().unwrap_or(&0);
+        recovery.space_update = *expired.as_ref().unwrap_or(&None);
+        recovery.clean_up_error = expired.err().or(cleaned.err());
         recovery.operations = operations;
         if let Some(lock) = self.inner().lock.lock().as_mut() {
             lock.confirm();
@@ -176,6 +180,24 @@ impl Vault {
         Ok(())
     }
 
+    /// The update of the share space that was interrupted. Everything of an earlier session is dead;
+    /// what nobody has resumed for long is taken back.
+    fn expire_space_update(&self) -> Result<Option<UnfinishedUpdate>> {
+        let Some(row) = unfinished(self.read()?.state())? else { return Ok(None) };
+        let found = UnfinishedUpdate::of(&row);
+        let now = self.inner().components.clock.unix_millis();
+        if now.saturating_sub(found.since_unix_millis) < SPACE_UPDATE_EXPIRY_MILLIS {
+            return Ok(Some(found));
+        }
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("open vault")?;
+        match inner.commit("open vault", remove_unfinished) {
+            // An older state lies in the place of a newer one: nothing is taken back in it.
+            Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
+            outcome => outcome.map(|_| None),
+        }
+    }
+
     fn unfinished_operations(&self) -> Result<Vec<String>> {
         let snapshot = self.read()?;
         let all = (Bound::Unbounded, Bound::Unbounded);
@@ -183,8 +205,9 @@ impl Vault {
         for entry in snapshot.state().range(Table::Operations, all)? {
             let entry = entry?;
             let OperationRow::V0 { state, .. } = OperationRow::decode(entry.row.as_slice())?;
-            if state != OperationState::Completed {
-                unfinished.push(String::from_utf8_lossy(entry.key.as_slice()).into_owned());
+            let id = String::from_utf8_lossy(entry.key.as_slice());
+            if state != OperationState::Completed && !is_own(&id) {
+                unfinished.push(id.into_owned());
             }
             if unfinished.len() == Recovery::OPERATIONS_LISTED_MAX {
                 break;

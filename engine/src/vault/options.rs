@@ -194,7 +194,7 @@ impl VaultOptions {
     /// Checked once, by whatever creates or opens.
     pub(super) fn validate(&self) -> Result<()> {
         self.lock.validate()?;
-        self.password.validate()?;
+        self.password.checked()?;
         if (OBJECT_BYTES_MIN..=OBJECT_BYTES_MAX).contains(&self.object_bytes) {
             return Ok(());
         }
@@ -284,7 +284,13 @@ impl VaultOptions {
 }
 
 impl PasswordPolicy {
-    fn validate(self) -> Result<()> {
+    /// With other costs, if they are told.
+    pub(super) fn with(self, costs: Option<PasswordCosts>) -> Self {
+        Self { costs: costs.unwrap_or(self.costs), ..self }
+    }
+
+    /// The costs of passwords that are added, if they are within what the policy allows.
+    pub(super) fn checked(self) -> Result<PasswordCosts> {
         const CONFIGURE: &str = "configure vault";
         if self.bounds.memory_kib_max > MEMORY_KIB_MAX {
             return Err(Error::new(ErrorKind::Invalid, CONFIGURE).with_detail(format!(
@@ -299,6 +305,6 @@ impl PasswordPolicy {
                 costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
             )));
         }
-        self.bounds.check(costs, CONFIGURE)
+        self.bounds.check(costs, CONFIGURE).map(|()| costs)
     }
 }

@@ -4,6 +4,7 @@ use strongroom_backends::Error;
 use uuid::Uuid;
 
 use super::lock::Holder;
+use crate::documents::UnfinishedUpdate;
 use crate::keys::Cipher;
 
 /// What `open` found and did. After a clean close all of it is empty.
@@ -41,7 +42,10 @@ pub struct Recovery {
     pub objects: u64,
     /// Why the clean-up of objects could not finish; it goes on with later writes.
     pub clean_up_error: Option<Error>,
-    /// Ids of operations that are not completed, in order; the first
+    /// The update of the share space that was interrupted. The same write goes on with it, the next
+    /// update of another document takes it back.
+    pub space_update: Option<UnfinishedUpdate>,
+    /// Ids of the host's operations that are not completed, in order; the first
     /// [`OPERATIONS_LISTED_MAX`](Self::OPERATIONS_LISTED_MAX).
     pub operations: Vec<String>,
 }

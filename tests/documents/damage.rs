@@ -1,0 +1,252 @@
+//! Objects that are damaged, cut, missing: corrected within the redundancy, told, healed.
+
+use strongroom::backends::{Backend, Condition, Key};
+use strongroom::testing::BackendFault;
+use strongroom::{CheckOptions, ErrorKind, SpaceOptions};
+
+use crate::scene::{Scene, password};
+
+/// A segment's object is header 16, and here one block of 24 + 4,080 + 16.
+const BLOCK: usize = 4_120;
+
+#[test]
+fn one_flipped_bit_costs_one_block_and_is_healed() {
+    let scene = Scene::new();
+    let (key_a, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (_, b) = scene.add("pb", "[\"b\"]", &[&key_a]);
+    let (_, segments) = scene.objects();
+    scene.damage(&segments[3], |body| body[16 + 100] ^= 4);
+    let (before, after) = (a.verify().unwrap(), b.verify().unwrap());
+    assert_eq!((before.blocks, after.blocks), (1, 1));
+    // 51 slots of a block, about a third of them of each partition.
+    let shares = before.shares.unwrap() + after.shares.unwrap();
+    assert!((1..=51).contains(&shares), "{shares}");
+    assert_eq!((a.read().unwrap().text(), b.read().unwrap().text()), ("[\"a\"]", "[\"b\"]"));
+
+    let report =
+        scene.vault.check(&CheckOptions { read_data: true, ..Default::default() }).unwrap();
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+    assert_eq!(a.heal().unwrap().blocks, 1);
+    assert!(!a.verify().unwrap().any());
+    // The other's shares in that block are random bytes now; it heals by itself.
+    let left = b.verify().unwrap();
+    assert_eq!((left.blocks, left.shares), (0, after.shares));
+    b.heal().unwrap();
+    assert!(!b.verify().unwrap().any() && !a.verify().unwrap().any());
+    let report =
+        scene.vault.check(&CheckOptions { read_data: true, ..Default::default() }).unwrap();
+    assert!(report.is_ok(), "{report:?}");
+}
+
+#[test]
+fn damage_of_every_kind_to_one_segment_is_borne_and_told() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "[\"a\"]", &[]);
+    for at in 0..3 {
+        let (_, segments) = scene.objects();
+        match at {
+            0 => scene.damage(&segments[at], |body| body.truncate(16 + BLOCK - 1)),
+            1 => scene.damage(&segments[at], |body| body[3] ^= 1),
+            _ => scene.memory.delete(&segments[at]).unwrap(),
+        }
+        let damage = a.verify().unwrap();
+        assert_eq!(damage.blocks, [1, 0, 1][at], "case {at}");
+        assert_eq!(a.read().unwrap().text(), "[\"a\"]");
+        let thorough = CheckOptions { read_data: true, ..Default::default() };
+        assert_eq!(scene.vault.check(&thorough).unwrap().problems.len(), 1);
+        a.heal().unwrap();
+        assert!(!a.verify().unwrap().any());
+    }
+}
+
+#[test]
+fn up_to_n_minus_t_damaged_shares_of_each_chunk_are_recovered_and_one_more_is_corrupt() {
+    let scene = Scene::seeded(3);
+    let (key, a) = scene.add("pa", "[\"a\"]", &[]);
+    // Segment after segment goes: first all is read, in the end too little is left; never is
+    // anything else said, and never a wrong text read.
+    let (_, segments) = scene.objects();
+    let (mut read, mut corrected, mut corrupt) = (0, 0, 0);
+    for segment in &segments {
+        scene.memory.delete(segment).unwrap();
+        match a.read() {
+            Ok(document) => {
+                assert_eq!((document.text(), corrupt), ("[\"a\"]", 0));
+                assert!(document.damage().any());
+                read += 1;
+                corrected += u32::from(document.damage().corrected);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                corrupt += 1;
+            }
+        }
+        assert!(scene.space.partition(&key, &password("pa")).is_ok() == (corrupt == 0));
+    }
+    assert!(corrected >= 1 && corrupt >= 1, "{read} {corrected} {corrupt}");
+    // With too little left for anybody, a wrong password is told the same.
+    assert_eq!(
+        scene.space.partition(&key, &password("wrong")).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+}
+
+#[test]
+fn a_wrong_password_stays_denied_beside_damage() {
+    let scene = Scene::seeded(3);
+    let (key, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (cells, segments) = scene.objects();
+    scene.memory.delete(&cells[0]).unwrap();
+    segments[..13].iter().for_each(|segment| scene.memory.delete(segment).unwrap());
+    // Much of it is lost: who has the password is told.
+    assert_eq!(a.read().unwrap_err().kind(), ErrorKind::Corrupt);
+    let denied = scene.space.partition(&key, &password("wrong")).unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+}
+
+#[test]
+fn either_object_of_cells_suffices_and_both_lost_are_corrupt_for_everybody() {
+    let scene = Scene::new();
+    let (key, a) = scene.add("pa", "[\"a\"]", &[]);
+    for lost in 0..2 {
+        let (cells, _) = scene.objects();
+        scene.memory.delete(&cells[lost]).unwrap();
+        let read = a.read().unwrap();
+        assert_eq!((read.text(), read.damage().copies), ("[\"a\"]", 4));
+        assert_eq!(a.heal().unwrap().copies, 4);
+        assert!(!a.verify().unwrap().any());
+    }
+    let (cells, _) = scene.objects();
+    for cell in &cells {
+        scene.damage(cell, |body| body.truncate(100));
+    }
+    let foreign = Scene::new().add("pa", "1", &[]).0;
+    for error in [
+        a.read().unwrap_err(),
+        scene.space.partition(&key, &password("wrong")).unwrap_err(),
+        scene.space.partition(&foreign, &password("pa")).unwrap_err(),
+        scene.space.destroy_partition(&key).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
+#[test]
+fn every_copy_but_one_may_be_lost() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (cells, _) = scene.objects();
+    // 32 cells of one block each, 24 + 4,096 + 16: all but the last that still serves go.
+    let mut survivor = None;
+    for cell in &cells {
+        for block in 0..32 {
+            scene.damage(cell, |body| body[16 + block * 4_136 + 30] ^= 1);
+            match a.read() {
+                Ok(read) => assert!(read.damage().copies < 8),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt);
+                    survivor.get_or_insert((cell.clone(), block));
+                }
+            }
+        }
+    }
+    let (cell, block) = survivor.unwrap();
+    scene.damage(&cell, |body| body[16 + block * 4_136 + 30] ^= 1);
+    let read = a.read().unwrap();
+    assert_eq!((read.text(), read.damage().copies), ("[\"a\"]", 7));
+    a.heal().unwrap();
+    assert!(!a.verify().unwrap().any());
+}
+
+#[test]
+fn a_backend_that_does_not_answer_is_unavailable_and_nothing_counts_as_erased() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "[\"a\"]", &[]);
+    let before = scene.space.dump().unwrap();
+    let mut call = 1;
+    loop {
+        scene.faulty.fail_at(call, BackendFault::before(ErrorKind::Unavailable));
+        match a.write("[\"b\"]") {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "call {call}: {error}"),
+        }
+        scene.faulty.clear();
+        assert!(scene.space.dump().unwrap() == before, "call {call}");
+        call += 7;
+    }
+    scene.faulty.clear();
+    assert_eq!(a.read().unwrap().text(), "[\"b\"]");
+    assert!(!a.verify().unwrap().any());
+}
+
+#[test]
+fn a_store_that_shows_nothing_is_not_written_over() {
+    let scene = Scene::new();
+    let (key, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (gone, _) = scene.add("pb", "[\"b\"]", &[&key]);
+    let (cells, segments) = scene.objects();
+    let hide = |objects: &[Key]| -> Vec<_> {
+        let take = |key: &Key| {
+            let body = scene.memory.get(key).unwrap().body;
+            scene.memory.delete(key).unwrap();
+            (key.clone(), body)
+        };
+        objects.iter().map(take).collect()
+    };
+    for hidden in [&segments[..], &segments[..14], &cells[..]] {
+        let bodies = hide(hidden);
+        for error in [
+            scene.space.add_partition(&password("p"), &[]).unwrap_err(),
+            scene.space.add_partition(&password("p"), &[&key]).unwrap_err(),
+            scene.space.destroy_partition(&gone).unwrap_err(),
+            a.write("1").unwrap_err(),
+            a.heal().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        }
+        assert_eq!(scene.space.info().unwrap().unfinished, None);
+        for (key, body) in bodies {
+            scene.memory.put(&key, body, &Condition::Any).unwrap();
+        }
+        assert_eq!(a.read().unwrap().text(), "[\"a\"]");
+        assert!(!a.verify().unwrap().any());
+    }
+}
+
+#[test]
+fn with_every_share_needed_what_is_not_its_own_may_be_lost() {
+    // 2 of 2: three blocks hold slots, thirteen segments are padding.
+    let options = SpaceOptions::default().capacity_bytes(1_024).shares(2, 2);
+    let scene = Scene::with(&options);
+    let (key, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (_, segments) = scene.objects();
+    let (mut whole, mut lost) = (0, 0);
+    for segment in &segments {
+        let body = scene.memory.get(segment).unwrap().body;
+        scene.memory.delete(segment).unwrap();
+        match a.read() {
+            Ok(read) => {
+                assert_eq!(read.text(), "[\"a\"]");
+                scene.open(&key, "pa");
+                whole += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                lost += 1;
+            }
+        }
+        scene.memory.put(segment, body, &Condition::Any).unwrap();
+    }
+    assert_eq!((whole, lost), (13, 3));
+}
+
+#[test]
+fn a_write_tells_what_it_could_not_copy() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "[\"a\"]", &[]);
+    let (_, segments) = scene.objects();
+    scene.damage(&segments[3], |body| body[16 + 100] ^= 4);
+    assert_eq!(a.plan("1").unwrap().damage.blocks, 1);
+    assert_eq!(a.write("1").unwrap().damage.blocks, 1);
+    assert!(!a.write("2").unwrap().damage.any());
+}

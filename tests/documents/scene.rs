@@ -1,0 +1,118 @@
+//! A vault in memory with a share space, and what tests do with it.
+
+use std::sync::Arc;
+
+use strongroom::backends::{Backend, Condition, Key, Memory};
+use strongroom::testing::{FaultyBackend, SeededEntropy, TestKey};
+use strongroom::{
+    MemoryState, Partition, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault,
+    VaultOptions,
+};
+
+use crate::support::clock::SharedClock;
+use crate::support::random::Random;
+
+/// A vault whose objects can be reached behind its back.
+pub(crate) struct Scene {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) faulty: Arc<FaultyBackend>,
+    pub(crate) clock: SharedClock,
+    pub(crate) vault: Vault,
+    pub(crate) space: Space,
+    state: MemoryState,
+}
+
+pub(crate) fn password(text: &str) -> SecretPassword {
+    SecretPassword::new(text)
+}
+
+/// A JSON string of so many hex digits that compresses to about half of them.
+pub(crate) fn noise(digits: usize) -> String {
+    let mut random = Random::new(digits as u64);
+    let mut text: String = std::iter::repeat_with(|| format!("{:016x}", random.draw()))
+        .take(digits.div_ceil(16))
+        .collect();
+    text.truncate(digits);
+    format!("\"{text}\"")
+}
+
+impl Scene {
+    /// A space of the default shape with room for 2 KiB a document: 33 chunks, 327 slots a
+    /// partition, 981 in all, 20 segments of a block.
+    pub(crate) fn new() -> Self {
+        Self::with(&SpaceOptions::default().capacity_bytes(2_048))
+    }
+
+    pub(crate) fn with(options: &SpaceOptions) -> Self {
+        Self::made(options, Vault::options(TestKey))
+    }
+
+    /// One that draws the same whenever it does the same.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        let vault = Vault::options(TestKey).entropy(SeededEntropy::new(seed));
+        Self::made(&SpaceOptions::default().capacity_bytes(2_048), vault)
+    }
+
+    fn made(options: &SpaceOptions, vault: VaultOptions) -> Self {
+        let memory = Arc::new(Memory::new());
+        let faulty = Arc::new(FaultyBackend::new(memory.clone()));
+        let clock = SharedClock::default();
+        let state = MemoryState::new();
+        let vault = vault
+            .clock(clock.clone())
+            .cheap_passwords()
+            .create_on(state.clone(), Arc::clone(&faulty))
+            .unwrap();
+        let space = vault.create_space(options).unwrap();
+        Self { memory, faulty, clock, vault, space, state }
+    }
+
+    /// As another process would find it after this one has ended.
+    pub(crate) fn reopen(self) -> Self {
+        self.vault.clone().close().unwrap();
+        self.reopen_closed()
+    }
+
+    pub(crate) fn reopen_closed(self) -> Self {
+        let Self { memory, faulty, clock, vault, space, state } = self;
+        drop((vault, space));
+        let vault = Vault::options(TestKey)
+            .clock(clock.clone())
+            .cheap_passwords()
+            .open_on(state.clone(), Arc::clone(&faulty))
+            .unwrap();
+        let space = vault.space().unwrap();
+        Self { memory, faulty, clock, vault, space, state }
+    }
+
+    /// A partition whose password is `name`, with the document `text`.
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        text: &str,
+        keep: &[&SecretPartitionKey],
+    ) -> (SecretPartitionKey, Partition) {
+        let key = self.space.add_partition(&password(name), keep).unwrap();
+        let partition = self.open(&key, name);
+        partition.write(text).unwrap();
+        (key, partition)
+    }
+
+    pub(crate) fn open(&self, key: &SecretPartitionKey, name: &str) -> Partition {
+        self.space.partition(key, &password(name)).unwrap()
+    }
+
+    /// The keys of the objects of cells, and those of segments.
+    pub(crate) fn objects(&self) -> (Vec<Key>, Vec<Key>) {
+        let listed = self.memory.list("content/", None, 1_000).unwrap();
+        let keys = listed.into_iter().map(|entry| entry.key);
+        keys.partition(|key| self.memory.get(key).unwrap().body.starts_with(b"STRNGCEL"))
+    }
+
+    /// Has `change` its way with the bytes of an object.
+    pub(crate) fn damage(&self, key: &Key, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut body = self.memory.get(key).unwrap().body.to_vec();
+        change(&mut body);
+        self.memory.put(key, body.into(), &Condition::Any).unwrap();
+    }
+}

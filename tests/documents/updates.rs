@@ -1,0 +1,278 @@
+//! Writing and reading.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use strongroom::{CancelToken, CheckOptions, ErrorKind, SpaceOptions, WriteOptions};
+
+use crate::scene::{Scene, noise, password};
+
+#[test]
+fn two_documents_are_read_each_by_its_own_key_and_password() {
+    let scene = Scene::new();
+    let (key_a, a) = scene.add("pa", r#"{"a": 1}"#, &[]);
+    let (key_b, b) = scene.add("pb", r#"{"b": [2]}"#, &[&key_a]);
+    assert_eq!(a.read().unwrap().text(), r#"{"a": 1}"#);
+    assert_eq!(b.read().unwrap().text(), r#"{"b": [2]}"#);
+    assert!(!a.verify().unwrap().any() && !b.verify().unwrap().any());
+    let scene = scene.reopen();
+    assert_eq!(scene.open(&key_a, "pa").read().unwrap().bytes(), br#"{"a": 1}"#);
+    assert_eq!(
+        scene.open(&key_b, "pb").read().unwrap().decode::<serde_json::Value>().unwrap()["b"][0],
+        2
+    );
+    for (key, name) in [(&key_a, "pb"), (&key_b, "pa"), (&key_a, "nobody's")] {
+        let error = scene.space.partition(key, &password(name)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+    }
+}
+
+#[test]
+fn a_reader_keeps_the_old_document_whole_while_the_new_one_is_written() {
+    let scene = Scene::new();
+    let (_key, a) = scene.add("pa", "[1]", &[]);
+    let before = scene.vault.read().unwrap();
+    for n in 2..5 {
+        a.write(format!("[{n}]")).unwrap();
+    }
+    assert_eq!(a.read_at(&before).unwrap().text(), "[1]");
+    let foreign = Scene::new().vault.read().unwrap();
+    assert_eq!(a.read_at(&foreign).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(a.read().unwrap().text(), "[4]");
+    drop(before);
+    scene.vault.clean(&CancelToken::new()).unwrap();
+    assert_eq!(a.read().unwrap().text(), "[4]");
+    let report = scene.vault.check(&CheckOptions::default()).unwrap();
+    assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
+    // Two of cells and twenty segments: nothing of an old generation is left.
+    assert_eq!((report.objects, report.due), (22, 0));
+}
+
+/// Which slots differ between two dumps.
+fn changed(before: &[u8], after: &[u8], unit: usize) -> usize {
+    before.chunks(unit).zip(after.chunks(unit)).filter(|(a, b)| a != b).count()
+}
+
+#[test]
+fn an_update_leaves_every_slot_outside_its_partition_bit_identical() {
+    let scene = Scene::new();
+    let (key_a, a) = scene.add("pa", "1", &[]);
+    let (key_b, b) = scene.add("pb", "2", &[&key_a]);
+    let (_, c) = scene.add("pc", "3", &[&key_a, &key_b]);
+    // 33 chunks, 297 shares, 327 slots a partition, all of 981; 64 cells of 4 KiB.
+    let mut all = vec![false; 981];
+    for partition in [&a, &b, &c] {
+        let (cells, slots) = scene.space.dump().unwrap();
+        partition.write("[\"another\"]").unwrap();
+        let (cells_after, slots_after) = scene.space.dump().unwrap();
+        assert_eq!(changed(&cells, &cells_after, 4096), 8);
+        assert_eq!(changed(&slots, &slots_after, 80), 327);
+        for (slot, _) in
+            slots.chunks(80).zip(slots_after.chunks(80)).enumerate().filter(|(_, (a, b))| a != b)
+        {
+            assert!(!std::mem::replace(&mut all[slot], true), "slot {slot} is of two partitions");
+        }
+    }
+    assert!(all.iter().all(|&met| met), "three partitions fill the space");
+}
+
+#[test]
+fn an_update_of_either_writes_the_same_objects_of_the_same_sizes() {
+    let scene = Scene::new();
+    let (key_a, a) = scene.add("pa", "1", &[]);
+    let (_, b) = scene.add("pb", "2", &[&key_a]);
+    let calls = |write: &dyn Fn()| {
+        let before = scene.faulty.calls();
+        write();
+        (scene.faulty.calls() - before, sizes(&scene))
+    };
+    let short = calls(&|| _ = a.write("3").unwrap());
+    let long = calls(&|| _ = b.write(format!("[{}1]", "\"x\",".repeat(500))).unwrap());
+    assert_eq!(short, long);
+}
+
+fn sizes(scene: &Scene) -> Vec<u64> {
+    use strongroom::backends::Backend;
+    let mut sizes: Vec<u64> =
+        scene.memory.list("content/", None, 100).unwrap().iter().map(|e| e.size).collect();
+    sizes.sort_unstable();
+    sizes
+}
+
+#[test]
+fn a_write_that_expects_another_version_is_a_conflict_and_changes_nothing() {
+    let scene = Scene::new();
+    let (key, a) = scene.add("pa", "1", &[]);
+    let read = a.read().unwrap();
+    let other = scene.open(&key, "pa");
+    let newest = other.write("2").unwrap().version;
+    let expecting = |version| WriteOptions { expected: Some(version), ..WriteOptions::default() };
+    let before = scene.space.dump().unwrap();
+    let error = a.write_with("3", &expecting(read.version())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(scene.space.dump().unwrap() == before);
+    a.write_with("3", &expecting(newest)).unwrap();
+    assert_eq!(other.read().unwrap().text(), "3");
+}
+
+#[test]
+fn a_plan_tells_chunks_sizes_and_capacity_and_changes_nothing() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "[1,2,3]", &[]);
+    let before = scene.space.dump().unwrap();
+    let plan = a.plan("[1,2,3,4]").unwrap();
+    assert_eq!((plan.bytes_now, plan.bytes_then, plan.change_bytes()), (7, 9, 2));
+    assert_eq!((plan.chunks_now, plan.chunks_then), (1, 1));
+    assert!((plan.change_percent() - 28.57).abs() < 0.01 && !plan.is_large_change());
+    assert!((plan.capacity_percent() - 100.0 * 9.0 / 2048.0).abs() < 0.01);
+    let large = a.plan(noise(1_500)).unwrap();
+    assert!(large.is_large_change() && large.chunks_then > 10, "{large}");
+    assert_eq!(large.version, a.read().unwrap().version());
+    assert!(scene.space.dump().unwrap() == before);
+}
+
+#[test]
+fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
+    let scene = Scene::new();
+    let (_, a) = scene.add("pa", "1", &[]);
+    let write = a.write_in_background("2", None).unwrap();
+    while !write.is_finished() {
+        assert!(write.done() <= 22 && (0.0..=1.0).contains(&write.progress()));
+        std::thread::yield_now();
+    }
+    assert_eq!((write.done(), write.total()), (22, 22));
+    assert!((write.progress() - 1.0).abs() < 1e-9);
+    let version = write.wait().unwrap().version;
+    let read = a.read().unwrap();
+    assert_eq!((read.text(), read.version()), ("2", version));
+    let error = a.write_in_background("not json", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+
+    // Held back by a turn that somebody else has, so that it is cancelled before it begins.
+    let (begun, go) = (Barrier::new(2), Barrier::new(2));
+    let hold = || {
+        let progress = |done, _| {
+            if done == 1 {
+                begun.wait();
+                go.wait();
+            }
+        };
+        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        a.write_with("\"held\"", &options).unwrap();
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(hold);
+        begun.wait();
+        let write = a.write_in_background("\"never\"", None).unwrap();
+        write.cancel();
+        go.wait();
+        assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    });
+    assert_eq!(a.read().unwrap().text(), "\"held\"");
+
+    let cancel = CancelToken::new();
+    let seen = AtomicU64::new(0);
+    let progress = |done, total| {
+        assert_eq!(total, Some(22));
+        seen.store(done, Ordering::SeqCst);
+        if done == 7 {
+            cancel.cancel();
+        }
+    };
+    let options = WriteOptions {
+        progress: Some(&progress),
+        cancel: Some(&cancel),
+        ..WriteOptions::default()
+    };
+    let error = a.write_with("3", &options).unwrap_err();
+    assert_eq!((error.kind(), seen.load(Ordering::SeqCst)), (ErrorKind::Cancelled, 7));
+    assert_eq!(a.read().unwrap().text(), "\"held\"");
+    assert_eq!(scene.space.info().unwrap().unfinished, None);
+    scene.vault.clean(&CancelToken::new()).unwrap();
+    assert_eq!(sizes(&scene).len(), 22);
+}
+
+#[test]
+fn threads_that_update_two_partitions_at_once_lose_nothing() {
+    let scene = Scene::new();
+    let (key_a, a) = scene.add("pa", "0", &[]);
+    let (_, b) = scene.add("pb", "0", &[&key_a]);
+    std::thread::scope(|scope| {
+        for partition in [&a, &b] {
+            scope.spawn(move || {
+                for n in 1..=20 {
+                    partition.write(n.to_string()).unwrap();
+                    assert_eq!(partition.read().unwrap().text(), n.to_string());
+                }
+            });
+        }
+    });
+    assert_eq!((a.read().unwrap().text(), b.read().unwrap().text()), ("20", "20"));
+}
+
+#[test]
+fn the_exact_bytes_of_any_json_come_back() {
+    let scene = Scene::with(&SpaceOptions::default().capacity_bytes(8_192));
+    let (_, a) = scene.add("pa", "null", &[]);
+    let long = format!("-{}.{}e-{}", "9".repeat(400), "0".repeat(400), "1".repeat(40));
+    for text in [
+        "0",
+        " null ",
+        "1E400",
+        "-0.0",
+        "1e-999999",
+        &long,
+        "{\"b\":1,\"a\":2,\"b\":3}",
+        "\"\u{1F512}\u{10FFFF} \\ud83d\"",
+        "\"\\u0000\u{7f}\"",
+        "[\n\t1 ,\r\n2]",
+        "{}",
+        &format!("\"{}\"", "\0".escape_unicode()).replace("\\u{0}", "\\u0000"),
+    ] {
+        a.write(text).unwrap();
+        assert_eq!(a.read().unwrap().text(), text);
+    }
+    // Lengths 0 and multiples of 64 of what is stored, and zeros at every edge.
+    for len in (0..=512).step_by(64).chain([1, 54, 55, 56, 57, 63, 65]) {
+        let text = format!("\"{}\"", "a".repeat(len));
+        a.write(&text).unwrap();
+        assert_eq!(a.read().unwrap().text(), text);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
+        "-?(0|[1-9][0-9]{0,60})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,9})?",
+        any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(|v| format!("[{}]", v.join(" , "))),
+            prop::collection::vec(("[a-c]", inner), 0..6).prop_map(|fields| {
+                let fields: Vec<_> = fields.iter().map(|(k, v)| format!("\"{k}\" : {v}")).collect();
+                format!("{{{}}}", fields.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_json_comes_back(text in any_json(), t in 2u8..6, more in 0u8..6) {
+        let scene = Scene::with(
+            &SpaceOptions::default().capacity_bytes(8_192).shares(t, t + more),
+        );
+        let (key, a) = scene.add("pa", &text, &[]);
+        let read = a.read().unwrap();
+        prop_assert_eq!(read.text(), text.as_str());
+        let again = scene.reopen();
+        let opened = again.open(&key, "pa");
+        let read = opened.read().unwrap();
+        prop_assert_eq!(read.text(), text.as_str());
+    }
+}

@@ -1,0 +1,314 @@
+//! Documents whose process is killed, and two processes that update in turn.
+//!
+//! Creation of a space, updates, heals and destructions are killed at random moments; after each,
+//! every document is the old or the new one, whole, and what was interrupted goes on.
+//! `STRONGROOM_DOCUMENT_KILLS` sets how often, `STRONGROOM_DOCUMENT_SECS` for how long two
+//! processes take turns; the full run is 200 and 60.
+
+use std::path::Path;
+use std::time::Duration;
+
+use strongroom::backends::component::{Clock, SystemClock};
+use strongroom::testing::TestKey;
+use strongroom::{
+    ErrorKind, LockPolicy, Partition, SecretPartitionKey, SecretPassword, SpaceOptions, Vault,
+    WriteOptions,
+};
+
+use crate::support::process::{Heard, Worker, say};
+use crate::support::random::Random;
+use crate::support::records::assert_whole;
+
+const KILLS_VARIABLE: &str = "STRONGROOM_DOCUMENT_KILLS";
+const SECS_VARIABLE: &str = "STRONGROOM_DOCUMENT_SECS";
+/// What the worker is told: an act, the key of its partition, and a text.
+const TOLD_VARIABLE: &str = "STRONGROOM_DOCUMENT_TOLD";
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn password() -> SecretPassword {
+    SecretPassword::new("of a document")
+}
+
+fn open_vault(path: &Path) -> Vault {
+    let patient = LockPolicy {
+        timeout: Duration::from_secs(100),
+        tries: 100_000,
+        first_pause: Duration::from_millis(1),
+        growth: 1.0,
+    };
+    Vault::options(TestKey).cheap_passwords().lock_policy(patient).open(path).unwrap()
+}
+
+fn create_vault(path: &Path) -> Vault {
+    Vault::options(TestKey).cheap_passwords().create(path).unwrap()
+}
+
+fn options() -> SpaceOptions {
+    SpaceOptions::default().capacity_bytes(16 << 10)
+}
+
+fn open(vault: &Vault, key: &str) -> Partition {
+    let key = SecretPartitionKey::parse(key).unwrap();
+    vault.space().unwrap().partition(&key, &password()).unwrap()
+}
+
+/// What the worker does that is killed.
+pub(crate) fn act(path: &Path) {
+    let told = std::env::var(TOLD_VARIABLE).unwrap();
+    let mut told = told.splitn(3, ' ');
+    let (act, key, text) = (told.next().unwrap(), told.next().unwrap(), told.next().unwrap());
+    let vault = open_vault(path);
+    say("acting");
+    match act {
+        "create" => drop(vault.create_space(&options()).unwrap()),
+        "update" => _ = open(&vault, key).write(text).unwrap(),
+        "heal" => _ = open(&vault, key).heal().unwrap(),
+        "destroy" => {
+            let key = SecretPartitionKey::parse(key).unwrap();
+            vault.space().unwrap().destroy_partition(&key).unwrap();
+        }
+        other => panic!("no such act: {other}"),
+    }
+    vault.close().unwrap();
+    say("done");
+}
+
+/// What each of two workers does: counts its own document up, opening the vault for each step.
+pub(crate) fn take_turns(path: &Path) {
+    let key = std::env::var(TOLD_VARIABLE).unwrap();
+    let clock = SystemClock::new();
+    let until = Duration::from_secs(setting(SECS_VARIABLE, 3));
+    let mut count = 0u64;
+    while clock.monotonic() < until {
+        let vault = open_vault(path);
+        let partition = open(&vault, &key);
+        assert_eq!(partition.read().unwrap().text(), count.to_string());
+        count += 1;
+        partition.write(count.to_string()).unwrap();
+        vault.close().unwrap();
+    }
+    say(&count.to_string());
+}
+
+fn worker(path: &Path, act: &str, key: &str, text: &str) -> Worker {
+    Worker::start_with("document", path, &[(TOLD_VARIABLE, format!("{act} {key} {text}"))])
+}
+
+/// Lets an act run and kills it at a random moment of `whole`; whether it had ended.
+fn kill_within(worker: Worker, whole: Duration, random: &mut Random) -> bool {
+    worker.expect("acting");
+    let delay = random.below(u64::try_from(whole.as_micros()).unwrap());
+    let heard = worker.hear(Duration::from_micros(delay));
+    worker.kill();
+    heard != Heard::Silence
+}
+
+/// How long an act takes that is let alone.
+fn timed(worker: Worker) -> Duration {
+    let clock = SystemClock::new();
+    worker.expect("acting");
+    let began = clock.monotonic();
+    worker.expect("done");
+    clock.monotonic().saturating_sub(began)
+}
+
+/// Whether a partition is there; whole, if it is.
+fn is_there(vault: &Vault, key: &str) -> bool {
+    let key = SecretPartitionKey::parse(key).unwrap();
+    match vault.space().unwrap().partition(&key, &password()) {
+        Ok(partition) => {
+            assert!(!partition.verify().unwrap().any());
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+            false
+        }
+    }
+}
+
+fn add(vault: &Vault, keep: &[&str]) -> String {
+    let keep: Vec<_> = keep.iter().map(|key| SecretPartitionKey::parse(key).unwrap()).collect();
+    let keep: Vec<_> = keep.iter().collect();
+    let space = vault.space().unwrap();
+    space.add_partition(&password(), &keep).unwrap().to_text().to_string()
+}
+
+/// What kills left: the old, the new, and of these how many had ended.
+#[derive(Debug, Default)]
+struct Left {
+    old: u32,
+    new: u32,
+    ended: u32,
+}
+
+impl Left {
+    fn note(&mut self, new: bool, ended: bool) {
+        *(if new { &mut self.new } else { &mut self.old }) += 1;
+        self.ended += u32::from(ended);
+        assert!(new || !ended, "what had ended is there");
+    }
+}
+
+#[test]
+fn killed_creations_leave_no_space_or_a_whole_one() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("timed");
+    create_vault(&path).close().unwrap();
+    let whole = timed(worker(&path, "create", "-", "-"));
+    let mut random = Random::new(std::process::id().into());
+    let mut left = Left::default();
+    for n in 0..setting(KILLS_VARIABLE, 8) / 4 {
+        let path = home.path().join(n.to_string());
+        create_vault(&path).close().unwrap();
+        let ended = kill_within(worker(&path, "create", "-", "-"), whole, &mut random);
+        let vault = open_vault(&path);
+        assert_whole(&vault);
+        let made = vault.space().is_ok();
+        left.note(made, ended);
+        if !made {
+            vault.create_space(&options()).unwrap();
+        }
+        let key = add(&vault, &[]);
+        assert!(is_there(&vault, &key));
+        vault.close().unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    println!("killed creations of a space: {left:?}");
+}
+
+#[test]
+fn killed_updates_heals_and_destructions_leave_each_document_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("vault");
+    let vault = create_vault(&path);
+    vault.create_space(&options()).unwrap();
+    let a = add(&vault, &[]);
+    let b = add(&vault, &[&a]);
+    open(&vault, &b).write("[\"untouched\"]").unwrap();
+    vault.close().unwrap();
+    let whole = timed(worker(&path, "update", &a, "[0]"));
+
+    let mut random = Random::new(std::process::id().into());
+    let (mut updates, mut heals, mut destructions) =
+        (Left::default(), Left::default(), Left::default());
+    let mut text = "[0]".to_owned();
+    for n in 1..=setting(KILLS_VARIABLE, 8) * 3 / 4 {
+        let act = ["update", "heal", "update", "destroy"][usize::try_from(n % 4).unwrap()];
+        let vault = open_vault(&path);
+        let version = open(&vault, &a).read().unwrap().version();
+        let c = if act == "destroy" { add(&vault, &[&a, &b]) } else { String::new() };
+        vault.close().unwrap();
+        let next = format!("[{n}]");
+        let key = if act == "destroy" { &c } else { &a };
+        let ended = kill_within(worker(&path, act, key, &next), whole, &mut random);
+
+        let vault = open_vault(&path);
+        assert_whole(&vault);
+        assert_eq!(open(&vault, &b).read().unwrap().text(), "[\"untouched\"]");
+        let partition = open(&vault, &a);
+        assert!(!partition.verify().unwrap().any());
+        let read = partition.read().unwrap();
+        match act {
+            "update" => {
+                let new = read.text() == next;
+                assert!(new || read.text() == text, "{}", read.text());
+                updates.note(new, ended);
+                if !new {
+                    go_on(&partition, &vault, &next);
+                }
+                text = next;
+            }
+            "heal" => {
+                assert_eq!(read.text(), text);
+                heals.note(read.version() != version, ended);
+            }
+            _ => {
+                assert_eq!(read.text(), text);
+                let there = is_there(&vault, &c);
+                destructions.note(!there, ended);
+                if there {
+                    let key = SecretPartitionKey::parse(&c).unwrap();
+                    vault.space().unwrap().destroy_partition(&key).unwrap();
+                }
+                assert!(!is_there(&vault, &c));
+            }
+        }
+        vault.close().unwrap();
+    }
+    println!("killed updates: {updates:?}, heals: {heals:?}, destructions: {destructions:?}");
+}
+
+/// Resumes an update that was interrupted after its cells were there; begins it anew otherwise.
+fn go_on(partition: &Partition, vault: &Vault, text: &str) {
+    let resume = WriteOptions { resume: true, ..WriteOptions::default() };
+    match partition.write_with(text, &resume) {
+        Ok(_) => {}
+        // The update had not come so far; what is unfinished is of another act, if anything is.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+            partition.write(text).unwrap();
+        }
+        Err(e) => panic!("{e}"),
+    }
+    assert_eq!(vault.space().unwrap().info().unwrap().unfinished, None);
+    assert_eq!(partition.read().unwrap().text(), text);
+}
+
+#[test]
+fn two_processes_that_update_in_turn_lose_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("vault");
+    let vault = create_vault(&path);
+    vault.create_space(&options()).unwrap();
+    let a = add(&vault, &[]);
+    let b = add(&vault, &[&a]);
+    for key in [&a, &b] {
+        open(&vault, key).write("0").unwrap();
+    }
+    vault.close().unwrap();
+    let workers = [&a, &b]
+        .map(|key| Worker::start_with("take turns", &path, &[(TOLD_VARIABLE, key.clone())]));
+    let counts = workers.map(|worker| worker.finish().pop().unwrap());
+    let vault = open_vault(&path);
+    assert_whole(&vault);
+    for (key, count) in [&a, &b].into_iter().zip(&counts) {
+        let partition = open(&vault, key);
+        assert_eq!(partition.read().unwrap().text(), count);
+        assert!(!partition.verify().unwrap().any());
+    }
+    println!("two processes in turn: {} and {} updates, none lost", counts[0], counts[1]);
+}
+
+#[test]
+fn two_threads_that_update_at_once_lose_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let vault = create_vault(&home.path().join("vault"));
+    vault.create_space(&options()).unwrap();
+    let a = add(&vault, &[]);
+    let b = add(&vault, &[&a]);
+    let until = Duration::from_secs(setting(SECS_VARIABLE, 3));
+    let counts = std::thread::scope(|scope| {
+        let threads = [&a, &b].map(|key| {
+            let partition = open(&vault, key);
+            scope.spawn(move || {
+                let clock = SystemClock::new();
+                let mut count = 0u64;
+                while clock.monotonic() < until {
+                    count += 1;
+                    partition.write(count.to_string()).unwrap();
+                    assert_eq!(partition.read().unwrap().text(), count.to_string());
+                }
+                count
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    for (key, count) in [&a, &b].into_iter().zip(counts) {
+        assert_eq!(open(&vault, key).read().unwrap().text(), count.to_string());
+    }
+    assert_whole(&vault);
+    println!("two threads at once: {} and {} updates, none lost", counts[0], counts[1]);
+}
