@@ -9,7 +9,10 @@ use std::process::ExitCode;
 
 use strongroom::{Error, ErrorKind, LockRefused};
 
-use crate::secret::{ASK, PASSWORD_VARIABLE};
+use crate::secret::{
+    ASK, ASK_PARTITION, KEY_PREFIX, NEW_PARTITION_PASSWORD_VARIABLE, PARTITION_KEY_VARIABLE,
+    PARTITION_PASSWORD_VARIABLE, PASSWORD_VARIABLE,
+};
 
 /// What a shell reports of a process that died of a closed pipe: 128 + SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
@@ -19,7 +22,7 @@ const BROKEN_PIPE: u8 = 141;
 pub(crate) enum Outcome {
     /// And all is well.
     Done,
-    /// And `check` found something wrong.
+    /// And `check` or `partition verify` found something wrong.
     Problems,
 }
 
@@ -71,6 +74,30 @@ impl Failure {
     }
 }
 
+/// Says what is wrong with the arguments, or the help that they ask for. What clap does not know
+/// it shows, and that may be a partition's key.
+pub(crate) fn report_usage(usage: &clap::Error) -> ExitCode {
+    let told = usage.to_string();
+    let shown = without_keys(&told);
+    if usage.use_stderr() && shown != told {
+        let _ = write!(io::stderr(), "{shown}");
+    } else {
+        let _ = usage.print();
+    }
+    ExitCode::from(u8::try_from(usage.exit_code()).expect("0 or 2"))
+}
+
+/// The text with `srp1_…` in the place of each key, or what looks like one.
+fn without_keys(text: &str) -> String {
+    let mut parts = text.split(KEY_PREFIX);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        shown.extend([KEY_PREFIX, "…", rest]);
+    }
+    shown
+}
+
 fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Invalid => 2,
@@ -112,6 +139,18 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         (ErrorKind::Invalid, ASK) => {
             format!("give --password-file FILE, --key-file FILE or {PASSWORD_VARIABLE}")
         }
+        (ErrorKind::Invalid, ASK_PARTITION) => format!(
+            "give --partition-password-file FILE or {PARTITION_PASSWORD_VARIABLE}; for a new one \
+             in its place --new-partition-password-file FILE or {NEW_PARTITION_PASSWORD_VARIABLE}"
+        ),
+        (ErrorKind::Invalid, "read partition key") => format!(
+            "give --key KEY, which is {KEY_PREFIX} and 72 hex digits, or --key @FILE, or \
+             {PARTITION_KEY_VARIABLE}"
+        ),
+        // As the command line says it, which --force allows.
+        (ErrorKind::Invalid, "add partition") => {
+            "name the key of each partition with --keep, or allow that with --force".into()
+        }
         // Which of the bounds it is, only its text tells.
         (ErrorKind::Invalid, _) if error.to_string().contains(" KiB, not ") => {
             "--password-memory-max-mib N allows more memory, up to 4096".into()
@@ -120,12 +159,39 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         (ErrorKind::Denied, "open vault") if std::error::Error::source(error).is_none() => {
             "a password counts byte for byte: look at the keyboard's layout and at blanks".into()
         }
+        (ErrorKind::Denied, "open document") => {
+            "the same is said for a wrong key, a wrong password and a partition that is not there"
+                .into()
+        }
+        (ErrorKind::Denied, "add partition" | "destroy partition") => {
+            "it is misspelt, of another vault, or its partition was destroyed: nothing was changed"
+                .into()
+        }
+        (ErrorKind::Conflict, "write document") => {
+            format!("somebody wrote it; read it again with `strongroom doc read {vault}`")
+        }
+        (ErrorKind::Conflict | ErrorKind::NotFound, "resume write") => {
+            "write it without --resume; an interrupted write of another text is taken back then"
+                .into()
+        }
+        (ErrorKind::NotFound, "open space") => {
+            format!("make one with `strongroom space create {vault}`")
+        }
+        (ErrorKind::AlreadyExists, "create space") => {
+            format!("`strongroom space info {vault}` describes it")
+        }
         (ErrorKind::Conflict, operation) if operation != "restore key set" => {
             "put the newer state file back, or go on from this one with --adopt".into()
         }
         (ErrorKind::Locked, _) => locked(error),
         (ErrorKind::Full, "add key") => {
             format!("remove one first; `strongroom keys list {vault}` lists them")
+        }
+        (ErrorKind::Full, "write document") => {
+            "a space keeps its size; make another vault with a larger one for it".into()
+        }
+        (ErrorKind::Full, "add partition") => {
+            "destroy a partition, or make another vault with more --room-for".into()
         }
         (ErrorKind::Full, _) => "free some space, then repeat the command".into(),
         (ErrorKind::Corrupt, "open vault") => {
@@ -153,6 +219,13 @@ fn locked(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_key_is_not_shown() {
+        assert_eq!(without_keys("no key"), "no key");
+        let shown = without_keys("unexpected 'srp1_00ff': use '-- srp1_00ffz'");
+        assert_eq!(shown, "unexpected 'srp1_…': use '-- srp1_…'");
+    }
 
     #[test]
     fn every_kind_has_the_code_that_is_documented() {

@@ -60,7 +60,7 @@ fn list(session: &Session<'_>) -> Result<(), Failure> {
 }
 
 fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Result<(), Failure> {
-    let origin = told(session, new)?.unwrap_or(Origin::Terminal);
+    let origin = told(session, new)?.unwrap_or(Origin::TERMINAL);
     expect_password_for(costs, &origin)?;
     let Opened { vault, .. } = session.open_with("keys add", costs.costs())?;
     let id = vault.add_key(&NewKey::new(&new_source(session, origin)).label(label))?;
@@ -90,7 +90,7 @@ fn replace(
     new: &NewSecret,
     costs: &Costs,
 ) -> Result<(), Failure> {
-    let origin = told(session, new)?.unwrap_or(Origin::Terminal);
+    let origin = told(session, new)?.unwrap_or(Origin::TERMINAL);
     expect_password_for(costs, &origin)?;
     let Opened { vault, source } = session.open_with("keys replace", costs.costs())?;
     let id = match id {
@@ -246,7 +246,7 @@ fn kind(key: &KeyInfo) -> String {
     }
 }
 
-fn costs_text(costs: PasswordCosts) -> String {
+pub(crate) fn costs_text(costs: PasswordCosts) -> String {
     let PasswordCosts { memory_kib, passes, lanes } = costs;
     // Whole as this program sets them; another host may have set others.
     let memory = if memory_kib % 1024 == 0 {

@@ -6,14 +6,17 @@
 //! values are never part of an error or a log.
 
 mod args;
+mod documents;
 mod exit;
 mod keys;
 mod ops;
 mod output;
+mod partition;
 mod records;
 mod recovery;
 mod secret;
 mod session;
+mod space;
 mod vault;
 
 use std::io;
@@ -31,7 +34,10 @@ use session::Session;
 const LOG_VARIABLE: &str = "STRONGROOM_LOG";
 
 fn main() -> ExitCode {
-    let Args { global, command } = Args::parse();
+    let Args { global, command } = match Args::try_parse() {
+        Ok(args) => args,
+        Err(usage) => return exit::report_usage(&usage),
+    };
     let subject = command.subject();
     let done = start_log()
         .and_then(|()| Session::new(&global, subject))
@@ -51,6 +57,9 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
         Command::Records(command) => records::run(session, command),
         Command::Ops(command) => ops::run(session, command),
         Command::Keys(command) => keys::run(session, command),
+        Command::Space(command) => space::run(session, command),
+        Command::Partition(command) => partition::run(session, command),
+        Command::Doc(command) => documents::run(session, command),
     }
 }
 

@@ -5,20 +5,34 @@
 //! cut short is incomplete, and the exit code tells.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 
 use serde_json::{Map, Value as Json, json};
+use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 
 /// Standard output, buffered; [`finish`](Self::finish) it, or its last bytes may be lost.
 pub(crate) struct Output {
-    to: BufWriter<StdoutLock<'static>>,
+    to: BufWriter<Unbuffered>,
+}
+
+/// Standard output without the buffer of `Stdout`, which nobody zeroises.
+struct Unbuffered;
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { to: BufWriter::with_capacity(64 << 10, io::stdout().lock()) }
+        Self { to: BufWriter::with_capacity(64 << 10, Unbuffered) }
     }
 
     /// One line.
@@ -36,8 +50,17 @@ impl Output {
         self.to.write_all(bytes).map_err(Failure::of_output)
     }
 
+    /// Text as a JSON string.
+    pub(crate) fn string(&mut self, text: &str) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.to, text).map_err(|e| Failure::of_output(e.into()))
+    }
+
+    /// Writes what is left. Keys and documents may have passed through the buffer: it is zeroised.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
-        self.to.flush().map_err(Failure::of_output)
+        let flushed = self.to.flush().map_err(Failure::of_output);
+        let (Unbuffered, buffer) = self.to.into_parts();
+        drop(buffer.map(Zeroizing::new));
+        flushed
     }
 }
 

@@ -14,6 +14,13 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
     if !done.is_empty() {
         notes.say(format!("note: recovered: {}", done.join(", ")));
     }
+    if let Some(update) = &recovery.space_update {
+        notes.say(format!(
+            "note: an update of the share space was interrupted, with {} of {} objects done: the \
+             same `strongroom doc write` goes on with it, `strongroom space discard` takes it back",
+            update.objects_done, update.objects
+        ));
+    }
     if recovery.last_commit_may_be_missing {
         notes.say(
             "warning: the last commit may be missing; unless the power was cut during it, the \

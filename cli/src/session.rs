@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
             key_file: global.opening.key_file.as_deref(),
             variable: PASSWORD_VARIABLE,
         };
-        Ok(Self { path, global, origin: told.origin()?.unwrap_or(Origin::Terminal) })
+        Ok(Self { path, global, origin: told.origin()?.unwrap_or(Origin::TERMINAL) })
     }
 
     /// The vault's folder.
@@ -103,6 +103,19 @@ impl<'a> Session<'a> {
             return Err(usage("this command opens no vault and takes no key"));
         }
         self.expect_no_recovery_options()
+    }
+
+    /// `Invalid` if standard input shall be two things: those of `others` that are it, or one of
+    /// them and what opens the vault.
+    pub(crate) fn expect_one_stdin(&self, others: &[(bool, &str)]) -> Result<(), Failure> {
+        let vault = (self.origin.is_stdin(), "what opens the vault");
+        let all = [&[vault], others].concat();
+        match all.iter().filter(|(is_stdin, _)| *is_stdin).collect::<Vec<_>>()[..] {
+            [(_, one), (_, other), ..] => {
+                Err(usage(format!("{one} and {other} cannot both come from standard input")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the vault, sealed with `cipher` if one is told.
@@ -173,6 +186,15 @@ impl<'a> Session<'a> {
         bar.with_style(ProgressStyle::with_template(template).expect("templates are literals"))
     }
 
+    /// A bar over the objects of the share space; what it hears tells how many they are.
+    pub(crate) fn objects_bar(&self) -> ProgressBar {
+        if !self.has_bars() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} objects");
+        ProgressBar::new(0).with_style(style.expect("templates are literals"))
+    }
+
     /// A bar over so many bytes on their way to standard output.
     pub(crate) fn output_bar(&self, bytes: u64) -> ProgressBar {
         if !self.has_bars() || io::stdout().is_terminal() {
@@ -184,6 +206,14 @@ impl<'a> Session<'a> {
 
     fn has_bars(&self) -> bool {
         !self.global.quiet && io::stderr().is_terminal()
+    }
+}
+
+/// Moves `bar`, as the engine reports.
+pub(crate) fn moving(bar: &ProgressBar) -> impl Fn(u64, Option<u64>) + use<'_> {
+    |done, total| {
+        bar.set_length(total.unwrap_or(done));
+        bar.set_position(done);
     }
 }
 

@@ -11,6 +11,9 @@ Examples:
   strongroom check notes.vault --read-data                 is everything there and whole?
   strongroom keys add notes.vault --label backup           a second password
   strongroom info notes.vault --password-file secret.txt   without being asked
+  strongroom space create notes.vault                      room for documents with keys of their own
+  strongroom partition add notes.vault                     prints the key of a document, once
+  strongroom doc write notes.vault --key @a.key a.json     write it
 
 What opens a vault is never an argument. It is taken from the first of these that is there:
   --password-file FILE or --key-file FILE    (not both)
@@ -19,7 +22,7 @@ What opens a vault is never an argument. It is taken from the first of these tha
 
 Exit codes:
   0  done                          6  conflict: read again, then retry
-  1  check found problems          7  denied: key or permissions
+  1  check or verify found damage  7  denied: key or permissions
   2  wrong usage or invalid input  8  no space left, or no room for a key
   3  not found                     9  stored data is damaged
   4  already exists               10  storage unavailable, or outcome uncertain
@@ -29,6 +32,9 @@ Exit codes:
 Environment:
   STRONGROOM_PASSWORD      the password that opens the vault
   STRONGROOM_NEW_PASSWORD  the password that `keys add`, `replace` and `rotate` set
+  STRONGROOM_PARTITION_KEY           the key of a partition, in place of --key
+  STRONGROOM_PARTITION_PASSWORD      its password
+  STRONGROOM_NEW_PARTITION_PASSWORD  the password that `partition password` sets
   STRONGROOM_LOG           what to log to standard error, e.g. strongroom=debug; nothing by default";
 
 pub(super) const RECORDS: &str = "\
@@ -67,3 +73,59 @@ Examples:
   strongroom keys remove v 2                        key 2 opens it no more
   strongroom keys rewrap v --memory-mib 256         make the password in use harder to guess
   strongroom keys rotate v                          new keys under everything, the same password";
+
+pub(super) const SPACE: &str = "\
+A vault has at most one share space. It is made full of random bytes and keeps its size; documents
+lie in it as shares, and nothing tells how many, or how long they are. Every change of a document
+writes the whole space anew, and needs as much room again while it does.
+
+Examples:
+  strongroom space create v                        documents of 64 KiB, 3 of 9 shares
+  strongroom space create v --capacity 1M --room-for 12
+                                                   larger, and safer for who names no others
+  strongroom space info v                          its size; an update that was interrupted
+  strongroom space discard v                       take that back";
+
+pub(super) const PARTITION: &str = "\
+A partition has a key, printed once when it is added, and a password. The key finds it, the
+password opens its document. Lose either, and the document is lost.
+
+There is no command that lists partitions: nothing in the vault knows how many there are, or
+whether there is one. Whoever has a key knows of one. So a partition that is added cannot spare
+those that it is not told of: name them with --keep.
+
+KEY is the key itself, or @FILE with the key on one line; @- is standard input. Without --key it
+is taken from STRONGROOM_PARTITION_KEY. Every user of the machine can see arguments. A key opens
+nothing without the password, but it proves that the partition is there, and destroys it: @FILE
+or the variable is better.
+
+A partition's password is taken from the first of these that is there:
+  --partition-password-file FILE
+  STRONGROOM_PARTITION_PASSWORD     an environment variable
+  the terminal                      where it is asked for; twice when it is set
+The new one of `partition password` from --new-partition-password-file FILE,
+STRONGROOM_NEW_PARTITION_PASSWORD, or the terminal.
+
+Examples:
+  (umask 077; strongroom partition add v > a.key)          the first one
+  (umask 077; strongroom partition add v --keep @a.key > b.key)
+                                                   a second one that leaves the first whole
+  strongroom partition password v --key @a.key     another password
+  strongroom partition verify v --key @a.key       is every share of it there?
+  strongroom partition destroy v --key @b.key      without its password, and for good";
+
+pub(super) const DOCUMENT: &str = "\
+A document is JSON in UTF-8, at most 64 MiB, kept byte for byte. It belongs to a partition, whose
+key and password are given as `strongroom partition --help` tells: --key KEY, --key @FILE or
+STRONGROOM_PARTITION_KEY, and --partition-password-file FILE, STRONGROOM_PARTITION_PASSWORD or the
+terminal. A wrong key, a wrong password and a partition that is not there are the same error.
+
+Killed, a write leaves the old document; the same command goes on where it stood.
+
+Examples:
+  strongroom doc write v --key @a.key a.json       write a document; prints its version
+  strongroom doc read v --key @a.key               print it
+  strongroom doc read v --key @a.key new.json      into a new file that only you may read
+  strongroom doc plan v --key @a.key a.json        what would change
+  strongroom doc read v --key @a.key | jq .n=1 | strongroom doc write v --key @a.key
+  strongroom doc heal v --key @a.key               mend what of its storage is damaged";

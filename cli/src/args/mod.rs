@@ -3,6 +3,7 @@
 //! Keys and values are taken as the bytes that the shell hands over, so they need not be UTF-8;
 //! the names of namespaces and operations are text.
 
+mod documents;
 mod help;
 mod keys;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use documents::{Documents, PartitionKey, PartitionPassword, Partitions, Place, Spaces};
 pub(crate) use keys::{CipherName, Costs, Keys, NewSecret, Opening};
 
 /// One encrypted vault for records, checkpoints and large content.
@@ -79,6 +81,15 @@ pub(crate) enum Command {
     /// List and change what opens the vault
     #[command(subcommand, after_help = help::KEYS)]
     Keys(Keys),
+    /// Make the share space of a vault, in which documents lie, and look at it
+    #[command(subcommand, after_help = help::SPACE)]
+    Space(Spaces),
+    /// Add, destroy and verify partitions, each with one document; change their passwords
+    #[command(subcommand, after_help = help::PARTITION)]
+    Partition(Partitions),
+    /// Read and write a document
+    #[command(subcommand, after_help = help::DOCUMENT)]
+    Doc(Documents),
 }
 
 /// One record, by its place.
@@ -196,6 +207,9 @@ impl Command {
                 | Records::Get { address }
                 | Records::Delete { address },
             ) => &address.vault,
+            Self::Space(command) => command.vault(),
+            Self::Partition(command) => command.vault(),
+            Self::Doc(command) => command.vault(),
         }
     }
 }

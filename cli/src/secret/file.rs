@@ -1,13 +1,13 @@
-//! Secrets in files: a password on one line, a key of 32 bytes.
+//! Secrets in files: a password or a partition's key on one line, a key of 32 bytes, a document.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use strongroom::backends::component::{Entropy, OsEntropy};
-use strongroom::{Error, ErrorKind, Result, SecretKey, SecretPassword};
+use strongroom::{DOCUMENT_BYTES_MAX, Error, ErrorKind, Result, SecretKey, SecretPassword};
 use zeroize::Zeroizing;
 
 use crate::session::Notes;
@@ -15,16 +15,33 @@ use crate::session::Notes;
 /// Names standard input in place of a file.
 pub(crate) const STDIN: &str = "-";
 
+/// How much room a file gets before its length is known, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// Permissions by which others than the owner read or write a file.
 const OTHERS: u32 = 0o066;
 
 /// The password in the file `path`: one line, whose end is no part of it.
 pub(super) fn read_password(path: &Path, notes: Notes) -> Result<SecretPassword> {
-    const READ: &str = "read password file";
+    let max = SecretPassword::BYTES_MAX;
+    let line = read_line("read password file", "password", path, max, notes)?;
+    Ok(SecretPassword::new(line.as_str()))
+}
+
+/// The one line of the file `path`, without its end: a secret of that `name`.
+pub(super) fn read_line(
+    operation: &'static str,
+    name: &str,
+    path: &Path,
+    max: usize,
+    notes: Notes,
+) -> Result<Zeroizing<String>> {
     let refuse = |detail: &str| {
-        Err(Error::new(ErrorKind::Invalid, READ).with_detail(detail).with_subject(path.display()))
+        Err(Error::new(ErrorKind::Invalid, operation)
+            .with_detail(detail)
+            .with_subject(path.display()))
     };
-    let bytes = read(READ, path, SecretPassword::BYTES_MAX + "\r\n".len(), notes)?;
+    let bytes = read(operation, path, max + "\r\n".len(), notes)?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {
@@ -33,13 +50,12 @@ pub(super) fn read_password(path: &Path, notes: Notes) -> Result<SecretPassword>
     if line.contains(&b'\n') {
         return refuse("the file has more than one line");
     }
-    if line.len() > SecretPassword::BYTES_MAX {
-        let max = SecretPassword::BYTES_MAX;
-        return refuse(&format!("the password is longer than {max} bytes"));
+    if line.len() > max {
+        return refuse(&format!("the {name} is longer than {max} bytes"));
     }
     match std::str::from_utf8(line) {
-        Ok(line) => Ok(SecretPassword::new(line)),
-        Err(_) => refuse("the password is not UTF-8"),
+        Ok(line) => Ok(Zeroizing::new(line.to_owned())),
+        Err(_) => refuse(&format!("the {name} is not UTF-8")),
     }
 }
 
@@ -73,17 +89,48 @@ fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SecretKey::BYTES]>> {
 
 /// Writes a key that nobody has yet into the new file `path`, durably.
 pub(crate) fn generate(path: &Path) -> Result<()> {
-    let failed = |e| Error::io("create key file", e).with_subject(path.display());
     let mut key = Zeroizing::new([0; SecretKey::BYTES]);
     OsEntropy.fill(&mut key[..])?;
+    create_file("create key file", path, &key[..])
+}
+
+/// Writes the new file `path`, which nobody else may read, durably.
+pub(crate) fn create_file(operation: &'static str, path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e| Error::io(operation, e).with_subject(path.display());
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(&key[..]).and_then(|()| file.sync_all()).map_err(failed)?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // A part of it is of no use, and in the way of the next attempt.
+        let _ = fs::remove_file(path);
+        return Err(failed(error));
+    }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
+}
+
+/// The text of a document in the file `path`, or from standard input, which may be a terminal.
+/// More than a document can have is `Invalid`.
+pub(crate) fn read_document(path: &Path, notes: Notes) -> Result<Zeroizing<Vec<u8>>> {
+    const READ: &str = "read document file";
+    let failed = |e| Error::io(READ, e).with_subject(path.display());
+    let file = if path.as_os_str() == STDIN {
+        if io::stdin().is_terminal() {
+            notes.say("note: reading the document from the terminal; end it with Ctrl-D");
+        }
+        stdin()
+    } else {
+        File::open(path)
+    };
+    let text = file.and_then(|file| fill(file, DOCUMENT_BYTES_MAX)).map_err(failed)?;
+    if text.len() > DOCUMENT_BYTES_MAX {
+        return Err(Error::new(ErrorKind::Invalid, READ)
+            .with_detail(format!("it has more than {DOCUMENT_BYTES_MAX} bytes, the limit"))
+            .with_subject(path.display()));
+    }
+    Ok(text)
 }
 
 /// All bytes of a file, or the first `max` and one more.
@@ -94,26 +141,44 @@ fn read(
     notes: Notes,
 ) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |e| Error::io(operation, e).with_subject(path.display());
-    let mut file = if path.as_os_str() == STDIN {
+    let file = if path.as_os_str() == STDIN {
         if io::stdin().is_terminal() {
             return Err(Error::new(ErrorKind::Invalid, operation)
                 .with_detail("standard input is a terminal and would show it"));
         }
-        // Without the buffer of `Stdin`, which nobody zeroises.
-        File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
+        stdin().map_err(failed)?
     } else {
         let file = File::open(path).map_err(failed)?;
         warn_if_shared(&file, path, notes).map_err(failed)?;
         file
     };
-    let mut bytes = Zeroizing::new(vec![0; max + 1]);
+    fill(file, max).map_err(failed)
+}
+
+/// Standard input without the buffer of `Stdin`, which nobody zeroises.
+fn stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// All that `file` gives, or the first `max` bytes and one more. It grows from zeroised buffer to
+/// zeroised buffer.
+fn fill(mut file: File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; BUFFER_BYTES.min(max + 1)]);
     let mut len = 0;
-    while len < bytes.len() {
+    loop {
+        if len > max {
+            break;
+        }
+        if len == bytes.len() {
+            let mut longer = Zeroizing::new(vec![0; (2 * len).min(max + 1)]);
+            longer[..len].copy_from_slice(&bytes);
+            bytes = longer;
+        }
         match file.read(&mut bytes[len..]) {
             Ok(0) => break,
             Ok(read) => len += read,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(e),
         }
     }
     bytes.truncate(len);

@@ -1,10 +1,13 @@
-//! What opens a vault, and where it comes from: a file, the environment, or a person.
+//! What opens a vault or a partition, and where it comes from: a file, the environment, or a
+//! person.
 //!
-//! Never an argument, which every user of the machine can read. Where it comes from is decided by
-//! options first, then the environment, then the terminal. It is read once, when the engine asks,
-//! which it does after it found a vault. Nothing here prints a secret, and all are zeroised.
+//! Never an argument, which every user of the machine can read; only a partition's key may be one,
+//! for it opens nothing alone. Where it comes from is decided by options first, then the
+//! environment, then the terminal. It is read once, when the engine asks, which it does after it
+//! found a vault. Nothing here prints a secret, and all are zeroised.
 
 mod file;
+mod partition;
 mod terminal;
 
 use std::ffi::OsStr;
@@ -16,21 +19,37 @@ use strongroom::{Error, ErrorKind, KeySource, Result, SecretKey, SecretPassword,
 use crate::session::Notes;
 use terminal::Terminal;
 
-pub(crate) use file::{STDIN, generate};
+pub(crate) use file::{STDIN, create_file, generate, read_document};
+pub(crate) use partition::{
+    KEY_PREFIX, KeyArgument, PARTITION_KEY_VARIABLE, is_like_a_key, partition_key,
+};
 
 /// Names the variable with the password that opens the vault.
 pub(crate) const PASSWORD_VARIABLE: &str = "STRONGROOM_PASSWORD";
 /// Names the variable with a password that is set.
 pub(crate) const NEW_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PASSWORD";
 
+/// Names the variable with the password of a partition.
+pub(crate) const PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_PARTITION_PASSWORD";
+/// Names the variable with the password that takes its place.
+pub(crate) const NEW_PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PARTITION_PASSWORD";
+
 /// What a prompt and its refusal are called.
 pub(crate) const ASK: &str = "ask for password";
+/// The same for a partition's.
+pub(crate) const ASK_PARTITION: &str = "ask for partition password";
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    PasswordFile(PathBuf),
+    Password(PasswordOrigin),
     KeyFile(PathBuf),
+}
+
+/// Where a password comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordOrigin {
+    File(PathBuf),
     /// The variable of that name, which is set.
     Environment(&'static str),
     Terminal,
@@ -50,22 +69,54 @@ impl Told<'_> {
         match (self.password_file, self.key_file) {
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::Invalid, "read options")
                 .with_detail("a password file and a key file are given: give one of them")),
-            (Some(path), None) => Ok(Some(Origin::PasswordFile(path.to_owned()))),
             (None, Some(path)) => Ok(Some(Origin::KeyFile(path.to_owned()))),
-            (None, None) => {
-                let is_set = std::env::var_os(self.variable).is_some();
-                Ok(is_set.then_some(Origin::Environment(self.variable)))
-            }
+            (path, None) => Ok(PasswordOrigin::told(path, self.variable).map(Origin::Password)),
         }
     }
 }
 
 impl Origin {
+    pub(crate) const TERMINAL: Self = Self::Password(PasswordOrigin::Terminal);
+
     /// Whether it is standard input, which then cannot be anything else.
     pub(crate) fn is_stdin(&self) -> bool {
         match self {
-            Self::PasswordFile(path) | Self::KeyFile(path) => path.as_os_str() == STDIN,
-            Self::Environment(_) | Self::Terminal => false,
+            Self::Password(origin) => origin.is_stdin(),
+            Self::KeyFile(path) => path.as_os_str() == STDIN,
+        }
+    }
+}
+
+impl PasswordOrigin {
+    /// Where the password comes from if a file or the variable tells it.
+    fn told(file: Option<&Path>, variable: &'static str) -> Option<Self> {
+        if let Some(path) = file {
+            return Some(Self::File(path.to_owned()));
+        }
+        std::env::var_os(variable).is_some().then_some(Self::Environment(variable))
+    }
+
+    /// The same, or the terminal.
+    pub(crate) fn of(file: Option<&Path>, variable: &'static str) -> Self {
+        Self::told(file, variable).unwrap_or(Self::Terminal)
+    }
+
+    /// Whether it is standard input, which then cannot be anything else.
+    pub(crate) fn is_stdin(&self) -> bool {
+        matches!(self, Self::File(path) if path.as_os_str() == STDIN)
+    }
+
+    /// The password for what lies in `vault`, read now.
+    pub(crate) fn read(
+        &self,
+        question: Question,
+        vault: &Path,
+        notes: Notes,
+    ) -> Result<SecretPassword> {
+        match self {
+            Self::File(path) => file::read_password(path, notes),
+            Self::Environment(name) => read_variable(name).map(SecretPassword::new),
+            Self::Terminal => ask(question, vault),
         }
     }
 }
@@ -77,6 +128,10 @@ pub(crate) enum Question {
     Old,
     /// For one that is set: twice, for nobody sees what is typed.
     New,
+    /// For a partition's that exists.
+    OldOfPartition,
+    /// For a partition's that is set, twice.
+    NewOfPartition,
 }
 
 /// A secret, once it was read.
@@ -137,37 +192,37 @@ impl KeySource for Source {
 impl Shared {
     fn read(&self) -> Result<Secret> {
         match &self.origin {
-            Origin::PasswordFile(path) => {
-                file::read_password(path, self.notes).map(Secret::Password)
+            Origin::Password(origin) => {
+                origin.read(self.question, &self.vault, self.notes).map(Secret::Password)
             }
             Origin::KeyFile(path) => file::read_key(path, self.notes).map(Secret::Key),
-            Origin::Environment(name) => read_variable(name).map(Secret::Password),
-            Origin::Terminal => self.ask().map(Secret::Password),
         }
-    }
-
-    fn ask(&self) -> Result<SecretPassword> {
-        let refuse = |detail| Err(Error::new(ErrorKind::Invalid, ASK).with_detail(detail));
-        let Some(mut terminal) = Terminal::open()? else {
-            return refuse("none is given, and there is no terminal to ask at");
-        };
-        let vault = self.vault.display();
-        let mut password = match self.question {
-            Question::Old => terminal.ask(&format!("Password for {vault}: "))?,
-            Question::New => terminal.ask(&format!("New password for {vault}: "))?,
-        };
-        if password.is_empty() {
-            return refuse("the password is empty");
-        }
-        if self.question == Question::New && *terminal.ask("The same again: ")? != *password {
-            return refuse("the two passwords differ");
-        }
-        Ok(SecretPassword::new(std::mem::take(&mut *password)))
     }
 }
 
+fn ask(question: Question, vault: &Path) -> Result<SecretPassword> {
+    let (operation, asked, is_new) = match question {
+        Question::Old => (ASK, "Password for", false),
+        Question::New => (ASK, "New password for", true),
+        Question::OldOfPartition => (ASK_PARTITION, "Partition password for", false),
+        Question::NewOfPartition => (ASK_PARTITION, "New partition password for", true),
+    };
+    let refuse = |detail| Err(Error::new(ErrorKind::Invalid, operation).with_detail(detail));
+    let Some(mut terminal) = Terminal::open()? else {
+        return refuse("none is given, and there is no terminal to ask at");
+    };
+    let mut password = terminal.ask(&format!("{asked} {}: ", vault.display()))?;
+    if password.is_empty() {
+        return refuse("the password is empty");
+    }
+    if is_new && *terminal.ask("The same again: ")? != *password {
+        return refuse("the two passwords differ");
+    }
+    Ok(SecretPassword::new(std::mem::take(&mut *password)))
+}
+
 /// Its exact text. Nothing passes the variable on: this program starts no other.
-fn read_variable(name: &'static str) -> Result<SecretPassword> {
+fn read_variable(name: &'static str) -> Result<String> {
     let refuse = |detail| {
         Err(Error::new(ErrorKind::Invalid, "read environment")
             .with_detail(detail)
@@ -177,8 +232,5 @@ fn read_variable(name: &'static str) -> Result<SecretPassword> {
     if value == OsStr::new("") {
         return refuse("the variable is set and empty");
     }
-    match value.into_string() {
-        Ok(text) => Ok(SecretPassword::new(text)),
-        Err(_) => refuse("the variable is not UTF-8"),
-    }
+    value.into_string().or_else(|_| refuse("the variable is not UTF-8"))
 }

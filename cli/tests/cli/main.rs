@@ -1,8 +1,10 @@
 //! The program as a user has it: run as a process, judged by its output and exit code.
 
 mod docs;
+mod documents;
 mod keys;
 mod operations;
+mod partitions;
 #[cfg(target_os = "linux")]
 mod prompts;
 mod records;
@@ -10,6 +12,7 @@ mod recovery;
 mod rotation;
 mod secrets;
 mod sharing;
+mod spaces;
 mod vaults;
 
 use std::io::Write;
@@ -24,7 +27,14 @@ use tempfile::TempDir;
 const KEY: [u8; 32] = *b"known to all who read the source";
 
 /// What a user may have in the environment, and a test must not.
-const VARIABLES: [&str; 3] = ["STRONGROOM_LOG", "STRONGROOM_PASSWORD", "STRONGROOM_NEW_PASSWORD"];
+const VARIABLES: [&str; 6] = [
+    "STRONGROOM_LOG",
+    "STRONGROOM_PASSWORD",
+    "STRONGROOM_NEW_PASSWORD",
+    "STRONGROOM_PARTITION_KEY",
+    "STRONGROOM_PARTITION_PASSWORD",
+    "STRONGROOM_NEW_PARTITION_PASSWORD",
+];
 
 /// A folder of its own for each test, the path of a vault in it, and [`KEY`] in the file `key`.
 struct Cli {

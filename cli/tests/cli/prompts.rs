@@ -125,3 +125,55 @@ fn standard_input_at_a_terminal_is_not_taken_for_a_file() {
     assert_eq!(code, 2, "{seen}");
     assert!(seen.contains("standard input is a terminal"), "{seen}");
 }
+
+#[test]
+fn a_partition_s_password_is_asked_for_by_its_own_name() {
+    let cli = Cli::with_space();
+    let cases = [
+        (["one\n", "two\n"].as_slice(), 2, "the two passwords differ"),
+        (&["\n"], 2, "the password is empty"),
+        (&["abc\x03"], 11, "none was typed"),
+    ];
+    for (typed, expected, told) in cases {
+        let mut terminal = Terminal::start(&cli, "partition add v --key-file key");
+        let questions = ["New partition password for v: ", "The same again: "];
+        for (question, typed) in questions.iter().zip(typed) {
+            terminal.answer(question, typed);
+        }
+        let (code, seen) = terminal.end();
+        assert_eq!(code, expected, "{seen}");
+        assert!(seen.contains(told) && !seen.contains("srp1_"), "{seen}");
+    }
+    assert!(cli.text(&["space", "info", "v"]).contains("never"), "none was added");
+    let mut terminal = Terminal::start(&cli, "partition add v --key-file key > ada.key");
+    terminal.answer("New partition password for v: ", "gr\u{fc}n\ngr\u{fc}n\n");
+    let (code, seen) = terminal.end();
+    assert!(code == 0 && !seen.contains("srp1_") && !seen.contains("gr\u{fc}n"), "{seen}");
+
+    let key = cli.key_of("ada");
+    let place = format!("v --key-file key --key {key}");
+    let mut terminal = Terminal::start(&cli, &format!("doc write {place} < /dev/null"));
+    terminal.answer("Partition password for v: ", "gr\u{fc}n\n");
+    let (code, seen) = terminal.end();
+    assert!(code == 2 && seen.contains("EOF while parsing"), "{seen}");
+    let mut terminal = Terminal::start(&cli, &format!("partition password {place}"));
+    terminal.answer("Partition password for v: ", "gr\u{fc}n\n");
+    terminal.answer("New partition password for v: ", "blau\nblau\n");
+    assert_eq!(terminal.end().0, 0);
+    let variables = [("STRONGROOM_PARTITION_PASSWORD", "blau"), ("STRONGROOM_PARTITION_KEY", &key)];
+    let read = ["doc", "read", "v", "--key-file", "key"];
+    assert_eq!(cli.run_keyless(&read, &variables, b"").ok(), b"null");
+}
+
+#[test]
+fn a_document_is_typed_and_its_write_is_shown_as_a_bar() {
+    let cli = Cli::with_space();
+    cli.add("ada", &[]).ok();
+    let place = "v --key-file key --key @ada.key --partition-password-file ada.pw";
+    let mut terminal = Terminal::start(&cli, &format!("doc write {place}"));
+    terminal.answer("end it with Ctrl-D", "[7]\n\x04");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("/18 objects"), "{seen}");
+    assert_eq!(cli.doc("read", "ada", &[]).ok(), b"[7]\n");
+}

@@ -1,0 +1,248 @@
+//! `partition`: added, destroyed, verified, behind another password.
+//!
+//! A key is printed once, as soon as its partition is there. Nothing lists partitions, for nothing
+//! knows of them; so who adds one is told what that may do to those that were not named.
+
+use serde_json::{Value as Json, json};
+use strongroom::{
+    CancelToken, Damage, Error, ErrorKind, Partition, SecretPartitionKey, Space, Vault,
+};
+
+use crate::args::{PartitionKey, PartitionPassword, Partitions, Place};
+use crate::exit::{Failure, Outcome};
+use crate::output::{Output, print_json};
+use crate::secret::{
+    KeyArgument, NEW_PARTITION_PASSWORD_VARIABLE, PARTITION_PASSWORD_VARIABLE, PasswordOrigin,
+    Question, partition_key,
+};
+use crate::session::{Session, moving, usage};
+
+/// The operation of the engine that adds a partition.
+const ADD: &str = "add partition";
+
+pub(crate) fn run(session: &Session<'_>, command: &Partitions) -> Result<Outcome, Failure> {
+    match command {
+        Partitions::Add { keep, force, password, .. } => add(session, keep, *force, password)?,
+        Partitions::Destroy { key, .. } => destroy(session, key)?,
+        Partitions::Password { place, new_partition_password_file } => {
+            let new = PasswordOrigin::of(
+                new_partition_password_file.as_deref(),
+                NEW_PARTITION_PASSWORD_VARIABLE,
+            );
+            change_password(session, place, &new)?;
+        }
+        Partitions::Verify { place } => return verify(session, place),
+    }
+    Ok(Outcome::Done)
+}
+
+fn add(
+    session: &Session<'_>,
+    keep: &[KeyArgument],
+    force: bool,
+    password: &PartitionPassword,
+) -> Result<(), Failure> {
+    let password = password.origin();
+    let kept = keep.iter().map(|key| (key.is_stdin(), "a key to keep"));
+    let is_stdin = [(password.is_stdin(), "the partition's password")];
+    session.expect_one_stdin(&kept.chain(is_stdin).collect::<Vec<_>>())?;
+    let keep = keep.iter().map(|key| key.read(session.notes())).collect::<Result<Vec<_>, _>>()?;
+    expect_no_key_twice(&keep)?;
+    let vault = session.open("partition add")?;
+    let space = vault.space()?;
+    weigh(session, &space, keep.len(), force)?;
+    let password = password.read(Question::NewOfPartition, session.path(), session.notes())?;
+    let bar = session.objects_bar();
+    let keep: Vec<_> = keep.iter().collect();
+    let key = space.add_partition_with(&password, &keep, &moving(&bar), &CancelToken::new());
+    bar.finish_and_clear();
+    // At once, for nobody can tell it again.
+    print_key(session, &key?)?;
+    Ok(vault.close()?)
+}
+
+/// Tells how likely a partition is lost that is not named, and refuses to add one if none is,
+/// unless that is allowed.
+fn weigh(session: &Session<'_>, space: &Space, kept: usize, force: bool) -> Result<(), Failure> {
+    // A space that was never updated has no partition.
+    if space.info()?.updated_unix_millis.is_none() {
+        return Ok(());
+    }
+    let chance = percent(space.loss_chance(kept));
+    let told =
+        format!("a partition whose key is not named with --keep is lost with a chance of {chance}");
+    match (kept, force) {
+        (0, false) => Err(Error::new(ErrorKind::Invalid, ADD).with_detail(told).into()),
+        (0, true) => {
+            session.say(format!("warning: {told}"));
+            Ok(())
+        }
+        _ => {
+            session.say(format!("note: {told}"));
+            Ok(())
+        }
+    }
+}
+
+/// Who names a key twice meant another one, and would lose that.
+fn expect_no_key_twice(keep: &[SecretPartitionKey]) -> Result<(), Failure> {
+    let mut texts: Vec<_> = keep.iter().map(SecretPartitionKey::to_text).collect();
+    texts.sort_unstable_by(|a, b| a.as_str().cmp(b));
+    if texts.windows(2).any(|two| two[0] == two[1]) {
+        return Err(usage("--keep names the same key twice"));
+    }
+    Ok(())
+}
+
+fn percent(chance: f64) -> String {
+    let percent = 100.0 * chance;
+    if percent < 0.01 { "less than 0.01 %".into() } else { format!("{percent:.2} %") }
+}
+
+fn print_key(session: &Session<'_>, key: &SecretPartitionKey) -> Result<(), Failure> {
+    let text = key.to_text();
+    let text = text.as_str();
+    let mut output = Output::new();
+    if session.json() {
+        output.line(format_args!("{{\"key\":\"{text}\"}}"))?;
+    } else {
+        output.line(text)?;
+    }
+    output.finish()
+}
+
+fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
+    session.expect_one_stdin(&[key.is_stdin()])?;
+    let key = partition_key(key.key.as_ref(), session.notes())?;
+    let vault = session.open("partition destroy")?;
+    let space = vault.space()?;
+    let bar = session.objects_bar();
+    let destroyed = space.destroy_partition_with(&key, &moving(&bar), &CancelToken::new());
+    bar.finish_and_clear();
+    destroyed?;
+    vault.close()?;
+    session.say(
+        "note: the partition is destroyed; copies of the vault's files from before still hold it",
+    );
+    if session.json() {
+        print_json(&json!({ "destroyed": true }))?;
+    }
+    Ok(())
+}
+
+fn change_password(
+    session: &Session<'_>,
+    place: &Place,
+    new: &PasswordOrigin,
+) -> Result<(), Failure> {
+    let is_stdin = (new.is_stdin(), "the new password");
+    let (vault, mut partition) =
+        Opening::new(session, place, &[is_stdin])?.open(session, "partition password")?;
+    let new = new.read(Question::NewOfPartition, session.path(), session.notes())?;
+    let bar = session.spinner("{spinner} writing the space anew");
+    let changed = partition.change_password(&new);
+    bar.finish_and_clear();
+    changed?;
+    vault.close()?;
+    session.say(
+        "note: the password is changed; copies of the vault's files from before still open with \
+         the old one",
+    );
+    if session.json() {
+        print_json(&json!({ "changed": true }))?;
+    }
+    Ok(())
+}
+
+fn verify(session: &Session<'_>, place: &Place) -> Result<Outcome, Failure> {
+    let (vault, partition) =
+        Opening::new(session, place, &[])?.open(session, "partition verify")?;
+    let damage = partition.verify()?;
+    vault.close()?;
+    if session.json() {
+        print_json(&json!({ "ok": !damage.any(), "damage": damage_json(&damage) }))?;
+    } else {
+        let mut output = Output::new();
+        if damage.any() {
+            output.line(format_args!("damaged: {damage}"))?;
+        } else {
+            output.line("ok")?;
+        }
+        output.finish()?;
+    }
+    if damage.any() {
+        let path = session.path().display();
+        session.say(format!("hint: `strongroom doc heal {path}` writes it anew"));
+        return Ok(Outcome::Problems);
+    }
+    Ok(Outcome::Done)
+}
+
+/// What opens a partition: its key, and where its password comes from.
+pub(crate) struct Opening {
+    key: SecretPartitionKey,
+    password: PasswordOrigin,
+}
+
+impl Opening {
+    /// Reads the key. Standard input may be one thing of all, or of `others`.
+    pub(crate) fn new(
+        session: &Session<'_>,
+        place: &Place,
+        others: &[(bool, &str)],
+    ) -> Result<Self, Failure> {
+        let password = place.password.origin();
+        let is_stdin = [place.key.is_stdin(), (password.is_stdin(), "the partition's password")];
+        session.expect_one_stdin(&[&is_stdin, others].concat())?;
+        let key = partition_key(place.key.key.as_ref(), session.notes())?;
+        Ok(Self { key, password })
+    }
+
+    /// Opens the vault, and the partition in it.
+    pub(crate) fn open(
+        &self,
+        session: &Session<'_>,
+        purpose: &str,
+    ) -> Result<(Vault, Partition), Failure> {
+        let vault = session.open(purpose)?;
+        let space = vault.space()?;
+        let password =
+            self.password.read(Question::OldOfPartition, session.path(), session.notes())?;
+        let partition = space.partition(&self.key, &password)?;
+        Ok((vault, partition))
+    }
+}
+
+impl PartitionPassword {
+    fn origin(&self) -> PasswordOrigin {
+        PasswordOrigin::of(self.partition_password_file.as_deref(), PARTITION_PASSWORD_VARIABLE)
+    }
+}
+
+impl PartitionKey {
+    fn is_stdin(&self) -> (bool, &'static str) {
+        (self.key.as_ref().is_some_and(KeyArgument::is_stdin), "the partition's key")
+    }
+}
+
+pub(crate) fn damage_json(damage: &Damage) -> Json {
+    json!({
+        "copies": damage.copies,
+        "shares": damage.shares,
+        "blocks": damage.blocks,
+        "corrected": damage.corrected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn a_chance_is_told_in_percent_and_a_small_one_is_not_told_as_none() {
+        assert_eq!(percent(0.99981), "99.98 %");
+        assert_eq!(percent(0.001_75), "0.18 %");
+        assert_eq!(percent(1.0), "100.00 %");
+        assert_eq!(percent(1e-9), "less than 0.01 %");
+    }
+}
