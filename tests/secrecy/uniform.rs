@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::files;
+use crate::support::chance::Counts;
 
 const SUPER_AT: usize = 8192;
 const SUPER_STRIDE: usize = 4096;
@@ -104,77 +105,6 @@ impl Blocks {
             pool.bytes()
         )
     }
-}
-
-/// What the tests count.
-#[derive(Clone, Debug)]
-struct Counts {
-    of_byte: [u64; 256],
-    ones: u64,
-    /// Places where a bit differs from the one before, and how many places there are.
-    turns: u64,
-    pairs: u64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { of_byte: [0; 256], ones: 0, turns: 0, pairs: 0 }
-    }
-}
-
-impl Counts {
-    fn of(bytes: &[u8]) -> Self {
-        let mut counts = Self::default();
-        for (n, &byte) in bytes.iter().enumerate() {
-            counts.of_byte[usize::from(byte)] += 1;
-            counts.ones += u64::from(byte.count_ones());
-            // Seven within the byte, and one to the byte before.
-            counts.turns += u64::from(((byte ^ (byte >> 1)) & 0x7f).count_ones());
-            if let Some(before) = n.checked_sub(1).map(|n| bytes[n]) {
-                counts.turns += u64::from((before & 1) ^ (byte >> 7));
-            }
-        }
-        counts.pairs = (bytes.len() as u64 * 8).saturating_sub(1);
-        counts
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (sum, count) in self.of_byte.iter_mut().zip(other.of_byte) {
-            *sum += count;
-        }
-        self.ones += other.ones;
-        self.turns += other.turns;
-        self.pairs += other.pairs;
-    }
-
-    fn bytes(&self) -> u64 {
-        self.of_byte.iter().sum()
-    }
-
-    /// The largest of all tests, in standard deviations.
-    fn worst(&self, by_value: bool, by_runs: bool) -> f64 {
-        let ones = deviations(self.ones, self.bytes() * 8);
-        let runs = if by_runs { deviations(self.turns, self.pairs) } else { 0.0 };
-        let values = if by_value { self.values() } else { 0.0 };
-        ones.abs().max(runs.abs()).max(values.abs())
-    }
-
-    /// Chi-square over the byte values, as standard deviations of a normal distribution by the
-    /// approximation of Wilson and Hilferty, which keeps the tail.
-    fn values(&self) -> f64 {
-        let expected = self.bytes() as f64 / 256.0;
-        let square = |&count: &u64| (count as f64 - expected).powi(2) / expected;
-        let sum: f64 = self.of_byte.iter().map(square).sum();
-        let freedom = 255.0;
-        let part = 2.0 / (9.0 * freedom);
-        ((sum / freedom).cbrt() - (1.0 - part)) / part.sqrt()
-    }
-}
-
-/// How far `found` of `of` is from half of them.
-fn deviations(found: u64, of: u64) -> f64 {
-    let of = of as f64;
-    (found as f64 - of / 2.0) / (of / 4.0).sqrt()
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
 
 pub(crate) mod calls;
+pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod folder;
 pub(crate) mod group;

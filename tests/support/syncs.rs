@@ -1,4 +1,5 @@
-//! A state in memory whose syncs a test hears of: the moment at which a commit becomes durable.
+//! A state in memory whose calls a test hears of: its syncs, the moment at which a commit becomes
+//! durable, or all of them.
 
 use std::fmt;
 use std::io;
@@ -6,9 +7,18 @@ use std::sync::Arc;
 
 use strongroom::{MemoryState, Result, StateStorage, StorageBackend};
 
-type Hook = Arc<dyn Fn() + Send + Sync>;
+type Hook = Arc<dyn Fn(StateCall) + Send + Sync>;
 
-/// Runs a hook within each sync of the published state.
+/// A call of the published state: where, and how many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateCall {
+    Read(u64, usize),
+    Write(u64, usize),
+    SetLength(u64),
+    Sync,
+}
+
+/// Runs a hook within each call of the published state.
 #[derive(Clone)]
 pub(crate) struct HeardState {
     memory: MemoryState,
@@ -16,7 +26,16 @@ pub(crate) struct HeardState {
 }
 
 impl HeardState {
+    /// Hears of syncs alone.
     pub(crate) fn new(hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::of_calls(move |call| {
+            if call == StateCall::Sync {
+                hook();
+            }
+        })
+    }
+
+    pub(crate) fn of_calls(hook: impl Fn(StateCall) + Send + Sync + 'static) -> Self {
         Self { memory: MemoryState::new(), hook: Arc::new(hook) }
     }
 }
@@ -75,19 +94,22 @@ impl StorageBackend for HeardStorage {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (self.hook)(StateCall::Read(offset, out.len()));
         self.inner.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        (self.hook)(StateCall::SetLength(len));
         self.inner.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        (self.hook)();
+        (self.hook)(StateCall::Sync);
         self.inner.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        (self.hook)(StateCall::Write(offset, data.len()));
         self.inner.write(offset, data)
     }
 }

@@ -1,0 +1,119 @@
+//! The search for four shares on one curve. Three values are always on one of degree two; a
+//! fourth is by chance once in 2^521. So four of them are shares, whatever was shared: no text is
+//! needed to tell, and the other shares of the chunk follow. This is what the mask is for.
+
+use std::collections::BTreeSet;
+
+use crate::numbers::{Number, weighted, weighted_upper};
+
+/// A set of four slots, in order.
+pub(crate) type Four = [usize; 4];
+
+/// The weights with which values at these x add up to nothing, if they are on one curve: each is
+/// the product of the differences of the other three (Vandermonde).
+fn weights(x: [i64; 4]) -> [i64; 4] {
+    let of = |i: usize, j: usize, k: usize| (x[j] - x[i]) * (x[k] - x[i]) * (x[k] - x[j]);
+    [of(1, 2, 3), -of(0, 2, 3), of(0, 1, 3), -of(0, 1, 2)]
+}
+
+/// Of sums of upper bits, how far they may be from exact: the weights add up to less than 512.
+const SLACK: u64 = 512;
+
+/// Whether these values, with these upper bits, are on one curve.
+fn on_one_curve(values: &[Number], four: Four, upper: u64, weights: [i64; 4]) -> bool {
+    upper.wrapping_add(SLACK) <= 2 * SLACK
+        && weighted(four.map(|slot| &values[slot]), weights).is_zero()
+}
+
+/// All sets of four values that are on one curve where x is the slot's number.
+pub(crate) fn at_slot_numbers(values: &[Number]) -> BTreeSet<Four> {
+    let slots = values.len();
+    let mut found = BTreeSet::new();
+    for a in 0..slots {
+        for b in a + 1..slots {
+            for c in b + 1..slots {
+                for d in c + 1..slots {
+                    let four = [a, b, c, d];
+                    let weights = weights(four.map(|slot| i64::try_from(slot).unwrap() + 1));
+                    if weighted(four.map(|slot| &values[slot]), weights).is_zero() {
+                        found.insert(four);
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What an exhaustive search found.
+pub(crate) struct Found {
+    pub(crate) fours: BTreeSet<Four>,
+    pub(crate) checks: u64,
+}
+
+/// All sets of four values that are on one curve where x is one of 1 to `shares`, each of the four
+/// another: in every assignment.
+pub(crate) fn at_any_numbers(values: &[Number], shares: i64) -> Found {
+    let upper: Vec<u64> = values.iter().map(Number::upper).collect();
+    let mut found = Found { fours: BTreeSet::new(), checks: 0 };
+    for a in 1..=shares {
+        for b in (1..=shares).filter(|b| *b != a) {
+            for c in (1..=shares).filter(|c| ![a, b].contains(c)) {
+                for d in (1..=shares).filter(|d| ![a, b, c].contains(d)) {
+                    at(values, &upper, weights([a, b, c, d]), &mut found);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// All sets of four, with one assignment.
+fn at(values: &[Number], upper: &[u64], weights: [i64; 4], found: &mut Found) {
+    let slots = values.len();
+    let part = |slot: usize, place: usize| upper[slot].wrapping_mul(weights[place].cast_unsigned());
+    for a in 0..slots {
+        for b in a + 1..slots {
+            let sum = part(a, 0).wrapping_add(part(b, 1));
+            for c in b + 1..slots {
+                let sum = sum.wrapping_add(part(c, 2));
+                for d in c + 1..slots {
+                    let sum = sum.wrapping_add(part(d, 3));
+                    found.checks += 1;
+                    if on_one_curve(values, [a, b, c, d], sum, weights) {
+                        found.fours.insert([a, b, c, d]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The same in the time of a sort, for spaces of any size: four values at x in equal steps are on
+/// one curve if a - 3 b = d - 3 c, so all a - 3 b are sorted and equal ones found. At 1 to 9 there
+/// are nine such fours: six in a row, and three by twos.
+pub(crate) fn in_equal_steps(values: &[Number]) -> BTreeSet<Four> {
+    let upper: Vec<u64> = values.iter().map(Number::upper).collect();
+    let mut pairs: Vec<(u64, usize, usize)> = Vec::with_capacity(values.len() * values.len());
+    for (i, &first) in upper.iter().enumerate() {
+        for (j, &second) in upper.iter().enumerate() {
+            if i != j {
+                pairs.push((weighted_upper([first, second], [1, -3]), i, j));
+            }
+        }
+    }
+    pairs.sort_unstable();
+    let mut found = BTreeSet::new();
+    for (at, &(sum, a, b)) in pairs.iter().enumerate() {
+        // The two ends of the scale are near to each other, too: a chance of 2^-60 is missed.
+        for &(_, d, c) in pairs[at + 1..].iter().take_while(|pair| pair.0 - sum <= 8) {
+            let mut four = [a, b, c, d];
+            let exact = weighted(four.map(|slot| &values[slot]), [1, -3, 3, -1]).is_zero();
+            four.sort_unstable();
+            if exact && four.windows(2).all(|pair| pair[0] != pair[1]) {
+                found.insert(four);
+            }
+        }
+    }
+    found
+}

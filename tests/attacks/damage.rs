@@ -1,0 +1,104 @@
+//! What one bit costs: a block of slots, which is 51 of them, and of no document more than its
+//! shares in there. `verify` counts them, `heal` makes them whole.
+
+use strongroom::backends::{Backend, Condition, Memory};
+use strongroom::testing::TestKey;
+use strongroom::{CancelToken, Damage, MemoryState, SecretPassword, Space, SpaceOptions, Vault};
+
+use crate::entropy;
+use crate::support::random::Random;
+
+const BLOCK_SLOTS: usize = 51;
+const BLOCK_BYTES: usize = BLOCK_SLOTS * 80;
+/// On the backend: a header, then nonce, block and tag over and over.
+const HEADER_BYTES: usize = 16;
+const SEALED_BYTES: usize = 24 + BLOCK_BYTES + 16;
+
+/// Flips one bit of an object of slots, chosen by `random`; where it lies in the object.
+fn flip(memory: &Memory, random: &mut Random) -> usize {
+    let listed = memory.list("content/", None, 1_000).unwrap();
+    let segments: Vec<_> = listed
+        .into_iter()
+        .map(|entry| (entry.key.clone(), memory.get(&entry.key).unwrap().body))
+        .filter(|(_, body)| body.starts_with(b"STRNGSLT"))
+        .collect();
+    let draw =
+        |random: &mut Random, below: usize| usize::try_from(random.below(below as u64)).unwrap();
+    let (key, body) = &segments[draw(random, segments.len())];
+    let at = HEADER_BYTES + draw(random, body.len() - HEADER_BYTES);
+    let mut body = body.to_vec();
+    body[at] ^= 1 << random.below(8);
+    memory.put(key, body.into(), &Condition::Any).unwrap();
+    at
+}
+
+/// Blocks that two dumps of all slots differ in.
+fn blocks(before: &[u8], after: &[u8]) -> Vec<usize> {
+    let pairs = before.chunks(BLOCK_BYTES).zip(after.chunks(BLOCK_BYTES));
+    pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(block, _)| block).collect()
+}
+
+fn slots(space: &Space) -> Vec<u8> {
+    space.dump().unwrap().1
+}
+
+#[test]
+fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
+    let memory = Memory::new();
+    let vault = Vault::options(TestKey)
+        .cheap_passwords()
+        .entropy(entropy(70))
+        .create_on(MemoryState::new(), memory.clone())
+        .unwrap();
+    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let (pa, pb) = (SecretPassword::new("pa"), SecretPassword::new("pb"));
+    let key_a = space.add_partition(&pa, &[]).unwrap();
+    let key_b = space.add_partition(&pb, &[&key_a]).unwrap();
+    let (a, b) = (space.partition(&key_a, &pa).unwrap(), space.partition(&key_b, &pb).unwrap());
+    a.write(r#"{"a": 1}"#).unwrap();
+    b.write(r#"{"b": 2}"#).unwrap();
+    vault.clean(&CancelToken::new()).unwrap();
+
+    let mut random = Random::new(71);
+    let mut of_all = 0;
+    for round in 0..12 {
+        let before = slots(&space);
+        let at = flip(&memory, &mut random);
+        let lost = slots(&space);
+        let [block] = blocks(&before, &lost)[..] else { panic!("one block") };
+        let number = (at - HEADER_BYTES) / SEALED_BYTES;
+        let blocks_each = before.len() / BLOCK_BYTES / 16;
+        assert_eq!(block % blocks_each, number, "the one with the bit");
+        assert!(lost[block * BLOCK_BYTES..][..BLOCK_BYTES].iter().all(|&byte| byte == 0));
+
+        assert_eq!(a.read().unwrap().text(), r#"{"a": 1}"#);
+        assert_eq!(b.read().unwrap().text(), r#"{"b": 2}"#);
+        let (of_a, of_b) = (a.verify().unwrap(), b.verify().unwrap());
+        println!("round {round}, byte {at}: {of_a}; {of_b}");
+        for damage in [of_a, of_b] {
+            assert_eq!((damage.copies, damage.blocks), (0, 1));
+        }
+        let shares = |damage: Damage| damage.shares.unwrap();
+        assert!(shares(of_a) + shares(of_b) <= BLOCK_SLOTS);
+        of_all += shares(of_a) + shares(of_b);
+
+        // Whoever heals first writes the block anew; the other one's shares in it stay lost.
+        let (first, second) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let found = first.heal().unwrap();
+        assert_eq!(found.blocks, 1);
+        assert_eq!(blocks(&lost, &slots(&space)).iter().filter(|n| **n == block).count(), 1);
+        let healed = first.verify().unwrap();
+        assert_eq!((healed.copies, healed.shares, healed.blocks), (0, Some(0), 0));
+        let left = second.verify().unwrap();
+        let of_second = if round % 2 == 0 { of_b } else { of_a };
+        assert_eq!((left.shares, left.blocks), (of_second.shares, 0));
+        second.heal().unwrap();
+        for partition in [&a, &b] {
+            assert!(!partition.verify().unwrap().any());
+        }
+        vault.clean(&CancelToken::new()).unwrap();
+    }
+    // Two thirds of the slots are of the two, and ten in eleven of those in use: 31 a block, but
+    // for one block in 16 that is padding.
+    assert!((12 * 22..12 * 36).contains(&of_all), "{of_all} shares in 12 blocks");
+}
