@@ -2,6 +2,7 @@
 //!
 //! Never a host name, a user or a path of this machine: results are committed.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -83,6 +84,20 @@ impl Environment {
         )
     }
 
+    /// The same for a run beside these crates alone.
+    pub(crate) fn prose_beside(&self, crates: &[&str]) -> String {
+        let mut text = format!("{}, Strongroom {}", self.date, self.strongroom);
+        for name in crates {
+            let _ = write!(text, ", {name} {}", locked(name));
+        }
+        let Self { rustc, kernel, cpu, cpus, file_system, command, .. } = self;
+        let _ = write!(
+            text,
+            ", {rustc}.\nLinux {kernel}, {cpus} CPUs of {cpu}, {file_system}.\n`{command}`"
+        );
+        text
+    }
+
     /// For programs.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -92,6 +107,8 @@ impl Environment {
             "redb": self.redb,
             "sqlite": self.sqlite,
             "rusqlite": self.rusqlite,
+            "blahaj": locked("blahaj"),
+            "vsss-rs": locked("vsss-rs"),
             "sqlcipher": self.sqlcipher,
             "default_cipher": format!("{:?}", self.cipher),
             "rustc": self.rustc,

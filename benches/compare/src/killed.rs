@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
 use crate::data::Stream;
+use crate::documents;
 use crate::peers::{self, CACHE_BYTES, Peer};
 use crate::workloads::WRITTEN_BYTES;
 
@@ -26,26 +27,37 @@ pub(crate) enum Child {
     /// Opens the store, commits, and waits to be killed.
     #[command(hide = true)]
     CommitAndWait { label: String, dir: PathBuf, commits: usize, seed: u64 },
+    /// Tells the memory that a large document takes.
+    #[command(hide = true)]
+    LargeDocument { dir: PathBuf },
 }
 
 impl Child {
     pub(crate) fn run(&self) -> Result<()> {
-        let Self::CommitAndWait { label, dir, commits, seed } = self;
-        let stores = peers::stores();
-        let peer = stores.iter().find(|peer| peer.label() == label).context("a known store")?;
-        let store = peer.open(dir, CACHE_BYTES)?;
-        let mut session = store.session()?;
-        let mut stream = Stream::new(*seed, WRITTEN_BYTES);
-        for _ in 0..*commits {
-            session.commit(slice::from_ref(&stream.row()))?;
+        match self {
+            Self::CommitAndWait { label, dir, commits, seed } => {
+                commit_and_wait(label, dir, *commits, *seed)
+            }
+            Self::LargeDocument { dir } => documents::memory::child(dir),
         }
-        let mut out = std::io::stdout();
-        writeln!(out, "{READY}")?;
-        out.flush()?;
-        // Ends only if the parent died before it could kill.
-        std::io::stdin().read_line(&mut String::new())?;
-        bail!("was not killed")
     }
+}
+
+fn commit_and_wait(label: &str, dir: &Path, commits: usize, seed: u64) -> Result<()> {
+    let stores = peers::stores();
+    let peer = stores.iter().find(|peer| peer.label() == label).context("a known store")?;
+    let store = peer.open(dir, CACHE_BYTES)?;
+    let mut session = store.session()?;
+    let mut stream = Stream::new(seed, WRITTEN_BYTES);
+    for _ in 0..commits {
+        session.commit(slice::from_ref(&stream.row()))?;
+    }
+    let mut out = std::io::stdout();
+    writeln!(out, "{READY}")?;
+    out.flush()?;
+    // Ends only if the parent died before it could kill.
+    std::io::stdin().read_line(&mut String::new())?;
+    bail!("was not killed")
 }
 
 /// Leaves the closed store in `dir` as a process that was killed after `commits` commits.

@@ -4,6 +4,7 @@
 
 mod contenders;
 mod data;
+mod documents;
 mod environment;
 mod goals;
 mod killed;
@@ -13,6 +14,7 @@ mod page_cache;
 mod peers;
 mod plot;
 mod report;
+mod sharing;
 mod workloads;
 
 use std::fs;
@@ -20,18 +22,42 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tempfile::TempDir;
 
 use environment::Environment;
 use measure::Measured;
-use options::Options;
+use options::{Command, Options};
 use workloads::{Scale, Workload};
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if let Some(child) = &options.child {
-        return child.run();
+    match &options.command {
+        None => stores(&options),
+        Some(Command::Sharing) => sharing::run(&options),
+        Some(Command::Documents) => documents::run(&options),
+        Some(Command::Child(child)) => child.run(),
     }
-    let scale = Scale::of(&options);
+}
+
+fn stores(options: &Options) -> Result<()> {
+    let scale = Scale::of(options);
+    let (databases, environment) = site(options)?;
+    if environment.sqlcipher.is_none() {
+        eprintln!("warning: built without SQLCipher, which is left out: add --features sqlcipher");
+    }
+    let mut results = Vec::new();
+    for &workload in options.workloads() {
+        results.push(run(workload, &scale, databases.path())?);
+    }
+    let table = report::table(&environment, &scale, &results);
+    println!("{table}");
+    let out = options.out_dir(&environment.date, "full");
+    write_results(&out, &table, &report::raw(&environment, &results))?;
+    plot::draw(&out.join("plot.svg"), &environment, &results)
+}
+
+/// A new folder for this run's databases, removed when dropped, and what a result depends on.
+fn site(options: &Options) -> Result<(TempDir, Environment)> {
     let dir = options.database_dir();
     fs::create_dir_all(&dir).context("make the folder of the databases")?;
     let databases = tempfile::Builder::new()
@@ -46,19 +72,7 @@ fn main() -> Result<()> {
             environment.file_system
         );
     }
-    if environment.sqlcipher.is_none() {
-        eprintln!("warning: built without SQLCipher, which is left out: add --features sqlcipher");
-    }
-    let mut results = Vec::new();
-    for &workload in options.workloads() {
-        results.push(run(workload, &scale, databases.path())?);
-    }
-    let table = report::table(&environment, &scale, &results);
-    println!("{table}");
-    let out = options.out_dir(&environment.date);
-    write_results(&out, &table, &environment, &results)?;
-    eprintln!("written: table.md, plot.svg, raw.jsonl in {}", out.display());
-    Ok(())
+    Ok((databases, environment))
 }
 
 fn run(workload: Workload, scale: &Scale, databases: &Path) -> Result<Measured> {
@@ -74,14 +88,10 @@ fn run(workload: Workload, scale: &Scale, databases: &Path) -> Result<Measured> 
     Ok(measured)
 }
 
-fn write_results(
-    out: &Path,
-    table: &str,
-    environment: &Environment,
-    results: &[Measured],
-) -> Result<()> {
+fn write_results(out: &Path, table: &str, raw: &str) -> Result<()> {
     fs::create_dir_all(out).context("make the folder of the results")?;
     fs::write(out.join("table.md"), table)?;
-    fs::write(out.join("raw.jsonl"), report::raw(environment, results))?;
-    plot::draw(&out.join("plot.svg"), environment, results)
+    fs::write(out.join("raw.jsonl"), raw)?;
+    eprintln!("results are in {}", out.display());
+    Ok(())
 }

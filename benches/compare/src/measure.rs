@@ -7,6 +7,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::workloads::{Scale, Workload};
 
@@ -37,6 +38,16 @@ impl Samples {
         let start = Instant::now();
         let outcome = work()?;
         let nanos = start.elapsed().as_nanos() / operations.max(1) as u128;
+        self.nanos.push(u64::try_from(nanos).unwrap_or(u64::MAX));
+        Ok(outcome)
+    }
+
+    /// Runs `work` and adds the time that this process had a processor, in all of its threads.
+    pub(crate) fn time_on_processor<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let start = clock_gettime(ClockId::ProcessCPUTime);
+        let outcome = work()?;
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime) - start;
+        let nanos = tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec);
         self.nanos.push(u64::try_from(nanos).unwrap_or(u64::MAX));
         Ok(outcome)
     }
@@ -111,14 +122,25 @@ pub(crate) fn run(
     scale: &Scale,
     contenders: &mut [Contender],
 ) -> Result<Measured> {
+    let series = series(scale.rounds, workload.turns(scale), contenders)?;
+    Ok(Measured { workload, series })
+}
+
+/// Gives each contender `turns` turns in each round: one round to warm up, then `rounds` that
+/// count.
+pub(crate) fn series(
+    rounds: usize,
+    turns: usize,
+    contenders: &mut [Contender],
+) -> Result<Vec<Series>> {
     let mut series: Vec<_> = contenders
         .iter()
         .map(|contender| Series { label: contender.label, rounds: Vec::new() })
         .collect();
     let count = contenders.len();
-    for round in 0..=scale.rounds {
+    for round in 0..=rounds {
         let mut samples: Vec<Samples> = (0..count).map(|_| Samples::default()).collect();
-        for turn in 0..workload.turns(scale) {
+        for turn in 0..turns {
             for place in 0..count {
                 let forwards = (round + turn).is_multiple_of(2);
                 let next = (round + if forwards { place } else { count - 1 - place }) % count;
@@ -131,7 +153,7 @@ pub(crate) fn run(
             }
         }
     }
-    Ok(Measured { workload, series })
+    Ok(series)
 }
 
 /// Today in UTC, as `2026-01-31`.

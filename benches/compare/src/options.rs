@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
 
 use crate::killed::Child;
 use crate::workloads::Workload;
@@ -12,23 +13,34 @@ use crate::workloads::Workload;
 #[command(name = "strongroom-compare")]
 pub(crate) struct Options {
     /// A small run that shows that everything works; its numbers mean little.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) quick: bool,
     /// Only this workload; may be given more than once.
     #[arg(long, value_name = "WORKLOAD", value_enum)]
     only: Vec<Workload>,
     /// Where the databases lie, on a real disk; by default under the workspace's target folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
     /// Rounds that count; one more warms up.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
     /// Where the results go; by default a dated folder in benches/results, for a quick or partial
     /// run under target.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     out: Option<PathBuf>,
     #[command(subcommand)]
-    pub(crate) child: Option<Child>,
+    pub(crate) command: Option<Command>,
+}
+
+/// What is measured beside stores; without one, stores are.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Splits and joins secrets on one thread, beside blahaj and vsss-rs.
+    Sharing,
+    /// Reads and updates documents on the disk, and takes the memory of a large one.
+    Documents,
+    #[command(flatten)]
+    Child(Child),
 }
 
 impl Options {
@@ -41,15 +53,28 @@ impl Options {
         self.dir.clone().unwrap_or_else(scratch)
     }
 
-    pub(crate) fn out_dir(&self, date: &str) -> PathBuf {
+    /// Where the results of a run of this name go; it is `full` for stores.
+    pub(crate) fn out_dir(&self, date: &str, run: &str) -> PathBuf {
         if let Some(out) = &self.out {
             return out.clone();
         }
         match (self.quick, self.only.as_slice()) {
-            (true, _) => scratch().join(format!("{date}-quick")),
-            (false, []) => package().join("../results").join(format!("{date}-full")),
+            (true, _) => scratch().join(format!("{date}-{run}-quick")),
+            (false, []) => package().join("../results").join(format!("{date}-{run}")),
             (false, [only, ..]) => scratch().join(format!("{date}-{}", only.name())),
         }
+    }
+
+    /// Rounds that count, unless another number is asked for: `usual`, or two of a quick run.
+    pub(crate) fn rounds_of(&self, usual: usize) -> usize {
+        let rounds = self.rounds.map(|rounds| rounds as usize);
+        rounds.unwrap_or(if self.quick { 2 } else { usual })
+    }
+
+    /// An error if a workload of stores is asked for where none is run.
+    pub(crate) fn refuse_workloads(&self) -> Result<()> {
+        ensure!(self.only.is_empty(), "--only is for stores");
+        Ok(())
     }
 }
 

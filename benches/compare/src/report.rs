@@ -103,7 +103,7 @@ fn unit_of(workload: Workload) -> (&'static str, f64) {
 }
 
 /// Three figures or so.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     let decimals = match value {
         ..10.0 => 2,
         10.0..100.0 => 1,
@@ -133,17 +133,22 @@ fn write_ciphers(text: &mut String, environment: &Environment, results: &[Measur
 pub(crate) fn raw(environment: &Environment, results: &[Measured]) -> String {
     let mut text = format!("{}\n", environment.json());
     for measured in results {
-        for series in &measured.series {
-            for (round, nanos) in (1..).zip(&series.rounds) {
-                let line = json!({
-                    "workload": measured.workload.name(),
-                    "contender": series.label,
-                    "round": round,
-                    "nanos": nanos,
-                });
-                let _ = writeln!(text, "{line}");
-            }
-        }
+        write_raw(&mut text, measured.workload.name(), &measured.series);
     }
     text
+}
+
+/// The lines of one workload.
+pub(crate) fn write_raw(text: &mut String, workload: &str, series: &[Series]) {
+    for series in series {
+        for (round, nanos) in (1..).zip(&series.rounds) {
+            let line = json!({
+                "workload": workload,
+                "contender": series.label,
+                "round": round,
+                "nanos": nanos,
+            });
+            let _ = writeln!(text, "{line}");
+        }
+    }
 }
