@@ -46,6 +46,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Removes `key`; fine if it is absent. Durable on return.
     fn delete(&self, key: &Key) -> Result<()>;
 
+    /// Removes all of `keys`, each as [`delete`](Self::delete) does, for less than as many calls
+    /// cost. Durable on return; after an error some of them may be gone.
+    fn delete_all(&self, keys: &[Key]) -> Result<()>;
+
     /// At most `limit` entries whose keys begin with `prefix` and lie strictly after `after`,
     /// in bytewise key order. A page shorter than `limit` is the last one.
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>>;
@@ -78,6 +82,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn delete(&self, key: &Key) -> Result<()> {
         (**self).delete(key)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        (**self).delete_all(keys)
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {

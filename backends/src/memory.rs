@@ -66,6 +66,14 @@ impl Backend for Memory {
         Ok(())
     }
 
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        let mut objects = self.objects.write();
+        for key in keys {
+            objects.remove(key);
+        }
+        Ok(())
+    }
+
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let objects = self.objects.read();

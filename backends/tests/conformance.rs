@@ -139,6 +139,8 @@ enum Defect {
     AfterIsListed,
     PrefixEndsAtSegment,
     DeleteOfMissingFails,
+    /// Of many, only the first is deleted.
+    DeletesTheFirstOfAll,
 }
 
 #[derive(Debug)]
@@ -185,6 +187,13 @@ impl Backend for Defective {
             self.inner.get(key)?;
         }
         self.inner.delete(key)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        if self.defect == Defect::DeletesTheFirstOfAll {
+            return keys.first().map_or(Ok(()), |key| self.delete(key));
+        }
+        keys.iter().try_for_each(|key| self.delete(key))
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
@@ -234,6 +243,7 @@ fn the_suite_catches_every_planted_defect() {
         Defect::AfterIsListed,
         Defect::PrefixEndsAtSegment,
         Defect::DeleteOfMissingFails,
+        Defect::DeletesTheFirstOfAll,
     ] {
         let caught = std::panic::catch_unwind(|| races(&defective(defect))).is_err();
         assert!(caught, "{defect:?} goes unnoticed");

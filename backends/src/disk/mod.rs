@@ -28,11 +28,13 @@ mod list;
 mod lock;
 mod temporary;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -189,7 +191,11 @@ impl Backend for Disk {
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
-        self.shared.delete(key).map_err(|e| e.with_subject(key))
+        self.delete_all(slice::from_ref(key)).map_err(|e| e.with_subject(key))
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        self.shared.delete(keys)
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
@@ -272,26 +278,33 @@ impl Shared {
         }
     }
 
-    fn delete(&self, key: &Key) -> Result<()> {
-        let target = self.object_path(key);
-        let removed = {
+    fn delete(&self, keys: &[Key]) -> Result<()> {
+        const DELETE: &str = "delete object";
+        let targets: Vec<PathBuf> = keys.iter().map(|key| self.object_path(key)).collect();
+        {
             let _held = self.lock.acquire()?;
-            self.fs.remove_file(&target)
-        };
-        match removed {
-            Ok(()) => self.sync_folder("delete object", &target),
-            // Perhaps another process removed it and has not synced yet, or died before it did:
-            // the absence that we report must be durable too. Without a folder it is.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                match self.fs.sync_dir(folder_of(&target)) {
+            for target in &targets {
+                match self.fs.remove_file(target) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        Err(not_durable("delete object", e))
+                        return Err(commit_error(DELETE, e));
                     }
-                    _ => Ok(()),
+                    _ => {}
                 }
             }
-            Err(e) => Err(commit_error("delete object", e)),
         }
+        // Also of what was not there: perhaps another process removed it and has not synced yet, or
+        // died before it did, and the absence that we report must be durable too. Without a folder
+        // it is.
+        let folders: BTreeSet<&Path> = targets.iter().map(|target| folder_of(target)).collect();
+        for folder in folders {
+            match self.fs.sync_dir(folder) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(not_durable(DELETE, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn sync_folder(&self, operation: &'static str, target: &Path) -> Result<()> {

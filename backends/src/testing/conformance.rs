@@ -57,6 +57,7 @@ pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
         put_matches_on_a_missing_key_is_a_conflict,
         versions_tell_bodies_apart,
         delete_is_idempotent,
+        many_are_deleted_at_once,
         a_deleted_key_is_free_again,
         an_empty_store_lists_nothing,
         a_listing_is_in_bytewise_order,
@@ -138,6 +139,18 @@ pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     put(store, "a", "a", &Condition::Any);
     assert_eq!(store.name(), name, "the name is stable");
     assert!(store.concurrency().get() <= 4096, "the concurrency is a sensible number");
+}
+
+/// Those that are there and those that are not, in any folders; and none.
+pub fn many_are_deleted_at_once(store: &dyn Backend) {
+    put_all(store, &["a", "a/b", "ab", "c/d/e", "c/d/f"]);
+    let keys: Vec<Key> = ["a", "a/b", "x/y", "c/d/e", "c/z"].map(key).into();
+    for _ in 0..2 {
+        store.delete_all(&keys).expect("deleting many is fine, also again");
+        assert_eq!(page(store, "", None, 10), ["ab", "c/d/f"], "the others are there");
+    }
+    store.delete_all(&[]).expect("deleting none is fine");
+    assert_eq!(page(store, "", None, 10), ["ab", "c/d/f"], "the others are there");
 }
 
 /// Room for what the suite itself puts.

@@ -162,6 +162,10 @@ impl Backend for FaultyBackend {
         self.call("delete object", |inner| inner.delete(key)).map_err(|e| e.with_subject(key))
     }
 
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        self.call("delete objects", |inner| inner.delete_all(keys))
+    }
+
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.call("list objects", |inner| inner.list(prefix, after, limit))
     }
@@ -288,6 +292,14 @@ impl Backend for DeferredBackend {
         self.call(|state| {
             self.inner.delete(key)?;
             state.puts.retain(|put| put.key != *key);
+            Ok(())
+        })
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        self.call(|state| {
+            self.inner.delete_all(keys)?;
+            state.puts.retain(|put| !keys.contains(&put.key));
             Ok(())
         })
     }

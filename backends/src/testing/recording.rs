@@ -70,6 +70,13 @@ impl Backend for RecordingBackend {
         self.inner.delete(key)
     }
 
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        for key in keys {
+            self.record("delete", key.as_str(), 0);
+        }
+        self.inner.delete_all(keys)
+    }
+
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.record("list", prefix, 0);
         self.inner.list(prefix, after, limit)

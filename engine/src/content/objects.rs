@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::component::Entropy;
-use strongroom_backends::{Backend, Condition, Error, ErrorKind, Result};
+use strongroom_backends::{Backend, Condition, Error, ErrorKind, Key, Result};
 
 use uuid::Uuid;
 
@@ -186,6 +186,13 @@ impl Objects {
     pub(crate) fn delete(&self, name: ObjectName) -> Result<()> {
         let _open = self.enter("delete object")?;
         self.backend.delete(&name.key())
+    }
+
+    /// Deletes several objects; fine if some are gone. After an error some may be.
+    pub(crate) fn delete_all(&self, names: &[ObjectName]) -> Result<()> {
+        let _open = self.enter("delete objects")?;
+        let keys: Vec<Key> = names.iter().map(|name| name.key()).collect();
+        self.backend.delete_all(&keys)
     }
 
     /// Every object on the backend, with its length; keys that are not ours as text.

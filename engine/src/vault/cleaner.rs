@@ -308,6 +308,13 @@ impl VaultInner {
     }
 
     fn delete(&self, due: Due) -> Result<()> {
+        let names: Vec<ObjectName> =
+            due.rows.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        if names.len() > 1 && self.objects.delete_all(&names).is_ok() {
+            self.cleaner.settled.lock().extend(due.rows.into_iter().map(|(row, _)| row));
+            return Ok(());
+        }
+        // One by one, to learn which of them fail.
         let mut failure = None;
         for (row, objects) in due.rows {
             let deleted = objects.into_iter().try_for_each(|name| self.objects.delete(name));
