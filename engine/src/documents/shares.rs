@@ -309,3 +309,63 @@ impl Place {
 fn unmask(slot: &Slot, mask: &Slot) -> Slot {
     std::array::from_fn(|at| slot[at] ^ mask[at])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::map::scatter;
+    use super::*;
+    use crate::documents::SecretPartitionKey;
+    use crate::keys::{PasswordCosts, SecretKey, SecretPassword};
+    use strongroom_backends::component::OsEntropy;
+
+    #[test]
+    fn as_many_damaged_shares_as_there_are_beyond_the_threshold_are_borne_in_every_chunk() {
+        let key = SecretPartitionKey::draw(&OsEntropy).unwrap();
+        let costs = PasswordCosts { memory_kib: 8, passes: 1, lanes: 1 };
+        let document = key.document_key(&SecretPassword::new("p"), &[7; 32], costs).unwrap();
+        let update = document.update_key(&[1; 16], &[2; 32]);
+        let mut random = Stream::new(&SecretKey::new([3; 32]), b"damage");
+        for (threshold, n) in [(2, 2), (2, 3), (3, 9), (5, 8), (10, 20), (32, 32)] {
+            let geometry = Geometry::new(2_048, threshold, n, 3).unwrap();
+            let Geometry { threshold, shares: n, chunks, .. } = geometry;
+            let scheme = Scheme::new(threshold, n);
+            let order = scatter(geometry.partition, &mut document.order());
+            let layout = Layout { geometry: &geometry, scheme: &scheme, order: &order };
+            let mut sealed = vec![0; chunks * SECRET_BYTES];
+            random.fill(&mut sealed);
+            // Zeros at every edge of every chunk.
+            for secret in sealed.as_chunks_mut::<SECRET_BYTES>().0 {
+                (secret[0], secret[SECRET_BYTES - 1]) = (0, 0);
+            }
+            let mut slots = Slots::new(&geometry);
+            layout.split(&sealed, &update, &mut slots);
+            assert!(*layout.join(&update, &slots) == sealed);
+            assert_eq!(layout.verify(&update, &slots).damaged, 0);
+
+            let mut whole = Vec::new();
+            for chunk in 0..chunks {
+                let hit = scatter(n, &mut random);
+                let (damaged, left) = hit.split_at(n - threshold);
+                for &x in damaged {
+                    // A bit flipped anywhere in the slot, or a slot that could not be read.
+                    let rank = layout.rank(x as usize, chunk);
+                    if random.below(2) == 0 {
+                        slots.lose(rank);
+                    } else {
+                        slots.slots_mut()[rank][random.below(SLOT_BYTES)] ^= 1 << random.below(8);
+                    }
+                }
+                whole.push(left[0]);
+            }
+            let verdict = layout.verify(&update, &slots);
+            assert_eq!(verdict.damaged, chunks * (n - threshold), "{threshold} of {n}");
+            assert!(*layout.recover(&update, &slots, &verdict).unwrap() == sealed);
+
+            // One more in one chunk is one too many.
+            let rank = layout.rank(whole[7] as usize, 7);
+            slots.slots_mut()[rank][5] ^= 1;
+            let verdict = layout.verify(&update, &slots);
+            assert!(layout.recover(&update, &slots, &verdict).is_none(), "{threshold} of {n}");
+        }
+    }
+}
