@@ -88,7 +88,7 @@ fn summary(calls: &[(&'static str, usize, u64)]) -> String {
         }
         format!("{count} {method} ({sum} B)")
     };
-    ["get", "put", "delete", "list"].map(of).join(", ")
+    ["get", "get_range", "put", "delete", "list"].map(of).join(", ")
 }
 
 type Act<'a> = &'a dyn Fn(&mut Partition, &str);
