@@ -3,13 +3,15 @@
 //! A **partition** is a set of slots of the space that its key finds. A **document** is the text
 //! in it: compressed, padded to the full capacity, sealed, cut into chunks, and each chunk shared
 //! into slots that its password orders. A slot tells nothing of its owner, and nothing tells how
-//! many partitions there are; a space without any looks the same, but for that it never was updated.
+//! many partitions there are; a space without any looks the same, but for that it never was
+//! updated.
 //!
-//! - `creation.rs`: make the space. `space.rs`: look at it, add and destroy partitions; [`Space`]. `partition.rs`: read,
-//!   write, heal, verify, change the password; [`Partition`]. `background.rs`: a write on a
-//!   thread of its own. `plan.rs`: what a write would do.
-//! - `update.rs`: the space copied into a new generation. `opening.rs`: from a generation to a
-//!   text, or the one error. `generation.rs`: reading cells and slots.
+//! - `creation.rs`: make the space. `space.rs`: look at it, add and destroy partitions; [`Space`].
+//!   `partition.rs`: read, write, heal, verify, change the password; [`Partition`].
+//!   `background.rs`: a write on a thread of its own. `plan.rs`: what a write would do.
+//! - `draft.rs`: what a partition shall hold, painted. `update.rs`: the space copied into a new
+//!   generation. `opening.rs`: from a generation to a text, or the one error. `generation.rs`:
+//!   reading cells and slots.
 //! - `envelope.rs`, `map.rs`, `shares.rs`, `text.rs`: the layers, from the key to the text.
 //!   `secret.rs`, `stream.rs`: the keys, and what is drawn from them. `geometry.rs`: all sizes.
 //!
