@@ -21,6 +21,10 @@ impl SharedClock {
         self.clock.advance(by);
     }
 
+    pub(crate) fn jump(&self, millis: i64) {
+        self.clock.jump(millis);
+    }
+
     pub(crate) fn sleeps(&self) -> Vec<Duration> {
         self.sleeps.lock().clone()
     }

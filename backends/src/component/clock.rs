@@ -55,11 +55,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when it is told to, or when somebody sleeps on it.
+/// A clock that moves only when it is told to, or when somebody sleeps on it. Clones are hands of
+/// one clock.
 #[cfg(feature = "testing")]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ManualClock {
-    millis: std::sync::atomic::AtomicU64,
+    elapsed_millis: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    /// How far wall time has been put forward or back.
+    jumped_millis: std::sync::Arc<std::sync::atomic::AtomicI64>,
 }
 
 #[cfg(feature = "testing")]
@@ -75,22 +78,28 @@ impl ManualClock {
     /// Moves the time forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
+        self.elapsed_millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
     }
 
-    fn elapsed_millis(&self) -> u64 {
-        self.millis.load(std::sync::atomic::Ordering::SeqCst)
+    /// Puts wall time forward, or back, and leaves monotonic time alone.
+    pub fn jump(&self, millis: i64) {
+        self.jumped_millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.elapsed_millis.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 
 #[cfg(feature = "testing")]
 impl Clock for ManualClock {
     fn unix_millis(&self) -> u64 {
-        Self::START_UNIX_MILLIS + self.elapsed_millis()
+        let jumped = self.jumped_millis.load(std::sync::atomic::Ordering::SeqCst);
+        (Self::START_UNIX_MILLIS + self.elapsed()).saturating_add_signed(jumped)
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.elapsed_millis())
+        Duration::from_millis(self.elapsed())
     }
 
     /// Returns at once, with the time moved on by `duration`.
