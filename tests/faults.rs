@@ -6,6 +6,7 @@
 //!
 //! - `workload.rs`: the steps, and what the vault looks like after each.
 //! - `sweep.rs`: one run with one fault, and what is asserted of it.
+//! - `operations.rs`: the same of operations in all states, against their model.
 //! - `readers.rs`: readers that live through a failure, and what is finished after one.
 //!
 //! By default calls are sampled, so that this takes seconds; `STRONGROOM_FAULTS=all` fails each.
@@ -14,6 +15,8 @@
 
 mod support;
 
+#[path = "faults/operations.rs"]
+mod operations;
 #[path = "faults/readers.rs"]
 mod readers;
 #[path = "faults/sweep.rs"]

@@ -1,7 +1,13 @@
 //! A state machine over all calls, with crash and reopen, against a plain map.
 
+use std::collections::BTreeSet;
+
+use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use strongroom::testing::{Call, Driver, Plant, World, calls};
+use strongroom::OperationState;
+use strongroom::testing::{
+    Call, Driver, MachinePlant, Plant, Transition, World, calls, operation_calls,
+};
 
 /// Most calls in one case.
 const CALLS_MAX: usize = 40;
@@ -27,6 +33,110 @@ fn the_vault_agrees_with_the_model() {
     if let Err(error) = runner.run(&calls(CALLS_MAX, true), |calls| run(&calls, None)) {
         panic!("{error}");
     }
+}
+
+/// Every change of an operation's state that there may be, as ARCHITECTURE.md has it.
+fn table() -> Vec<Transition> {
+    use OperationState::{Cancelled, Completed, Failed, Initialized, Paused, Recovering, Running};
+    let follow: [(Option<OperationState>, &[OperationState]); 6] = [
+        (None, &[Initialized, Running]),
+        (Some(Initialized), &[Running, Paused, Cancelled]),
+        (Some(Running), &[Recovering, Paused, Completed, Failed, Cancelled]),
+        (Some(Recovering), &[Recovering, Running, Paused, Completed, Failed, Cancelled]),
+        (Some(Paused), &[Running, Cancelled]),
+        (Some(Failed), &[Recovering, Paused, Cancelled]),
+    ];
+    follow.iter().flat_map(|(from, next)| next.iter().map(|&to| (*from, to))).collect()
+}
+
+/// Runs the calls; the steps made, and the changes of state that there were.
+fn run_machine(
+    calls: &[Call],
+    plant: MachinePlant,
+) -> Result<(usize, BTreeSet<Transition>), TestCaseError> {
+    let driver = Driver::create_with(World::new(), 7, plant);
+    let mut driver = driver.expect("the simulated disk has no fault");
+    calls.iter().try_for_each(|call| driver.run(call)).map_err(TestCaseError::fail)?;
+    let seen = driver.transitions();
+    let table = table();
+    match seen.iter().find(|step| !table.contains(step)) {
+        Some(step) => Err(TestCaseError::fail(format!("{step:?} is not in the table"))),
+        None => Ok((calls.len(), seen)),
+    }
+}
+
+/// Steps on operations in all, with crashes, reopenings, take-overs and jumps of the clock.
+fn machine_steps() -> usize {
+    let given = std::env::var("STRONGROOM_MACHINE_STEPS").ok().and_then(|n| n.parse().ok());
+    given.unwrap_or(12_000)
+}
+
+#[test]
+fn operations_agree_with_their_machine() {
+    // The same calls each time, unless more are asked for: that each change of the table is met must
+    // not depend on luck.
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let strategy = operation_calls(200);
+    let (mut steps, mut cases, mut seen) = (0, 0, BTreeSet::new());
+    while steps < machine_steps() {
+        let tree = strategy.new_tree(&mut runner).expect("nothing is filtered");
+        let calls = tree.current();
+        match run_machine(&calls, MachinePlant::None) {
+            Ok((made, steps_seen)) => {
+                steps += made;
+                cases += 1;
+                seen.extend(steps_seen);
+            }
+            Err(error) => {
+                let shrunk =
+                    runner.run_one(tree, |calls| run_machine(&calls, MachinePlant::None).map(drop));
+                panic!("{error}; {shrunk:?}");
+            }
+        }
+    }
+    println!(
+        "machine of operations: {steps} steps, {cases} vaults, {} changes of state",
+        seen.len()
+    );
+    let all: BTreeSet<Transition> = table().into_iter().collect();
+    assert_eq!(seen, all, "not every change of the table was met");
+}
+
+/// The same test must find a bug in the machine, and shrink it to what shows it.
+fn machine_finds(plant: MachinePlant, most: usize) {
+    let config = Config { cases: 500, max_shrink_iters: 4_000, ..Config::default() };
+    let config = Config { failure_persistence: None, ..config };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    match runner.run(&operation_calls(100), |calls| run_machine(&calls, plant).map(drop)) {
+        Err(TestError::Fail(reason, calls)) => {
+            println!("{plant:?} shrank to {calls:?}: {reason}");
+            assert!(calls.len() <= most, "{plant:?} shrank to {} calls only", calls.len());
+        }
+        other => panic!("{plant:?} was not found: {other:?}"),
+    }
+}
+
+#[test]
+fn a_machine_without_its_table_is_found_and_shrinks() {
+    machine_finds(MachinePlant::AnyStep, 4);
+}
+
+#[test]
+fn tries_that_are_not_counted_are_found_and_shrink() {
+    machine_finds(MachinePlant::UncountedTries, 3);
+}
+
+#[test]
+fn an_ended_operation_that_stays_listed_is_found_and_shrinks() {
+    machine_finds(MachinePlant::KeepsListed, 2);
+}
+
+#[test]
+fn a_missing_fence_is_found_and_shrinks() {
+    machine_finds(MachinePlant::NoFence, 4);
 }
 
 /// The same test must find a planted bug, and shrink it to what shows it.

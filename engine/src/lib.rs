@@ -39,10 +39,17 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+/// So are those of its manual.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/operations.md")]
+struct OperationsManual;
+
+mod background;
 mod content;
 mod documents;
 mod format;
 mod keys;
+mod metrics;
 mod operations;
 mod progress;
 mod records;
@@ -53,6 +60,7 @@ pub mod testing;
 mod transaction;
 mod vault;
 
+pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
 pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
 pub use documents::{
     BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
@@ -64,9 +72,12 @@ pub use keys::{
     Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
     SecretKey, SecretPassword, Unlock,
 };
+pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operations::{
-    CHECKPOINT_BYTES_MAX, Checkpoint, LANES_MAX, Lane, LaneStatus, Operation, OperationState,
-    OperationStatus,
+    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, CheckpointPolicy, EVENTS_KEPT_MAX,
+    Event, EventKind, ExpireOperations, ExpiredOperations, FAILURE_BYTES_MAX, Failure, LANES_MAX,
+    Lane, LaneStatus, METADATA_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
+    OperationStatus, Paced, Resumable, RetryPolicy, Statistics, Subscription, UnfinishedOperation,
 };
 pub use progress::{CancelToken, NoProgress, Progress};
 pub use records::{

@@ -3,7 +3,10 @@
 use std::io::{self, Read};
 
 use strongroom::testing::memory_vault;
-use strongroom::{Batch, CancelToken, Checkpoint, Error, ErrorKind, Result, Vault};
+use strongroom::{
+    Batch, CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, ExpireOperations,
+    OperationSpec, Result, Vault,
+};
 
 use crate::support::records::{
     all, assert_error, assert_whole, check, create, long, open, put, put_long,
@@ -30,6 +33,16 @@ fn every_call_of_a_clone_after_the_close_is_closed() {
     closed(clone.begin_or_resume("import", ["a"]));
     closed(clone.resume("import"));
     closed(clone.take_over("import"));
+    closed(clone.prepare(OperationSpec::new("other")));
+    closed(clone.resume_with("import", |_, _| Ok::<_, Error>(())));
+    closed(clone.can_resume("import"));
+    closed(clone.unfinished(None, 10));
+    closed(clone.pause_operation("import"));
+    closed(clone.abandon_operation("import"));
+    closed(clone.remove_operation("import"));
+    closed(clone.expire_operations(&ExpireOperations::default()));
+    closed(clone.statistics());
+    assert_eq!(clone.subscribe(1).next_now(), None);
     closed(clone.info());
     closed(clone.clean(&CancelToken::new()));
     closed(check(&clone));
@@ -88,10 +101,18 @@ fn operations_and_lanes_that_outlive_the_close_are_closed() {
     let mut batch = Batch::new();
     batch.insert("n", "k", "v");
     vault.close().unwrap();
+    let mut paced = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap();
+    closed(paced.step(|| Checkpoint::encode(&1)));
     closed(lane.commit(batch, Checkpoint::new("1")));
+    closed(lane.complete());
     closed(lane.status());
     closed(operation.status());
     closed(operation.lane("b"));
+    closed(operation.migrate(1, |_| Ok(Vec::new())));
+    closed(operation.pause());
+    closed(operation.complete());
+    closed(operation.fail("no"));
+    closed(operation.cancel());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use strongroom::testing::memory_vault;
 use strongroom::{
-    Batch, CHECKPOINT_BYTES_MAX, Checkpoint, ErrorKind, NAME_BYTES_MAX, RECORD_KEY_BYTES_MAX,
-    ROW_BYTES_MAX, Result, Vault,
+    Batch, CHECKPOINT_BYTES_MAX, Checkpoint, Error, ErrorKind, NAME_BYTES_MAX, OperationSpec,
+    RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, Result, Vault,
 };
 
 use crate::support::records::{all, assert_error, put};
@@ -74,9 +74,18 @@ fn a_bad_operation_id_or_lane_is_refused() {
         refused(&vault, told, |v| v.begin_or_resume(name, ["a"]));
         refused(&vault, told, |v| v.resume(name));
         refused(&vault, told, |v| v.take_over(name));
+        refused(&vault, told, |v| v.prepare(OperationSpec::new(name)));
+        refused(&vault, told, |v| v.begin_with(OperationSpec::new("new").name(name)));
+        refused(&vault, told, |v| v.resume_with(name, |_, _| Ok::<_, Error>(())));
+        refused(&vault, told, |v| v.can_resume(name));
+        refused(&vault, told, |v| v.pause_operation(name));
+        refused(&vault, told, |v| v.abandon_operation(name));
+        refused(&vault, told, |v| v.remove_operation(name));
         refused(&vault, told, |v| v.begin("new", ["a", name]));
         refused(&vault, told, |v| v.read()?.operation(name));
         refused(&vault, told, |v| v.read()?.lane("good", name));
+        refused(&vault, told, |v| v.read()?.checkpoints("good", name));
+        refused(&vault, told, |v| v.read()?.checkpoints(name, "a"));
         refused(&vault, told, |_| operation.lane(name));
     }
 }
@@ -119,6 +128,11 @@ fn a_checkpoint_out_of_bounds_takes_its_data_with_it() {
         (Checkpoint::new("").progress(-0.1), "-0.1"),
         (Checkpoint::new("").progress(1.1), "1.1"),
         (Checkpoint::new("").progress(f64::INFINITY), "inf"),
+        (Checkpoint::new("").progress(f64::NEG_INFINITY), "-inf"),
+        (Checkpoint::new("").progress(1.0 + f64::EPSILON), "1.0000000000000002"),
+        (Checkpoint::new("").progress(-f64::MIN_POSITIVE), "not within 0 to 1"),
+        // Also where the lane would be complete, and so at 1.
+        (Checkpoint::new("").progress(f64::NAN).complete(), "NaN"),
         (Checkpoint::new(vec![1; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes, the limit is 32768"),
     ];
     for (checkpoint, told) in cases {

@@ -1,7 +1,10 @@
 //! Operations and lanes begun, opened or resumed the wrong way.
 
 use strongroom::testing::memory_vault;
-use strongroom::{Batch, Checkpoint, ErrorKind, LANES_MAX, OperationState, Vault};
+use strongroom::{
+    Batch, CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointPolicy, ErrorKind, LANES_MAX, OperationSpec,
+    OperationState, Vault,
+};
 
 use crate::support::records::{assert_error, get};
 
@@ -140,5 +143,49 @@ fn an_owner_that_was_taken_over_commits_nothing() {
     drop((stale_lane, stale));
     assert_error(fresh.lane("a"), ErrorKind::Locked, "open already");
     assert_error(vault.resume("import"), ErrorKind::Locked, "running");
+    lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
+}
+
+#[test]
+fn an_operation_of_the_engine_s_own_is_no_host_s() {
+    let vault = memory_vault().unwrap();
+    for id in ["strongroom.", "strongroom.update", "strongroom.\u{1F600}"] {
+        let told = "the engine's own";
+        assert_error(vault.begin(id, ["a"]), ErrorKind::Invalid, told);
+        assert_error(vault.begin_or_resume(id, ["a"]), ErrorKind::Invalid, told);
+        assert_error(vault.prepare(OperationSpec::new(id)), ErrorKind::Invalid, told);
+        assert_error(vault.resume(id), ErrorKind::Invalid, told);
+        assert_error(vault.take_over(id), ErrorKind::Invalid, told);
+        assert_error(vault.can_resume(id), ErrorKind::Invalid, told);
+        assert_error(vault.pause_operation(id), ErrorKind::Invalid, told);
+        assert_error(vault.abandon_operation(id), ErrorKind::Invalid, told);
+        assert_error(vault.remove_operation(id), ErrorKind::Invalid, told);
+        assert_eq!(vault.read().unwrap().operation(id).unwrap(), None);
+    }
+    // Names that only resemble it are the host's.
+    for id in ["strongroom", "Strongroom.update", "my strongroom.update"] {
+        vault.begin(id, ["a"]).unwrap().complete().unwrap();
+    }
+}
+
+#[test]
+fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("import", ["a"]).unwrap();
+    let lane = operation.lane("a").unwrap();
+    let before = status(&vault);
+    let bad = [
+        (Checkpoint::new("").progress(f64::NAN), "NaN"),
+        (Checkpoint::new(vec![0; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes"),
+    ];
+    for (checkpoint, told) in bad {
+        let mut paced = lane.paced(CheckpointPolicy::EACH, 0, Some(10)).unwrap();
+        paced.insert("n", "k", "v");
+        let outcome = paced.step(|| Ok(checkpoint.clone()));
+        assert_error(outcome, ErrorKind::Invalid, told);
+        let finish = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap().finish(checkpoint);
+        assert_error(finish, ErrorKind::Invalid, told);
+    }
+    assert_eq!((status(&vault), get(&vault, "k")), (before, None));
     lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
 }

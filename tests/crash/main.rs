@@ -6,6 +6,7 @@
 mod documents;
 mod keys;
 mod lanes;
+mod operations;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -27,9 +28,13 @@ const CALLS: usize = 60;
 
 /// Random calls, made by the driver on the scene's vault.
 fn random_calls(seed: u64) -> impl FnOnce(&mut Scene<Call>) -> Result<(), BoxError> {
+    make_calls(calls_of_seed(CALLS, false, seed))
+}
+
+fn make_calls(calls: Vec<Call>) -> impl FnOnce(&mut Scene<Call>) -> Result<(), BoxError> {
     move |scene| {
         let mut driver = Driver::lent(scene.vault().clone(), Model::new());
-        for call in calls_of_seed(CALLS, false, seed) {
+        for call in calls {
             match call {
                 // Reopening is the scene's, which owns the vault.
                 Call::Reopen | Call::Crash { .. } => {
@@ -48,23 +53,39 @@ fn random_calls(seed: u64) -> impl FnOnce(&mut Scene<Call>) -> Result<(), BoxErr
     }
 }
 
-/// The vault is what the acknowledged calls made of it, or that and the call under way.
+/// The vault is what the acknowledged calls made of it, or that and the call under way; and it lists
+/// what is left to do just so.
 fn agrees_with_the_model(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
-    let snapshot = vault.read()?;
     let mut model = Model::new();
     for call in done {
         model.apply(call).ok();
     }
-    let without = model.differs(&snapshot);
+    // Judged is a vault that was opened again: no handle of those lives.
+    let differs = |model: &Model| {
+        let mut opened = model.clone();
+        opened.apply(&Call::Reopen).expect("reopening is never refused");
+        opened.differs_from(vault)
+    };
+    let without = differs(&model);
     let Err(without) = without else { return Ok(()) };
     for call in under_way {
         model.apply(call).ok();
     }
-    let with = model.differs(&snapshot);
+    let with = differs(&model);
     with.map_err(|with| format!("{without}; with {under_way:?}: {with}").into())
 }
 
 fn random_work(options: &CrashOptions) -> CrashSummary {
+    in_rounds(options, |options| {
+        crash_test(options, random_calls(options.seed), agrees_with_the_model)
+    })
+}
+
+/// The images of `options` over many recorded workloads, each of a seed of its own.
+fn in_rounds(
+    options: &CrashOptions,
+    test: impl Fn(&CrashOptions) -> CrashSummary + Sync,
+) -> CrashSummary {
     // A record holds some hundreds of events; some tens of images of each are enough.
     let rounds = (options.images / 500).max(1);
     let per_round = CrashOptions { images: options.images / rounds, ..options.clone() };
@@ -78,7 +99,7 @@ fn random_work(options: &CrashOptions) -> CrashSummary {
             }
             let seed = options.seed.wrapping_add(round);
             let options = CrashOptions { seed, ..per_round.clone() };
-            summary.merge(crash_test(&options, random_calls(seed), agrees_with_the_model));
+            summary.merge(test(&options));
         }
     };
     thread::scope(|scope| {

@@ -97,7 +97,7 @@ fn write_row(vault: &Vault, lane: &Lane, l: u64, row: u64, checkpoint: Checkpoin
     let staged = if is_long(row) { Some(vault.stage(&long(row, LONG_BYTES)[..])?) } else { None };
     vault.write(|tx| {
         let times = times_in(tx, &key)? + 1;
-        tx.insert("rows", &key, &times.to_be_bytes())?;
+        tx.insert("rows", &key, times.to_be_bytes())?;
         if let Some(staged) = staged {
             tx.insert("long", &key, staged)?;
         }

@@ -1,11 +1,14 @@
-//! A write on a thread of its own.
+//! A write in the background, on a thread of the vault's own.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
-use strongroom_backends::{Error, Result};
+use crossbeam_channel::{Receiver, RecvError, bounded};
+use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::partition::{DocumentVersion, Partition, WriteOptions, Written};
 use super::text::Packed;
@@ -17,7 +20,7 @@ use crate::progress::CancelToken;
 pub struct BackgroundWrite {
     counts: Arc<Counts>,
     cancel: CancelToken,
-    thread: JoinHandle<Result<Written>>,
+    ended: Receiver<thread::Result<Result<Written>>>,
 }
 
 #[derive(Default)]
@@ -43,6 +46,7 @@ impl BackgroundWrite {
     ) -> Result<Self> {
         let (counts, cancel) = (Arc::<Counts>::default(), CancelToken::new());
         let (heard, token) = (Arc::clone(&counts), cancel.clone());
+        let vault = partition.vault();
         let write = move || {
             let progress = move |done, total: Option<u64>| {
                 heard.total.store(total.unwrap_or(0), Ordering::Release);
@@ -52,11 +56,12 @@ impl BackgroundWrite {
             let options = WriteOptions { expected, resume: false, progress, cancel };
             partition.write_packed(packed, &options)
         };
-        let thread = Builder::new()
-            .name("strongroom-update".into())
-            .spawn(write)
-            .map_err(|e| Error::io("start update", e))?;
-        Ok(Self { counts, cancel, thread })
+        let (end, ended) = bounded(1);
+        vault.inner().workers.spawn(Duration::ZERO, move || {
+            // Whoever waits gets the panic; perhaps nobody does.
+            end.send(catch_unwind(AssertUnwindSafe(write))).ok();
+        })?;
+        Ok(Self { counts, cancel, ended })
     }
 
     /// How much is done, 0 to 1. At 1 it is being read back, or has ended.
@@ -85,11 +90,15 @@ impl BackgroundWrite {
 
     /// Whether it has ended, one way or the other.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        !self.ended.is_empty()
     }
 
     /// Waits for its end; a panic of it goes on here.
     pub fn wait(self) -> Result<Written> {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        match self.ended.recv() {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(RecvError) => Err(Error::new(ErrorKind::Closed, "wait for update")),
+        }
     }
 }

@@ -182,7 +182,7 @@ impl Partition {
         Ok(Self { space: space.clone(), inner: Arc::new(inner) })
     }
 
-    fn vault(&self) -> Vault {
+    pub(super) fn vault(&self) -> Vault {
         Vault::from_inner(Arc::clone(&self.space.vault))
     }
 

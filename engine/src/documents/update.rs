@@ -288,6 +288,7 @@ fn checkpoint(vault: &Vault, row: &mut UpdateRow, lane: &Lane, epoch: u32) -> Re
 
 /// Turns the update under way, of somebody dead, into objects that are due.
 pub(crate) fn remove_unfinished(tx: &mut WriteTx<'_>) -> Result<bool> {
+    tx.heard.exempt = true;
     let found = tx.state.get(Table::Space, SPACE_UPDATE, |row| row.map(UpdateRow::decode))?;
     let Some(row) = found.transpose()? else { return Ok(false) };
     tx.doom(row.names().to_vec())?;

@@ -31,7 +31,10 @@ pub(crate) use layout::{
 };
 pub(crate) use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
 pub(crate) use note::{HolderNote, NOTE_BYTES_MAX};
-pub(crate) use operation::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
+pub(crate) use operation::{
+    CheckpointRow, FailureRow, OWN_OPERATION_PREFIX, OperationFields, OperationState, RetryRow,
+    checkpoint_key, history_key, lanes_span,
+};
 pub(crate) use record::{NamespaceRow, RecordRow, dropping_key, dropping_number};
 pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 pub(crate) use space::{

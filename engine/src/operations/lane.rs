@@ -4,79 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use strongroom_backends::component::Clock;
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::operation::{Operation, read_row, write_row};
+use super::checkpoint::Checkpoint;
+use super::claim::touch;
+use super::events::{Event, EventKind};
+use super::machine::OperationState;
+use super::operation::{Operation, complete_lane_row};
+use super::rows::{is_own, read_row, write_row, write_step};
 use super::status::LaneStatus;
-use crate::format::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
-use crate::records::unencodable;
+use crate::format::{CheckpointRow, OperationFields, checkpoint_key, history_key};
 use crate::state::Table;
 use crate::transaction::{Batch, WriteTx};
-use crate::vault::{Vault, VaultInner};
-
-/// Longest data of a checkpoint, in bytes.
-pub const CHECKPOINT_BYTES_MAX: usize = 32_768;
-
-/// Where a lane stands, in the host's own terms.
-#[derive(Clone, PartialEq)]
-pub struct Checkpoint {
-    data: Vec<u8>,
-    /// As before where it is not given.
-    progress: Option<f64>,
-    complete: bool,
-}
-
-impl Checkpoint {
-    /// A checkpoint with `data` that tells the host how to go on; at most
-    /// [`CHECKPOINT_BYTES_MAX`].
-    pub fn new(data: impl Into<Vec<u8>>) -> Self {
-        Self { data: data.into(), progress: None, complete: false }
-    }
-
-    /// A checkpoint whose data is `value`, encoded as values of a
-    /// [`TypedNamespace`](crate::TypedNamespace) are. `Invalid` if it cannot be encoded.
-    pub fn encode<T: Serialize>(value: &T) -> Result<Self> {
-        rmp_serde::to_vec_named(value).map(Self::new).map_err(|_| unencodable("encode checkpoint"))
-    }
-
-    /// How much of the lane is done, 0 to 1. Without it the lane's progress stays as it was.
-    pub fn progress(mut self, progress: f64) -> Self {
-        self.progress = Some(progress);
-        self
-    }
-
-    /// With this checkpoint the lane is complete; it takes no further one.
-    pub fn complete(mut self) -> Self {
-        self.complete = true;
-        self
-    }
-
-    fn validate(&self) -> Result<()> {
-        let detail = match self.progress {
-            Some(progress) if !(0.0..=1.0).contains(&progress) => {
-                format!("progress is {progress}, not within 0 to 1")
-            }
-            _ if self.data.len() > CHECKPOINT_BYTES_MAX => format!(
-                "checkpoint data has {} bytes, the limit is {CHECKPOINT_BYTES_MAX}",
-                self.data.len()
-            ),
-            _ => return Ok(()),
-        };
-        Err(Error::new(ErrorKind::Invalid, "write checkpoint").with_detail(detail))
-    }
-}
-
-impl fmt::Debug for Checkpoint {
-    /// Never the data: it is the host's.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkpoint")
-            .field("bytes", &self.data.len())
-            .field("progress", &self.progress)
-            .field("complete", &self.complete)
-            .finish()
-    }
-}
 
 /// A lane, open in one place at a time. Send it to the thread that works on it.
 ///
@@ -101,14 +41,13 @@ impl Lane {
         let refuse = |kind, detail: &str| {
             Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
-        let vault = Vault::from_inner(Arc::clone(&inner.vault));
-        if !inner.vault.owners.open_lane(&inner.id, inner.generation, name) {
+        if !inner.vault.owners.open_lane(&inner.id, inner.claim, name) {
             return refuse(ErrorKind::Locked, "the lane is open already");
         }
         // From here on dropping it closes the lane.
         let known = Arc::new(AtomicU64::new(0));
         let lane = Self { operation: operation.clone(), name: name.to_owned(), known };
-        match vault.read()?.lane(&inner.id, name)? {
+        match operation.vault().read()?.lane(&inner.id, name)? {
             Some(status) => lane.known.store(status.checkpoints, Ordering::Release),
             None => return refuse(ErrorKind::NotFound, "the operation has no such lane"),
         }
@@ -124,11 +63,10 @@ impl Lane {
     /// learn whether it happened; until it has been asked, a further checkpoint is `Conflict`.
     pub fn status(&self) -> Result<LaneStatus> {
         let inner = &self.operation.inner;
-        let vault = Vault::from_inner(Arc::clone(&inner.vault));
-        let status = vault
-            .read()?
-            .lane(&inner.id, &self.name)?
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name))?;
+        let status =
+            self.operation.vault().read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name)
+            })?;
         self.known.store(status.checkpoints, Ordering::Release);
         Ok(status)
     }
@@ -137,16 +75,24 @@ impl Lane {
     /// Durable on return. Errors as those of [`Vault::apply`] and [`WriteTx::checkpoint`].
     pub fn commit(&self, mut batch: Batch, checkpoint: Checkpoint) -> Result<()> {
         batch.checkpoint(self, checkpoint);
-        Vault::from_inner(Arc::clone(&self.operation.inner.vault)).apply(batch)
+        self.operation.vault().apply(batch)
+    }
+
+    /// Completes the lane where it stands, without a further checkpoint; the last lane completes
+    /// the operation. Durable on return. Errors as those of [`WriteTx::checkpoint`].
+    pub fn complete(&self) -> Result<()> {
+        let writer = self.writer();
+        let vault = &self.operation.inner.vault;
+        vault.write("complete lane", |tx| writer.complete(tx), |()| ())
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.operation.inner.vault.components.clock)
     }
 
     pub(crate) fn writer(&self) -> LaneWriter {
-        let inner = &self.operation.inner;
         LaneWriter {
-            vault: Arc::clone(&inner.vault),
-            operation: inner.id.clone(),
-            generation: inner.generation,
-            order: Arc::clone(&inner.order),
+            operation: self.operation.clone(),
             lane: self.name.clone(),
             known: Arc::clone(&self.known),
         }
@@ -156,7 +102,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let inner = &self.operation.inner;
-        inner.vault.owners.close_lane(&inner.id, inner.generation, &self.name);
+        inner.vault.owners.close_lane(&inner.id, inner.claim, &self.name);
     }
 }
 
@@ -178,39 +124,44 @@ impl WriteTx<'_> {
     }
 }
 
-/// What writes a lane's checkpoint: the lane's identity and the generation that it was opened
-/// under.
+/// What writes a lane's checkpoint: the lane's identity, and the handle that it was opened under.
 #[derive(Clone)]
 pub(crate) struct LaneWriter {
-    vault: Arc<VaultInner>,
-    operation: String,
-    generation: u64,
-    order: Arc<AtomicU64>,
+    operation: Operation,
     lane: String,
     known: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for LaneWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneWriter").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("LaneWriter").field("operation", &self.operation).finish_non_exhaustive()
     }
 }
 
 impl LaneWriter {
+    fn id(&self) -> &str {
+        self.operation.id()
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.operation == other.operation && self.lane == other.lane
+        self.id() == other.id() && self.lane == other.lane
     }
 
     /// Whether the checkpoint may be written. Writes nothing.
     pub(crate) fn check(&self, tx: &WriteTx<'_>, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.validate()?;
-        if !Arc::ptr_eq(&self.vault, &tx.vault) {
+        if !Arc::ptr_eq(&self.operation.inner.vault, &tx.vault) {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
         }
-        self.read_operation(tx)?;
+        let row = self.read_operation(tx)?;
         let CheckpointRow::V0 { complete, sequence, .. } = self.read_lane(tx)?;
         if complete {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is complete".into()));
+        }
+        let state = OperationState::from(row.state);
+        if !state.is_active() {
+            let detail = format!("the operation is {state}");
+            return Err(self.refusal(ErrorKind::Conflict, detail));
         }
         let known = self.known.load(Ordering::Acquire);
         if sequence != known {
@@ -225,50 +176,100 @@ impl LaneWriter {
 
     /// Writes the checkpoint; [`check`](Self::check) has passed in this transaction.
     pub(crate) fn write(&self, tx: &mut WriteTx<'_>, checkpoint: Checkpoint) -> Result<()> {
-        let CheckpointRow::V0 { sequence, progress, .. } = self.read_lane(tx)?;
+        let row = self.read_operation(tx)?;
+        let last = self.read_lane(tx)?;
+        let CheckpointRow::V0 { sequence, progress, .. } = last;
+        self.keep(tx, &row, &last)?;
         let now = tx.vault.components.clock.unix_millis();
         let Checkpoint { data, progress: given, complete } = checkpoint;
-        let row = CheckpointRow::V0 {
+        let progress = if complete { 1.0 } else { given.unwrap_or(progress) };
+        tx.checkpointed.push((Arc::clone(&self.known), sequence + 1));
+        if is_own(self.id()) {
+            tx.heard.exempt = true;
+        } else {
+            tx.heard.checkpoints.push(data.len());
+            tx.heard.progress(|| {
+                let kind = EventKind::Progress { lane: self.lane.clone(), progress };
+                Event::new(self.id(), row.name.as_deref(), now, kind)
+            });
+        }
+        let checkpoint = CheckpointRow::V0 {
             sequence: sequence + 1,
-            order: self.order.fetch_add(1, Ordering::Relaxed),
-            progress: if complete { 1.0 } else { given.unwrap_or(progress) },
+            order: self.operation.inner.order.fetch_add(1, Ordering::Relaxed),
+            progress,
             complete,
             unix_millis: now,
             data,
         };
-        let key = checkpoint_key(&self.operation, &self.lane);
-        tx.state.put(Table::Checkpoints, &key, &row.encode())?;
-        tx.checkpointed.push((Arc::clone(&self.known), sequence + 1));
-        if complete { self.close_lane(tx, now) } else { Ok(()) }
+        let key = checkpoint_key(self.id(), &self.lane);
+        tx.state.put(Table::Checkpoints, &key, &checkpoint.encode())?;
+        self.advance(tx, row, complete)
     }
 
-    /// One lane fewer; the last one completes the operation.
-    fn close_lane(&self, tx: &mut WriteTx<'_>, now: u64) -> Result<()> {
-        let mut row = self.read_operation(tx)?;
-        let OperationRow::V0 { state, lanes_open, updated_unix_millis, .. } = &mut row;
-        *lanes_open = lanes_open.saturating_sub(1);
-        *updated_unix_millis = now;
-        if *lanes_open == 0 {
-            *state = OperationState::Completed;
+    /// Puts the checkpoint before this one into the lane's ring, over the oldest.
+    fn keep(
+        &self,
+        tx: &mut WriteTx<'_>,
+        row: &OperationFields,
+        last: &CheckpointRow,
+    ) -> Result<()> {
+        let CheckpointRow::V0 { sequence, .. } = last;
+        let places = u64::from(row.checkpoints_kept.saturating_sub(1));
+        if places == 0 || *sequence == 0 {
+            return Ok(());
         }
-        write_row(tx, &self.operation, &row)
+        let place = u16::try_from((sequence - 1) % places).expect("below a u16");
+        let key = history_key(self.id(), &self.lane, place);
+        tx.state.put(Table::History, &key, &last.encode())
+    }
+
+    /// What a checkpoint, or the completion of a lane, says of the operation: the try got
+    /// somewhere, and the last lane completes it. Its row is written only if that is news.
+    fn advance(
+        &self,
+        tx: &mut WriteTx<'_>,
+        mut row: OperationFields,
+        lane_complete: bool,
+    ) -> Result<()> {
+        let state = OperationState::from(row.state);
+        if !lane_complete && row.attempts == 0 && state == OperationState::Running {
+            return Ok(());
+        }
+        row.attempts = 0;
+        touch(tx, &mut row);
+        if lane_complete {
+            row.lanes_open = row.lanes_open.saturating_sub(1);
+        }
+        let next = match row.lanes_open {
+            0 => OperationState::Completed,
+            _ => OperationState::Running,
+        };
+        if next == state {
+            write_row(tx, self.id(), row)
+        } else {
+            write_step(tx, "write checkpoint", self.id(), row, next)
+        }
+    }
+
+    /// Completes the lane where it stands.
+    fn complete(&self, tx: &mut WriteTx<'_>) -> Result<()> {
+        self.check(tx, &Checkpoint::new([]))?;
+        let row = self.read_operation(tx)?;
+        let last = self.read_lane(tx)?;
+        complete_lane_row(tx, self.id(), &self.lane, last)?;
+        self.advance(tx, row, true)
     }
 
     /// The operation's row, if this lane's owner is still its owner.
-    fn read_operation(&self, tx: &WriteTx<'_>) -> Result<OperationRow> {
-        let row = read_row(tx, &self.operation)?
+    fn read_operation(&self, tx: &WriteTx<'_>) -> Result<OperationFields> {
+        let row = read_row(tx, self.id())?
             .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))?;
-        let OperationRow::V0 { generation, .. } = &row;
-        if *generation != self.generation {
-            let detail =
-                format!("fenced: generation {generation} has taken over from {}", self.generation);
-            return Err(self.refusal(ErrorKind::Conflict, detail));
-        }
-        Ok(row)
+        let refusal = self.operation.inner.refusal(&row);
+        refusal.map_or(Ok(row), |detail| Err(self.refusal(ErrorKind::Conflict, detail)))
     }
 
     fn read_lane(&self, tx: &WriteTx<'_>) -> Result<CheckpointRow> {
-        let key = checkpoint_key(&self.operation, &self.lane);
+        let key = checkpoint_key(self.id(), &self.lane);
         tx.state
             .get(Table::Checkpoints, &key, |row| row.map(CheckpointRow::decode))?
             .unwrap_or_else(|| Err(self.refusal(ErrorKind::NotFound, "the lane is gone".into())))

@@ -7,18 +7,52 @@
 //! An operation has one owner at a time, with a generation that every begin, resume and
 //! take-over raises. A commit under an older generation is refused inside the transaction.
 //!
-//! - `operation.rs`: begin, resume, take over; the handle. `owners.rs`: which handles live.
-//! - `lane.rs`: a lane's handle, and its checkpoint inside a transaction.
-//! - `status.rs`: looking at operations from a snapshot.
+//! - `machine.rs`: the states, and which may follow which. `standing.rs`: whether an operation can
+//!   be resumed, and why not. Both are pure.
+//! - `spec.rs`: what an operation is begun with. `claim.rs`: begin, resume, take over.
+//!   `operation.rs`: the handle, and the ways to end. `owners.rs`: which handles live.
+//! - `rows.rs`: an operation's rows in a transaction, and what is kept in step with them.
+//! - `checkpoint.rs`, `lane.rs`: a lane's handle, and its checkpoint inside a transaction.
+//!   `pace.rs`: when to make one. `resume.rs`: resuming by a callback.
+//! - `status.rs`: looking at operations from a snapshot. `unfinished.rs`: what is left to do.
+//!   `statistics.rs`: in numbers. `events.rs`: as they happen. `expiry.rs`: dropping the old.
+//!
+//! Who runs operations in the background is `background/`.
 
+mod checkpoint;
+mod claim;
+mod events;
+mod expiry;
 mod lane;
+mod machine;
 mod operation;
 mod owners;
+mod pace;
+mod resume;
+mod rows;
+mod spec;
+mod standing;
+mod statistics;
 mod status;
+mod unfinished;
 
+pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
+pub(crate) use claim::{begin_own, resume_own, resume_unless_held};
+pub(crate) use events::{Bus, Heard};
+pub use events::{EVENTS_KEPT_MAX, Event, EventKind, Subscription};
+pub use expiry::{ExpireOperations, ExpiredOperations};
+pub use lane::Lane;
 pub(crate) use lane::LaneWriter;
-pub use lane::{CHECKPOINT_BYTES_MAX, Checkpoint, Lane};
-pub use operation::{LANES_MAX, Operation};
-pub(crate) use operation::{begin_own, is_own, remove_own, resume_own};
+pub use machine::OperationState;
+pub use operation::{FAILURE_BYTES_MAX, Operation};
 pub(crate) use owners::Owners;
-pub use status::{LaneStatus, OperationState, OperationStatus};
+pub use pace::{CheckpointPolicy, Paced};
+pub(crate) use resume::panic_text;
+pub(crate) use rows::remove_own;
+pub use spec::{
+    CHECKPOINTS_KEPT_MAX, LANES_MAX, METADATA_BYTES_MAX, ONLY_LANE, OperationSpec, RetryPolicy,
+};
+pub use standing::Resumable;
+pub use statistics::Statistics;
+pub use status::{Failure, LaneStatus, OperationStatus};
+pub use unfinished::UnfinishedOperation;

@@ -1,4 +1,4 @@
-//! Begin, resume, take over; and the handle of an operation.
+//! The handle of an operation: the right to run it, and the ways to end that.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,21 +6,24 @@ use std::sync::atomic::AtomicU64;
 
 use strongroom_backends::{Error, ErrorKind, Result};
 
+use super::claim::touch;
 use super::lane::Lane;
-use super::status::OperationStatus;
-use crate::format::{CheckpointRow, OperationRow, OperationState, checkpoint_key};
-use crate::records::check_name;
+use super::machine::OperationState;
+use super::rows::{expect_row, lane_rows, write_row, write_step};
+use super::status::{LaneStatus, OperationStatus};
+use crate::format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
 use crate::state::Table;
 use crate::transaction::WriteTx;
+#[cfg(feature = "testing")]
+use crate::vault::MachinePlant;
 use crate::vault::{Vault, VaultInner};
 
-/// Most lanes of one operation.
-pub const LANES_MAX: usize = 4_096;
+/// Longest text of a failure that is kept, in bytes; what is longer is cut.
+pub const FAILURE_BYTES_MAX: usize = 4_096;
 
-/// Ids that begin so are the engine's own: hosts see such operations, and cannot touch them.
-const OWN_PREFIX: &str = "strongroom.";
-
-/// The right to run an operation, until it is dropped or taken over. Cheap to clone.
+/// The right to run an operation, until it is ended, dropped or taken over. Cheap to clone.
+///
+/// Dropped, the operation stays as it is: running, for [`Vault::resume`] to go on with.
 #[derive(Clone)]
 pub struct Operation {
     pub(super) inner: Arc<OperationInner>,
@@ -30,6 +33,8 @@ pub(super) struct OperationInner {
     pub(super) vault: Arc<VaultInner>,
     pub(super) id: String,
     pub(super) generation: u64,
+    /// Of [`Owners`](super::Owners): no two handles have the same.
+    pub(super) claim: u64,
     /// Numbers the checkpoints of all lanes.
     pub(super) order: Arc<AtomicU64>,
 }
@@ -39,142 +44,6 @@ impl fmt::Debug for Operation {
         let generation = self.inner.generation;
         f.debug_struct("Operation").field("generation", &generation).finish_non_exhaustive()
     }
-}
-
-/// Operations.
-impl Vault {
-    /// Begins an operation under a new `id`, in the given lanes.
-    ///
-    /// `AlreadyExists` if the id was ever used; `Invalid` for a bad name, one that begins with
-    /// `strongroom.`, no lane, too many, or one twice.
-    pub fn begin(
-        &self,
-        id: &str,
-        lanes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<Operation> {
-        let lanes = check_lanes(id, lanes)?;
-        self.claim("begin operation", id, |tx| match read_row(tx, id)? {
-            Some(_) => {
-                Err(Error::new(ErrorKind::AlreadyExists, "begin operation").with_subject(id))
-            }
-            None => begin_in(tx, id, &lanes),
-        })
-    }
-
-    /// Resumes an operation where its lanes stood.
-    ///
-    /// `NotFound` if it was never begun, `AlreadyExists` if it is completed, `Locked` while a
-    /// handle of it lives in this process. (A handle of another process cannot live: that process
-    /// would have the vault.)
-    pub fn resume(&self, id: &str) -> Result<Operation> {
-        self.claim("resume operation", id, |tx| resume_in(tx, id, Existing::MustBeFree))
-    }
-
-    /// Begins the operation, or resumes it if it was begun. When it resumes, the lanes must be
-    /// those that it began with; else `Invalid`. `AlreadyExists` if it is completed: there is
-    /// nothing left to do.
-    pub fn begin_or_resume(
-        &self,
-        id: &str,
-        lanes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<Operation> {
-        let lanes = check_lanes(id, lanes)?;
-        self.claim("begin or resume operation", id, |tx| {
-            if read_row(tx, id)?.is_none() {
-                return begin_in(tx, id, &lanes);
-            }
-            let claimed = resume_in(tx, id, Existing::MustBeFree)?;
-            check_same_lanes(tx, id, &lanes)?;
-            Ok(claimed)
-        })
-    }
-
-    /// Resumes an operation although a handle of it may live: whatever that one commits from
-    /// now on is refused with `Conflict`. Logged.
-    pub fn take_over(&self, id: &str) -> Result<Operation> {
-        tracing::warn!("operation taken over by force");
-        self.claim("take over operation", id, |tx| resume_in(tx, id, Existing::IsFenced))
-    }
-
-    /// Removes an operation with its checkpoints, completed or not; whether there was one. Its
-    /// id can be used again. `Locked` while a handle of it lives.
-    pub fn remove_operation(&self, id: &str) -> Result<bool> {
-        const REMOVE: &str = "remove operation";
-        check_id(REMOVE, id)?;
-        self.inner().write(
-            REMOVE,
-            |tx| {
-                if read_row(tx, id)?.is_none() {
-                    return Ok(false);
-                }
-                if tx.vault.owners.generation(id).is_some() {
-                    return Err(Error::new(ErrorKind::Locked, REMOVE)
-                        .with_detail("a handle of it lives in this process")
-                        .with_subject(id));
-                }
-                remove_own(tx, id)?;
-                Ok(true)
-            },
-            |_| (),
-        )
-    }
-
-    fn claim(
-        &self,
-        operation: &'static str,
-        id: &str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
-    ) -> Result<Operation> {
-        check_id(operation, id)?;
-        self.claim_any(operation, id, change)
-    }
-
-    fn claim_any(
-        &self,
-        operation: &'static str,
-        id: &str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
-    ) -> Result<Operation> {
-        let inner = self.inner();
-        // Registered once it has happened, and before anybody else may write: a handle that was
-        // not taken over after all must stay registered.
-        let claimed =
-            inner.write(operation, change, |claimed| inner.owners.claim(id, claimed.generation))?;
-        Ok(Operation {
-            inner: Arc::new(OperationInner {
-                vault: Arc::clone(self.inner()),
-                id: id.to_owned(),
-                generation: claimed.generation,
-                order: Arc::new(AtomicU64::new(claimed.next_order)),
-            }),
-        })
-    }
-}
-
-/// Begins an operation of the engine's own, in the commit of `with`.
-pub(crate) fn begin_own(
-    vault: &Vault,
-    id: &str,
-    lanes: &[String],
-    with: impl FnOnce(&mut WriteTx<'_>) -> Result<()>,
-) -> Result<Operation> {
-    vault.claim_any("begin operation", id, |tx| {
-        with(tx)?;
-        begin_in(tx, id, lanes)
-    })
-}
-
-/// Resumes an operation of the engine's own.
-pub(crate) fn resume_own(vault: &Vault, id: &str) -> Result<Operation> {
-    vault.claim_any("resume operation", id, |tx| resume_in(tx, id, Existing::MustBeFree))
-}
-
-/// Removes the rows of an operation, if there are any.
-pub(crate) fn remove_own(tx: &mut WriteTx<'_>, id: &str) -> Result<()> {
-    for (lane, _) in lane_rows(tx, id)? {
-        tx.state.delete(Table::Checkpoints, &checkpoint_key(id, &lane))?;
-    }
-    tx.state.delete(Table::Operations, id.as_bytes())
 }
 
 impl Operation {
@@ -196,157 +65,191 @@ impl Operation {
 
     /// Where it stands now, lane by lane.
     pub fn status(&self) -> Result<OperationStatus> {
-        let vault = Vault::from_inner(Arc::clone(&self.inner.vault));
-        vault.read()?.operation(self.id())?.ok_or_else(|| {
+        self.vault().read()?.operation(self.id())?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "read operation").with_subject(self.id())
         })
+    }
+
+    pub(crate) fn vault(&self) -> Vault {
+        Vault::from_inner(Arc::clone(&self.inner.vault))
+    }
+}
+
+/// The ends. Each is one commit, after which this handle and its lanes commit nothing more
+/// (`Conflict`), and the operation has no owner. Each is `Conflict` if the operation was taken over,
+/// and `Invalid` if the machine of [`OperationState`] does not allow it.
+impl Operation {
+    /// Lays it aside where it stands. It is left when everything is resumed, until somebody
+    /// [resumes](Vault::resume) it by its id.
+    pub fn pause(&self) -> Result<()> {
+        self.lay_aside(true, None)
+    }
+
+    /// Lays it aside: for whoever resumes it by its id, if it is `held`, and else for whoever resumes
+    /// everything. A try that did not fail is none.
+    pub(crate) fn lay_aside(&self, held: bool, failure: Option<&str>) -> Result<()> {
+        const PAUSE: &str = "pause operation";
+        self.end(PAUSE, |tx, mut row| {
+            row.held = held;
+            match failure {
+                None => row.attempts = row.attempts.saturating_sub(1),
+                Some(error) => note_failure(&mut row, error),
+            }
+            write_step(tx, PAUSE, self.id(), row, OperationState::Paused)
+        })
+    }
+
+    /// Completes it, with all lanes that are still open. If its lanes have completed it already, that
+    /// is fine.
+    pub fn complete(&self) -> Result<()> {
+        const COMPLETE: &str = "complete operation";
+        self.end(COMPLETE, |tx, mut row| {
+            if OperationState::from(row.state) == OperationState::Completed {
+                return Ok(());
+            }
+            for (lane, lane_row) in lane_rows(tx, self.id())? {
+                complete_lane_row(tx, self.id(), &lane, lane_row)?;
+            }
+            row.lanes_open = 0;
+            row.attempts = 0;
+            write_step(tx, COMPLETE, self.id(), row, OperationState::Completed)
+        })
+    }
+
+    /// Ends this try with an error, of which at most [`FAILURE_BYTES_MAX`] are kept. It can be
+    /// resumed while its [`RetryPolicy`](crate::RetryPolicy) has tries left.
+    pub fn fail(&self, error: impl fmt::Display) -> Result<()> {
+        const FAIL: &str = "fail operation";
+        let error = error.to_string();
+        self.end(FAIL, |tx, mut row| {
+            note_failure(&mut row, &error);
+            write_step(tx, FAIL, self.id(), row, OperationState::Failed)
+        })
+    }
+
+    /// Gives it up. What it has committed stays.
+    pub fn cancel(&self) -> Result<()> {
+        const CANCEL: &str = "cancel operation";
+        self.end(CANCEL, |tx, row| {
+            write_step(tx, CANCEL, self.id(), row, OperationState::Cancelled)
+        })
+    }
+
+    fn end(
+        &self,
+        call: &'static str,
+        change: impl FnOnce(&mut WriteTx<'_>, OperationFields) -> Result<()>,
+    ) -> Result<()> {
+        let inner = &self.inner;
+        let change = |tx: &mut WriteTx<'_>| {
+            let mut row = self.owned_row(tx, call)?;
+            touch(tx, &mut row);
+            change(tx, row)
+        };
+        inner.vault.write(call, change, |()| {
+            inner.vault.owners.release(&inner.id, inner.claim);
+        })
+    }
+
+    /// Brings it to another version of the host's checkpoints: `migrate` makes the new data of each
+    /// lane that has had a checkpoint out of the old, and one commit writes all of it. History keeps
+    /// the old. If `migrate` fails, or data is too long (`Invalid`), nothing has changed. `migrate` runs
+    /// inside the write, and may not write to the vault itself.
+    pub fn migrate(
+        &self,
+        version: u32,
+        mut migrate: impl FnMut(&LaneStatus) -> Result<Vec<u8>>,
+    ) -> Result<()> {
+        const MIGRATE: &str = "migrate operation";
+        let change = |tx: &mut WriteTx<'_>| {
+            let mut row = self.owned_row(tx, MIGRATE)?;
+            if !OperationState::from(row.state).is_active() {
+                return Err(Error::new(ErrorKind::Invalid, MIGRATE)
+                    .with_detail(format!("the operation is {}", OperationState::from(row.state)))
+                    .with_subject(self.id()));
+            }
+            for (lane, lane_row) in lane_rows(tx, self.id())? {
+                let CheckpointRow::V0 { sequence, order, progress, complete, unix_millis, .. } =
+                    lane_row;
+                if sequence == 0 {
+                    continue;
+                }
+                let data = migrate(&LaneStatus::new(lane.clone(), lane_row))?;
+                super::checkpoint::Checkpoint::new(data.clone()).validate()?;
+                let new =
+                    CheckpointRow::V0 { sequence, order, progress, complete, unix_millis, data };
+                let key = checkpoint_key(self.id(), &lane);
+                tx.state.put(Table::Checkpoints, &key, &new.encode())?;
+            }
+            row.version = version;
+            touch(tx, &mut row);
+            write_row(tx, self.id(), row)
+        };
+        self.inner.vault.write(MIGRATE, change, |()| ())
+    }
+
+    /// The operation's row, if this handle is still its owner's.
+    pub(super) fn owned_row(
+        &self,
+        tx: &WriteTx<'_>,
+        call: &'static str,
+    ) -> Result<OperationFields> {
+        let row = expect_row(tx, call, self.id())?;
+        self.inner.refusal(&row).map_or(Ok(row), |detail| {
+            Err(Error::new(ErrorKind::Conflict, call).with_detail(detail).with_subject(self.id()))
+        })
+    }
+}
+
+fn note_failure(row: &mut OperationFields, error: &str) {
+    let unix_millis = row.updated_unix_millis;
+    row.failure = Some(FailureRow { unix_millis, text: cut(error).to_owned() });
+}
+
+/// A host's text, as much of it as is kept.
+pub(super) fn cut(text: &str) -> &str {
+    let end = (0..=FAILURE_BYTES_MAX.min(text.len())).rfind(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Marks a lane complete where it stands; whether it was open.
+pub(super) fn complete_lane_row(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    lane: &str,
+    row: CheckpointRow,
+) -> Result<bool> {
+    let CheckpointRow::V0 { sequence, order, complete, unix_millis, data, .. } = row;
+    if complete {
+        return Ok(false);
+    }
+    let row =
+        CheckpointRow::V0 { sequence, order, progress: 1.0, complete: true, unix_millis, data };
+    tx.state.put(Table::Checkpoints, &checkpoint_key(id, lane), &row.encode())?;
+    Ok(true)
+}
+
+impl OperationInner {
+    /// Why a handle may not write to the operation of that row; nothing if it is its owner's.
+    pub(super) fn refusal(&self, row: &OperationFields) -> Option<String> {
+        #[cfg(feature = "testing")]
+        if self.vault.machine_plant == MachinePlant::NoFence {
+            return None;
+        }
+        let (own, generation) = (self.generation, row.generation);
+        if generation != own {
+            return Some(format!("fenced: generation {generation} has taken over from {own}"));
+        }
+        if !self.vault.owners.is_live(&self.id, self.claim) {
+            let state = OperationState::from(row.state);
+            return Some(format!("this handle has ended, and the operation is {state}"));
+        }
+        None
     }
 }
 
 impl Drop for OperationInner {
     fn drop(&mut self) {
-        self.vault.owners.release(&self.id, self.generation);
+        self.vault.owners.release(&self.id, self.claim);
     }
-}
-
-struct Claimed {
-    generation: u64,
-    next_order: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
-    MustBeFree,
-    IsFenced,
-}
-
-/// Whether the operation of that id is the engine's own.
-pub(crate) fn is_own(id: &str) -> bool {
-    id.starts_with(OWN_PREFIX)
-}
-
-/// `Invalid` for an id that no operation of a host can have.
-fn check_id(operation: &'static str, id: &str) -> Result<()> {
-    check_name(operation, "operation id", id)?;
-    if is_own(id) {
-        return Err(Error::new(ErrorKind::Invalid, operation)
-            .with_detail(format!("ids that begin with {OWN_PREFIX:?} are the engine's own"))
-            .with_subject(id));
-    }
-    Ok(())
-}
-
-fn check_lanes(
-    id: &str,
-    lanes: impl IntoIterator<Item = impl Into<String>>,
-) -> Result<Vec<String>> {
-    const BEGIN: &str = "begin operation";
-    let invalid = |detail: String| {
-        Err(Error::new(ErrorKind::Invalid, BEGIN).with_detail(detail).with_subject(id))
-    };
-    let mut lanes: Vec<String> = lanes.into_iter().map(Into::into).collect();
-    lanes.iter().try_for_each(|lane| check_name(BEGIN, "lane", lane))?;
-    lanes.sort_unstable();
-    if let Some((twice, _)) = lanes.iter().zip(lanes.iter().skip(1)).find(|(a, b)| a == b) {
-        return invalid(format!("lane {twice:?} is named twice"));
-    }
-    match lanes.len() {
-        0 => invalid("an operation needs at least one lane".into()),
-        1..=LANES_MAX => Ok(lanes),
-        n => invalid(format!("operation has {n} lanes, the limit is {LANES_MAX}")),
-    }
-}
-
-pub(super) fn read_row(tx: &WriteTx<'_>, id: &str) -> Result<Option<OperationRow>> {
-    tx.state.get(Table::Operations, id.as_bytes(), |row| row.map(OperationRow::decode))?.transpose()
-}
-
-pub(super) fn write_row(tx: &mut WriteTx<'_>, id: &str, row: &OperationRow) -> Result<()> {
-    tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
-}
-
-fn begin_in(tx: &mut WriteTx<'_>, id: &str, lanes: &[String]) -> Result<Claimed> {
-    let now = tx.vault.components.clock.unix_millis();
-    let count = u32::try_from(lanes.len()).expect("at most LANES_MAX");
-    let row = OperationRow::V0 {
-        state: OperationState::Running,
-        owner: tx.vault.session,
-        generation: 1,
-        created_unix_millis: now,
-        updated_unix_millis: now,
-        lanes: count,
-        lanes_open: count,
-    };
-    write_row(tx, id, &row)?;
-    let start = CheckpointRow::V0 {
-        sequence: 0,
-        order: 0,
-        progress: 0.0,
-        complete: false,
-        unix_millis: now,
-        data: Vec::new(),
-    }
-    .encode();
-    for lane in lanes {
-        tx.state.put(Table::Checkpoints, &checkpoint_key(id, lane), &start)?;
-    }
-    Ok(Claimed { generation: 1, next_order: 1 })
-}
-
-fn resume_in(tx: &mut WriteTx<'_>, id: &str, existing: Existing) -> Result<Claimed> {
-    const RESUME: &str = "resume operation";
-    let refuse =
-        |kind, detail: String| Err(Error::new(kind, RESUME).with_detail(detail).with_subject(id));
-    let Some(mut row) = read_row(tx, id)? else {
-        return refuse(ErrorKind::NotFound, "there is no such operation".into());
-    };
-    let session = tx.vault.session;
-    let now = tx.vault.components.clock.unix_millis();
-    let OperationRow::V0 { state, owner, generation, updated_unix_millis, .. } = &mut row;
-    if *state == OperationState::Completed {
-        return refuse(ErrorKind::AlreadyExists, "the operation is completed".into());
-    }
-    if existing == Existing::MustBeFree
-        && let Some(live) = tx.vault.owners.generation(id)
-    {
-        let detail = format!("generation {live} of it is running in this process");
-        return refuse(ErrorKind::Locked, detail);
-    }
-    *generation += 1;
-    *owner = session;
-    *updated_unix_millis = now;
-    let generation = *generation;
-    write_row(tx, id, &row)?;
-    let newest =
-        lane_rows(tx, id)?.into_iter().map(|(_, CheckpointRow::V0 { order, .. })| order).max();
-    Ok(Claimed { generation, next_order: newest.unwrap_or(0) + 1 })
-}
-
-fn check_same_lanes(tx: &WriteTx<'_>, id: &str, lanes: &[String]) -> Result<()> {
-    let begun: Vec<String> = lane_rows(tx, id)?.into_iter().map(|(lane, _)| lane).collect();
-    if begun == lanes {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Invalid, "resume operation")
-        .with_detail(format!(
-            "it began with {} lanes and is resumed with {}, or their names differ",
-            begun.len(),
-            lanes.len()
-        ))
-        .with_subject(id))
-}
-
-fn lane_rows(tx: &WriteTx<'_>, id: &str) -> Result<Vec<(String, CheckpointRow)>> {
-    let prefix = checkpoint_key(id, "");
-    let mut end = prefix.clone();
-    *end.last_mut().expect("ends in a zero byte") = 1;
-    let span = (std::ops::Bound::Included(&prefix[..]), std::ops::Bound::Excluded(&end[..]));
-    tx.state
-        .range(Table::Checkpoints, span)?
-        .map(|entry| {
-            let entry = entry?;
-            let lane = String::from_utf8_lossy(&entry.key.as_slice()[prefix.len()..]).into_owned();
-            Ok((lane, CheckpointRow::decode(entry.row.as_slice())?))
-        })
-        .collect()
 }

@@ -1,4 +1,5 @@
-//! Looking at operations from a snapshot: one, all, their lanes, the latest checkpoint.
+//! Looking at operations from a snapshot: one, all, their lanes, the latest checkpoint and those
+//! before it.
 
 use std::fmt;
 use std::ops::Bound;
@@ -6,40 +7,41 @@ use std::ops::Bound;
 use serde::de::DeserializeOwned;
 use strongroom_backends::Result;
 
-use crate::format::{self, CheckpointRow, OperationRow, checkpoint_key};
+use super::machine::OperationState;
+use super::spec::RetryPolicy;
+use crate::format::{
+    CheckpointRow, FailureRow, OperationFields, checkpoint_key, history_key, lanes_span,
+};
 use crate::records::{check_name, decode_value};
 use crate::state::{Entry, Table};
 use crate::transaction::Snapshot;
 
-/// Where an operation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OperationState {
-    /// Begun, and not all of its lanes are complete. Whether anybody works on it is not said:
-    /// after a crash nobody does, until it is resumed.
-    Running,
-    /// All of its lanes are complete.
-    Completed,
-}
-
-impl fmt::Display for OperationState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Running => "running",
-            Self::Completed => "completed",
-        })
-    }
-}
-
 /// An operation as a snapshot shows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct OperationStatus {
     /// Its id.
     pub id: String,
+    /// What kind of work it is; its id, if it was begun without a name.
+    pub name: String,
     /// Where it stands.
     pub state: OperationState,
-    /// How often it was begun, resumed or taken over.
+    /// Whether it was paused, so that it is left when everything is resumed.
+    pub held: bool,
+    /// The version of its checkpoints, as the host counts.
+    pub version: u32,
+    /// How often it was begun, resumed or taken over; 0 if it was only prepared.
     pub generation: u64,
+    /// Tries since its last checkpoint.
+    pub attempts: u32,
+    /// How often it is tried.
+    pub retry: RetryPolicy,
+    /// The host's pairs, by key.
+    pub metadata: Vec<(String, String)>,
+    /// How it failed last, even if it has gone on since.
+    pub failure: Option<Failure>,
+    /// How many checkpoints are kept of each lane.
+    pub checkpoints_kept: u16,
     /// Milliseconds since the Unix epoch.
     pub created_unix_millis: u64,
     /// The last change of its row or of a lane; milliseconds since the Unix epoch.
@@ -48,7 +50,38 @@ pub struct OperationStatus {
     pub lanes: Vec<LaneStatus>,
 }
 
-/// A lane as a snapshot shows it: its last checkpoint.
+/// How an operation failed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When; milliseconds since the Unix epoch.
+    pub unix_millis: u64,
+    /// What the host, or the panic, said of it.
+    pub error: String,
+}
+
+impl fmt::Debug for Failure {
+    /// Never the text: it is the host's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure").field("unix_millis", &self.unix_millis).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OperationStatus {
+    /// Never metadata: it is the host's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperationStatus")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("held", &self.held)
+            .field("generation", &self.generation)
+            .field("attempts", &self.attempts)
+            .field("failure", &self.failure)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lane as a snapshot shows it: one of its checkpoints, the last if not said otherwise.
 #[derive(Clone, PartialEq)]
 pub struct LaneStatus {
     /// Its name.
@@ -86,7 +119,7 @@ impl OperationStatus {
 }
 
 impl LaneStatus {
-    fn new(name: String, row: CheckpointRow) -> Self {
+    pub(super) fn new(name: String, row: CheckpointRow) -> Self {
         let CheckpointRow::V0 { sequence, order, progress, complete, unix_millis, data } = row;
         Self {
             name,
@@ -158,29 +191,49 @@ impl Snapshot {
             .transpose()
     }
 
+    /// The checkpoints of a lane that are kept, the latest first; none if there is no such
+    /// operation or lane, or it has had none.
+    pub fn checkpoints(&self, operation: &str, lane: &str) -> Result<Vec<LaneStatus>> {
+        let Some(latest) = self.lane(operation, lane)?.filter(|lane| lane.checkpoints > 0) else {
+            return Ok(Vec::new());
+        };
+        let lower = history_key(operation, lane, 0);
+        let upper = history_key(operation, lane, u16::MAX);
+        let span = (Bound::Included(&lower[..]), Bound::Included(&upper[..]));
+        let earlier = self.state().range(Table::History, span)?.map(|entry| {
+            let row = CheckpointRow::decode(entry?.row.as_slice())?;
+            Ok(LaneStatus::new(lane.to_owned(), row))
+        });
+        let mut kept = std::iter::once(Ok(latest)).chain(earlier).collect::<Result<Vec<_>>>()?;
+        kept.sort_unstable_by_key(|checkpoint| std::cmp::Reverse(checkpoint.checkpoints));
+        Ok(kept)
+    }
+
     fn status(&self, id: String, row: &[u8]) -> Result<OperationStatus> {
-        let OperationRow::V0 {
-            state, generation, created_unix_millis, updated_unix_millis, ..
-        } = OperationRow::decode(row)?;
+        let row = OperationFields::decode(row)?;
         let lanes = self.lanes(&id)?;
         let updated = lanes.iter().map(|lane| lane.updated_unix_millis).max().unwrap_or(0);
+        let failure = |row: FailureRow| Failure { unix_millis: row.unix_millis, error: row.text };
         Ok(OperationStatus {
+            name: row.name.unwrap_or_else(|| id.clone()),
             id,
-            state: match state {
-                format::OperationState::Running => OperationState::Running,
-                format::OperationState::Completed => OperationState::Completed,
-            },
-            generation,
-            created_unix_millis,
-            updated_unix_millis: updated.max(updated_unix_millis),
+            state: row.state.into(),
+            held: row.held,
+            version: row.version,
+            generation: row.generation,
+            attempts: row.attempts,
+            retry: row.retry.into(),
+            metadata: row.metadata,
+            failure: row.failure.map(failure),
+            checkpoints_kept: row.checkpoints_kept,
+            created_unix_millis: row.created_unix_millis,
+            updated_unix_millis: updated.max(row.updated_unix_millis),
             lanes,
         })
     }
 
-    fn lanes(&self, operation: &str) -> Result<Vec<LaneStatus>> {
-        let lower = checkpoint_key(operation, "");
-        let mut upper = lower.clone();
-        *upper.last_mut().expect("ends in a zero byte") = 1;
+    pub(super) fn lanes(&self, operation: &str) -> Result<Vec<LaneStatus>> {
+        let (lower, upper) = lanes_span(operation);
         let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
         let lane = |entry: Result<Entry>| {
             let entry = entry?;

@@ -32,6 +32,14 @@ impl Payload<'_> {
         self.len() == 0
     }
 
+    /// How much memory it takes; what was staged lies on the backend.
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len() as u64,
+            Source::Staged(_) => 0,
+        }
+    }
+
     pub(crate) fn into_owned(self) -> Payload<'static> {
         let source = match self.source {
             Source::Bytes(bytes) => Source::Bytes(Cow::Owned(bytes.into_owned())),
@@ -51,6 +59,12 @@ impl fmt::Debug for Payload<'_> {
 impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
     fn from(bytes: &'a [u8; N]) -> Self {
         Self::from(&bytes[..])
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Payload<'_> {
+    fn from(bytes: [u8; N]) -> Self {
+        Self { source: Source::Bytes(Cow::Owned(bytes.to_vec())) }
     }
 }
 

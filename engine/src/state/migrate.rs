@@ -3,6 +3,7 @@
 //! Each step changes the tables and raises the version in one transaction, so a crash between
 //! two steps leaves a state of a known version from which the next open goes on.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase};
@@ -11,17 +12,36 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::failure::RedbFailure;
 use super::tables::{StateRead, StateWrite, Table};
 use super::watch::Watch;
-use crate::format::{META_SCHEMA, SCHEMA_VERSION, SchemaRow};
+use crate::format::{
+    META_SCHEMA, OWN_OPERATION_PREFIX, OperationFields, SCHEMA_VERSION, SchemaRow,
+};
 
 /// Leads from one version to the next.
 pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
 
 /// `STEPS[n]` leads from version n + 1 to version n + 2.
-const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space];
+const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space, add_unfinished];
 
 /// To 2: the table of the share space.
 fn add_space(write: &mut StateWrite<'_>) -> Result<()> {
     write.make(Table::Space)
+}
+
+/// To 3: the tables of earlier checkpoints, and of the operations that are not finished.
+fn add_unfinished(write: &mut StateWrite<'_>) -> Result<()> {
+    write.make(Table::History)?;
+    write.make(Table::Unfinished)?;
+    let mut unfinished = Vec::new();
+    for entry in write.range(Table::Operations, (Bound::Unbounded, Bound::Unbounded))? {
+        let entry = entry?;
+        let (id, row) = (entry.key.as_slice(), entry.row.as_slice());
+        // A row that does not decode is nobody's to judge here: it is listed, as one of those.
+        let finished = OperationFields::decode(row).is_ok_and(|row| row.state.is_finished());
+        if !finished && !id.starts_with(OWN_OPERATION_PREFIX.as_bytes()) {
+            unfinished.push(id.to_vec());
+        }
+    }
+    unfinished.iter().try_for_each(|id| write.put(Table::Unfinished, id, &[]))
 }
 
 /// Writes the tables of a new state.
@@ -123,6 +143,30 @@ mod tests {
         assert_eq!(version(&database, &Arc::default()).unwrap(), 2);
         migrate_by(&database, &Arc::default(), &[step::<b'1'>, step::<b'2'>]).unwrap();
         assert_eq!(trace(&database), b"12");
+    }
+
+    #[test]
+    fn what_was_not_completed_before_there_was_a_list_is_listed() {
+        let database = database(2);
+        let transaction = database.begin_write().unwrap();
+        let mut write = StateWrite::new(&transaction, Arc::default());
+        // Rows of version 0: state, session, generation, times, lanes, open lanes.
+        let row = |state: u8| [&[0, state, 16][..], &[7; 16], &[1, 2, 2, 1, state]].concat();
+        let rows = [("done", row(1)), ("half", row(0)), ("odd", vec![9]), ("strongroom.x", row(0))];
+        for (id, row) in &rows {
+            write.put(Table::Operations, id.as_bytes(), row).unwrap();
+        }
+        drop(write);
+        transaction.commit().unwrap();
+        migrate(&database, &Arc::default()).unwrap();
+        let read = StateRead::new(database.begin_read().unwrap(), Arc::default());
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let listed: Vec<_> = read
+            .range(Table::Unfinished, all)
+            .unwrap()
+            .map(|entry| String::from_utf8(entry.unwrap().key.as_slice().to_vec()).unwrap())
+            .collect();
+        assert_eq!(listed, ["half", "odd"]);
     }
 
     #[test]

@@ -199,6 +199,7 @@ impl Store {
         &self,
         operation: &'static str,
         change: impl for<'t> FnOnce(StateWrite<'t>) -> Result<T, E>,
+        failed: impl FnOnce(ErrorKind),
     ) -> Result<T, E> {
         let (transaction, watch) = self.begin_write(operation)?;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -206,7 +207,10 @@ impl Store {
         }));
         match outcome {
             Ok(Ok(value)) => {
-                commit(operation, transaction, &watch).inspect_err(|_| self.note_failure())?;
+                commit(operation, transaction, &watch).inspect_err(|e| {
+                    self.note_failure();
+                    failed(e.kind());
+                })?;
                 Ok(value)
             }
             Ok(Err(e)) => {

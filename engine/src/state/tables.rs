@@ -41,6 +41,10 @@ pub(crate) enum Table {
     Operations,
     /// Checkpoints by operation id and lane.
     Checkpoints,
+    /// Earlier checkpoints, by operation id, lane and place in the lane's ring.
+    History,
+    /// The ids of the host's operations of which something is left to do.
+    Unfinished,
     /// Names of objects that are under way, by staging.
     Pending,
     /// Objects without a reference, by the commit that dropped it.
@@ -52,7 +56,7 @@ pub(crate) enum Table {
 }
 
 /// How many tables every state has.
-const FIXED: usize = 8;
+const FIXED: usize = 10;
 const RECORDS_PREFIX: &str = "records/";
 
 impl Table {
@@ -65,6 +69,8 @@ impl Table {
         Self::Pending,
         Self::Doomed,
         Self::Space,
+        Self::History,
+        Self::Unfinished,
     ];
 
     /// Its name in redb, and in reports.
@@ -78,6 +84,8 @@ impl Table {
             Self::Pending => "pending",
             Self::Doomed => "doomed",
             Self::Space => "space",
+            Self::History => "history",
+            Self::Unfinished => "unfinished",
             Self::Records(number) => return Cow::Owned(format!("{RECORDS_PREFIX}{number}")),
         })
     }
@@ -93,6 +101,8 @@ impl Table {
             Self::Pending => Ok(5),
             Self::Doomed => Ok(6),
             Self::Space => Ok(7),
+            Self::History => Ok(8),
+            Self::Unfinished => Ok(9),
             Self::Records(number) => Err(number),
         }
     }

@@ -1,7 +1,12 @@
 //! Runs calls on a vault and on its model, and says where they differ.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom_backends::component::ManualClock;
 
 use strongroom_backends::testing::{Replay, World};
 use strongroom_backends::{Error, ErrorKind, Result};
@@ -9,9 +14,10 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::model::{Call, Ending, Model, Pattern, Step, as_batch};
 use super::world_options;
 use crate::content::Staged;
+use crate::vault::MachinePlant;
 use crate::{
-    Batch, CancelToken, CheckOptions, Checkpoint, Lane, Operation, OperationState, Snapshot, Vault,
-    WriteTx,
+    Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
+    Recorder, Snapshot, Vault, VaultOptions, WriteTx,
 };
 
 /// A vault on a world of its own, with its model beside it.
@@ -19,10 +25,28 @@ pub struct Driver {
     world: World,
     vault: Option<Vault>,
     model: Model,
-    handles: BTreeMap<u8, Vec<Operation>>,
+    pub(super) handles: BTreeMap<u8, Vec<Operation>>,
     held: VecDeque<(Snapshot, Model)>,
     plant: Option<Plant>,
+    machine_plant: MachinePlant,
+    clock: ManualClock,
+    transitions: Transitions,
     seed: u64,
+}
+
+/// Every change of an operation's state that the engine told of.
+#[derive(Clone, Debug, Default)]
+struct Transitions {
+    seen: Arc<Mutex<BTreeSet<Transition>>>,
+}
+
+/// From which state, if it was not the first, to which.
+pub type Transition = (Option<OperationState>, OperationState);
+
+impl Recorder for Transitions {
+    fn transition(&self, from: Option<OperationState>, to: OperationState) {
+        self.seen.lock().insert((from, to));
+    }
 }
 
 impl std::fmt::Debug for Driver {
@@ -46,14 +70,33 @@ const PATH: &str = "/vault";
 impl Driver {
     /// A new vault in `world`.
     pub fn create(world: World, seed: u64) -> Result<Self> {
-        let vault = world_options(&world, seed).create(PATH)?;
-        Ok(Self::over(world, vault, Model::new(), seed))
+        Self::create_with(world, seed, MachinePlant::None)
+    }
+
+    /// The same with a bug in the engine's machine of operations.
+    pub fn create_with(world: World, seed: u64, plant: MachinePlant) -> Result<Self> {
+        let mut driver = Self::over(world, None, Model::new(), seed);
+        driver.machine_plant = plant;
+        driver.vault = Some(driver.options().create(PATH)?);
+        Ok(driver)
     }
 
     /// Drives a vault that somebody else owns and that holds what `model` does, to make calls
     /// on it with [`call`](Self::call).
     pub fn lent(vault: Vault, model: Model) -> Self {
-        Self::over(World::new(), vault, model, 0)
+        Self::over(World::new(), Some(vault), model, 0)
+    }
+
+    /// Which changes of an operation's state there were.
+    pub fn transitions(&self) -> BTreeSet<Transition> {
+        self.transitions.seen.lock().clone()
+    }
+
+    fn options(&self) -> VaultOptions {
+        world_options(&self.world, self.seed)
+            .clock(self.clock.clone())
+            .recorder(self.transitions.clone())
+            .machine_plant(self.machine_plant)
     }
 
     /// Ends driving; all handles and snapshots are dropped. What the vault holds.
@@ -61,14 +104,17 @@ impl Driver {
         self.model
     }
 
-    fn over(world: World, vault: Vault, model: Model, seed: u64) -> Self {
+    fn over(world: World, vault: Option<Vault>, model: Model, seed: u64) -> Self {
         Self {
             world,
-            vault: Some(vault),
+            vault,
             model,
             handles: BTreeMap::new(),
             held: VecDeque::new(),
             plant: None,
+            machine_plant: MachinePlant::None,
+            clock: ManualClock::new(),
+            transitions: Transitions::default(),
             seed,
         }
     }
@@ -84,7 +130,7 @@ impl Driver {
         &self.model
     }
 
-    fn vault(&self) -> &Vault {
+    pub(super) fn vault(&self) -> &Vault {
         self.vault.as_ref().expect("only missing inside `reopen`")
     }
 
@@ -107,16 +153,17 @@ impl Driver {
     /// counts as an answer.
     pub fn call(&mut self, call: &Call) -> Result<()> {
         let refused = self.model.apply(call).err();
-        match self.make(call) {
-            Err(error) if Some(error.kind()) == refused => Ok(()),
-            other => other,
+        match (refused, self.make(call)) {
+            (Some(kind), Err(error)) if error.kind() == kind => Ok(()),
+            (Some(kind), Ok(())) => Err(Error::new(ErrorKind::Corrupt, "drive vault")
+                .with_detail(format!("{call:?} was not refused as {}", kind.as_str()))),
+            (_, made) => made,
         }
     }
 
     /// Compares the whole vault with the model.
     pub fn compare(&self) -> Result<(), String> {
-        let snapshot = self.vault().read().map_err(|e| e.to_string())?;
-        self.model.differs(&snapshot)
+        self.model.differs_from(self.vault())
     }
 
     fn make(&mut self, call: &Call) -> Result<()> {
@@ -136,28 +183,9 @@ impl Driver {
                 self.vault().apply(batch)
             }
             Call::StageAndDrop(value) => self.vault().stage(&value.bytes()[..]).map(drop),
-            Call::Begin { operation, lanes } => {
-                let names = (0..*lanes).map(lane_name);
-                let handle = self.vault().begin(&operation_id(*operation), names)?;
-                self.handles.entry(*operation).or_default().push(handle);
-                Ok(())
-            }
-            Call::Resume { operation } => {
-                let handle = self.vault().resume(&operation_id(*operation))?;
-                self.handles.entry(*operation).or_default().push(handle);
-                Ok(())
-            }
-            Call::TakeOver { operation } => {
-                let handle = self.vault().take_over(&operation_id(*operation))?;
-                self.handles.entry(*operation).or_default().push(handle);
-                Ok(())
-            }
-            Call::LetGo { operation } => {
-                self.handles.remove(operation);
-                Ok(())
-            }
-            Call::Checkpoint { operation, lane, steps, complete, batch, stale } => {
-                let lane = self.lane(*operation, *lane, *stale)?;
+            Call::Operate { operation, act } => self.act(*operation, *act),
+            Call::Checkpoint { operation, lane, steps, complete, batch, who } => {
+                let lane = self.lane(*operation, *lane, *who)?;
                 let checkpoint = Checkpoint::new(format!("{steps:?}"));
                 let checkpoint = if *complete { checkpoint.complete() } else { checkpoint };
                 if *batch {
@@ -173,6 +201,15 @@ impl Driver {
                         tx.checkpoint(&lane, checkpoint)
                     })
                 }
+            }
+            Call::Expire { older_secs } => {
+                let older_than = Duration::from_secs((*older_secs).into());
+                let options = ExpireOperations { older_than, ..ExpireOperations::default() };
+                self.vault().expire_operations(&options).map(drop)
+            }
+            Call::Jump { millis } => {
+                self.clock.jump(*millis);
+                Ok(())
             }
             Call::Hold => {
                 self.held.push_back((self.vault().read()?, self.model.clone()));
@@ -263,13 +300,6 @@ impl Driver {
         Ok(batch)
     }
 
-    fn lane(&self, operation: u8, lane: u8, stale: bool) -> Result<Lane> {
-        let none = || Error::new(ErrorKind::NotFound, "find handle");
-        let handles = self.handles.get(&operation).ok_or_else(none)?;
-        let handle = if stale { handles.first() } else { handles.last() };
-        handle.ok_or_else(none)?.lane(&lane_name(lane))
-    }
-
     fn release_oldest(&mut self) -> Result<()> {
         let Some((snapshot, model)) = self.held.pop_front() else {
             return Ok(());
@@ -304,7 +334,7 @@ impl Driver {
             }
         }
         self.seed += 1;
-        self.vault = Some(world_options(&self.world, self.seed).open(PATH)?);
+        self.vault = Some(self.options().open(PATH)?);
         self.check()
     }
 }
@@ -317,11 +347,11 @@ fn key_bytes(number: u8) -> Vec<u8> {
     format!("key-{number:03}").into_bytes()
 }
 
-fn operation_id(number: u8) -> String {
+pub(super) fn operation_id(number: u8) -> String {
     format!("operation-{number}")
 }
 
-fn lane_name(number: u8) -> String {
+pub(super) fn lane_name(number: u8) -> String {
     format!("lane-{number}")
 }
 
@@ -341,7 +371,14 @@ impl Model {
             }
             records_differ(snapshot, *number, records)?;
         }
-        operations_differ(snapshot, self)
+        self.operations.differs(snapshot)
+    }
+
+    /// The same of the vault, with what it lists as left to do.
+    pub fn differs_from(&self, vault: &Vault) -> Result<(), String> {
+        let snapshot = vault.read().map_err(|e| e.to_string())?;
+        self.differs(&snapshot)?;
+        self.operations.unfinished_differ(vault)
     }
 }
 
@@ -366,26 +403,4 @@ fn records_differ(
         }
     }
     expected.next().map_or(Ok(()), |(key, _)| Err(format!("{name} lacks key {key}")))
-}
-
-fn operations_differ(snapshot: &Snapshot, model: &Model) -> Result<(), String> {
-    let found = snapshot.operations(None, usize::MAX).map_err(|e| e.to_string())?;
-    if found.len() != model.operations.len() {
-        return Err(format!("{} operations, expected {}", found.len(), model.operations.len()));
-    }
-    for (status, (number, expected)) in found.iter().zip(&model.operations) {
-        let lanes: Vec<_> =
-            status.lanes.iter().map(|lane| (lane.checkpoints, lane.complete)).collect();
-        let expected_lanes: Vec<_> =
-            expected.lanes.iter().map(|lane| (lane.checkpoints, lane.complete)).collect();
-        let complete = status.state == OperationState::Completed;
-        if status.id != operation_id(*number)
-            || status.generation != expected.generation
-            || complete != expected.is_complete()
-            || lanes != expected_lanes
-        {
-            return Err(format!("{status:?} differs from {expected:?}"));
-        }
-    }
-    Ok(())
 }

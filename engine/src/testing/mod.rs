@@ -7,7 +7,8 @@
 //! - [`conformance`] is what every backend must pass; [`FaultyBackend`] fails on command.
 //! - [`ShareLab`] makes slots of documents for those who attack them, [`PlacesLab`] says where
 //!   shares come to lie, [`ShareBench`] shares for those who measure.
-//! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage.
+//! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage,
+//!   [`MachinePlant`] the machine of operations.
 //!
 //! ```
 //! use strongroom::testing::{CrashOptions, Scene, crash_test};
@@ -31,19 +32,22 @@
 mod crash;
 mod driver;
 mod model;
+mod operation_driver;
+mod operation_model;
 mod strategy;
 
 pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
-pub use driver::{Driver, Plant};
-pub use model::{Call, Ending, LaneModel, Model, OperationModel, Pattern, Step};
-pub use strategy::{call, calls, calls_of_seed};
+pub use driver::{Driver, Plant, Transition};
+pub use model::{Call, Ending, Model, Pattern, Step};
+pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
+pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 pub use strongroom_backends::component::{ManualClock, SeededEntropy};
 pub use strongroom_backends::testing::*;
 
 pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
 pub use crate::keys::passwords_hashed;
 pub use crate::state::SealPlant;
-pub use crate::vault::ReadPlant;
+pub use crate::vault::{MachinePlant, ReadPlant};
 
 use strongroom_backends::{Memory, Result};
 

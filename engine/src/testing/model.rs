@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use strongroom_backends::ErrorKind;
 
+use super::operation_model::{Act, OperationsModel, Who};
 use crate::ROW_BYTES_MAX;
 
 /// Bytes of a value, told by length and seed, so that calls stay short to read and to shrink.
@@ -93,29 +94,14 @@ pub enum Call {
     },
     /// `Vault::stage`, and nothing done with it.
     StageAndDrop(Pattern),
-    /// `Vault::begin`.
-    Begin {
+    /// Something done to an operation.
+    Operate {
         /// Operation by number.
         operation: u8,
-        /// How many lanes.
-        lanes: u8,
+        /// What.
+        act: Act,
     },
-    /// `Vault::resume`.
-    Resume {
-        /// Operation by number.
-        operation: u8,
-    },
-    /// `Vault::take_over`. The handle that was fenced is kept.
-    TakeOver {
-        /// Operation by number.
-        operation: u8,
-    },
-    /// Drops all handles of an operation.
-    LetGo {
-        /// Operation by number.
-        operation: u8,
-    },
-    /// Changes with a checkpoint, by the newest handle or by a fenced one.
+    /// Changes with a checkpoint.
     Checkpoint {
         /// Operation by number.
         operation: u8,
@@ -127,8 +113,18 @@ pub enum Call {
         complete: bool,
         /// By a batch; else by a closure.
         batch: bool,
-        /// By a handle that was taken over, if there is one.
-        stale: bool,
+        /// By which handle.
+        who: Who,
+    },
+    /// `Vault::expire_operations`, of what is so old.
+    Expire {
+        /// Age in seconds.
+        older_secs: u8,
+    },
+    /// Puts the clock forward or back.
+    Jump {
+        /// How far.
+        millis: i64,
     },
     /// Takes a snapshot and keeps it.
     Hold,
@@ -147,40 +143,13 @@ pub enum Call {
     },
 }
 
-/// A lane as the model has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneModel {
-    /// How many checkpoints it has had.
-    pub checkpoints: u64,
-    /// Whether it is complete.
-    pub complete: bool,
-}
-
-/// An operation as the model has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationModel {
-    /// Raised by begin, resume and take-over.
-    pub generation: u64,
-    /// Its lanes by number.
-    pub lanes: Vec<LaneModel>,
-}
-
-impl OperationModel {
-    /// Whether all lanes are complete.
-    pub fn is_complete(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.complete)
-    }
-}
-
 /// A vault as a plain map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Records by namespace and key. A namespace stays when its last record goes.
     pub records: BTreeMap<u8, BTreeMap<u8, Pattern>>,
-    /// Operations by number.
-    pub operations: BTreeMap<u8, OperationModel>,
-    /// Generations of the live handles, by operation, oldest first. Gone with the process.
-    pub handles: BTreeMap<u8, Vec<u64>>,
+    /// Operations, and their handles.
+    pub operations: OperationsModel,
 }
 
 impl Model {
@@ -204,22 +173,17 @@ impl Model {
                 }
                 self.steps(&as_batch(steps));
             }
-            Call::Begin { operation, lanes } => return self.begin(*operation, *lanes),
-            Call::Resume { operation } => {
-                if self.operations.get(operation).is_some_and(|found| !found.is_complete())
-                    && self.handles.contains_key(operation)
-                {
-                    return Err(ErrorKind::Locked);
-                }
-                return self.claim(*operation);
+            Call::Operate { operation, act } => return self.operations.act(*operation, *act),
+            Call::Checkpoint { operation, lane, steps, complete, batch, who } => {
+                let data = format!("{steps:?}");
+                self.operations.checkpoint(*operation, *lane, data, *complete, *who)?;
+                self.steps(&if *batch { as_batch(steps) } else { steps.clone() });
             }
-            Call::TakeOver { operation } => return self.claim(*operation),
-            Call::LetGo { operation } => drop(self.handles.remove(operation)),
-            Call::Checkpoint { operation, lane, steps, complete, batch, stale } => {
-                let steps = if *batch { as_batch(steps) } else { steps.clone() };
-                return self.checkpoint(*operation, *lane, &steps, *complete, *stale);
+            Call::Expire { older_secs } => {
+                self.operations.expire(u64::from(*older_secs) * 1_000);
             }
-            Call::Reopen | Call::Crash { .. } => self.handles.clear(),
+            Call::Jump { millis } => self.operations.jump(*millis),
+            Call::Reopen | Call::Crash { .. } => self.operations.end_process(),
             Call::StageAndDrop(_) | Call::Hold | Call::Release | Call::Clean | Call::Check => {}
         }
         Ok(())
@@ -243,56 +207,6 @@ impl Model {
                 Step::Drop { namespace } => drop(self.records.remove(&namespace)),
             }
         }
-    }
-
-    fn begin(&mut self, operation: u8, lanes: u8) -> Result<(), ErrorKind> {
-        if lanes == 0 {
-            return Err(ErrorKind::Invalid);
-        }
-        if self.operations.contains_key(&operation) {
-            return Err(ErrorKind::AlreadyExists);
-        }
-        let lanes = vec![LaneModel::default(); lanes.into()];
-        self.operations.insert(operation, OperationModel { generation: 1, lanes });
-        self.handles.entry(operation).or_default().push(1);
-        Ok(())
-    }
-
-    fn claim(&mut self, operation: u8) -> Result<(), ErrorKind> {
-        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
-        if found.is_complete() {
-            return Err(ErrorKind::AlreadyExists);
-        }
-        found.generation += 1;
-        self.handles.entry(operation).or_default().push(found.generation);
-        Ok(())
-    }
-
-    /// `NotFound` stands for a call that the driver cannot make, for want of a handle.
-    fn checkpoint(
-        &mut self,
-        operation: u8,
-        lane: u8,
-        steps: &[Step],
-        complete: bool,
-        stale: bool,
-    ) -> Result<(), ErrorKind> {
-        let handles = self.handles.get(&operation).ok_or(ErrorKind::NotFound)?;
-        let (oldest, newest) = (handles.first(), handles.last());
-        let generation = *if stale { oldest } else { newest }.ok_or(ErrorKind::NotFound)?;
-        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
-        let current = found.generation;
-        let row = found.lanes.get_mut(usize::from(lane)).ok_or(ErrorKind::NotFound)?;
-        if generation != current {
-            return Err(ErrorKind::Conflict);
-        }
-        if row.complete {
-            return Err(ErrorKind::Invalid);
-        }
-        row.checkpoints += 1;
-        row.complete = complete;
-        self.steps(steps);
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::model::{Call, Ending, Pattern, Step};
+use super::operation_model::{Act, End, Who};
 use crate::ROW_BYTES_MAX;
 
 const NAMESPACES: u8 = 3;
@@ -40,33 +41,64 @@ fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![8 => Just(Ending::Commit), 1 => Just(Ending::Error), 1 => Just(Ending::Panic)]
 }
 
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![4 => Just(Who::Newest), 1 => Just(Who::Oldest)]
+}
+
 fn checkpoint() -> impl Strategy<Value = Call> {
-    (
-        0..OPERATIONS,
-        0..LANES,
-        steps(),
-        prop::bool::weighted(0.2),
-        any::<bool>(),
-        prop::bool::weighted(0.2),
-    )
-        .prop_map(|(operation, lane, steps, complete, batch, stale)| Call::Checkpoint {
+    (0..OPERATIONS, 0..LANES, steps(), prop::bool::weighted(0.2), any::<bool>(), who()).prop_map(
+        |(operation, lane, steps, complete, batch, who)| Call::Checkpoint {
             operation,
             lane,
             steps,
             complete,
             batch,
-            stale,
-        })
+            who,
+        },
+    )
 }
 
-/// One call; `crashes` says whether the power may be cut, or the vault is only reopened then.
+fn act() -> impl Strategy<Value = Act> {
+    let end = prop_oneof![
+        3 => Just(End::Pause),
+        1 => Just(End::Complete),
+        3 => Just(End::Fail),
+        1 => Just(End::Cancel),
+    ];
+    prop_oneof![
+        5 => (0..=LANES).prop_map(Act::Begin),
+        2 => (0..=LANES).prop_map(Act::Prepare),
+        6 => Just(Act::Resume),
+        2 => Just(Act::TakeOver),
+        2 => Just(Act::LetGo),
+        6 => (end, who()).prop_map(|(end, who)| Act::End(end, who)),
+        2 => (0..LANES, who()).prop_map(|(lane, who)| Act::CompleteLane(lane, who)),
+        1 => (any::<u8>(), who()).prop_map(|(version, who)| Act::Migrate(version, who)),
+        2 => Just(Act::PauseUnowned),
+        1 => Just(Act::Abandon),
+        2 => Just(Act::Remove),
+    ]
+}
+
+/// Something done to an operation, or a checkpoint of it, or what happens to its clock.
+fn operation(jumps: bool) -> impl Strategy<Value = Call> {
+    let operate =
+        (0..OPERATIONS, act()).prop_map(|(operation, act)| Call::Operate { operation, act });
+    let expire = (0..4_u8).prop_map(|older_secs| Call::Expire { older_secs });
+    // Without jumps nothing is ever older than now.
+    let jump = (-5_000..5_000_i64).prop_map(move |millis| {
+        if jumps { Call::Jump { millis } } else { Call::Expire { older_secs: 0 } }
+    });
+    prop_oneof![12 => operate, 8 => checkpoint(), 1 => expire, 1 => jump]
+}
+
+/// One call; `crashes` says whether the power may be cut and the clock jump, or the vault is only
+/// reopened then.
 pub fn call(crashes: bool) -> impl Strategy<Value = Call> {
     let write = (steps(), ending()).prop_map(|(steps, ending)| Call::Write { steps, ending });
     let condition = prop::option::of((0..NAMESPACES, 0..KEYS, any::<bool>()));
     let apply =
         (steps(), condition).prop_map(|(steps, condition)| Call::Apply { steps, condition });
-    let begin =
-        (0..OPERATIONS, 0..=LANES).prop_map(|(operation, lanes)| Call::Begin { operation, lanes });
     let end = any::<u64>().prop_map(
         move |seed| {
             if crashes { Call::Crash { seed } } else { Call::Reopen }
@@ -75,12 +107,8 @@ pub fn call(crashes: bool) -> impl Strategy<Value = Call> {
     prop_oneof![
         12 => write,
         6 => apply,
-        8 => checkpoint(),
+        18 => operation(crashes),
         2 => pattern().prop_map(Call::StageAndDrop),
-        2 => begin,
-        2 => (0..OPERATIONS).prop_map(|operation| Call::Resume { operation }),
-        1 => (0..OPERATIONS).prop_map(|operation| Call::TakeOver { operation }),
-        1 => (0..OPERATIONS).prop_map(|operation| Call::LetGo { operation }),
         2 => Just(Call::Hold),
         2 => Just(Call::Release),
         1 => Just(Call::Clean),
@@ -95,14 +123,32 @@ pub fn calls(most: usize, crashes: bool) -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call(crashes), 1..=most)
 }
 
+/// Calls on operations above all, with crash, reopening and jumps of the clock; up to `most`.
+pub fn operation_calls(most: usize) -> impl Strategy<Value = Vec<Call>> {
+    let call = prop_oneof![
+        20 => operation(true),
+        1 => Just(Call::Reopen),
+        1 => any::<u64>().prop_map(|seed| Call::Crash { seed }),
+        1 => Just(Call::Hold),
+        1 => Just(Call::Release),
+    ];
+    prop::collection::vec(call, 1..=most)
+}
+
+/// Exactly `count` calls on operations, without crashes and jumps, the same for the same seed.
+pub fn operation_calls_of_seed(count: usize, seed: u64) -> Vec<Call> {
+    of_seed(prop::collection::vec(operation(false), count), seed)
+}
+
 /// Exactly `count` calls, the same for the same seed.
 pub fn calls_of_seed(count: usize, crashes: bool, seed: u64) -> Vec<Call> {
+    of_seed(prop::collection::vec(call(crashes), count), seed)
+}
+
+fn of_seed<S: Strategy>(strategy: S, seed: u64) -> S::Value {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    prop::collection::vec(call(crashes), count)
-        .new_tree(&mut runner)
-        .expect("nothing is filtered")
-        .current()
+    strategy.new_tree(&mut runner).expect("nothing is filtered").current()
 }

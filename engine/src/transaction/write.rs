@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use strongroom_backends::{Error, Result};
 
 use crate::content::Staged;
 use crate::format::{DoomedKey, ObjectName};
+use crate::operations::Heard;
 use crate::records::Namespaces;
 use crate::state::{StateWrite, Table};
 use crate::vault::VaultInner;
@@ -23,6 +25,8 @@ pub struct WriteTx<'t> {
     pub(crate) adopted: Vec<Staged>,
     /// Lanes that have had a checkpoint, with how many that makes.
     pub(crate) checkpointed: Vec<(Arc<AtomicU64>, u64)>,
+    /// What is to be heard of once it has committed.
+    pub(crate) heard: Heard,
     /// Rows of a dropped namespace may be left to remove.
     pub(crate) dropping: bool,
     /// A buffer for a row, reused from call to call.
@@ -45,6 +49,7 @@ pub(crate) struct Committed {
     commit: u64,
     adopted: Vec<Staged>,
     checkpointed: Vec<(Arc<AtomicU64>, u64)>,
+    heard: Heard,
     /// It wrote doomed rows.
     doomed: bool,
     /// Rows of tables pending and doomed that this commit removed.
@@ -59,6 +64,7 @@ impl<'t> WriteTx<'t> {
             namespaces: Namespaces::default(),
             adopted: Vec::new(),
             checkpointed: Vec::new(),
+            heard: Heard::new(&vault.bus),
             dropping: vault.cleaner.is_dropping(),
             row: Vec::new(),
             commit: vault.pins.next(),
@@ -97,15 +103,15 @@ impl<'t> WriteTx<'t> {
         for row in &settled {
             self.state.delete(row.table(), row.key())?;
         }
-        let Self { commit, adopted, checkpointed, doomed, dropping, .. } = self;
+        let Self { commit, adopted, checkpointed, heard, doomed, dropping, .. } = self;
         let settled = settled.len();
-        Ok(Committed { commit, adopted, checkpointed, doomed, settled, dropping })
+        Ok(Committed { commit, adopted, checkpointed, heard, doomed, settled, dropping })
     }
 }
 
 impl Committed {
-    /// Tells the vault that the commit has happened.
-    pub(crate) fn publish(self, vault: &VaultInner) {
+    /// Tells the vault that the commit has happened, and how long it took.
+    pub(crate) fn publish(self, vault: &VaultInner, took: Duration) {
         vault.pins.publish(self.commit);
         vault.cleaner.forget_settled(self.settled);
         vault.cleaner.set_dropping(self.dropping);
@@ -116,5 +122,7 @@ impl Committed {
         for (known, checkpoints) in self.checkpointed {
             known.store(checkpoints, Ordering::Release);
         }
+        vault.metrics.committed(took, &self.heard);
+        vault.bus.send(self.heard);
     }
 }

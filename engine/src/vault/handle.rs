@@ -1,8 +1,10 @@
 //! The handle, and the calls that do not belong to one room alone: write, apply, read, stage.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use strongroom_backends::{Backend, Error, Result};
 use uuid::Uuid;
@@ -12,13 +14,18 @@ use super::key_copy::Witness;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};
+use crate::background::{Handlers, Workers};
 use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
 use crate::format::{ObjectName, PendingRow, StageId, VaultRow};
 use crate::keys::{KeySet, KeySource, PasswordCosts};
-use crate::operations::Owners;
+use crate::metrics::Metrics;
+use crate::operations::{Bus, Owners};
 use crate::progress::{CancelToken, NoProgress, Progress};
-use crate::state::{Sealing, Store, Table};
+use crate::state::{Sealing, StateWrite, Store, Table};
 use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
+
+/// Threads of the engine's own jobs: updates of one space would only wait for one another.
+const OWN_THREADS: usize = 1;
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
@@ -44,6 +51,14 @@ pub(crate) struct VaultInner {
     pub(crate) objects: Objects,
     pub(crate) pins: Arc<Pins>,
     pub(crate) owners: Owners,
+    /// What the host does with its operations.
+    pub(crate) handlers: Handlers,
+    pub(crate) bus: Bus,
+    pub(crate) metrics: Metrics,
+    /// A runner of the host's operations lives.
+    pub(crate) has_runner: AtomicBool,
+    /// Runs the engine's own jobs.
+    pub(crate) workers: Workers,
     pub(crate) cleaner: Cleaner,
     /// Held by whoever updates the share space.
     pub(crate) space_turn: parking_lot::Mutex<()>,
@@ -56,6 +71,8 @@ pub(crate) struct VaultInner {
     read_plant: Option<super::plant::ReadPlant>,
     #[cfg(feature = "testing")]
     seal_plant: crate::state::SealPlant,
+    #[cfg(feature = "testing")]
+    pub(crate) machine_plant: super::plant::MachinePlant,
 }
 
 /// What a vault is put together from.
@@ -89,6 +106,7 @@ impl Vault {
 
     pub(super) fn assemble(options: VaultOptions, parts: Parts) -> Self {
         let entropy = Arc::clone(&options.components.entropy);
+        let clock = Arc::clone(&options.components.clock);
         let id = parts.keys.header().vault;
         let content_keys = parts.keys.content_keys();
         let inner = VaultInner {
@@ -103,6 +121,11 @@ impl Vault {
             objects: Objects::new(parts.backend, entropy, options.object_bytes, id, content_keys),
             pins: Pins::new(parts.newest_commit),
             owners: Owners::default(),
+            handlers: options.handlers,
+            bus: Bus::default(),
+            metrics: Metrics::new(options.recorder),
+            has_runner: AtomicBool::new(false),
+            workers: Workers::new("strongroom-own", OWN_THREADS, clock),
             cleaner: Cleaner::default(),
             space_turn: parking_lot::Mutex::default(),
             writer: Writer::new(options.write_timeout),
@@ -113,6 +136,8 @@ impl Vault {
             read_plant: options.read_plant,
             #[cfg(feature = "testing")]
             seal_plant: options.seal_plant,
+            #[cfg(feature = "testing")]
+            machine_plant: options.machine_plant,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -304,14 +329,24 @@ impl VaultInner {
     ) -> Result<T, E> {
         self.refuse_if_behind(operation)?;
         self.reopen_if_failed()?;
-        let mut committed = None;
-        let value = self.store.write(operation, |state| {
+        let clock = &*self.components.clock;
+        let began = clock.monotonic();
+        let (mut committed, exempt) = (None, Cell::new(false));
+        let change = |state: StateWrite<'_>| {
             let mut tx = WriteTx::new(state, Arc::clone(self));
             let value = change(&mut tx)?;
+            exempt.set(tx.heard.exempt);
             committed = Some(tx.finish()?);
             Ok::<T, E>(value)
-        })?;
-        committed.expect("finished before the commit").publish(self);
+        };
+        let failed = |kind| {
+            if !exempt.get() {
+                self.metrics.failed(kind);
+            }
+        };
+        let value = self.store.write(operation, change, failed)?;
+        let took = clock.monotonic().saturating_sub(began);
+        committed.expect("finished before the commit").publish(self, took);
         Ok(value)
     }
 

@@ -14,11 +14,8 @@ use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::report::Recovery;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
-use crate::format::{
-    BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, OperationRow, OperationState, VaultRow,
-};
+use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, VaultRow};
 use crate::keys::{KeySet, NewSlot, Unlock, Wrapping};
-use crate::operations::is_own;
 use crate::progress::CancelToken;
 use crate::state::{Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table};
 
@@ -160,7 +157,7 @@ impl Vault {
         } else {
             Ok(0)
         };
-        let operations = self.unfinished_operations()?;
+        let operations = self.unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
         let recovery = &mut self.inner_mut().recovery;
         recovery.objects = *cleaned.as_ref().unwrap_or(&0);
         recovery.space_update = *expired.as_ref().unwrap_or(&None);
@@ -196,24 +193,6 @@ impl Vault {
             Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
             outcome => outcome.map(|_| None),
         }
-    }
-
-    fn unfinished_operations(&self) -> Result<Vec<String>> {
-        let snapshot = self.read()?;
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut unfinished = Vec::new();
-        for entry in snapshot.state().range(Table::Operations, all)? {
-            let entry = entry?;
-            let OperationRow::V0 { state, .. } = OperationRow::decode(entry.row.as_slice())?;
-            let id = String::from_utf8_lossy(entry.key.as_slice());
-            if state != OperationState::Completed && !is_own(&id) {
-                unfinished.push(id.into_owned());
-            }
-            if unfinished.len() == Recovery::OPERATIONS_LISTED_MAX {
-                break;
-            }
-        }
-        Ok(unfinished)
     }
 
     /// Closes the vault for all its handles, and lets other processes in. Waits for a write and

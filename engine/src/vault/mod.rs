@@ -28,5 +28,5 @@ pub use keys::{CompactReport, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
 #[cfg(feature = "testing")]
-pub use plant::ReadPlant;
+pub use plant::{MachinePlant, ReadPlant};
 pub use report::{Recovery, VaultInfo};

@@ -10,8 +10,10 @@ use strongroom_backends::{Backend, Error, ErrorKind, Result};
 
 use super::handle::Vault;
 use super::lock::LockPolicy;
+use crate::background::Handlers;
 use crate::content::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN};
 use crate::keys::{Cipher, CostBounds, KeySource, MEMORY_KIB_MAX, PasswordCosts};
+use crate::metrics::{NoRecorder, Recorder};
 use crate::state::StateStorage;
 
 /// What a vault is created or opened with. Get one from [`Vault::options`].
@@ -30,10 +32,14 @@ pub struct VaultOptions {
     pub(super) password: PasswordPolicy,
     pub(super) adopt_older_state: bool,
     pub(super) restore_key_set: bool,
+    pub(super) handlers: Handlers,
+    pub(super) recorder: Arc<dyn Recorder>,
     #[cfg(feature = "testing")]
     pub(super) read_plant: Option<super::plant::ReadPlant>,
     #[cfg(feature = "testing")]
     pub(super) seal_plant: crate::state::SealPlant,
+    #[cfg(feature = "testing")]
+    pub(super) machine_plant: super::plant::MachinePlant,
 }
 
 /// What passwords cost.
@@ -90,10 +96,14 @@ impl VaultOptions {
             },
             adopt_older_state: false,
             restore_key_set: false,
+            handlers: Handlers::new(),
+            recorder: Arc::new(NoRecorder),
             #[cfg(feature = "testing")]
             read_plant: None,
             #[cfg(feature = "testing")]
             seal_plant: crate::state::SealPlant::None,
+            #[cfg(feature = "testing")]
+            machine_plant: super::plant::MachinePlant::None,
         }
     }
 
@@ -184,10 +194,31 @@ impl VaultOptions {
         self
     }
 
+    /// What the host does with its operations, by their names: what is left to do is judged by them
+    /// ([`Recovery::operations`](crate::Recovery::operations)), and a
+    /// [`Runner`](crate::Runner) runs them.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// Where what the vault measures of itself goes as well; by default nowhere.
+    pub fn recorder(mut self, recorder: impl Recorder + 'static) -> Self {
+        self.recorder = Arc::new(recorder);
+        self
+    }
+
     /// Plants a bug in the sealed storage. Only under feature `testing`.
     #[cfg(feature = "testing")]
     pub fn seal_plant(mut self, plant: crate::state::SealPlant) -> Self {
         self.seal_plant = plant;
+        self
+    }
+
+    /// Plants a bug in the machine of operations. Only under feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn machine_plant(mut self, plant: super::plant::MachinePlant) -> Self {
+        self.machine_plant = plant;
         self
     }
 

@@ -1,4 +1,5 @@
-//! Stepping into the beginning of a read, to prove that its two steps are in the right order.
+//! Bugs to plant: in the beginning of a read, to prove that its two steps are in the right order;
+//! and in the machine of operations, to prove that its model finds them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,4 +45,20 @@ impl fmt::Debug for ReadPlant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadPlant").field("wrong_order", &self.wrong_order).finish_non_exhaustive()
     }
+}
+
+/// A bug in the machine of operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MachinePlant {
+    /// None.
+    #[default]
+    None,
+    /// Any state may follow any other.
+    AnyStep,
+    /// Resuming counts no try.
+    UncountedTries,
+    /// What has ended is listed as unfinished.
+    KeepsListed,
+    /// A handle that was fenced or has ended is not refused.
+    NoFence,
 }

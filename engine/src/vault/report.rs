@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::lock::Holder;
 use crate::documents::UnfinishedUpdate;
 use crate::keys::Cipher;
+use crate::operations::UnfinishedOperation;
 
 /// What `open` found and did. After a clean close all of it is empty.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +46,9 @@ pub struct Recovery {
     /// The update of the share space that was interrupted. The same write goes on with it, the next
     /// update of another document takes it back.
     pub space_update: Option<UnfinishedUpdate>,
-    /// Ids of the host's operations that are not completed, in order; the first
-    /// [`OPERATIONS_LISTED_MAX`](Self::OPERATIONS_LISTED_MAX).
-    pub operations: Vec<String>,
+    /// The host's operations that are not finished, in order of their ids, each with whether it can
+    /// be resumed; the first [`OPERATIONS_LISTED_MAX`](Self::OPERATIONS_LISTED_MAX).
+    pub operations: Vec<UnfinishedOperation>,
 }
 
 impl Recovery {

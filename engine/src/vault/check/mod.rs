@@ -1,5 +1,7 @@
 //! Is everything there: redb's own integrity, every row, and every object that a row names.
 
+mod operations;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
@@ -9,8 +11,8 @@ use strongroom_backends::{ErrorKind, Result};
 use super::handle::{Vault, VaultInner};
 use crate::content::Cut;
 use crate::format::{
-    CheckpointRow, DoomedKey, NamespaceRow, ObjectName, ObjectRef, OperationRow, PendingRow,
-    RecordRow, SPACE, SPACE_UPDATE, SpaceRow, StoredRow, UpdateRow, dropping_number,
+    DoomedKey, NamespaceRow, ObjectName, ObjectRef, PendingRow, RecordRow, SPACE, SPACE_UPDATE,
+    SpaceRow, StoredRow, UpdateRow, dropping_number,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Entry, StateRead, Table};
@@ -297,46 +299,6 @@ impl Check<'_> {
             }
             Ok(())
         })
-    }
-
-    /// Each operation counts its lanes, and no lane is without an operation.
-    fn operations(&mut self, state: &StateRead) -> Result<()> {
-        let mut lanes: HashMap<Vec<u8>, (u32, u32)> = HashMap::new();
-        self.scan(state, Table::Checkpoints, |check, entry| {
-            let operation = entry.key.as_slice().split(|&byte| byte == 0).next().unwrap_or(&[]);
-            let (all, open) = lanes.entry(operation.to_vec()).or_default();
-            match CheckpointRow::decode(entry.row.as_slice()) {
-                Ok(CheckpointRow::V0 { complete, .. }) => {
-                    *all += 1;
-                    *open += u32::from(!complete);
-                }
-                Err(e) => check.wrong(Table::Checkpoints, e.to_string()),
-            }
-            Ok(())
-        })?;
-        self.scan(state, Table::Operations, |check, entry| {
-            check.report.operations += 1;
-            let counted = lanes.remove(entry.key.as_slice()).unwrap_or_default();
-            match OperationRow::decode(entry.row.as_slice()) {
-                Ok(OperationRow::V0 { lanes, lanes_open, .. })
-                    if (lanes, lanes_open) != counted =>
-                {
-                    let detail = format!(
-                        "an operation counts {lanes_open} open of {lanes} lanes, it has {} of {}",
-                        counted.1, counted.0
-                    );
-                    check.wrong(Table::Operations, detail);
-                }
-                Ok(_) => {}
-                Err(e) => check.wrong(Table::Operations, e.to_string()),
-            }
-            Ok(())
-        })?;
-        if !lanes.is_empty() {
-            let detail = format!("{} operations have lanes and no row", lanes.len());
-            self.wrong(Table::Checkpoints, detail);
-        }
-        Ok(())
     }
 
     fn due(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {

@@ -1,0 +1,23 @@
+//! Work in the background: the host's operations by a [`Runner`], and the engine's own jobs.
+//!
+//! - `workers.rs`: a bounded pool of threads with a bounded queue. It knows no vault.
+//! - `handlers.rs`: what the host does, by the name of an operation.
+//! - `job.rs`: one try of an operation, as its handler sees it.
+//! - `runner.rs`: submits operations, resumes what is left, stops, pauses, shuts down.
+//!   `attempt.rs`: one try from its start to the state that it leaves. `ticket.rs`: who waits for it.
+//!
+//! All of a runner's queue is in the vault as well: an operation is committed as *initialized* before
+//! it is queued, so what a crash interrupts before, within or between tries is found again.
+
+mod attempt;
+mod handlers;
+mod job;
+mod runner;
+mod ticket;
+mod workers;
+
+pub use handlers::{BoxError, Handler, Handlers};
+pub use job::Job;
+pub use runner::{Resumed, Runner, RunnerOptions};
+pub use ticket::JobHandle;
+pub(crate) use workers::Workers;

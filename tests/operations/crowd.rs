@@ -1,0 +1,185 @@
+//! Many threads at one runner, and several runners on one vault.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+use parking_lot::Mutex;
+use strongroom::{
+    Batch, Checkpoint, ErrorKind, Handler, Handlers, Job, OperationState, Result, Runner,
+    RunnerOptions,
+};
+
+use crate::gate::Gate;
+use crate::runner::{at_gate, ended};
+use crate::scene::{Scene, row, spec, unfinished};
+use crate::support::group::PATIENCE;
+use crate::support::records::{all, assert_error, assert_whole};
+
+const THREADS: usize = 16;
+const OPERATIONS: usize = 200;
+
+/// How often each operation was run, by its id.
+type Runs = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// Three checkpoints with a row each; a row that is there already is a conflict.
+fn counted(runs: &Runs) -> Handler {
+    let runs = Arc::clone(runs);
+    Handler::new(move |job: &Job| -> Result<()> {
+        let id = &job.status().id;
+        *runs.lock().entry(id.clone()).or_default() += 1;
+        let lane = job.lane("main")?;
+        for n in 0..3 {
+            let key = format!("{id} {n}");
+            let mut batch = row(&key);
+            batch.require_absent("n", key);
+            lane.commit(batch, Checkpoint::encode(&n)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// Each operation ran once, and is there with its rows.
+#[track_caller]
+fn assert_each_ran_once(scene: &Scene, runs: &Runs) {
+    let runs = runs.lock();
+    assert_eq!((runs.len(), runs.values().sum::<u32>() as usize), (OPERATIONS, OPERATIONS));
+    assert_eq!(all(&scene.vault).unwrap().len(), OPERATIONS * 3);
+    let statistics = scene.vault.statistics().unwrap();
+    let completed = statistics.operations[&OperationState::Completed];
+    assert_eq!((completed, statistics.total()), (OPERATIONS as u64, OPERATIONS as u64));
+    assert_whole(&scene.vault);
+}
+
+#[test]
+fn many_threads_submit_and_resume_everything_and_each_operation_runs_once() {
+    let runs = Runs::default();
+    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    let options = RunnerOptions { threads: 8, queue: OPERATIONS };
+    let runner = Runner::start(&scene.vault, options).unwrap();
+    let (next, submitting) = (AtomicUsize::new(0), AtomicUsize::new(THREADS));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let ids = std::iter::from_fn(|| Some(next.fetch_add(1, SeqCst)));
+                for n in ids.take_while(|n| *n < OPERATIONS) {
+                    let spec = spec(&format!("op {n}")).name("work");
+                    let job = runner.submit(spec).expect("also while everything is resumed");
+                    assert_eq!(ended(&job), OperationState::Completed);
+                }
+                submitting.fetch_sub(1, SeqCst);
+            });
+        }
+        scope.spawn(|| {
+            while submitting.load(SeqCst) > 0 {
+                let report = runner.resume_all().expect("also while others submit");
+                // What it meets is the runner's already, or was just done.
+                for job in &report.resumed {
+                    assert_eq!(ended(job), OperationState::Completed);
+                }
+            }
+        });
+    });
+    assert_each_ran_once(&scene, &runs);
+    runner.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_vault_has_one_runner_at_a_time() {
+    let runs = Runs::default();
+    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    for n in 0..OPERATIONS {
+        scene.vault.prepare(spec(&format!("op {n}")).name("work")).unwrap();
+    }
+    let options = RunnerOptions { threads: 3, queue: 1 };
+    let first = Runner::start(&scene.vault, options).unwrap();
+    let second = || Runner::start(&scene.vault, options);
+    assert_error(second(), ErrorKind::Locked, "another runner");
+    let half = first.resume_all().unwrap().resumed;
+    first.shutdown(PATIENCE).unwrap();
+    let second = second().unwrap();
+    // The first one has let go of it for good.
+    drop((first, half));
+    assert_error(Runner::start(&scene.vault, options), ErrorKind::Locked, "another runner");
+    for job in second.resume_all().unwrap().resumed {
+        assert_eq!(ended(&job), OperationState::Completed);
+    }
+    assert_each_ran_once(&scene, &runs);
+    assert_eq!(unfinished(&scene.vault), [""; 0]);
+}
+
+#[test]
+fn no_more_wait_than_may_however_many_submit_at_once() {
+    const ROOM: usize = 5;
+    let gate = Gate::default();
+    let scene = Scene::with(Handlers::new().with("held up", at_gate(&gate)));
+    let options = RunnerOptions { threads: 1, queue: ROOM };
+    let runner = Runner::start(&scene.vault, options).unwrap();
+    let first = runner.submit(spec("first").name("held up")).unwrap();
+    gate.await_arrivals(1);
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let submit = |n: usize| runner.submit(spec(&format!("op {n}")).name("held up"));
+        let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || submit(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((taken.len(), unfinished(&scene.vault).len()), (ROOM, ROOM + 1));
+    for refusal in refused {
+        assert_error(refusal, ErrorKind::Unavailable, "5 operations wait already");
+    }
+    gate.open();
+    for job in taken.into_iter().flatten().chain([first]) {
+        assert_eq!(ended(&job), OperationState::Completed);
+    }
+}
+
+#[test]
+fn many_threads_that_submit_one_id_get_it_once() {
+    let runs = Runs::default();
+    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let submit = || runner.submit(spec("op").name("work"));
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(submit)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((taken.len(), refused.len()), (1, THREADS - 1));
+    for refusal in refused {
+        assert_error(refusal, ErrorKind::AlreadyExists, "op");
+    }
+    assert_eq!(ended(&taken.into_iter().next().unwrap().unwrap()), OperationState::Completed);
+    assert_eq!(runs.lock()["op"], 1);
+}
+
+#[test]
+fn lanes_of_one_job_run_on_threads_of_the_handler_s_own() {
+    let handler = Handler::new(|job: &Job| {
+        let lanes = &job.status().lanes;
+        thread::scope(|scope| {
+            let threads: Vec<_> = lanes
+                .iter()
+                .map(|lane| {
+                    scope.spawn(|| {
+                        let handle = job.lane(&lane.name)?;
+                        for n in 0..20_u32 {
+                            job.check()?;
+                            let batch = row(&format!("{} {n}", lane.name));
+                            handle.commit(batch, Checkpoint::encode(&n)?)?;
+                        }
+                        handle.commit(Batch::new(), Checkpoint::new("end").complete())
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+        })
+    });
+    let scene = Scene::with(Handlers::new().with("work", handler));
+    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let names: Vec<_> = (0..8).map(|n| format!("lane {n}")).collect();
+    let job = runner.submit(spec("op").name("work").lanes(&names)).unwrap();
+    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(all(&scene.vault).unwrap().len(), 8 * 20);
+    assert_whole(&scene.vault);
+}

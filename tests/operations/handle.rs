@@ -1,0 +1,347 @@
+//! How an operation comes to a handle, and what it keeps from try to try.
+
+use std::time::Duration;
+
+use strongroom::testing::memory_vault;
+use strongroom::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, Error, ErrorKind, LaneStatus,
+    METADATA_BYTES_MAX, NAME_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
+    Result, Resumable, RetryPolicy, Vault,
+};
+
+use crate::scene::{
+    AT_ONCE, Scene, commit, lane_status, row, spec, stands, state, status, unfinished,
+};
+use crate::support::records::{assert_error, assert_whole};
+
+#[test]
+fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
+    let scene = Scene::new();
+    let prepared = spec("op").name("import").lanes(["b", "a"]).version(3).metadata("by", "ada");
+    scene.vault.prepare(prepared).unwrap();
+    let scene = scene.reopen();
+    let vault = &scene.vault;
+    let found = status(vault, "op");
+    assert_eq!((found.state, found.held), (OperationState::Initialized, false));
+    assert_eq!((found.generation, found.attempts, found.version), (0, 0, 3));
+    assert_eq!(found.name, "import");
+    assert_eq!(found.retry, AT_ONCE);
+    assert_eq!(found.metadata, [("by".to_owned(), "ada".to_owned())]);
+    let lanes: Vec<_> = found.lanes.iter().map(|lane| &lane.name[..]).collect();
+    assert_eq!((lanes, found.latest()), (vec!["a", "b"], None));
+    assert_eq!((stands(vault, "op"), unfinished(vault)), (Resumable::Ready, vec!["op".to_owned()]));
+
+    let operation = vault.resume("op").unwrap();
+    let begun = status(vault, "op");
+    assert_eq!((begun.state, begun.generation, begun.attempts), (OperationState::Running, 1, 1));
+    commit(&operation.lane("a").unwrap(), 1).unwrap();
+}
+
+#[test]
+fn an_id_is_prepared_or_begun_once() {
+    let vault = memory_vault().unwrap();
+    vault.prepare(spec("op")).unwrap();
+    let before = status(&vault, "op");
+    assert_error(vault.prepare(spec("op")), ErrorKind::AlreadyExists, "op");
+    assert_error(vault.begin_with(spec("op")), ErrorKind::AlreadyExists, "op");
+    assert_eq!(status(&vault, "op"), before);
+    // What is prepared is resumed by it, in the lanes of the preparation.
+    let other = spec("op").lanes(["other"]);
+    assert_error(vault.begin_or_resume_with(other), ErrorKind::Invalid, "lanes");
+    assert_eq!(status(&vault, "op"), before);
+    assert_eq!(vault.begin_or_resume_with(spec("op")).unwrap().generation(), 1);
+    assert_error(vault.prepare(spec("op")), ErrorKind::AlreadyExists, "op");
+}
+
+#[test]
+fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
+    let scene = Scene::new();
+    let first = spec("op").name("first").version(1).metadata("k", "1").checkpoints_kept(2);
+    drop(scene.vault.begin_or_resume_with(first).unwrap());
+    let before = status(&scene.vault, "op");
+    let second = OperationSpec::new("op").name("second").version(2).metadata("k", "2");
+    let again = scene.vault.begin_or_resume_with(second).unwrap();
+    let found = status(&scene.vault, "op");
+    assert_eq!((found.generation, found.state), (2, OperationState::Recovering));
+    assert_eq!((&found.name, found.version), (&before.name, before.version));
+    assert_eq!((&found.metadata, found.retry), (&before.metadata, before.retry));
+    assert_eq!(found.checkpoints_kept, 2);
+    again.pause().unwrap();
+    let held = scene.vault.begin_or_resume_with(spec("op")).expect("asked for by its id");
+    assert_eq!(state(&scene.vault, "op"), OperationState::Running);
+    held.cancel().unwrap();
+    let outcome = scene.vault.begin_or_resume_with(spec("op"));
+    assert_error(outcome, ErrorKind::Invalid, "was cancelled");
+}
+
+#[test]
+fn what_nobody_runs_can_be_laid_aside_and_given_up() {
+    let scene = Scene::new();
+    let vault = &scene.vault;
+    let begin = |id: &str| vault.begin_with(spec(id)).unwrap();
+    vault.prepare(spec("prepared")).unwrap();
+    drop(begin("dropped"));
+    begin("failed").fail("no").unwrap();
+    begin("paused").pause().unwrap();
+    for id in ["prepared", "dropped", "failed", "paused"] {
+        let generation = status(vault, id).generation;
+        for _ in 0..2 {
+            vault.pause_operation(id).unwrap();
+            assert_eq!((state(vault, id), stands(vault, id)), held(), "{id}");
+        }
+        drop(vault.resume(id).unwrap());
+        let resumed = status(vault, id);
+        assert_eq!((resumed.state, resumed.held), (OperationState::Running, false), "{id}");
+        assert_eq!(resumed.generation, generation + 1);
+        vault.abandon_operation(id).unwrap();
+        assert_eq!((state(vault, id), stands(vault, id)), cancelled(), "{id}");
+        for outcome in [vault.abandon_operation(id), vault.pause_operation(id)] {
+            assert_error(outcome, ErrorKind::Invalid, "is cancelled and cannot become");
+        }
+    }
+    assert_eq!(unfinished(vault), [""; 0]);
+    assert_whole(vault);
+}
+
+fn held() -> (OperationState, Resumable) {
+    (OperationState::Paused, Resumable::Held)
+}
+
+fn cancelled() -> (OperationState, Resumable) {
+    (OperationState::Cancelled, Resumable::Cancelled)
+}
+
+#[test]
+fn what_somebody_runs_is_neither_laid_aside_nor_given_up_behind_its_back() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("op", ["a"]).unwrap();
+    let clone = operation.clone();
+    drop(operation);
+    let lane = clone.lane("a").unwrap();
+    drop(clone);
+    // A lane is of a handle, and a right to commit.
+    for outcome in [vault.pause_operation("op"), vault.abandon_operation("op")] {
+        assert_error(outcome, ErrorKind::Locked, "generation 1 of it is running");
+    }
+    assert_eq!(state(&vault, "op"), OperationState::Running);
+    commit(&lane, 1).unwrap();
+    lane.complete().unwrap();
+    drop(lane);
+    for outcome in [vault.pause_operation("op"), vault.abandon_operation("op")] {
+        assert_error(outcome, ErrorKind::Invalid, "is completed and cannot become");
+    }
+    for id in ["none", "strongroom.space.update"] {
+        let kind = if id == "none" { ErrorKind::NotFound } else { ErrorKind::Invalid };
+        assert_error(vault.pause_operation(id), kind, id);
+        assert_error(vault.abandon_operation(id), kind, id);
+        assert_error(vault.can_resume(id), kind, id);
+    }
+}
+
+#[test]
+fn tries_are_counted_until_one_gets_somewhere() {
+    let vault = memory_vault().unwrap();
+    let unlimited = RetryPolicy { attempts_max: 0, ..AT_ONCE };
+    let attempts = || status(&vault, "op").attempts;
+    drop(vault.begin_with(spec("op").lanes(["a", "b"]).retry(unlimited)).unwrap());
+    assert_eq!(attempts(), 1);
+    for n in 2..20 {
+        let operation = vault.resume("op").unwrap();
+        assert_eq!((attempts(), status(&vault, "op").generation), (n, u64::from(n)));
+        if n % 2 == 0 {
+            operation.fail("no").unwrap();
+        }
+    }
+    let operation = vault.resume("op").unwrap();
+    commit(&operation.lane("a").unwrap(), 1).unwrap();
+    assert_eq!((attempts(), state(&vault, "op")), (0, OperationState::Running));
+    operation.fail("no").unwrap();
+    assert_eq!(attempts(), 0, "this try got somewhere");
+    // The completion of a lane is a step forward too.
+    let operation = vault.resume("op").unwrap();
+    assert_eq!(attempts(), 1);
+    operation.lane("b").unwrap().complete().unwrap();
+    assert_eq!((attempts(), state(&vault, "op")), (0, OperationState::Running));
+}
+
+#[test]
+fn a_pause_is_no_failed_try() {
+    let vault = memory_vault().unwrap();
+    vault.begin_with(spec("op")).unwrap().pause().unwrap();
+    for _ in 0..10 {
+        vault.resume("op").unwrap().pause().unwrap();
+        assert_eq!(status(&vault, "op").attempts, 0);
+    }
+    vault.resume("op").unwrap().fail("no").unwrap();
+    vault.resume("op").unwrap().pause().unwrap();
+    assert_eq!(status(&vault, "op").attempts, 1, "the one that failed still counts");
+}
+
+#[test]
+fn once_its_tries_are_used_up_only_a_take_over_goes_on() {
+    let vault = memory_vault().unwrap();
+    let two = RetryPolicy { attempts_max: 2, ..AT_ONCE };
+    vault.begin_with(spec("op").retry(two)).unwrap().fail("no").unwrap();
+    assert_eq!(stands(&vault, "op"), Resumable::Ready);
+    // A crash uses a try up as well as a failure.
+    drop(vault.resume("op").unwrap());
+    let exhausted = Resumable::AttemptsExhausted { attempts: 2 };
+    assert_eq!((stands(&vault, "op"), exhausted.by_id()), (exhausted, false));
+    let before = status(&vault, "op");
+    assert_error(vault.resume("op"), ErrorKind::Invalid, "2 tries got nowhere");
+    let outcome = vault.begin_or_resume_with(spec("op"));
+    assert_error(outcome, ErrorKind::Invalid, "2 tries got nowhere");
+    assert_eq!(status(&vault, "op"), before);
+
+    let operation = vault.take_over("op").unwrap();
+    assert_eq!((status(&vault, "op").attempts, operation.generation()), (1, 3));
+    drop(operation);
+    drop(vault.resume("op").expect("tries are counted anew"));
+    assert_eq!(stands(&vault, "op"), Resumable::AttemptsExhausted { attempts: 2 });
+}
+
+#[test]
+fn a_wait_after_a_failure_holds_up_nobody_who_asks_by_id() {
+    let scene = Scene::new();
+    let retry = RetryPolicy {
+        attempts_max: 0,
+        backoff_first: Duration::from_secs(1),
+        backoff_max: Duration::from_secs(3),
+    };
+    let waits = |secs| Resumable::BackingOff { wait: Duration::from_secs(secs) };
+    scene.vault.begin_with(spec("op").retry(retry)).unwrap().fail("no").unwrap();
+    for (told, secs) in [(waits(1), 1), (waits(2), 2), (waits(3), 3), (waits(3), 3)] {
+        assert_eq!(stands(&scene.vault, "op"), told);
+        scene.clock.advance(Duration::from_millis(secs * 1_000 - 1));
+        let wait = Duration::from_millis(1);
+        assert_eq!(stands(&scene.vault, "op"), Resumable::BackingOff { wait });
+        let operation = scene.vault.resume("op").expect("the wait is advice");
+        operation.fail("no").unwrap();
+    }
+    scene.clock.advance(Duration::from_secs(3));
+    assert_eq!(stands(&scene.vault, "op"), Resumable::Ready);
+}
+
+#[test]
+fn a_lane_is_completed_where_it_stands_and_the_last_one_completes_the_operation() {
+    let vault = memory_vault().unwrap();
+    let operation = vault.begin("op", ["a", "b"]).unwrap();
+    let (a, b) = (operation.lane("a").unwrap(), operation.lane("b").unwrap());
+    a.commit(row("k"), Checkpoint::new("half").progress(0.5)).unwrap();
+    let mut expected = lane_status(&vault, "op", "a");
+    (expected.progress, expected.complete) = (1.0, true);
+    a.complete().unwrap();
+    assert_eq!(lane_status(&vault, "op", "a"), expected, "no further checkpoint");
+    assert_eq!(state(&vault, "op"), OperationState::Running);
+    assert_error(a.complete(), ErrorKind::Invalid, "the lane is complete");
+    b.complete().unwrap();
+    let found = status(&vault, "op");
+    assert_eq!((found.state, found.progress()), (OperationState::Completed, 1.0));
+    assert_eq!((found.lanes[1].checkpoints, found.latest().unwrap().name.as_str()), (0, "a"));
+    assert_whole(&vault);
+}
+
+/// Three lanes: with a checkpoint and complete, with one, and with none; all of version 0.
+fn three_lanes(vault: &Vault) -> Operation {
+    let operation = vault.begin_with(spec("op").lanes(["a", "b", "c"])).unwrap();
+    for (lane, n) in [("a", 1), ("b", 1), ("b", 2)] {
+        commit(&operation.lane(lane).unwrap(), n).unwrap();
+    }
+    operation.lane("a").unwrap().complete().unwrap();
+    operation
+}
+
+#[test]
+fn a_migration_changes_the_data_of_all_lanes_and_nothing_else() {
+    // Its clock stands, so that times are the same.
+    let Scene { vault, .. } = Scene::new();
+    let operation = three_lanes(&vault);
+    let before = status(&vault, "op");
+    let mut asked = Vec::new();
+    let migrated = operation.migrate(7, |lane| {
+        asked.push(lane.name.clone());
+        let old: u32 = lane.decode()?.expect("it has had a checkpoint");
+        Ok(format!("{old} of version 7").into_bytes())
+    });
+    migrated.unwrap();
+    assert_eq!(asked, ["a", "b"], "the third has no data");
+    let mut expected = before;
+    expected.version = 7;
+    expected.lanes[0].data = b"1 of version 7".to_vec();
+    expected.lanes[1].data = b"2 of version 7".to_vec();
+    assert_eq!(status(&vault, "op"), expected);
+    // History tells what was.
+    let history = vault.read().unwrap().checkpoints("op", "b").unwrap();
+    assert_eq!(history[0].data, b"2 of version 7");
+    assert_eq!(history[1].decode::<u32>().unwrap(), Some(1));
+    // And the lanes go on.
+    commit(&operation.lane("b").unwrap(), 3).unwrap();
+    operation.lane("c").unwrap().complete().unwrap();
+    assert_whole(&vault);
+}
+
+#[test]
+fn a_migration_that_fails_for_one_lane_changes_none() {
+    let vault = memory_vault().unwrap();
+    let operation = three_lanes(&vault);
+    let before = status(&vault, "op");
+    let second = |lane: &LaneStatus, bad: Result<Vec<u8>>| match &lane.name[..] {
+        "a" => Ok(b"new".to_vec()),
+        _ => bad,
+    };
+    let failing = operation
+        .migrate(1, |lane| second(lane, Err(Error::new(ErrorKind::Unavailable, "ask the host"))));
+    assert_error(failing, ErrorKind::Unavailable, "ask the host");
+    let long = vec![0; CHECKPOINT_BYTES_MAX + 1];
+    let too_long = operation.migrate(1, |lane| second(lane, Ok(long.clone())));
+    assert_error(too_long, ErrorKind::Invalid, "32769 bytes, the limit is 32768");
+    let nested = operation.migrate(1, |lane| second(lane, operation.pause().map(|()| Vec::new())));
+    assert_error(nested, ErrorKind::Invalid, "within a write");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        operation.migrate(1, |lane| second(lane, Ok(lane.data[9..].to_vec())))
+    }));
+    assert!(panicked.is_err(), "the panic goes on");
+    assert_eq!(status(&vault, "op"), before);
+    let most = operation.migrate(1, |lane| second(lane, Ok(long[1..].to_vec())));
+    most.expect("as long as it may be");
+    assert_eq!(status(&vault, "op").version, 1);
+}
+
+#[test]
+fn metadata_is_kept_by_key_up_to_its_limit() {
+    let vault = memory_vault().unwrap();
+    let filled = |bytes: usize| spec("op").metadata("k", "x".repeat(bytes - 2)).metadata("b", "");
+    let outcome = vault.begin_with(filled(METADATA_BYTES_MAX + 1));
+    assert_error(outcome, ErrorKind::Invalid, "16385 bytes, the limit is 16384");
+    let outcome = vault.prepare(filled(METADATA_BYTES_MAX + 1));
+    assert_error(outcome, ErrorKind::Invalid, "16385 bytes, the limit is 16384");
+    assert!(vault.read().unwrap().operation("op").unwrap().is_none());
+    // The last value of a key counts, and it alone is measured.
+    let most = filled(METADATA_BYTES_MAX).metadata("b", "y").metadata("b", "");
+    drop(vault.begin_with(most).unwrap());
+    let found = status(&vault, "op").metadata;
+    let keys: Vec<_> = found.iter().map(|(key, value)| (&key[..], value.len())).collect();
+    assert_eq!(keys, [("b", 0), ("k", METADATA_BYTES_MAX - 2)]);
+}
+
+#[test]
+fn names_and_the_length_of_history_have_bounds() {
+    let vault = memory_vault().unwrap();
+    let named = |name: &str| vault.begin_with(spec("op").name(name));
+    assert_error(named(""), ErrorKind::Invalid, "is empty");
+    assert_error(named(&"x".repeat(NAME_BYTES_MAX + 1)), ErrorKind::Invalid, "129 bytes");
+    assert_error(named("a\nb"), ErrorKind::Invalid, "control character");
+    for kept in [0, CHECKPOINTS_KEPT_MAX + 1, u16::MAX] {
+        let outcome = vault.begin_with(spec("op").checkpoints_kept(kept));
+        assert_error(outcome, ErrorKind::Invalid, &format!("{kept} checkpoints to keep"));
+    }
+    let own = vault.prepare(spec("strongroom.op"));
+    assert_error(own, ErrorKind::Invalid, "the engine's own");
+    assert_eq!(vault.read().unwrap().operations(None, 10).unwrap(), []);
+
+    let most = OperationSpec::new("op").name("x".repeat(NAME_BYTES_MAX));
+    drop(vault.begin_with(most.checkpoints_kept(CHECKPOINTS_KEPT_MAX)).unwrap());
+    let found = status(&vault, "op");
+    assert_eq!((found.lanes.len(), &found.lanes[0].name[..]), (1, ONLY_LANE));
+    assert_eq!((found.version, found.retry), (0, RetryPolicy::DEFAULT));
+}

@@ -1,0 +1,198 @@
+//! What handlers do to their own jobs, and what the runner and its handles tell of it.
+
+use std::fmt;
+
+use strongroom::{
+    Batch, BoxError, Checkpoint, Error, ErrorKind, EventKind, Handler, Handlers, Job, LaneStatus,
+    OperationState, Result, Resumable, Runner, RunnerOptions, Subscription,
+};
+
+use crate::gate::Gate;
+use crate::runner::{ended, single};
+use crate::scene::{Scene, lane_status, row, spec, stands, state, status};
+use crate::support::group::PATIENCE;
+use crate::support::records::{assert_error, assert_whole};
+
+type Work = fn(&Job) -> Result<(), BoxError>;
+
+fn warnings(from: &Subscription) -> Vec<String> {
+    let events = std::iter::from_fn(|| from.next_now());
+    let text = |kind| match kind {
+        EventKind::Warning { text } => Some(text),
+        _ => None,
+    };
+    events.filter_map(|event| text(event.kind)).collect()
+}
+
+#[test]
+fn what_a_handler_ended_itself_stays_as_it_left_it() {
+    let works: [(&str, Work, OperationState); 7] = [
+        ("lanes", |job| Ok(job.lane("main")?.complete()?), OperationState::Completed),
+        ("complete", |job| Ok(job.operation().complete()?), OperationState::Completed),
+        ("pause", |job| Ok(job.operation().pause()?), OperationState::Paused),
+        ("cancel", |job| Ok(job.operation().cancel()?), OperationState::Cancelled),
+        ("fail", |job| Ok(job.operation().fail("by itself")?), OperationState::Failed),
+        (
+            "pause and err",
+            |job| job.operation().pause().map_err(Into::into).and(Err("late".into())),
+            OperationState::Paused,
+        ),
+        (
+            "complete and panic",
+            |job| {
+                job.operation().complete()?;
+                panic!("late")
+            },
+            OperationState::Completed,
+        ),
+    ];
+    for (name, work, left) in works {
+        let scene = Scene::with(Handlers::new().with("op", Handler::new(work)));
+        let heard = scene.vault.subscribe(100);
+        let runner = single(&scene);
+        let job = runner.submit(spec("op")).unwrap();
+        assert_eq!(ended(&job), left, "{name}");
+        let found = status(&scene.vault, "op");
+        let tries = if left == OperationState::Failed { 3 } else { 1 };
+        assert_eq!((found.state, found.generation), (left, tries), "{name}");
+        assert_eq!(found.held, left == OperationState::Paused, "it asked for that by its handle");
+        assert_eq!(found.failure.is_some(), left == OperationState::Failed);
+        let told: &[&str] = match name {
+            "pause and err" => &["after its end: late"],
+            "complete and panic" => &["after its end: panicked: late"],
+            _ => &[],
+        };
+        assert_eq!(warnings(&heard), told, "{name}");
+        assert_whole(&scene.vault);
+    }
+}
+
+/// An error that cannot even be told.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("the host's own bug")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[test]
+fn an_error_that_panics_when_it_is_told_fails_the_try_like_any_other() {
+    let handler = Handler::new(|_: &Job| Err::<(), _>(Unspeakable));
+    let scene = Scene::with(Handlers::new().with("op", handler));
+    let runner = single(&scene);
+    let job = runner.submit(spec("op")).unwrap();
+    assert_eq!(ended(&job), OperationState::Failed);
+    let found = status(&scene.vault, "op");
+    assert_eq!(
+        (found.attempts, found.failure.unwrap().error.as_str()),
+        (3, "panicked: the host's own bug")
+    );
+    runner.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_handler_brings_older_checkpoints_forward_and_goes_on() {
+    let handler = Handler::new(|job: &Job| {
+        if job.status().version < 2 {
+            // A pair of the number that was there and a word, as they are encoded.
+            let migrate = |lane: &LaneStatus| Ok([b"\x92", &lane.data[..], b"\xa3new"].concat());
+            job.operation().migrate(2, migrate)?;
+        }
+        let lane = job.lane("main")?;
+        assert_eq!(lane.status()?.decode()?, Some((7_u32, "new".to_owned())));
+        lane.commit(Batch::new(), Checkpoint::encode(&(8, "new"))?.complete())
+    });
+    let scene = Scene::with(Handlers::new().with("op", handler.versions(1..=2)));
+    let operation = scene.vault.begin_with(spec("op").version(1)).unwrap();
+    operation.lane("main").unwrap().commit(row("7"), Checkpoint::encode(&7).unwrap()).unwrap();
+    drop(operation);
+    let runner = single(&scene);
+    let job = runner.resume("op").unwrap();
+    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(status(&scene.vault, "op").version, 2);
+}
+
+#[test]
+fn checkpoints_that_the_handler_cannot_read_again_end_its_tries() {
+    let handler = Handler::new(|job: &Job| {
+        job.lane("main")?.commit(Batch::new(), Checkpoint::encode(&"a word")?)?;
+        Err::<(), _>(Error::new(ErrorKind::Unavailable, "reach a host"))
+    });
+    let scene = Scene::with(Handlers::new().with("op", handler.checkpoints::<u32>()));
+    let runner = single(&scene);
+    let job = runner.submit(spec("op")).unwrap();
+    assert_eq!(ended(&job), OperationState::Failed);
+    assert_eq!(status(&scene.vault, "op").generation, 1);
+    assert_eq!(stands(&scene.vault, "op"), Resumable::UnknownData { lane: "main".into() });
+}
+
+#[test]
+fn warnings_are_heard_in_the_name_of_the_operation() {
+    let handler = Handler::new(|job: &Job| {
+        job.warn("first");
+        job.warn(String::from("second"));
+        Ok::<_, Error>(())
+    });
+    let scene = Scene::with(Handlers::new().with("work", handler));
+    let heard = scene.vault.subscribe(100);
+    let runner = single(&scene);
+    ended(&runner.submit(spec("op").name("work")).unwrap());
+    let events: Vec<_> = std::iter::from_fn(|| heard.next_now()).collect();
+    assert!(events.iter().all(|event| event.id == "op" && event.name == "work"));
+    let kinds: Vec<_> = events.into_iter().map(|event| event.kind).collect();
+    let warning = |text: &str| EventKind::Warning { text: text.into() };
+    let expected = [EventKind::Started, warning("first"), warning("second"), EventKind::Completed];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_job_that_is_taken_over_is_told_so_and_leaves_the_new_owner_alone() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let handler = Handler::new(move |job: &Job| {
+        let lane = job.lane("main")?;
+        held.pass();
+        lane.commit(row("late"), Checkpoint::new("late"))
+    });
+    let scene = Scene::with(Handlers::new().with("op", handler));
+    let heard = scene.vault.subscribe(100);
+    let runner = single(&scene);
+    let job = runner.submit(spec("op")).unwrap();
+    gate.await_arrivals(1);
+    let fresh = scene.vault.take_over("op").unwrap();
+    gate.open();
+    assert_error(job.wait(PATIENCE), ErrorKind::Conflict, "fenced");
+    assert_eq!(state(&scene.vault, "op"), OperationState::Recovering);
+    assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 0);
+    assert!(matches!(&warnings(&heard)[..], [text] if text.contains("could not go on")));
+    fresh.complete().unwrap();
+}
+
+#[test]
+fn a_vault_that_is_closed_under_a_job_ends_it_with_closed() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let handler = Handler::new(move |job: &Job| {
+        held.pass();
+        job.lane("main")?.commit(row("late"), Checkpoint::new("late"))
+    });
+    let handlers = Handlers::new().with("op", handler);
+    let scene = Scene::with(handlers.clone());
+    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let job = runner.submit(spec("op")).unwrap();
+    gate.await_arrivals(1);
+    let scene = scene.reopen_with(handlers);
+    gate.open();
+    assert_error(job.wait(PATIENCE), ErrorKind::Closed, "closed");
+    assert_error(runner.submit(spec("next").name("op")), ErrorKind::Closed, "closed");
+    runner.shutdown(PATIENCE).unwrap();
+    let next = single(&scene);
+    let report = next.resume_all().unwrap();
+    assert_eq!(ended(&report.resumed[0]), OperationState::Completed);
+    assert_eq!(lane_status(&scene.vault, "op", "main").data, b"late");
+    assert_whole(&scene.vault);
+}

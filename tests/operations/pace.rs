@@ -1,0 +1,349 @@
+//! When a paced lane commits, and what it leaves when it does not get to its end.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom::backends::Memory;
+use strongroom::testing::{Fault, TestKey, World};
+use strongroom::{
+    CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, Lane, OperationState, Paced,
+    Result, Vault,
+};
+
+use crate::scene::{Scene, lane_status, row, spec, state, status};
+use crate::support::clock::SharedClock;
+use crate::support::records::{all, assert_error, get};
+use crate::support::syncs::HeardState;
+
+const EIO: i32 = 5;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Nothing is due but what a test asks for.
+const NEVER: CheckpointPolicy = CheckpointPolicy {
+    items: u64::MAX,
+    interval: Duration::MAX,
+    progress: 1.0,
+    cost: 1.0,
+    batch_bytes: u64::MAX,
+};
+
+/// Progress is a sum of parts.
+#[track_caller]
+fn assert_near(progress: f64, expected: f64) {
+    assert!((progress - expected).abs() < 1e-9, "{progress}, not {expected}");
+}
+
+fn begin(vault: &Vault) -> Lane {
+    vault.begin_with(spec("op")).unwrap().lane("main").unwrap()
+}
+
+/// Adds the row of the next item, and says that it is done.
+fn step(paced: &mut Paced<'_>, item: u64) -> Result<bool> {
+    paced.insert("n", format!("{item:04}"), "row");
+    paced.step(|| Checkpoint::encode(&(item + 1)))
+}
+
+/// After which of so many items it commits.
+fn commits_of(paced: &mut Paced<'_>, items: u64, mut between: impl FnMut(u64)) -> Vec<u64> {
+    (0..items)
+        .filter(|&item| {
+            between(item);
+            step(paced, item).unwrap()
+        })
+        .collect()
+}
+
+/// How many items the lane says are done, after asserting that just their rows are there.
+#[track_caller]
+fn done(vault: &Vault) -> u64 {
+    let done = lane_status(vault, "op", "main").decode().unwrap().unwrap_or(0);
+    let rows: Vec<_> = all(vault).unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(rows, (0..done).map(|item| format!("{item:04}")).collect::<Vec<_>>());
+    done
+}
+
+#[test]
+fn it_commits_after_so_many_items() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let policy = CheckpointPolicy { items: 3, ..NEVER };
+    let mut paced = lane.paced(policy, 0, None).unwrap();
+    assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
+    assert_eq!(done(&scene.vault), 9);
+    assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 3);
+}
+
+#[test]
+fn it_commits_after_so_much_time_counted_from_the_commit_before() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let policy = CheckpointPolicy { interval: SECOND * 10, ..NEVER };
+    let mut paced = lane.paced(policy, 0, Some(1_000)).unwrap();
+    // 4 s an item, but for the seventh, which takes 40.
+    let work = |item| scene.clock.advance(SECOND * if item == 6 { 40 } else { 4 });
+    assert_eq!(commits_of(&mut paced, 11, work), [2, 5, 6, 9]);
+    // Wall time has no part in it.
+    scene.clock.jump(3_600_000);
+    assert!(!step(&mut paced, 11).unwrap());
+}
+
+#[test]
+fn it_commits_after_so_much_progress_where_the_total_is_known() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let policy = CheckpointPolicy { progress: 0.25, ..NEVER };
+    let mut unknown = lane.paced(policy, 0, None).unwrap();
+    assert_eq!(commits_of(&mut unknown, 100, |_| ()), [0; 0]);
+    drop(unknown);
+    let mut paced = lane.paced(policy, 0, Some(10)).unwrap();
+    assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
+    assert_near(lane_status(&scene.vault, "op", "main").progress, 0.9);
+}
+
+#[test]
+fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let each = CheckpointPolicy { items: 1, ..NEVER };
+    let progress = || lane_status(&scene.vault, "op", "main").progress;
+    let mut paced = lane.paced(each, 0, Some(4)).unwrap();
+    paced.step(|| Ok(Checkpoint::new("").progress(0.9))).unwrap();
+    assert_near(progress(), 0.9);
+    paced.step(|| Ok(Checkpoint::new(""))).unwrap();
+    assert_near(progress(), 0.5);
+    drop(paced);
+    let mut unknown = lane.paced(each, 0, None).unwrap();
+    unknown.step(|| Ok(Checkpoint::new(""))).unwrap();
+    assert_near(progress(), 0.5);
+    drop(unknown);
+    // More than the total is all of it; and of nothing too.
+    for total in [5, 0] {
+        let mut paced = lane.paced(each, 6, Some(total)).unwrap();
+        paced.step(|| Ok(Checkpoint::new(""))).unwrap();
+        assert_near(progress(), 1.0);
+    }
+}
+
+#[test]
+fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let policy = CheckpointPolicy { batch_bytes: 1_000, cost: f64::MIN_POSITIVE, ..NEVER };
+    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let insert = |paced: &mut Paced<'_>, bytes: usize| {
+        // The namespace has one byte, and the key four.
+        paced.insert("n", "0000", vec![0; bytes - 5]);
+        paced.step(|| Checkpoint::encode(&1)).unwrap()
+    };
+    assert!(!insert(&mut paced, 999));
+    assert!(insert(&mut paced, 5));
+    assert!(insert(&mut paced, 1_000), "each commit begins anew");
+    assert!(!insert(&mut paced, 600));
+    // What is staged lies on the backend, and a removal has a key.
+    let staged = scene.vault.stage(&vec![0; 100_000][..]).unwrap();
+    paced.insert("n", "0000", staged);
+    assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
+    paced.remove("n", vec![b'k'; 390]);
+    assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
+    paced.remove("n", "kkkk");
+    assert!(paced.step(|| Checkpoint::encode(&1)).unwrap());
+}
+
+/// A vault whose commits take one second a sync.
+fn slow() -> (Vault, SharedClock) {
+    let clock = SharedClock::default();
+    let ticking = clock.clone();
+    let state = HeardState::new(move || ticking.advance(SECOND));
+    let options = Vault::options(TestKey).clock(clock.clone());
+    (options.create_on(state, Memory::new()).unwrap(), clock)
+}
+
+/// How long a commit of a paced lane takes there.
+fn cost(vault: &Vault, clock: &SharedClock, lane: &Lane) -> Duration {
+    use strongroom::backends::component::Clock;
+    let before = clock.monotonic();
+    lane.commit(row("0000"), Checkpoint::encode(&1).unwrap()).unwrap();
+    vault.write(|tx| tx.remove("n", "0000")).unwrap();
+    let took = clock.monotonic().saturating_sub(before) / 2;
+    assert!(took >= SECOND);
+    took
+}
+
+#[test]
+fn it_puts_a_commit_off_until_it_is_a_small_part_of_the_work() {
+    let (vault, clock) = slow();
+    let lane = begin(&vault);
+    let cost = cost(&vault, &clock, &lane);
+    let policy = CheckpointPolicy { items: 1, cost: 0.1, ..NEVER };
+    let mut paced = lane.paced(policy, 0, None).unwrap();
+    // An item takes as long as a commit. Of the first nobody knows yet what it costs.
+    let commits = commits_of(&mut paced, 31, |_| clock.advance(cost));
+    assert_eq!(commits, [0, 10, 20, 30]);
+    // Half as much work allows half as many.
+    drop(paced);
+    let mut paced = lane.paced(policy, 31, None).unwrap();
+    let commits = commits_of(&mut paced, 41, |_| clock.advance(cost / 2));
+    assert_eq!(commits, [0, 20, 40]);
+}
+
+#[test]
+fn without_a_bound_on_its_cost_it_commits_when_it_is_due_however_little_work_there_is() {
+    let (vault, clock) = slow();
+    let lane = begin(&vault);
+    assert!(cost(&vault, &clock, &lane) >= SECOND);
+    let mut paced = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap();
+    assert_eq!(commits_of(&mut paced, 5, |_| ()), [0, 1, 2, 3, 4]);
+    drop(paced);
+    let policy = CheckpointPolicy { items: 2, ..NEVER };
+    let mut paced = lane.paced(policy, 5, None).unwrap();
+    assert_eq!(commits_of(&mut paced, 5, |_| ()), [1, 3]);
+}
+
+#[test]
+fn a_cancelled_one_commits_what_is_done_and_says_so() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let cancel = CancelToken::new();
+    let mut paced = lane.paced(NEVER, 0, None).unwrap().cancel(&cancel);
+    (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
+    assert_eq!(done(&scene.vault), 0);
+    cancel.cancel();
+    assert_error(step(&mut paced, 5), ErrorKind::Cancelled, "");
+    assert_eq!(done(&scene.vault), 6, "the item under way is done");
+    // It says so again, and loses nothing of what is done nevertheless.
+    assert_error(step(&mut paced, 6), ErrorKind::Cancelled, "");
+    assert_eq!((done(&scene.vault), state(&scene.vault, "op")), (7, OperationState::Running));
+}
+
+#[test]
+fn a_finish_commits_the_rest_and_completes_the_lane() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let cancel = CancelToken::new();
+    let mut paced = lane.paced(NEVER, 0, Some(8)).unwrap().cancel(&cancel);
+    (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
+    // The end is the end, also of what was asked to stop.
+    cancel.cancel();
+    paced.finish(Checkpoint::encode(&5_u64).unwrap()).unwrap();
+    assert_eq!(done(&scene.vault), 5);
+    let found = status(&scene.vault, "op");
+    assert_eq!((found.state, found.progress()), (OperationState::Completed, 1.0));
+    // Of nothing left too.
+    let vault = Scene::new().vault;
+    let lane = begin(&vault);
+    lane.paced(NEVER, 0, None).unwrap().finish(Checkpoint::new("")).unwrap();
+    assert_eq!(state(&vault, "op"), OperationState::Completed);
+}
+
+#[test]
+fn one_that_is_dropped_leaves_what_it_committed_last() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let policy = CheckpointPolicy { items: 4, ..NEVER };
+    let mut paced = lane.paced(policy, 0, None).unwrap();
+    commits_of(&mut paced, 6, |_| ());
+    drop(paced);
+    assert_eq!(done(&scene.vault), 4);
+    // The lane goes on from there: items 4 and 5 are done again, and stored once.
+    let mut paced = lane.paced(policy, 4, None).unwrap();
+    assert_eq!((4..8).filter(|&item| step(&mut paced, item).unwrap()).count(), 1);
+    drop(paced);
+    assert_eq!(done(&scene.vault), 8);
+}
+
+#[test]
+fn progress_hears_of_each_item_in_order() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let heard = Mutex::new(Vec::new());
+    let progress = |done, total| heard.lock().push((done, total));
+    let policy = CheckpointPolicy { items: 3, ..NEVER };
+    let mut paced = lane.paced(policy, 10, Some(13)).unwrap().progress(&progress);
+    commits_of(&mut paced, 3, |_| ());
+    assert_eq!(*heard.lock(), [11, 12, 13].map(|done| (done, Some(13))));
+}
+
+#[test]
+fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let made = Cell::new(0);
+    let policy = CheckpointPolicy { items: 3, ..NEVER };
+    let mut paced = lane.paced(policy, 0, None).unwrap();
+    for item in 0..9_u64 {
+        paced.insert("n", format!("{item:04}"), "row");
+        let checkpoint = || {
+            made.set(made.get() + 1);
+            Checkpoint::encode(&(item + 1))
+        };
+        paced.step(checkpoint).unwrap();
+    }
+    assert_eq!((made.get(), done(&scene.vault)), (3, 9));
+    let failing = || Err(Error::new(ErrorKind::Denied, "ask the host"));
+    let outcomes: Vec<_> = (0..3).map(|_| paced.step(failing)).collect();
+    assert_error(outcomes.into_iter().collect::<Result<Vec<_>>>(), ErrorKind::Denied, "host");
+    assert_eq!(done(&scene.vault), 9);
+}
+
+#[test]
+fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
+    let world = World::new();
+    let vault = strongroom::testing::world_options(&world, 1).create("/vault").unwrap();
+    let lane = begin(&vault);
+    let each = CheckpointPolicy { items: 1, ..NEVER };
+    let mut paced = lane.paced(each, 0, None).unwrap();
+    assert!(step(&mut paced, 0).unwrap());
+    world.fail_from(1, Fault::before(EIO));
+    let failed = step(&mut paced, 1).unwrap_err();
+    assert!(matches!(failed.kind(), ErrorKind::Unavailable | ErrorKind::Uncertain), "{failed}");
+    world.clear_faults();
+    for _ in 0..2 {
+        assert_error(step(&mut paced, 2), ErrorKind::Invalid, "ask the lane where it stands");
+    }
+    let finish = paced.finish(Checkpoint::encode(&3_u64).unwrap());
+    assert_error(finish, ErrorKind::Invalid, "ask the lane where it stands");
+    // A write makes the vault look at its state again; then the lane knows.
+    vault.write(|tx| tx.remove("n", "none")).unwrap();
+    let stands = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
+    let mut paced = lane.paced(each, stands, None).unwrap();
+    (stands..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
+    drop(paced);
+    assert_eq!(done(&vault), 5);
+}
+
+#[test]
+fn a_commit_that_is_refused_ends_it_too() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let each = CheckpointPolicy { items: 1, ..NEVER };
+    let mut paced = lane.paced(each, 0, None).unwrap();
+    let fresh = scene.vault.take_over("op").unwrap();
+    assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
+    assert_error(step(&mut paced, 1), ErrorKind::Invalid, "a commit before it failed");
+    assert_eq!((done(&scene.vault), get(&scene.vault, "0000")), (0, None));
+    drop(fresh);
+}
+
+#[test]
+fn a_policy_out_of_bounds_is_invalid() {
+    let scene = Scene::new();
+    let lane = begin(&scene.vault);
+    let refused = RefCell::new(0);
+    let refuse = |policy: CheckpointPolicy| {
+        assert_error(lane.paced(policy, 0, None), ErrorKind::Invalid, "must be above 0");
+        *refused.borrow_mut() += 1;
+    };
+    refuse(CheckpointPolicy { items: 0, ..NEVER });
+    refuse(CheckpointPolicy { batch_bytes: 0, ..NEVER });
+    for part in [0.0, -0.5, 1.000_1, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        refuse(CheckpointPolicy { progress: part, ..NEVER });
+        refuse(CheckpointPolicy { cost: part, ..NEVER });
+    }
+    assert_eq!(refused.take(), 14);
+    for policy in [NEVER, CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH] {
+        lane.paced(policy, 0, None).unwrap();
+    }
+    let always = CheckpointPolicy { interval: Duration::ZERO, ..NEVER };
+    assert_eq!(commits_of(&mut lane.paced(always, 0, None).unwrap(), 3, |_| ()), [0, 1, 2]);
+}

@@ -1,0 +1,98 @@
+//! A vault in memory on a clock that stands, and what tests ask of it.
+
+use strongroom::backends::Memory;
+use strongroom::testing::TestKey;
+use strongroom::{
+    Batch, Checkpoint, Handlers, Lane, LaneStatus, MemoryState, OperationSpec, OperationState,
+    OperationStatus, Recorder, Result, Resumable, RetryPolicy, Vault, VaultOptions,
+};
+
+use crate::support::clock::SharedClock;
+
+/// Tries follow one another at once.
+pub(crate) const AT_ONCE: RetryPolicy = RetryPolicy {
+    attempts_max: 3,
+    backoff_first: std::time::Duration::ZERO,
+    backoff_max: std::time::Duration::ZERO,
+};
+
+/// A vault that can be opened again.
+pub(crate) struct Scene {
+    pub(crate) vault: Vault,
+    pub(crate) clock: SharedClock,
+    state: MemoryState,
+    content: Memory,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::with(Handlers::new())
+    }
+
+    pub(crate) fn with(handlers: Handlers) -> Self {
+        Self::made(|options| options.handlers(handlers))
+    }
+
+    pub(crate) fn heard_by(recorder: impl Recorder + 'static, handlers: Handlers) -> Self {
+        Self::made(|options| options.handlers(handlers).recorder(recorder))
+    }
+
+    fn made(configure: impl FnOnce(VaultOptions) -> VaultOptions) -> Self {
+        let clock = SharedClock::default();
+        let (state, content) = (MemoryState::new(), Memory::new());
+        let options = Vault::options(TestKey).clock(clock.clone()).cheap_passwords();
+        let vault = configure(options).create_on(state.clone(), content.clone()).unwrap();
+        Self { vault, clock, state, content }
+    }
+
+    /// As the next process finds it.
+    pub(crate) fn reopen(self) -> Self {
+        self.reopen_with(Handlers::new())
+    }
+
+    pub(crate) fn reopen_with(self, handlers: Handlers) -> Self {
+        let Self { vault, clock, state, content } = self;
+        vault.close().unwrap();
+        let options = Vault::options(TestKey).clock(clock.clone()).cheap_passwords();
+        let vault = options.handlers(handlers).open_on(state.clone(), content.clone()).unwrap();
+        Self { vault, clock, state, content }
+    }
+}
+
+/// An operation that is tried at once, and keeps no history.
+pub(crate) fn spec(id: &str) -> OperationSpec {
+    OperationSpec::new(id).retry(AT_ONCE)
+}
+
+pub(crate) fn status(vault: &Vault, id: &str) -> OperationStatus {
+    vault.read().unwrap().operation(id).unwrap().unwrap()
+}
+
+pub(crate) fn state(vault: &Vault, id: &str) -> OperationState {
+    status(vault, id).state
+}
+
+pub(crate) fn lane_status(vault: &Vault, id: &str, lane: &str) -> LaneStatus {
+    vault.read().unwrap().lane(id, lane).unwrap().unwrap()
+}
+
+pub(crate) fn stands(vault: &Vault, id: &str) -> Resumable {
+    vault.can_resume(id).unwrap()
+}
+
+/// The ids of what is left to do.
+pub(crate) fn unfinished(vault: &Vault) -> Vec<String> {
+    let listed = vault.unfinished(None, usize::MAX).unwrap();
+    listed.into_iter().map(|operation| operation.id).collect()
+}
+
+pub(crate) fn row(key: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.insert("n", key, "row");
+    batch
+}
+
+/// Row `n` and a checkpoint that says so.
+pub(crate) fn commit(lane: &Lane, n: u32) -> Result<()> {
+    lane.commit(row(&n.to_string()), Checkpoint::encode(&n)?)
+}

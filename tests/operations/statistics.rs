@@ -1,0 +1,185 @@
+//! Operations in numbers: the same as a recount by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use strongroom::{Batch, Checkpoint, OperationState, OperationStatus, Snapshot, Statistics, Vault};
+
+use crate::scene::{Scene, commit, spec};
+use crate::support::random::Random;
+use crate::support::records::put;
+
+/// What is counted, by hand.
+#[derive(Debug, Default, PartialEq)]
+struct Counted {
+    operations: BTreeMap<OperationState, u64>,
+    lanes: u64,
+    checkpoints: u64,
+    checkpoint_bytes: u64,
+    oldest_unfinished: Option<(String, u64)>,
+    /// Id, time and text.
+    last_failure: Option<(String, u64, String)>,
+}
+
+fn count(snapshot: &Snapshot) -> Counted {
+    let mut counted = Counted {
+        operations: OperationState::ALL.map(|state| (state, 0)).into(),
+        ..Counted::default()
+    };
+    for operation in snapshot.operations(None, usize::MAX).unwrap() {
+        let OperationStatus { id, state, failure, created_unix_millis: began, .. } = &operation;
+        *counted.operations.get_mut(state).unwrap() += 1;
+        for lane in &operation.lanes {
+            counted.lanes += 1;
+            for kept in snapshot.checkpoints(id, &lane.name).unwrap() {
+                counted.checkpoints += 1;
+                counted.checkpoint_bytes += kept.data.len() as u64;
+            }
+        }
+        let oldest = counted.oldest_unfinished.as_ref();
+        if !state.is_finished() && oldest.is_none_or(|(_, oldest)| began < oldest) {
+            counted.oldest_unfinished = Some((id.clone(), *began));
+        }
+        let last = counted.last_failure.as_ref();
+        if let Some(failure) = failure
+            && last.is_none_or(|(_, last, _)| failure.unix_millis > *last)
+        {
+            let failure = (id.clone(), failure.unix_millis, failure.error.clone());
+            counted.last_failure = Some(failure);
+        }
+    }
+    counted
+}
+
+#[track_caller]
+fn assert_counted(vault: &Vault) -> Statistics {
+    let found = vault.statistics().unwrap();
+    let expected = count(&vault.read().unwrap());
+    assert_eq!(found.total(), expected.operations.values().sum::<u64>());
+    assert_eq!(found.unreadable_operations + found.unreadable_checkpoints, 0);
+    let failure = |(id, failure): &(String, strongroom::Failure)| {
+        (id.clone(), failure.unix_millis, failure.error.clone())
+    };
+    let told = Counted {
+        operations: found.operations.clone(),
+        lanes: found.lanes,
+        checkpoints: found.checkpoints,
+        checkpoint_bytes: found.checkpoint_bytes,
+        oldest_unfinished: found.oldest_unfinished.clone(),
+        last_failure: found.last_failure.as_ref().map(failure),
+    };
+    assert_eq!(told, expected);
+    found
+}
+
+/// Does something to an operation that may or may not be possible.
+fn act(vault: &Vault, random: &mut Random, id: &str) {
+    let Ok(operation) = vault.resume(id).or_else(|_| vault.take_over(id)) else { return };
+    let lanes = operation.status().unwrap().lanes;
+    let lane = &lanes[usize::try_from(random.below(lanes.len() as u64)).unwrap()];
+    if let Ok(handle) = operation.lane(&lane.name)
+        && !lane.complete
+    {
+        for _ in 0..random.below(6) {
+            let data = vec![0; usize::try_from(random.below(500)).unwrap()];
+            handle.commit(Batch::new(), Checkpoint::new(data)).unwrap();
+        }
+        if random.below(4) == 0 {
+            handle.complete().unwrap();
+        }
+    }
+    // The lanes may have completed it.
+    match random.below(8) {
+        0 => operation.pause().ok(),
+        1 => operation.fail(format!("failure of {id}")).ok(),
+        2 => operation.cancel().ok(),
+        3 => operation.complete().ok(),
+        _ => None,
+    };
+}
+
+#[test]
+fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
+    let mut met = BTreeSet::new();
+    for seed in 0..4 {
+        let mut random = Random::new(seed);
+        let mut scene = Scene::new();
+        assert_eq!(assert_counted(&scene.vault).total(), 0);
+        for n in 0..60 {
+            let lanes: Vec<_> = (0..=random.below(3)).map(|n| format!("lane {n}")).collect();
+            let kept = u16::try_from(1 + random.below(4)).unwrap();
+            let id = format!("op {n:02}");
+            scene.vault.prepare(spec(&id).lanes(lanes).checkpoints_kept(kept)).unwrap();
+            // Each failure has a time of its own.
+            scene.clock.advance(Duration::from_millis(1));
+            for _ in 0..random.below(6) {
+                act(&scene.vault, &mut random, &id);
+                scene.clock.advance(Duration::from_millis(1));
+            }
+            if n % 20 == 19 {
+                assert_counted(&scene.vault);
+            }
+            if n % 15 == 7 {
+                assert!(scene.vault.remove_operation(&format!("op {:02}", n / 2)).unwrap());
+            }
+        }
+        let before = assert_counted(&scene.vault);
+        met.extend(before.operations.iter().filter(|(_, count)| **count > 0).map(|(s, _)| *s));
+        scene = scene.reopen();
+        let after = assert_counted(&scene.vault);
+        assert_eq!((after.operations, after.checkpoints), (before.operations, before.checkpoints));
+    }
+    assert_eq!(met.into_iter().collect::<Vec<_>>(), OperationState::ALL, "all of them were met");
+}
+
+#[test]
+fn the_last_failure_is_told_though_it_went_on_and_the_oldest_until_it_ends() {
+    let scene = Scene::new();
+    let begin = |id: &str| {
+        scene.clock.advance(Duration::from_secs(1));
+        scene.vault.begin_with(spec(id)).unwrap()
+    };
+    let (z, a) = (begin("z"), begin("a"));
+    let told = || {
+        let found = assert_counted(&scene.vault);
+        (
+            found.oldest_unfinished.map(|(id, _)| id),
+            found.last_failure.map(|(id, failure)| (id, failure.error)),
+        )
+    };
+    let some = |id: &str, error: &str| Some((id.to_owned(), error.to_owned()));
+    assert_eq!(told(), (Some("z".into()), None));
+    a.fail("first").unwrap();
+    scene.clock.advance(Duration::from_secs(1));
+    z.fail("second").unwrap();
+    assert_eq!(told(), (Some("z".into()), some("z", "second")));
+    let z = scene.vault.resume("z").unwrap();
+    commit(&z.lane("main").unwrap(), 1).unwrap();
+    z.complete().unwrap();
+    assert_eq!(told(), (Some("a".into()), some("z", "second")));
+    drop(z);
+    assert!(scene.vault.remove_operation("z").unwrap());
+    assert_eq!(told(), (Some("a".into()), some("a", "first")));
+    scene.vault.abandon_operation("a").unwrap();
+    assert_eq!(told(), (None, some("a", "first")));
+}
+
+#[test]
+fn commits_and_missed_events_are_of_this_opening_alone() {
+    let scene = Scene::new();
+    let before = scene.vault.statistics().unwrap().commits.count();
+    let missing = scene.vault.subscribe(1);
+    put(&scene.vault, "k", "v");
+    let lane = scene.vault.begin_with(spec("op")).unwrap().lane("main").unwrap();
+    commit(&lane, 1).unwrap();
+    let found = scene.vault.statistics().unwrap();
+    assert_eq!((found.commits.count() - before, found.events_missed), (3, 1));
+    let latencies = &found.commits;
+    // Of the clock that stands.
+    assert_eq!((latencies.least(), latencies.most()), (Duration::ZERO, Duration::ZERO));
+    drop((lane, missing));
+    let scene = scene.reopen();
+    let found = scene.vault.statistics().unwrap();
+    assert_eq!((found.commits.count(), found.events_missed), (0, 0));
+    assert_eq!(found.commits.quantile(0.99), Duration::ZERO);
+}
