@@ -129,7 +129,7 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
             format!("`strongroom records list {vault} NAMESPACE` lists the keys")
         }
         (ErrorKind::NotFound, "find key") => format!("`strongroom keys list {vault}` lists them"),
-        (ErrorKind::NotFound, "show operation") => {
+        (ErrorKind::NotFound, "show operation" | "pause operation" | "abandon operation") => {
             format!("`strongroom ops list {vault}` lists the operations")
         }
         (ErrorKind::AlreadyExists, "create vault") => {
@@ -150,6 +150,11 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         // As the command line says it, which --force allows.
         (ErrorKind::Invalid, "add partition") => {
             "name the key of each partition with --keep, or allow that with --force".into()
+        }
+        (ErrorKind::Invalid, "pause operation" | "abandon operation")
+            if error.to_string().contains(" the engine's own") =>
+        {
+            format!("`strongroom space discard {vault}` takes back an update of documents")
         }
         // Which of the bounds it is, only its text tells.
         (ErrorKind::Invalid, _) if error.to_string().contains(" KiB, not ") => {

@@ -31,7 +31,7 @@ pub(crate) fn run(session: &Session<'_>, command: &Keys) -> Result<Outcome, Fail
             generate(file)?;
             let path = file.display().to_string();
             let told = format!("key file {path} made; whoever loses it has lost the vault");
-            tell(session, &json!({ "file": path }), told)?;
+            session.answer(&json!({ "file": path }), told)?;
         }
     }
     Ok(Outcome::Done)
@@ -66,7 +66,7 @@ fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Re
     let id = vault.add_key(&NewKey::new(&new_source(session, origin)).label(label))?;
     let key = info(&vault, id)?;
     vault.close()?;
-    tell(session, &key_json(&key), format!("key {id} added: {}", kind(&key)))
+    session.answer(&key_json(&key), format!("key {id} added: {}", kind(&key)))
 }
 
 fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
@@ -81,7 +81,7 @@ fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
     vault.remove_key(id)?;
     vault.close()?;
     warn_of_copies(session);
-    tell(session, &json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
+    session.answer(&json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
 }
 
 fn replace(
@@ -105,7 +105,7 @@ fn replace(
     let key = info(&vault, id)?;
     vault.close()?;
     warn_of_copies(session);
-    tell(session, &key_json(&key), format!("key {id} replaced: {}", kind(&key)))
+    session.answer(&key_json(&key), format!("key {id} replaced: {}", kind(&key)))
 }
 
 fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
@@ -116,7 +116,7 @@ fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
     vault.rewrap_key(&source)?;
     let key = info(&vault, id)?;
     vault.close()?;
-    tell(session, &key_json(&key), format!("key {id} wrapped anew: {}", kind(&key)))
+    session.answer(&key_json(&key), format!("key {id} wrapped anew: {}", kind(&key)))
 }
 
 fn rotate(
@@ -155,7 +155,7 @@ fn rotate(
     let dropped: Vec<_> = others.iter().map(|key| key.id.0).collect();
     let document =
         json!({ "key": key_json(key), "key_generation": generation, "dropped": dropped });
-    tell(session, &document, format!("keys rotated; key {} alone opens the vault", name(key)))
+    session.answer(&document, format!("keys rotated; key {} alone opens the vault", name(key)))
 }
 
 /// Where a new secret comes from, if options or environment tell it.
@@ -207,15 +207,6 @@ fn warn_of_copies(session: &Session<'_>) {
         "note: with it, and an older copy of the vault's files, the vault can still be read, until \
          `strongroom keys rotate`",
     );
-}
-
-fn tell(session: &Session<'_>, document: &Json, text: String) -> Result<(), Failure> {
-    if session.json() {
-        return print_json(document);
-    }
-    let mut output = Output::new();
-    output.line(text)?;
-    output.finish()
 }
 
 fn key_json(key: &KeyInfo) -> Json {

@@ -1,6 +1,6 @@
 //! `strongroom`: the command line of the storage engine.
 //!
-//! One file per command family; each command opens the vault, does one thing through the
+//! One file or folder per command family; each command opens the vault, does one thing through the
 //! engine's public interface and closes it. What is data goes to standard output, and nothing
 //! else does; warnings, notes, bars and errors go to standard error. Secrets, keys of records and
 //! values are never part of an error or a log.
@@ -17,6 +17,7 @@ mod recovery;
 mod secret;
 mod session;
 mod space;
+mod stats;
 mod vault;
 
 use std::io;
@@ -56,6 +57,7 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
         Command::Compact { .. } => vault::compact(session),
         Command::Records(command) => records::run(session, command),
         Command::Ops(command) => ops::run(session, command),
+        Command::Stats { .. } => stats::run(session),
         Command::Keys(command) => keys::run(session, command),
         Command::Space(command) => space::run(session, command),
         Command::Partition(command) => partition::run(session, command),

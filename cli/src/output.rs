@@ -6,8 +6,10 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
+use strongroom::Failure as OperationFailure;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
@@ -127,6 +129,23 @@ pub(crate) fn add_bytes(object: &mut Map<String, Json>, name: &str, bytes: &[u8]
     };
 }
 
+/// How an operation failed.
+pub(crate) fn failure_json(failure: &OperationFailure) -> Json {
+    json!({ "unix_millis": failure.unix_millis, "error": failure.error })
+}
+
+/// How long ago, in the two largest units that tell: `35d 4h`, `2m 5s`, `0s`.
+pub(crate) fn age(age: Duration) -> String {
+    let secs = age.as_secs();
+    let (days, hours, mins) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
+    match (days, hours, mins) {
+        (0, 0, 0) => format!("{secs}s"),
+        (0, 0, _) => format!("{mins}m {}s", secs % 60),
+        (0, _, _) => format!("{hours}h {mins}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
 /// Milliseconds since the Unix epoch as `2026-11-22 04:21:44 UTC`.
 pub(crate) fn time(unix_millis: u64) -> String {
     let seconds = unix_millis / 1_000;
@@ -163,6 +182,13 @@ mod tests {
         for bad in ["0", "0g", "+1", " 1"] {
             assert_eq!(unhex(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_age_is_told_in_the_units_that_matter() {
+        let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 3_038_399];
+        let expected = ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "35d 3h"];
+        assert_eq!(ages.map(|secs| age(Duration::from_secs(secs))), expected);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What opening found, told.
 
-use serde_json::{Value as Json, json};
-use strongroom::{Error, Recovery};
+use std::fmt;
 
+use serde_json::{Value as Json, json};
+use strongroom::{Error, Recovery, UnfinishedOperation, Vault};
+
+use crate::exit::Failure;
 use crate::session::Notes;
 
 /// On standard error: what needs nobody's doing as a note, the rest as a warning.
@@ -20,6 +23,9 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
              same `strongroom doc write` goes on with it, `strongroom space discard` takes it back",
             update.objects_done, update.objects
         ));
+    }
+    if recovery.died.is_some() && !recovery.operations.is_empty() {
+        notes.say(format!("note: {}", unfinished_note(&recovery.operations)));
     }
     if recovery.last_commit_may_be_missing {
         notes.say(
@@ -44,6 +50,51 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
     }
     if let Some(error) = &recovery.clean_up_error {
         notes.say(format!("warning: clean-up not finished: {error}"));
+    }
+}
+
+/// The operations that a host has yet to finish. News only after a death: else it left them so.
+fn unfinished_note(listed: &[UnfinishedOperation]) -> String {
+    let first = if listed.len() < Recovery::OPERATIONS_LISTED_MAX { "" } else { "the first " };
+    let unfinished = Unfinished::default().and(listed);
+    format!("operations: {first}{unfinished}; see `strongroom ops list --unfinished`")
+}
+
+/// How many operations are not finished.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Unfinished {
+    pub(crate) operations: u64,
+    /// How many of them can be resumed, if by their ids.
+    pub(crate) resumable: u64,
+}
+
+impl Unfinished {
+    /// All of the vault's: also those beyond what the report of its opening lists.
+    pub(crate) fn of(vault: &Vault) -> Result<Self, Failure> {
+        const PAGE: usize = Recovery::OPERATIONS_LISTED_MAX;
+        let mut page = vault.recovery().operations.clone();
+        let mut count = Self::default().and(&page);
+        while page.len() == PAGE {
+            page = vault.unfinished(page.last().map(|last| last.id.as_str()), PAGE)?;
+            count = count.and(&page);
+        }
+        Ok(count)
+    }
+
+    fn and(self, more: &[UnfinishedOperation]) -> Self {
+        let resumable = more.iter().filter(|operation| operation.resumable.by_id()).count();
+        Self {
+            operations: self.operations + more.len() as u64,
+            resumable: self.resumable + resumable as u64,
+        }
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operations, resumable } = *self;
+        let not = operations - resumable;
+        write!(f, "{operations} unfinished ({resumable} can be resumed, {not} cannot)")
     }
 }
 

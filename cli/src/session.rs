@@ -8,10 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value as Json;
 use strongroom::{Cipher, Error, ErrorKind, LockPolicy, PasswordCosts, Vault, VaultOptions};
 
 use crate::args::{Costs, Global};
 use crate::exit::Failure;
+use crate::output::{Output, print_json};
 use crate::recovery;
 use crate::secret::{Origin, PASSWORD_VARIABLE, Question, Source, Told};
 
@@ -83,6 +85,16 @@ impl<'a> Session<'a> {
     /// One line on standard error.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         self.notes().say(line);
+    }
+
+    /// The one thing that a command has to tell: `text`, or the document in its place.
+    pub(crate) fn answer(&self, document: &Json, text: String) -> Result<(), Failure> {
+        if self.json() {
+            return print_json(document);
+        }
+        let mut output = Output::new();
+        output.line(text)?;
+        output.finish()
     }
 
     /// `Invalid` if an option is given that is about a vault which exists.
@@ -188,10 +200,19 @@ impl<'a> Session<'a> {
 
     /// A bar over the objects of the share space; what it hears tells how many they are.
     pub(crate) fn objects_bar(&self) -> ProgressBar {
+        self.counting_bar("{bar:40} {pos}/{len} objects")
+    }
+
+    /// A bar over the operations, which hears how many they are.
+    pub(crate) fn operations_bar(&self) -> ProgressBar {
+        self.counting_bar("{bar:40} {pos}/{len} operations")
+    }
+
+    fn counting_bar(&self, template: &str) -> ProgressBar {
         if !self.has_bars() {
             return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} objects");
+        let style = ProgressStyle::with_template(template);
         ProgressBar::new(0).with_style(style.expect("templates are literals"))
     }
 

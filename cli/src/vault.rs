@@ -6,7 +6,7 @@ use strongroom::{CheckOptions, CheckReport, Cipher, Problem};
 use crate::args::{CipherName, Costs};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json, time};
-use crate::recovery::recovery_json;
+use crate::recovery::{Unfinished, recovery_json};
 use crate::session::Session;
 
 /// The format of the vaults that this program makes and opens.
@@ -46,7 +46,7 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     let namespaces = vault.read()?.namespaces()?.len();
     let keys = vault.keys().len();
     let recovery = vault.recovery().clone();
-    let unfinished = recovery.operations.len();
+    let unfinished = Unfinished::of(&vault)?;
     vault.close()?;
     if session.json() {
         print_json(&json!({
@@ -62,6 +62,8 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
             "namespaces": namespaces,
             "records": info.records,
             "operations": info.operations,
+            "operations_unfinished": unfinished.operations,
+            "operations_resumable": unfinished.resumable,
             "recovery": recovery_json(&recovery),
         }))?;
         return Ok(Outcome::Done);
@@ -77,7 +79,7 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     output.line(format_args!("state       {} bytes", info.state_bytes))?;
     output.line(format_args!("namespaces  {namespaces}"))?;
     output.line(format_args!("records     {}", info.records))?;
-    output.line(format_args!("operations  {}, {unfinished} unfinished", info.operations))?;
+    output.line(format_args!("operations  {}, {unfinished}", info.operations))?;
     output.finish()?;
     Ok(Outcome::Done)
 }

@@ -10,6 +10,7 @@ Examples:
   strongroom records list notes.vault people               the keys of one
   strongroom check notes.vault --read-data                 is everything there and whole?
   strongroom keys add notes.vault --label backup           a second password
+  strongroom ops list notes.vault --unfinished             what a service has left to do
   strongroom info notes.vault --password-file secret.txt   without being asked
   strongroom space create notes.vault                      room for documents with keys of their own
   strongroom partition add notes.vault                     prints the key of a document, once
@@ -52,6 +53,23 @@ Examples:
   strongroom records list v people --after ada --limit 100    the next page
   strongroom records put v bin --hex-key 00ff x     a key that is not text
   strongroom records delete v people ada";
+
+pub(super) const OPS: &str = "\
+An operation is long work of a host, in lanes that each go on at their last checkpoint. Its host
+begins and resumes it; this program looks, and changes it while no host has the vault.
+
+Whether it can be resumed is what the vault says of it: yes, by id (it was paused: left when
+everything is resumed), or no. Whether the host has a handler for it, only the host knows.
+
+Examples:
+  strongroom ops list v                            all of them, in order of their ids
+  strongroom ops list v --unfinished               what is left to do, and can it be resumed?
+  strongroom ops list v --state failed --state paused
+  strongroom ops list v --after import-7 --limit 100    the next page
+  strongroom ops show v import-7 --history         one, and how its lanes came to where they are
+  strongroom ops pause v import-7                  leave it for now
+  strongroom ops abandon v import-7                never go on with it
+  strongroom ops expire v --older-than 90d --dry-run    what would be dropped";
 
 pub(super) const KEYS: &str = "\
 A vault has 1 to 8 keys, each a password or a file of 32 random bytes; any of them opens it.

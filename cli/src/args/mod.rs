@@ -6,6 +6,7 @@
 mod documents;
 mod help;
 mod keys;
+mod ops;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use documents::{Documents, PartitionKey, PartitionPassword, Partitions, Place, Spaces};
 pub(crate) use keys::{CipherName, Costs, Keys, NewSecret, Opening};
+pub(crate) use ops::{Expiry, Ops, Which};
 
 /// One encrypted vault for records, checkpoints and large content.
 #[derive(Debug, Parser)]
@@ -75,9 +77,14 @@ pub(crate) enum Command {
     /// Put, get, list and delete records
     #[command(subcommand, after_help = help::RECORDS)]
     Records(Records),
-    /// Look at operations, their lanes and checkpoints
-    #[command(subcommand)]
+    /// Look at operations, their lanes and checkpoints; pause them, give them up, drop old ones
+    #[command(subcommand, after_help = help::OPS)]
     Ops(Ops),
+    /// Count the operations by state, their lanes and checkpoints
+    Stats {
+        /// The vault's folder
+        vault: PathBuf,
+    },
     /// List and change what opens the vault
     #[command(subcommand, after_help = help::KEYS)]
     Keys(Keys),
@@ -163,26 +170,6 @@ pub(crate) struct Page {
     pub(crate) hex_key: bool,
 }
 
-/// Commands on operations.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Ops {
-    /// List the operations: id, state, progress, complete lanes, time of the last change
-    List {
-        /// The vault's folder
-        vault: PathBuf,
-    },
-    /// Show an operation with its lanes and their last checkpoints
-    Show {
-        /// The vault's folder
-        vault: PathBuf,
-        /// The operation's id
-        id: String,
-        /// Print the checkpoints' data, as text or hex, not only its length
-        #[arg(long)]
-        data: bool,
-    },
-}
-
 impl Command {
     /// What the command is about: the vault's folder, or the key file that it makes.
     pub(crate) fn subject(&self) -> &Path {
@@ -190,9 +177,9 @@ impl Command {
             Self::Init { vault, .. }
             | Self::Info { vault }
             | Self::Compact { vault }
+            | Self::Stats { vault }
             | Self::Check { vault, .. }
             | Self::Records(Records::List { vault, .. })
-            | Self::Ops(Ops::List { vault } | Ops::Show { vault, .. })
             | Self::Keys(
                 Keys::List { vault }
                 | Keys::Add { vault, .. }
@@ -207,6 +194,7 @@ impl Command {
                 | Records::Get { address }
                 | Records::Delete { address },
             ) => &address.vault,
+            Self::Ops(command) => command.vault(),
             Self::Space(command) => command.vault(),
             Self::Partition(command) => command.vault(),
             Self::Doc(command) => command.vault(),

@@ -2,9 +2,15 @@
 
 use std::process::Command;
 
+use strongroom::{Checkpoint, SecretPassword, Vault};
+
+use crate::host::{at, begin, commit, import, lane, tried_once};
 use crate::{Cli, noise};
 
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
+
+/// What opens the vaults of the document.
+const PASSWORD: &str = "a password";
 
 /// The commands that the document shows, each with the lines that it says they print.
 fn shown() -> Vec<(&'static str, Vec<&'static str>)> {
@@ -28,10 +34,29 @@ fn is_question(line: &str) -> bool {
     asked.iter().any(|question| line.starts_with(question))
 }
 
+/// The vault `imports.vault` of the host that the document tells of.
+fn imports(cli: &Cli) {
+    let key = || SecretPassword::new(PASSWORD);
+    let made = Vault::options(key()).create(cli.path("imports.vault")).expect("is made");
+    made.close().expect("closes");
+    at(cli, "imports.vault", key(), 45, |vault| {
+        begin(vault, import("import-1")).complete().expect("completes");
+    });
+    at(cli, "imports.vault", key(), 0, |vault| {
+        begin(vault, tried_once("import-2")).fail("no such host").expect("fails");
+        let third = begin(vault, import("import-3").metadata("source", "/srv/in"));
+        commit(&lane(&third, "a"), Checkpoint::new("done").complete());
+        for row in ["row 100", "row 200"] {
+            commit(&lane(&third, "b"), Checkpoint::new(row).progress(0.5));
+        }
+    });
+}
+
 #[test]
 fn the_commands_of_the_document_print_what_it_says() {
     let cli = Cli::empty();
     cli.secret("plan.pdf", noise(482_113));
+    imports(&cli);
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_strongroom"));
     let folder = program.parent().expect("it lies in a folder").to_str().expect("text");
     let path = format!("{folder}:{}", std::env::var("PATH").expect("there is one"));
@@ -43,7 +68,7 @@ fn the_commands_of_the_document_print_what_it_says() {
         let mut command = Command::new("sh");
         command.args(["-c", line]);
         let mut command = cli.prepare(command);
-        command.env("PATH", &path).env("STRONGROOM_PASSWORD", "a password");
+        command.env("PATH", &path).env("STRONGROOM_PASSWORD", PASSWORD);
         command.env("STRONGROOM_PARTITION_PASSWORD", "another one");
         let printed = crate::finish(command.spawn().expect("sh starts"), b"").ok();
         let printed = String::from_utf8(printed).expect("text");
@@ -61,13 +86,15 @@ fn the_commands_of_the_document_print_what_it_says() {
         );
         run += 1;
     }
-    assert!(run > 16, "{run} commands");
+    assert!(run > 24, "{run} commands");
 }
 
 #[test]
 fn every_option_of_the_help_is_in_the_document() {
     let cli = Cli::empty();
-    let families = ["", "init", "info", "check", "compact", "records put", "records list"];
+    let families = ["", "init", "info", "check", "compact", "stats", "records put", "records list"];
+    let operations = ["list", "show", "pause", "abandon", "expire"];
+    let operations = operations.map(|command| format!("ops {command}"));
     let keys = ["add", "remove", "replace", "rewrap", "rotate", "generate", "list"];
     let keys = keys.map(|command| format!("keys {command}"));
     let documents = [
@@ -83,8 +110,8 @@ fn every_option_of_the_help_is_in_the_document() {
         "doc plan",
         "doc heal",
     ];
-    let keys = keys.iter().map(String::as_str);
-    for command in families.into_iter().chain(keys).chain(documents) {
+    let built = keys.iter().chain(&operations).map(String::as_str);
+    for command in families.into_iter().chain(built).chain(documents) {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let help = cli.text(&args);
         let options = help.split(|c: char| !c.is_ascii_lowercase() && c != '-');

@@ -2,7 +2,9 @@
 
 mod docs;
 mod documents;
+mod host;
 mod keys;
+mod operation_ends;
 mod operations;
 mod partitions;
 #[cfg(target_os = "linux")]
@@ -13,6 +15,7 @@ mod rotation;
 mod secrets;
 mod sharing;
 mod spaces;
+mod statistics;
 mod vaults;
 
 use std::io::Write;

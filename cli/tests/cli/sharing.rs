@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::Child;
 
+use crate::host::with_every_state;
 use crate::{Cli, noise, said};
 
 /// A `records put` that has the vault open and waits for the rest of its value.
@@ -56,4 +57,17 @@ fn what_a_killed_process_left_is_removed_and_told() {
     assert_eq!((&after["objects"], &after["due"]), (&0.into(), &0.into()));
     assert_eq!(after["unknown"], serde_json::json!([]));
     assert!(!cli.run(&["info", "v"]).stderr.contains("note:"), "told once");
+}
+
+#[test]
+fn after_a_death_it_is_told_how_much_is_unfinished_and_only_then() {
+    let cli = with_every_state(0);
+    assert_eq!(cli.run(&["records", "list", "v"]).stderr, "", "it was closed");
+    let mut holder = holder(&cli, "k", &noise(1 << 20));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let next = cli.run(&["records", "list", "v"]);
+    let note = "note: operations: 7 unfinished (6 can be resumed, 1 cannot); see ";
+    assert!(next.stderr.contains(note), "{}", next.stderr);
+    assert_eq!(cli.run(&["records", "list", "v"]).stderr, "", "told once");
 }
