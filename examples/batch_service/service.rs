@@ -1,0 +1,174 @@
+//! The service as a host writes it.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strongroom::{
+    Checkpoint, CheckpointPolicy, ErrorKind, Event, EventKind, Handler, Handlers, Job, ONLY_LANE,
+    OperationSpec, OperationState, RetryPolicy, Runner, RunnerOptions,
+};
+
+use super::{Outcome, Parts, options, parts_of};
+
+const DIGEST: &str = "digest";
+/// Namespace of the results: one row for each file and batch.
+pub(super) const DIGESTS: &str = "digests";
+/// Namespace of the journal: one row for each time that a file was worked on and that was kept.
+pub(super) const JOURNAL: &str = "journal";
+
+/// So much is hashed for each file, or all of it if it is longer.
+const HASHED_BYTES: usize = 2 << 20;
+/// Seldom enough that commits are a small part of the work, often enough that a process that
+/// lives a tenth of a second gets somewhere.
+const POLICY: CheckpointPolicy =
+    CheckpointPolicy { items: 16, cost: 0.1, ..CheckpointPolicy::DEFAULT };
+/// A try that is killed before its first checkpoint counts, and how often that happens says nothing
+/// of the work: so there is no limit, and hardly a wait. A host whose own work may kill the process
+/// sets one, above what it expects of others.
+const RETRY: RetryPolicy = RetryPolicy {
+    attempts_max: 0,
+    backoff_first: Duration::from_millis(1),
+    backoff_max: Duration::from_millis(20),
+};
+
+/// How long the service waits for an event before it looks at its jobs.
+const TICK: Duration = Duration::from_millis(10);
+
+// What the service says, beside its events.
+pub(super) const OPENED: &str = "opened";
+pub(super) const PROGRESS: &str = "progress";
+pub(super) const FINISHED: &str = "finished";
+
+/// Works through a batch, and whatever was left before, until all of it is done or its input ends.
+pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
+    let stop = stop_at_end_of_input();
+    let parts = Arc::new(parts_of(folder)?);
+    let (own_folder, own_parts) = (folder.to_owned(), Arc::clone(&parts));
+    let handler = Handler::new(move |job| digest_part(job, &own_folder, &own_parts));
+    let handlers = Handlers::new().with(DIGEST, handler.checkpoints::<Done>());
+    let vault = options(site).handlers(handlers).open(site.join("vault"))?;
+    println!("{OPENED}");
+    let events = vault.subscribe(1_024);
+    let runner = Runner::start(&vault, RunnerOptions { threads: 4, ..RunnerOptions::default() })?;
+    let resumed = runner.resume_all()?;
+    if let Some(left) = resumed.left.first() {
+        return Err(format!("{} cannot go on: {}", left.id, left.resumable).into());
+    }
+    let mut jobs = resumed.resumed;
+    println!("resumed {} operations", jobs.len());
+    for part in parts.keys() {
+        match runner.submit(spec(batch, part)) {
+            Ok(job) => jobs.push(job),
+            // An earlier process has.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    while !jobs.is_empty() && !stop.load(Ordering::Acquire) {
+        events.next_within(TICK).iter().for_each(tell);
+        let mut open = Vec::new();
+        for job in jobs {
+            match job.wait(Duration::ZERO)? {
+                None => open.push(job),
+                Some(OperationState::Completed) => {}
+                Some(state) => return Err(format!("{} is {state}", job.id()).into()),
+            }
+        }
+        jobs = open;
+    }
+    std::iter::from_fn(|| events.next_now()).for_each(|event| tell(&event));
+    println!("{}", if jobs.is_empty() { FINISHED } else { "stopping" });
+    runner.shutdown(Duration::from_secs(10))?;
+    Ok(vault.close()?)
+}
+
+fn tell(event: &Event) {
+    match &event.kind {
+        EventKind::Progress { progress, .. } => {
+            println!("{PROGRESS} {} {:.0} %", event.id, 100.0 * progress);
+        }
+        EventKind::Failed { error } => eprintln!("failed {}: {error}", event.id),
+        other => println!("{other:?} {}", event.id),
+    }
+}
+
+/// Becomes true when whoever started this process closes its input, or dies.
+fn stop_at_end_of_input() -> Arc<AtomicBool> {
+    let stop = Arc::<AtomicBool>::default();
+    let own = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        own.store(true, Ordering::Release);
+    });
+    stop
+}
+
+fn spec(batch: u64, part: &str) -> OperationSpec {
+    OperationSpec::new(id(batch, part))
+        .name(DIGEST)
+        .metadata("batch", batch.to_string())
+        .metadata("part", part)
+        .retry(RETRY)
+}
+
+/// The same in every process: that is what keeps a batch from being submitted twice.
+pub(super) fn id(batch: u64, part: &str) -> String {
+    format!("{DIGEST}-{batch}-{part}")
+}
+
+/// The checkpoint: how many files of the part are done, and which was the last.
+#[derive(Serialize, Deserialize)]
+struct Done {
+    files: usize,
+    last: String,
+}
+
+/// The work of one operation, the same for a new one and for one that goes on.
+fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
+    let told = |key| {
+        let mut pairs = job.status().metadata.iter();
+        pairs.find(|(k, _)| k == key).map(|(_, value)| value.as_str()).ok_or("no metadata")
+    };
+    let batch: u64 = told("batch")?.parse()?;
+    let files = parts.get(told("part")?).ok_or("the part is gone")?;
+    let lane = job.lane(ONLY_LANE)?;
+    let done = lane.status()?.decode::<Done>()?;
+    let first = done.as_ref().map_or(0, |done| done.files);
+    if done.is_some_and(|done| files.get(first - 1) != Some(&done.last)) {
+        return Err("the folder has changed".into());
+    }
+    let generation = job.operation().generation();
+    let mut paced = job.paced(&lane, POLICY, first as u64, Some(files.len() as u64))?;
+    for (place, path) in files.iter().enumerate().skip(first) {
+        let key = key(batch, path);
+        paced.insert(DIGESTS, key.clone(), digest(&folder.join(path), batch)?);
+        paced.insert(JOURNAL, format!("{key}\0{generation}\0{}", place - first), "");
+        paced.step(|| Checkpoint::encode(&Done { files: place + 1, last: path.clone() }))?;
+    }
+    let last = files.last().ok_or("a part has files")?.clone();
+    Ok(paced.finish(Checkpoint::encode(&Done { files: files.len(), last })?)?)
+}
+
+/// Of a file's result, and what its rows in the journal begin with.
+pub(super) fn key(batch: u64, path: &str) -> String {
+    format!("{batch}\0{path}")
+}
+
+/// Lines, words, and a hash under the batch's number as key; about a millisecond for most files.
+pub(super) fn digest(path: &Path, batch: u64) -> Outcome<String> {
+    let bytes = fs::read(path)?;
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').count();
+    let words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(batch);
+    for _ in 0..(HASHED_BYTES / bytes.len().max(1)).clamp(1, HASHED_BYTES / 64) {
+        hasher.write(&bytes);
+    }
+    Ok(format!("{lines} lines, {words} words, {:016x}", hasher.finish()))
+}
