@@ -9,6 +9,7 @@ mod environment;
 mod goals;
 mod killed;
 mod measure;
+mod operations;
 mod options;
 mod page_cache;
 mod peers;
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
         None => stores(&options),
         Some(Command::Sharing) => sharing::run(&options),
         Some(Command::Documents) => documents::run(&options),
+        Some(Command::Operations) => operations::run(&options),
         Some(Command::Child(child)) => child.run(),
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! The one file here that reads a clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -25,6 +25,8 @@ pub(crate) type Turn = Box<dyn FnMut(&mut Samples) -> Result<()>>;
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     nanos: Vec<u64>,
+    /// The same on a processor, of those samples that are of both.
+    processor: Vec<u64>,
 }
 
 impl Samples {
@@ -44,13 +46,45 @@ impl Samples {
 
     /// Runs `work` and adds the time that this process had a processor, in all of its threads.
     pub(crate) fn time_on_processor<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let start = clock_gettime(ClockId::ProcessCPUTime);
-        let outcome = work()?;
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime) - start;
-        let nanos = tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec);
-        self.nanos.push(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let (nanos, outcome) = on_processor(work)?;
+        self.nanos.push(nanos);
         Ok(outcome)
     }
+
+    /// Both of one run of `work`, which is `operations` operations.
+    pub(crate) fn time_both<T>(
+        &mut self,
+        operations: usize,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let (nanos, outcome) = self.time(operations, || on_processor(work))?;
+        self.processor.push(nanos / operations.max(1) as u64);
+        Ok(outcome)
+    }
+}
+
+/// Runs `work`; the nanoseconds that this process had a processor, in all of its threads.
+fn on_processor<T>(work: impl FnOnce() -> Result<T>) -> Result<(u64, T)> {
+    let start = clock_gettime(ClockId::ProcessCPUTime);
+    let outcome = work()?;
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime) - start;
+    let nanos = tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec);
+    Ok((u64::try_from(nanos).unwrap_or(u64::MAX), outcome))
+}
+
+/// How often `step` runs within `time`, by the fastest of some looks.
+pub(crate) fn runs_within(time: Duration, mut step: impl FnMut()) -> u64 {
+    const LOOKS: usize = 50;
+    const RUNS: u32 = 100;
+    let look = |_| {
+        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        let start = Instant::now();
+        (0..RUNS).for_each(|_| step());
+        start.elapsed()
+    };
+    let fastest = (0..LOOKS).map(look).min().expect("some looks");
+    let runs = time.as_nanos() * u128::from(RUNS) / fastest.as_nanos().max(1);
+    u64::try_from(runs).unwrap_or(u64::MAX)
 }
 
 /// All samples of one workload.
@@ -66,6 +100,8 @@ pub(crate) struct Series {
     pub(crate) label: &'static str,
     /// Round by round, without the one that warmed up.
     pub(crate) rounds: Vec<Vec<u64>>,
+    /// The same on a processor, where both were taken.
+    pub(crate) processor: Vec<Vec<u64>>,
 }
 
 /// A median with the smallest and the largest of what it is the median of.
@@ -96,6 +132,13 @@ impl Series {
         let median =
             |round: &Vec<u64>| Spread::of(round.iter().map(|&n| n as f64).collect()).median;
         self.rounds.iter().map(median).collect()
+    }
+
+    /// Itself in time on a processor, if that was taken.
+    pub(crate) fn on_processor(&self) -> Option<Self> {
+        let rounds = self.processor.clone();
+        let taken = rounds.iter().any(|round| !round.is_empty());
+        taken.then_some(Self { label: self.label, rounds, processor: Vec::new() })
     }
 
     /// Nanoseconds per operation, over the medians of the rounds.
@@ -135,7 +178,11 @@ pub(crate) fn series(
 ) -> Result<Vec<Series>> {
     let mut series: Vec<_> = contenders
         .iter()
-        .map(|contender| Series { label: contender.label, rounds: Vec::new() })
+        .map(|contender| Series {
+            label: contender.label,
+            rounds: Vec::new(),
+            processor: Vec::new(),
+        })
         .collect();
     let count = contenders.len();
     for round in 0..=rounds {
@@ -150,6 +197,7 @@ pub(crate) fn series(
         if round > 0 {
             for (series, samples) in series.iter_mut().zip(samples) {
                 series.rounds.push(samples.nanos);
+                series.processor.push(samples.processor);
             }
         }
     }
@@ -194,6 +242,7 @@ mod tests {
         let series = |rounds: &[u64]| Series {
             label: "any",
             rounds: rounds.iter().map(|&nanos| vec![nanos]).collect(),
+            processor: Vec::new(),
         };
         // The machine slowed down tenfold after the first round; the ratio stays 2.
         let ratio = series(&[2, 20, 20]).ratio_to(&series(&[1, 10, 10]));

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Sharing,
     /// Reads and updates documents on the disk, and takes the memory of a large one.
     Documents,
+    /// Runs jobs with checkpoints, and opens vaults with many finished operations.
+    Operations,
     #[command(flatten)]
     Child(Child),
 }

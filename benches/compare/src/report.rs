@@ -141,13 +141,16 @@ pub(crate) fn raw(environment: &Environment, results: &[Measured]) -> String {
 /// The lines of one workload.
 pub(crate) fn write_raw(text: &mut String, workload: &str, series: &[Series]) {
     for series in series {
-        for (round, nanos) in (1..).zip(&series.rounds) {
-            let line = json!({
+        for ((round, nanos), processor) in (1..).zip(&series.rounds).zip(&series.processor) {
+            let mut line = json!({
                 "workload": workload,
                 "contender": series.label,
                 "round": round,
                 "nanos": nanos,
             });
+            if !processor.is_empty() {
+                line["processor_nanos"] = json!(processor);
+            }
             let _ = writeln!(text, "{line}");
         }
     }

@@ -136,6 +136,11 @@ pub(crate) fn strongroom() -> &'static dyn Peer {
     &SEALED
 }
 
+/// What a host without Strongroom notes its progress in.
+pub(crate) fn sqlite() -> &'static dyn Peer {
+    &PLAIN_SQLITE
+}
+
 /// Checkpoints as files beside plain redb.
 pub(crate) fn json_file() -> &'static dyn Peer {
     &JsonFile

@@ -1,0 +1,186 @@
+//! A vault in which many operations have ended, beside one with few: opened, and asked for a page of
+//! operations and for what is left to do. And beside one with few whose state is as large by records,
+//! which tells what is due to the size of the file.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Result, ensure};
+use strongroom::{Batch, Checkpoint, Lane, ONLY_LANE, Operation, OperationSpec, Vault};
+
+use super::{Scale, create, open, subfolder};
+use crate::data::Stream;
+use crate::killed;
+use crate::measure::{Contender, Samples};
+use crate::peers;
+
+/// Finished operations of the vaults that have few.
+const FINISHED_FEW: usize = 100;
+/// Operations that are not finished, in each.
+const UNFINISHED: usize = 10;
+/// Length of a page.
+const PAGE: usize = 100;
+/// Operations whose checkpoints commit together while a vault is filled.
+const TOGETHER: usize = 1_000;
+/// Checkpoints of each operation, the last of which completes it.
+const CHECKPOINTS: usize = 3;
+/// Commits of a process before it is killed.
+const COMMITS_UNTIL_KILLED: usize = 20;
+
+/// A vault, closed.
+pub(super) struct Crowd {
+    pub(super) label: &'static str,
+    dir: PathBuf,
+}
+
+/// What is measured of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Open,
+    Page,
+    Unfinished,
+    OpenKilled,
+}
+
+pub(super) const FEW: &str = "few finished operations";
+pub(super) const MANY: &str = "many finished operations";
+pub(super) const LARGE: &str = "few, and records of as many bytes";
+
+impl Part {
+    /// The last one comes last: it lengthens the files.
+    pub(super) const ALL: [Self; 4] = [Self::Open, Self::Page, Self::Unfinished, Self::OpenKilled];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Page => "page",
+            Self::Unfinished => "unfinished",
+            Self::OpenKilled => "open-killed",
+        }
+    }
+
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Open => "open after a clean close",
+            Self::Page => "then `operations(None, 100)`, nothing cached",
+            Self::Unfinished => "then `unfinished(None, 100)`",
+            Self::OpenKilled => "open after a process that was killed",
+        }
+    }
+
+    /// Of each contender in one round.
+    pub(super) fn turns(self) -> usize {
+        if self == Self::OpenKilled { 2 } else { 10 }
+    }
+}
+
+pub(super) fn crowds(scale: &Scale, dir: &Path) -> Result<[Rc<Crowd>; 3]> {
+    let few = Crowd::filled(dir, FEW, FINISHED_FEW)?;
+    let many = Crowd::filled(dir, MANY, scale.finished)?;
+    let large = Crowd::filled(dir, LARGE, FINISHED_FEW)?;
+    large.grow_to(many.state_bytes()?)?;
+    Ok([few, many, large].map(Rc::new))
+}
+
+impl Crowd {
+    /// A vault with so many operations that have ended, and some among them that have not.
+    fn filled(dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
+        let dir = subfolder(dir, label)?;
+        let vault = create(&dir)?;
+        let mut begun = Vec::new();
+        let every = finished.div_ceil(UNFINISHED);
+        for number in 0..finished {
+            begun.push(begin(&vault, &format!("import-{number:06}"))?);
+            if number.is_multiple_of(every) {
+                let (_owner, lane) = begin(&vault, &format!("import-{number:06}-open"))?;
+                lane.commit(Batch::new(), checkpoint())?;
+            }
+            if begun.len() == TOGETHER || number + 1 == finished {
+                complete(&vault, &begun)?;
+                begun.clear();
+            }
+        }
+        vault.close()?;
+        Ok(Self { label, dir })
+    }
+
+    pub(super) fn state_bytes(&self) -> Result<u64> {
+        let vault = open(&self.dir)?;
+        let bytes = vault.info()?.state_bytes;
+        vault.close()?;
+        Ok(bytes)
+    }
+
+    /// Adds records until its state has so many bytes.
+    fn grow_to(&self, state_bytes: u64) -> Result<()> {
+        let vault = open(&self.dir)?;
+        let mut stream = Stream::new(1, 200..=200);
+        while vault.info()?.state_bytes < state_bytes {
+            let mut batch = Batch::new();
+            for row in stream.rows(1_000) {
+                batch.insert("filling", row.key, row.value);
+            }
+            vault.apply(batch)?;
+        }
+        Ok(vault.close()?)
+    }
+
+    pub(super) fn contender(crowd: &Rc<Self>, part: Part) -> Contender {
+        let (own, mut seeds) = (Rc::clone(crowd), 1_000..);
+        let turn = move |samples: &mut Samples| {
+            let seed = seeds.next().expect("seeds do not end");
+            own.turn(samples, part, seed)
+        };
+        Contender { label: crowd.label, turn: Box::new(turn) }
+    }
+
+    fn turn(&self, samples: &mut Samples, part: Part, seed: u64) -> Result<()> {
+        if part == Part::OpenKilled {
+            killed::leave_killed(peers::strongroom(), &self.dir, COMMITS_UNTIL_KILLED, seed)?;
+        }
+        let opens = matches!(part, Part::Open | Part::OpenKilled);
+        let vault =
+            if opens { samples.time_both(1, || open(&self.dir))? } else { open(&self.dir)? };
+        let recovery = vault.recovery();
+        ensure!(
+            recovery.state_repaired == (part == Part::OpenKilled),
+            "the state was found closed or not, contrary to how it was left"
+        );
+        ensure!(recovery.operations.len() == UNFINISHED, "open lists what is not finished");
+        match part {
+            Part::Page => {
+                let page = samples.time_both(1, || Ok(vault.read()?.operations(None, PAGE)?))?;
+                ensure!(page.len() == PAGE, "the page is not full");
+            }
+            Part::Unfinished => {
+                let page = samples.time_both(1, || Ok(vault.unfinished(None, PAGE)?))?;
+                ensure!(page.len() == UNFINISHED, "others are unfinished");
+            }
+            Part::Open | Part::OpenKilled => {}
+        }
+        Ok(vault.close()?)
+    }
+}
+
+fn begin(vault: &Vault, id: &str) -> Result<(Operation, Lane)> {
+    let operation = vault.begin_with(OperationSpec::new(id).name("import"))?;
+    let lane = operation.lane(ONLY_LANE)?;
+    Ok((operation, lane))
+}
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint::new([7; 100])
+}
+
+/// Commits the checkpoints of all, the last of which complete them.
+fn complete(vault: &Vault, begun: &[(Operation, Lane)]) -> Result<()> {
+    for number in 1..=CHECKPOINTS {
+        let mut batch = Batch::new();
+        for (_, lane) in begun {
+            let last = number == CHECKPOINTS;
+            batch.checkpoint(lane, if last { checkpoint().complete() } else { checkpoint() });
+        }
+        vault.apply(batch)?;
+    }
+    Ok(())
+}

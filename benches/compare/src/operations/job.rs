@@ -1,0 +1,174 @@
+//! A job of items that take a processor a millisecond each, and how it notes what is done: not at
+//! all, at the pace of a policy, after every item; with a subscriber that never reads; in `SQLite`.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use strongroom::{Checkpoint, CheckpointPolicy, ONLY_LANE, Vault};
+
+use super::{Scale, create, subfolder};
+use crate::data::{Key, Row};
+use crate::measure::{self, Contender, Samples};
+use crate::peers;
+
+pub(super) const NAME: &str = "job";
+pub(super) const BARE: &str = "no store: results kept in memory";
+pub(super) const DEFAULT: &str = "strongroom, default policy";
+pub(super) const DEFAULT_UNREAD: &str = "strongroom, default policy, a subscriber that never reads";
+pub(super) const EACH: &str = "strongroom, each item";
+pub(super) const EACH_UNREAD: &str = "strongroom, each item, a subscriber that never reads";
+const SQLITE_SECOND: &str = "SQLite, every 1,000 items";
+const SQLITE_EACH: &str = "SQLite, each item";
+
+const ITEM: Duration = Duration::from_millis(1);
+/// Items that `SQLite` commits together where it does not commit each: about a second of work.
+const SECOND: usize = 1_000;
+const RESULT_BYTES: usize = 100;
+const NAMESPACE: &str = "results";
+
+pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<Vec<Contender>> {
+    let work = Rc::new(Work::calibrated());
+    let site = Site { work, items: scale.items, dir };
+    let (default, each) = (CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH);
+    Ok(vec![
+        site.bare(),
+        site.paced(DEFAULT, default, Subscriber::None)?,
+        site.paced(DEFAULT_UNREAD, default, Subscriber::NeverReads)?,
+        site.sqlite(SQLITE_SECOND, SECOND)?,
+        site.paced(EACH, each, Subscriber::None)?,
+        site.paced(EACH_UNREAD, each, Subscriber::NeverReads)?,
+        site.sqlite(SQLITE_EACH, 1)?,
+    ])
+}
+
+/// The work of an item: always the same, whatever the machine does meanwhile.
+struct Work {
+    block: [u8; 1024],
+    /// How often the block is hashed.
+    runs: u64,
+}
+
+impl Work {
+    /// An item takes [`ITEM`] when nothing else runs.
+    fn calibrated() -> Self {
+        let mut work = Self { block: [7; 1024], runs: 100 };
+        let items = measure::runs_within(ITEM, || {
+            std::hint::black_box(work.item(1));
+        });
+        work.runs *= items;
+        work
+    }
+
+    fn item(&self, item: u64) -> [u8; RESULT_BYTES] {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(item);
+        for _ in 0..self.runs {
+            hasher.write(&self.block);
+        }
+        let digest = hasher.finish().to_be_bytes();
+        std::array::from_fn(|place| digest[place % digest.len()])
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subscriber {
+    None,
+    /// Its channel has room for one event, so that it is full from the first one on.
+    NeverReads,
+}
+
+/// Where contenders are made.
+struct Site<'a> {
+    work: Rc<Work>,
+    items: u64,
+    dir: &'a Path,
+}
+
+impl Site<'_> {
+    fn bare(&self) -> Contender {
+        let (work, items) = (Rc::clone(&self.work), self.items);
+        let turn = move |samples: &mut Samples| {
+            let results = samples.time_both(count(items), || {
+                Ok((0..items).map(|item| work.item(item)).collect::<Vec<_>>())
+            })?;
+            ensure!(results.len() == count(items), "items are missing");
+            Ok(())
+        };
+        Contender { label: BARE, turn: Box::new(turn) }
+    }
+
+    /// Each turn is an operation of its own, begun and completed.
+    fn paced(
+        &self,
+        label: &'static str,
+        policy: CheckpointPolicy,
+        subscriber: Subscriber,
+    ) -> Result<Contender> {
+        let vault = create(&subfolder(self.dir, label)?)?;
+        let unread = (subscriber == Subscriber::NeverReads).then(|| vault.subscribe(1));
+        let (work, items) = (Rc::clone(&self.work), self.items);
+        let mut turns = 0..;
+        let turn = move |samples: &mut Samples| {
+            let turn = turns.next().expect("turns do not end");
+            samples.time_both(count(items), || run(&vault, &work, policy, turn, items))?;
+            ensure!(vault.read()?.count(NAMESPACE)? == (turn + 1) * items, "results are missing");
+            if let Some(unread) = &unread {
+                ensure!(unread.missed() > 0, "the subscriber had room");
+            }
+            Ok(())
+        };
+        Ok(Contender { label, turn: Box::new(turn) })
+    }
+
+    /// A row of results for each item, and one that says where the job stands.
+    fn sqlite(&self, label: &'static str, together: usize) -> Result<Contender> {
+        let store = peers::sqlite().create(&subfolder(self.dir, label)?, peers::CACHE_BYTES)?;
+        let mut session = store.session()?;
+        let (work, items) = (Rc::clone(&self.work), self.items);
+        let mut turns = 0..;
+        let turn = move |samples: &mut Samples| {
+            let turn = turns.next().expect("turns do not end");
+            samples.time_both(count(items), || {
+                let mut rows = Vec::new();
+                for item in 0..items {
+                    rows.push(Row { key: key(turn, item), value: work.item(item).to_vec() });
+                    if rows.len() == together || item + 1 == items {
+                        session.commit_with_checkpoint(&rows, &(item + 1).to_be_bytes())?;
+                        rows.clear();
+                    }
+                }
+                Ok(())
+            })?;
+            // Open as long as its session.
+            let _ = &store;
+            Ok(())
+        };
+        Ok(Contender { label, turn: Box::new(turn) })
+    }
+}
+
+/// The job as a host writes it.
+fn run(vault: &Vault, work: &Work, policy: CheckpointPolicy, turn: u64, items: u64) -> Result<()> {
+    let operation = vault.begin(&format!("job-{turn:06}"), [ONLY_LANE])?;
+    let lane = operation.lane(ONLY_LANE)?;
+    let mut paced = lane.paced(policy, 0, Some(items))?;
+    for item in 0..items {
+        paced.insert(NAMESPACE, key(turn, item), work.item(item));
+        paced.step(|| Checkpoint::encode(&(item + 1)))?;
+    }
+    Ok(paced.finish(Checkpoint::encode(&items)?)?)
+}
+
+fn key(turn: u64, item: u64) -> Key {
+    let mut key = Key::default();
+    key[..8].copy_from_slice(&turn.to_be_bytes());
+    key[8..].copy_from_slice(&item.to_be_bytes());
+    key
+}
+
+fn count(items: u64) -> usize {
+    usize::try_from(items).expect("a count")
+}

@@ -1,0 +1,121 @@
+//! Operations: what a checkpoint costs the work that it belongs to, with and without somebody who
+//! subscribed and does not read; whether what has ended long ago is felt; what history costs.
+
+mod finished;
+mod history;
+mod job;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use strongroom::testing::TestKey;
+use strongroom::{Vault, VaultOptions};
+
+use crate::measure::{self, Contender, Series};
+use crate::options::Options;
+use crate::peers::{self, CACHE_BYTES};
+use crate::write_results;
+use finished::{Crowd, Part};
+
+/// Rounds that count, unless another number is asked for.
+const ROUNDS: usize = 21;
+
+/// How much is done.
+struct Scale {
+    rounds: usize,
+    /// Items of a job.
+    items: u64,
+    /// Finished operations of the vault that has many.
+    finished: usize,
+}
+
+/// One table of the results.
+struct Section {
+    name: &'static str,
+    /// What one operation is.
+    told: String,
+    /// What the others are compared with.
+    base: &'static str,
+    series: Vec<Series>,
+}
+
+/// Measures all of it, and writes what came of it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    options.refuse_workloads()?;
+    let (folder, environment) = crate::site(options)?;
+    let (items, finished) = if options.quick { (200, 2_000) } else { (2_000, 100_000) };
+    let scale = Scale { rounds: options.rounds_of(ROUNDS), items, finished };
+    let mut sections = Vec::new();
+
+    let dir = subfolder(folder.path(), job::NAME)?;
+    let told = format!("an item of a millisecond, of a job of {items}");
+    sections.push(section(&scale, job::NAME, told, job::BARE, 1, job::contenders(&scale, &dir)?)?);
+    fs::remove_dir_all(&dir)?;
+
+    let dir = subfolder(folder.path(), history::NAME)?;
+    let (told, contenders) = ("a durable commit".to_owned(), history::contenders(&dir)?);
+    sections.push(section(&scale, history::NAME, told, history::KEPT_1, 1, contenders)?);
+    fs::remove_dir_all(&dir)?;
+
+    let dir = subfolder(folder.path(), "finished")?;
+    eprintln!("{finished} operations to begin and to complete");
+    let crowds = finished::crowds(&scale, &dir)?;
+    let mut state_bytes = Vec::new();
+    for crowd in &crowds {
+        state_bytes.push((crowd.label, crowd.state_bytes()?));
+    }
+    for part in Part::ALL {
+        let contenders = crowds.iter().map(|crowd| Crowd::contender(crowd, part)).collect();
+        let told = part.told().to_owned();
+        let measured = section(&scale, part.name(), told, finished::FEW, part.turns(), contenders)?;
+        sections.push(measured);
+    }
+
+    let table = report::table(&environment, &scale, &sections, &state_bytes);
+    println!("{table}");
+    let out = options.out_dir(&environment.date, "operations");
+    write_results(&out, &table, &report::raw(&environment, &sections, &state_bytes))
+}
+
+impl Section {
+    fn find(&self, label: &str) -> Option<&Series> {
+        self.series.iter().find(|series| series.label == label)
+    }
+}
+
+fn section(
+    scale: &Scale,
+    name: &'static str,
+    told: String,
+    base: &'static str,
+    turns: usize,
+    mut contenders: Vec<Contender>,
+) -> Result<Section> {
+    eprintln!("{name}: {} rounds", scale.rounds + 1);
+    let series = measure::series(scale.rounds, turns, &mut contenders)
+        .with_context(|| format!("part {name}"))?;
+    Ok(Section { name, told, base, series })
+}
+
+fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
+    let dir = dir.join(name);
+    fs::create_dir(&dir)?;
+    Ok(dir)
+}
+
+/// A new vault in `dir`, where the peer that is Strongroom finds it too.
+fn create(dir: &Path) -> Result<Vault> {
+    fs::create_dir_all(dir)?;
+    peers::strongroom().create(dir, CACHE_BYTES)?.close()?;
+    open(dir)
+}
+
+fn open(dir: &Path) -> Result<Vault> {
+    Ok(options().open(dir.join("vault"))?)
+}
+
+fn options() -> VaultOptions {
+    Vault::options(TestKey).cache_bytes(CACHE_BYTES)
+}

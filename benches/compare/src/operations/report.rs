@@ -1,0 +1,165 @@
+//! The results of operations as text: times and ratios, sizes, and a verdict on each goal.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::finished::{FEW, LARGE, MANY, Part};
+use super::{Scale, Section, job};
+use crate::environment::Environment;
+use crate::measure::{Series, Spread};
+use crate::report::{figure, write_raw};
+
+/// Most that the default policy may take of the time of the bare job.
+const POLICY_RATIO_MAX: f64 = 1.02;
+/// Most that a subscriber who never reads may take of the time without.
+const UNREAD_RATIO_MAX: f64 = 1.05;
+/// Most that what has ended may take of the time of a vault with little of it.
+const FINISHED_RATIO_MAX: f64 = 1.10;
+
+/// A series, what it is compared with, and the most that it may take of that.
+struct Goal {
+    told: &'static str,
+    section: &'static str,
+    own: &'static str,
+    base: &'static str,
+    at_most: f64,
+}
+
+const GOALS: [Goal; 7] = [
+    Goal {
+        told: "a job at the default policy, of the bare one",
+        section: job::NAME,
+        own: job::DEFAULT,
+        base: job::BARE,
+        at_most: POLICY_RATIO_MAX,
+    },
+    Goal {
+        told: "a subscriber that never reads, default policy",
+        section: job::NAME,
+        own: job::DEFAULT_UNREAD,
+        base: job::DEFAULT,
+        at_most: UNREAD_RATIO_MAX,
+    },
+    Goal {
+        told: "a subscriber that never reads, each item",
+        section: job::NAME,
+        own: job::EACH_UNREAD,
+        base: job::EACH,
+        at_most: UNREAD_RATIO_MAX,
+    },
+    finished("many finished operations: open", Part::Open, FEW),
+    finished("many finished operations: first page", Part::Page, FEW),
+    finished("many finished operations: what is unfinished", Part::Unfinished, FEW),
+    finished("many finished operations: open, killed, of as many bytes", Part::OpenKilled, LARGE),
+];
+
+const fn finished(told: &'static str, part: Part, base: &'static str) -> Goal {
+    Goal { told, section: part.name(), own: MANY, base, at_most: FINISHED_RATIO_MAX }
+}
+
+/// The whole of `table.md`.
+pub(super) fn table(
+    environment: &Environment,
+    scale: &Scale,
+    sections: &[Section],
+    state_bytes: &[(&str, u64)],
+) -> String {
+    let mut text = format!(
+        "# Operations\n\n{}\n\n\
+         {} rounds, in turn. Times are medians of the rounds' medians, with the smallest and the \
+         largest round; CPU is that of all threads of the process. Ratios are taken round by \
+         round, then their median.\n\n\
+         | | | time, µs | rounds | ratio | rounds | CPU, µs | ratio | rounds |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        environment.prose_beside(&["redb", "rusqlite"]),
+        scale.rounds
+    );
+    for section in sections {
+        for (place, own) in section.series.iter().enumerate() {
+            let name = match place {
+                0 => format!(
+                    "**{}**: {}; ratios to the row {:?}",
+                    section.name, section.told, section.base
+                ),
+                _ => String::new(),
+            };
+            write_row(&mut text, &name, section, own);
+        }
+    }
+    text.push_str("\n| vault | state, MB |\n| --- | ---: |\n");
+    for (label, bytes) in state_bytes {
+        let _ = writeln!(text, "| {label} | {} |", figure(*bytes as f64 / 1e6));
+    }
+    text.push_str(
+        "\n| goal | at most | wall | rounds | CPU | rounds | |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | --- |\n",
+    );
+    for goal in GOALS {
+        write_goal(&mut text, sections, &goal);
+    }
+    text
+}
+
+fn write_row(text: &mut String, name: &str, section: &Section, own: &Series) {
+    let of = |base: &str| section.find(base).filter(|base| base.label != own.label);
+    let base = of(section.base);
+    let (ratio, rounds) = told(base.map(|base| own.ratio_to(base)));
+    let (processor_ratio, processor_rounds) = told(base.and_then(|base| on_processor(own, base)));
+    let nanos = own.nanos();
+    let processor = own.on_processor().map(|own| figure(own.nanos().median / 1e3));
+    let _ = writeln!(
+        text,
+        "| {name} | {} | {} | {}..{} | {ratio} | {rounds} | {} | {processor_ratio} \
+         | {processor_rounds} |",
+        own.label,
+        figure(nanos.median / 1e3),
+        figure(nanos.min / 1e3),
+        figure(nanos.max / 1e3),
+        processor.unwrap_or_default(),
+    );
+}
+
+/// Nothing, if one of the two was not measured.
+fn write_goal(text: &mut String, sections: &[Section], goal: &Goal) {
+    let section = sections.iter().find(|section| section.name == goal.section);
+    let pair = section.and_then(|section| section.find(goal.own).zip(section.find(goal.base)));
+    let Some((own, base)) = pair else { return };
+    let (wall, processor) = (own.ratio_to(base), on_processor(own, base));
+    let met = [Some(wall), processor].iter().flatten().all(|ratio| ratio.median <= goal.at_most);
+    let ((wall, wall_rounds), (processor, processor_rounds)) = (told(Some(wall)), told(processor));
+    let _ = writeln!(
+        text,
+        "| {} | {:.2} | {wall} | {wall_rounds} | {processor} | {processor_rounds} | {} |",
+        goal.told,
+        goal.at_most,
+        if met { "met" } else { "**missed**" }
+    );
+}
+
+fn on_processor(own: &Series, base: &Series) -> Option<Spread> {
+    Some(own.on_processor()?.ratio_to(&base.on_processor()?))
+}
+
+/// A ratio, and its range.
+fn told(ratio: Option<Spread>) -> (String, String) {
+    ratio.map_or_else(Default::default, |ratio| {
+        (format!("{:.3}", ratio.median), format!("{:.2}..{:.2}", ratio.min, ratio.max))
+    })
+}
+
+/// The whole of `raw.jsonl`.
+pub(super) fn raw(
+    environment: &Environment,
+    sections: &[Section],
+    state_bytes: &[(&str, u64)],
+) -> String {
+    let mut text = format!("{}\n", environment.json());
+    for section in sections {
+        write_raw(&mut text, section.name, &section.series);
+    }
+    for (label, bytes) in state_bytes {
+        let _ = writeln!(text, "{}", json!({ "vault": label, "state_bytes": bytes }));
+    }
+    text
+}
