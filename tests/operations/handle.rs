@@ -345,3 +345,31 @@ fn names_and_the_length_of_history_have_bounds() {
     assert_eq!((found.lanes.len(), &found.lanes[0].name[..]), (1, ONLY_LANE));
     assert_eq!((found.version, found.retry), (0, RetryPolicy::DEFAULT));
 }
+
+#[test]
+fn in_a_listing_each_operation_has_its_own_lanes_however_alike_the_ids() {
+    let vault = memory_vault().unwrap();
+    let ids = ["a", "a ", "a b", "a!", "aa", "b", "\u{e9}"];
+    for (n, id) in ids.iter().enumerate() {
+        let lanes = (0..=n).map(|lane| format!("{id} {lane}"));
+        drop(vault.begin(id, lanes).unwrap());
+    }
+    let snapshot = vault.read().unwrap();
+    for limit in 1..=ids.len() + 1 {
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = snapshot.operations(after.as_deref(), limit).unwrap();
+            let is_last = page.len() < limit;
+            after = page.last().map(|last| last.id.clone());
+            listed.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(listed.len(), ids.len());
+        for (n, (found, id)) in listed.iter().zip(ids).enumerate() {
+            assert_eq!((&*found.id, found.lanes.len()), (id, n + 1));
+            assert_eq!(*found, snapshot.operation(id).unwrap().unwrap());
+        }
+    }
+}

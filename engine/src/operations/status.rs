@@ -2,6 +2,7 @@
 //! before it.
 
 use std::fmt;
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use crate::format::{
     CheckpointRow, FailureRow, OperationFields, checkpoint_key, history_key, lanes_span,
 };
 use crate::records::{check_name, decode_value};
-use crate::state::{Entry, Table};
+use crate::state::{Entry, Rows, Table};
 use crate::transaction::Snapshot;
 
 /// An operation as a snapshot shows it.
@@ -158,23 +159,36 @@ impl Snapshot {
     /// The operation `id` with its lanes; `None` if it was never begun.
     pub fn operation(&self, id: &str) -> Result<Option<OperationStatus>> {
         check_name("read operation", "operation id", id)?;
-        let row = self.state().get(Table::Operations, id.as_bytes())?;
-        row.map(|row| self.status(id.to_owned(), row.as_slice())).transpose()
+        let Some(row) = self.state().get(Table::Operations, id.as_bytes())? else {
+            return Ok(None);
+        };
+        status(id.to_owned(), row.as_slice(), self.lanes(id)?).map(Some)
     }
 
     /// At most `limit` operations in order of their ids, from the first after `after` on. A page
     /// shorter than `limit` is the last one.
     pub fn operations(&self, after: Option<&str>, limit: usize) -> Result<Vec<OperationStatus>> {
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
-        self.state()
-            .range(Table::Operations, (lower, Bound::Unbounded))?
-            .take(limit)
-            .map(|entry| {
-                let entry = entry?;
-                let id = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
-                self.status(id, entry.row.as_slice())
-            })
-            .collect()
+        let rows = self.state().range(Table::Operations, (lower, Bound::Unbounded))?.take(limit);
+        // Lanes lie in the order of their operations: one scan of each table, in step.
+        let first = after.map(|id| lanes_span(id).1);
+        let first = first.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let lanes = self.state().range(Table::Checkpoints, (first, Bound::Unbounded))?;
+        let mut lanes = lanes.peekable();
+        rows.map(|entry| {
+            let entry = entry?;
+            let id = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
+            let (lower, upper) = lanes_span(&id);
+            let mut own = Vec::new();
+            while let Some(lane) = next_below(&mut lanes, &upper)? {
+                // What comes before is of nobody; `check` tells of it.
+                if lane.key.as_slice() >= &lower[..] {
+                    own.push(lane_of(&lane, lower.len())?);
+                }
+            }
+            status(id, entry.row.as_slice(), own)
+        })
+        .collect()
     }
 
     /// How many operations there are.
@@ -209,37 +223,45 @@ impl Snapshot {
         Ok(kept)
     }
 
-    fn status(&self, id: String, row: &[u8]) -> Result<OperationStatus> {
-        let row = OperationFields::decode(row)?;
-        let lanes = self.lanes(&id)?;
-        let updated = lanes.iter().map(|lane| lane.updated_unix_millis).max().unwrap_or(0);
-        let failure = |row: FailureRow| Failure { unix_millis: row.unix_millis, error: row.text };
-        Ok(OperationStatus {
-            name: row.name.unwrap_or_else(|| id.clone()),
-            id,
-            state: row.state.into(),
-            held: row.held,
-            version: row.version,
-            generation: row.generation,
-            attempts: row.attempts,
-            retry: row.retry.into(),
-            metadata: row.metadata,
-            failure: row.failure.map(failure),
-            checkpoints_kept: row.checkpoints_kept,
-            created_unix_millis: row.created_unix_millis,
-            updated_unix_millis: updated.max(row.updated_unix_millis),
-            lanes,
-        })
-    }
-
     pub(super) fn lanes(&self, operation: &str) -> Result<Vec<LaneStatus>> {
         let (lower, upper) = lanes_span(operation);
         let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
-        let lane = |entry: Result<Entry>| {
-            let entry = entry?;
-            let name = String::from_utf8_lossy(&entry.key.as_slice()[lower.len()..]).into_owned();
-            Ok(LaneStatus::new(name, CheckpointRow::decode(entry.row.as_slice())?))
-        };
-        self.state().range(Table::Checkpoints, span)?.map(lane).collect()
+        let lanes = self.state().range(Table::Checkpoints, span)?;
+        lanes.map(|entry| lane_of(&entry?, lower.len())).collect()
     }
+}
+
+fn status(id: String, row: &[u8], lanes: Vec<LaneStatus>) -> Result<OperationStatus> {
+    let row = OperationFields::decode(row)?;
+    let updated = lanes.iter().map(|lane| lane.updated_unix_millis).max().unwrap_or(0);
+    let failure = |row: FailureRow| Failure { unix_millis: row.unix_millis, error: row.text };
+    Ok(OperationStatus {
+        name: row.name.unwrap_or_else(|| id.clone()),
+        id,
+        state: row.state.into(),
+        held: row.held,
+        version: row.version,
+        generation: row.generation,
+        attempts: row.attempts,
+        retry: row.retry.into(),
+        metadata: row.metadata,
+        failure: row.failure.map(failure),
+        checkpoints_kept: row.checkpoints_kept,
+        created_unix_millis: row.created_unix_millis,
+        updated_unix_millis: updated.max(row.updated_unix_millis),
+        lanes,
+    })
+}
+
+/// The lane of a row whose key has its name from `at` on.
+fn lane_of(entry: &Entry, at: usize) -> Result<LaneStatus> {
+    let name = String::from_utf8_lossy(&entry.key.as_slice()[at..]).into_owned();
+    Ok(LaneStatus::new(name, CheckpointRow::decode(entry.row.as_slice())?))
+}
+
+/// The next row, if its key lies below `upper`.
+fn next_below(rows: &mut Peekable<Rows>, upper: &[u8]) -> Result<Option<Entry>> {
+    let is_below =
+        |row: &Result<Entry>| row.as_ref().map_or(true, |row| row.key.as_slice() < upper);
+    rows.next_if(is_below).transpose()
 }
