@@ -13,6 +13,7 @@
 //! - `handlers.rs`: what handlers do to their jobs, and what is told of it.
 //! - `stops.rs`: pausing, cancelling and shutting down, wherever a job stands.
 //! - `troubles.rs`: what the vault does not let happen for the moment, and what comes in between.
+//! - `turns.rs`: who has a job, and when it is tried: stops and hurries that meet one another.
 //! - `crowd.rs`: many threads at one runner, and several runners on one vault.
 //! - `events.rs`: what is heard of operations, and in which order.
 //! - `recorder.rs`: what the host's metrics hear.
@@ -41,4 +42,5 @@ mod silence;
 mod statistics;
 mod stops;
 mod troubles;
+mod turns;
 mod unfinished;

@@ -108,7 +108,7 @@ fn what_is_submitted_is_durable_before_its_turn_and_a_crash_loses_none() {
 }
 
 /// Has a runner with a single thread do all that is due now.
-fn let_run(runner: &Runner, turn: &mut u32) {
+pub(crate) fn let_run(runner: &Runner, turn: &mut u32) {
     *turn += 1;
     let job = runner.submit(spec(&format!("turn {turn}")).name("turn")).unwrap();
     assert_eq!(ended(&job), OperationState::Completed);

@@ -210,7 +210,7 @@ impl Runner {
         // In the runner before it is in the vault: nobody else takes it in between.
         let ticket = shared.enter(SUBMIT, &spec.id, progress, Some(shared.queue_max))?;
         let prepared = shared.vault.prepare(spec);
-        let queued = prepared.and_then(|()| Shared::spawn(shared, &ticket, Duration::ZERO));
+        let queued = prepared.and_then(|()| Shared::queue(shared, &ticket, Duration::ZERO));
         if let Err(error) = queued {
             shared.end(&ticket, Err(error.clone()));
             return Err(error);
@@ -227,9 +227,9 @@ impl Runner {
         shared.refuse_stopping(RESUME)?;
         if let Some(job) = self.job(id) {
             job.ticket.ask_by_id();
-            if job.ticket.is_waiting() {
-                // Whichever of the two begins first has it.
-                Shared::spawn(shared, &job.ticket, Duration::ZERO)?;
+            if let Some(turn) = job.ticket.hurry() {
+                Shared::spawn(shared, &job.ticket, turn, Duration::ZERO)
+                    .inspect_err(|e| shared.end(&job.ticket, Err(e.clone())))?;
             }
             return Ok(job);
         }
@@ -247,7 +247,7 @@ impl Runner {
         }
         let ticket = shared.enter(RESUME, id, None, None)?;
         ticket.ask_by_id();
-        Shared::spawn(shared, &ticket, Duration::ZERO)
+        Shared::queue(shared, &ticket, Duration::ZERO)
             .inspect_err(|e| shared.end(&ticket, Err(e.clone())))?;
         Ok(JobHandle { ticket })
     }
@@ -286,10 +286,7 @@ impl Runner {
                     Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                     entered => entered?,
                 };
-                if wait > Duration::ZERO {
-                    ticket.wait_again(true);
-                }
-                match Shared::spawn(shared, &ticket, wait) {
+                match Shared::queue(shared, &ticket, wait) {
                     Ok(()) => report.resumed.push(JobHandle { ticket }),
                     Err(error) => {
                         shared.end(&ticket, Err(error));
@@ -318,6 +315,8 @@ impl Runner {
 
     fn stop(&self, call: &'static str, id: &str, why: Stop) -> Result<()> {
         let shared = &self.handle.shared;
+        // It may have to wait for who waits for this thread's write.
+        shared.vault.inner().refuse_nested_write(call)?;
         let job = self.job(id).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, call)
                 .with_detail("the runner does not have it")
@@ -334,7 +333,7 @@ impl Runner {
                     Ok(())
                 }
                 Err(error) => {
-                    Shared::wait_again(shared, &job.ticket, Duration::ZERO);
+                    Shared::put_back(shared, &job.ticket);
                     Err(error)
                 }
             },
@@ -416,13 +415,19 @@ impl Shared {
         Ok(ticket)
     }
 
-    fn spawn(shared: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) -> Result<()> {
-        let (own, job) = (Arc::clone(shared), Arc::clone(ticket));
-        shared.workers.spawn(wait, move || Self::run(&own, &job))
+    /// Has it wait for a try.
+    fn queue(shared: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) -> Result<()> {
+        let turn = ticket.wait_turn(wait > Duration::ZERO);
+        Self::spawn(shared, ticket, turn, wait)
     }
 
-    fn run(shared: &Arc<Self>, ticket: &Arc<Ticket>) {
-        let Some(cancel) = ticket.start() else { return };
+    fn spawn(shared: &Arc<Self>, ticket: &Arc<Ticket>, turn: u64, wait: Duration) -> Result<()> {
+        let (own, job) = (Arc::clone(shared), Arc::clone(ticket));
+        shared.workers.spawn(wait, move || Self::run(&own, &job, turn))
+    }
+
+    fn run(shared: &Arc<Self>, ticket: &Arc<Ticket>, turn: u64) {
+        let Some(cancel) = ticket.start(turn) else { return };
         let mut guarded = Guarded { shared, ticket, settled: false };
         let outcome = if shared.stopping.load(Ordering::Acquire) {
             shared.state(&ticket.id).map(Attempted::Ended)
@@ -442,11 +447,26 @@ impl Shared {
     /// Queues what this thread has once more; or, if the runner was shut down meanwhile, ends it as it
     /// stands.
     fn wait_again(shared: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) {
-        ticket.wait_again(wait > Duration::ZERO);
-        if Self::spawn(shared, ticket, wait).is_err()
-            && let Asked::Yours = ticket.stop(Stop::Shutdown, Duration::ZERO)
-        {
-            shared.end(ticket, shared.state(&ticket.id));
+        if Self::queue(shared, ticket, wait).is_err() {
+            shared.end_as_it_stands(ticket);
+        }
+    }
+
+    /// Has what this thread could not end wait on.
+    fn put_back(shared: &Arc<Self>, ticket: &Arc<Ticket>) {
+        let missed = ticket.put_back();
+        let lost =
+            missed.is_some_and(|turn| Self::spawn(shared, ticket, turn, Duration::ZERO).is_err());
+        // Who shut down meanwhile left it to this thread.
+        if lost || shared.stopping.load(Ordering::Acquire) {
+            shared.end_as_it_stands(ticket);
+        }
+    }
+
+    /// Ends what waits, and nothing will come for.
+    fn end_as_it_stands(&self, ticket: &Arc<Ticket>) {
+        if let Asked::Yours = ticket.stop(Stop::Shutdown, Duration::ZERO) {
+            self.end(ticket, self.state(&ticket.id));
         }
     }
 
@@ -460,14 +480,18 @@ impl Shared {
         if let Err(error) = &outcome {
             self.warn(&ticket.id, error);
         }
-        let is_over =
-            |state: OperationState| state.is_finished() || state == OperationState::Paused;
+        // What is paused can still be given up.
+        let is_over = |state: OperationState, why| {
+            state.is_finished() || (state == OperationState::Paused && why != Stop::Cancel)
+        };
         match (outcome, stop) {
             (Ok(Attempted::Ended(state)), None | Some(Stop::Shutdown)) => {
                 Ok(Attempted::Ended(state))
             }
             // The try has heard of it, or has ended otherwise.
-            (Ok(Attempted::Ended(state)), Some(_)) if is_over(state) => Ok(Attempted::Ended(state)),
+            (Ok(Attempted::Ended(state)), Some(why)) if is_over(state, why) => {
+                Ok(Attempted::Ended(state))
+            }
             (Ok(_), Some(why)) => self.obey(&ticket.id, why).map(Attempted::Ended),
             (Err(error), Some(why)) => match self.obey(&ticket.id, why) {
                 Ok(state) => Ok(Attempted::Ended(state)),
@@ -514,16 +538,15 @@ impl Shared {
         });
     }
 
-    /// Takes a ticket out, and ends it: in this order, so that whoever waited for it may bring the
-    /// operation back at once.
+    /// Takes a ticket out and ends it, at once: whoever waited for it may bring the operation back,
+    /// and who waited for the runner to have none finds all of them ended.
     fn end(&self, ticket: &Arc<Ticket>, outcome: Result<OperationState>) {
-        {
-            let mut jobs = self.jobs.lock();
-            if jobs.get(&ticket.id).is_some_and(|found| Arc::ptr_eq(found, ticket)) {
-                jobs.remove(&ticket.id);
-            }
+        let mut jobs = self.jobs.lock();
+        if jobs.get(&ticket.id).is_some_and(|found| Arc::ptr_eq(found, ticket)) {
+            jobs.remove(&ticket.id);
         }
         ticket.end(outcome);
+        drop(jobs);
         self.left.notify_all();
     }
 
@@ -535,10 +558,8 @@ impl Shared {
         };
         self.workers.close();
         for ticket in tickets {
-            // Whoever ends one at this moment finds the pool closed.
-            if let Asked::Yours = ticket.stop(Stop::Shutdown, Duration::ZERO) {
-                self.end(&ticket, self.state(&ticket.id));
-            }
+            // Whoever brings one in or ends it at this moment finds the pool closed.
+            self.end_as_it_stands(&ticket);
         }
     }
 }

@@ -1,13 +1,17 @@
 //! An operation in a runner's hands, for those who wait for it, watch it or stop it.
 //!
 //! ```text
-//! waiting <---> running ---> ending ---> ended
-//!    \______________________/   |
-//!    ^__________________________|  (it is tried again)
+//! new ---> waiting <---> running ---> ending ---> ended
+//!             \______________________/   |
+//!             ^__________________________|  (it is tried again, or waits on)
 //! ```
 //!
-//! The phase's lock is never held while host code or a commit runs: whoever ends a ticket makes it
-//! *ending* first, and others wait for that to pass.
+//! The phase's lock is never held while host code or a commit runs: a ticket is *new* while its
+//! operation is made known, and whoever ends it makes it *ending* first; others wait for that to
+//! pass.
+//!
+//! Each time that it begins to wait is a turn of its own. A task runs in its own turn alone, so one
+//! that was queued for a later time does nothing once the ticket was hurried.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +37,7 @@ pub(super) enum Stop {
 
 pub(super) struct Ticket {
     pub(super) id: String,
-    phase: Mutex<Phase>,
+    standing: Mutex<Standing>,
     moved: Condvar,
     counts: Counts,
     watcher: Option<Arc<dyn Progress>>,
@@ -51,7 +55,16 @@ struct Counts {
     total: AtomicU64,
 }
 
+struct Standing {
+    phase: Phase,
+    /// Numbers the times that it has waited.
+    turn: u64,
+    /// The task of this turn came while somebody was about to end it.
+    missed: bool,
+}
+
 enum Phase {
+    New,
     /// For its turn, or until it is to be tried again.
     Waiting,
     Running {
@@ -66,7 +79,7 @@ enum Phase {
 pub(super) enum Asked {
     /// A try runs, and was told.
     Running,
-    /// No try runs: whoever asks has it, and ends it or [puts it back](Ticket::wait_again).
+    /// No try runs: whoever asks has it, and ends it or [puts it back](Ticket::put_back).
     Yours,
     /// It is over.
     Ended,
@@ -78,7 +91,7 @@ impl Ticket {
     pub(super) fn new(id: String, watcher: Option<Arc<dyn Progress>>) -> Arc<Self> {
         Arc::new(Self {
             id,
-            phase: Mutex::new(Phase::Waiting),
+            standing: Mutex::new(Standing { phase: Phase::New, turn: 0, missed: false }),
             moved: Condvar::new(),
             counts: Counts::default(),
             watcher,
@@ -88,72 +101,90 @@ impl Ticket {
         })
     }
 
-    /// Begins a try; the token that stops it. `None` if another has it, or it is over.
-    pub(super) fn start(&self) -> Option<CancelToken> {
-        let mut phase = self.phase.lock();
-        let Phase::Waiting = *phase else { return None };
+    /// Begins the try of that turn; the token that stops it. `None` if another has it, or it is over.
+    pub(super) fn start(&self, turn: u64) -> Option<CancelToken> {
+        let mut standing = self.standing.lock();
+        if standing.turn != turn {
+            return None;
+        }
+        standing.missed = matches!(standing.phase, Phase::Ending);
+        let Phase::Waiting = standing.phase else { return None };
         let cancel = CancelToken::new();
-        *phase = Phase::Running { cancel: cancel.clone(), stop: None };
+        standing.phase = Phase::Running { cancel: cancel.clone(), stop: None };
         self.backs_off.store(false, Ordering::Release);
         Some(cancel)
     }
 
     /// Why the try that runs was asked to stop.
     pub(super) fn stopped(&self) -> Option<Stop> {
-        match &*self.phase.lock() {
+        match &self.standing.lock().phase {
             Phase::Running { stop, .. } => *stop,
-            Phase::Waiting | Phase::Ending | Phase::Ended(_) => None,
+            _ => None,
         }
     }
 
     /// The try is over, and is being settled; why it was asked to stop, up to now.
     pub(super) fn end_try(&self) -> Option<Stop> {
-        match std::mem::replace(&mut *self.phase.lock(), Phase::Ending) {
+        match std::mem::replace(&mut self.standing.lock().phase, Phase::Ending) {
             Phase::Running { stop, .. } => stop,
-            Phase::Waiting | Phase::Ending | Phase::Ended(_) => None,
+            _ => None,
         }
     }
 
-    /// There will be another try.
-    pub(super) fn wait_again(&self, backs_off: bool) {
+    /// There will be a try, the first or another; its turn.
+    pub(super) fn wait_turn(&self, backs_off: bool) -> u64 {
+        let mut standing = self.standing.lock();
         self.backs_off.store(backs_off, Ordering::Release);
-        *self.phase.lock() = Phase::Waiting;
+        standing.phase = Phase::Waiting;
         self.moved.notify_all();
+        standing.next_turn()
+    }
+
+    /// It waits on, as before somebody was about to end it; the turn, if its task has come meanwhile.
+    pub(super) fn put_back(&self) -> Option<u64> {
+        let mut standing = self.standing.lock();
+        standing.phase = Phase::Waiting;
+        self.moved.notify_all();
+        standing.missed.then(|| standing.next_turn())
+    }
+
+    /// Another turn in place of the one that it waits for; `None` if it does not wait.
+    pub(super) fn hurry(&self) -> Option<u64> {
+        let mut standing = self.standing.lock();
+        let Phase::Waiting = standing.phase else { return None };
+        self.backs_off.store(false, Ordering::Release);
+        Some(standing.next_turn())
     }
 
     pub(super) fn end(&self, outcome: Result<OperationState>) {
-        *self.phase.lock() = Phase::Ended(outcome);
+        self.standing.lock().phase = Phase::Ended(outcome);
         self.moved.notify_all();
     }
 
-    /// Asks it to stop. Waits for whoever ends it at this moment, at most so long.
+    /// Asks it to stop. Waits for whoever brings it in or ends it at this moment, at most so long.
     pub(super) fn stop(&self, why: Stop, at_most: Duration) -> Asked {
-        let mut phase = self.phase.lock();
-        let ends = |phase: &mut Phase| matches!(phase, Phase::Ending);
-        self.moved.wait_while_for(&mut phase, ends, at_most);
-        match &mut *phase {
+        let mut standing = self.standing.lock();
+        let busy = |at: &mut Standing| matches!(at.phase, Phase::New | Phase::Ending);
+        self.moved.wait_while_for(&mut standing, busy, at_most);
+        match &mut standing.phase {
             Phase::Running { cancel, stop } => {
                 *stop = (*stop).max(Some(why));
                 cancel.cancel();
                 Asked::Running
             }
             Phase::Waiting => {
-                *phase = Phase::Ending;
+                standing.phase = Phase::Ending;
                 Asked::Yours
             }
-            Phase::Ending => Asked::Busy,
+            Phase::New | Phase::Ending => Asked::Busy,
             Phase::Ended(_) => Asked::Ended,
         }
     }
 
-    /// Whether it waits for a thread.
+    /// Whether it waits for a thread, or soon will.
     pub(super) fn is_queued(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Waiting) && !self.backs_off.load(Ordering::Acquire)
-    }
-
-    /// Whether it waits, for a thread or for a time.
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Waiting)
+        let waits = matches!(self.standing.lock().phase, Phase::New | Phase::Waiting);
+        waits && !self.backs_off.load(Ordering::Acquire)
     }
 
     pub(super) fn ask_by_id(&self) {
@@ -174,13 +205,21 @@ impl Ticket {
     }
 
     fn wait(&self, at_most: Duration) -> Option<Result<OperationState>> {
-        let mut phase = self.phase.lock();
-        let goes_on = |phase: &mut Phase| !matches!(phase, Phase::Ended(_));
-        self.moved.wait_while_for(&mut phase, goes_on, at_most);
-        match &*phase {
+        let mut standing = self.standing.lock();
+        let goes_on = |at: &mut Standing| !matches!(at.phase, Phase::Ended(_));
+        self.moved.wait_while_for(&mut standing, goes_on, at_most);
+        match &standing.phase {
             Phase::Ended(outcome) => Some(outcome.clone()),
-            Phase::Waiting | Phase::Running { .. } | Phase::Ending => None,
+            _ => None,
         }
+    }
+}
+
+impl Standing {
+    fn next_turn(&mut self) -> u64 {
+        self.missed = false;
+        self.turn += 1;
+        self.turn
     }
 }
 
@@ -242,5 +281,53 @@ impl JobHandle {
     /// `Uncertain`) is no such error: the runner tries again.
     pub fn wait(&self, at_most: Duration) -> Result<Option<OperationState>> {
         self.ticket.wait(at_most).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> Arc<Ticket> {
+        Ticket::new("op".into(), None)
+    }
+
+    fn stop(ticket: &Ticket) -> Asked {
+        ticket.stop(Stop::Pause, Duration::ZERO)
+    }
+
+    #[test]
+    fn one_that_is_new_takes_a_place_and_nobody_else_has_it() {
+        let ticket = ticket();
+        assert!(ticket.is_queued() && ticket.start(0).is_none() && ticket.hurry().is_none());
+        assert!(matches!(stop(&ticket), Asked::Busy));
+        let turn = ticket.wait_turn(true);
+        assert!(!ticket.is_queued(), "it waits for a time, not for a thread");
+        assert!(ticket.start(turn).is_some());
+    }
+
+    #[test]
+    fn a_task_runs_in_its_own_turn_alone() {
+        let ticket = ticket();
+        let first = ticket.wait_turn(true);
+        let second = ticket.hurry().unwrap();
+        assert!(ticket.is_queued() && ticket.start(first).is_none());
+        assert!(ticket.start(second).is_some() && ticket.start(second).is_none());
+        assert!(ticket.hurry().is_none(), "it runs");
+        ticket.end_try();
+        let third = ticket.wait_turn(false);
+        assert!(ticket.start(second).is_none() && ticket.start(third).is_some());
+    }
+
+    #[test]
+    fn what_is_put_back_waits_on_and_a_task_that_came_meanwhile_comes_again() {
+        let ticket = ticket();
+        let turn = ticket.wait_turn(false);
+        assert!(matches!(stop(&ticket), Asked::Yours));
+        assert!(ticket.put_back().is_none(), "its task is still to come");
+        assert!(matches!(stop(&ticket), Asked::Yours));
+        assert!(ticket.start(turn).is_none());
+        let again = ticket.put_back().expect("its task has come");
+        assert!(ticket.start(turn).is_none() && ticket.start(again).is_some());
     }
 }
