@@ -1,18 +1,20 @@
 //! What subscribers hear: all that is durable, in order, and nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use strongroom::testing::{FaultTiming, ManualClock};
 use strongroom::{
     Batch, Checkpoint, Error, ErrorKind, Event, EventKind, Handler, Handlers, Job, Operation,
-    OperationState, Result, Subscription, Vault,
+    OperationState, Recorder, Result, Resumable, Subscription, Vault,
 };
 
 use crate::runner::{ended, nothing, single};
-use crate::scene::{Scene, commit, row, spec, state};
+use crate::scene::{Scene, commit, row, spec, stands, state};
 use crate::support::calls::each_call;
 use crate::support::group::PATIENCE;
 use crate::support::records::{assert_error, put};
@@ -129,6 +131,36 @@ fn an_event_is_sent_once_its_commit_can_be_seen() {
     operation.complete().unwrap();
     assert_eq!(next(), OperationState::Completed);
     observer.join().unwrap();
+}
+
+/// What is said of an operation within the commit's own telling: before any subscriber can ask.
+#[derive(Clone, Default)]
+struct Asks {
+    vault: Arc<Mutex<Option<Vault>>>,
+    told: Arc<Mutex<Vec<Resumable>>>,
+}
+
+impl Recorder for Asks {
+    fn transition(&self, _: Option<OperationState>, _: OperationState) {
+        if let Some(vault) = &*self.vault.lock() {
+            self.told.lock().push(stands(vault, "op"));
+        }
+    }
+}
+
+#[test]
+fn whoever_hears_of_an_end_finds_that_nobody_owns_the_operation() {
+    let asks = Asks::default();
+    let scene = Scene::heard_by(asks.clone(), Handlers::new());
+    *asks.vault.lock() = Some(scene.vault.clone());
+    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    operation.pause().unwrap();
+    scene.vault.resume("op").unwrap().fail("no").unwrap();
+    let alive = |generation| Resumable::OwnerAlive { generation };
+    let expected = [alive(1), Resumable::Held, alive(2), Resumable::Ready];
+    assert_eq!(*asks.told.lock(), expected);
+    // It holds the vault, which holds it.
+    asks.vault.lock().take();
 }
 
 #[test]

@@ -305,7 +305,8 @@ impl VaultInner {
         self
     }
 
-    /// One transaction; `then` hears what it committed, still under the writer's turn.
+    /// One transaction; `then` hears what it committed, still under the writer's turn and before
+    /// anybody else does.
     pub(crate) fn write<T, E: From<Error>>(
         self: &Arc<Self>,
         operation: &'static str,
@@ -314,7 +315,7 @@ impl VaultInner {
     ) -> Result<T, E> {
         let _span = tracing::debug_span!("write").entered();
         let turn = self.writer.acquire(operation)?;
-        let outcome = self.commit(operation, change).inspect(then);
+        let outcome = self.commit_then(operation, change, then);
         let due = self.gather_due();
         drop(turn);
         self.delete_due(due);
@@ -326,6 +327,15 @@ impl VaultInner {
         self: &Arc<Self>,
         operation: &'static str,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.commit_then(operation, change, |_| ())
+    }
+
+    fn commit_then<T, E: From<Error>>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+        then: impl FnOnce(&T),
     ) -> Result<T, E> {
         self.refuse_if_behind(operation)?;
         self.reopen_if_failed()?;
@@ -346,6 +356,7 @@ impl VaultInner {
         };
         let value = self.store.write(operation, change, failed)?;
         let took = clock.monotonic().saturating_sub(began);
+        then(&value);
         committed.expect("finished before the commit").publish(self, took);
         Ok(value)
     }
