@@ -1,12 +1,15 @@
 //! The ends that an operation's handle has, and that nothing of it commits after one.
 
-use strongroom::testing::memory_vault;
+use std::cell::Cell;
+
+use strongroom::testing::{FaultTiming, memory_vault};
 use strongroom::{
     Checkpoint, Error, ErrorKind, FAILURE_BYTES_MAX, Operation, OperationState, Result, Resumable,
     Vault,
 };
 
 use crate::scene::{Scene, commit, row, spec, stands, state, status, unfinished};
+use crate::support::calls::each_call;
 use crate::support::records::{assert_error, assert_whole, get};
 
 type End = fn(&Operation) -> Result<()>;
@@ -212,4 +215,59 @@ fn a_long_failure_is_cut_between_two_characters() {
         let failure = status(&vault, "op").failure.unwrap();
         assert_eq!(failure.error, text[..kept]);
     }
+}
+
+const TIMINGS: [FaultTiming; 3] = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
+
+#[test]
+fn an_end_whose_commit_failed_has_happened_or_can_be_made_again() {
+    let happened = Cell::new(0);
+    for timing in TIMINGS {
+        for (end, left, _) in ENDS {
+            each_call(
+                timing,
+                |vault| vault.begin_with(spec("op")).unwrap(),
+                |_, operation| end(operation),
+                |_, vault, operation, error| {
+                    // A write makes the vault look at its state again.
+                    vault.write(|tx| tx.insert("n", "k", "v")).unwrap();
+                    if state(vault, "op") == left {
+                        assert_eq!(error.kind(), ErrorKind::Uncertain);
+                        happened.set(happened.get() + 1);
+                    } else {
+                        assert_eq!(state(vault, "op"), OperationState::Running);
+                        end(&operation).unwrap();
+                    }
+                    drop(operation);
+                    assert_eq!(state(vault, "op"), left);
+                    assert!(!matches!(stands(vault, "op"), Resumable::OwnerAlive { .. }));
+                    assert_whole(vault);
+                },
+            );
+        }
+    }
+    assert!(happened.get() > 0, "no end of unknown outcome had happened");
+}
+
+#[test]
+fn a_lane_is_not_completed_over_a_checkpoint_that_nobody_was_told_of() {
+    let happened = Cell::new(0);
+    for timing in TIMINGS {
+        each_call(
+            timing,
+            |vault| vault.begin_with(spec("op")).unwrap().lane("main").unwrap(),
+            |_, lane| commit(lane, 1),
+            |_, vault, lane, _| {
+                vault.write(|tx| tx.insert("n", "k", "v")).unwrap();
+                if status(vault, "op").lanes[0].checkpoints == 1 {
+                    happened.set(happened.get() + 1);
+                    assert_error(lane.complete(), ErrorKind::Conflict, "ask for its status");
+                }
+                assert!(!lane.status().unwrap().complete);
+                lane.complete().unwrap();
+                assert_eq!(state(vault, "op"), OperationState::Completed);
+            },
+        );
+    }
+    assert!(happened.get() > 0, "no checkpoint of unknown outcome had happened");
 }
