@@ -41,6 +41,28 @@ fn backing_off() -> (Scene, Runner, JobHandle, Arc<AtomicU32>) {
 }
 
 #[test]
+fn resuming_everything_keeps_to_a_wait_that_began_in_another_process() {
+    let handlers = || {
+        let handlers = Handlers::new().with("work", Handler::new(nothing));
+        handlers.with("turn", Handler::new(nothing))
+    };
+    let scene = Scene::with(handlers());
+    let retry = RetryPolicy { backoff_first: SECOND * 10, ..RetryPolicy::DEFAULT };
+    let begin = scene.vault.begin_with(spec("op").name("work").retry(retry));
+    begin.unwrap().fail("no").unwrap();
+    scene.clock.advance(SECOND * 4);
+    let scene = scene.reopen_with(handlers());
+    let (runner, mut turn) = (single(&scene), 0);
+    let job = runner.resume_all().unwrap().resumed.pop().unwrap();
+    for (millis, left) in [(5_999, OperationState::Failed), (1, OperationState::Completed)] {
+        scene.clock.advance(Duration::from_millis(millis));
+        let_run(&runner, &mut turn);
+        assert_eq!(state(&scene.vault, "op"), left);
+    }
+    assert_eq!(ended(&job), OperationState::Completed);
+}
+
+#[test]
 fn one_that_was_hurried_keeps_to_its_next_wait() {
     let (scene, runner, job, tries) = backing_off();
     let mut turn = 10;
