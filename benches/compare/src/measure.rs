@@ -46,30 +46,52 @@ impl Samples {
 
     /// Runs `work` and adds the time that this process had a processor, in all of its threads.
     pub(crate) fn time_on_processor<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (nanos, outcome) = on_processor(work)?;
+        let (nanos, outcome) = on_processor(work);
         self.nanos.push(nanos);
-        Ok(outcome)
+        outcome
     }
 
-    /// Both of one run of `work`, which is `operations` operations.
+    /// Both of one run of `work`, which is `operations` operations; what it took.
     pub(crate) fn time_both<T>(
         &mut self,
         operations: usize,
         work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let (nanos, outcome) = self.time(operations, || on_processor(work))?;
-        self.processor.push(nanos / operations.max(1) as u64);
-        Ok(outcome)
+    ) -> Result<(T, Taken)> {
+        let mut taken = Taken::default();
+        let outcome = taken.time(work)?;
+        let operations = operations.max(1) as u64;
+        self.nanos.push(taken.nanos / operations);
+        self.processor.push(taken.processor / operations);
+        Ok((outcome, taken))
+    }
+}
+
+/// Nanoseconds that something took, and those that it had a processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) nanos: u64,
+    pub(crate) processor: u64,
+}
+
+impl Taken {
+    /// Adds what `work` takes.
+    pub(crate) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        let start = Instant::now();
+        let (processor, outcome) = on_processor(work);
+        self.nanos += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.processor += processor;
+        outcome
     }
 }
 
 /// Runs `work`; the nanoseconds that this process had a processor, in all of its threads.
-fn on_processor<T>(work: impl FnOnce() -> Result<T>) -> Result<(u64, T)> {
+fn on_processor<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let start = clock_gettime(ClockId::ProcessCPUTime);
-    let outcome = work()?;
+    let outcome = work();
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime) - start;
     let nanos = tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec);
-    Ok((u64::try_from(nanos).unwrap_or(u64::MAX), outcome))
+    (u64::try_from(nanos).unwrap_or(u64::MAX), outcome)
 }
 
 /// How often `step` runs within `time`, by the fastest of some looks.

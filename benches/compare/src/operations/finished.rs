@@ -1,7 +1,11 @@
-//! A vault in which many operations have ended, beside one with few: opened, and asked for a page of
-//! operations and for what is left to do. And beside one with few whose state is as large by records,
-//! which tells what is due to the size of the file.
+//! Vaults in which many operations have ended, beside some with few: opened, asked for a page of
+//! operations, and for what is left to do. With nothing left to do, and with a little of it, which
+//! lies among the finished ones: then open reads it, in more pages the more others lie between.
+//!
+//! And a vault with few whose state is as large by records: after a kill the whole of it is walked,
+//! whatever it holds.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -16,7 +20,7 @@ use crate::peers;
 
 /// Finished operations of the vaults that have few.
 const FINISHED_FEW: usize = 100;
-/// Operations that are not finished, in each.
+/// Operations that are not finished, where there are any.
 const UNFINISHED: usize = 10;
 /// Length of a page.
 const PAGE: usize = 100;
@@ -31,6 +35,7 @@ const COMMITS_UNTIL_KILLED: usize = 20;
 pub(super) struct Crowd {
     pub(super) label: &'static str,
     dir: PathBuf,
+    unfinished: usize,
 }
 
 /// What is measured of each.
@@ -42,9 +47,11 @@ pub(super) enum Part {
     OpenKilled,
 }
 
-pub(super) const FEW: &str = "few finished operations";
-pub(super) const MANY: &str = "many finished operations";
-pub(super) const LARGE: &str = "few, and records of as many bytes";
+pub(super) const FEW_ENDED: &str = "few finished, none left";
+pub(super) const MANY_ENDED: &str = "many finished, none left";
+pub(super) const FEW: &str = "few finished, 10 left";
+pub(super) const MANY: &str = "many finished, 10 left";
+pub(super) const LARGE: &str = "few finished, 10 left, records of as many bytes";
 
 impl Part {
     /// The last one comes last: it lengthens the files.
@@ -62,8 +69,8 @@ impl Part {
     pub(super) fn told(self) -> &'static str {
         match self {
             Self::Open => "open after a clean close",
-            Self::Page => "then `operations(None, 100)`, nothing cached",
-            Self::Unfinished => "then `unfinished(None, 100)`",
+            Self::Page => "then `operations(None, 100)`",
+            Self::Unfinished => "or then `unfinished(None, 100)`",
             Self::OpenKilled => "open after a process that was killed",
         }
     }
@@ -74,34 +81,44 @@ impl Part {
     }
 }
 
-pub(super) fn crowds(scale: &Scale, dir: &Path) -> Result<[Rc<Crowd>; 3]> {
-    let few = Crowd::filled(dir, FEW, FINISHED_FEW)?;
-    let many = Crowd::filled(dir, MANY, scale.finished)?;
-    let large = Crowd::filled(dir, LARGE, FINISHED_FEW)?;
+pub(super) fn crowds(scale: &Scale, dir: &Path) -> Result<[Rc<Crowd>; 5]> {
+    let few_ended = Crowd::ended(dir, FEW_ENDED, FINISHED_FEW)?;
+    let many_ended = Crowd::ended(dir, MANY_ENDED, scale.finished)?;
+    let few = few_ended.with_unfinished(dir, FEW, FINISHED_FEW)?;
+    let many = many_ended.with_unfinished(dir, MANY, scale.finished)?;
+    let large = few_ended.with_unfinished(dir, LARGE, FINISHED_FEW)?;
     large.grow_to(many.state_bytes()?)?;
-    Ok([few, many, large].map(Rc::new))
+    Ok([few_ended, many_ended, few, many, large].map(Rc::new))
 }
 
 impl Crowd {
-    /// A vault with so many operations that have ended, and some among them that have not.
-    fn filled(dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
+    /// A new vault with so many operations, all of which have ended.
+    fn ended(dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
         let dir = subfolder(dir, label)?;
         let vault = create(&dir)?;
         let mut begun = Vec::new();
-        let every = finished.div_ceil(UNFINISHED);
         for number in 0..finished {
             begun.push(begin(&vault, &format!("import-{number:06}"))?);
-            if number.is_multiple_of(every) {
-                let (_owner, lane) = begin(&vault, &format!("import-{number:06}-open"))?;
-                lane.commit(Batch::new(), checkpoint())?;
-            }
             if begun.len() == TOGETHER || number + 1 == finished {
                 complete(&vault, &begun)?;
                 begun.clear();
             }
         }
         vault.close()?;
-        Ok(Self { label, dir })
+        Ok(Self { label, dir, unfinished: 0 })
+    }
+
+    /// A copy of it with some operations that have not ended, evenly among the others.
+    fn with_unfinished(&self, dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
+        let dir = subfolder(dir, label)?;
+        copy(&self.dir, &dir)?;
+        let vault = open(&dir)?;
+        for number in (0..UNFINISHED).map(|n| n * finished / UNFINISHED) {
+            let (_owner, lane) = begin(&vault, &format!("import-{number:06}-left"))?;
+            lane.commit(Batch::new(), checkpoint())?;
+        }
+        vault.close()?;
+        Ok(Self { label, dir, unfinished: UNFINISHED })
     }
 
     pub(super) fn state_bytes(&self) -> Result<u64> {
@@ -111,18 +128,25 @@ impl Crowd {
         Ok(bytes)
     }
 
-    /// Adds records until its state has so many bytes.
+    /// Adds records until its closed state has about so many bytes.
     fn grow_to(&self, state_bytes: u64) -> Result<()> {
-        let vault = open(&self.dir)?;
         let mut stream = Stream::new(1, 200..=200);
-        while vault.info()?.state_bytes < state_bytes {
-            let mut batch = Batch::new();
-            for row in stream.rows(1_000) {
-                batch.insert("filling", row.key, row.value);
+        loop {
+            let missing = state_bytes.saturating_sub(self.state_bytes()?);
+            if missing <= state_bytes / 50 {
+                return Ok(());
             }
-            vault.apply(batch)?;
+            let vault = open(&self.dir)?;
+            // Of a page of 4 KiB at least half is used: a row takes less than this.
+            for _ in 0..missing.div_ceil(600 * 1_000) {
+                let mut batch = Batch::new();
+                for row in stream.rows(1_000) {
+                    batch.insert("filling", row.key, row.value);
+                }
+                vault.apply(batch)?;
+            }
+            vault.close()?;
         }
-        Ok(vault.close()?)
     }
 
     pub(super) fn contender(crowd: &Rc<Self>, part: Part) -> Contender {
@@ -140,26 +164,42 @@ impl Crowd {
         }
         let opens = matches!(part, Part::Open | Part::OpenKilled);
         let vault =
-            if opens { samples.time_both(1, || open(&self.dir))? } else { open(&self.dir)? };
+            if opens { samples.time_both(1, || open(&self.dir))?.0 } else { open(&self.dir)? };
         let recovery = vault.recovery();
         ensure!(
             recovery.state_repaired == (part == Part::OpenKilled),
             "the state was found closed or not, contrary to how it was left"
         );
-        ensure!(recovery.operations.len() == UNFINISHED, "open lists what is not finished");
+        ensure!(recovery.operations.len() == self.unfinished, "open lists what is not finished");
         match part {
             Part::Page => {
-                let page = samples.time_both(1, || Ok(vault.read()?.operations(None, PAGE)?))?;
+                let (page, _) =
+                    samples.time_both(1, || Ok(vault.read()?.operations(None, PAGE)?))?;
                 ensure!(page.len() == PAGE, "the page is not full");
             }
             Part::Unfinished => {
-                let page = samples.time_both(1, || Ok(vault.unfinished(None, PAGE)?))?;
-                ensure!(page.len() == UNFINISHED, "others are unfinished");
+                let (page, _) = samples.time_both(1, || Ok(vault.unfinished(None, PAGE)?))?;
+                ensure!(page.len() == self.unfinished, "others are unfinished");
             }
             Part::Open | Part::OpenKilled => {}
         }
         Ok(vault.close()?)
     }
+}
+
+/// Copies a closed vault.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&to)?;
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
 
 fn begin(vault: &Vault, id: &str) -> Result<(Operation, Lane)> {

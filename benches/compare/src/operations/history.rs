@@ -1,42 +1,70 @@
-//! A checkpoint alone, with ten of a lane kept and with one.
+//! A checkpoint alone, with ten of a lane kept and with one: durable, and in memory, where no disk
+//! covers up what it takes.
 
 use std::path::Path;
 
-use anyhow::Result;
-use strongroom::{Batch, Checkpoint, ONLY_LANE, OperationSpec};
+use anyhow::{Result, ensure};
+use strongroom::{Batch, Checkpoint, ONLY_LANE, OperationSpec, Vault, testing};
 
 use super::{create, subfolder};
 use crate::measure::{Contender, Samples};
 
 pub(super) const NAME: &str = "history";
 pub(super) const KEPT_1: &str = "a checkpoint, 1 kept";
-const KEPT_10: &str = "a checkpoint, 10 kept";
+pub(super) const KEPT_10: &str = "a checkpoint, 10 kept";
+pub(super) const KEPT_10_UNREAD: &str = "a checkpoint, 10 kept, a subscriber that never reads";
 const DATA_ALONE: &str = "a row of as many bytes, without an operation";
 
-const COMMITS: usize = 50;
+pub(super) const MEMORY: &str = "history-memory";
+
+/// Commits of a turn: few, because a disk may bear so many in a row and no more.
+const COMMITS: usize = 20;
+const COMMITS_IN_MEMORY: usize = 500;
 const BYTES: usize = 100;
 
+/// Of vaults on the disk.
 pub(super) fn contenders(dir: &Path) -> Result<Vec<Contender>> {
-    Ok(vec![kept(dir, KEPT_1, 1)?, kept(dir, KEPT_10, 10)?, data_alone(dir)?])
+    of(COMMITS, |label| create(&subfolder(dir, label)?))
 }
 
-fn kept(dir: &Path, label: &'static str, kept: u16) -> Result<Contender> {
-    let vault = create(&subfolder(dir, label)?)?;
+/// Of vaults in memory.
+pub(super) fn contenders_in_memory() -> Result<Vec<Contender>> {
+    of(COMMITS_IN_MEMORY, |_| Ok(testing::memory_vault()?))
+}
+
+fn of(commits: usize, vault: impl Fn(&str) -> Result<Vault>) -> Result<Vec<Contender>> {
+    Ok(vec![
+        kept(KEPT_1, vault(KEPT_1)?, 1, None, commits)?,
+        kept(KEPT_10, vault(KEPT_10)?, 10, None, commits)?,
+        kept(KEPT_10_UNREAD, vault(KEPT_10_UNREAD)?, 10, Some(1), commits)?,
+        data_alone(vault(DATA_ALONE)?, commits),
+    ])
+}
+
+/// With a subscriber that never reads, if there is room for so many events.
+fn kept(
+    label: &'static str,
+    vault: Vault,
+    kept: u16,
+    room: Option<usize>,
+    commits: usize,
+) -> Result<Contender> {
+    let unread = room.map(|room| vault.subscribe(room));
     let operation = vault.begin_with(OperationSpec::new("import-7").checkpoints_kept(kept))?;
     let lane = operation.lane(ONLY_LANE)?;
     let turn = move |samples: &mut Samples| {
-        for _ in 0..COMMITS {
+        for _ in 0..commits {
             samples.time_both(1, || Ok(lane.commit(Batch::new(), Checkpoint::new([7; BYTES]))?))?;
         }
+        ensure!(unread.as_ref().is_none_or(|unread| unread.missed() > 0), "nothing was missed");
         Ok(())
     };
     Ok(Contender { label, turn: Box::new(turn) })
 }
 
-fn data_alone(dir: &Path) -> Result<Contender> {
-    let vault = create(&subfolder(dir, DATA_ALONE)?)?;
+fn data_alone(vault: Vault, commits: usize) -> Contender {
     let turn = move |samples: &mut Samples| {
-        for _ in 0..COMMITS {
+        for _ in 0..commits {
             samples.time_both(1, || {
                 let mut batch = Batch::new();
                 batch.insert("records", "import-7", [7; BYTES]);
@@ -45,5 +73,5 @@ fn data_alone(dir: &Path) -> Result<Contender> {
         }
         Ok(())
     };
-    Ok(Contender { label: DATA_ALONE, turn: Box::new(turn) })
+    Contender { label: DATA_ALONE, turn: Box::new(turn) }
 }

@@ -1,6 +1,11 @@
 //! A job of items that take a processor a millisecond each, and how it notes what is done: not at
 //! all, at the pace of a policy, after every item; with a subscriber that never reads; in `SQLite`.
+//!
+//! Two jobs of two seconds differ by more than a policy costs where somebody else uses the machine
+//! meanwhile. So the time of the items is taken too, within the job: the rest is the store's, at
+//! whatever pace the machine went.
 
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 use std::rc::Rc;
@@ -11,10 +16,13 @@ use strongroom::{Checkpoint, CheckpointPolicy, ONLY_LANE, Vault};
 
 use super::{Scale, create, subfolder};
 use crate::data::{Key, Row};
-use crate::measure::{self, Contender, Samples};
+use crate::measure::{self, Contender, Samples, Series, Taken};
 use crate::peers;
 
 pub(super) const NAME: &str = "job";
+/// What a job takes beside its items.
+pub(super) const BESIDE: &str = "beside";
+pub(super) const ITEMS: &str = "the items";
 pub(super) const BARE: &str = "no store: results kept in memory";
 pub(super) const DEFAULT: &str = "strongroom, default policy";
 pub(super) const DEFAULT_UNREAD: &str = "strongroom, default policy, a subscriber that never reads";
@@ -29,11 +37,12 @@ const SECOND: usize = 1_000;
 const RESULT_BYTES: usize = 100;
 const NAMESPACE: &str = "results";
 
-pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<Vec<Contender>> {
-    let work = Rc::new(Work::calibrated());
-    let site = Site { work, items: scale.items, dir };
+/// The contenders, and what fills up while they run: their times beside the items.
+pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<(Vec<Contender>, Rc<Beside>)> {
+    let (work, beside) = (Rc::new(Work::calibrated()), Rc::default());
+    let site = Site { work, beside: Rc::clone(&beside), items: scale.items, dir };
     let (default, each) = (CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH);
-    Ok(vec![
+    let contenders = vec![
         site.bare(),
         site.paced(DEFAULT, default, Subscriber::None)?,
         site.paced(DEFAULT_UNREAD, default, Subscriber::NeverReads)?,
@@ -41,7 +50,41 @@ pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<Vec<Contender>> {
         site.paced(EACH, each, Subscriber::None)?,
         site.paced(EACH_UNREAD, each, Subscriber::NeverReads)?,
         site.sqlite(SQLITE_EACH, 1)?,
-    ])
+    ];
+    Ok((contenders, beside))
+}
+
+/// Turn by turn, one in each round: what the items took and what was beside them, for an item.
+#[derive(Default)]
+pub(super) struct Beside {
+    turns: RefCell<Vec<(&'static str, Taken)>>,
+}
+
+impl Beside {
+    fn note(&self, label: &'static str, whole: Taken, items: Taken, count: u64) {
+        let of_one = |nanos: u64| nanos / count.max(1);
+        let part = |nanos, processor| Taken { nanos: of_one(nanos), processor: of_one(processor) };
+        let mut turns = self.turns.borrow_mut();
+        if label == BARE {
+            turns.push((ITEMS, part(items.nanos, items.processor)));
+        }
+        let nanos = whole.nanos.saturating_sub(items.nanos);
+        let processor = whole.processor.saturating_sub(items.processor);
+        turns.push((label, part(nanos, processor)));
+    }
+
+    /// Without the round that warmed up; the items come first.
+    pub(super) fn series(&self, contenders: &[Series]) -> Vec<Series> {
+        let turns = self.turns.borrow();
+        let labels = std::iter::once(ITEMS).chain(contenders.iter().map(|other| other.label));
+        let series = |label| {
+            let own = turns.iter().filter(|(other, _)| *other == label).skip(1);
+            let (rounds, processor) =
+                own.map(|(_, taken)| (vec![taken.nanos], vec![taken.processor])).unzip();
+            Series { label, rounds, processor }
+        };
+        labels.map(series).collect()
+    }
 }
 
 /// The work of an item: always the same, whatever the machine does meanwhile.
@@ -49,20 +92,27 @@ struct Work {
     block: [u8; 1024],
     /// How often the block is hashed.
     runs: u64,
+    /// What the items of this turn took.
+    taken: RefCell<Taken>,
 }
 
 impl Work {
     /// An item takes [`ITEM`] when nothing else runs.
     fn calibrated() -> Self {
-        let mut work = Self { block: [7; 1024], runs: 100 };
+        // Long enough that what an item takes beside its runs does not count.
+        let mut work = Self { block: [7; 1024], runs: 20, taken: RefCell::default() };
         let items = measure::runs_within(ITEM, || {
-            std::hint::black_box(work.item(1));
+            std::hint::black_box(work.hash(1));
         });
         work.runs *= items;
         work
     }
 
     fn item(&self, item: u64) -> [u8; RESULT_BYTES] {
+        self.taken.borrow_mut().time(|| self.hash(item))
+    }
+
+    fn hash(&self, item: u64) -> [u8; RESULT_BYTES] {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(item);
         for _ in 0..self.runs {
@@ -83,21 +133,37 @@ enum Subscriber {
 /// Where contenders are made.
 struct Site<'a> {
     work: Rc<Work>,
+    beside: Rc<Beside>,
     items: u64,
     dir: &'a Path,
 }
 
 impl Site<'_> {
-    fn bare(&self) -> Contender {
-        let (work, items) = (Rc::clone(&self.work), self.items);
+    /// A contender of which each turn is one job; `job` is told the number of the turn.
+    fn contender(
+        &self,
+        label: &'static str,
+        mut job: impl FnMut(&Work, u64) -> Result<()> + 'static,
+    ) -> Contender {
+        let (work, beside, items) = (Rc::clone(&self.work), Rc::clone(&self.beside), self.items);
+        let mut turns = 0..;
         let turn = move |samples: &mut Samples| {
-            let results = samples.time_both(count(items), || {
-                Ok((0..items).map(|item| work.item(item)).collect::<Vec<_>>())
-            })?;
-            ensure!(results.len() == count(items), "items are missing");
+            let turn = turns.next().expect("turns do not end");
+            work.taken.take();
+            let ((), whole) = samples.time_both(count(items), || job(&work, turn))?;
+            beside.note(label, whole, work.taken.take(), items);
             Ok(())
         };
-        Contender { label: BARE, turn: Box::new(turn) }
+        Contender { label, turn: Box::new(turn) }
+    }
+
+    fn bare(&self) -> Contender {
+        let items = self.items;
+        self.contender(BARE, move |work, _| {
+            let results: Vec<_> = (0..items).map(|item| work.item(item)).collect();
+            ensure!(results.len() == count(items), "items are missing");
+            Ok(())
+        })
     }
 
     /// Each turn is an operation of its own, begun and completed.
@@ -109,44 +175,33 @@ impl Site<'_> {
     ) -> Result<Contender> {
         let vault = create(&subfolder(self.dir, label)?)?;
         let unread = (subscriber == Subscriber::NeverReads).then(|| vault.subscribe(1));
-        let (work, items) = (Rc::clone(&self.work), self.items);
-        let mut turns = 0..;
-        let turn = move |samples: &mut Samples| {
-            let turn = turns.next().expect("turns do not end");
-            samples.time_both(count(items), || run(&vault, &work, policy, turn, items))?;
+        let items = self.items;
+        Ok(self.contender(label, move |work, turn| {
+            run(&vault, work, policy, turn, items)?;
             ensure!(vault.read()?.count(NAMESPACE)? == (turn + 1) * items, "results are missing");
-            if let Some(unread) = &unread {
-                ensure!(unread.missed() > 0, "the subscriber had room");
-            }
+            ensure!(unread.as_ref().is_none_or(|unread| unread.missed() > 0), "nothing was missed");
             Ok(())
-        };
-        Ok(Contender { label, turn: Box::new(turn) })
+        }))
     }
 
     /// A row of results for each item, and one that says where the job stands.
     fn sqlite(&self, label: &'static str, together: usize) -> Result<Contender> {
         let store = peers::sqlite().create(&subfolder(self.dir, label)?, peers::CACHE_BYTES)?;
         let mut session = store.session()?;
-        let (work, items) = (Rc::clone(&self.work), self.items);
-        let mut turns = 0..;
-        let turn = move |samples: &mut Samples| {
-            let turn = turns.next().expect("turns do not end");
-            samples.time_both(count(items), || {
-                let mut rows = Vec::new();
-                for item in 0..items {
-                    rows.push(Row { key: key(turn, item), value: work.item(item).to_vec() });
-                    if rows.len() == together || item + 1 == items {
-                        session.commit_with_checkpoint(&rows, &(item + 1).to_be_bytes())?;
-                        rows.clear();
-                    }
-                }
-                Ok(())
-            })?;
+        let items = self.items;
+        Ok(self.contender(label, move |work, turn| {
             // Open as long as its session.
             let _ = &store;
+            let mut rows = Vec::new();
+            for item in 0..items {
+                rows.push(Row { key: key(turn, item), value: work.item(item).to_vec() });
+                if rows.len() == together || item + 1 == items {
+                    session.commit_with_checkpoint(&rows, &(item + 1).to_be_bytes())?;
+                    rows.clear();
+                }
+            }
             Ok(())
-        };
-        Ok(Contender { label, turn: Box::new(turn) })
+        }))
     }
 }
 

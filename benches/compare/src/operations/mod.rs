@@ -51,13 +51,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let dir = subfolder(folder.path(), job::NAME)?;
     let told = format!("an item of a millisecond, of a job of {items}");
-    sections.push(section(&scale, job::NAME, told, job::BARE, 1, job::contenders(&scale, &dir)?)?);
+    let (contenders, beside) = job::contenders(&scale, &dir)?;
+    let job = section(&scale, job::NAME, told, job::BARE, 1, contenders)?;
+    let (told, series) = ("what an item takes beside itself".into(), beside.series(&job.series));
+    sections.extend([job, Section { name: job::BESIDE, told, base: job::ITEMS, series }]);
     fs::remove_dir_all(&dir)?;
 
     let dir = subfolder(folder.path(), history::NAME)?;
     let (told, contenders) = ("a durable commit".to_owned(), history::contenders(&dir)?);
-    sections.push(section(&scale, history::NAME, told, history::KEPT_1, 1, contenders)?);
+    sections.push(section(&scale, history::NAME, told, history::KEPT_1, 2, contenders)?);
     fs::remove_dir_all(&dir)?;
+    let (told, contenders) = ("the same in memory".to_owned(), history::contenders_in_memory()?);
+    sections.push(section(&scale, history::MEMORY, told, history::KEPT_1, 2, contenders)?);
 
     let dir = subfolder(folder.path(), "finished")?;
     eprintln!("{finished} operations to begin and to complete");
@@ -69,7 +74,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for part in Part::ALL {
         let contenders = crowds.iter().map(|crowd| Crowd::contender(crowd, part)).collect();
         let told = part.told().to_owned();
-        let measured = section(&scale, part.name(), told, finished::FEW, part.turns(), contenders)?;
+        let measured =
+            section(&scale, part.name(), told, finished::FEW_ENDED, part.turns(), contenders)?;
         sections.push(measured);
     }
 

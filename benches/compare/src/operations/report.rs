@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::finished::{FEW, LARGE, MANY, Part};
-use super::{Scale, Section, job};
+use super::finished::{FEW, FEW_ENDED, LARGE, MANY, MANY_ENDED, Part};
+use super::{Scale, Section, history, job};
 use crate::environment::Environment;
 use crate::measure::{Series, Spread};
 use crate::report::{figure, write_raw};
@@ -26,7 +26,14 @@ struct Goal {
     at_most: f64,
 }
 
-const GOALS: [Goal; 7] = [
+const GOALS: [Goal; 12] = [
+    Goal {
+        told: "what the default policy takes beside the items, of the items",
+        section: job::BESIDE,
+        own: job::DEFAULT,
+        base: job::ITEMS,
+        at_most: POLICY_RATIO_MAX - 1.0,
+    },
     Goal {
         told: "a job at the default policy, of the bare one",
         section: job::NAME,
@@ -48,14 +55,28 @@ const GOALS: [Goal; 7] = [
         base: job::EACH,
         at_most: UNREAD_RATIO_MAX,
     },
-    finished("many finished operations: open", Part::Open, FEW),
-    finished("many finished operations: first page", Part::Page, FEW),
-    finished("many finished operations: what is unfinished", Part::Unfinished, FEW),
-    finished("many finished operations: open, killed, of as many bytes", Part::OpenKilled, LARGE),
+    Goal {
+        told: "a subscriber that never reads, a checkpoint in memory",
+        section: history::MEMORY,
+        own: history::KEPT_10_UNREAD,
+        base: history::KEPT_10,
+        at_most: UNREAD_RATIO_MAX,
+    },
+    finished("many finished, none left: open", Part::Open, [MANY_ENDED, FEW_ENDED]),
+    finished("many finished, none left: first page", Part::Page, [MANY_ENDED, FEW_ENDED]),
+    finished("many finished, none left: what is left", Part::Unfinished, [MANY_ENDED, FEW_ENDED]),
+    finished("many finished, 10 left: open", Part::Open, [MANY, FEW]),
+    finished("many finished, 10 left: first page", Part::Page, [MANY, FEW]),
+    finished("many finished, 10 left: what is left", Part::Unfinished, [MANY, FEW]),
+    finished(
+        "many finished, 10 left: open, killed, of as many bytes",
+        Part::OpenKilled,
+        [MANY, LARGE],
+    ),
 ];
 
-const fn finished(told: &'static str, part: Part, base: &'static str) -> Goal {
-    Goal { told, section: part.name(), own: MANY, base, at_most: FINISHED_RATIO_MAX }
+const fn finished(told: &'static str, part: Part, [own, base]: [&'static str; 2]) -> Goal {
+    Goal { told, section: part.name(), own, base, at_most: FINISHED_RATIO_MAX }
 }
 
 /// The whole of `table.md`.
