@@ -72,7 +72,8 @@ impl Lane {
     }
 
     /// Commits `batch` and `checkpoint` together, in a commit that other threads may share.
-    /// Durable on return. Errors as those of [`Vault::apply`] and [`WriteTx::checkpoint`].
+    /// Durable on return. Errors as those of [`Vault::apply`](crate::Vault::apply) and
+    /// [`WriteTx::checkpoint`].
     pub fn commit(&self, mut batch: Batch, checkpoint: Checkpoint) -> Result<()> {
         batch.checkpoint(self, checkpoint);
         self.operation.vault().apply(batch)
