@@ -165,7 +165,7 @@ fn on_processor(own: &Series, base: &Series) -> Option<Spread> {
 /// A ratio, and its range.
 fn told(ratio: Option<Spread>) -> (String, String) {
     ratio.map_or_else(Default::default, |ratio| {
-        (format!("{:.3}", ratio.median), format!("{:.2}..{:.2}", ratio.min, ratio.max))
+        (format!("{:.3}", ratio.median), format!("{:.3}..{:.3}", ratio.min, ratio.max))
     })
 }
 
