@@ -17,9 +17,11 @@ const DATA_ALONE: &str = "a row of as many bytes, without an operation";
 
 pub(super) const MEMORY: &str = "history-memory";
 
-/// Commits of a turn: few, because a disk may bear so many in a row and no more.
-const COMMITS: usize = 20;
-const COMMITS_IN_MEMORY: usize = 500;
+/// Samples of a turn: few, because a disk may bear so many in a row and no more.
+const SAMPLES: usize = 20;
+/// Commits of one sample: more where one is short.
+const COMMITS: usize = 1;
+const COMMITS_IN_MEMORY: usize = 25;
 const BYTES: usize = 100;
 
 /// Of vaults on the disk.
@@ -53,8 +55,11 @@ fn kept(
     let operation = vault.begin_with(OperationSpec::new("import-7").checkpoints_kept(kept))?;
     let lane = operation.lane(ONLY_LANE)?;
     let turn = move |samples: &mut Samples| {
-        for _ in 0..commits {
-            samples.time_both(1, || Ok(lane.commit(Batch::new(), Checkpoint::new([7; BYTES]))?))?;
+        for _ in 0..SAMPLES {
+            samples.time_both(commits, || {
+                let commit = |_| lane.commit(Batch::new(), Checkpoint::new([7; BYTES]));
+                Ok((0..commits).try_for_each(commit)?)
+            })?;
         }
         ensure!(unread.as_ref().is_none_or(|unread| unread.missed() > 0), "nothing was missed");
         Ok(())
@@ -64,11 +69,14 @@ fn kept(
 
 fn data_alone(vault: Vault, commits: usize) -> Contender {
     let turn = move |samples: &mut Samples| {
-        for _ in 0..commits {
-            samples.time_both(1, || {
-                let mut batch = Batch::new();
-                batch.insert("records", "import-7", [7; BYTES]);
-                Ok(vault.apply(batch)?)
+        for _ in 0..SAMPLES {
+            samples.time_both(commits, || {
+                let commit = |_| {
+                    let mut batch = Batch::new();
+                    batch.insert("records", "import-7", [7; BYTES]);
+                    vault.apply(batch)
+                };
+                Ok((0..commits).try_for_each(commit)?)
             })?;
         }
         Ok(())
