@@ -3,8 +3,9 @@
 //! - `workers.rs`: a bounded pool of threads with a bounded queue. It knows no vault.
 //! - `handlers.rs`: what the host does, by the name of an operation.
 //! - `job.rs`: one try of an operation, as its handler sees it.
-//! - `runner.rs`: submits operations, resumes what is left, stops, pauses, shuts down.
-//!   `attempt.rs`: one try from its start to the state that it leaves. `ticket.rs`: who waits for it.
+//! - `runner.rs`: submits operations, resumes what is left, stops, pauses, shuts down. `jobs.rs`: what a
+//!   runner has, from hand to hand. `ticket.rs`: in whose hands one is, and who waits for it.
+//!   `attempt.rs`: one try, from its start to the state that it leaves.
 //!
 //! All of a runner's queue is in the vault as well: an operation is committed as *initialized* before
 //! it is queued, so what a crash interrupts before, within or between tries is found again.
@@ -12,6 +13,7 @@
 mod attempt;
 mod handlers;
 mod job;
+mod jobs;
 mod runner;
 mod ticket;
 mod workers;

@@ -1,20 +1,15 @@
 //! Runs the host's operations on threads of its own.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::attempt::{Attempted, attempt};
-use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop, Ticket};
-use super::workers::Workers;
-use crate::operations::{
-    Event, EventKind, OperationSpec, OperationState, Resumable, RetryPolicy, UnfinishedOperation,
-};
+use super::jobs::Jobs;
+use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
+use crate::operations::{OperationSpec, Resumable, UnfinishedOperation};
 use crate::progress::Progress;
 use crate::vault::Vault;
 
@@ -92,42 +87,12 @@ pub struct Runner {
 
 /// Dropped with the last clone, while tasks may still have the rest.
 struct Handle {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    vault: Vault,
-    workers: Workers,
-    queue_max: usize,
-    /// What the runner has, by id.
-    jobs: Mutex<HashMap<String, Arc<Ticket>>>,
-    /// Whenever one leaves.
-    left: Condvar,
-    stopping: AtomicBool,
-    /// A vault has one runner at a time; this one has let go of it.
-    let_go: AtomicBool,
-}
-
-/// A ticket that is taken out and ended whatever happens to the code that has it.
-struct Guarded<'a> {
-    shared: &'a Shared,
-    ticket: &'a Arc<Ticket>,
-    settled: bool,
-}
-
-impl Drop for Guarded<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            let error = Error::new(ErrorKind::Unavailable, "run operation")
-                .with_detail("the runner panicked over it");
-            self.shared.end(self.ticket, Err(error));
-        }
-    }
+    jobs: Arc<Jobs>,
 }
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let jobs = self.handle.shared.jobs.lock().len();
+        let jobs = self.handle.jobs.len();
         f.debug_struct("Runner").field("jobs", &jobs).finish_non_exhaustive()
     }
 }
@@ -154,17 +119,8 @@ impl Runner {
             return Err(Error::new(ErrorKind::Locked, START)
                 .with_detail("another runner of this vault lives in this process"));
         }
-        let clock = Arc::clone(&inner.components.clock);
-        let shared = Shared {
-            vault: vault.clone(),
-            workers: Workers::new("strongroom-job", threads, clock),
-            queue_max: queue,
-            jobs: Mutex::default(),
-            left: Condvar::new(),
-            stopping: AtomicBool::new(false),
-            let_go: AtomicBool::new(false),
-        };
-        Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
+        let jobs = Arc::new(Jobs::new(vault.clone(), threads, queue));
+        Ok(Self { handle: Arc::new(Handle { jobs }) })
     }
 
     /// Makes an operation known and queues it. On return it survives a crash: the next runner's
@@ -193,13 +149,13 @@ impl Runner {
         progress: Option<Arc<dyn Progress>>,
     ) -> Result<JobHandle> {
         const SUBMIT: &str = "submit operation";
-        let shared = &self.handle.shared;
-        shared.refuse_stopping(SUBMIT)?;
+        let jobs = &self.handle.jobs;
+        jobs.refuse_stopping(SUBMIT)?;
         let refuse = |kind, detail: String| {
             Err(Error::new(kind, SUBMIT).with_detail(detail).with_subject(&spec.id))
         };
         let name = spec.name.as_deref().unwrap_or(&spec.id);
-        match shared.vault.inner().handlers.find(name) {
+        match jobs.vault.inner().handlers.find(name) {
             None => return refuse(ErrorKind::Invalid, Resumable::UnknownName.to_string()),
             Some(handler) if !handler.reads(spec.version) => {
                 let told = Resumable::UnknownVersion { version: spec.version };
@@ -208,11 +164,11 @@ impl Runner {
             Some(_) => {}
         }
         // In the runner before it is in the vault: nobody else takes it in between.
-        let ticket = shared.enter(SUBMIT, &spec.id, progress, Some(shared.queue_max))?;
-        let prepared = shared.vault.prepare(spec);
-        let queued = prepared.and_then(|()| Shared::queue(shared, &ticket, Duration::ZERO));
+        let ticket = jobs.enter(SUBMIT, &spec.id, progress, true)?;
+        let prepared = jobs.vault.prepare(spec);
+        let queued = prepared.and_then(|()| Jobs::queue(jobs, &ticket, Duration::ZERO));
         if let Err(error) = queued {
-            shared.end(&ticket, Err(error.clone()));
+            jobs.end(&ticket, Err(error.clone()));
             return Err(error);
         }
         Ok(JobHandle { ticket })
@@ -223,19 +179,19 @@ impl Runner {
     /// handle.
     pub fn resume(&self, id: &str) -> Result<JobHandle> {
         const RESUME: &str = "resume operation";
-        let shared = &self.handle.shared;
-        shared.refuse_stopping(RESUME)?;
+        let jobs = &self.handle.jobs;
+        jobs.refuse_stopping(RESUME)?;
         if let Some(job) = self.job(id) {
             job.ticket.ask_by_id();
             if let Some(turn) = job.ticket.hurry() {
-                Shared::spawn(shared, &job.ticket, turn, Duration::ZERO)
-                    .inspect_err(|e| shared.end(&job.ticket, Err(e.clone())))?;
+                Jobs::spawn(jobs, &job.ticket, turn, Duration::ZERO)
+                    .inspect_err(|e| jobs.end(&job.ticket, Err(e.clone())))?;
             }
             return Ok(job);
         }
         let refuse =
             |kind, told: String| Err(Error::new(kind, RESUME).with_detail(told).with_subject(id));
-        match shared.vault.can_resume(id)? {
+        match jobs.vault.can_resume(id)? {
             Resumable::Ready | Resumable::BackingOff { .. } | Resumable::Held => {}
             told @ Resumable::Completed => {
                 return refuse(ErrorKind::AlreadyExists, told.to_string());
@@ -245,17 +201,16 @@ impl Runner {
             }
             told => return refuse(ErrorKind::Invalid, told.to_string()),
         }
-        let ticket = shared.enter(RESUME, id, None, None)?;
+        let ticket = jobs.enter(RESUME, id, None, false)?;
         ticket.ask_by_id();
-        Shared::queue(shared, &ticket, Duration::ZERO)
-            .inspect_err(|e| shared.end(&ticket, Err(e.clone())))?;
+        Jobs::queue(jobs, &ticket, Duration::ZERO)
+            .inspect_err(|e| jobs.end(&ticket, Err(e.clone())))?;
         Ok(JobHandle { ticket })
     }
 
     /// An operation that the runner has: it waits, or runs.
     pub fn job(&self, id: &str) -> Option<JobHandle> {
-        let ticket = self.handle.shared.jobs.lock().get(id).cloned()?;
-        Some(JobHandle { ticket })
+        self.handle.jobs.find(id).map(|ticket| JobHandle { ticket })
     }
 
     /// Goes on with everything that is not finished and can be resumed, each when its
@@ -263,12 +218,12 @@ impl Runner {
     /// queue's bound does not count here: all of it is in the vault anyway.
     pub fn resume_all(&self) -> Result<Resumed> {
         const RESUME: &str = "resume operations";
-        let shared = &self.handle.shared;
-        shared.refuse_stopping(RESUME)?;
+        let jobs = &self.handle.jobs;
+        jobs.refuse_stopping(RESUME)?;
         let mut report = Resumed::default();
         let mut after = None;
         loop {
-            let page = shared.vault.unfinished(after.as_deref(), PAGE)?;
+            let page = jobs.vault.unfinished(after.as_deref(), PAGE)?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|last| last.id.clone());
             for found in page {
@@ -282,14 +237,14 @@ impl Runner {
                         continue;
                     }
                 };
-                let ticket = match shared.enter(RESUME, &found.id, None, None) {
+                let ticket = match jobs.enter(RESUME, &found.id, None, false) {
                     Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                     entered => entered?,
                 };
-                match Shared::queue(shared, &ticket, wait) {
+                match Jobs::queue(jobs, &ticket, wait) {
                     Ok(()) => report.resumed.push(JobHandle { ticket }),
                     Err(error) => {
-                        shared.end(&ticket, Err(error));
+                        jobs.end(&ticket, Err(error));
                         report.left.push(found);
                     }
                 }
@@ -314,9 +269,9 @@ impl Runner {
     }
 
     fn stop(&self, call: &'static str, id: &str, why: Stop) -> Result<()> {
-        let shared = &self.handle.shared;
+        let jobs = &self.handle.jobs;
         // It may have to wait for who waits for this thread's write.
-        shared.vault.inner().refuse_nested_write(call)?;
+        jobs.vault.inner().refuse_nested_write(call)?;
         let job = self.job(id).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, call)
                 .with_detail("the runner does not have it")
@@ -327,13 +282,13 @@ impl Runner {
             Asked::Busy => Err(Error::new(ErrorKind::Locked, call)
                 .with_detail("it is being ended, and that takes long")
                 .with_subject(id)),
-            Asked::Yours => match shared.obey(id, why) {
+            Asked::Yours => match jobs.obey(id, why) {
                 Ok(state) => {
-                    shared.end(&job.ticket, Ok(state));
+                    jobs.end(&job.ticket, Ok(state));
                     Ok(())
                 }
                 Err(error) => {
-                    Shared::put_back(shared, &job.ticket);
+                    Jobs::put_back(jobs, &job.ticket);
                     Err(error)
                 }
             },
@@ -345,18 +300,15 @@ impl Runner {
     ///
     /// `Locked` if something still runs then, with how many; it is not ended by force.
     pub fn shutdown(&self, at_most: Duration) -> Result<()> {
-        let shared = &self.handle.shared;
-        shared.begin_stopping();
-        let mut jobs = shared.jobs.lock();
-        let runs = |jobs: &mut HashMap<String, Arc<Ticket>>| !jobs.is_empty();
-        shared.left.wait_while_for(&mut jobs, runs, at_most);
-        if jobs.is_empty() {
-            shared.let_go();
+        let jobs = &self.handle.jobs;
+        jobs.begin_stopping();
+        let left = jobs.wait_for_none(at_most);
+        if left == 0 {
+            jobs.let_go();
             return Ok(());
         }
         Err(Error::new(ErrorKind::Locked, "shut down runner").with_detail(format!(
-            "{} operations did not stop within {:.1} s",
-            jobs.len(),
+            "{left} operations did not stop within {:.1} s",
             at_most.as_secs_f64()
         )))
     }
@@ -364,202 +316,6 @@ impl Runner {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.begin_stopping();
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-impl Shared {
-    fn refuse_stopping(&self, call: &'static str) -> Result<()> {
-        if !self.stopping.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Closed, call).with_detail("the runner was shut down"))
-    }
-
-    /// Another runner may have the vault.
-    fn let_go(&self) {
-        if !self.let_go.swap(true, Ordering::AcqRel) {
-            self.vault.inner().has_runner.store(false, Ordering::Release);
-        }
-    }
-
-    /// A ticket for an operation that the runner does not have; `Unavailable` if `queue_max` wait
-    /// for a thread already.
-    fn enter(
-        &self,
-        call: &'static str,
-        id: &str,
-        progress: Option<Arc<dyn Progress>>,
-        queue_max: Option<usize>,
-    ) -> Result<Arc<Ticket>> {
-        let refuse =
-            |kind, detail: String| Err(Error::new(kind, call).with_detail(detail).with_subject(id));
-        let mut jobs = self.jobs.lock();
-        // Asked under the lock: who shuts down goes over all tickets after it.
-        self.refuse_stopping(call)?;
-        if jobs.contains_key(id) {
-            return refuse(ErrorKind::AlreadyExists, "the runner has it already".into());
-        }
-        let queued = || jobs.values().filter(|ticket| ticket.is_queued()).count();
-        if let Some(most) = queue_max.filter(|&most| jobs.len() >= most && queued() >= most) {
-            return refuse(ErrorKind::Unavailable, format!("{most} operations wait already"));
-        }
-        let ticket = Ticket::new(id.to_owned(), progress);
-        jobs.insert(id.to_owned(), Arc::clone(&ticket));
-        Ok(ticket)
-    }
-
-    /// Has it wait for a try.
-    fn queue(shared: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) -> Result<()> {
-        let turn = ticket.wait_turn(wait > Duration::ZERO);
-        Self::spawn(shared, ticket, turn, wait)
-    }
-
-    fn spawn(shared: &Arc<Self>, ticket: &Arc<Ticket>, turn: u64, wait: Duration) -> Result<()> {
-        let (own, job) = (Arc::clone(shared), Arc::clone(ticket));
-        shared.workers.spawn(wait, move || Self::run(&own, &job, turn))
-    }
-
-    fn run(shared: &Arc<Self>, ticket: &Arc<Ticket>, turn: u64) {
-        let Some(cancel) = ticket.start(turn) else { return };
-        let mut guarded = Guarded { shared, ticket, settled: false };
-        let outcome = if shared.stopping.load(Ordering::Acquire) {
-            shared.state(&ticket.id).map(Attempted::Ended)
-        } else {
-            attempt(&shared.vault, ticket, cancel)
-        };
-        let stop = ticket.end_try();
-        let next = shared.next(ticket, outcome, stop);
-        guarded.settled = true;
-        match next {
-            Ok(Attempted::Ended(state)) => shared.end(ticket, Ok(state)),
-            Err(error) => shared.end(ticket, Err(error)),
-            Ok(Attempted::Again(wait)) => Self::wait_again(shared, ticket, wait),
-        }
-    }
-
-    /// Queues what this thread has once more; or, if the runner was shut down meanwhile, ends it as it
-    /// stands.
-    fn wait_again(shared: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) {
-        if Self::queue(shared, ticket, wait).is_err() {
-            shared.end_as_it_stands(ticket);
-        }
-    }
-
-    /// Has what this thread could not end wait on.
-    fn put_back(shared: &Arc<Self>, ticket: &Arc<Ticket>) {
-        let missed = ticket.put_back();
-        let lost =
-            missed.is_some_and(|turn| Self::spawn(shared, ticket, turn, Duration::ZERO).is_err());
-        // Who shut down meanwhile left it to this thread.
-        if lost || shared.stopping.load(Ordering::Acquire) {
-            shared.end_as_it_stands(ticket);
-        }
-    }
-
-    /// Ends what waits, and nothing will come for.
-    fn end_as_it_stands(&self, ticket: &Arc<Ticket>) {
-        if let Asked::Yours = ticket.stop(Stop::Shutdown, Duration::ZERO) {
-            self.end(ticket, self.state(&ticket.id));
-        }
-    }
-
-    /// What follows a try that was asked to stop by `stop` before it was settled.
-    fn next(
-        &self,
-        ticket: &Ticket,
-        outcome: Result<Attempted>,
-        stop: Option<Stop>,
-    ) -> Result<Attempted> {
-        if let Err(error) = &outcome {
-            self.warn(&ticket.id, error);
-        }
-        // What is paused can still be given up.
-        let is_over = |state: OperationState, why| {
-            state.is_finished() || (state == OperationState::Paused && why != Stop::Cancel)
-        };
-        match (outcome, stop) {
-            (Ok(Attempted::Ended(state)), None | Some(Stop::Shutdown)) => {
-                Ok(Attempted::Ended(state))
-            }
-            // The try has heard of it, or has ended otherwise.
-            (Ok(Attempted::Ended(state)), Some(why)) if is_over(state, why) => {
-                Ok(Attempted::Ended(state))
-            }
-            (Ok(_), Some(why)) => self.obey(&ticket.id, why).map(Attempted::Ended),
-            (Err(error), Some(why)) => match self.obey(&ticket.id, why) {
-                Ok(state) => Ok(Attempted::Ended(state)),
-                Err(_) => Err(error),
-            },
-            (Ok(again @ Attempted::Again(_)), None) => {
-                ticket.no_trouble();
-                Ok(again)
-            }
-            (Err(error), None) => match error.kind() {
-                // It may pass, and the operation goes on from its checkpoints then.
-                ErrorKind::Locked
-                | ErrorKind::Unavailable
-                | ErrorKind::Full
-                | ErrorKind::Uncertain => {
-                    Ok(Attempted::Again(RetryPolicy::DEFAULT.backoff(ticket.trouble())))
-                }
-                _ => Err(error),
-            },
-        }
-    }
-
-    /// Ends an operation that nobody runs as it was asked to; its state then.
-    fn obey(&self, id: &str, why: Stop) -> Result<OperationState> {
-        match why {
-            Stop::Cancel => self.vault.abandon_operation(id).map(|()| OperationState::Cancelled),
-            Stop::Pause => self.vault.pause_operation(id).map(|()| OperationState::Paused),
-            Stop::Shutdown => self.state(id),
-        }
-    }
-
-    fn state(&self, id: &str) -> Result<OperationState> {
-        let status = self.vault.read()?.operation(id)?;
-        status
-            .map(|status| status.state)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "run operation").with_subject(id))
-    }
-
-    fn warn(&self, id: &str, error: &Error) {
-        let inner = self.vault.inner();
-        inner.bus.warn(|| {
-            let kind = EventKind::warning(format!("the runner could not go on with it: {error}"));
-            Event::new(id, None, inner.components.clock.unix_millis(), kind)
-        });
-    }
-
-    /// Takes a ticket out and ends it, at once: whoever waited for it may bring the operation back,
-    /// and who waited for the runner to have none finds all of them ended.
-    fn end(&self, ticket: &Arc<Ticket>, outcome: Result<OperationState>) {
-        let mut jobs = self.jobs.lock();
-        if jobs.get(&ticket.id).is_some_and(|found| Arc::ptr_eq(found, ticket)) {
-            jobs.remove(&ticket.id);
-        }
-        ticket.end(outcome);
-        drop(jobs);
-        self.left.notify_all();
-    }
-
-    fn begin_stopping(&self) {
-        let tickets: Vec<Arc<Ticket>> = {
-            let jobs = self.jobs.lock();
-            self.stopping.store(true, Ordering::Release);
-            jobs.values().cloned().collect()
-        };
-        self.workers.close();
-        for ticket in tickets {
-            // Whoever brings one in or ends it at this moment finds the pool closed.
-            self.end_as_it_stands(&ticket);
-        }
+        self.jobs.begin_stopping();
     }
 }
