@@ -26,7 +26,7 @@ fn warnings(from: &Subscription) -> Vec<String> {
 
 #[test]
 fn what_a_handler_ended_itself_stays_as_it_left_it() {
-    let works: [(&str, Work, OperationState); 7] = [
+    let works: [(&str, Work, OperationState); 8] = [
         ("lanes", |job| Ok(job.lane("main")?.complete()?), OperationState::Completed),
         ("complete", |job| Ok(job.operation().complete()?), OperationState::Completed),
         ("pause", |job| Ok(job.operation().pause()?), OperationState::Paused),
@@ -35,6 +35,14 @@ fn what_a_handler_ended_itself_stays_as_it_left_it() {
         (
             "pause and err",
             |job| job.operation().pause().map_err(Into::into).and(Err("late".into())),
+            OperationState::Paused,
+        ),
+        (
+            "pause and be cancelled",
+            |job| {
+                job.operation().pause()?;
+                Err(Error::new(ErrorKind::Cancelled, "run job").into())
+            },
             OperationState::Paused,
         ),
         (

@@ -86,7 +86,9 @@ fn settle(job: &Job, outcome: Result<(), Told>, stopped: Option<Stop>) -> Result
     let state = operation.status()?.state;
     if !state.is_active() {
         // Its lanes have completed it, or the handler has ended it by its own hand.
-        if let Err(told) = outcome {
+        if let Err(told) = outcome
+            && !told.cancelled
+        {
             job.warn(format!("after its end: {}", told.text));
         }
         return ended(operation, state);
