@@ -75,6 +75,17 @@ impl ExpiredOperations {
     pub const LISTED_MAX: usize = 10_000;
 }
 
+/// What is due among some of the operations.
+#[derive(Default)]
+struct Due {
+    ids: Vec<String>,
+    /// The key to go on after, if there may be more.
+    last: Option<Vec<u8>>,
+    looked_at: u64,
+    /// Of these, the host's.
+    of_host: u64,
+}
+
 /// Retention.
 impl Vault {
     /// Drops operations that ended long ago, with their checkpoints and history, in commits of
@@ -88,10 +99,11 @@ impl Vault {
         let mut after: Option<Vec<u8>> = None;
         loop {
             options.cancel.map_or(Ok(()), |cancel| cancel.check(EXPIRE))?;
-            let (due, last, seen) = self.next_due(options, now, after.as_deref())?;
+            let Due { ids: due, last, looked_at: seen, of_host } =
+                self.next_due(options, now, after.as_deref())?;
             looked_at += seen;
             let dropped = self.drop_due(options, now, due)?;
-            report.kept += seen - dropped.len() as u64;
+            report.kept += of_host - dropped.len() as u64;
             for id in dropped {
                 report.operations += 1;
                 if report.ids.len() < ExpiredOperations::LISTED_MAX {
@@ -106,38 +118,38 @@ impl Vault {
         }
     }
 
-    /// What is due among the next operations, about as many as a commit removes; the key to go on
-    /// after, if there may be more; how many were looked at.
-    #[allow(clippy::type_complexity)] // Told above, used once.
+    /// What is due among the next operations, about as many as a commit removes.
     fn next_due(
         &self,
         options: &ExpireOperations<'_>,
         now: u64,
         after: Option<&[u8]>,
-    ) -> Result<(Vec<String>, Option<Vec<u8>>, u64)> {
+    ) -> Result<Due> {
         let snapshot = self.read()?;
         let span = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let (mut due, mut rows, mut seen) = (Vec::new(), 0, 0);
+        let (mut next, mut rows) = (Due::default(), 0);
         for entry in snapshot.state().range(Table::Operations, span)? {
             let entry = entry?;
             let id = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
+            next.looked_at += 1;
             if is_own(&id) {
                 continue;
             }
-            seen += 1;
+            next.of_host += 1;
             // What cannot be read is not judged.
             if let Ok(row) = OperationFields::decode(entry.row.as_slice())
                 && is_due(options, &row, now)
                 && self.inner().owners.generation(&id).is_none()
             {
                 rows += 1 + u64::from(row.lanes) * u64::from(row.checkpoints_kept);
-                due.push(id);
+                next.ids.push(id);
             }
-            if rows >= ROWS_PER_COMMIT || seen >= ROWS_PER_COMMIT {
-                return Ok((due, Some(entry.key.as_slice().to_vec()), seen));
+            if rows >= ROWS_PER_COMMIT || next.looked_at >= ROWS_PER_COMMIT {
+                next.last = Some(entry.key.as_slice().to_vec());
+                break;
             }
         }
-        Ok((due, None, seen))
+        Ok(next)
     }
 
     fn drop_due(
