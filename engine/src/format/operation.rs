@@ -96,37 +96,35 @@ impl OperationFields {
 
     /// The fields of a row of any version.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let (state, owner, generation, created_unix_millis, updated_unix_millis, lanes, lanes_open) =
-            match codec::decode("read operation row", bytes)? {
-                OperationRow::V1(fields) => return Ok(fields),
-                OperationRow::V0 {
-                    state,
-                    owner,
-                    generation,
-                    created_unix_millis: created,
-                    updated_unix_millis: updated,
-                    lanes,
-                    lanes_open,
-                } => (state, owner, generation, created, updated, lanes, lanes_open),
-            };
-        // What a program of that version did not write counts as it then was.
-        Ok(Self {
-            state,
-            held: false,
-            name: None,
-            version: 0,
-            owner,
-            generation,
-            attempts: 0,
-            created_unix_millis,
-            updated_unix_millis,
-            lanes,
-            lanes_open,
-            checkpoints_kept: 1,
-            retry: RetryRow { attempts_max: 0, backoff_first_millis: 0, backoff_max_millis: 0 },
-            metadata: Vec::new(),
-            failure: None,
-        })
+        match codec::decode("read operation row", bytes)? {
+            OperationRow::V1(fields) => Ok(fields),
+            // What a program of that version did not write counts as it then was.
+            OperationRow::V0 {
+                state,
+                owner,
+                generation,
+                created_unix_millis,
+                updated_unix_millis,
+                lanes,
+                lanes_open,
+            } => Ok(Self {
+                state,
+                held: false,
+                name: None,
+                version: 0,
+                owner,
+                generation,
+                attempts: 0,
+                created_unix_millis,
+                updated_unix_millis,
+                lanes,
+                lanes_open,
+                checkpoints_kept: 1,
+                retry: RetryRow { attempts_max: 0, backoff_first_millis: 0, backoff_max_millis: 0 },
+                metadata: Vec::new(),
+                failure: None,
+            }),
+        }
     }
 }
 

@@ -9,15 +9,14 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::machine::OperationState;
 use super::operation::{Operation, OperationInner};
 use super::rows::{
-    check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows, write_step,
+    check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows, touch,
+    write_row, write_step,
 };
 use super::spec::{OperationSpec, RetryPolicy};
 use super::standing::{Resumable, standing};
 use crate::format::{CheckpointRow, OperationFields};
 use crate::transaction::WriteTx;
-#[cfg(feature = "testing")]
-use crate::vault::MachinePlant;
-use crate::vault::Vault;
+use crate::vault::{MachinePlant, Vault};
 
 const BEGIN: &str = "begin operation";
 const RESUME: &str = "resume operation";
@@ -127,7 +126,7 @@ impl Vault {
             row.held = next == OperationState::Paused;
             touch(tx, &mut row);
             if row.held && OperationState::from(row.state) == OperationState::Paused {
-                return super::rows::write_row(tx, id, row);
+                return write_row(tx, id, row);
             }
             write_step(tx, call, id, row, next)
         };
@@ -220,12 +219,6 @@ enum By {
     Force,
 }
 
-/// The row was changed. Its time does not go back when the clock does.
-pub(super) fn touch(tx: &WriteTx<'_>, row: &mut OperationFields) {
-    let now = tx.vault.components.clock.unix_millis();
-    row.updated_unix_millis = row.updated_unix_millis.max(now);
-}
-
 fn refuse_used(tx: &WriteTx<'_>, id: &str) -> Result<()> {
     match read_row(tx, id)? {
         Some(_) => Err(Error::new(ErrorKind::AlreadyExists, BEGIN).with_subject(id)),
@@ -292,8 +285,7 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
     row.generation += 1;
     row.owner = tx.vault.session;
     row.attempts = row.attempts.saturating_add(1);
-    #[cfg(feature = "testing")]
-    if tx.vault.machine_plant == MachinePlant::UncountedTries {
+    if tx.vault.is_planted(MachinePlant::UncountedTries) {
         row.attempts -= 1;
     }
     touch(tx, &mut row);

@@ -8,11 +8,10 @@ use strongroom_backends::component::Clock;
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::checkpoint::Checkpoint;
-use super::claim::touch;
 use super::events::{Event, EventKind};
 use super::machine::OperationState;
 use super::operation::{Operation, complete_lane_row};
-use super::rows::{is_own, read_row, write_row, write_step};
+use super::rows::{is_own, read_row, touch, write_row, write_step};
 use super::status::LaneStatus;
 use crate::format::{CheckpointRow, OperationFields, checkpoint_key, history_key};
 use crate::state::Table;

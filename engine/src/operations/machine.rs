@@ -83,10 +83,10 @@ impl OperationState {
         }
     }
 
-    /// `next`, if it may follow; `Invalid` otherwise.
-    pub(crate) fn step(self, operation: &'static str, next: Self) -> Result<Self> {
+    /// `Invalid` if `next` may not follow.
+    pub(crate) fn step(self, operation: &'static str, next: Self) -> Result<()> {
         if self.may_become(next) {
-            return Ok(next);
+            return Ok(());
         }
         Err(Error::new(ErrorKind::Invalid, operation)
             .with_detail(format!("the operation is {self} and cannot become {next}")))

@@ -6,17 +6,14 @@ use std::sync::atomic::AtomicU64;
 
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::claim::touch;
 use super::lane::Lane;
 use super::machine::OperationState;
-use super::rows::{expect_row, lane_rows, write_row, write_step};
+use super::rows::{expect_row, lane_rows, touch, write_row, write_step};
 use super::status::{LaneStatus, OperationStatus};
 use crate::format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
 use crate::state::Table;
 use crate::transaction::WriteTx;
-#[cfg(feature = "testing")]
-use crate::vault::MachinePlant;
-use crate::vault::{Vault, VaultInner};
+use crate::vault::{MachinePlant, Vault, VaultInner};
 
 /// Longest text of a failure that is kept, in bytes; what is longer is cut.
 pub const FAILURE_BYTES_MAX: usize = 4_096;
@@ -232,8 +229,7 @@ pub(super) fn complete_lane_row(
 impl OperationInner {
     /// Why a handle may not write to the operation of that row; nothing if it is its owner's.
     pub(super) fn refusal(&self, row: &OperationFields) -> Option<String> {
-        #[cfg(feature = "testing")]
-        if self.vault.machine_plant == MachinePlant::NoFence {
+        if self.vault.is_planted(MachinePlant::NoFence) {
             return None;
         }
         let (own, generation) = (self.generation, row.generation);

@@ -71,8 +71,7 @@ pub(crate) struct VaultInner {
     read_plant: Option<super::plant::ReadPlant>,
     #[cfg(feature = "testing")]
     seal_plant: crate::state::SealPlant,
-    #[cfg(feature = "testing")]
-    pub(crate) machine_plant: super::plant::MachinePlant,
+    machine_plant: super::plant::MachinePlant,
 }
 
 /// What a vault is put together from.
@@ -136,7 +135,6 @@ impl Vault {
             read_plant: options.read_plant,
             #[cfg(feature = "testing")]
             seal_plant: options.seal_plant,
-            #[cfg(feature = "testing")]
             machine_plant: options.machine_plant,
         };
         Self { inner: Arc::new(inner) }
@@ -273,6 +271,11 @@ impl VaultInner {
             #[cfg(feature = "testing")]
             plant: self.seal_plant,
         }
+    }
+
+    /// Whether that bug is planted; never outside tests.
+    pub(crate) fn is_planted(&self, plant: super::plant::MachinePlant) -> bool {
+        cfg!(feature = "testing") && self.machine_plant == plant
     }
 
     /// Pins the newest commit for a reader.

@@ -16,7 +16,6 @@ mod keys;
 mod lifecycle;
 mod lock;
 mod options;
-#[cfg(feature = "testing")]
 mod plant;
 mod report;
 
@@ -27,6 +26,8 @@ pub(crate) use handle::VaultInner;
 pub use keys::{CompactReport, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
+#[allow(unreachable_pub)] // By feature `testing` it is reached.
+pub use plant::MachinePlant;
 #[cfg(feature = "testing")]
-pub use plant::{MachinePlant, ReadPlant};
+pub use plant::ReadPlant;
 pub use report::{Recovery, VaultInfo};

@@ -38,7 +38,6 @@ pub struct VaultOptions {
     pub(super) read_plant: Option<super::plant::ReadPlant>,
     #[cfg(feature = "testing")]
     pub(super) seal_plant: crate::state::SealPlant,
-    #[cfg(feature = "testing")]
     pub(super) machine_plant: super::plant::MachinePlant,
 }
 
@@ -102,7 +101,6 @@ impl VaultOptions {
             read_plant: None,
             #[cfg(feature = "testing")]
             seal_plant: crate::state::SealPlant::None,
-            #[cfg(feature = "testing")]
             machine_plant: super::plant::MachinePlant::None,
         }
     }

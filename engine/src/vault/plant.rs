@@ -1,17 +1,21 @@
 //! Bugs to plant: in the beginning of a read, to prove that its two steps are in the right order;
 //! and in the machine of operations, to prove that its model finds them.
 
+#[cfg(feature = "testing")]
 use std::fmt;
+#[cfg(feature = "testing")]
 use std::sync::Arc;
 
 /// Runs something between the two steps with which a read begins, its pin and its redb read, in
 /// the right order or in the wrong one.
+#[cfg(feature = "testing")]
 #[derive(Clone)]
 pub struct ReadPlant {
     between: Arc<dyn Fn() + Send + Sync>,
     wrong_order: bool,
 }
 
+#[cfg(feature = "testing")]
 impl ReadPlant {
     /// Runs `between` after the pin and before the redb read.
     pub fn new(between: impl Fn() + Send + Sync + 'static) -> Self {
@@ -41,13 +45,15 @@ impl ReadPlant {
     }
 }
 
+#[cfg(feature = "testing")]
 impl fmt::Debug for ReadPlant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadPlant").field("wrong_order", &self.wrong_order).finish_non_exhaustive()
     }
 }
 
-/// A bug in the machine of operations.
+/// A bug in the machine of operations. Without feature `testing` nobody can plant one.
+#[allow(unreachable_pub)] // By feature `testing` it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MachinePlant {
     /// None.
