@@ -1,7 +1,7 @@
 //! `init`, `info`, `check` and `compact`: the vault as a whole.
 
 use serde_json::{Value as Json, json};
-use strongroom::{CheckOptions, CheckReport, Cipher, Problem};
+use strongroom::{CheckOptions, CheckReport, Cipher, Problem, ReadData};
 
 use crate::args::{CipherName, Costs};
 use crate::exit::{Failure, Outcome};
@@ -116,6 +116,7 @@ pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, F
     let vault = session.open("check")?;
     let bar = session.spinner("{spinner} {pos} rows and objects checked");
     let progress = |done, _| bar.set_position(done);
+    let read_data = if read_data { ReadData::All } else { ReadData::No };
     let report =
         vault.check(&CheckOptions { read_data, progress: Some(&progress), cancel: None })?;
     bar.finish_and_clear();

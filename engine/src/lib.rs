@@ -44,7 +44,13 @@ struct Readme;
 #[doc = include_str!("../../docs/operations.md")]
 struct OperationsManual;
 
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/artifacts.md")]
+struct ArtifactsManual;
+
+mod artifacts;
 mod background;
+mod chunks;
 mod content;
 mod documents;
 mod format;
@@ -60,7 +66,15 @@ pub mod testing;
 mod transaction;
 mod vault;
 
+pub use artifacts::{
+    ARTIFACT_METADATA_BYTES_MAX, ArtifactCursor, ArtifactInfo, ArtifactLease, ArtifactName,
+    ArtifactPage, ArtifactQuery, ArtifactReader, ArtifactSpec, ArtifactTotal, ArtifactUri,
+    ArtifactUsage, Artifacts, ExpireArtifactsOptions, ExpiredArtifacts, ExportReport, LeaseHolder,
+    LeasePolicy, LeaseRefused, OnExisting, Quota, SEARCH_PAGE_MAX, TAGS_MAX, TagChange,
+    VerifiedArtifacts,
+};
 pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
+pub use chunks::{GcOptions, GcReport, RebuildOptions, RebuildReport};
 pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
 pub use documents::{
     BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
@@ -89,5 +103,5 @@ pub use strongroom_backends::{Error, ErrorKind, Result};
 pub use transaction::{Batch, Snapshot, WriteTx};
 pub use vault::{
     CheckOptions, CheckReport, CleanReport, CompactReport, Holder, LockPolicy, LockRefused, NewKey,
-    Problem, Recovery, Vault, VaultInfo, VaultOptions,
+    Problem, ReadData, Recovery, Vault, VaultInfo, VaultOptions,
 };

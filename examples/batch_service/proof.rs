@@ -39,7 +39,8 @@ pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> 
         return Err("there is more than was asked for".into());
     }
     drop(snapshot);
-    let report = vault.check(&CheckOptions { read_data: true, ..CheckOptions::default() })?;
+    let report = vault
+        .check(&CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() })?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }

@@ -3,6 +3,9 @@
 //! `STRONGROOM_CRASH_IMAGES=20000 cargo test --release --test crash` opens that many images;
 //! without it the run is short enough for every `cargo test`.
 
+mod artifact_calls;
+mod artifact_model;
+mod artifacts;
 mod documents;
 mod keys;
 mod lanes;

@@ -23,8 +23,10 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
     assert!((1..=51).contains(&shares), "{shares}");
     assert_eq!((a.read().unwrap().text(), b.read().unwrap().text()), ("[\"a\"]", "[\"b\"]"));
 
-    let report =
-        scene.vault.check(&CheckOptions { read_data: true, ..Default::default() }).unwrap();
+    let report = scene
+        .vault
+        .check(&CheckOptions { read_data: strongroom::ReadData::All, ..Default::default() })
+        .unwrap();
     assert_eq!(report.problems.len(), 1, "{report:?}");
     assert_eq!(a.heal().unwrap().blocks, 1);
     assert!(!a.verify().unwrap().any());
@@ -33,8 +35,10 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
     assert_eq!((left.blocks, left.shares), (0, after.shares));
     b.heal().unwrap();
     assert!(!b.verify().unwrap().any() && !a.verify().unwrap().any());
-    let report =
-        scene.vault.check(&CheckOptions { read_data: true, ..Default::default() }).unwrap();
+    let report = scene
+        .vault
+        .check(&CheckOptions { read_data: strongroom::ReadData::All, ..Default::default() })
+        .unwrap();
     assert!(report.is_ok(), "{report:?}");
 }
 
@@ -52,7 +56,7 @@ fn damage_of_every_kind_to_one_segment_is_borne_and_told() {
         let damage = a.verify().unwrap();
         assert_eq!(damage.blocks, [1, 0, 1][at], "case {at}");
         assert_eq!(a.read().unwrap().text(), "[\"a\"]");
-        let thorough = CheckOptions { read_data: true, ..Default::default() };
+        let thorough = CheckOptions { read_data: strongroom::ReadData::All, ..Default::default() };
         assert_eq!(scene.vault.check(&thorough).unwrap().problems.len(), 1);
         a.heal().unwrap();
         assert!(!a.verify().unwrap().any());

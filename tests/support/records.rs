@@ -68,7 +68,7 @@ pub(crate) fn clean(vault: &Vault) {
 
 /// A check that reads every object.
 pub(crate) fn check(vault: &Vault) -> Result<CheckReport> {
-    vault.check(&CheckOptions { read_data: true, ..CheckOptions::default() })
+    vault.check(&CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() })
 }
 
 /// After a clean-up nothing is wrong, unknown or due.

@@ -4,6 +4,7 @@
 //! Every call passes the gate, which `close` shuts: once the vault's lock is passed on, nobody
 //! may put an object whose pending row the next process has removed.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl Objects {
         *self.keys.write() = keys;
     }
 
-    fn keys(&self) -> Arc<ContentKeys> {
+    pub(crate) fn keys(&self) -> Arc<ContentKeys> {
         Arc::clone(&self.keys.read())
     }
 
@@ -96,6 +97,34 @@ impl Objects {
     /// A name that no object has or had.
     pub(crate) fn draw_name(&self) -> Result<ObjectName> {
         Ok(ObjectName(self.entropy.draw()?))
+    }
+
+    pub(crate) fn vault(&self) -> Uuid {
+        self.vault
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+
+    /// Puts a new object that is sealed already; durable on return.
+    pub(crate) fn put_sealed(&self, name: ObjectName, sealed: Bytes) -> Result<()> {
+        let _open = self.enter("put object")?;
+        self.backend.put(&name.key(), sealed, &Condition::Absent).map(drop)
+    }
+
+    /// Bytes of an object as they lie there; `Corrupt` if it is missing or shorter.
+    pub(crate) fn get_sealed(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let key = name.key();
+        let _open = self.enter("read object")?;
+        self.backend.get_range(&key, range).map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::Invalid => {
+                Error::new(ErrorKind::Corrupt, "read object")
+                    .with_detail("the object is missing from the backend, or cut short")
+                    .with_subject(&key)
+            }
+            _ => e,
+        })
     }
 
     /// Puts a part of a value as a new object; durable on return.

@@ -10,6 +10,8 @@
 //!
 //! The same is told for people in `docs/format.md`, byte by byte.
 
+mod artifact;
+mod chunk;
 mod codec;
 mod content;
 mod header;
@@ -19,7 +21,16 @@ mod note;
 mod operation;
 mod record;
 mod space;
+mod total;
 
+pub(crate) use artifact::{
+    Arrival, ArtifactRow, FoundBy, VersionRow, artifact_key, artifacts_prefix, split_key,
+    version_key,
+};
+pub(crate) use chunk::{
+    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, NodeBody, PackRow, PackTrailer,
+    PackedChunk, ReleasedRow, UploadId, UploadRow,
+};
 pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
 pub(crate) use header::{
     BACKEND_NAME_BYTES_MAX, CipherCode, HEADER_BYTES, HEADER_COPIES, Header, KEY_SETS_PREFIX,
@@ -39,4 +50,8 @@ pub(crate) use record::{NamespaceRow, RecordRow, dropping_key, dropping_number};
 pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 pub(crate) use space::{
     CELL_OBJECTS, CostsRow, GenerationRow, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow, UpdateRow,
+};
+pub(crate) use total::{
+    ARTIFACT_SETTINGS, ArtifactSettingsRow, CatalogueRow, QuotaFields, StoredTotal, TotalKey,
+    TotalRow,
 };

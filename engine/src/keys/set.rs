@@ -143,6 +143,11 @@ impl KeySet {
         SealKey::derive(self.cipher(), &self.ring.state, "strongroom 2026 blocks of the state")
     }
 
+    /// For names and ids that content is found by.
+    pub(crate) fn id_key(&self) -> &SecretKey {
+        &self.ring.id
+    }
+
     pub(crate) fn content_keys(&self) -> Arc<ContentKeys> {
         let context = "strongroom 2026 content objects";
         let epochs = self

@@ -20,7 +20,7 @@ use crate::format::{
 pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
 
 /// `STEPS[n]` leads from version n + 1 to version n + 2.
-const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space, add_unfinished];
+const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space, add_unfinished, add_content];
 
 /// To 2: the table of the share space.
 fn add_space(write: &mut StateWrite<'_>) -> Result<()> {
@@ -42,6 +42,24 @@ fn add_unfinished(write: &mut StateWrite<'_>) -> Result<()> {
         }
     }
     unfinished.iter().try_for_each(|id| write.put(Table::Unfinished, id, &[]))
+}
+
+/// To 4: the tables of chunks, and of artifacts.
+fn add_content(write: &mut StateWrite<'_>) -> Result<()> {
+    [
+        Table::Chunks,
+        Table::Bodies,
+        Table::Released,
+        Table::Packs,
+        Table::Artifacts,
+        Table::Uploads,
+        Table::Arrivals,
+        Table::FoundBy,
+        Table::Totals,
+        Table::Settings,
+    ]
+    .into_iter()
+    .try_for_each(|table| write.make(table))
 }
 
 /// Writes the tables of a new state.

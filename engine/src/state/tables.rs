@@ -45,6 +45,26 @@ pub(crate) enum Table {
     History,
     /// The ids of the host's operations of which something is left to do.
     Unfinished,
+    /// Where chunks of content lie, and how often each is referred to, by id.
+    Chunks,
+    /// Chunks of content that lie in state themselves, by id.
+    Bodies,
+    /// The ids of chunks that were let go of.
+    Released,
+    /// Packs of chunks, by the name of their object.
+    Packs,
+    /// Uploads that have put packs and have not ended, by id.
+    Uploads,
+    /// Artifacts, by spec, task, type and version.
+    Artifacts,
+    /// The keys of versions of artifacts, in the order in which these came.
+    Arrivals,
+    /// By what versions of artifacts are found.
+    FoundBy,
+    /// Sums that are kept beside what they are of.
+    Totals,
+    /// What the host has set.
+    Settings,
     /// Names of objects that are under way, by staging.
     Pending,
     /// Objects without a reference, by the commit that dropped it.
@@ -56,7 +76,7 @@ pub(crate) enum Table {
 }
 
 /// How many tables every state has.
-const FIXED: usize = 10;
+const FIXED: usize = 20;
 const RECORDS_PREFIX: &str = "records/";
 
 impl Table {
@@ -71,6 +91,16 @@ impl Table {
         Self::Space,
         Self::History,
         Self::Unfinished,
+        Self::Chunks,
+        Self::Bodies,
+        Self::Released,
+        Self::Packs,
+        Self::Artifacts,
+        Self::Uploads,
+        Self::Arrivals,
+        Self::FoundBy,
+        Self::Totals,
+        Self::Settings,
     ];
 
     /// Its name in redb, and in reports.
@@ -86,6 +116,16 @@ impl Table {
             Self::Space => "space",
             Self::History => "history",
             Self::Unfinished => "unfinished",
+            Self::Chunks => "chunks",
+            Self::Bodies => "bodies",
+            Self::Released => "released",
+            Self::Packs => "packs",
+            Self::Artifacts => "artifacts",
+            Self::Uploads => "uploads",
+            Self::Arrivals => "arrivals",
+            Self::FoundBy => "found_by",
+            Self::Totals => "totals",
+            Self::Settings => "settings",
             Self::Records(number) => return Cow::Owned(format!("{RECORDS_PREFIX}{number}")),
         })
     }
@@ -103,6 +143,16 @@ impl Table {
             Self::Space => Ok(7),
             Self::History => Ok(8),
             Self::Unfinished => Ok(9),
+            Self::Chunks => Ok(10),
+            Self::Bodies => Ok(11),
+            Self::Released => Ok(12),
+            Self::Packs => Ok(13),
+            Self::Artifacts => Ok(14),
+            Self::Uploads => Ok(15),
+            Self::Arrivals => Ok(16),
+            Self::FoundBy => Ok(17),
+            Self::Totals => Ok(18),
+            Self::Settings => Ok(19),
             Self::Records(number) => Err(number),
         }
     }

@@ -14,7 +14,7 @@ use strongroom_backends::testing::{Defect, DeferredBackend, Replay, World};
 use strongroom_backends::{Disk, Error, ErrorKind, Result};
 
 use super::{ManualClock, NumberedKey, SealPlant, SeededEntropy, world_options_with};
-use crate::{CancelToken, CheckOptions, Vault, VaultOptions};
+use crate::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
 
 /// Any error of a host's work or judgement.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -390,7 +390,7 @@ fn judge_new(place: &Place) -> Result<(), String> {
 /// Every row decodes, every object that a row names is there, and no others are.
 fn check(vault: &Vault) -> Result<(), String> {
     let report = vault
-        .check(&CheckOptions { read_data: true, ..CheckOptions::default() })
+        .check(&CheckOptions { read_data: ReadData::All, ..CheckOptions::default() })
         .map_err(|e| format!("check failed: {e}"))?;
     if !report.is_ok() {
         return Err(format!("check: {:?}, {:?}", report.state_intact, report.problems));

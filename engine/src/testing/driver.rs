@@ -17,7 +17,7 @@ use crate::content::Staged;
 use crate::vault::MachinePlant;
 use crate::{
     Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
-    Recorder, Snapshot, Vault, VaultOptions, WriteTx,
+    ReadData, Recorder, Snapshot, Vault, VaultOptions, WriteTx,
 };
 
 /// A vault on a world of its own, with its model beside it.
@@ -310,7 +310,8 @@ impl Driver {
     }
 
     fn check(&self) -> Result<()> {
-        let report = self.vault().check(&CheckOptions { read_data: true, ..Default::default() })?;
+        let report =
+            self.vault().check(&CheckOptions { read_data: ReadData::All, ..Default::default() })?;
         if report.is_ok() && report.unknown.is_empty() {
             return Ok(());
         }

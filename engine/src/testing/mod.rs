@@ -8,7 +8,8 @@
 //! - [`ShareLab`] makes slots of documents for those who attack them, [`PlacesLab`] says where
 //!   shares come to lie, [`ShareBench`] shares for those who measure.
 //! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage,
-//!   [`MachinePlant`] the machine of operations.
+//!   [`MachinePlant`] the machine of operations, [`ContentPlant`] the content store; [`forget_packs`]
+//!   loses its index.
 //!
 //! ```
 //! use strongroom::testing::{CrashOptions, Scene, crash_test};
@@ -30,6 +31,7 @@
 //! ```
 
 mod crash;
+mod damage;
 mod driver;
 mod model;
 mod operation_driver;
@@ -37,6 +39,7 @@ mod operation_model;
 mod strategy;
 
 pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
+pub use damage::forget_packs;
 pub use driver::{Driver, Plant, Transition};
 pub use model::{Call, Ending, Model, Pattern, Step};
 pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
@@ -47,7 +50,7 @@ pub use strongroom_backends::testing::*;
 pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
 pub use crate::keys::passwords_hashed;
 pub use crate::state::SealPlant;
-pub use crate::vault::{MachinePlant, ReadPlant};
+pub use crate::vault::{ContentPlant, MachinePlant, ReadPlant};
 
 use strongroom_backends::{Memory, Result};
 
@@ -76,6 +79,13 @@ impl KeySource for NumberedKey {
 /// A new vault in memory.
 pub fn memory_vault() -> Result<Vault> {
     Vault::options(TestKey).create_on(MemoryState::new(), Memory::new())
+}
+
+/// Moves the manual clock of a vault forward: of one whose clock the test has no handle of, as where a
+/// [`crash_test`] opened it.
+pub fn pass_time(vault: &Vault, by: std::time::Duration) {
+    // A manual clock is moved by whoever sleeps on it.
+    vault.inner().components.clock.sleep(by);
 }
 
 /// Options for a vault on `world` with key [`TestKey`] that replays from `seed`: a clock that only moves when told,

@@ -150,8 +150,17 @@ struct Led<'a> {
 
 impl Drop for Led<'_> {
     fn drop(&mut self) {
+        // The work goes first, and what it holds: whoever is answered finds it gone.
+        let pieces: Vec<_> = self
+            .pieces
+            .drain(..)
+            .map(|Piece { ticket, work, outcome }| {
+                drop(work);
+                (ticket, outcome)
+            })
+            .collect();
         let mut queue = self.group.queue.lock();
-        for Piece { ticket, outcome, .. } in self.pieces.drain(..) {
+        for (ticket, outcome) in pieces {
             queue.retain(|other| !Arc::ptr_eq(other, &ticket));
             let outcome = if self.finished {
                 outcome

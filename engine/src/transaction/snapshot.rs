@@ -40,6 +40,11 @@ impl Snapshot {
         &self.inner.vault.objects
     }
 
+    /// The vault that it is of.
+    pub(crate) fn vault(&self) -> &VaultInner {
+        &self.inner.vault
+    }
+
     /// Whether it is of that vault.
     pub(crate) fn is_of(&self, vault: &Arc<VaultInner>) -> bool {
         Arc::ptr_eq(&self.inner.vault, vault)

@@ -74,6 +74,11 @@ impl<'t> WriteTx<'t> {
         }
     }
 
+    /// The number under which it commits.
+    pub(crate) fn number(&self) -> u64 {
+        self.commit
+    }
+
     /// Remembers a refusal after which the transaction must not commit.
     pub(crate) fn refuse(&mut self, error: Error) -> Error {
         self.refused.get_or_insert_with(|| error.clone());
@@ -113,6 +118,7 @@ impl Committed {
     /// Tells the vault that the commit has happened, and how long it took.
     pub(crate) fn publish(self, vault: &VaultInner, took: Duration) {
         vault.pins.publish(self.commit);
+        vault.uploads.publish(self.commit);
         vault.cleaner.forget_settled(self.settled);
         vault.cleaner.set_dropping(self.dropping);
         if self.doomed {

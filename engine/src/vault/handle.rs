@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use strongroom_backends::{Backend, Error, Result};
 use uuid::Uuid;
@@ -14,7 +15,9 @@ use super::key_copy::Witness;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::report::{Recovery, VaultInfo};
+use crate::artifacts::{Leases, SteadyTime};
 use crate::background::{Handlers, Workers};
+use crate::chunks::{Codecs, Cutter, IdKeys, Uploads};
 use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
 use crate::format::{ObjectName, PendingRow, StageId, VaultRow};
 use crate::keys::{KeySet, KeySource, PasswordCosts};
@@ -26,6 +29,8 @@ use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, a
 
 /// Threads of the engine's own jobs: updates of one space would only wait for one another.
 const OWN_THREADS: usize = 1;
+/// Threads of upkeep: one run after another.
+const UPKEEP_THREADS: usize = 1;
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
@@ -50,6 +55,19 @@ pub(crate) struct VaultInner {
     pub(crate) store: Store,
     pub(crate) objects: Objects,
     pub(crate) pins: Arc<Pins>,
+    /// The uploads under way.
+    pub(crate) uploads: Uploads,
+    /// Where streams are cut, and what chunks are called.
+    pub(crate) cutter: Cutter,
+    pub(crate) id_keys: IdKeys,
+    pub(crate) codecs: Codecs,
+    /// Chunks in state are about to be packed.
+    pub(crate) packing: AtomicBool,
+    /// Bytes of those that the last packing has left.
+    pub(crate) kept_in_state: AtomicU64,
+    /// Who writes which artifact.
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) steady: SteadyTime,
     pub(crate) owners: Owners,
     /// What the host does with its operations.
     pub(crate) handlers: Handlers,
@@ -59,6 +77,9 @@ pub(crate) struct VaultInner {
     pub(crate) has_runner: AtomicBool,
     /// Runs the engine's own jobs.
     pub(crate) workers: Workers,
+    /// Packs chunks, expires and frees, beside those jobs; the last two every so often, if asked for.
+    pub(crate) upkeep: Workers,
+    pub(super) upkeep_every: Option<Duration>,
     pub(crate) cleaner: Cleaner,
     /// Held by whoever updates the share space.
     pub(crate) space_turn: parking_lot::Mutex<()>,
@@ -72,6 +93,7 @@ pub(crate) struct VaultInner {
     #[cfg(feature = "testing")]
     seal_plant: crate::state::SealPlant,
     machine_plant: super::plant::MachinePlant,
+    content_plant: super::plant::ContentPlant,
 }
 
 /// What a vault is put together from.
@@ -108,6 +130,8 @@ impl Vault {
         let clock = Arc::clone(&options.components.clock);
         let id = parts.keys.header().vault;
         let content_keys = parts.keys.content_keys();
+        let (cutter, id_keys) =
+            (Cutter::new(parts.keys.id_key()), IdKeys::new(parts.keys.id_key()));
         let inner = VaultInner {
             id,
             keys: parking_lot::Mutex::new(parts.keys),
@@ -119,12 +143,22 @@ impl Vault {
             store: parts.store,
             objects: Objects::new(parts.backend, entropy, options.object_bytes, id, content_keys),
             pins: Pins::new(parts.newest_commit),
+            uploads: Uploads::new(parts.newest_commit),
+            cutter,
+            id_keys,
+            codecs: Codecs::default(),
+            packing: AtomicBool::new(false),
+            kept_in_state: AtomicU64::new(0),
+            leases: Leases::new(Arc::clone(&clock)),
+            steady: SteadyTime::new(Arc::clone(&clock)),
             owners: Owners::default(),
             handlers: options.handlers,
             bus: Bus::default(),
             metrics: Metrics::new(options.recorder),
             has_runner: AtomicBool::new(false),
-            workers: Workers::new("strongroom-own", OWN_THREADS, clock),
+            workers: Workers::new("strongroom-own", OWN_THREADS, Arc::clone(&clock)),
+            upkeep: Workers::new("strongroom-upkeep", UPKEEP_THREADS, clock),
+            upkeep_every: options.upkeep_every,
             cleaner: Cleaner::default(),
             space_turn: parking_lot::Mutex::default(),
             writer: Writer::new(options.write_timeout),
@@ -136,6 +170,7 @@ impl Vault {
             #[cfg(feature = "testing")]
             seal_plant: options.seal_plant,
             machine_plant: options.machine_plant,
+            content_plant: options.content_plant,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -278,10 +313,20 @@ impl VaultInner {
         cfg!(feature = "testing") && self.machine_plant == plant
     }
 
+    /// Whether that bug is planted in the content store; never outside tests.
+    pub(crate) fn is_content_planted(&self, plant: super::plant::ContentPlant) -> bool {
+        cfg!(feature = "testing") && self.content_plant == plant
+    }
+
     /// Pins the newest commit for a reader.
     pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
         let vault: Arc<Self> = Arc::clone(self);
         self.pins.pin(vault)
+    }
+
+    /// How long a write waits for its turn.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.writer.timeout()
     }
 
     /// `Invalid` if this thread is inside a write.
@@ -374,7 +419,8 @@ impl VaultInner {
         Ok(())
     }
 
-    pub(super) fn submit(
+    /// Has work done in a commit that others' work may share.
+    pub(crate) fn submit(
         self: &Arc<Self>,
         operation: &'static str,
         work: Box<dyn Work>,

@@ -5,7 +5,7 @@
 //! a copy up that fell behind; a copy that is *ahead* means that an older state file was put back,
 //! and then nothing is written until the host adopts it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Bound;
 
@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use super::handle::{Vault, VaultInner};
 use super::key_copy::{KeyCopy, Standing, Witness};
-use crate::format::{Header, RecordRow, SPACE, SPACE_UPDATE, SpaceRow, UpdateRow};
+use crate::format::{
+    DoomedKey, Header, ObjectName, ObjectRef, PackRow, RecordRow, SPACE, SPACE_UPDATE, SpaceRow,
+    UpdateRow,
+};
 use crate::keys::{KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find};
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Copying, KeySpan, Table};
@@ -226,30 +229,51 @@ impl VaultInner {
         self.write_key_copy(copy, &header, ROTATE)
     }
 
-    /// The epochs of all objects that a record or the share space refers to; `None` if there may be others, of a
-    /// staging or a reader. The caller has the writer's turn.
+    /// The epochs of all objects that a record, the share space or a chunk refers to; `None` if there may be
+    /// others: of a staging, a reader, or an object that no row names, whose row may be lost. The caller has
+    /// the writer's turn.
     fn epochs_in_use(&self) -> Result<Option<BTreeSet<u32>>> {
         const ALL: KeySpan<'_> = (Bound::Unbounded, Bound::Unbounded);
         let state = self.store.read()?;
         if self.pins.live() > 0 || state.len(Table::Pending)? > 0 {
             return Ok(None);
         }
-        let mut epochs = BTreeSet::new();
+        let (mut epochs, mut named) = (BTreeSet::new(), HashSet::new());
+        let mut refer = |object: &ObjectRef| {
+            epochs.insert(object.epoch);
+            named.insert(object.name);
+        };
         for number in state.record_tables()? {
             for entry in state.range(Table::Records(number), ALL)? {
                 if let RecordRow::Stored(stored) = RecordRow::decode(entry?.row.as_slice())? {
-                    epochs.extend(stored.objects().iter().map(|object| object.epoch));
+                    stored.objects().iter().for_each(&mut refer);
                 }
             }
         }
         if let Some(row) = state.get(Table::Space, SPACE)? {
             let row = SpaceRow::decode(row.as_slice())?;
-            epochs.extend(row.generation().objects.iter().map(|object| object.epoch));
+            row.generation().objects.iter().for_each(&mut refer);
         }
         if let Some(row) = state.get(Table::Space, SPACE_UPDATE)? {
-            epochs.extend(UpdateRow::decode(row.as_slice())?.epochs());
+            let update = UpdateRow::decode(row.as_slice())?;
+            epochs.extend(update.epochs());
+            named.extend(update.names());
         }
-        Ok(Some(epochs))
+        for entry in state.range(Table::Packs, ALL)? {
+            let entry = entry?;
+            let PackRow::V0 { epoch, .. } = PackRow::decode(entry.row.as_slice())?;
+            epochs.insert(epoch);
+            named.extend(entry.key.as_slice().try_into().map(ObjectName));
+        }
+        for entry in state.range(Table::Doomed, ALL)? {
+            named.insert(DoomedKey::decode(entry?.key.as_slice())?.name);
+        }
+        let mut is_all_named = true;
+        let listed = self.objects.list(|name, _| {
+            is_all_named &= name.is_ok_and(|name| named.contains(&name));
+            Ok(())
+        });
+        Ok((listed.is_ok() && is_all_named).then_some(epochs))
     }
 
     /// After a rotation, and after each reopening of the state, which may be the one that tells

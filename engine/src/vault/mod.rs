@@ -18,16 +18,17 @@ mod lock;
 mod options;
 mod plant;
 mod report;
+mod upkeep;
 
-pub use check::{CheckOptions, CheckReport, Problem};
+pub use check::{CheckOptions, CheckReport, Problem, ReadData};
 pub use cleaner::CleanReport;
 pub use handle::Vault;
 pub(crate) use handle::VaultInner;
 pub use keys::{CompactReport, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
-#[allow(unreachable_pub)] // By feature `testing` it is reached.
-pub use plant::MachinePlant;
 #[cfg(feature = "testing")]
 pub use plant::ReadPlant;
+#[allow(unreachable_pub)] // By feature `testing` it is reached.
+pub use plant::{ContentPlant, MachinePlant};
 pub use report::{Recovery, VaultInfo};

@@ -32,6 +32,7 @@ pub struct VaultOptions {
     pub(super) password: PasswordPolicy,
     pub(super) adopt_older_state: bool,
     pub(super) restore_key_set: bool,
+    pub(super) upkeep_every: Option<Duration>,
     pub(super) handlers: Handlers,
     pub(super) recorder: Arc<dyn Recorder>,
     #[cfg(feature = "testing")]
@@ -39,6 +40,7 @@ pub struct VaultOptions {
     #[cfg(feature = "testing")]
     pub(super) seal_plant: crate::state::SealPlant,
     pub(super) machine_plant: super::plant::MachinePlant,
+    pub(super) content_plant: super::plant::ContentPlant,
 }
 
 /// What passwords cost.
@@ -95,6 +97,7 @@ impl VaultOptions {
             },
             adopt_older_state: false,
             restore_key_set: false,
+            upkeep_every: None,
             handlers: Handlers::new(),
             recorder: Arc::new(NoRecorder),
             #[cfg(feature = "testing")]
@@ -102,6 +105,7 @@ impl VaultOptions {
             #[cfg(feature = "testing")]
             seal_plant: crate::state::SealPlant::None,
             machine_plant: super::plant::MachinePlant::None,
+            content_plant: super::plant::ContentPlant::None,
         }
     }
 
@@ -140,8 +144,8 @@ impl VaultOptions {
 
     /// How long an object on the backend is at most, in bytes; 8 MiB by default, which is also
     /// the most, and at least 4 KiB. A stager and a reader each hold one in memory, and while it
-    /// is sealed or opened its other form. A vault may be opened with another length than it was
-    /// written with.
+    /// is sealed or opened its other form. Packs of chunks are about twice as long. A vault may be opened
+    /// with another length than it was written with.
     pub fn object_bytes(mut self, bytes: usize) -> Self {
         self.object_bytes = bytes;
         self
@@ -192,6 +196,14 @@ impl VaultOptions {
         self
     }
 
+    /// Has a thread of the vault's own drop expired artifacts and free what nothing refers to, every so
+    /// often; without it that is the host's to call ([`Artifacts::expire`](crate::Artifacts::expire),
+    /// [`Vault::gc`]). The first time is one such wait after the vault was opened.
+    pub fn upkeep(mut self, every: Duration) -> Self {
+        self.upkeep_every = Some(every);
+        self
+    }
+
     /// What the host does with its operations, by their names: what is left to do is judged by them
     /// ([`Recovery::operations`](crate::Recovery::operations)), and a
     /// [`Runner`](crate::Runner) runs them.
@@ -217,6 +229,13 @@ impl VaultOptions {
     #[cfg(feature = "testing")]
     pub fn machine_plant(mut self, plant: super::plant::MachinePlant) -> Self {
         self.machine_plant = plant;
+        self
+    }
+
+    /// Plants a bug in the content store. Only under feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn content_plant(mut self, plant: super::plant::ContentPlant) -> Self {
+        self.content_plant = plant;
         self
     }
 
@@ -275,7 +294,9 @@ impl VaultOptions {
     /// `Locked` if another process creates one at this moment and does not finish in time.
     pub fn create(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
-        Vault::create_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
+        Vault::create_in_folder(self, path)
+            .map(Vault::begin_upkeep)
+            .map_err(|e| e.or_subject(path.display()))
     }
 
     /// Opens the vault in the folder `path`, and recovers what a crash left: see
@@ -288,7 +309,9 @@ impl VaultOptions {
     /// [`LockRefused`]: crate::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
-        Vault::open_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
+        Vault::open_in_folder(self, path)
+            .map(Vault::begin_upkeep)
+            .map_err(|e| e.or_subject(path.display()))
     }
 
     /// Creates a vault without a folder: its state in `state`, its content on `backend`.
@@ -299,7 +322,7 @@ impl VaultOptions {
         state: impl StateStorage + 'static,
         backend: impl Backend + 'static,
     ) -> Result<Vault> {
-        Vault::create_on(self.backend(backend), Arc::new(state))
+        Vault::create_on(self.backend(backend), Arc::new(state)).map(Vault::begin_upkeep)
     }
 
     /// Opens a vault without a folder; see [`create_on`](Self::create_on).
@@ -308,7 +331,7 @@ impl VaultOptions {
         state: impl StateStorage + 'static,
         backend: impl Backend + 'static,
     ) -> Result<Vault> {
-        Vault::open_on(self.backend(backend), Arc::new(state))
+        Vault::open_on(self.backend(backend), Arc::new(state)).map(Vault::begin_upkeep)
     }
 }
 

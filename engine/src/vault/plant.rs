@@ -1,5 +1,5 @@
 //! Bugs to plant: in the beginning of a read, to prove that its two steps are in the right order;
-//! and in the machine of operations, to prove that its model finds them.
+//! and in the machine of operations and in the content store, to prove that their tests find them.
 
 #[cfg(feature = "testing")]
 use std::fmt;
@@ -67,4 +67,17 @@ pub enum MachinePlant {
     KeepsListed,
     /// A handle that was fenced or has ended is not refused.
     NoFence,
+}
+
+/// A bug in the content store. Without feature `testing` nobody can plant one.
+#[allow(unreachable_pub)] // By feature `testing` it is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentPlant {
+    /// None.
+    #[default]
+    None,
+    /// An upload takes its pin when it commits, after all of its look-ups.
+    LatePin,
+    /// An upload takes a chunk that was let go of for one that stays.
+    FindsReleased,
 }

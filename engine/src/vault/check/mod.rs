@@ -1,14 +1,17 @@
 //! Is everything there: redb's own integrity, every row, and every object that a row names.
 
+mod artifacts;
+mod content;
 mod operations;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::ops::Bound;
 
-use strongroom_backends::{ErrorKind, Result};
+use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::handle::{Vault, VaultInner};
+use crate::artifacts::ArtifactUri;
 use crate::content::Cut;
 use crate::format::{
     DoomedKey, NamespaceRow, ObjectName, ObjectRef, PendingRow, RecordRow, SPACE, SPACE_UPDATE,
@@ -17,11 +20,53 @@ use crate::format::{
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Entry, StateRead, Table};
 
+/// Which objects a check reads and opens; of the others it looks at presence and length. What lists other
+/// content is read in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadData {
+    /// None.
+    #[default]
+    No,
+    /// All.
+    All,
+    /// About one in so many: all are read by as many checks, each of another part.
+    Part {
+        /// Which part: 1 to `of`.
+        part: u32,
+        /// How many parts.
+        of: u32,
+    },
+}
+
+impl ReadData {
+    fn validate(self) -> Result<()> {
+        match self {
+            Self::Part { part, of } if part == 0 || part > of => {
+                Err(Error::new(ErrorKind::Invalid, "check vault")
+                    .with_detail(format!("part {part} of {of}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it reads the object of that name. Names are random.
+    fn has(self, name: &[u8; 16]) -> bool {
+        match self {
+            Self::No => false,
+            Self::All => true,
+            Self::Part { part, of } => {
+                let [a, b, c, d, ..] = *name;
+                u32::from_le_bytes([a, b, c, d]) % of == part - 1
+            }
+        }
+    }
+}
+
 /// How thorough a check is.
 #[derive(Clone, Copy, Default)]
 pub struct CheckOptions<'a> {
-    /// Reads every object and opens it; else its presence and length are looked at.
-    pub read_data: bool,
+    /// Which objects it reads.
+    pub read_data: ReadData,
     /// Hears of rows and objects checked so far.
     pub progress: Option<&'a dyn Progress>,
     /// Ends the check with `Cancelled`.
@@ -45,7 +90,11 @@ pub struct CheckReport {
     pub records: u64,
     /// Operations and lanes that were read.
     pub operations: u64,
-    /// Objects that records and the share space refer to.
+    /// Chunks of content that were looked at.
+    pub chunks: u64,
+    /// Artifacts' versions that were looked at.
+    pub artifacts: u64,
+    /// Objects that records, the share space and chunks refer to.
     pub objects: u64,
     /// Their bytes on the backend, sealed.
     pub object_bytes: u64,
@@ -53,6 +102,10 @@ pub struct CheckReport {
     pub due: u64,
     /// What is wrong, in the order in which it was found.
     pub problems: Vec<Problem>,
+    /// Versions of artifacts of whose content some cannot be read.
+    pub artifacts_affected: u64,
+    /// The first 10,000 of these.
+    pub affected: Vec<ArtifactUri>,
     /// Objects that no row names. They are listed and never deleted: who knows whose they are.
     pub unknown: Vec<String>,
 }
@@ -75,12 +128,12 @@ pub enum Problem {
         /// What is wrong with it.
         detail: String,
     },
-    /// An object that a record or the share space refers to is missing.
+    /// An object that something refers to is missing.
     Missing {
         /// Its name on the backend.
         object: String,
     },
-    /// An object that a record or the share space refers to is not what was written.
+    /// An object that something refers to is not what was written.
     Damaged {
         /// Its name on the backend.
         object: String,
@@ -104,6 +157,7 @@ impl Vault {
     /// means that it could not go on. Writes wait meanwhile, at most their timeout.
     pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
         let _span = tracing::debug_span!("check").entered();
+        options.read_data.validate()?;
         let inner = self.inner();
         let _turn = inner.writer.acquire("check vault")?;
         inner.reopen_if_failed()?;
@@ -137,6 +191,8 @@ struct Check<'a> {
 /// What the rows say of an object.
 enum Named {
     Referenced(ObjectRef, Cut),
+    /// A pack of chunks, of that length; what is in it is looked at by its chunks.
+    Pack(u64),
     /// Pending or doomed: it may be there or not.
     Due,
 }
@@ -150,8 +206,13 @@ impl Check<'_> {
         }
         self.space(state, &mut named)?;
         self.operations(state)?;
+        let mut chunks = self.chunks(state)?;
+        self.artifacts(state, &mut chunks)?;
+        self.content(state, &chunks, &mut named)?;
         self.due(state, &mut named)?;
-        self.objects(named)
+        let lost = self.objects(named)?;
+        chunks.spread_damage(&lost);
+        self.affected(state, &chunks)
     }
 
     /// Hands each row of a table to `look`. Where pages are damaged the table's scan ends, is
@@ -319,20 +380,29 @@ impl Check<'_> {
         })?;
         self.report.due = due.len() as u64;
         for name in due {
-            if let Some(Named::Referenced(..)) = named.insert(name, Named::Due) {
+            if let Some(Named::Referenced(..) | Named::Pack(_)) = named.insert(name, Named::Due) {
                 self.wrong(Table::Doomed, format!("object {name:?} is referred to and due"));
             }
         }
         Ok(())
     }
 
-    /// The listing against the rows. With the writer's turn held, no row is under way.
-    fn objects(&mut self, mut named: HashMap<ObjectName, Named>) -> Result<()> {
+    /// The listing against the rows; the packs that are missing or cut short. With the writer's turn held,
+    /// no row is under way.
+    fn objects(&mut self, mut named: HashMap<ObjectName, Named>) -> Result<HashSet<ObjectName>> {
         let inner = self.inner;
+        let mut lost = HashSet::new();
         inner.objects.list(|name, size| {
             self.step()?;
             match name.map(|name| (name, named.remove(&name))) {
                 Ok((_, Some(Named::Referenced(object, cut)))) => self.object(&object, cut, size),
+                Ok((name, Some(Named::Pack(bytes)))) => {
+                    self.pack(name, bytes, size);
+                    if size < bytes {
+                        lost.insert(name);
+                    }
+                    Ok(())
+                }
                 Ok((_, Some(Named::Due))) => Ok(()),
                 Ok((name, None)) => {
                     self.report.unknown.push(name.key().to_string());
@@ -346,15 +416,16 @@ impl Check<'_> {
         })?;
         let mut missing: Vec<_> = named
             .into_iter()
-            .filter(|(_, named)| matches!(named, Named::Referenced(..)))
+            .filter(|(_, named)| !matches!(named, Named::Due))
             .map(|(name, _)| name)
             .collect();
         missing.sort_unstable();
+        lost.extend(missing.iter().copied());
         self.report.objects += missing.len() as u64;
         let problems =
             missing.into_iter().map(|name| Problem::Missing { object: name.key().to_string() });
         self.report.problems.extend(problems);
-        Ok(())
+        Ok(lost)
     }
 
     fn object(&mut self, object: &ObjectRef, cut: Cut, size: u64) -> Result<()> {
@@ -363,7 +434,7 @@ impl Check<'_> {
         let expected = cut.sealed_bytes(object.len);
         let detail = if size != expected {
             format!("it has {size} bytes, not {expected}")
-        } else if self.options.read_data {
+        } else if self.options.read_data.has(&object.name.0) {
             let salvaged = self.inner.objects.salvage(object, cut)?;
             if salvaged.is_whole() {
                 return Ok(());

@@ -1,0 +1,81 @@
+//! Artifacts: what tasks leave behind (diffs, logs, test results, anything), named by spec, task and type,
+//! in versions, each a content of the content store.
+//!
+//! - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
+//! - `catalogue.rs` writes the rows of versions, and all that is kept beside them; nobody else does.
+//! - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
+//!   `steady.rs` has the time from which that counts.
+//! - `lease.rs`: one writer of an artifact at a time.
+//! - `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
+//! - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
+//! - `usage.rs`: what artifacts come to, and the quota.
+//!
+//! A version's row, its content's reference, its tags, what it is found by and the totals change in one
+//! commit.
+
+mod archive_path;
+mod catalogue;
+mod delete;
+mod export;
+mod info;
+mod lease;
+mod name;
+mod put;
+mod read;
+mod retention;
+mod search;
+mod steady;
+mod tags;
+mod usage;
+mod verify;
+
+use std::sync::Arc;
+
+pub(crate) use catalogue::groups;
+pub use export::ExportReport;
+pub use info::ArtifactInfo;
+pub(crate) use lease::Leases;
+pub use lease::{ArtifactLease, LeaseHolder, LeasePolicy, LeaseRefused};
+pub use name::{ArtifactName, ArtifactUri};
+pub use put::{ARTIFACT_METADATA_BYTES_MAX, ArtifactSpec, OnExisting, TAGS_MAX};
+pub use read::ArtifactReader;
+pub use retention::{ExpireArtifactsOptions, ExpiredArtifacts};
+pub use search::{ArtifactCursor, ArtifactPage, ArtifactQuery, SEARCH_PAGE_MAX};
+pub(crate) use steady::SteadyTime;
+pub use tags::TagChange;
+pub use usage::{ArtifactTotal, ArtifactUsage, Quota};
+pub use verify::VerifiedArtifacts;
+
+use crate::vault::Vault;
+
+/// The artifacts of a vault. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    vault: Vault,
+    /// How leases are waited for; none are taken without.
+    policy: Option<LeasePolicy>,
+    /// A lease that writes to its artifact are made under.
+    holding: Option<Arc<lease::Grant>>,
+}
+
+impl Vault {
+    /// Its artifacts.
+    ///
+    /// ```
+    /// # use strongroom::{ArtifactName, ArtifactSpec, SecretPassword, Vault};
+    /// # fn main() -> strongroom::Result<()> {
+    /// # let folder = tempfile::tempdir().expect("a temporary folder");
+    /// # let path = folder.path().join("vault");
+    /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
+    /// let artifacts = vault.artifacts();
+    /// let name = ArtifactName::new("my-spec", "1.1", "log")?;
+    /// let uri = artifacts.put(ArtifactSpec::new(name).tag("nightly"), &b"all 12 passed"[..])?;
+    /// assert_eq!(uri.to_string(), "strongroom:///artifact/my-spec/1.1/log@1");
+    /// assert_eq!(artifacts.read(&uri)?, "all 12 passed");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn artifacts(&self) -> Artifacts {
+        Artifacts { vault: self.clone(), policy: Some(LeasePolicy::default()), holding: None }
+    }
+}

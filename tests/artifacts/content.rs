@@ -1,0 +1,113 @@
+//! Contents of every length: read back as they were put, stored once, freed when nothing has them.
+
+use std::io::{Read, Seek, SeekFrom};
+
+use strongroom::testing::memory_vault;
+use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions};
+
+use crate::scene::{name, noise, put, whole};
+
+#[test]
+fn every_length_comes_back_from_every_position() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    for len in [0, 1, 15_000, 32_000, 32_001, 300_000, 5_000_000, 40_000_000] {
+        for bytes in [noise(len, 7), vec![b'x'; len]] {
+            let uri = put(&artifacts, "1", &bytes);
+            assert!(artifacts.read(&uri).unwrap() == bytes, "{len}");
+            artifacts.verify(&uri, &CancelToken::new()).unwrap();
+            let mut reader = artifacts.open(&uri).unwrap();
+            assert_eq!(reader.info().len(), len as u64);
+            for at in [0, len / 3, len / 2, len.saturating_sub(1), len, len + 5] {
+                reader.seek(SeekFrom::Start(at as u64)).unwrap();
+                let mut some = vec![0; 1_000.min(len.saturating_sub(at))];
+                reader.read_exact(&mut some).unwrap();
+                assert!(some == bytes[at.min(len)..][..some.len()], "{len} at {at}");
+            }
+        }
+    }
+    whole(&vault);
+}
+
+#[test]
+fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    let bytes = noise(10_000_000, 3);
+    let first = put(&artifacts, "1", &bytes);
+    let stored = || {
+        let report = vault.check(&CheckOptions::default()).unwrap();
+        assert!(report.is_ok(), "{report:?}");
+        report.object_bytes
+    };
+    let once = stored();
+    assert!(once > 10_000_000);
+    let mut edited = bytes.clone();
+    edited.splice(4_000_000..4_000_000, *b"an insertion");
+    let second = put(&artifacts, "2", &edited);
+    let third = put(&artifacts, "3", &bytes);
+    let more = stored() - once;
+    assert!(more < 700_000, "an insertion and a copy took {more} bytes");
+
+    assert_eq!(artifacts.delete(&first).unwrap(), 1);
+    assert_eq!(artifacts.delete(&first).unwrap(), 0);
+    assert_eq!(artifacts.info(&first).unwrap_err().kind(), ErrorKind::NotFound);
+    vault.gc(&GcOptions::default()).unwrap();
+    assert!(artifacts.read(&third).unwrap() == bytes);
+    let mut reader = artifacts.open(&second).unwrap();
+    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    let planned = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    assert!(planned.chunks > 0);
+    let freed = vault.gc(&GcOptions::default()).unwrap();
+    assert!(freed.chunks >= planned.chunks && freed.bytes > 10_000_000, "{freed:?}");
+    // Whoever reads it reads on.
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(read == edited);
+    drop(reader);
+    vault.clean(&CancelToken::new()).unwrap();
+    assert_eq!(stored(), 0);
+    whole(&vault);
+}
+
+/// Fails after so many bytes.
+struct Failing(usize);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::Error::other("the line is cut"));
+        }
+        let taken = buffer.len().min(self.0);
+        buffer[..taken].copy_from_slice(&noise(taken, self.0 as u64));
+        self.0 -= taken;
+        Ok(taken)
+    }
+}
+
+#[test]
+fn a_source_that_fails_leaves_nothing() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    let failed = artifacts.put(ArtifactSpec::new(name("1")), Failing(40_000_000));
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(!artifacts.exists(&name("1").newest()).unwrap());
+    let freed = vault.gc(&GcOptions::default()).unwrap();
+    assert!(freed.uploads_given_up > 0 && freed.chunks > 0, "{freed:?}");
+    vault.clean(&CancelToken::new()).unwrap();
+    let report = vault.check(&CheckOptions::default()).unwrap();
+    assert_eq!((report.object_bytes, report.is_ok()), (0, true), "{report:?}");
+}
+
+#[test]
+fn a_node_that_fills_a_pack_is_there_with_its_list() {
+    let vault = strongroom::Vault::options(strongroom::testing::TestKey)
+        .entropy(strongroom::testing::SeededEntropy::new(1))
+        .object_bytes(4_096)
+        .create_on(strongroom::MemoryState::new(), strongroom::backends::Memory::new())
+        .unwrap();
+    let bytes = noise(40_000_000, 7);
+    let uri = put(&vault.artifacts(), "1", &bytes);
+    assert!(vault.artifacts().read(&uri).unwrap() == bytes);
+    whole(&vault);
+}

@@ -1,0 +1,248 @@
+//! Where chunks lie: in state at first if they are few, packed once they are many; and the index of them,
+//! made anew from the packs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use strongroom::backends::{Backend, Condition, Key, ListEntry, Memory, Object, Version};
+use strongroom::testing::{SeededEntropy, TestKey, forget_packs, memory_vault};
+use strongroom::{
+    ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, NewKey,
+    RebuildOptions, Result, Vault,
+};
+
+use crate::scene::{Meddling, collect, name, noise, put, whole};
+
+fn keys(backend: &Memory) -> Vec<Key> {
+    let page = backend.list("", None, 10_000).unwrap();
+    page.into_iter().map(|entry| entry.key).collect()
+}
+
+/// A backend that remembers the longest range that was asked for.
+#[derive(Debug, Default)]
+struct Heard {
+    memory: Memory,
+    longest_read: AtomicU64,
+}
+
+impl Backend for Heard {
+    fn get(&self, key: &Key) -> Result<Object> {
+        self.memory.get(key)
+    }
+
+    fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes> {
+        let len = range.end - range.start;
+        self.longest_read.fetch_max(len, Ordering::SeqCst);
+        self.memory.get_range(key, range)
+    }
+
+    fn put(&self, key: &Key, body: bytes::Bytes, condition: &Condition) -> Result<Version> {
+        self.memory.put(key, body, condition)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.memory.delete(key)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        self.memory.delete_all(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        self.memory.list(prefix, after, limit)
+    }
+
+    fn name(&self) -> &str {
+        self.memory.name()
+    }
+
+    fn concurrency(&self) -> std::num::NonZeroUsize {
+        self.memory.concurrency()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.memory.available_bytes()
+    }
+}
+
+fn heard() -> (Arc<Heard>, Vault) {
+    let backend = Arc::new(Heard::default());
+    let vault = Vault::options(TestKey)
+        .entropy(SeededEntropy::new(1))
+        .object_bytes(256 << 10)
+        .write_timeout(Duration::from_millis(50))
+        .create_on(MemoryState::new(), Arc::clone(&backend))
+        .unwrap();
+    (backend, vault)
+}
+
+#[test]
+fn short_contents_lie_in_state_until_they_are_many() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    let content = |n: u64| noise(20_000, 1_000 + n);
+    for n in 0..100 {
+        put(&artifacts, &n.to_string(), &content(n));
+    }
+    let report = vault.gc(&GcOptions::default()).unwrap();
+    assert_eq!((report.moved, whole(&vault).objects), (0, 0));
+    for n in 100..300 {
+        put(&artifacts, &n.to_string(), &content(n));
+    }
+    // The vault's own thread packs them too, at its leisure.
+    vault.gc(&GcOptions::default()).unwrap();
+    let packed = whole(&vault);
+    assert!(packed.objects > 0 && packed.chunks >= 300, "{packed:?}");
+    assert!(packed.object_bytes > 4_000_000, "{packed:?}");
+    for n in 0..300 {
+        assert!(artifacts.read(&name(&n.to_string()).newest()).unwrap() == content(n));
+    }
+    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    collect(&vault);
+    let report = whole(&vault);
+    assert_eq!((report.chunks, report.object_bytes), (0, 0));
+    assert_eq!(artifacts.usage().unwrap().stored_bytes, 0);
+}
+
+fn vault() -> Vault {
+    Vault::options(TestKey)
+        .entropy(SeededEntropy::new(1))
+        .object_bytes(256 << 10)
+        .create_on(MemoryState::new(), Memory::new())
+        .unwrap()
+}
+
+#[test]
+fn an_index_that_is_lost_is_made_anew_from_the_packs() {
+    let vault = vault();
+    let artifacts = vault.artifacts();
+    let (long, other) = (noise(20_000_000, 5), noise(1_000_000, 7));
+    put(&artifacts, "long", &long);
+    put(&artifacts, "short", b"a few bytes");
+    put(&artifacts, "other", &[&other[..], &long[..3_000_000]].concat());
+    put(&artifacts, "gone", &noise(2_000_000, 9));
+    artifacts.delete(&name("gone").newest()).unwrap();
+    let before = whole(&vault);
+    let usage = artifacts.usage().unwrap();
+
+    forget_packs(&vault).unwrap();
+    assert_eq!(artifacts.read(&name("long").newest()).unwrap_err().kind(), ErrorKind::Corrupt);
+    let lost = vault.check(&CheckOptions::default()).unwrap();
+    assert!(!lost.is_ok() && !lost.unknown.is_empty());
+
+    let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    assert_eq!((report.missing, report.damaged), (0, 0));
+    assert!(report.unreferenced > 0, "what was deleted is found too: {report:?}");
+    assert_eq!(whole(&vault), before);
+    assert_eq!(artifacts.usage().unwrap(), usage);
+    assert!(artifacts.read(&name("long").newest()).unwrap() == long);
+    assert_eq!(artifacts.read(&name("short").newest()).unwrap(), "a few bytes");
+    collect(&vault);
+    assert!(whole(&vault).chunks < before.chunks);
+    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    collect(&vault);
+    let report = whole(&vault);
+    assert_eq!((report.chunks, report.object_bytes), (0, 0));
+}
+
+#[test]
+fn nothing_is_stored_freed_or_moved_while_the_index_is_made_anew() {
+    let (_, vault) = heard();
+    let artifacts = vault.artifacts();
+    put(&artifacts, "before", &noise(1_000_000, 3));
+    let before = whole(&vault);
+    let asked = AtomicUsize::new(0);
+    let progress = |_: u64, _: Option<u64>| {
+        let put = artifacts.put(ArtifactSpec::new(name("meanwhile")), &b"a few bytes"[..]);
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::Locked);
+        let gc = vault.gc(&GcOptions::default());
+        assert_eq!(gc.unwrap_err().kind(), ErrorKind::Locked);
+        asked.fetch_add(1, Ordering::SeqCst);
+    };
+    vault.rebuild_index(&RebuildOptions { progress: &progress, cancel: None }).unwrap();
+    assert!(asked.into_inner() > 0);
+    assert_eq!(whole(&vault), before);
+    put(&artifacts, "after", b"a few bytes");
+}
+
+#[test]
+fn what_a_lost_pack_held_is_back_once_it_is_put_again() {
+    for len in [20_000, 300_000] {
+        let (backend, vault) = heard();
+        let artifacts = vault.artifacts();
+        let filler = noise(600_000, 7);
+        let bytes = [&filler[..], &noise(len, 3)].concat();
+        let before = keys(&backend.memory);
+        put(&artifacts, "bad", &bytes);
+        for key in keys(&backend.memory).into_iter().filter(|key| !before.contains(key)) {
+            backend.memory.delete(&key).unwrap();
+        }
+        let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+        assert!(report.missing > 0, "{report:?}");
+        put(&artifacts, "again", &bytes);
+        assert!(artifacts.read(&name("again").newest()).unwrap() == bytes, "acknowledged");
+        assert!(artifacts.read(&name("bad").newest()).unwrap() == bytes);
+        whole(&vault);
+    }
+}
+
+#[test]
+fn an_index_that_is_lost_can_be_made_anew_after_the_keys_were_rotated() {
+    let vault = vault();
+    let artifacts = vault.artifacts();
+    let bytes = noise(2_000_000, 5);
+    put(&artifacts, "1", &bytes);
+    forget_packs(&vault).unwrap();
+    // The host does not know yet.
+    for _ in 0..2 {
+        vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+    }
+    vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    assert!(artifacts.read(&name("1").newest()).unwrap() == bytes);
+}
+
+#[test]
+fn what_is_moved_once_is_not_moved_again() {
+    let vault = vault();
+    let artifacts = vault.artifacts();
+    let zeros = vec![0; 256 << 10];
+    put(&artifacts, "waste", &[&noise(1_000_000, 3)[..], &vec![0; 2 << 20]].concat());
+    put(&artifacts, "kept", &zeros);
+    artifacts.delete(&name("waste").newest()).unwrap();
+    collect(&vault);
+    collect(&vault);
+    let again = vault.gc(&GcOptions::default()).unwrap();
+    assert_eq!((again.moved, again.packs), (0, 0), "{again:?}");
+}
+
+#[test]
+fn an_object_that_says_that_it_is_a_pack_is_not_read_whole() {
+    let (backend, vault) = heard();
+    put(&vault.artifacts(), "1", &noise(300_000, 5));
+    let mut body = b"STRNGPAK".to_vec();
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    body.resize(200 << 20, 0);
+    let len = u32::try_from(body.len() - 20).unwrap();
+    body.extend_from_slice(&len.to_le_bytes());
+    let key = Key::new(format!("content/{}", "ab".repeat(16))).unwrap();
+    backend.memory.put(&key, body.into(), &Condition::Absent).unwrap();
+    let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    assert_eq!((report.packs, report.damaged), (1, 0));
+    let longest = backend.longest_read.load(Ordering::SeqCst);
+    assert!(longest <= 40 << 20, "{longest} bytes at once");
+}
+
+#[test]
+fn the_index_is_not_made_anew_while_something_is_stored() {
+    let vault = vault();
+    let bytes = noise(1_000_000, 5);
+    let act = |_| {
+        let refused = vault.rebuild_index(&RebuildOptions::default()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Locked);
+    };
+    let source = Meddling { bytes: &bytes, every: 900_000, read: 0, act };
+    vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
+    whole(&vault);
+}

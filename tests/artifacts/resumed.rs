@@ -1,0 +1,120 @@
+//! An upload whose process dies: the same put stores only the rest; if nobody goes on with it, what it
+//! stored goes after a day.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use strongroom::testing::{ManualClock, Replay, World, world_options};
+use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, Vault};
+
+use crate::scene::{Meddling, name, noise, whole};
+
+const BYTES: usize = 3_000_000;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a disk holds of an upload that was cut off when this part of it had been read.
+fn cut_off(bytes: &[u8], at: usize) -> World {
+    let world = World::new();
+    let vault = world_options(&world, 1).create("/vault").unwrap();
+    let image = RefCell::new(None);
+    let act = |read| {
+        if read == at {
+            let mut replay = Replay::new(&world.journal());
+            replay.advance_to(world.events());
+            *image.borrow_mut() = Some(replay.image(5));
+        }
+    };
+    let source = Meddling { bytes, every: at, read: 0, act };
+    vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
+    image.into_inner().unwrap()
+}
+
+fn object_bytes(vault: &Vault) -> u64 {
+    let report = vault.check(&CheckOptions::default()).unwrap();
+    assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
+    report.object_bytes
+}
+
+#[test]
+fn the_same_put_stores_only_the_rest() {
+    let bytes = noise(BYTES, 21);
+    for at in [BYTES / 4, BYTES / 2, BYTES - 1] {
+        let world = cut_off(&bytes, at);
+        let vault = world_options(&world, 2).open("/vault").unwrap();
+        assert!(!vault.artifacts().exists(&name("1").newest()).unwrap());
+        let before = object_bytes(&vault);
+        // All but the pack under way, and what of the stream was read ahead.
+        assert!(before + (1 << 20) + (400 << 10) > at as u64, "{before} of {at} bytes are kept");
+        let uri = vault.artifacts().put(ArtifactSpec::new(name("1")), &bytes[..]).unwrap();
+        assert!(vault.artifacts().read(&uri).unwrap() == bytes);
+        let stored = object_bytes(&vault) - before;
+        assert!(stored < (BYTES as u64 - before) + (200 << 10), "{stored} bytes were stored again");
+        // Nothing of it is anybody's garbage.
+        let freed = vault.gc(&GcOptions::default()).unwrap();
+        assert_eq!((freed.chunks, freed.uploads_given_up), (0, 0));
+        whole(&vault);
+    }
+}
+
+#[test]
+fn what_nobody_goes_on_with_goes_after_a_day_and_never_before() {
+    let world = cut_off(&noise(BYTES, 22), BYTES / 2);
+    let clock = ManualClock::new();
+    let vault = world_options(&world, 2).clock(clock.clone()).open("/vault").unwrap();
+    let before = object_bytes(&vault);
+    assert!(before > 0);
+    for millis in [0, -3_600_000_000, 3_600_000_000] {
+        clock.jump(millis);
+        assert_eq!(vault.gc(&GcOptions::default()).unwrap().chunks, 0, "{millis}");
+    }
+    clock.advance(DAY);
+    let planned = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    assert!(planned.uploads_given_up > 0);
+    assert_eq!(object_bytes(&vault), before);
+    let freed = vault.gc(&GcOptions::default()).unwrap();
+    assert_eq!(freed.uploads_given_up, planned.uploads_given_up);
+    vault.clean(&CancelToken::new()).unwrap();
+    let report = whole(&vault);
+    assert_eq!((report.object_bytes, report.chunks), (0, 0));
+}
+
+#[test]
+fn an_upload_that_takes_longer_than_a_day_keeps_what_it_stored() {
+    let world = World::new();
+    let clock = ManualClock::new();
+    let vault = world_options(&world, 1).clock(clock.clone()).create("/vault").unwrap();
+    let bytes = noise(BYTES, 24);
+    let mut days = 0;
+    let act = |_| {
+        days += 1;
+        clock.advance(DAY);
+        vault.gc(&GcOptions::default()).unwrap();
+    };
+    let source = Meddling { bytes: &bytes, every: BYTES / 3, read: 0, act };
+    // Its lease is renewed only when it reads.
+    let artifacts = vault.artifacts();
+    let uri = artifacts.put(ArtifactSpec::new(name("1")), source).unwrap();
+    assert_eq!(days, 3);
+    assert!(artifacts.read(&uri).unwrap() == bytes);
+    whole(&vault);
+}
+
+#[test]
+fn a_put_that_is_cancelled_leaves_nothing() {
+    let world = World::new();
+    let vault = world_options(&world, 1).create("/vault").unwrap();
+    let bytes = noise(BYTES, 23);
+    let cancel = CancelToken::new();
+    let progress = |done: u64, _: Option<u64>| {
+        if done > 1_000_000 {
+            cancel.cancel();
+        }
+    };
+    let put =
+        vault.artifacts().put_with(ArtifactSpec::new(name("1")), &bytes[..], &progress, &cancel);
+    assert_eq!(put.unwrap_err().kind(), ErrorKind::Cancelled);
+    vault.gc(&GcOptions::default()).unwrap();
+    vault.clean(&CancelToken::new()).unwrap();
+    let report = whole(&vault);
+    assert_eq!((report.object_bytes, report.chunks, report.due), (0, 0, 0));
+}

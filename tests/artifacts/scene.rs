@@ -1,0 +1,65 @@
+//! Contents of known bytes, and what tests ask of a vault with artifacts.
+
+use std::io::Read;
+
+use strongroom::{
+    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, CheckOptions, CheckReport,
+    GcOptions, Vault,
+};
+
+pub(crate) fn name(task: &str) -> ArtifactName {
+    ArtifactName::new("spec", task, "log").unwrap()
+}
+
+/// Bytes that do not repeat and do not compress.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    // A linear congruential step (Knuth, MMIX), of which the high byte is good enough here.
+    let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    (0..len)
+        .map(|_| {
+            state = step(state);
+            state.to_be_bytes()[0]
+        })
+        .collect()
+}
+
+pub(crate) fn put(artifacts: &Artifacts, task: &str, bytes: &[u8]) -> ArtifactUri {
+    artifacts.put(ArtifactSpec::new(name(task)), bytes).unwrap()
+}
+
+/// That everything is whole and counted right, with all data read.
+#[track_caller]
+pub(crate) fn whole(vault: &Vault) -> CheckReport {
+    let options = CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() };
+    let report = vault.check(&options).unwrap();
+    assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
+    report
+}
+
+/// Frees all that can be freed.
+pub(crate) fn collect(vault: &Vault) {
+    vault.gc(&GcOptions::default()).unwrap();
+    vault.clean(&CancelToken::new()).unwrap();
+}
+
+/// Does something to the vault when so many bytes of it have been read.
+pub(crate) struct Meddling<'a, F: FnMut(usize)> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) every: usize,
+    pub(crate) read: usize,
+    pub(crate) act: F,
+}
+
+impl<F: FnMut(usize)> Read for Meddling<'_, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.every - self.read % self.every;
+        let taken = buffer.len().min(left).min(self.bytes.len());
+        buffer[..taken].copy_from_slice(&self.bytes[..taken]);
+        (self.bytes, self.read) = (&self.bytes[taken..], self.read + taken);
+        if self.read.is_multiple_of(self.every) && taken > 0 {
+            (self.act)(self.read);
+        }
+        Ok(taken)
+    }
+}

@@ -1,0 +1,73 @@
+//! What the soak of artifacts has found, each as the few calls that show it.
+
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+
+mod support;
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use strongroom::backends::Memory;
+use strongroom::testing::{TestKey, memory_vault};
+use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, MemoryState, Vault};
+
+use support::records::{assert_whole, long};
+
+#[test]
+fn a_vault_is_whole_after_the_last_version_of_an_artifact_has_gone() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    let name = ArtifactName::new("spec", "task", "log").unwrap();
+    artifacts.put(ArtifactSpec::new(name.clone()), &b"a line"[..]).unwrap();
+    artifacts.delete(&name.newest()).unwrap();
+    assert_whole(&vault);
+    assert_eq!(artifacts.put(ArtifactSpec::new(name.clone()), &b"2"[..]).unwrap(), name.version(2));
+    assert_whole(&vault);
+}
+
+/// Does something when it is read, and has no bytes.
+struct Then<F: FnMut()>(F);
+
+impl<F: FnMut()> Read for Then<F> {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        (self.0)();
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_pack_that_others_emptied_while_its_upload_was_under_way_goes() {
+    // Packs so short that each has one chunk.
+    let options = Vault::options(TestKey).object_bytes(4 << 10);
+    let vault = options.create_on(MemoryState::new(), Memory::new()).unwrap();
+    let artifacts = vault.artifacts();
+    let spec = |task: &str| ArtifactSpec::new(ArtifactName::new("spec", task, "log").unwrap());
+    let (bytes, cancel) = (long(7, 3_000_000), CancelToken::new());
+    let first_chunk = AtomicUsize::new(0);
+    let progress = |done: u64, _: Option<u64>| {
+        let done = usize::try_from(done).unwrap();
+        first_chunk.compare_exchange(0, done, Ordering::SeqCst, Ordering::SeqCst).ok();
+    };
+    artifacts.put_with(spec("cut"), &bytes[..], &progress, &cancel).unwrap();
+    let delete_all = || {
+        artifacts.delete_all("spec", None, &cancel).unwrap();
+        vault.gc(&GcOptions::default()).unwrap();
+        let report = assert_whole(&vault);
+        assert_eq!((report.chunks, report.objects), (0, 0));
+        assert_eq!(artifacts.usage().unwrap().stored_bytes, 0);
+    };
+    delete_all();
+
+    let chunk = &bytes[..first_chunk.into_inner()];
+    // When all of it has been read, the first chunk is found by another, let go of, and stored again by a
+    // third, where it lies from then on.
+    let act = Then(|| {
+        let found = artifacts.put(spec("found"), chunk).unwrap();
+        artifacts.delete(&found).unwrap();
+        artifacts.put(spec("stored again"), chunk).unwrap();
+    });
+    let uri = artifacts.put(spec("under way"), bytes[..].chain(act)).unwrap();
+    assert!(artifacts.read(&uri).unwrap() == bytes);
+    assert_whole(&vault);
+    delete_all();
+}

@@ -1,0 +1,194 @@
+//! Every call that changes artifacts, cut at every event, and judged against a plain list of what must be
+//! there (`artifact_model.rs`): rows, contents, tags, what searches find, totals, quota and retention. A day
+//! later nothing is left that nothing refers to.
+
+use std::time::Duration;
+
+use strongroom::testing::{BoxError, CrashOptions, CrashSummary, Scene, crash_test, pass_time};
+use strongroom::{
+    ArtifactSpec, CancelToken, CheckOptions, ErrorKind, ExpireArtifactsOptions, GcOptions,
+    OnExisting, Quota, TagChange, Vault,
+};
+
+use super::artifact_model::{Act, CONTENTS, Model, PARTS, artifact, content, tags};
+use super::{images, in_rounds};
+
+const ACTS: usize = 40;
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
+    let artifacts = vault.artifacts();
+    match act {
+        Act::Put { name, content: number, tags: mask, replace } => {
+            let on_existing = if replace { OnExisting::Replace } else { OnExisting::AddVersion };
+            let bytes = content(number);
+            let spec = ArtifactSpec::new(artifact(name)).on_existing(on_existing);
+            let spec = tags(mask).into_iter().fold(spec, ArtifactSpec::tag);
+            let is_tight = artifacts.quota()?.is_some();
+            match artifacts.put(spec.size(bytes.len() as u64), &bytes[..]) {
+                Err(e) if e.kind() == ErrorKind::Full && is_tight => {}
+                Ok(uri) if is_tight => return Err(format!("{uri} passed the quota").into()),
+                outcome => drop(outcome?),
+            }
+        }
+        Act::Tag { name, tags: mask } => {
+            let change = TagChange::Replace(tags(mask).into_iter().collect());
+            match artifacts.tag(&artifact(name).newest(), &change) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                outcome => drop(outcome?),
+            }
+        }
+        Act::DeleteNewest(name) => {
+            if let Some(newest) = artifacts.versions(&artifact(name), None, 1)?.first() {
+                artifacts.delete(newest.uri())?;
+            }
+        }
+        Act::DeleteOld(name) => drop(artifacts.delete_old(&artifact(name), 1)?),
+        Act::Delete(name) => drop(artifacts.delete(&artifact(name).newest())?),
+        Act::DeleteAll { spec, task } => {
+            let task = task.map(|task| PARTS[1][task]);
+            artifacts.delete_all(PARTS[0][spec], task, &CancelToken::new())?;
+        }
+        Act::SetQuota { tight } => artifacts.set_quota(tight.then(|| Quota::new(0)))?,
+        Act::SetRetention { kind, hours } => {
+            let kept = hours.map(|hours| Duration::from_secs(hours * 3_600));
+            artifacts.set_retention(PARTS[2][kind], kept)?;
+        }
+        Act::Expire => drop(artifacts.expire(&ExpireArtifactsOptions::default())?),
+        Act::PassHours(hours) => {
+            pass_time(vault, Duration::from_secs(hours * 3_600));
+        }
+        Act::Gc => collect(vault)?,
+        Act::Reopen => {}
+    }
+    Ok(())
+}
+
+fn collect(vault: &Vault) -> Result<(), BoxError> {
+    vault.gc(&GcOptions::default())?;
+    vault.clean(&CancelToken::new())?;
+    Ok(())
+}
+
+fn acts(seed: u64) -> Vec<Act> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from((state >> 33) % limit).expect("a small number")
+    };
+    let mut acts: Vec<Act> = Vec::new();
+    while acts.len() < ACTS {
+        let name = [below(2), below(2), below(2)];
+        acts.push(match below(24) {
+            0..=8 => Act::Put {
+                name,
+                content: below(CONTENTS as u64),
+                tags: below(4),
+                replace: below(4) == 0,
+            },
+            9 | 10 => Act::Tag { name, tags: below(4) },
+            11 | 12 => Act::DeleteNewest(name),
+            13 => Act::DeleteOld(name),
+            14 => Act::Delete(name),
+            15 => Act::DeleteAll { spec: name[0], task: (below(3) > 0).then_some(name[1]) },
+            16 => Act::SetQuota { tight: below(4) == 0 },
+            17 => Act::SetRetention { kind: name[2], hours: [None, Some(24), Some(72)][below(3)] },
+            18 | 19 => Act::Expire,
+            20 => Act::PassHours(1 + below(80) as u64),
+            21 | 22 => Act::Gc,
+            _ => Act::Reopen,
+        });
+    }
+    acts
+}
+
+fn work(seed: u64) -> impl FnOnce(&mut Scene<Act>) -> Result<(), BoxError> {
+    move |scene| {
+        let mut model = Model::new();
+        for act in acts(seed) {
+            scene.attempt(act, |vault| make(vault, act))?;
+            if let Act::Reopen = act {
+                scene.reopen()?;
+            }
+            model.apply(act);
+        }
+        // Without any cut it is what it must be.
+        model.differs_from(scene.vault())
+    }
+}
+
+/// What was acknowledged is there, or that and some commits of what was under way. A time later all that
+/// has expired goes, and with everything deleted nothing is left.
+fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
+    let mut model = Model::new();
+    for act in done {
+        model.apply(*act);
+    }
+    if let Err(without) = model.differs_from(vault) {
+        let steps = under_way.first().map(|act| model.steps(*act)).unwrap_or_default();
+        let step = steps.into_iter().find(|step| step.differs_from(vault).is_ok());
+        model = step.ok_or_else(|| format!("{without}; nor is it with {under_way:?}"))?;
+    }
+    collect(vault)?;
+    model.differs_from(vault).map_err(|told| format!("after gc: {told}"))?;
+    // A day after whatever it was that died, by any of its clocks.
+    let hours = 24 + 1 + 80 * ACTS as u64;
+    pass_time(vault, HOUR * u32::try_from(hours)?);
+    model.now = hours;
+    make(vault, Act::Expire)?;
+    model.apply(Act::Expire);
+    collect(vault)?;
+    model.differs_from(vault).map_err(|told| format!("a day later: {told}"))?;
+    let waiting = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() })?;
+    if waiting.chunks > 0 {
+        return Err(format!("gc left something to free: {waiting:?}").into());
+    }
+    for spec in 0..2 {
+        make(vault, Act::DeleteAll { spec, task: None })?;
+        model.apply(Act::DeleteAll { spec, task: None });
+    }
+    collect(vault)?;
+    model.differs_from(vault).map_err(|told| format!("with all deleted: {told}"))?;
+    let report = vault.check(&CheckOptions::default())?;
+    let stored = vault.artifacts().usage()?.stored_bytes;
+    if !report.is_ok() || !report.unknown.is_empty() || report.chunks > 0 || stored > 0 {
+        return Err(format!("{stored} bytes are left of nothing: {report:?}").into());
+    }
+    Ok(())
+}
+
+fn run(
+    options: &CrashOptions,
+    holds: impl Fn(&Vault, &[Act], &[Act]) -> Result<(), BoxError> + Sync,
+) -> CrashSummary {
+    in_rounds(options, |options| crash_test(options, work(options.seed), &holds))
+}
+
+#[test]
+fn every_call_of_artifacts_survives_power_cuts() {
+    let summary = run(&CrashOptions { images: images() / 4, ..CrashOptions::default() }, holds);
+    println!("calls of artifacts: {summary}");
+    assert_eq!(summary.failed, 0, "{summary}");
+}
+
+/// The judge must notice a call that was acknowledged and left nothing.
+#[test]
+fn a_call_that_is_lost_is_noticed() {
+    let forgetful = |vault: &Vault, done: &[Act], under_way: &[Act]| {
+        let is_put = |act: &Act| matches!(act, Act::Put { .. });
+        let kept = done.iter().rposition(is_put).unwrap_or(done.len());
+        holds(vault, &done[..kept], under_way)
+    };
+    let summary = run(&CrashOptions { images: 60, ..CrashOptions::default() }, forgetful);
+    println!("canary, lost call: {} lost of {} images", summary.failed, summary.images);
+    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+}
+
+/// The same work and judge must fail where rows are committed before their packs.
+#[test]
+fn an_artifact_before_its_pack_is_noticed() {
+    let options = CrashOptions { images: 300, late_objects: Some(3), ..CrashOptions::default() };
+    let summary = run(&options, holds);
+    println!("canary, artifact before pack: {} lost of {} images", summary.failed, summary.images);
+    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+}

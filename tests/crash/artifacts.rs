@@ -1,0 +1,216 @@
+//! Artifacts put, deleted and freed, cut at every event: what was acknowledged is whole, counts are
+//! right, and after `gc` nothing is left that nothing refers to, and nothing gone that something does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom::testing::{BoxError, CrashOptions, Scene, crash_test, pass_time};
+use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, OnExisting, Vault};
+
+use super::{images, in_rounds};
+
+/// Something done to the artifacts.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// Puts a content as a version of a task's artifact, or in the place of its versions.
+    Put {
+        task: u8,
+        content: u8,
+        replace: bool,
+    },
+    /// Deletes the newest version of a task's artifact.
+    DeleteNewest(u8),
+    /// Deletes all of a task's.
+    Delete(u8),
+    Gc,
+    Reopen,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const TASKS: u8 = 3;
+const ACTS: usize = 30;
+
+/// Few contents, that share parts: from a few bytes to several packs.
+fn content(number: u8) -> Vec<u8> {
+    let noise = |seed: u64, len: usize| -> Vec<u8> {
+        let mut state = seed | 1;
+        let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (0..len)
+            .map(|_| {
+                state = step(state);
+                state.to_be_bytes()[0]
+            })
+            .collect()
+    };
+    let shared = noise(1, 120_000);
+    match number % 6 {
+        0 => b"a few bytes".to_vec(),
+        1 => noise(2, 9_000),
+        2 => shared,
+        3 => [&shared[..], &noise(3, 60_000)].concat(),
+        4 => [&noise(4, 50_000)[..], &shared].concat(),
+        _ => vec![b'x'; 300_000],
+    }
+}
+
+fn name(task: u8) -> ArtifactName {
+    ArtifactName::new("spec", task.to_string(), "log").expect("a good name")
+}
+
+/// An artifact as it must be.
+#[derive(Clone, Debug, Default)]
+struct Expected {
+    /// The contents of its versions, by number.
+    versions: BTreeMap<u64, u8>,
+    /// The newest number that it ever had.
+    last: u64,
+}
+
+/// Those that ever had a version, by task.
+type AllExpected = BTreeMap<u8, Expected>;
+
+fn apply(expected: &mut AllExpected, act: Act) {
+    match act {
+        Act::Put { task, content, replace } => {
+            let artifact = expected.entry(task).or_default();
+            if replace {
+                artifact.versions.clear();
+            }
+            artifact.last += 1;
+            artifact.versions.insert(artifact.last, content % 6);
+        }
+        Act::DeleteNewest(task) => {
+            if let Some(artifact) = expected.get_mut(&task) {
+                artifact.versions.pop_last();
+            }
+        }
+        Act::Delete(task) => {
+            if let Some(artifact) = expected.get_mut(&task) {
+                artifact.versions.clear();
+            }
+        }
+        Act::Gc | Act::Reopen => {}
+    }
+}
+
+fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
+    let artifacts = vault.artifacts();
+    match act {
+        Act::Put { task, content: number, replace } => {
+            let on_existing = if replace { OnExisting::Replace } else { OnExisting::AddVersion };
+            let spec = ArtifactSpec::new(name(task)).on_existing(on_existing);
+            artifacts.put(spec, &content(number)[..])?;
+        }
+        Act::DeleteNewest(task) => {
+            let newest = artifacts.versions(&name(task), None, 1)?.first().map(|v| v.uri().clone());
+            if let Some(newest) = newest {
+                artifacts.delete(&newest)?;
+            }
+        }
+        Act::Delete(task) => drop(artifacts.delete(&name(task).newest())?),
+        Act::Gc => {
+            vault.gc(&GcOptions::default())?;
+            vault.clean(&CancelToken::new())?;
+        }
+        Act::Reopen => {}
+    }
+    Ok(())
+}
+
+fn acts(seed: u64) -> Vec<Act> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |limit: u8| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        u8::try_from((state >> 33) % u64::from(limit)).expect("below a byte")
+    };
+    (0..ACTS)
+        .map(|_| match below(12) {
+            0..=5 => Act::Put { task: below(TASKS), content: below(6), replace: below(4) == 0 },
+            6 | 7 => Act::DeleteNewest(below(TASKS)),
+            8 => Act::Delete(below(TASKS)),
+            9 | 10 => Act::Gc,
+            _ => Act::Reopen,
+        })
+        .collect()
+}
+
+fn work(seed: u64) -> impl FnOnce(&mut Scene<Act>) -> Result<(), BoxError> {
+    move |scene| {
+        for act in acts(seed) {
+            if let Act::Reopen = act {
+                scene.reopen()?;
+            } else {
+                scene.attempt(act, |vault| make(vault, act))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn differs(vault: &Vault, expected: &AllExpected) -> Result<(), BoxError> {
+    let artifacts = vault.artifacts();
+    let mut found: BTreeMap<u8, BTreeMap<u64, u8>> = BTreeMap::new();
+    for version in artifacts.list(None, None, None, usize::MAX)? {
+        let bytes = artifacts.read(version.uri())?;
+        let task = version.uri().name().task().parse()?;
+        let number = version.uri().version().ok_or("no number")?;
+        let content = (0..6).find(|&content_number| content(content_number) == bytes);
+        let content = content.ok_or_else(|| format!("{:?} is damaged", version.uri()))?;
+        found.entry(task).or_default().insert(number, content);
+    }
+    let expected = expected.iter().filter(|(_, artifact)| !artifact.versions.is_empty());
+    let expected: BTreeMap<_, _> =
+        expected.map(|(task, artifact)| (*task, artifact.versions.clone())).collect();
+    if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}").into()) }
+}
+
+/// What was acknowledged is there, or that and what was under way; and what is freed then is what
+/// nothing refers to.
+fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
+    let mut expected = AllExpected::new();
+    for act in done {
+        apply(&mut expected, *act);
+    }
+    if let Err(without) = differs(vault, &expected) {
+        for act in under_way {
+            apply(&mut expected, *act);
+        }
+        differs(vault, &expected)
+            .map_err(|with| format!("{without}; with {under_way:?}: {with}"))?;
+    }
+    vault.gc(&GcOptions::default())?;
+    differs(vault, &expected).map_err(|told| format!("after gc: {told}"))?;
+    for task in 0..TASKS {
+        vault.artifacts().delete(&name(task).newest())?;
+    }
+    // What a dead upload stored is kept that long for whoever goes on with it.
+    pass_time(vault, DAY);
+    vault.gc(&GcOptions::default())?;
+    vault.clean(&CancelToken::new())?;
+    let report = vault.check(&strongroom::CheckOptions::default())?;
+    if !report.is_ok() || !report.unknown.is_empty() {
+        return Err(format!("{report:?}").into());
+    }
+    if report.chunks > 0 || report.objects > 0 {
+        return Err(format!("{report:?} is left of nothing").into());
+    }
+    Ok(())
+}
+
+#[test]
+fn artifacts_and_what_is_freed_survive_power_cuts() {
+    let options = CrashOptions { images: images() / 4, ..CrashOptions::default() };
+    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), holds));
+    println!("artifacts: {summary}");
+    assert_eq!(summary.failed, 0, "{summary}");
+}
+
+/// The same work and judge must fail where rows are committed before their packs.
+#[test]
+fn a_row_before_its_pack_is_noticed() {
+    let options = CrashOptions { images: 300, late_objects: Some(3), ..CrashOptions::default() };
+    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), holds));
+    println!("canary, row before pack: {} lost of {} images", summary.failed, summary.images);
+    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+}
