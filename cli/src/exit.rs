@@ -22,7 +22,7 @@ const BROKEN_PIPE: u8 = 141;
 pub(crate) enum Outcome {
     /// And all is well.
     Done,
-    /// And `check` or `partition verify` found something wrong.
+    /// And `check`, `verify`, `partition verify` or `gc` found something wrong.
     Problems,
 }
 
@@ -116,6 +116,9 @@ fn code(kind: ErrorKind) -> u8 {
 
 /// What the user can do about it.
 fn hint(error: &Error, vault: &Path) -> Option<String> {
+    if let Some(hint) = artifact_hint(error, vault) {
+        return Some(hint);
+    }
     let vault = vault.display();
     Some(match (error.kind(), error.operation()) {
         (ErrorKind::NotFound, "open vault") => {
@@ -206,6 +209,37 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         }
         (ErrorKind::Corrupt, _) => "nothing was changed; restore the vault from a backup".into(),
         (ErrorKind::Uncertain, _) => "look whether it happened before repeating it".into(),
+        _ => return None,
+    })
+}
+
+/// The same about artifacts.
+fn artifact_hint(error: &Error, vault: &Path) -> Option<String> {
+    let vault = vault.display();
+    Some(match (error.kind(), error.operation()) {
+        (
+            ErrorKind::NotFound,
+            "read artifact" | "tag artifact" | "delete artifact" | "list artifacts"
+            | "list versions" | "export artifacts",
+        ) => format!("`strongroom ls {vault}` lists the artifacts"),
+        (ErrorKind::AlreadyExists, "put artifact") => {
+            "there is a version; add another, or replace it, with --on-existing".into()
+        }
+        (ErrorKind::AlreadyExists, "create artifact file" | "create archive file") => {
+            "nothing is overwritten: name another file, or move that one away".into()
+        }
+        // The quota's; the storage's own has another operation.
+        (ErrorKind::Full, "store content") => format!(
+            "delete with `strongroom rm {vault}`, then `strongroom gc {vault}`; or raise it with \
+             `strongroom quota {vault} --set BYTES`"
+        ),
+        // Whatever of it could not be read, the artifact is the subject.
+        (ErrorKind::Corrupt, _) if error.to_string().contains(" strongroom:///artifact/") => {
+            format!(
+                "the others can be read: `strongroom verify {vault}` names those that cannot; \
+                 restore the vault from a backup, or delete them, `gc`, and put them anew"
+            )
+        }
         _ => return None,
     })
 }

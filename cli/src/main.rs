@@ -6,9 +6,11 @@
 //! values are never part of an error or a log.
 
 mod args;
+mod artifacts;
 mod documents;
 mod exit;
 mod keys;
+mod new_file;
 mod ops;
 mod output;
 mod partition;
@@ -24,7 +26,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use strongroom::{Error, ErrorKind};
+use strongroom::{Error, ErrorKind, ReadData};
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command};
@@ -53,9 +55,17 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
     match command {
         Command::Init { cipher, costs, .. } => vault::init(session, *cipher, costs),
         Command::Info { .. } => vault::info(session),
-        Command::Check { read_data, .. } => vault::check(session, *read_data),
+        Command::Check { read_data, read_data_part, rebuild_index, .. } => {
+            let read_data = match *read_data_part {
+                Some((part, of)) => ReadData::Part { part, of },
+                None if *read_data => ReadData::All,
+                None => ReadData::No,
+            };
+            vault::check(session, read_data, *rebuild_index)
+        }
         Command::Compact { .. } => vault::compact(session),
         Command::Records(command) => records::run(session, command),
+        Command::Artifacts(command) => artifacts::run(session, command),
         Command::Ops(command) => ops::run(session, command),
         Command::Stats { .. } => stats::run(session),
         Command::Keys(command) => keys::run(session, command),

@@ -72,7 +72,7 @@ fn stage_stdin(session: &Session<'_>, vault: &Vault) -> VaultResult<Staged> {
     if io::stdin().is_terminal() {
         session.say("note: reading the value from the terminal; end it with Ctrl-D");
     }
-    let bar = session.spinner("{spinner} {bytes} stored, {bytes_per_sec}");
+    let bar = session.bytes_bar(None);
     let progress = |done, _| bar.set_position(done);
     let staged = vault.stage_with(io::stdin().lock(), &progress, &CancelToken::new());
     bar.finish_and_clear();

@@ -218,7 +218,18 @@ impl<'a> Session<'a> {
 
     /// A bar over so many bytes on their way to standard output.
     pub(crate) fn output_bar(&self, bytes: u64) -> ProgressBar {
-        if !self.has_bars() || io::stdout().is_terminal() {
+        if io::stdout().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        self.bytes_bar(Some(bytes))
+    }
+
+    /// A bar over so many bytes, or a spinner if it is not known how many they are.
+    pub(crate) fn bytes_bar(&self, bytes: Option<u64>) -> ProgressBar {
+        let Some(bytes) = bytes else {
+            return self.spinner("{spinner} {bytes} stored, {bytes_per_sec}");
+        };
+        if !self.has_bars() {
             return ProgressBar::hidden();
         }
         let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");

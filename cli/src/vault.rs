@@ -1,7 +1,9 @@
 //! `init`, `info`, `check` and `compact`: the vault as a whole.
 
 use serde_json::{Value as Json, json};
-use strongroom::{CheckOptions, CheckReport, Cipher, Problem, ReadData};
+use strongroom::{
+    CheckOptions, CheckReport, Cipher, Problem, ReadData, RebuildOptions, RebuildReport, Vault,
+};
 
 use crate::args::{CipherName, Costs};
 use crate::exit::{Failure, Outcome};
@@ -11,6 +13,9 @@ use crate::session::Session;
 
 /// The format of the vaults that this program makes and opens.
 const FORMAT: u32 = 1;
+
+/// How many affected artifacts the text of a check lists.
+const AFFECTED_LISTED_MAX: usize = 100;
 
 /// How many unknown objects the text of a check lists.
 const UNKNOWN_LISTED_MAX: usize = 10;
@@ -112,35 +117,67 @@ pub(crate) fn compact(session: &Session<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, Failure> {
+pub(crate) fn check(
+    session: &Session<'_>,
+    read_data: ReadData,
+    rebuild_index: bool,
+) -> Result<Outcome, Failure> {
     let vault = session.open("check")?;
+    let rebuilt = if rebuild_index { Some(rebuild(session, &vault)?) } else { None };
     let bar = session.spinner("{spinner} {pos} rows and objects checked");
     let progress = |done, _| bar.set_position(done);
-    let read_data = if read_data { ReadData::All } else { ReadData::No };
     let report =
         vault.check(&CheckOptions { read_data, progress: Some(&progress), cancel: None })?;
     bar.finish_and_clear();
     vault.close()?;
     if session.json() {
-        print_json(&check_json(&report))?;
+        print_json(&check_json(&report, rebuilt.as_ref()))?;
     } else {
         print_check(&report)?;
     }
     Ok(if report.is_ok() { Outcome::Done } else { Outcome::Problems })
 }
 
-fn check_json(report: &CheckReport) -> Json {
+fn rebuild(session: &Session<'_>, vault: &Vault) -> Result<RebuildReport, Failure> {
+    let bar = session.spinner("{spinner} {pos} objects looked at for chunks");
+    let progress = |done, _| bar.set_position(done);
+    let report = vault.rebuild_index(&RebuildOptions { progress: &progress, cancel: None });
+    bar.finish_and_clear();
+    let report = report?;
+    session.say(format!(
+        "index made anew: {} chunks in {} packs, {} that nothing refers to, {} missing, {} damaged",
+        report.chunks, report.packs, report.unreferenced, report.missing, report.damaged
+    ));
+    Ok(report)
+}
+
+fn check_json(report: &CheckReport, rebuilt: Option<&RebuildReport>) -> Json {
+    let rebuilt = rebuilt.map(|rebuilt| {
+        json!({
+            "packs": rebuilt.packs,
+            "chunks": rebuilt.chunks,
+            "unreferenced": rebuilt.unreferenced,
+            "missing": rebuilt.missing,
+            "damaged": rebuilt.damaged,
+        })
+    });
+    let affected: Vec<_> = report.affected.iter().map(ToString::to_string).collect();
     let problems: Vec<_> = report.problems.iter().map(problem_json).collect();
     json!({
         "ok": report.is_ok(),
         "state_intact": report.state_intact,
         "records": report.records,
         "operations": report.operations,
+        "artifacts": report.artifacts,
+        "chunks": report.chunks,
         "objects": report.objects,
         "object_bytes": report.object_bytes,
         "due": report.due,
         "problems": problems,
+        "artifacts_affected": report.artifacts_affected,
+        "affected": affected,
         "unknown": report.unknown,
+        "index_rebuilt": rebuilt,
     })
 }
 
@@ -165,6 +202,12 @@ fn print_check(report: &CheckReport) -> Result<(), Failure> {
     for problem in &report.problems {
         output.line(format_args!("problem: {problem}"))?;
     }
+    for uri in report.affected.iter().take(AFFECTED_LISTED_MAX) {
+        output.line(format_args!("affected: {uri}"))?;
+    }
+    if let Some(more @ 1..) = report.artifacts_affected.checked_sub(AFFECTED_LISTED_MAX as u64) {
+        output.line(format_args!("and {more} more; `verify` names all"))?;
+    }
     for object in report.unknown.iter().take(UNKNOWN_LISTED_MAX) {
         output.line(format_args!("unknown object, left alone: {object}"))?;
     }
@@ -172,8 +215,13 @@ fn print_check(report: &CheckReport) -> Result<(), Failure> {
         output.line(format_args!("and {more} more; --json lists all"))?;
     }
     output.line(format_args!(
-        "{} records, {} operations, {} objects of {} bytes checked",
-        report.records, report.operations, report.objects, report.object_bytes
+        "{} records, {} operations, {} versions of artifacts, {} chunks, {} objects of {} bytes checked",
+        report.records,
+        report.operations,
+        report.artifacts,
+        report.chunks,
+        report.objects,
+        report.object_bytes
     ))?;
     output.line(if report.is_ok() { "ok" } else { "the vault is damaged" })?;
     output.finish()

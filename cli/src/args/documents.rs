@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use strongroom::DocumentVersion;
 
-use super::{Costs, help};
+use super::{Costs, help, units};
 use crate::secret::KeyArgument;
 
 /// Commands on the share space.
@@ -184,21 +184,9 @@ impl Documents {
     }
 }
 
-/// A number of bytes, or of KiB or MiB if K or M follows.
+/// A number of bytes of what is small.
 fn bytes(typed: &str) -> Result<u32, String> {
-    let (digits, unit) = match typed.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1 << 10),
-        None => match typed.strip_suffix(['M', 'm']) {
-            Some(digits) => (digits, 1 << 20),
-            None => (typed, 1),
-        },
-    };
-    // `parse` takes a sign, too.
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("a number is wanted, as 65536, 64K or 4M".into());
-    }
-    let number = digits.parse::<u32>().map_err(|e| e.to_string())?;
-    number.checked_mul(unit).ok_or_else(|| "it is too large".into())
+    units::bytes(typed)?.try_into().map_err(|_| "it is too large".into())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ Examples:
   strongroom records put notes.vault files plan < plan.pdf store a file of any size
   strongroom records list notes.vault                      the namespaces
   strongroom records list notes.vault people               the keys of one
+  strongroom put notes.vault --spec site --task 1 --type log build.log    store an artifact
+  strongroom search notes.vault --spec site --type log     find it; prints its URI
   strongroom check notes.vault --read-data                 is everything there and whole?
   strongroom keys add notes.vault --label backup           a second password
   strongroom ops list notes.vault --unfinished             what a service has left to do
@@ -53,6 +55,31 @@ Examples:
   strongroom records list v people --after ada --limit 100    the next page
   strongroom records put v bin --hex-key 00ff x     a key that is not text
   strongroom records delete v people ada";
+
+pub(super) const ARTIFACTS: &str = "\
+An artifact is what a task leaves behind: a diff, a log, test results, a file of any kind and size.
+It is named by spec, task and type, has versions from 1 on, and a URI:
+strongroom:///artifact/SPEC/TASK/TYPE, with @VERSION or without, for the newest. In the parts all
+but letters, digits and -._~ of ASCII is percent-encoded.
+
+The same bytes are stored once, whatever they belong to. What is deleted takes space until `gc`.
+Diffs are kept for 30 days, logs for 7, tests for 14, all else for ever, unless `retention` says
+otherwise; `expire` deletes what is older.
+
+Examples:
+  strongroom put v --spec site --task 1.1 --type log --tag nightly build.log
+  make 2>&1 | strongroom put v --spec site --task 1.1 --type log
+  strongroom get v strongroom:///artifact/site/1.1/log@1    its bytes, to standard output
+  strongroom get v strongroom:///artifact/site/1.1/log old.log
+  strongroom search v --type log --tag nightly --since '7d ago'
+  strongroom versions v strongroom:///artifact/site/1.1/log
+  strongroom tag v strongroom:///artifact/site/1.1/log --add good --remove nightly
+  strongroom rm v --spec site --keep 3              all but the newest three of each
+  strongroom expire v --dry-run                     what has been kept long enough
+  strongroom gc v                                   free the space of what was deleted
+  strongroom quota v --set 20G --warn 90            no more than that
+  strongroom export v --spec site site.zip          all of it as a ZIP archive
+  strongroom verify v --spec site                   is every byte what was put?";
 
 pub(super) const OPS: &str = "\
 An operation is long work of a host, in lanes that each go on at their last checkpoint. Its host

@@ -3,16 +3,19 @@
 //! Keys and values are taken as the bytes that the shell hands over, so they need not be UTF-8;
 //! the names of namespaces and operations are text.
 
+mod artifacts;
 mod documents;
 mod help;
 mod keys;
 mod ops;
+mod units;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use artifacts::{Added, Amount, Artifacts, Kept, Removed, Sought, Tagged, Whose};
 pub(crate) use documents::{Documents, PartitionKey, PartitionPassword, Partitions, Place, Spaces};
 pub(crate) use keys::{CipherName, Costs, Keys, NewSecret, Opening};
 pub(crate) use ops::{Expiry, Ops, Which};
@@ -68,6 +71,12 @@ pub(crate) enum Command {
         /// Read all content and compare its checksums, not only its presence and length
         #[arg(long)]
         read_data: bool,
+        /// Read one part of the content, such as 1/7: as many checks, each of another part, read all
+        #[arg(long, value_name = "PART/PARTS", value_parser = units::part, conflicts_with = "read_data")]
+        read_data_part: Option<(u32, u32)>,
+        /// First make the index of chunks anew, from the packs alone
+        #[arg(long)]
+        rebuild_index: bool,
     },
     /// Give space of the state file that nothing uses back to the file system
     Compact {
@@ -77,6 +86,8 @@ pub(crate) enum Command {
     /// Put, get, list and delete records
     #[command(subcommand, after_help = help::RECORDS)]
     Records(Records),
+    #[command(flatten)]
+    Artifacts(Artifacts),
     /// Look at operations, their lanes and checkpoints; pause them, give them up, drop old ones
     #[command(subcommand, after_help = help::OPS)]
     Ops(Ops),
@@ -194,6 +205,7 @@ impl Command {
                 | Records::Get { address }
                 | Records::Delete { address },
             ) => &address.vault,
+            Self::Artifacts(command) => command.vault(),
             Self::Ops(command) => command.vault(),
             Self::Space(command) => command.vault(),
             Self::Partition(command) => command.vault(),

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use strongroom::OperationState;
 
 use super::help;
+use super::units::duration;
 
 /// Commands on operations.
 #[derive(Debug, Subcommand)]
@@ -118,42 +119,9 @@ fn state(typed: &str) -> Result<OperationState, String> {
     })
 }
 
-/// A whole number of days, hours, minutes or seconds.
-fn duration(typed: &str) -> Result<Duration, String> {
-    const WANTED: &str = "a number with its unit is wanted, as 30d, 12h, 90m or 45s";
-    let units = [('d', 24 * 60 * 60), ('h', 60 * 60), ('m', 60), ('s', 1)];
-    let parted = units.iter().find_map(|&(unit, secs)| Some((typed.strip_suffix(unit)?, secs)));
-    let (digits, secs) = parted.ok_or(WANTED)?;
-    // `parse` takes a sign, too.
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(WANTED.into());
-    }
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(secs));
-    number.map(Duration::from_secs).ok_or_else(|| "it is too long".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_has_a_unit() {
-        let secs = |typed| duration(typed).map(|duration| duration.as_secs());
-        let good = [("30d", 2_592_000), ("12h", 43_200), ("90m", 5_400), ("45s", 45), ("0s", 0)];
-        for (typed, expected) in good {
-            assert_eq!(secs(typed), Ok(expected), "{typed}");
-        }
-        let bad = [
-            "", "30", "0", "d", "-1d", "+1d", "1.5h", "1 d", "1D", "1M", "1w", "1d2h", "1µs", "١d",
-        ];
-        for bad in bad {
-            assert!(secs(bad).unwrap_err().contains("as 30d"), "{bad}");
-        }
-        for long in ["18446744073709551616s", "213503982334602d", "99999999999999999999999d"] {
-            assert_eq!(secs(long).unwrap_err(), "it is too long", "{long}");
-        }
-        assert_eq!(secs("213503982334601d"), Ok(213_503_982_334_601 * 86_400));
-    }
 
     #[test]
     fn every_state_has_its_name() {

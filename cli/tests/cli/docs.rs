@@ -13,10 +13,10 @@ const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 const PASSWORD: &str = "a password";
 
 /// The commands that the document shows, each with the lines that it says they print.
-fn shown() -> Vec<(&'static str, Vec<&'static str>)> {
+fn shown(document: &str) -> Vec<(&str, Vec<&str>)> {
     let mut shown: Vec<(_, Vec<_>)> = Vec::new();
     let mut is_console = false;
-    for line in DOCUMENT.lines() {
+    for line in document.lines() {
         if line.starts_with("```") {
             is_console = line == "```console";
         } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
@@ -57,11 +57,17 @@ fn the_commands_of_the_document_print_what_it_says() {
     let cli = Cli::empty();
     cli.secret("plan.pdf", noise(482_113));
     imports(&cli);
+    let run = expect_as_shown(&cli, DOCUMENT);
+    assert!(run > 24, "{run} commands");
+}
+
+/// Runs the commands that a document shows, each of which must print what it says; how many.
+pub(crate) fn expect_as_shown(cli: &Cli, document: &str) -> usize {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_strongroom"));
     let folder = program.parent().expect("it lies in a folder").to_str().expect("text");
     let path = format!("{folder}:{}", std::env::var("PATH").expect("there is one"));
     let mut run = 0;
-    for (line, expected) in shown() {
+    for (line, expected) in shown(document) {
         if line.starts_with("cargo ") {
             continue;
         }
@@ -86,7 +92,7 @@ fn the_commands_of_the_document_print_what_it_says() {
         );
         run += 1;
     }
-    assert!(run > 24, "{run} commands");
+    run
 }
 
 #[test]

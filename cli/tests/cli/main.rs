@@ -1,9 +1,12 @@
 //! The program as a user has it: run as a process, judged by its output and exit code.
 
+mod artifact_store;
+mod artifacts;
 mod docs;
 mod documents;
 mod host;
 mod keys;
+mod manual;
 mod operation_ends;
 mod operations;
 mod partitions;

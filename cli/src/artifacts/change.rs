@@ -1,0 +1,104 @@
+//! `tag` and `rm`.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use strongroom::{
+    ArtifactName, ArtifactUri, Artifacts, CancelToken, Result as VaultResult, TagChange,
+};
+
+use super::{VERSIONS_PER_PAGE, not_found, print_info};
+use crate::args::{Removed, Tagged};
+use crate::exit::Failure;
+use crate::session::{Session, usage};
+
+const DELETE: &str = "delete artifact";
+
+pub(super) fn tag(
+    session: &Session<'_>,
+    uri: &ArtifactUri,
+    tagged: &Tagged,
+) -> Result<(), Failure> {
+    let Tagged { add, remove, set } = tagged;
+    if add.iter().any(|tag| remove.contains(tag)) {
+        return Err(usage("a tag cannot be added and removed at once"));
+    }
+    let told = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<_>>();
+    let vault = session.open("tag")?;
+    let artifacts = vault.artifacts();
+    let change = match set {
+        Some(set) => TagChange::Replace(told(set)),
+        None if remove.is_empty() => TagChange::Add(told(add)),
+        None if add.is_empty() => TagChange::Remove(told(remove)),
+        // In one commit; nobody else has the vault meanwhile.
+        None => {
+            let mut tags = told(artifacts.info(uri)?.tags());
+            tags.retain(|tag| !remove.contains(tag));
+            tags.extend(add.iter().cloned());
+            TagChange::Replace(tags)
+        }
+    };
+    let info = artifacts.info(&artifacts.tag(uri, &change)?)?;
+    vault.close()?;
+    print_info(session, &info)
+}
+
+pub(super) fn remove(session: &Session<'_>, removed: &Removed) -> Result<(), Failure> {
+    let Removed { uri, spec, task, keep } = removed;
+    let keep = keep.map(std::num::NonZeroUsize::get);
+    let vault = session.open("rm")?;
+    let artifacts = vault.artifacts();
+    let versions = if let Some(uri) = uri {
+        remove_one(&artifacts, uri, keep)?
+    } else {
+        let spec = spec.as_deref().expect("a URI or a spec is required");
+        remove_of_spec(&artifacts, spec, task.as_deref(), keep)?
+    };
+    vault.close()?;
+    session.answer(&json!({ "versions": versions }), format!("{versions} versions deleted"))
+}
+
+fn remove_one(
+    artifacts: &Artifacts,
+    uri: &ArtifactUri,
+    keep: Option<usize>,
+) -> Result<u64, Failure> {
+    if keep.is_some() && uri.version().is_some() {
+        return Err(usage("--keep is for an artifact: leave the version away"));
+    }
+    if !artifacts.exists(uri)? {
+        return Err(not_found(DELETE, "there is no such artifact").with_subject(uri).into());
+    }
+    Ok(match keep {
+        Some(keep) => artifacts.delete_old(uri.name(), keep),
+        None => artifacts.delete(uri),
+    }?)
+}
+
+fn remove_of_spec(
+    artifacts: &Artifacts,
+    spec: &str,
+    task: Option<&str>,
+    keep: Option<usize>,
+) -> VaultResult<u64> {
+    if artifacts.list(Some(spec), task, None, 1)?.is_empty() {
+        return Err(not_found(DELETE, "there is none of that spec or task"));
+    }
+    let Some(keep) = keep else {
+        return artifacts.delete_all(spec, task, &CancelToken::new());
+    };
+    let (mut deleted, mut after, mut thinned) = (0, None::<ArtifactUri>, None::<ArtifactName>);
+    loop {
+        let page = artifacts.list(Some(spec), task, after.as_ref(), VERSIONS_PER_PAGE)?;
+        for name in page.iter().map(|info| info.uri().name()) {
+            if thinned.as_ref() != Some(name) {
+                deleted += artifacts.delete_old(name, keep)?;
+                thinned = Some(name.clone());
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == VERSIONS_PER_PAGE => after = Some(last.uri().clone()),
+            _ => return Ok(deleted),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `export`: a ZIP archive of artifacts, written while they are read.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use serde_json::json;
+use strongroom::{Artifacts, CancelToken, Error, ExportReport};
+
+use super::content::told;
+use crate::exit::Failure;
+use crate::new_file::NewFile;
+use crate::output::Output;
+use crate::session::{Session, moving, usage};
+
+const CREATE: &str = "create archive file";
+
+/// An archive is written in small pieces.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Which artifacts, and where to.
+pub(super) struct Export<'a> {
+    pub(super) spec: &'a str,
+    pub(super) task: Option<&'a str>,
+    pub(super) file: Option<&'a Path>,
+}
+
+pub(super) fn run(session: &Session<'_>, export: &Export<'_>) -> Result<(), Failure> {
+    let file = told(export.file);
+    if file.is_none() && session.json() {
+        return Err(usage("with --json the archive needs a FILE"));
+    }
+    if file.is_none() && io::stdout().is_terminal() {
+        return Err(usage("an archive is not for the terminal: name a FILE"));
+    }
+    let vault = session.open("export")?;
+    let artifacts = vault.artifacts();
+    let Some(path) = file else {
+        let mut output = Streamed { output: Output::new(), failure: None };
+        let written = write(session, &artifacts, export, &mut output);
+        if let Some(failure) = output.failure {
+            return Err(failure);
+        }
+        written?;
+        output.output.finish()?;
+        return Ok(vault.close()?);
+    };
+    let failed = |e| Error::io(CREATE, e).with_subject(path.display());
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, NewFile::create(CREATE, path)?);
+    let report = write(session, &artifacts, export, &mut buffered)?;
+    buffered.into_inner().map_err(|e| failed(e.into_error()))?.finish()?;
+    vault.close()?;
+    let (versions, bytes) = (report.versions, report.bytes);
+    session.answer(
+        &json!({
+            "file": path.display().to_string(),
+            "versions": versions,
+            "bytes": bytes,
+        }),
+        format!("{versions} versions of {bytes} bytes exported to {}", path.display()),
+    )
+}
+
+fn write(
+    session: &Session<'_>,
+    artifacts: &Artifacts,
+    export: &Export<'_>,
+    to: impl Write,
+) -> Result<ExportReport, Failure> {
+    let bar = session.bytes_bar(Some(0));
+    let report = artifacts.export(export.spec, export.task, to, &moving(&bar), &CancelToken::new());
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// Standard output for the engine, which must be told of a failure in its own terms.
+struct Streamed {
+    output: Output,
+    failure: Option<Failure>,
+}
+
+impl Write for Streamed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.bytes(bytes).map_err(|failure| {
+            self.failure = Some(failure);
+            io::Error::from(io::ErrorKind::BrokenPipe)
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

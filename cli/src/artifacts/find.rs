@@ -1,0 +1,132 @@
+//! `ls`, `search` and `versions`: read page by page, and printed as they are read.
+
+use serde_json::json;
+use strongroom::backends::component::{Clock, SystemClock};
+use strongroom::{ArtifactInfo, ArtifactQuery, ArtifactUri};
+
+use super::{VERSIONS_PER_PAGE, info_json, not_found, row};
+use crate::args::{Sought, Whose};
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::session::{Session, usage};
+
+/// A list on its way to standard output.
+struct Rows {
+    output: Output,
+    json: bool,
+    listed: usize,
+}
+
+impl Rows {
+    fn begin(session: &Session<'_>) -> Result<Self, Failure> {
+        let mut output = Output::new();
+        if session.json() {
+            output.piece("{\"artifacts\":[")?;
+        }
+        Ok(Self { output, json: session.json(), listed: 0 })
+    }
+
+    fn add(&mut self, info: &ArtifactInfo) -> Result<(), Failure> {
+        if self.json {
+            let comma = if self.listed == 0 { "" } else { "," };
+            self.output.piece(format_args!("{comma}{}", info_json(info)))?;
+        } else {
+            self.output.line(row(info))?;
+        }
+        self.listed += 1;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if self.json {
+            self.output.line("]}")?;
+        }
+        self.output.finish()
+    }
+
+    /// With where to go on, if that is not all.
+    fn finish_page(mut self, next: Option<&str>) -> Result<(), Failure> {
+        match next {
+            _ if self.json => {
+                self.output.line(format_args!("],\"next\":{}}}", json!(next)))?;
+            }
+            Some(next) => self.output.line(format_args!("next\t{next}"))?,
+            None => {}
+        }
+        self.output.finish()
+    }
+}
+
+pub(super) fn list(session: &Session<'_>, whose: &Whose) -> Result<(), Failure> {
+    let (spec, task) = (whose.spec.as_deref(), whose.task.as_deref());
+    let vault = session.open("ls")?;
+    let artifacts = vault.artifacts();
+    let mut page = artifacts.list(spec, task, None, VERSIONS_PER_PAGE)?;
+    // A name that was mistyped is an error, not an empty list.
+    if spec.is_some() && page.is_empty() {
+        return Err(not_found("list artifacts", "there is none of that spec or task").into());
+    }
+    let mut rows = Rows::begin(session)?;
+    loop {
+        page.iter().try_for_each(|info| rows.add(info))?;
+        let Some(last) = page.last().filter(|_| page.len() == VERSIONS_PER_PAGE) else { break };
+        page = artifacts.list(spec, task, Some(last.uri()), VERSIONS_PER_PAGE)?;
+    }
+    rows.finish()?;
+    Ok(vault.close()?)
+}
+
+pub(super) fn search(session: &Session<'_>, sought: &Sought) -> Result<(), Failure> {
+    let query = query(sought)?;
+    let vault = session.open("search")?;
+    let page = vault.artifacts().search(&query, sought.after, sought.limit)?;
+    vault.close()?;
+    let mut rows = Rows::begin(session)?;
+    page.versions.iter().try_for_each(|info| rows.add(info))?;
+    rows.finish_page(page.next.map(|next| next.to_string()).as_deref())
+}
+
+fn query(sought: &Sought) -> Result<ArtifactQuery, Failure> {
+    let Sought { spec, task, kind, tags, since, until, .. } = sought;
+    let mut query = ArtifactQuery::new();
+    if let Some(spec) = spec {
+        query = query.spec(spec);
+    }
+    if let Some(task) = task {
+        query = query.task(task);
+    }
+    if let Some(kind) = kind {
+        query = query.kind(kind);
+    }
+    for tag in tags {
+        query = query.tag(tag);
+    }
+    if since.is_some() || until.is_some() {
+        let now = SystemClock::new().unix_millis();
+        let since = since.map_or(0, |when| when.unix_millis(now));
+        let until = until.map_or(u64::MAX, |when| when.unix_millis(now));
+        if since >= until {
+            return Err(usage("--since is not before --until"));
+        }
+        query = query.created(since..until);
+    }
+    Ok(query)
+}
+
+pub(super) fn versions(session: &Session<'_>, uri: &ArtifactUri) -> Result<(), Failure> {
+    let vault = session.open("versions")?;
+    let artifacts = vault.artifacts();
+    let mut page = artifacts.versions(uri.name(), None, VERSIONS_PER_PAGE)?;
+    if page.is_empty() {
+        let error = not_found("list versions", "there is no such artifact");
+        return Err(error.with_subject(uri.name().newest()).into());
+    }
+    let mut rows = Rows::begin(session)?;
+    loop {
+        page.iter().try_for_each(|info| rows.add(info))?;
+        let Some(last) = page.last().filter(|_| page.len() == VERSIONS_PER_PAGE) else { break };
+        page = artifacts.versions(uri.name(), last.uri().version(), VERSIONS_PER_PAGE)?;
+    }
+    rows.finish()?;
+    Ok(vault.close()?)
+}

@@ -1,0 +1,177 @@
+//! `usage`, `quota`, `retention`, `expire` and `gc`: what the store takes, and how it gets smaller.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use strongroom::{ArtifactTotal, ArtifactUsage, ExpireArtifactsOptions, GcOptions, Quota};
+
+use crate::args::{Amount, Kept};
+use crate::exit::{Failure, Outcome};
+use crate::output::{Output, age, print_json, text};
+use crate::session::Session;
+
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+/// How many versions a dry run of `expire` names.
+const EXPIRED_NAMED_MAX: usize = 10_000;
+
+pub(super) fn usage(session: &Session<'_>) -> Result<(), Failure> {
+    let vault = session.open("usage")?;
+    let usage = vault.artifacts().usage()?;
+    vault.close()?;
+    if session.json() { print_json(&usage_json(&usage)) } else { print_usage(&usage) }
+}
+
+fn print_usage(usage: &ArtifactUsage) -> Result<(), Failure> {
+    let mut output = Output::new();
+    output.line(format_args!("versions  {}", usage.all.versions))?;
+    output.line(format_args!("bytes     {}", usage.all.bytes))?;
+    output.line(format_args!("stored    {}", usage.stored_bytes))?;
+    output.line(format_args!("quota     {}", quota_text(usage.quota)))?;
+    for (what, totals) in [("spec", &usage.by_spec), ("type", &usage.by_kind)] {
+        for (name, ArtifactTotal { versions, bytes }) in totals {
+            let name = text(name.as_bytes());
+            output.line(format_args!("{what}\t{name}\t{versions} versions\t{bytes} bytes"))?;
+        }
+    }
+    output.finish()
+}
+
+fn usage_json(usage: &ArtifactUsage) -> Json {
+    let totals = |what: &str, totals: &[(String, ArtifactTotal)]| -> Vec<Json> {
+        let total = |(name, total): &(String, ArtifactTotal)| json!({ what: name, "versions": total.versions, "bytes": total.bytes });
+        totals.iter().map(total).collect()
+    };
+    json!({
+        "versions": usage.all.versions,
+        "bytes": usage.all.bytes,
+        "stored_bytes": usage.stored_bytes,
+        "quota": quota_json(usage.quota),
+        "specs": totals("spec", &usage.by_spec),
+        "types": totals("type", &usage.by_kind),
+    })
+}
+
+fn quota_text(quota: Option<Quota>) -> String {
+    match quota {
+        Some(quota) => format!("{} bytes, warning at {} %", quota.bytes, quota.warn_percent),
+        None => "none".into(),
+    }
+}
+
+fn quota_json(quota: Option<Quota>) -> Json {
+    quota.map_or(
+        Json::Null,
+        |quota| json!({ "bytes": quota.bytes, "warn_percent": quota.warn_percent }),
+    )
+}
+
+pub(super) fn quota(session: &Session<'_>, amount: &Amount) -> Result<(), Failure> {
+    let vault = session.open("quota")?;
+    let artifacts = vault.artifacts();
+    if let Some(bytes) = amount.set {
+        let default = Quota::new(bytes);
+        let warn_percent = amount.warn.unwrap_or(default.warn_percent);
+        artifacts.set_quota(Some(Quota { warn_percent, ..default }))?;
+    } else if amount.none {
+        artifacts.set_quota(None)?;
+    }
+    let usage = artifacts.usage()?;
+    vault.close()?;
+    session.answer(
+        &json!({ "quota": quota_json(usage.quota), "stored_bytes": usage.stored_bytes }),
+        format!("quota {}; {} bytes are stored", quota_text(usage.quota), usage.stored_bytes),
+    )
+}
+
+pub(super) fn retention(session: &Session<'_>, kept: &Kept) -> Result<(), Failure> {
+    let vault = session.open("retention")?;
+    let artifacts = vault.artifacts();
+    if let Some(kind) = &kept.kind {
+        let days = kept.days.map(|days| Duration::from_secs(u64::from(days) * DAY_SECS));
+        artifacts.set_retention(kind, days)?;
+    }
+    let retention = artifacts.retention()?;
+    vault.close()?;
+    if session.json() {
+        let rows = retention.iter().map(|(kind, kept)| {
+            let millis = kept.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+            json!({ "type": kind, "kept_millis": millis })
+        });
+        return print_json(&json!({ "retention": rows.collect::<Vec<_>>() }));
+    }
+    let mut output = Output::new();
+    for (kind, kept) in &retention {
+        let kept = kept.map_or_else(|| "for ever".to_owned(), age);
+        output.line(format_args!("{}\t{kept}", text(kind.as_bytes())))?;
+    }
+    output.finish()
+}
+
+pub(super) fn expire(session: &Session<'_>, dry_run: bool) -> Result<(), Failure> {
+    let vault = session.open("expire")?;
+    let artifacts = vault.artifacts();
+    let named = if dry_run { artifacts.expired(EXPIRED_NAMED_MAX)? } else { Vec::new() };
+    let bar = session.spinner("{spinner} {pos} versions");
+    let progress = |done, _| bar.set_position(done);
+    let report =
+        artifacts.expire(&ExpireArtifactsOptions { dry_run, progress: &progress, cancel: None });
+    bar.finish_and_clear();
+    let report = report?;
+    vault.close()?;
+    if session.json() {
+        let uris: Vec<_> = named.iter().map(|info| info.uri().to_string()).collect();
+        return print_json(&json!({
+            "dry_run": dry_run,
+            "versions": report.versions,
+            "bytes": report.bytes,
+            "locked": report.locked,
+            "uris": uris,
+        }));
+    }
+    let mut output = Output::new();
+    for info in &named {
+        output.line(format_args!("would delete: {}", info.uri()))?;
+    }
+    let would_be = if dry_run { "would be " } else { "" };
+    output.line(format_args!(
+        "{} versions of {} bytes {would_be}deleted",
+        report.versions, report.bytes
+    ))?;
+    output.finish()
+}
+
+pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failure> {
+    let vault = session.open("gc")?;
+    let bar = session.spinner("{spinner} {pos} chunks");
+    let progress = |done, _| bar.set_position(done);
+    let report = vault.gc(&GcOptions { dry_run, progress: &progress, cancel: None });
+    bar.finish_and_clear();
+    let report = report?;
+    vault.close()?;
+    if report.damaged > 0 {
+        session.say(format!(
+            "warning: {} nodes or packs could not be read, and what they refer to stays; \
+             `strongroom check {} --read-data` tells more",
+            report.damaged,
+            session.path().display()
+        ));
+    }
+    let would_be = if dry_run { "would be " } else { "" };
+    session.answer(
+        &json!({
+            "dry_run": dry_run,
+            "uploads_given_up": report.uploads_given_up,
+            "chunks": report.chunks,
+            "bytes": report.bytes,
+            "packs": report.packs,
+            "waiting": report.waiting,
+            "damaged": report.damaged,
+        }),
+        format!(
+            "{} chunks of {} bytes {would_be}freed, {} packs",
+            report.chunks, report.bytes, report.packs
+        ),
+    )?;
+    Ok(if report.damaged == 0 { Outcome::Done } else { Outcome::Problems })
+}
