@@ -1,0 +1,204 @@
+//! Artifacts that all threads write: what must hold there whatever comes in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parking_lot::Mutex;
+use strongroom::{
+    ArtifactQuery, ArtifactSpec, Artifacts, CancelToken, ErrorKind, GcOptions, NoProgress,
+    OnExisting, TagChange, Vault,
+};
+
+use crate::scene::{Content, name};
+use crate::support::random::Random;
+
+pub(crate) const SPEC: &str = "shared";
+
+/// Artifacts that are written under a lease that was taken before.
+const LEASED: [&str; 2] = ["leased 1", "leased 2"];
+const LEASED_VERSIONS_MAX: usize = 4;
+/// About how many versions the artifact has that everybody adds to.
+const ADDED_VERSIONS: usize = 48;
+/// Tags that each thread has for itself, so that sixteen threads fill a version up.
+const TAGS_OF_THREAD: u64 = 4;
+
+/// Version and content.
+type Versions = BTreeMap<u64, Content>;
+
+/// What the shared artifacts must be.
+pub(crate) struct Shared {
+    /// Whoever holds the lease finds its lock free.
+    leased: [Mutex<Versions>; 2],
+    /// Each number was given to one put, and each version is deleted by one thread.
+    added: Mutex<Added>,
+}
+
+#[derive(Default)]
+struct Added {
+    there: Versions,
+    newest: BTreeSet<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(artifacts: &Artifacts) -> Self {
+        artifacts.put(ArtifactSpec::new(name(SPEC, "tagged", "log")), &b"tagged"[..]).unwrap();
+        Self { leased: Default::default(), added: Mutex::default() }
+    }
+
+    /// Each artifact has the versions that it must have, and they are what was put.
+    pub(crate) fn assert_all_there(&self, artifacts: &Artifacts) {
+        let leased = LEASED.iter().zip(&self.leased);
+        for (task, versions) in leased {
+            assert_versions(artifacts, task, &versions.lock());
+        }
+        assert_versions(artifacts, "added", &self.added.lock().there);
+    }
+}
+
+#[track_caller]
+fn assert_versions(artifacts: &Artifacts, task: &str, versions: &Versions) {
+    let name = name(SPEC, task, "log");
+    let found = artifacts.versions(&name, None, usize::MAX).unwrap();
+    let numbers: Vec<_> = found.iter().filter_map(|info| info.uri().version()).collect();
+    assert!(numbers.iter().eq(versions.keys().rev()), "{task}: {numbers:?}");
+    for (&number, content) in versions {
+        assert!(artifacts.read(&name.version(number)).unwrap() == content.bytes(), "{task}");
+    }
+}
+
+/// A thread's part in them.
+pub(crate) struct Sharer<'a> {
+    vault: Vault,
+    artifacts: Artifacts,
+    shared: &'a Shared,
+    thread: u64,
+    random: Random,
+    /// Of its own tags those that are set.
+    tags: BTreeSet<String>,
+}
+
+impl<'a> Sharer<'a> {
+    pub(crate) fn new(vault: &Vault, shared: &'a Shared, thread: u64) -> Self {
+        Self {
+            vault: vault.clone(),
+            artifacts: vault.artifacts(),
+            shared,
+            thread,
+            random: Random::new(1_000 + thread),
+            tags: BTreeSet::new(),
+        }
+    }
+
+    /// Does something, and asserts that it came out as it must; what that was.
+    pub(crate) fn step(&mut self) -> &'static str {
+        match self.random.below(14) {
+            0..=2 => self.write_leased(),
+            3..=5 => self.add_version(),
+            6..=7 => self.read_added(),
+            8..=9 => self.tag(),
+            10 => self.export(),
+            11..=12 => {
+                self.vault.gc(&GcOptions::default()).unwrap();
+                "gc"
+            }
+            _ => {
+                self.vault.clean(&CancelToken::new()).unwrap();
+                "clean"
+            }
+        }
+    }
+
+    fn write_leased(&mut self) -> &'static str {
+        let at = usize::try_from(self.random.below(2)).unwrap();
+        let name = name(SPEC, LEASED[at], "log");
+        let lease = self.artifacts.lock(&name).unwrap();
+        let mut versions = self.shared.leased[at].try_lock().expect("its lease keeps others out");
+        let artifacts = self.artifacts.holding(&lease);
+        let found = artifacts.versions(&name, None, usize::MAX).unwrap();
+        let numbers = found.iter().filter_map(|info| info.uri().version());
+        assert!(numbers.eq(versions.keys().rev().copied()), "{found:?} for {versions:?}");
+        if versions.len() == LEASED_VERSIONS_MAX {
+            assert_eq!(artifacts.delete_old(&name, 1).unwrap(), versions.len() as u64 - 1);
+            let newest = versions.pop_last().unwrap();
+            *versions = Versions::from([newest]);
+            return "delete under a lease";
+        }
+        let content = Content::draw(&mut self.random);
+        let is_replaced = self.random.below(4) == 0;
+        let mut spec = ArtifactSpec::new(name);
+        if is_replaced {
+            spec = spec.on_existing(OnExisting::Replace);
+            versions.clear();
+        }
+        let uri = artifacts.put(spec, &content.bytes()[..]).unwrap();
+        versions.insert(uri.version().unwrap(), content);
+        "put under a lease"
+    }
+
+    fn add_version(&mut self) -> &'static str {
+        let name = name(SPEC, "added", "log");
+        let old = {
+            let mut added = self.shared.added.lock();
+            if added.there.len() > ADDED_VERSIONS { added.there.pop_first() } else { None }
+        };
+        if let Some((number, _)) = old {
+            // Taken out of the model first: nobody else deletes it.
+            assert_eq!(self.artifacts.delete(&name.version(number)).unwrap(), 1);
+            return "delete what others have put";
+        }
+        let content = Content::draw(&mut self.random);
+        let uri = self.artifacts.put(ArtifactSpec::new(name), &content.bytes()[..]).unwrap();
+        let mut added = self.shared.added.lock();
+        let number = uri.version().unwrap();
+        assert!(added.newest.insert(number), "{uri} was given twice");
+        added.there.insert(number, content);
+        "put beside others"
+    }
+
+    fn read_added(&mut self) -> &'static str {
+        let drawn = {
+            let there = &self.shared.added.lock().there;
+            let at = usize::try_from(self.random.below(there.len() as u64)).unwrap();
+            there.iter().nth(at).map(|(number, content)| (*number, *content))
+        };
+        let Some((number, content)) = drawn else { return "read nothing" };
+        match self.artifacts.read(&name(SPEC, "added", "log").version(number)) {
+            Ok(bytes) => assert!(bytes == content.bytes(), "version {number}"),
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
+                let added = self.shared.added.lock();
+                assert!(!added.there.contains_key(&number), "nobody has deleted version {number}");
+            }
+        }
+        "read what others have put"
+    }
+
+    /// What it writes is from one moment, whatever is written meanwhile.
+    fn export(&mut self) -> &'static str {
+        let cancel = CancelToken::new();
+        let exported =
+            self.artifacts.export(SPEC, None, std::io::sink(), &NoProgress, &cancel).unwrap();
+        assert!(exported.versions > 0, "one of them always stays");
+        "export beside others"
+    }
+
+    /// All threads change the tags of one version at once: each finds its own as it left them.
+    fn tag(&mut self) -> &'static str {
+        let name = name(SPEC, "tagged", "log");
+        let mine = format!("thread {} ", self.thread);
+        let tag = format!("{mine}{}", self.random.below(TAGS_OF_THREAD));
+        let told = BTreeSet::from([tag.clone()]);
+        let change = if self.tags.remove(&tag) {
+            TagChange::Remove(told)
+        } else {
+            self.tags.insert(tag.clone());
+            TagChange::Add(told)
+        };
+        self.artifacts.tag(&name.newest(), &change).unwrap();
+        let info = self.artifacts.info(&name.newest()).unwrap();
+        assert!(info.tags().iter().filter(|tag| tag.starts_with(&mine)).eq(&self.tags));
+        let query = ArtifactQuery::new().task("tagged").tag(&tag);
+        let found = self.artifacts.search(&query, None, 10).unwrap().versions;
+        assert_eq!(found.len(), usize::from(self.tags.contains(&tag)), "{tag}");
+        "tag beside others"
+    }
+}
