@@ -12,6 +12,7 @@ use std::slice;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
+use crate::artifacts;
 use crate::data::Stream;
 use crate::documents;
 use crate::peers::{self, CACHE_BYTES, Peer};
@@ -30,6 +31,15 @@ pub(crate) enum Child {
     /// Tells the memory that a large document takes.
     #[command(hide = true)]
     LargeDocument { dir: PathBuf },
+    /// Opens a vault and puts a file as a version of an artifact.
+    #[command(hide = true)]
+    PutVersion {
+        vault: PathBuf,
+        file: PathBuf,
+        /// By the password that this program knows, in the place of its raw key.
+        #[arg(long)]
+        by_password: bool,
+    },
 }
 
 impl Child {
@@ -39,6 +49,9 @@ impl Child {
                 commit_and_wait(label, dir, *commits, *seed)
             }
             Self::LargeDocument { dir } => documents::memory::child(dir),
+            Self::PutVersion { vault, file, by_password } => {
+                artifacts::put_version(vault, file, *by_password)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! file per checkpoint. All peers in one run, interleaved, because the machine is shared and only ratios
 //! of neighbours in time mean something. What is measured and what is not equal: `../README.md`.
 
+mod artifacts;
 mod contenders;
 mod data;
 mod documents;
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
         Some(Command::Sharing) => sharing::run(&options),
         Some(Command::Documents) => documents::run(&options),
         Some(Command::Operations) => operations::run(&options),
+        Some(Command::Artifacts(part)) => artifacts::run(&options, part),
         Some(Command::Child(child)) => child.run(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
+use crate::artifacts::Part;
 use crate::killed::Child;
 use crate::workloads::Workload;
 
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     Documents,
     /// Runs jobs with checkpoints, and opens vaults with many finished operations.
     Operations,
+    /// Puts and gets artifacts beside files and databases, and versions of a file beside backup
+    /// tools.
+    Artifacts(Part),
     #[command(flatten)]
     Child(Child),
 }

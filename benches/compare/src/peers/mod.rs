@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 use crate::data::{Key, Row};
 
-pub(crate) use sqlite::cipher_version;
+pub(crate) use sqlite::{cipher_version, connect};
 
 use append::Append;
 use json_file::JsonFile;
@@ -40,7 +40,7 @@ const OPERATION: &str = "import-7";
 
 /// What opens an encrypted store.
 #[derive(Clone, Copy, Debug)]
-enum Unlock {
+pub(crate) enum Unlock {
     /// 32 bytes: no key is derived, or hardly.
     Key,
     /// A password, with each one's own key derivation at its default costs.
@@ -48,7 +48,7 @@ enum Unlock {
 }
 
 /// A password that opens the stores of one workload.
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A kind of store. Where it lies, in an empty folder, is all that tells two of a kind apart.
 pub(crate) trait Peer: Sync {

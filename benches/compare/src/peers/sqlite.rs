@@ -86,30 +86,39 @@ impl SqliteStore {
     }
 
     fn connection(&self) -> Result<Connection> {
-        let connection = Connection::open(&self.path)?;
-        // The key comes before anything else; a build that knows none would ignore it.
-        match self.unlock {
-            None => {}
-            Some(unlock) => {
-                ensure!(cipher_version().is_some(), "built without SQLCipher");
-                let key = match unlock {
-                    Unlock::Key => RAW_KEY,
-                    Unlock::Password => PASSWORD,
-                };
-                connection.pragma_update(None, "key", key)?;
-            }
-        }
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let mode: String =
-            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-        ensure!(mode == "wal", "SQLite stays in journal mode {mode}");
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "mmap_size", 0)?;
-        // Negative: in KiB. With 0 a page is let go as soon as no cursor stands on it.
-        let cache_kib = i64::try_from(self.cache_bytes / 1024)?;
-        connection.pragma_update(None, "cache_size", -cache_kib)?;
-        Ok(connection)
+        connect(&self.path, self.unlock, self.cache_bytes)
     }
+}
+
+/// A connection with the settings that this file's head tells.
+pub(crate) fn connect(
+    path: &Path,
+    unlock: Option<Unlock>,
+    cache_bytes: usize,
+) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    // The key comes before anything else; a build that knows none would ignore it.
+    match unlock {
+        None => {}
+        Some(unlock) => {
+            ensure!(cipher_version().is_some(), "built without SQLCipher");
+            let key = match unlock {
+                Unlock::Key => RAW_KEY,
+                Unlock::Password => PASSWORD,
+            };
+            connection.pragma_update(None, "key", key)?;
+        }
+    }
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    ensure!(mode == "wal", "SQLite stays in journal mode {mode}");
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    // Negative: in KiB. With 0 a page is let go as soon as no cursor stands on it.
+    let cache_kib = i64::try_from(cache_bytes / 1024)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(connection)
 }
 
 impl Store for SqliteStore {

@@ -1,0 +1,116 @@
+//! Versions of a large file, each put by a process of its own, beside backup tools: what all of them
+//! take of a processor, and what is stored then.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Result, ensure};
+
+use super::bytes::Source;
+use super::tools::Tool;
+pub(crate) use super::tools::put_version;
+use crate::measure::{self, Contender, Samples, Series};
+
+/// How long the file is, and how many versions of it there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) file_bytes: usize,
+    pub(super) versions: usize,
+}
+
+impl Sizes {
+    pub(super) const WHOLE: Self = Self { file_bytes: 100_000_000, versions: 10 };
+    pub(super) const QUICK: Self = Self { file_bytes: 10_000_000, versions: 3 };
+}
+
+/// What was measured of the versions.
+pub(super) struct Versions {
+    pub(super) sizes: Sizes,
+    pub(super) rounds: usize,
+    /// Of all versions together.
+    pub(super) series: Vec<Series>,
+    pub(super) tools: Vec<Outcome>,
+}
+
+/// What one tool has stored.
+pub(super) struct Outcome {
+    pub(super) tool: Tool,
+    /// `None` if it is not installed.
+    pub(super) version: Option<String>,
+    /// In each round, with the one that warmed up: bytes after the first version, and after all.
+    pub(super) stored: Rc<RefCell<Vec<[u64; 2]>>>,
+}
+
+impl Outcome {
+    /// Bytes after the first version and after all, in the last round.
+    pub(super) fn last(&self) -> Option<[u64; 2]> {
+        self.stored.borrow().last().copied()
+    }
+}
+
+/// Measures those tools that are installed.
+pub(super) fn measure(sizes: Sizes, rounds: usize, dir: &Path) -> Result<Versions> {
+    eprintln!("{} versions of {} bytes: {} rounds", sizes.versions, sizes.file_bytes, rounds + 1);
+    let files = Rc::new(files(sizes, dir)?);
+    let (mut contenders, mut tools) = (Vec::new(), Vec::new());
+    for tool in Tool::ALL {
+        let outcome = Outcome { tool, version: tool.version(), stored: Rc::default() };
+        if outcome.version.is_some() {
+            contenders.push(contender(tool, &files, &outcome.stored, dir));
+        } else {
+            eprintln!("warning: {} is not installed, and is left out", tool.label());
+        }
+        tools.push(outcome);
+    }
+    let series = measure::series(rounds, 1, &mut contenders)?;
+    fs::remove_dir_all(dir)?;
+    Ok(Versions { sizes, rounds, series, tools })
+}
+
+/// All versions as files, each in a folder of its own.
+fn files(sizes: Sizes, dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut source = Source::new(4);
+    let mut bytes = source.bytes(sizes.file_bytes);
+    let mut files = Vec::new();
+    for version in 0..sizes.versions {
+        if version > 0 {
+            source.edit(&mut bytes);
+        }
+        let folder = dir.join(format!("version-{version}"));
+        fs::create_dir_all(&folder)?;
+        files.push(folder.join("file"));
+        fs::write(&files[version], &bytes)?;
+    }
+    Ok(files)
+}
+
+/// One turn: all versions into a new repository. That they can be read back is seen to afterwards.
+fn contender(
+    tool: Tool,
+    files: &Rc<Vec<PathBuf>>,
+    stored: &Rc<RefCell<Vec<[u64; 2]>>>,
+    dir: &Path,
+) -> Contender {
+    let (files, stored) = (Rc::clone(files), Rc::clone(stored));
+    let dir = dir.join(format!("{tool:?}"));
+    let turn = move |samples: &mut Samples| {
+        let repository = tool.create(dir.clone())?;
+        let (first, rest) = files.split_first().expect("there is a first version");
+        let after_first = samples.time_children(|| {
+            repository.put(first)?;
+            let after_first = repository.bytes()?;
+            rest.iter().try_for_each(|file| repository.put(file))?;
+            Ok(after_first)
+        })?;
+        stored.borrow_mut().push([after_first, repository.bytes()?]);
+        let last = files.last().expect("there is a last version");
+        let is_same = repository.newest(last)? == fs::read(last)?;
+        ensure!(is_same, "{} gives back other bytes", tool.label());
+        fs::remove_dir_all(&dir)?;
+        rustix::fs::sync();
+        Ok(())
+    };
+    Contender { label: tool.label(), turn: Box::new(turn) }
+}
