@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::chunk::ContentRef;
-use super::codec;
+use super::codec::{self, coded};
 
 /// An artifact (key of [`artifact_key`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,20 +34,6 @@ pub(crate) enum VersionRow {
         tags: Vec<String>,
         metadata: Vec<(String, String)>,
     },
-}
-
-macro_rules! coded {
-    ($($type:ty: $what:literal;)*) => {$(
-        impl $type {
-            pub(crate) fn encode(&self) -> Vec<u8> {
-                codec::encode(self)
-            }
-
-            pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-                codec::decode($what, bytes)
-            }
-        }
-    )*};
 }
 
 coded! {

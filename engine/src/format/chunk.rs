@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::codec;
+use super::codec::{self, coded};
 use super::content::ObjectName;
 
 /// The keyed hash of a chunk's bytes, by which it is found.
@@ -139,20 +139,6 @@ pub(crate) struct PackedChunk {
     pub(crate) len: u32,
     pub(crate) at: u32,
     pub(crate) stored: u32,
-}
-
-macro_rules! coded {
-    ($($type:ty: $what:literal;)*) => {$(
-        impl $type {
-            pub(crate) fn encode(&self) -> Vec<u8> {
-                codec::encode(self)
-            }
-
-            pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-                codec::decode($what, bytes)
-            }
-        }
-    )*};
 }
 
 coded! {

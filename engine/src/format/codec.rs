@@ -38,6 +38,22 @@ pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> R
     }
 }
 
+/// Gives row types `encode` and `decode`; a text says in errors what is being read.
+macro_rules! coded {
+    ($($type:ty: $what:literal;)*) => {$(
+        impl $type {
+            pub(crate) fn encode(&self) -> Vec<u8> {
+                codec::encode(self)
+            }
+
+            pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+                codec::decode($what, bytes)
+            }
+        }
+    )*};
+}
+pub(super) use coded;
+
 /// For the golden tests of this room: bytes as lower-case hex.
 #[cfg(test)]
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::codec;
+use super::codec::{self, coded};
 
 /// Whose sum a row of table `totals` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,20 +95,6 @@ pub(crate) struct QuotaFields {
 }
 
 pub(crate) const ARTIFACT_SETTINGS: &[u8] = b"artifacts";
-
-macro_rules! coded {
-    ($($type:ty: $what:literal;)*) => {$(
-        impl $type {
-            pub(crate) fn encode(&self) -> Vec<u8> {
-                codec::encode(self)
-            }
-
-            pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-                codec::decode($what, bytes)
-            }
-        }
-    )*};
-}
 
 coded! {
     StoredTotal: "read total";
