@@ -246,3 +246,39 @@ fn the_index_is_not_made_anew_while_something_is_stored() {
     vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
     whole(&vault);
 }
+
+#[test]
+fn what_cannot_be_listed_or_counted_is_not_lost_with_the_rest_when_the_index_is_made_anew() {
+    // The end of a pack is its list; its last chunk is the node of the content, or part of it.
+    for damage in ["list", "node"] {
+        let (backend, vault) = heard();
+        let artifacts = vault.artifacts();
+        let bytes = noise(400_000, 5);
+        put(&artifacts, "harmed", &bytes);
+        let [key] = &keys(&backend.memory)
+            .into_iter()
+            .filter(|key| key.as_str().starts_with("content/"))
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("one pack")
+        };
+        let mut body = backend.memory.get(key).unwrap().body.to_vec();
+        let len = body.len();
+        let list_len = u32::from_le_bytes(*body.last_chunk().unwrap()) as usize;
+        let at = if damage == "list" { len - 30 } else { len - list_len - 50 };
+        body[at] ^= 1;
+        backend.memory.put(key, body.into(), &Condition::Any).unwrap();
+
+        let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+        assert_eq!(report.damaged, 1, "{damage}: {report:?}");
+        if damage == "node" {
+            let error = artifacts.read(&name("harmed").newest()).unwrap_err();
+            assert_eq!((error.kind(), report.missing), (ErrorKind::Corrupt, 1));
+            // The same bytes bring the node back.
+            put(&artifacts, "again", &bytes);
+        }
+        assert!(artifacts.read(&name("harmed").newest()).unwrap() == bytes, "{damage}");
+        let checked = vault.check(&CheckOptions::default()).unwrap();
+        assert!(checked.is_ok(), "{damage}: {checked:?}");
+    }
+}

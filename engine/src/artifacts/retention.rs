@@ -1,8 +1,9 @@
 //! How long versions are kept, by type, and dropping those that have been kept long enough.
 //!
-//! Time counts from when a version was put, by the clock; or from the latest time that any version before it
-//! was put at, if the clock had gone back since. So a clock that goes backwards, and is put right later,
-//! makes nothing expire early.
+//! Time counts from when a version was put, by the clock; or, if the clock had gone back, from the latest time
+//! that any version before it was put or dropped at, and what has passed since while the vault was open. So a
+//! clock that goes backwards, and is put right later, makes nothing expire early, but for time of which the
+//! vault knows nothing because it was closed.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -4,7 +4,7 @@
 //! often each is referred to, can be told without the index. Chunks that lie in state live and die with it:
 //! their rows stay.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use strongroom_backends::{Error, ErrorKind, Result};
@@ -13,14 +13,15 @@ use super::body;
 use super::index::{find_chunk, read_chunk, refer, release, set_stored, write_chunk, write_pack};
 use super::pack::{Packed, list, read_chunk as read_packed};
 use super::reader::children;
+use super::release::list_by_rows;
 use crate::format::{
-    ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NodeBody, ObjectName, PackRow, PendingRow,
-    VersionRow, split_key,
+    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NodeBody, ObjectName, PackRow,
+    PackedChunk, PendingRow, VersionRow, split_key,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{StateRead, Table};
 use crate::transaction::WriteTx;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultInner};
 
 const REBUILD: &str = "rebuild index";
 
@@ -59,7 +60,7 @@ pub struct RebuildReport {
     pub unreferenced: u64,
     /// Chunks that something refers to and no pack has.
     pub missing: u64,
-    /// Packs and nodes that could not be read. What lies in such a pack is as good as lost.
+    /// Packs whose list could not be read, and nodes.
     pub damaged: u64,
 }
 
@@ -73,9 +74,10 @@ struct Found {
 
 impl Vault {
     /// Makes the index of chunks anew from the packs on the backend, in one commit: which chunks there are,
-    /// where they lie, and how often each is referred to. Damaged packs are not mended; but what they held is
-    /// known to be lost then, so a put of the same bytes stores them again, for all that had them. Takes memory for each
-    /// chunk, some hundred bytes.
+    /// where they lie, and how often each is referred to. What lay in packs that are gone, and nodes that
+    /// cannot be read, are known to be lost then: a put of the same bytes stores them again, for all that had
+    /// them. Of a pack whose list is damaged counts what rows say. Damaged chunks of data stay where they are;
+    /// `check` with all data read tells of them. Takes memory for each chunk, some hundred bytes.
     ///
     /// `Locked` while something is being stored.
     pub fn rebuild_index(&self, options: &RebuildOptions<'_>) -> Result<RebuildReport> {
@@ -116,32 +118,31 @@ impl Vault {
         for (done, (name, size)) in names.into_iter().enumerate() {
             options.cancel.map_or(Ok(()), |cancel| cancel.check(REBUILD))?;
             options.progress.report(done as u64, None);
-            let (epoch, chunks) = match list(&inner.objects, name, size) {
-                Ok(listed) => listed,
-                // Another object, unless a row says that it is a pack.
+            let mut pack = match list(&inner.objects, name, size) {
+                Ok((epoch, chunks)) => Packed { name, epoch, bytes: size, chunks },
                 Err(e) if e.kind() == ErrorKind::Corrupt => {
-                    report.damaged += u64::from(known.contains(&name));
-                    continue;
+                    // Another object, unless a row says that it is a pack.
+                    let Some(&epoch) = known.get(&name) else { continue };
+                    report.damaged += 1;
+                    // Its list is needed for no read: what rows say of it counts on.
+                    let chunks = list_by_rows(self, name)?;
+                    Packed { name, epoch, bytes: size, chunks }
                 }
                 Err(e) => return Err(e),
             };
             report.packs += 1;
-            for chunk in chunks.iter().filter(|chunk| chunk.kind == ChunkKind::Node) {
-                let read = read_packed(&inner.objects, name, epoch, chunk.at, chunk.stored);
-                let bytes = read.and_then(|stored| {
-                    let (codecs, keys) = (&inner.codecs, &inner.id_keys);
-                    body::unpack(codecs, keys, ChunkKind::Node, &chunk.id, chunk.len, &stored)
-                });
-                match bytes.and_then(|bytes| NodeBody::decode(&bytes)) {
-                    Ok(NodeBody::V0 { children }) => {
-                        let distinct: BTreeSet<_> = children.iter().map(|child| child.id).collect();
-                        found.nodes.insert(chunk.id, distinct.into_iter().collect());
-                    }
-                    Err(e) if e.kind() == ErrorKind::Corrupt => report.damaged += 1,
+            let mut unread = BTreeSet::new();
+            for chunk in pack.chunks.iter().filter(|chunk| chunk.kind == ChunkKind::Node) {
+                match read_node(inner, &pack, chunk) {
+                    Ok(children) => drop(found.nodes.insert(chunk.id, children)),
+                    Err(e) if e.kind() == ErrorKind::Corrupt => drop(unread.insert(chunk.id)),
                     Err(e) => return Err(e),
                 }
             }
-            found.packs.push(Packed { name, epoch, bytes: size, chunks });
+            report.damaged += unread.len() as u64;
+            // What such a node lists cannot be counted: it is lost, until it is stored again.
+            pack.chunks.retain(|chunk| !unread.contains(&chunk.id));
+            found.packs.push(pack);
         }
         keep_places(state, &mut found.packs)?;
         for entry in state.range(Table::Chunks, ALL)? {
@@ -151,13 +152,25 @@ impl Vault {
                 kind: ChunkKind::Node, place: ChunkPlace::State { .. }, ..
             }) = ChunkRow::decode(entry.row.as_slice())
             {
-                let distinct: BTreeSet<_> =
-                    children(inner, state, &id)?.iter().map(|child| child.id).collect();
-                found.nodes.insert(id, distinct.into_iter().collect());
+                found.nodes.insert(id, distinct(&children(inner, state, &id)?));
             }
         }
         Ok(found)
     }
+}
+
+/// The children of a node in a pack, each once.
+fn read_node(vault: &VaultInner, pack: &Packed, chunk: &PackedChunk) -> Result<Vec<ChunkId>> {
+    let stored = read_packed(&vault.objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
+    let (codecs, keys) = (&vault.codecs, &vault.id_keys);
+    let bytes = body::unpack(codecs, keys, ChunkKind::Node, &chunk.id, chunk.len, &stored)?;
+    let NodeBody::V0 { children } = NodeBody::decode(&bytes)?;
+    Ok(distinct(&children))
+}
+
+fn distinct(children: &[Child]) -> Vec<ChunkId> {
+    let ids: BTreeSet<_> = children.iter().map(|child| child.id).collect();
+    ids.into_iter().collect()
 }
 
 /// Of a chunk that several packs have, the copy that its row knew counts: that one was read before.
@@ -183,11 +196,15 @@ fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
     Ok(())
 }
 
-/// The packs that rows name, as far as they can be read.
-fn packs_of_rows(state: &StateRead) -> BTreeSet<ObjectName> {
+/// The packs that rows name, as far as they can be read, with the numbers of their keys.
+fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, u32> {
     let rows = state.range(Table::Packs, ALL).into_iter().flatten();
     rows.flatten()
-        .filter_map(|entry| entry.key.as_slice().try_into().ok().map(ObjectName))
+        .filter_map(|entry| {
+            let name = entry.key.as_slice().try_into().ok().map(ObjectName)?;
+            let PackRow::V0 { epoch, .. } = PackRow::decode(entry.row.as_slice()).ok()?;
+            Some((name, epoch))
+        })
         .collect()
 }
 
