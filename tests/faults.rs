@@ -36,12 +36,16 @@ const ENOSPC: i32 = 28;
 /// How many calls of each kind of fault are failed, unless all are.
 const SAMPLES: u64 = 60;
 
+/// So many calls at the beginning are failed in any case.
+const FIRST: u64 = 110;
+
 /// The calls to fail out of `calls`, each once or evenly sampled.
 fn chosen(calls: u64) -> impl Iterator<Item = u64> {
     let all = std::env::var("STRONGROOM_FAULTS").is_ok_and(|value| value == "all");
     let step = if all { 1 } else { calls.div_ceil(SAMPLES) };
-    // Another offset than 1 for other steps: not always the same calls of a period.
-    (1..=calls).skip(usize::try_from(step / 2).unwrap()).step_by(usize::try_from(step).unwrap())
+    // Another offset than 1 for other steps: not always the same calls of a period. The first ones make the
+    // vault, open it and begin to write to it, each in a way that no later one does.
+    (1..=calls).filter(move |n| *n <= FIRST || n % step == step / 2)
 }
 
 /// What the error of a failed call of the file system may be.

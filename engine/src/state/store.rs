@@ -287,9 +287,9 @@ impl Store {
         }
         tracing::warn!(readers, "reopen state after a failure");
         // Dropped before the next one is opened: never two instances on one file.
-        let mut in_doubt = true;
+        let (mut in_doubt, mut torn) = (true, false);
         if let Slot::Open(opened) = &*slot {
-            in_doubt = opened.watch.in_doubt();
+            (in_doubt, torn) = (opened.watch.in_doubt(), opened.watch.may_have_torn_copy());
             opened.watch.close();
             if opened.watch.is_distrusted() {
                 *slot = Slot::Damaged;
@@ -299,7 +299,7 @@ impl Store {
         *slot = Slot::Broken;
         let (mut opened, mended) = self.reopen()?;
         // A commit of unknown outcome may be missing; one that was acknowledged may not.
-        let lost = !in_doubt && (mended.fell_back || mended.super_header);
+        let lost = !in_doubt && (mended.fell_back || mended.super_header && !torn);
         let intact = check_database(&mut opened, REOPEN)?;
         if lost || !intact {
             *slot = Slot::Damaged;

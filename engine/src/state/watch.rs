@@ -15,6 +15,7 @@ use super::failure::panic_as_corrupt;
 pub(super) struct Watch {
     len: AtomicU64,
     header_written: AtomicBool,
+    touching: AtomicBool,
     failed: AtomicBool,
     closed: AtomicBool,
     uncertain: AtomicBool,
@@ -106,6 +107,16 @@ impl Watch {
     /// Whether redb's header was written since.
     pub(super) fn may_have_committed(&self) -> bool {
         self.header_written.load(Ordering::Acquire)
+    }
+
+    /// A copy of the super-header that publishes nothing is being written, or is durable.
+    pub(super) fn note_touch(&self, under_way: bool) {
+        self.touching.store(under_way, Ordering::Release);
+    }
+
+    /// Whether the failure was met while one was being written, which may have torn it.
+    pub(super) fn may_have_torn_copy(&self) -> bool {
+        self.touching.load(Ordering::Acquire)
     }
 
     /// Whether any call failed, since when redb refuses all others until it is reopened.

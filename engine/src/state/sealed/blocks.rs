@@ -141,7 +141,7 @@ impl Inner {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.supers.lock().touch(&*self.file, &self.sealing)?;
+        self.supers.lock().touch(&*self.file, &self.sealing, &self.watch)?;
         let flush = self.pending.begin_flush();
         // Noted before the next flush may begin: redb does not latch every failed write, and no
         // sync may be acknowledged after one.

@@ -202,7 +202,7 @@ impl Inner {
         }
         self.flush()?;
         let mut supers = self.supers.lock();
-        supers.touch(&*self.file, &self.sealing)?;
+        supers.touch(&*self.file, &self.sealing, &self.watch)?;
         // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
         if self.watch.failed() {
             return Err(io::Error::other("an earlier write failed"));
@@ -246,7 +246,8 @@ impl StorageBackend for Sealed {
         if !len.is_multiple_of(PAGE_BYTES as u64) {
             return inner.watch.noting(Err(io::ErrorKind::InvalidInput.into()));
         }
-        inner.watch.noting(inner.supers.lock().touch(&*inner.file, &inner.sealing))?;
+        let touched = inner.supers.lock().touch(&*inner.file, &inner.sealing, &inner.watch);
+        inner.watch.noting(touched)?;
         // No page beyond the end may be on its way into the file.
         let _turn = inner.pending.cut(len / PAGE_BYTES as u64);
         inner.watch.noting(inner.file.set_len(file_bytes(len)))?;

@@ -86,13 +86,20 @@ impl SuperHeaders {
 
     /// Blocks, or the length, are about to be written: first the file says, durably, that it is
     /// not closed any more.
-    pub(super) fn touch(&mut self, file: &dyn StorageBackend, sealing: &Sealing) -> io::Result<()> {
+    pub(super) fn touch(
+        &mut self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        watch: &Watch,
+    ) -> io::Result<()> {
         let Some(synced) = self.untouched.take() else { return Ok(()) };
         if !self.durable {
             file.sync_data()?;
         }
         let page = std::mem::replace(&mut self.now.page, synced);
+        watch.note_touch(true);
         let written = self.write_next(file, sealing, None).and_then(|()| file.sync_data());
+        watch.note_touch(written.is_err());
         self.changed = page != synced;
         self.now.page = page;
         self.durable = true;
