@@ -26,7 +26,7 @@ use support::records::{assert_error, assert_whole, get, long, put, put_long, try
 use support::syncs::HeardState;
 
 /// Longer than a row: such a value lies on the backend.
-const LONG: usize = 70_000;
+const LONG: usize = 300_000;
 /// Rounds within which threads share a commit at least once.
 const ROUNDS_MAX: usize = 50;
 
@@ -261,8 +261,9 @@ fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
             scene.vault.write(|tx| tx.remove("n", "k")).unwrap();
             drop(staged);
             put(&scene.vault, "other", "x");
-            let cleaned = scene.vault.clean(&CancelToken::new());
-            assert!(cleaned.is_ok_and(|report| report.waiting == 0) || lasting);
+            // A delete that fails is told of, and made up for by the next one.
+            let cleaned = [(); 2].map(|()| scene.vault.clean(&CancelToken::new()));
+            assert!(cleaned[1].as_ref().is_ok_and(|report| report.waiting == 0) || lasting);
             if reopens {
                 scene.vault.clone().close().unwrap();
             }

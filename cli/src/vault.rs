@@ -175,6 +175,7 @@ fn check_json(report: &CheckReport, rebuilt: Option<&RebuildReport>) -> Json {
         "due": report.due,
         "problems": problems,
         "artifacts_affected": report.artifacts_affected,
+        "records_affected": report.records_affected,
         "affected": affected,
         "unknown": report.unknown,
         "index_rebuilt": rebuilt,
@@ -207,6 +208,12 @@ fn print_check(report: &CheckReport) -> Result<(), Failure> {
     }
     if let Some(more @ 1..) = report.artifacts_affected.checked_sub(AFFECTED_LISTED_MAX as u64) {
         output.line(format_args!("and {more} more; `verify` names all"))?;
+    }
+    if report.records_affected > 0 {
+        let affected = report.records_affected;
+        output.line(format_args!(
+            "affected: {affected} records, whose values cannot be read whole"
+        ))?;
     }
     for object in report.unknown.iter().take(UNKNOWN_LISTED_MAX) {
         output.line(format_args!("unknown object, left alone: {object}"))?;

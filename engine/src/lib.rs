@@ -75,7 +75,6 @@ pub use artifacts::{
 };
 pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
 pub use chunks::{GcOptions, GcReport, RebuildOptions, RebuildReport};
-pub use content::{Staged, VALUE_BYTES_MAX, Value, ValueReader};
 pub use documents::{
     BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
     DocumentVersion, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey, Space,
@@ -95,7 +94,8 @@ pub use operations::{
 };
 pub use progress::{CancelToken, NoProgress, Progress};
 pub use records::{
-    NAME_BYTES_MAX, Namespace, Payload, Record, Records, TypedNamespace, TypedRecord,
+    NAME_BYTES_MAX, Namespace, Payload, Record, Records, Staged, TypedNamespace, TypedRecord,
+    Value, ValueReader,
 };
 pub use state::{FileState, MemoryState, StateStorage, StorageBackend};
 pub use strongroom_backends as backends;

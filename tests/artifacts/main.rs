@@ -8,7 +8,7 @@
 //! - `damage.rs`: packs that are missing, cut short or changed.
 //! - `index.rs`: chunks in state and in packs, and the index made anew.
 //! - `names.rs`: names, versions, listings, deletions, bad input.
-//! - `damage.rs`: packs that are gone, cut or changed.
+//! - `values.rs`: long values of records, which lie beside contents of artifacts.
 //! - `export.rs`, `leases.rs`, `retention.rs`, `search.rs`, `tags.rs`, `usage.rs`: what they say.
 
 #![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
@@ -26,3 +26,4 @@ mod scene;
 mod search;
 mod tags;
 mod usage;
+mod values;

@@ -120,7 +120,7 @@ fn a_staging_that_outlives_the_close_is_removed_by_the_next_open() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
-    let staged = vault.stage(&long(1, 70_000)[..]).unwrap();
+    let staged = vault.stage(&long(1, 300_000)[..]).unwrap();
     let clone = vault.clone();
     vault.close().unwrap();
     let next = open(&path).unwrap();

@@ -18,8 +18,8 @@ const LEN: u64 = 20 << 20;
 fn a_panic_in_the_callback_takes_its_transaction_and_nothing_else() {
     let vault = memory_vault().unwrap();
     put(&vault, "kept", "1");
-    put_long(&vault, "long", &long(1, 70_000));
-    let staged = vault.stage(&long(2, 70_000)[..]).unwrap();
+    put_long(&vault, "long", &long(1, 300_000));
+    let staged = vault.stage(&long(2, 300_000)[..]).unwrap();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         vault.write(|tx| -> Result<()> {
             tx.insert("n", "gone", "1")?;
@@ -102,6 +102,7 @@ fn a_source_that_fails_half_way_leaves_nothing() {
 #[test]
 fn a_staging_cancelled_half_way_leaves_nothing() {
     let vault = memory_vault().unwrap();
+    let bytes = long(1, usize::try_from(LEN).unwrap());
     for stop_at in [0, 1, LEN / 2] {
         let cancel = CancelToken::new();
         if stop_at == 0 {
@@ -113,9 +114,8 @@ fn a_staging_cancelled_half_way_leaves_nothing() {
                 switch.cancel();
             }
         };
-        let source = io::repeat(7).take(LEN);
-        let outcome = vault.stage_with(source, &progress, &cancel);
-        assert_error(outcome, ErrorKind::Cancelled, "stage value");
+        let outcome = vault.stage_with(&bytes[..], &progress, &cancel);
+        assert_error(outcome, ErrorKind::Cancelled, "store content");
         assert_eq!(assert_whole(&vault).objects, 0);
     }
 }
@@ -126,7 +126,7 @@ fn a_write_that_waits_too_long_is_locked() {
         .write_timeout(Duration::from_millis(50))
         .create_on(MemoryState::new(), Memory::new())
         .unwrap();
-    let other = vault.stage(&long(1, 70_000)[..]).unwrap();
+    let other = vault.stage(&long(1, 300_000)[..]).unwrap();
     let (inside, is_inside) = channel();
     let (release, released) = channel::<()>();
     std::thread::scope(|scope| {
@@ -146,7 +146,7 @@ fn a_write_that_waits_too_long_is_locked() {
         let mut batch = Batch::new();
         batch.insert("n", "k", "v");
         locked(vault.apply(batch));
-        locked(vault.stage(&long(1, 70_000)[..]).map(drop));
+        locked(vault.stage(&long(1, 300_000)[..]).map(drop));
         locked(vault.begin("import", ["a"]).map(drop));
         locked(vault.clone().close());
         // Readers wait for nobody.

@@ -56,7 +56,7 @@ impl Scene {
 
     fn waits(&self) {
         let outcome = try_put(&self.vault, "early", b"1");
-        assert_error(outcome, ErrorKind::Unavailable, "1 readers");
+        assert_error(outcome, ErrorKind::Unavailable, "reads, at most 30 s");
     }
 }
 
@@ -84,7 +84,8 @@ fn a_live_reader_reads_on_after_a_failure_and_writes_wait_for_it() {
     scene.waits();
     let read_on = served(&snapshot, ErrorKind::Unavailable);
     println!("{read_on} of {RECORDS} records were served after the failure");
-    assert!(kept.bytes().unwrap() == long(7, 70_000));
+    // Where its chunks lie is not known until the state is open again.
+    assert_error(kept.bytes(), ErrorKind::Unavailable, "read state");
     scene.clock.advance(ALMOST);
     scene.waits();
     // It ends in time, and the next write goes through.

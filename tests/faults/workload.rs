@@ -24,12 +24,16 @@ pub(crate) trait Place {
 }
 
 /// Draws other names at every opening.
+/// Long values are longer than that: they lie in packs.
+const OBJECT_BYTES: usize = 32 << 10;
+
 fn options(seeds: &Cell<u64>) -> VaultOptions {
     seeds.set(seeds.get() + 1);
     Vault::options(TestKey)
         .clock(SharedClock::default())
         .entropy(SeededEntropy::new(seeds.get()))
         .cache_bytes(CACHE_BYTES)
+        .object_bytes(OBJECT_BYTES)
 }
 
 /// A simulated disk.

@@ -13,7 +13,7 @@ use strongroom::{
 
 use crate::scene::{Scene, lane_status, row, spec, state, status};
 use crate::support::clock::SharedClock;
-use crate::support::records::{all, assert_error, get};
+use crate::support::records::{all, assert_error, get, long};
 use crate::support::syncs::HeardState;
 
 const EIO: i32 = 5;
@@ -141,7 +141,7 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     assert!(insert(&mut paced, 1_000), "each commit begins anew");
     assert!(!insert(&mut paced, 600));
     // What is staged lies on the backend, and a removal has a key.
-    let staged = scene.vault.stage(&vec![0; 100_000][..]).unwrap();
+    let staged = scene.vault.stage(&long(1, 300_000)[..]).unwrap();
     paced.insert("n", "0000", staged);
     assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
     paced.remove("n", vec![b'k'; 390]);

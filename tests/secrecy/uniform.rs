@@ -20,6 +20,7 @@ const BLOCKS_AT: usize = 16_384;
 const BLOCK_BYTES: usize = 4136;
 const NONCE_BYTES: usize = 24;
 const OBJECT_MAGIC: &[u8] = b"STRNGOBJ";
+const PACK_MAGIC: &[u8] = b"STRNGPAK";
 const OBJECT_HEADER_BYTES: usize = 16;
 const OBJECT_BLOCK_BYTES: usize = 24 + (64 << 10) + 16;
 
@@ -62,7 +63,7 @@ impl Blocks {
                         self.in_state += usize::from(self.take(block, &mut now));
                     }
                 }
-            } else if bytes.starts_with(OBJECT_MAGIC) {
+            } else if bytes.starts_with(OBJECT_MAGIC) || bytes.starts_with(PACK_MAGIC) {
                 for block in bytes[OBJECT_HEADER_BYTES..].chunks(OBJECT_BLOCK_BYTES) {
                     self.in_objects += usize::from(self.take(block, &mut now));
                 }

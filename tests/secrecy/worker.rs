@@ -14,7 +14,7 @@ use strongroom::{
 use crate::log;
 use crate::markers::{Markers, Use};
 use crate::support::process::say;
-use crate::support::records::check;
+use crate::support::records::{check, long};
 
 pub(crate) const PART: &str = "STRONGROOM_SECRECY_PART";
 pub(crate) const SCRATCH: &str = "STRONGROOM_SECRECY_SCRATCH";
@@ -29,6 +29,8 @@ pub(crate) const SECOND_STOPS: [&str; 3] = ["reopened", "worked on", "closed"];
 
 /// A value that is staged: three objects, the first of two blocks.
 const STAGED_BYTES: usize = 250_000;
+/// One marker in so many bytes of those.
+const MARKED_BYTES: usize = 4_096;
 const OBJECT_BYTES: usize = 100_000;
 
 /// Runs the part that this process is to play; none, in the test program itself.
@@ -75,14 +77,13 @@ impl Host {
         options.cheap_passwords().purpose("test of secrecy")
     }
 
-    /// Text of which every line has the marker.
+    /// Bytes that do not compress, and have the marker in many places: so it would be there as it is, were
+    /// they not sealed.
     fn text(marker: &str, len: usize) -> Vec<u8> {
-        format!("{marker} is what this line says.\n")
-            .into_bytes()
-            .into_iter()
-            .cycle()
-            .take(len)
-            .collect()
+        let mut bytes = long(len as u64, len);
+        let marks = bytes.chunks_exact_mut(MARKED_BYTES).map(|chunk| &mut chunk[..marker.len()]);
+        marks.for_each(|mark| mark.copy_from_slice(marker.as_bytes()));
+        bytes
     }
 
     fn first(&self) {

@@ -42,7 +42,7 @@ Environment:
 
 pub(super) const RECORDS: &str = "\
 A namespace is an ordered set of records and is made by the first put. Keys have up to
-1024 bytes, values up to 1 TiB.
+1024 bytes, values any length.
 
 Examples:
   strongroom records put v people ada 1815          a value on the command line

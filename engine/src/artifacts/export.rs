@@ -131,7 +131,7 @@ impl Export<'_> {
         for info in self.versions()? {
             let info = info?;
             begin(archive, &path_of(&info), info.len() > SMALL_BYTES_MAX)?;
-            let mut reader = ArtifactReader::new(self.snapshot.clone(), info);
+            let mut reader = ArtifactReader::new(&self.snapshot, info);
             let mut hasher = blake3::Hasher::new();
             loop {
                 self.cancel.check(EXPORT)?;

@@ -176,7 +176,7 @@ impl Artifacts {
             return Err(exists(&spec.name));
         }
         let limit = self.quota()?.map(|quota| quota.bytes);
-        let mut upload = Upload::new(&self.vault, limit, spec.size)?;
+        let upload = Upload::new(&self.vault, limit, spec.size)?;
         let mut source = Exactly { source, size: spec.size, read: 0, lease: lease.as_ref() };
         let stored = upload.store(&mut source, progress, spec.size, cancel)?;
         let ArtifactSpec { name, mime, tags, metadata, on_existing, .. } = spec;
@@ -191,8 +191,8 @@ impl Artifacts {
         };
         let of = name.clone();
         let new = NewVersion {
-            content: stored.content,
-            checksum: stored.checksum,
+            content: stored.content(),
+            checksum: stored.checksum(),
             mime,
             tags: tags.into_iter().collect(),
             metadata: metadata.into_iter().collect(),
@@ -204,7 +204,7 @@ impl Artifacts {
             }
             Ok(version)
         };
-        let version = upload.commit(PUT, &stored, check, add)?;
+        let version = stored.commit(PUT, check, add)?;
         // It is committed, whatever becomes of the rest.
         if on_existing == OnExisting::Replace
             && let Err(error) = self.drop_before(&name, version, lease.as_ref())

@@ -39,8 +39,8 @@ impl fmt::Debug for ArtifactReader {
 
 impl ArtifactReader {
     /// One of a version that the snapshot has.
-    pub(super) fn new(snapshot: Snapshot, info: ArtifactInfo) -> Self {
-        let content = ContentReader::new(snapshot, info.content);
+    pub(super) fn new(snapshot: &Snapshot, info: ArtifactInfo) -> Self {
+        let content = ContentReader::new(snapshot.pinned(), info.content);
         Self { info, content }
     }
 
@@ -77,7 +77,7 @@ impl Artifacts {
     pub fn open(&self, uri: &ArtifactUri) -> Result<ArtifactReader> {
         let snapshot = self.vault.read()?;
         let info = find(&snapshot, uri)?.ok_or_else(|| not_found(uri))?;
-        Ok(ArtifactReader::new(snapshot, info))
+        Ok(ArtifactReader::new(&snapshot, info))
     }
 
     /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open).

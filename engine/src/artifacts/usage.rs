@@ -104,7 +104,8 @@ impl Artifacts {
     /// Sets how much the store may take, or that it may take what there is. It is kept in the vault. What is
     /// there already stays, whatever the quota.
     ///
-    /// A put that would pass it is `Full`, and changes nothing: see [`put`](Self::put). The quota counts what
+    /// A put that would pass it is `Full`, and changes nothing: see [`put`](Self::put); so is the
+    /// [staging](crate::Vault::stage) of a long value, for these lie in the same store. The quota counts what
     /// is stored, so space that deletions left comes back with [`gc`](crate::Vault::gc).
     pub fn set_quota(&self, quota: Option<Quota>) -> Result<()> {
         if let Some(quota) = quota

@@ -36,11 +36,11 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// How much of it is to be stored, in bytes: no less than it will take.
-    pub(super) fn bytes(&self, tx: &WriteTx<'_>) -> Result<u64> {
+    /// How much of it is to be stored, in bytes: no less than it will take. `find` looks a chunk up.
+    pub(super) fn bytes(&self, find: impl Fn(&ChunkId) -> Result<Option<ChunkRow>>) -> Result<u64> {
         let mut bytes = self.packs.iter().map(|pack| pack.bytes).sum();
         for body in &self.bodies {
-            let is_there = read_chunk(tx, &body.id)?.is_some_and(|row| {
+            let is_there = find(&body.id)?.is_some_and(|row| {
                 let ChunkRow::V0 { references, place, .. } = row;
                 references > 0 && place != ChunkPlace::Lost
             });
@@ -273,7 +273,7 @@ pub(super) fn add_to_pack(
 }
 
 /// What the store takes by now, in bytes: in state, and in packs.
-pub(super) fn stored_total(tx: &WriteTx<'_>) -> Result<(u64, u64)> {
+pub(crate) fn stored_total(tx: &WriteTx<'_>) -> Result<(u64, u64)> {
     let key = TotalKey::Stored.encode();
     let row = tx.state.get(Table::Totals, &key, |row| row.map(StoredTotal::decode))?;
     let StoredTotal::V0 { state_bytes, pack_bytes } =

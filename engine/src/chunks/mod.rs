@@ -8,7 +8,8 @@
 //!   into one object of the backend, with a trailer that lists them. None of the three knows state.
 //! - `index.rs`: where each chunk lies, and how often it is referred to, in state.
 //! - `uploads.rs`: which uploads are under way. `upload.rs` stores a stream, `prepare.rs` hashes and
-//!   compresses its chunks on several threads, `writer.rs` writes its packs; `reader.rs` reads one back.
+//!   compresses its chunks on several threads, `writer.rs` writes its packs; `stored.rs` is what comes of it,
+//!   until a commit refers to it; `reader.rs` reads one back.
 //! - `release.rs` frees what nothing refers to; `packing.rs` moves chunks into packs: out of state, and out of
 //!   packs that are mostly waste. `rebuild.rs` makes the index anew.
 //!
@@ -18,7 +19,8 @@
 //!
 //! **Who may find what.** What is let go of is freed only once no upload is left that began before that
 //! commit (`uploads.rs`); what was let go of before an upload began, that upload does not find. So whatever
-//! it has found, or stored, is in the index until it ends, and its commit has nothing to ask.
+//! it has found, or stored, is in the index until it ends, and its commit has nothing to ask. Nor is it freed
+//! while a reader is left that began before that commit, so a reader finds each chunk in the newest state.
 
 mod body;
 mod cutter;
@@ -29,17 +31,18 @@ mod prepare;
 mod reader;
 mod rebuild;
 mod release;
+mod stored;
 mod upload;
 mod uploads;
 mod writer;
 
 pub(crate) use body::{Codecs, IdKeys};
 pub(crate) use cutter::Cutter;
-pub(crate) use index::{body_part, read_stored, unrefer};
+pub(crate) use index::{body_part, read_stored, stored_total, unrefer};
 pub(crate) use pack::list as list_pack;
-pub(crate) use reader::ContentReader;
-pub(crate) use reader::{children, fetch};
+pub(crate) use reader::{ContentReader, PinnedVault, children, fetch, seek};
 pub use rebuild::{RebuildOptions, RebuildReport};
 pub use release::{GcOptions, GcReport};
+pub(crate) use stored::StoredContent;
 pub(crate) use upload::Upload;
 pub(crate) use uploads::Uploads;

@@ -285,7 +285,7 @@ fn repoint(
 
 impl VaultInner {
     /// Has chunks in state packed in the background, if they take much.
-    pub(super) fn pack_if_much(self: &Arc<Self>, state_bytes: u64) {
+    pub(crate) fn pack_if_much(self: &Arc<Self>, state_bytes: u64) {
         let kept = self.kept_in_state.load(Ordering::Acquire).saturating_add(STATE_BYTES_KEPT);
         if state_bytes < kept || self.packing.swap(true, Ordering::AcqRel) {
             return;

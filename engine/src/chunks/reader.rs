@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use strongroom_backends::{Error, ErrorKind, Result};
@@ -9,18 +10,41 @@ use strongroom_backends::{Error, ErrorKind, Result};
 use super::body;
 use super::index::{find_chunk, read_body};
 use super::pack::read_chunk;
+use super::stored::StoredContent;
+use crate::content::Pin;
 use crate::format::{Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, NodeBody};
 use crate::state::StateRead;
-use crate::transaction::Snapshot;
 use crate::vault::VaultInner;
+
+/// A vault, and the pin of a commit: nothing that was there at that commit is freed or deleted meanwhile.
+///
+/// What a chunk holds never changes, only where it lies. So whoever has a pin asks the newest state for that,
+/// and keeps no read of an older one open, which a rotation of keys or the end of a failure would wait for.
+#[derive(Clone)]
+pub(crate) struct PinnedVault {
+    vault: Arc<VaultInner>,
+    _pin: Arc<Pin>,
+}
+
+impl PinnedVault {
+    pub(crate) fn new(vault: &Arc<VaultInner>, pin: &Arc<Pin>) -> Self {
+        Self { vault: Arc::clone(vault), _pin: Arc::clone(pin) }
+    }
+
+    pub(crate) fn vault(&self) -> &VaultInner {
+        &self.vault
+    }
+}
 
 /// A stream over a content, in bounded memory; forward, and to any position.
 ///
-/// It takes no lock and waits for no writer: it shows the content as it was when it was opened, whatever
-/// is written, deleted or freed since. Its errors carry the vault's [`Error`], `Corrupt` for content that
+/// It waits for no writer, only while the state is compacted or opened anew: it shows the content as it was when it was opened, whatever
+/// is written or deleted since. Its errors carry the vault's [`Error`], `Corrupt` for content that
 /// is not what was written; no byte of a damaged chunk is served.
 pub(crate) struct ContentReader {
-    snapshot: Snapshot,
+    pinned: PinnedVault,
+    /// Before its commit: what that will bring.
+    stored: Option<Arc<StoredContent>>,
     content: ContentRef,
     position: u64,
     /// The nodes above the position, from the root down.
@@ -73,14 +97,37 @@ pub(crate) fn fetch(
 
 /// The children of a node.
 pub(crate) fn children(vault: &VaultInner, state: &StateRead, id: &ChunkId) -> Result<Vec<Child>> {
-    let body = fetch(vault, state, ChunkKind::Node, id)?;
-    let NodeBody::V0 { children } = NodeBody::decode(&body)?;
+    listed(&fetch(vault, state, ChunkKind::Node, id)?)
+}
+
+fn listed(node: &[u8]) -> Result<Vec<Child>> {
+    let NodeBody::V0 { children } = NodeBody::decode(node)?;
     Ok(children)
 }
 
 impl ContentReader {
-    pub(crate) fn new(snapshot: Snapshot, content: ContentRef) -> Self {
-        Self { snapshot, content, position: 0, path: Vec::new(), held: None }
+    /// Of a content that was there when the pin was taken.
+    pub(crate) fn new(pinned: PinnedVault, content: ContentRef) -> Self {
+        Self { pinned, stored: None, content, position: 0, path: Vec::new(), held: None }
+    }
+
+    /// Of one that has not been committed, or may not have been.
+    pub(crate) fn with(mut self, stored: Option<Arc<StoredContent>>) -> Self {
+        self.stored = stored;
+        self
+    }
+
+    /// The bytes of a chunk.
+    fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+        let state = self.pinned.vault.read_state()?;
+        if let Some(stored) = &self.stored
+            && let None | Some(ChunkRow::V0 { place: ChunkPlace::Lost, .. }) =
+                find_chunk(&state, id)?
+            && let Some(bytes) = stored.fetch(kind, id)?
+        {
+            return Ok(bytes);
+        }
+        fetch(&self.pinned.vault, &state, kind, id)
     }
 
     /// The bytes from the position to the end of the chunk that it is in; empty at the end.
@@ -108,7 +155,7 @@ impl ContentReader {
         let (mut start, mut id) = (0, self.content.root);
         for depth in 0..usize::from(self.content.height) {
             if self.path.len() == depth {
-                let children = children(self.snapshot.vault(), self.snapshot.state(), &id)?;
+                let children = listed(&self.chunk(ChunkKind::Node, &id)?)?;
                 self.path.push(Level { start, children });
             }
             let level = &self.path[depth];
@@ -123,8 +170,7 @@ impl ContentReader {
             })?;
             id = child.id;
         }
-        let (vault, state) = (self.snapshot.vault(), self.snapshot.state());
-        let bytes = fetch(vault, state, ChunkKind::Data, &id)?;
+        let bytes = self.chunk(ChunkKind::Data, &id)?;
         if (start..start + bytes.len() as u64).contains(&position) {
             return Ok(Held { start, bytes: bytes.into() });
         }
@@ -144,15 +190,20 @@ impl Read for ContentReader {
 
 impl Seek for ContentReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, offset) = match to {
-            SeekFrom::Start(at) => (at, 0),
-            SeekFrom::End(offset) => (self.content.len, offset),
-            SeekFrom::Current(offset) => (self.position, offset),
-        };
-        self.position = base.checked_add_signed(offset).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "seek in content")
-                .with_detail(format!("position {offset} from {base} is before the beginning"))
-        })?;
+        self.position = seek(to, self.content.len, self.position)?;
         Ok(self.position)
     }
+}
+
+/// Where a stream of `len` bytes goes on that was at `position`. `Invalid` if that is before its beginning.
+pub(crate) fn seek(to: SeekFrom, len: u64, position: u64) -> Result<u64> {
+    let (base, offset) = match to {
+        SeekFrom::Start(at) => (at, 0),
+        SeekFrom::End(offset) => (len, offset),
+        SeekFrom::Current(offset) => (position, offset),
+    };
+    base.checked_add_signed(offset).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "seek in content")
+            .with_detail(format!("position {offset} from {base} is before the beginning"))
+    })
 }

@@ -15,8 +15,8 @@ use super::pack::{Packed, list, read_chunk as read_packed};
 use super::reader::children;
 use super::release::list_by_rows;
 use crate::format::{
-    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NodeBody, ObjectName, PackRow,
-    PackedChunk, PendingRow, VersionRow, split_key,
+    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NamespaceRow, NodeBody, ObjectName,
+    PackRow, PackedChunk, PendingRow, RecordRow, VersionRow, dropping_number, split_key,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{StateRead, Table};
@@ -60,7 +60,7 @@ pub struct RebuildReport {
     pub unreferenced: u64,
     /// Chunks that something refers to and no pack has.
     pub missing: u64,
-    /// Packs whose list could not be read, and nodes.
+    /// Packs whose list could not be read, nodes, and rows of records.
     pub damaged: u64,
 }
 
@@ -283,7 +283,7 @@ fn keys(tx: &WriteTx<'_>, table: Table) -> Result<Vec<Vec<u8>>> {
     tx.state.range(table, ALL)?.map(|entry| Ok(entry?.key.as_slice().to_vec())).collect()
 }
 
-/// Counts what nodes and artifacts refer to.
+/// Counts what nodes, artifacts and values refer to.
 fn count_references(tx: &mut WriteTx<'_>, found: &Found, report: &mut RebuildReport) -> Result<()> {
     let mut missing = 0;
     let mut count = |tx: &mut WriteTx<'_>, id: &ChunkId| {
@@ -308,8 +308,33 @@ fn count_references(tx: &mut WriteTx<'_>, found: &Found, report: &mut RebuildRep
             }
         }
     }
+    for table in record_tables(tx)? {
+        let mut roots = Vec::new();
+        for entry in tx.state.range(table, ALL)? {
+            match RecordRow::decode(entry?.row.as_slice()) {
+                Ok(RecordRow::Content(content)) => roots.push(content.root),
+                Ok(_) => {}
+                // What it refers to nobody knows; `check` tells of the row.
+                Err(_) => report.damaged += 1,
+            }
+        }
+        roots.iter().try_for_each(|root| count(tx, root))?;
+    }
     report.missing = missing;
     Ok(())
+}
+
+/// The tables of all records, of namespaces that are being dropped too.
+fn record_tables(tx: &WriteTx<'_>) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    for entry in tx.state.range(Table::Namespaces, ALL)? {
+        let NamespaceRow::V0 { number } = NamespaceRow::decode(entry?.row.as_slice())?;
+        tables.push(Table::Records(number));
+    }
+    for entry in tx.state.range(Table::Dropping, ALL)? {
+        tables.push(Table::Records(dropping_number(entry?.key.as_slice())?));
+    }
+    Ok(tables)
 }
 
 /// Whatever nothing refers to is released.

@@ -1,8 +1,8 @@
 //! Freeing what nothing refers to: `gc`.
 //!
 //! In steps of bounded size, each a commit: what uploads stored that ended without their commit is released;
-//! what is released, and no upload can have found, is taken out of the index, and its children are let go
-//! of; a pack with nothing left in it is doomed, and its object goes once no reader can have found it.
+//! what is released, and no upload can have found and no reader can reach, is taken out of the index, and its
+//! children are let go of; a pack with nothing left in it is doomed, and its object goes once no reader can have found it.
 //! Interrupted anywhere, the next run goes on; past what cannot be read it goes on as well, and tells.
 
 use std::collections::BTreeSet;
@@ -72,7 +72,8 @@ pub struct GcReport {
     pub packs: u64,
     /// Chunks that were moved: out of packs that held more waste than chunks, and out of state.
     pub moved: u64,
-    /// Chunks that stay because an upload under way may have found them; for the next run.
+    /// Chunks that stay because an upload under way may have found them, or a live reader reach them; for
+    /// the next run.
     pub waiting: u64,
     /// Nodes and packs that could not be read: what they alone refer to stays. `check` tells more.
     pub damaged: u64,
@@ -81,7 +82,8 @@ pub struct GcReport {
 /// Garbage collection.
 impl Vault {
     /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size; then
-    /// moves chunks out of packs that are more than half waste, and out of state if they are many there.
+    /// moves chunks out of packs that are more than half waste, and out of state if they are many there; and
+    /// does all that [`clean`](Self::clean) does.
     ///
     /// One at a time: `Locked` if another, or an index that is made anew, takes longer than the write
     /// timeout.
@@ -89,26 +91,55 @@ impl Vault {
         self.inner().refuse_nested_write(GC)?;
         let _turn = self.inner().uploads.upkeep_turn(GC, self.inner().write_timeout())?;
         let mut report = GcReport::default();
+        if !options.dry_run {
+            // The last rows of dropped namespaces let go of values.
+            self.settle_rows(options.cancel)?;
+        }
         self.give_up_uploads(options, &mut report)?;
+        self.free_released(options, &mut report)?;
+        if options.dry_run {
+            return Ok(report);
+        }
+        self.empty_packs(options.cancel, &mut report)?;
+        report.moved += self.pack_state(options.cancel)?;
+        // The last: what fails here is nothing's condition.
+        self.delete_due(options.cancel)?;
+        Ok(report)
+    }
+
+    /// Frees what ended uploads left and what is released and due; how many chunks, and how many wait.
+    pub(crate) fn free_chunks(
+        &self,
+        operation: &'static str,
+        cancel: &CancelToken,
+    ) -> Result<(u64, u64)> {
+        let inner = self.inner();
+        let _turn = inner.uploads.upkeep_turn(operation, inner.write_timeout())?;
+        let mut report = GcReport::default();
+        let options = GcOptions { cancel: Some(cancel), ..GcOptions::default() };
+        self.give_up_uploads(&options, &mut report)?;
+        self.free_released(&options, &mut report)?;
+        Ok((report.chunks, report.waiting))
+    }
+
+    /// Frees what is released and due, in commits of bounded size. The caller has the turn for upkeep.
+    fn free_released(&self, options: &GcOptions<'_>, report: &mut GcReport) -> Result<()> {
         let mut after: Option<ChunkId> = None;
         let mut freed_before = None;
         loop {
             options.cancel.map_or(Ok(()), |cancel| cancel.check(GC))?;
-            let batch = next_batch(self, after.as_ref(), &mut report)?;
+            let batch = next_batch(self, after.as_ref(), report)?;
             let Some(last) = batch.last().map(|(id, _)| *id) else {
-                if options.dry_run {
-                    return Ok(report);
-                }
                 // Children may have been let go of that come before it: once more, while that frees.
-                if freed_before == Some(report.chunks) {
-                    break;
+                if options.dry_run || freed_before == Some(report.chunks) {
+                    return Ok(());
                 }
                 freed_before = Some(report.chunks);
                 (after, report.waiting, report.damaged) = (None, 0, 0);
                 continue;
             };
             if options.dry_run {
-                count(&self.read()?, &batch, &mut report)?;
+                count(&self.read()?, &batch, report)?;
             } else {
                 let change = |tx: &mut WriteTx<'_>| {
                     let mut freed = GcReport::default();
@@ -125,9 +156,6 @@ impl Vault {
             }
             after = Some(last);
         }
-        self.empty_packs(options.cancel, &mut report)?;
-        report.moved += self.pack_state(options.cancel)?;
-        Ok(report)
     }
 
     /// What uploads stored that died long ago, or were given up, and nothing refers to is released.
@@ -213,10 +241,10 @@ fn release_of(tx: &mut WriteTx<'_>, name: ObjectName, chunks: &[PackedChunk]) ->
     Ok(())
 }
 
-/// Whether no upload can have found what was let go of then.
+/// Whether no upload can have found what was let go of then, and no reader can reach it.
 fn is_due(vault: &VaultInner, released: &ReleasedRow) -> bool {
     let ReleasedRow::V0 { session, commit } = *released;
-    session != vault.session || commit <= vault.uploads.due()
+    session != vault.session || commit <= vault.uploads.due().min(vault.pins.due())
 }
 
 /// A chunk to be freed; of a node with its children, each once.

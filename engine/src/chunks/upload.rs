@@ -1,32 +1,26 @@
-//! Storing a stream: cut, looked up, compressed, packed; and committed with whatever refers to it.
+//! Storing a stream: cut, looked up, compressed, packed. What comes of it is a [`StoredContent`].
 //!
 //! Full packs are put and indexed as the stream goes, so an upload that a crash interrupts has stored them:
 //! read from its start again, it finds their chunks and stores the rest: all but the pack that was being
-//! filled, and the one before it if that was being put. The last pack's rows, and the
-//! reference to the root, are written by the transaction that refers to the content.
+//! filled, and the one before it if that was being put. The last pack's rows are written by the transaction
+//! that refers to the content.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-use strongroom_backends::{Error, ErrorKind, Result};
+use strongroom_backends::Result;
 
 use super::body::Compressor;
 use super::cutter::Pieces;
-use super::index::{Additions, Body, read_stored, refer, stored_total};
+use super::index::{Additions, Body, read_stored};
 use super::prepare::{Prepared, Preparers, prepare};
+use super::stored::{PUT, StoredContent, UnderWay, check_limit, full};
 use super::writer::{OpenPack, PackUnderWay, PutPack, Reservation};
-use crate::content::Pin;
-use crate::format::{
-    Child, ChunkId, ChunkKind, ContentRef, NodeBody, StageId, UploadId, UploadRow,
-};
+use crate::format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody, UploadRow};
 use crate::progress::{CancelToken, Progress};
 use crate::state::Table;
-use crate::transaction::{Work, WriteTx};
-use crate::vault::{ContentPlant, Vault};
-
-const PUT: &str = "store content";
+use crate::transaction::WriteTx;
+use crate::vault::Vault;
 
 /// A content whose chunks take at most so many bytes, stored, lies in state (at most an object's length, if
 /// that is shorter): a pack costs three syncs more, which take longer than so many bytes in state.
@@ -42,13 +36,9 @@ const NODE_BITS: u32 = 8;
 /// raises the count of each.
 const CHILDREN_PER_COMMIT: usize = 8_192;
 
-/// A stream that is being stored. Dropped before its commit, it leaves what it stored to be released.
+/// A stream that is being stored.
 pub(crate) struct Upload {
-    vault: Vault,
-    id: UploadId,
-    /// Taken before the first look-up: see `uploads.rs`.
-    pin: Option<Arc<Pin>>,
-    compressor: Option<Compressor>,
+    compressor: Compressor,
     /// The pack that is being filled.
     filling: Option<OpenPack>,
     /// The buffer of one that was put.
@@ -64,9 +54,8 @@ pub(crate) struct Upload {
     since: u64,
     /// What the store may take at most, in bytes.
     limit: Option<u64>,
-    /// Its row in table `uploads` was written, or may have been.
-    has_row: bool,
-    committed: bool,
+    // The last to go: what was reserved is due for deletion by then.
+    under_way: UnderWay,
 }
 
 /// What is to be indexed together.
@@ -87,27 +76,19 @@ impl std::fmt::Debug for Upload {
     }
 }
 
-/// What an upload has read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored {
-    pub(crate) content: ContentRef,
-    /// BLAKE3 of all of its bytes.
-    pub(crate) checksum: [u8; 32],
-}
-
 impl Upload {
     /// An upload of so many bytes, if that is known, to a store that may take so many. `Full` if they do
     /// not fit.
     pub(crate) fn new(vault: &Vault, limit: Option<u64>, size: Option<u64>) -> Result<Self> {
         let inner = vault.inner();
-        let id = UploadId(inner.components.entropy.draw()?);
-        let compressor = inner.codecs.compressor()?;
-        let pin = inner.uploads.enter(id, !inner.is_content_planted(ContentPlant::LatePin))?;
-        let upload = Self {
-            vault: vault.clone(),
-            id,
-            pin,
-            compressor: Some(compressor),
+        let under_way = UnderWay::begin(vault)?;
+        if let (Some(limit), Some(size)) = (limit, size) {
+            let stored = || vault.read().and_then(|snapshot| read_stored(snapshot.state()));
+            let reserved = inner.uploads.reserve(under_way.id, size, limit, stored)?;
+            reserved.map_err(|taken| full(taken, size, limit))?;
+        }
+        Ok(Self {
+            compressor: inner.codecs.compressor()?,
             filling: None,
             spare: None,
             batch: Batch::default(),
@@ -116,26 +97,19 @@ impl Upload {
             levels: Vec::new(),
             since: inner.components.clock.unix_millis(),
             limit,
-            has_row: false,
-            committed: false,
-        };
-        if let (Some(limit), Some(size)) = (limit, size) {
-            let stored = || vault.read().and_then(|snapshot| read_stored(snapshot.state()));
-            let reserved = inner.uploads.reserve(id, size, limit, stored)?;
-            reserved.map_err(|taken| full(taken, size, limit))?;
-        }
-        Ok(upload)
+            under_way,
+        })
     }
 
-    /// Stores all of `source`; what is left is to [commit](Self::commit) it.
+    /// Stores all of `source`; what is left is to commit it.
     pub(crate) fn store(
-        &mut self,
+        mut self,
         source: &mut dyn Read,
         progress: &dyn Progress,
         size: Option<u64>,
         cancel: &CancelToken,
-    ) -> Result<Stored> {
-        let vault = self.vault.clone();
+    ) -> Result<StoredContent> {
+        let vault = self.under_way.vault.clone();
         let mut stream = Stream {
             pieces: Pieces::new(&vault.inner().cutter, source),
             checksum: blake3::Hasher::new(),
@@ -165,12 +139,21 @@ impl Upload {
             self.spare = self.batch.take(pack.put()?);
         }
         let content = ContentRef { len: stream.done, root, height };
-        Ok(Stored { content, checksum: *stream.checksum.finalize().as_bytes() })
+        let checksum = *stream.checksum.finalize().as_bytes();
+        let Self { compressor, batch, limit, under_way, .. } = self;
+        vault.inner().codecs.keep(compressor);
+        let Batch { additions, reservations, .. } = batch;
+        let stored =
+            StoredContent::new(under_way, content, checksum, additions, reservations, limit);
+        if size.is_none() && limit.is_some() {
+            stored.reserve(&vault.inner().read_state()?)?;
+        }
+        Ok(stored)
     }
 
     /// Has the chunks of a stream prepared by other threads, while this one reads and packs.
     fn store_long(&mut self, stream: &mut Stream<'_>, first: Option<Vec<u8>>) -> Result<()> {
-        let vault = self.vault.clone();
+        let vault = self.under_way.vault.clone();
         std::thread::scope(|scope| {
             let mut preparers = Preparers::start(scope, &vault)?;
             let mut next = first;
@@ -190,39 +173,9 @@ impl Upload {
         })
     }
 
-    /// Commits `with` together with a reference to what was stored, in a commit that others may share.
-    /// `check` says whether it may happen: nothing but the storage can fail it after that.
-    pub(crate) fn commit<T: Send + 'static>(
-        mut self,
-        operation: &'static str,
-        stored: &Stored,
-        check: impl Fn(&WriteTx<'_>) -> Result<()> + Send + 'static,
-        with: impl FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let Batch { additions, reservations, .. } = std::mem::take(&mut self.batch);
-        let value = Arc::new(Mutex::new(None));
-        let work = UploadCommit {
-            upload: self.id,
-            root: stored.content.root,
-            additions,
-            stages: reservations.iter().map(Reservation::stage).collect(),
-            limit: self.limit,
-            check: Box::new(check),
-            with: Some(Box::new(with)),
-            value: Arc::clone(&value),
-        };
-        self.vault.inner().submit(operation, Box::new(work))?;
-        reservations.into_iter().for_each(Reservation::settled);
-        self.committed = true;
-        let (value, state_bytes) = value.lock().take().expect("applied, or an error");
-        self.vault.inner().pack_if_much(state_bytes);
-        Ok(value)
-    }
-
     /// Prepares a chunk on this thread.
     fn prepare(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<Prepared> {
-        let compressor = self.compressor.as_mut().expect("given back only when dropped");
-        prepare(&self.vault, compressor, kind, bytes)
+        prepare(&self.under_way.vault, &mut self.compressor, kind, bytes)
     }
 
     /// The next chunk of the stream.
@@ -250,18 +203,18 @@ impl Upload {
         self.batch.new.insert(id);
         self.batch.additions.bodies.push(body);
         let held = self.batch.additions.bodies.iter().map(|body| body.stored.len()).sum::<usize>();
-        let objects = &self.vault.inner().objects;
+        let objects = &self.under_way.vault.inner().objects;
         let is_small = held <= STATE_BYTES_MAX.min(objects.object_bytes());
-        let is_packed = self.filling.is_some() || self.putting.is_some() || self.has_row;
+        let is_packed = self.filling.is_some() || self.putting.is_some() || self.under_way.has_row;
         if is_small && !is_packed {
             return Ok(id);
         }
         let pack = match &mut self.filling {
             Some(pack) => pack,
-            none => none.insert(OpenPack::begin(self.vault.inner(), self.spare.take())?),
+            none => none.insert(OpenPack::begin(self.under_way.vault.inner(), self.spare.take())?),
         };
         let bodies = std::mem::take(&mut self.batch.additions.bodies);
-        bodies.iter().try_for_each(|body| pack.add(&self.vault.inner().objects, body))?;
+        bodies.iter().try_for_each(|body| pack.add(&self.under_way.vault.inner().objects, body))?;
         Ok(id)
     }
 
@@ -297,19 +250,20 @@ impl Upload {
 
     fn index(&mut self, batch: Batch) -> Result<()> {
         // Before the commit: one whose outcome is unknown is given up like the others.
-        self.has_row = true;
+        self.under_way.has_row = true;
         let change = |tx: &mut WriteTx<'_>| {
-            check_limit(tx, self.id, self.limit, &batch.additions)?;
+            check_limit(tx, self.under_way.id, self.limit, &batch.additions)?;
             let row = UploadRow::V0 { since_unix_millis: self.since };
-            tx.state.put(Table::Uploads, &self.id.0, &row.encode())?;
-            batch.additions.write(tx, Some(self.id))?;
+            tx.state.put(Table::Uploads, &self.under_way.id.0, &row.encode())?;
+            batch.additions.write(tx, Some(self.under_way.id))?;
             batch.reservations.iter().try_for_each(|reservation| {
                 tx.state.delete(Table::Pending, &reservation.stage().key(0))
             })
         };
         let indexed = batch.additions.packs.iter().map(|pack| pack.bytes).sum();
-        let settle = |(): &()| self.vault.inner().uploads.settle(self.id, indexed);
-        self.vault.inner().write(PUT, change, settle)?;
+        let settle =
+            |(): &()| self.under_way.vault.inner().uploads.settle(self.under_way.id, indexed);
+        self.under_way.vault.inner().write(PUT, change, settle)?;
         batch.reservations.into_iter().for_each(Reservation::settled);
         Ok(())
     }
@@ -367,63 +321,6 @@ impl Batch {
     }
 }
 
-/// What an upload commits.
-struct UploadCommit<T> {
-    upload: UploadId,
-    root: ChunkId,
-    additions: Additions,
-    /// Of its packs' pending rows.
-    stages: Vec<StageId>,
-    limit: Option<u64>,
-    check: Check,
-    with: Option<With<T>>,
-    /// What that gave, and how much lies in state then.
-    value: Arc<Mutex<Option<(T, u64)>>>,
-}
-
-type Check = Box<dyn Fn(&WriteTx<'_>) -> Result<()> + Send>;
-type With<T> = Box<dyn FnOnce(&mut WriteTx<'_>) -> Result<T> + Send>;
-
-impl<T: Send> Work for UploadCommit<T> {
-    fn check(&self, tx: &WriteTx<'_>) -> Result<()> {
-        (self.check)(tx)?;
-        check_limit(tx, self.upload, self.limit, &self.additions)
-    }
-
-    fn apply(&mut self, tx: &mut WriteTx<'_>) -> Result<()> {
-        tx.state.delete(Table::Uploads, &self.upload.0)?;
-        self.additions.write(tx, None)?;
-        for stage in &self.stages {
-            tx.state.delete(Table::Pending, &stage.key(0))?;
-        }
-        refer(tx, &self.root)?;
-        let with = self.with.take().expect("applied once");
-        let value = with(tx)?;
-        *self.value.lock() = Some((value, stored_total(tx)?.0));
-        // It is counted as stored from here on.
-        tx.vault.uploads.settle(self.upload, u64::MAX);
-        Ok(())
-    }
-}
-
-/// `Full` if the store would take more than it may with these, beside what others have reserved.
-fn check_limit(
-    tx: &WriteTx<'_>,
-    upload: UploadId,
-    limit: Option<u64>,
-    additions: &Additions,
-) -> Result<()> {
-    let Some(limit) = limit else { return Ok(()) };
-    let (state, packs) = stored_total(tx)?;
-    let others = tx.vault.uploads.reserved_by_others(upload);
-    let taken = state.saturating_add(packs).saturating_add(others);
-    let more = additions.bytes(tx)?;
-    if more > 0 && taken.saturating_add(more) > limit {
-        return Err(full(taken, more, limit));
-    }
-    Ok(())
-}
-
 /// What is being read, and who hears of it.
 struct Stream<'a> {
     pieces: Pieces<'a>,
@@ -443,31 +340,5 @@ impl Stream<'_> {
             self.checksum.update(piece);
         }
         Ok(piece)
-    }
-}
-
-fn full(taken: u64, more: u64, limit: u64) -> Error {
-    Error::new(ErrorKind::Full, PUT)
-        .with_detail(format!("{more} bytes do not fit: {taken} of {limit} are stored or reserved"))
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // First: the state may have to be opened again, which waits for readers.
-        self.pin = None;
-        if let Some(compressor) = self.compressor.take() {
-            self.vault.inner().codecs.keep(compressor);
-        }
-        if !self.committed && self.has_row {
-            // What is not gone on with is released by the next clean-up; if this fails, after a day.
-            let change = |tx: &mut WriteTx<'_>| {
-                let row = UploadRow::V0 { since_unix_millis: 0 };
-                tx.state.put(Table::Uploads, &self.id.0, &row.encode())
-            };
-            if let Err(error) = self.vault.inner().write(PUT, change, |()| ()) {
-                tracing::warn!(error = %error.kind(), "unfinished upload not given up yet");
-            }
-        }
-        self.vault.inner().uploads.leave(self.id);
     }
 }

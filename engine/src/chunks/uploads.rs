@@ -3,7 +3,8 @@
 //! An upload takes a pin before its first look-up. A chunk that was let go of by commit `c` is freed once
 //! every live pin is at `c` or past it (as doomed objects are: see `content/pins.rs`): so whatever an
 //! upload has found, or has stored itself, stays in the index until it ends. What was let go of before its
-//! pin it does not find: a look-up takes a released chunk for absent.
+//! pin it does not find: a look-up takes a released chunk for absent. Readers have pins of their own: what they
+//! can reach stays for as long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct Uploads {
     pins: Arc<Pins>,
     /// Those of this process, whatever the clock says, and how much of the quota each may still need.
     live: Mutex<HashMap<UploadId, u64>>,
+    /// Those that ended without their commit, and whose rows do not say so.
+    given_up: Mutex<Vec<UploadId>>,
     /// Held by whoever frees or moves chunks, or makes the index anew.
     upkeep: Mutex<()>,
     /// The index is being made anew: no upload begins.
@@ -33,6 +36,7 @@ impl Uploads {
         Self {
             pins: Pins::new(newest),
             live: Mutex::default(),
+            given_up: Mutex::default(),
             upkeep: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -83,6 +87,21 @@ impl Uploads {
 
     pub(super) fn leave(&self, id: UploadId) {
         self.live.lock().remove(&id);
+    }
+
+    /// An upload ended without its commit.
+    pub(super) fn give_up(&self, id: UploadId) {
+        self.given_up.lock().push(id);
+    }
+
+    /// Those that ended so, and whose rows do not say it.
+    pub(crate) fn given_up(&self) -> Vec<UploadId> {
+        self.given_up.lock().clone()
+    }
+
+    /// The rows of the first `count` of these say so for good.
+    pub(crate) fn forget_given_up(&self, count: usize) {
+        self.given_up.lock().drain(..count);
     }
 
     pub(super) fn is_live(&self, id: UploadId) -> bool {

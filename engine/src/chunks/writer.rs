@@ -8,7 +8,7 @@ use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::index::Body;
 use super::pack::{Packed, Packer};
-use crate::content::{Objects, StageHome};
+use crate::content::Objects;
 use crate::format::StageId;
 use crate::vault::VaultInner;
 
@@ -34,7 +34,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.settled {
-            self.vault.as_stage_home().abandon(self.stage);
+            self.vault.abandon(self.stage);
         }
     }
 }
@@ -51,8 +51,7 @@ impl OpenPack {
         let stage = StageId(vault.components.entropy.draw()?);
         // Before the commit: one whose outcome is unknown is cleaned up like the others.
         let reservation = Reservation { vault: Arc::clone(vault), stage, settled: false };
-        let home: Arc<dyn StageHome> = Arc::<VaultInner>::clone(vault);
-        home.reserve(stage, 0, &[name])?;
+        vault.reserve(stage, 0, &[name])?;
         Ok(Self { packer: Packer::new(&vault.objects, name, spare), reservation })
     }
 

@@ -127,27 +127,12 @@ impl Objects {
         })
     }
 
-    /// Puts a part of a value as a new object; durable on return.
-    pub(crate) fn put(&self, name: ObjectName, body: Bytes) -> Result<ObjectRef> {
-        self.put_as(name, Cut::VALUE, &body, &Condition::Absent)
-    }
-
     /// Puts an object of the share space; durable on return. Whoever resumes an update puts it
     /// again: nobody reads it before the update's end.
     pub(crate) fn put_again(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<ObjectRef> {
-        self.put_as(name, cut, body, &Condition::Any)
-    }
-
-    fn put_as(
-        &self,
-        name: ObjectName,
-        cut: Cut,
-        body: &[u8],
-        condition: &Condition,
-    ) -> Result<ObjectRef> {
         let _open = self.enter("put object")?;
         let (sealed, epoch) = self.sealed(name, cut, body)?;
-        self.backend.put(&name.key(), sealed, condition)?;
+        self.backend.put(&name.key(), sealed, &Condition::Any)?;
         Ok(ObjectRef { name, len: body.len() as u64, epoch })
     }
 

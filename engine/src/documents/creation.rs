@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
 use super::space::Space;
 use super::update::{Watched, wait_for_turn};
-use crate::content::{Cut, StageHome};
+use crate::content::Cut;
 use crate::format::{CostsRow, GenerationRow, ObjectName, SPACE, SpaceRow, StageId};
 use crate::keys::PasswordCosts;
 use crate::progress::{CancelToken, NoProgress, Progress};
@@ -159,8 +159,7 @@ fn first_generation(
     let names: Vec<ObjectName> =
         (0..total).map(|_| inner.objects.draw_name()).collect::<Result<_>>()?;
     for (row, names) in (0..).zip(names.chunks(NAMES_PER_ROW)) {
-        let home: Arc<dyn StageHome> = inner.clone();
-        home.reserve(stage, row, names)?;
+        inner.reserve(stage, row, names)?;
     }
     let mut objects = Vec::with_capacity(total);
     let mut random = random_bytes(inner)?;

@@ -47,7 +47,7 @@ pub(crate) struct ObjectRef {
 
 /// A value that lies on the backend: its objects in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum StoredRow {
+pub(crate) enum ObjectsRow {
     V0 {
         /// Length of the whole value in bytes.
         len: u64,
@@ -55,7 +55,7 @@ pub(crate) enum StoredRow {
     },
 }
 
-impl StoredRow {
+impl ObjectsRow {
     pub(crate) fn len(&self) -> u64 {
         let Self::V0 { len, .. } = self;
         *len

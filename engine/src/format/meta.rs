@@ -8,7 +8,7 @@ use super::codec;
 
 /// The schema of the tables that this version writes. One step of `state/migrate.rs` leads from
 /// each version to the next.
-pub(crate) const SCHEMA_VERSION: u32 = 4;
+pub(crate) const SCHEMA_VERSION: u32 = 5;
 
 /// Key of the [`SchemaRow`].
 pub(crate) const META_SCHEMA: &[u8] = b"schema";

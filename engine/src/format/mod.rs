@@ -31,7 +31,7 @@ pub(crate) use chunk::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, NodeBody, PackRow, PackTrailer,
     PackedChunk, ReleasedRow, UploadId, UploadRow,
 };
-pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, PendingRow, StageId, StoredRow};
+pub(crate) use content::{DoomedKey, ObjectName, ObjectRef, ObjectsRow, PendingRow, StageId};
 pub(crate) use header::{
     BACKEND_NAME_BYTES_MAX, CipherCode, HEADER_BYTES, HEADER_COPIES, Header, KEY_SETS_PREFIX,
     RING_BYTES, RING_PLAIN_BYTES, SLOTS_MAX, SlotKind, SlotRow, key_set_key,

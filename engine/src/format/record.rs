@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 use strongroom_backends::{Error, ErrorKind, Result};
 
+use super::chunk::ContentRef;
 use super::codec;
-use super::content::StoredRow;
+use super::content::ObjectsRow;
 
 /// Longest value that lies in state itself, in bytes; a longer one is staged as content.
 ///
@@ -19,7 +20,8 @@ pub const ROW_BYTES_MAX: usize = 65_280;
 pub const RECORD_KEY_BYTES_MAX: usize = 1_024;
 
 const TAG_INLINE: u8 = 0;
-const TAG_STORED: u8 = 1;
+const TAG_OBJECTS: u8 = 1;
+const TAG_CONTENT: u8 = 2;
 
 /// A namespace (table `namespaces`, by name). Its records are a table of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +60,10 @@ pub(crate) fn dropping_number(key: &[u8]) -> Result<u32> {
 pub(crate) enum RecordRow {
     /// The value itself: see [`inline_value`](Self::inline_value).
     Inline,
-    /// Where the value lies on the backend.
-    Stored(StoredRow),
+    /// Objects of its own that the value lies in, as they were written before schema 5.
+    Objects(ObjectsRow),
+    /// The value in the content store.
+    Content(ContentRef),
 }
 
 impl RecordRow {
@@ -81,17 +85,22 @@ impl RecordRow {
         buffer.extend_from_slice(value);
     }
 
-    /// Writes the row of a value on the backend into `buffer`.
-    pub(crate) fn write_stored(buffer: &mut Vec<u8>, stored: &StoredRow) {
+    /// Writes the row of a value in the content store into `buffer`.
+    pub(crate) fn write_content(buffer: &mut Vec<u8>, content: &ContentRef) {
         buffer.clear();
-        buffer.push(TAG_STORED);
-        buffer.extend_from_slice(&codec::encode(stored));
+        buffer.push(TAG_CONTENT);
+        buffer.extend_from_slice(&codec::encode(content));
     }
 
     pub(crate) fn decode(row: &[u8]) -> Result<Self> {
         match row.split_first() {
             Some((&TAG_INLINE, _)) => Ok(Self::Inline),
-            Some((&TAG_STORED, rest)) => Ok(Self::Stored(codec::decode("read record row", rest)?)),
+            Some((&TAG_OBJECTS, rest)) => {
+                Ok(Self::Objects(codec::decode("read record row", rest)?))
+            }
+            Some((&TAG_CONTENT, rest)) => {
+                Ok(Self::Content(codec::decode("read record row", rest)?))
+            }
             Some((tag, _)) => Err(corrupt(&format!("record row has unknown tag {tag}"))),
             None => Err(corrupt("record row is empty")),
         }
@@ -105,6 +114,7 @@ fn corrupt(detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::chunk::ChunkId;
     use crate::format::codec::hex;
     use crate::format::content::{ObjectName, ObjectRef};
 
@@ -121,18 +131,27 @@ mod tests {
         RecordRow::write_inline(&mut buffer, b"1815");
         assert_eq!(hex(&buffer), "0031383135");
 
-        let stored = StoredRow::V0 {
+        let objects = ObjectsRow::V0 {
             len: 5,
             objects: vec![ObjectRef { name: ObjectName(*b"0123456789abcdef"), len: 5, epoch: 300 }],
         };
-        RecordRow::write_stored(&mut buffer, &stored);
-        assert_eq!(hex(&buffer), "010005013031323334353637383961626364656605fb2c01");
-        assert!(matches!(RecordRow::decode(&buffer).unwrap(), RecordRow::Stored(s) if s == stored));
+        let row = [&[TAG_OBJECTS][..], &codec::encode(&objects)].concat();
+        assert_eq!(hex(&row), "010005013031323334353637383961626364656605fb2c01");
+        assert!(matches!(RecordRow::decode(&row).unwrap(), RecordRow::Objects(o) if o == objects));
+
+        let root = ChunkId(*b"0123456789abcdef0123456789abcdef");
+        let content = ContentRef { len: 300, root, height: 1 };
+        RecordRow::write_content(&mut buffer, &content);
+        let golden = "02fb2c01303132333435363738396162636465663031323334353637383961626364656601";
+        assert_eq!(hex(&buffer), golden);
+        assert!(
+            matches!(RecordRow::decode(&buffer).unwrap(), RecordRow::Content(c) if c == content)
+        );
     }
 
     #[test]
     fn foreign_rows_are_corrupt() {
-        for bad in [&b""[..], &[2], &[TAG_STORED], &[TAG_STORED, 9, 9]] {
+        for bad in [&b""[..], &[3], &[TAG_OBJECTS], &[TAG_OBJECTS, 9, 9], &[TAG_CONTENT, 9]] {
             assert_eq!(RecordRow::decode(bad).unwrap_err().kind(), ErrorKind::Corrupt);
         }
         assert_eq!(dropping_number(b"abc").unwrap_err().kind(), ErrorKind::Corrupt);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::content::Staged;
+use super::staged::Staged;
 
 /// A value to insert. Made by `into()` from slices, arrays, strings, `Vec<u8>`, [`Bytes`] and
 /// [`Staged`].
@@ -32,11 +32,11 @@ impl Payload<'_> {
         self.len() == 0
     }
 
-    /// How much memory it takes; what was staged lies on the backend.
+    /// How much memory it takes.
     pub(crate) fn bytes_in_memory(&self) -> u64 {
         match &self.source {
             Source::Bytes(bytes) => bytes.len() as u64,
-            Source::Staged(_) => 0,
+            Source::Staged(staged) => staged.bytes_in_memory(),
         }
     }
 

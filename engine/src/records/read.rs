@@ -10,7 +10,8 @@ use strongroom_backends::Result;
 
 use super::name::check_name;
 use super::span::Span;
-use crate::content::{Objects, Pin, Value};
+use super::value::Value;
+use crate::chunks::PinnedVault;
 use crate::format::NamespaceRow;
 use crate::state::{Entry, Row, Rows, Table, TableRead};
 use crate::transaction::Snapshot;
@@ -64,7 +65,7 @@ impl Snapshot {
         self.with_namespace(namespace, |table| {
             let Some(table) = table else { return Ok(None) };
             let row = table.get(key.as_ref())?;
-            row.map(|row| Value::new(row, self.objects(), self.pin())).transpose()
+            row.map(|row| Value::new(row, || self.pinned())).transpose()
         })
     }
 
@@ -133,15 +134,14 @@ impl Snapshot {
             Some(table) if !span.is_empty() => table.range(span.bounds()).map(Some),
             _ => Ok(None),
         })?;
-        Ok(Records { rows, objects: self.objects().clone(), pin: Arc::clone(self.pin()) })
+        Ok(Records { rows, pinned: self.pinned() })
     }
 }
 
 /// Records in key order, from either end. It keeps what it reads, also past its snapshot's end.
 pub struct Records {
     rows: Option<Rows>,
-    objects: Objects,
-    pin: Arc<Pin>,
+    pinned: PinnedVault,
 }
 
 impl fmt::Debug for Records {
@@ -156,7 +156,7 @@ impl Iterator for Records {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self.rows.as_mut()?.next()? {
-            Ok(entry) => Some(Record::new(entry, &self.objects, &self.pin)),
+            Ok(entry) => Some(Record::new(entry, &self.pinned)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -165,7 +165,7 @@ impl Iterator for Records {
 impl DoubleEndedIterator for Records {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self.rows.as_mut()?.next_back()? {
-            Ok(entry) => Some(Record::new(entry, &self.objects, &self.pin)),
+            Ok(entry) => Some(Record::new(entry, &self.pinned)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -179,8 +179,12 @@ pub struct Record {
 
 impl Record {
     #[inline]
-    pub(crate) fn new(entry: Entry, objects: &Objects, pin: &Arc<Pin>) -> Result<Self> {
-        Ok(Self { key: entry.key, value: Value::new(entry.row, objects, pin)? })
+    fn new(entry: Entry, pinned: &PinnedVault) -> Result<Self> {
+        Ok(Self { key: entry.key, value: Value::new(entry.row, || pinned.clone())? })
+    }
+
+    pub(super) fn of(key: Row, value: Value) -> Self {
+        Self { key, value }
     }
 
     /// The key.

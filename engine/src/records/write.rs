@@ -10,10 +10,12 @@ use super::name::check_name;
 use super::payload::{Payload, Source};
 use super::read::Record;
 use super::span::Span;
-use crate::content::{Staged, StagedParts, Value};
+use super::staged::StagedParts;
+use super::value::Value;
+use crate::chunks::{PinnedVault, unrefer};
 use crate::format::{
-    META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, RecordRow, VaultRow,
-    dropping_key, dropping_number,
+    ChunkId, META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, RecordRow,
+    VaultRow, dropping_key, dropping_number,
 };
 use crate::state::{KeySpan, Row, Table};
 use crate::transaction::WriteTx;
@@ -32,9 +34,7 @@ impl WriteTx<'_> {
     pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let Some(table) = self.find_namespace(namespace)? else { return Ok(None) };
         let row = self.state.get(table, key.as_ref(), |row| row.map(Bytes::copy_from_slice))?;
-        // A value on the backend outlives the transaction: its pin is of the commit before it.
-        row.map(|row| Value::new(Row::Owned(row), &self.vault.objects, &self.vault.pin()))
-            .transpose()
+        row.map(|row| self.value(Row::Owned(row))).transpose()
     }
 
     /// Whether there is a record of that key.
@@ -47,7 +47,8 @@ impl WriteTx<'_> {
     ///
     /// Bytes may have up to [`ROW_BYTES_MAX`]; a longer value is [staged] before the transaction.
     /// `Invalid` if the key, the name or the bytes are too long, or the staging is of another
-    /// vault; then nothing of this call is in the transaction. After an error of the storage or
+    /// vault; `Full` if the content store may not take it. Then nothing of this call is in the
+    /// transaction. After an error of the storage or
     /// of a damaged row the transaction does not commit, whatever the closure returns.
     ///
     /// [staged]: crate::Vault::stage
@@ -60,26 +61,38 @@ impl WriteTx<'_> {
         let value = value.into();
         check_record("insert record", key.as_ref(), &value)?;
         self.check_staged(&value)?;
+        self.insert_checked(namespace, key.as_ref(), &value)
+    }
+
+    /// Inserts what was checked.
+    pub(crate) fn insert_checked(
+        &mut self,
+        namespace: &str,
+        key: &[u8],
+        value: &Payload<'_>,
+    ) -> Result<()> {
         let table = self.make_namespace(namespace)?;
-        let staged = match value.source {
+        let stored = match &value.source {
             Source::Bytes(bytes) => {
-                RecordRow::write_inline(&mut self.row, &bytes);
+                RecordRow::write_inline(&mut self.row, bytes);
                 None
             }
-            Source::Staged(staged) => {
-                match staged.parts() {
-                    StagedParts::Inline(bytes) => RecordRow::write_inline(&mut self.row, bytes),
-                    StagedParts::Stored { stored, .. } => {
-                        RecordRow::write_stored(&mut self.row, stored);
-                    }
+            Source::Staged(staged) => match staged.parts() {
+                StagedParts::Inline(bytes) => {
+                    RecordRow::write_inline(&mut self.row, bytes);
+                    None
                 }
-                Some(staged)
-            }
+                StagedParts::Content(stored) => {
+                    RecordRow::write_content(&mut self.row, &stored.content());
+                    Some(stored)
+                }
+            },
         };
-        let replaced = self.state.insert(table, key.as_ref(), &self.row, objects_of_row);
-        let finished = replaced
-            .and_then(|replaced| self.doom(replaced.transpose()?.unwrap_or_default()))
-            .and_then(|()| staged.map_or(Ok(()), |staged| self.adopt(staged)));
+        // The new content first: what both have does not go and come.
+        let finished = stored
+            .map_or(Ok(()), |stored| self.adopt(stored))
+            .and_then(|()| self.state.insert(table, key, &self.row, reference_of_row))
+            .and_then(|replaced| self.let_go(replaced.transpose()?));
         // Half of it may be in: then nothing of the transaction may be.
         finished.map_err(|e| self.refuse(e))
     }
@@ -87,10 +100,11 @@ impl WriteTx<'_> {
     /// Removes the record of `key`; whether there was one.
     pub fn remove(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
         let Some(table) = self.open_namespace(namespace)? else { return Ok(false) };
-        let removed = self.state.remove(table, key.as_ref(), objects_of_row);
-        let finished = removed.and_then(|removed| match removed.transpose()? {
-            Some(objects) => self.doom(objects).map(|()| true),
-            None => Ok(false),
+        let removed = self.state.remove(table, key.as_ref(), reference_of_row);
+        let finished = removed.and_then(|removed| {
+            let reference = removed.transpose()?;
+            let was_there = reference.is_some();
+            self.let_go(reference).map(|()| was_there)
         });
         finished.map_err(|e| self.refuse(e))
     }
@@ -148,9 +162,12 @@ impl WriteTx<'_> {
                 .map(|entry| entry.map(|entry| entry.key))
                 .collect::<Result<Vec<_>>>()?;
             for key in &batch {
-                let removed = self.state.remove(table, key.as_slice(), objects_of_row)?;
-                // A damaged row must not keep the namespace for ever; `check` lists its objects.
-                self.doom(removed.and_then(Result::ok).unwrap_or_default())?;
+                let removed = self.state.remove(table, key.as_slice(), reference_of_row)?;
+                // What is damaged must not keep the namespace for ever; `check` tells what it held.
+                match self.let_go(removed.and_then(Result::ok)) {
+                    Err(e) if e.kind() == ErrorKind::Corrupt => {}
+                    let_go => let_go?,
+                }
             }
             left -= batch.len();
             if left == 0 {
@@ -172,34 +189,45 @@ impl WriteTx<'_> {
         namespace: &str,
         span: Span,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
-        let pin = self.vault.pin();
         let rows = match self.find_namespace(namespace)? {
             Some(table) if !span.is_empty() => Some(self.state.range(table, span.bounds())?),
             _ => None,
         };
-        let objects = &self.vault.objects;
-        Ok(rows.into_iter().flatten().map(move |entry| Record::new(entry?, objects, &pin)))
+        Ok(rows.into_iter().flatten().map(|entry| {
+            let entry = entry?;
+            Ok(Record::of(entry.key, self.value(entry.row)?))
+        }))
     }
 
+    /// The value of a row as this transaction has it. One that is not in its row outlives the transaction: its
+    /// pin is of the commit before it.
+    fn value(&self, row: Row) -> Result<Value> {
+        let pinned = || PinnedVault::new(&self.vault, &self.vault.pin());
+        Ok(Value::new(row, pinned)?.with_adopted(&self.adopted))
+    }
+
+    /// That a value is of this vault, and that the store may take it.
     pub(crate) fn check_staged(&self, value: &Payload<'_>) -> Result<()> {
         match &value.source {
-            Source::Staged(staged) if !staged.is_of(self.vault.as_stage_home()) => {
+            Source::Staged(staged) if !staged.is_of(&self.vault) => {
                 Err(Error::new(ErrorKind::Invalid, "insert record")
                     .with_detail("the value was staged in another vault, or before it reopened"))
             }
-            _ => Ok(()),
+            Source::Staged(staged) => match staged.parts() {
+                StagedParts::Content(stored) => stored.check(self),
+                StagedParts::Inline(_) => Ok(()),
+            },
+            Source::Bytes(_) => Ok(()),
         }
     }
 
-    /// Turns a staging's pending rows into the reference just written.
-    fn adopt(&mut self, staged: Staged) -> Result<()> {
-        if let StagedParts::Stored { stage, rows, .. } = *staged.parts() {
-            for row in 0..rows {
-                self.state.delete(Table::Pending, &stage.key(row))?;
-            }
+    /// Nothing refers from here on to what a row did.
+    fn let_go(&mut self, reference: Option<Reference>) -> Result<()> {
+        match reference {
+            None | Some(Reference::Nothing) => Ok(()),
+            Some(Reference::Objects(objects)) => self.doom(objects),
+            Some(Reference::Content(root)) => unrefer(self, &root),
         }
-        self.adopted.push(staged);
-        Ok(())
     }
 
     fn find_namespace(&self, name: &str) -> Result<Option<Table>> {
@@ -272,11 +300,20 @@ pub(crate) fn check_record(operation: &'static str, key: &[u8], value: &Payload<
     }
 }
 
-/// The objects that a row refers to; `None` for no row.
-fn objects_of_row(row: Option<&[u8]>) -> Option<Result<Vec<ObjectName>>> {
-    Some(match RecordRow::decode(row?) {
-        Ok(RecordRow::Inline) => Ok(Vec::new()),
-        Ok(RecordRow::Stored(stored)) => Ok(stored.objects().iter().map(|o| o.name).collect()),
-        Err(e) => Err(e),
-    })
+/// What a row refers to.
+enum Reference {
+    Nothing,
+    Objects(Vec<ObjectName>),
+    Content(ChunkId),
+}
+
+/// What a row refers to; `None` for no row.
+fn reference_of_row(row: Option<&[u8]>) -> Option<Result<Reference>> {
+    Some(RecordRow::decode(row?).map(|row| match row {
+        RecordRow::Inline => Reference::Nothing,
+        RecordRow::Content(content) => Reference::Content(content.root),
+        RecordRow::Objects(row) => {
+            Reference::Objects(row.objects().iter().map(|object| object.name).collect())
+        }
+    }))
 }

@@ -20,7 +20,8 @@ use crate::format::{
 pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
 
 /// `STEPS[n]` leads from version n + 1 to version n + 2.
-const STEPS: [Step; SCHEMA_VERSION as usize - 1] = [add_space, add_unfinished, add_content];
+const STEPS: [Step; SCHEMA_VERSION as usize - 1] =
+    [add_space, add_unfinished, add_content, add_values];
 
 /// To 2: the table of the share space.
 fn add_space(write: &mut StateWrite<'_>) -> Result<()> {
@@ -60,6 +61,12 @@ fn add_content(write: &mut StateWrite<'_>) -> Result<()> {
     ]
     .into_iter()
     .try_for_each(|table| write.make(table))
+}
+
+/// To 5: values of records may lie in the content store. Those that do not stay where they are.
+#[allow(clippy::unnecessary_wraps)] // It is a step, as they are taken.
+fn add_values(_write: &mut StateWrite<'_>) -> Result<()> {
+    Ok(())
 }
 
 /// Writes the tables of a new state.

@@ -165,7 +165,7 @@ impl Store {
 impl Opened {
     /// Reads of this state that are under way: each holds the watch, as do this handle and the
     /// storage, and no write is under way when this is asked.
-    fn readers(&self) -> usize {
+    pub(super) fn readers(&self) -> usize {
         Arc::strong_count(&self.watch).saturating_sub(2)
     }
 }

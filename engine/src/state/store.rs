@@ -263,12 +263,13 @@ impl Store {
     /// walks it. `Unavailable` while readers are waited for, or if the storage still fails.
     ///
     /// The caller holds the writer's lock, so no write is under way.
-    pub(crate) fn reopen_if_failed(&self, readers: usize) -> Result<bool> {
+    pub(crate) fn reopen_if_failed(&self) -> Result<bool> {
         const REOPEN: &str = "reopen state";
         if !self.failed() {
             return Ok(false);
         }
         let mut slot = self.slot.write();
+        let mut readers = 0;
         match &*slot {
             Slot::Closed => return Err(closed(REOPEN)),
             Slot::Damaged => return Err(damaged(REOPEN)),
@@ -276,9 +277,10 @@ impl Store {
             Slot::Open(opened) => {
                 let now = self.clock.monotonic();
                 let since = *opened.failed_since.lock().get_or_insert(now);
+                readers = opened.readers();
                 if readers > 0 && now.saturating_sub(since) < READERS_GRACE {
                     return Err(Error::new(ErrorKind::Unavailable, REOPEN).with_detail(format!(
-                        "an earlier write failed; reopening waits for {readers} readers, \
+                        "an earlier write failed; reopening waits for {readers} reads, \
                          at most {} s",
                         READERS_GRACE.as_secs()
                     )));

@@ -13,7 +13,7 @@ use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::model::{Call, Ending, Model, Pattern, Step, as_batch};
 use super::world_options;
-use crate::content::Staged;
+use crate::records::Staged;
 use crate::vault::MachinePlant;
 use crate::{
     Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,

@@ -100,8 +100,8 @@ impl Batch {
         self.require(namespace.into(), key.into(), Expected::Present)
     }
 
-    /// Only if the value of `key` is exactly `value`; else `Conflict`. A value that lies on the
-    /// backend is never equal: compare something shorter.
+    /// Only if the value of `key` is exactly `value`; else `Conflict`. A value that was
+    /// too long for a row is never equal: compare something shorter.
     pub fn require_equal(
         &mut self,
         namespace: impl Into<String>,
@@ -172,7 +172,7 @@ impl Work for Batch {
             match change {
                 Change::Insert { namespace, key, value } => {
                     let value = value.take().expect("applied once");
-                    tx.insert(namespace, key, value)?;
+                    tx.insert_checked(namespace, key, &value)?;
                 }
                 Change::Remove { namespace, key } => {
                     tx.remove(namespace, key)?;

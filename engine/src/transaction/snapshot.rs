@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::content::{Objects, Pin};
+use crate::chunks::PinnedVault;
+use crate::content::Pin;
 use crate::records::NamespaceCache;
 use crate::state::StateRead;
 use crate::vault::VaultInner;
@@ -36,22 +37,14 @@ impl Snapshot {
         &self.inner.state
     }
 
-    pub(crate) fn objects(&self) -> &Objects {
-        &self.inner.vault.objects
-    }
-
-    /// The vault that it is of.
-    pub(crate) fn vault(&self) -> &VaultInner {
-        &self.inner.vault
-    }
-
     /// Whether it is of that vault.
     pub(crate) fn is_of(&self, vault: &Arc<VaultInner>) -> bool {
         Arc::ptr_eq(&self.inner.vault, vault)
     }
 
-    pub(crate) fn pin(&self) -> &Arc<Pin> {
-        &self.inner.pin
+    /// What outlives it: the vault, as far as it is seen by it.
+    pub(crate) fn pinned(&self) -> PinnedVault {
+        PinnedVault::new(&self.inner.vault, &self.inner.pin)
     }
 
     pub(crate) fn namespace_cache(&self) -> &NamespaceCache {

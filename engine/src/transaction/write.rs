@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use strongroom_backends::{Error, Result};
 
-use crate::content::Staged;
-use crate::format::{DoomedKey, ObjectName};
+use crate::chunks::{StoredContent, stored_total};
+use crate::format::{DoomedKey, ObjectName, UploadRow};
 use crate::operations::Heard;
 use crate::records::Namespaces;
 use crate::state::{StateWrite, Table};
@@ -21,8 +21,8 @@ pub struct WriteTx<'t> {
     pub(crate) state: StateWrite<'t>,
     pub(crate) vault: Arc<VaultInner>,
     pub(crate) namespaces: Namespaces,
-    /// Stagings whose rows this transaction turned into references.
-    pub(crate) adopted: Vec<Staged>,
+    /// Contents that this transaction refers to first.
+    pub(crate) adopted: Vec<Arc<StoredContent>>,
     /// Lanes that have had a checkpoint, with how many that makes.
     pub(crate) checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     /// What is to be heard of once it has committed.
@@ -47,13 +47,17 @@ impl fmt::Debug for WriteTx<'_> {
 /// What is to be done once the commit has happened.
 pub(crate) struct Committed {
     commit: u64,
-    adopted: Vec<Staged>,
+    adopted: Vec<Arc<StoredContent>>,
+    /// If it adopted any: how much of the content store lies in state, in bytes.
+    state_bytes: u64,
     checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     heard: Heard,
     /// It wrote doomed rows.
     doomed: bool,
     /// Rows of tables pending and doomed that this commit removed.
     settled: usize,
+    /// Uploads whose rows say from this commit on that they were given up.
+    given_up: usize,
     dropping: bool,
 }
 
@@ -85,6 +89,13 @@ impl<'t> WriteTx<'t> {
         error
     }
 
+    /// Writes the rows of a content that was stored before, and a reference to it.
+    pub(crate) fn adopt(&mut self, stored: &Arc<StoredContent>) -> Result<()> {
+        stored.write(self)?;
+        self.adopted.push(Arc::clone(stored));
+        Ok(())
+    }
+
     /// Writes the doomed rows of objects that lost their reference.
     pub(crate) fn doom(&mut self, objects: Vec<ObjectName>) -> Result<()> {
         self.doomed |= !objects.is_empty();
@@ -95,8 +106,8 @@ impl<'t> WriteTx<'t> {
         Ok(())
     }
 
-    /// What goes along with every commit: a batch of what dropped namespaces left, and the rows
-    /// of objects that are deleted already.
+    /// What goes along with every commit: a batch of what dropped namespaces left, the rows of objects that
+    /// are deleted already, and those of uploads that ended without their commit.
     pub(crate) fn finish(mut self) -> Result<Committed> {
         if let Some(error) = self.refused {
             return Err(error);
@@ -108,23 +119,43 @@ impl<'t> WriteTx<'t> {
         for row in &settled {
             self.state.delete(row.table(), row.key())?;
         }
+        let given_up = self.vault.uploads.given_up();
+        for id in &given_up {
+            if self.state.get(Table::Uploads, &id.0, |row| row.is_some())? {
+                let row = UploadRow::V0 { since_unix_millis: 0 };
+                self.state.put(Table::Uploads, &id.0, &row.encode())?;
+            }
+        }
+        let state_bytes = if self.adopted.is_empty() { 0 } else { stored_total(&self)?.0 };
         let Self { commit, adopted, checkpointed, heard, doomed, dropping, .. } = self;
-        let settled = settled.len();
-        Ok(Committed { commit, adopted, checkpointed, heard, doomed, settled, dropping })
+        let (settled, given_up) = (settled.len(), given_up.len());
+        Ok(Committed {
+            commit,
+            adopted,
+            state_bytes,
+            checkpointed,
+            heard,
+            doomed,
+            settled,
+            given_up,
+            dropping,
+        })
     }
 }
 
 impl Committed {
     /// Tells the vault that the commit has happened, and how long it took.
-    pub(crate) fn publish(self, vault: &VaultInner, took: Duration) {
+    pub(crate) fn publish(self, vault: &Arc<VaultInner>, took: Duration) {
         vault.pins.publish(self.commit);
         vault.uploads.publish(self.commit);
         vault.cleaner.forget_settled(self.settled);
+        vault.uploads.forget_given_up(self.given_up);
         vault.cleaner.set_dropping(self.dropping);
         if self.doomed {
             vault.cleaner.note_doomed();
         }
-        self.adopted.into_iter().for_each(Staged::keep);
+        self.adopted.iter().for_each(|stored| stored.settle());
+        vault.pack_if_much(self.state_bytes);
         for (known, checkpoints) in self.checkpointed {
             known.store(checkpoints, Ordering::Release);
         }

@@ -142,9 +142,11 @@ impl Cleaner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CleanReport {
+    /// Chunks of content that nothing referred to any more.
+    pub chunks: u64,
     /// Objects deleted from the backend.
     pub objects: u64,
-    /// Objects that wait for a live reader to end.
+    /// Chunks and objects that wait for a live reader or an upload to end.
     pub waiting: u64,
 }
 
@@ -159,28 +161,54 @@ fn settle_alone(tx: &mut WriteTx<'_>) -> Result<()> {
 impl Vault {
     /// Removes all content that nothing refers to and no reader can reach, and the last rows of
     /// dropped namespaces; to be called at leisure, or before the backend's size is looked at.
+    /// Chunks that share a pack with others stay in it: [`gc`](Self::gc) does this too, and then
+    /// empties packs that are mostly waste.
     /// Ends with `Cancelled` between two steps when `cancel` is cancelled; what is done stays
-    /// done.
+    /// done. `Locked` if chunks are being freed or moved for longer than the write timeout.
     pub fn clean(&self, cancel: &CancelToken) -> Result<CleanReport> {
         let _span = tracing::debug_span!("clean").entered();
         let inner = self.inner();
+        inner.refuse_nested_write("clean vault")?;
         let mut report = CleanReport::default();
+        // In this order: values let go of chunks, and these leave packs empty, whose objects are due then.
+        self.settle_rows(Some(cancel))?;
+        cancel.check("clean vault")?;
+        (report.chunks, report.waiting) = self.free_chunks("clean vault", cancel)?;
+        report.objects = self.delete_due(Some(cancel))?;
+        report.waiting += self.read()?.state().len(Table::Doomed)?;
+        Ok(report)
+    }
+
+    /// Commits what goes along with every commit, until no row of a dropped namespace is left.
+    pub(crate) fn settle_rows(&self, cancel: Option<&CancelToken>) -> Result<()> {
+        let inner = self.inner();
         loop {
-            cancel.check("clean vault")?;
+            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
+            let _turn = inner.writer.acquire("clean vault")?;
+            inner.commit("clean vault", settle_alone)?;
+            if !inner.cleaner.is_dropping() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes objects that are due, and removes their rows; how many.
+    pub(crate) fn delete_due(&self, cancel: Option<&CancelToken>) -> Result<u64> {
+        let inner = self.inner();
+        let mut objects = 0;
+        loop {
+            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
             let due = {
                 let _turn = inner.writer.acquire("clean vault")?;
-                // Removes settled rows and a batch of dropped ones.
                 inner.commit("clean vault", settle_alone)?;
                 inner.gather(OBJECTS_PER_ROUND_MAX)?
             };
-            if due.rows.is_empty() && !inner.cleaner.is_dropping() {
-                break;
+            if due.rows.is_empty() {
+                return Ok(objects);
             }
-            report.objects += due.objects as u64;
+            objects += due.objects as u64;
             inner.delete(due)?;
         }
-        report.waiting = self.read()?.state().len(Table::Doomed)?;
-        Ok(report)
     }
 }
 
@@ -192,7 +220,7 @@ impl VaultInner {
             return Ok(());
         }
         for _ in 0..CLOSE_ROUNDS_MAX {
-            if self.cleaner.has_settled() {
+            if self.cleaner.has_settled() || !self.uploads.given_up().is_empty() {
                 self.commit("close vault", settle_alone)?;
             }
             if self.cleaner.is_idle() {

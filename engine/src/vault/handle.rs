@@ -18,13 +18,14 @@ use super::report::{Recovery, VaultInfo};
 use crate::artifacts::{Leases, SteadyTime};
 use crate::background::{Handlers, Workers};
 use crate::chunks::{Codecs, Cutter, IdKeys, Uploads};
-use crate::content::{Objects, Pin, Pins, StageHome, Staged, stage};
+use crate::content::{Objects, Pin, Pins};
 use crate::format::{ObjectName, PendingRow, StageId, VaultRow};
 use crate::keys::{KeySet, KeySource, PasswordCosts};
 use crate::metrics::Metrics;
 use crate::operations::{Bus, Owners};
 use crate::progress::{CancelToken, NoProgress, Progress};
-use crate::state::{Sealing, StateWrite, Store, Table};
+use crate::records::{Staged, stage};
+use crate::state::{Sealing, StateRead, StateWrite, Store, Table};
 use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
 
 /// Threads of the engine's own jobs: updates of one space would only wait for one another.
@@ -34,7 +35,7 @@ const UPKEEP_THREADS: usize = 1;
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
-/// lie on the backend and their readers, stagings, operations, lanes, and batches with a
+/// were staged and their readers, stagings, operations, lanes, and batches with a
 /// checkpoint.
 #[derive(Clone)]
 pub struct Vault {
@@ -222,12 +223,7 @@ impl Vault {
     /// until the state was opened again and its outcome is known.
     pub fn read(&self) -> Result<Snapshot> {
         let inner = &self.inner;
-        if inner.store.failed()
-            && let Some(_turn) = inner.writer.try_acquire()
-            && let Err(error) = inner.reopen_if_failed()
-        {
-            tracing::debug!(error = %error.kind(), "state not reopened yet");
-        }
+        inner.try_to_reopen();
         #[cfg(feature = "testing")]
         if let Some(plant) = &inner.read_plant {
             let (pin, state) = plant.begin(|| inner.pin(), || inner.store.read())?;
@@ -239,11 +235,14 @@ impl Vault {
         Ok(Snapshot::new(state, pin, Arc::clone(inner)))
     }
 
-    /// Brings a value of any length onto the backend, in bounded memory, for a transaction to
+    /// Stores a value of any length, in bounded memory, for a transaction to
     /// [`insert`](WriteTx::insert). Reads `source` to its end.
     ///
-    /// On return the content is durable. Nothing refers to it yet: if the [`Staged`] is dropped,
-    /// or the process dies, it is removed.
+    /// What the content store has already, of artifacts or other values, is not stored again. A long value
+    /// is on the backend on return, and durable; a short one, up to 256 KiB as it is stored, goes with its
+    /// transaction. Nothing refers to it yet: if the [`Staged`] is dropped, or the process dies, it is freed
+    /// later. `Full` if the content store may not take it: see
+    /// [`set_quota`](crate::Artifacts::set_quota).
     pub fn stage(&self, source: impl Read) -> Result<Staged> {
         self.stage_with(source, &NoProgress, &CancelToken::new())
     }
@@ -258,11 +257,10 @@ impl Vault {
     ) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
         self.inner.writer.refuse_nested("stage value")?;
-        // A short value touches nothing else that would tell.
+        // A value that is a row touches nothing else that would tell.
         drop(self.inner.objects.enter("stage value")?);
-        let id = StageId(self.inner.components.entropy.draw()?);
-        let home: Arc<dyn StageHome> = self.inner.clone();
-        stage(home, &self.inner.objects, id, &mut source, progress, cancel)
+        let limit = || Ok(self.artifacts().quota()?.map(|quota| quota.bytes));
+        stage(self, limit, &mut source, progress, cancel)
     }
 
     /// What opening the vault found, and recovered.
@@ -318,6 +316,22 @@ impl VaultInner {
         cfg!(feature = "testing") && self.content_plant == plant
     }
 
+    /// The newest state. For whoever has a pin, and looks up what does not change while it has it.
+    pub(crate) fn read_state(&self) -> Result<StateRead> {
+        self.try_to_reopen();
+        self.store.read()
+    }
+
+    /// After a failure: opens the state again, if nobody is at it.
+    fn try_to_reopen(&self) {
+        if self.store.failed()
+            && let Some(_turn) = self.writer.try_acquire()
+            && let Err(error) = self.reopen_if_failed()
+        {
+            tracing::debug!(error = %error.kind(), "state not reopened yet");
+        }
+    }
+
     /// Pins the newest commit for a reader.
     pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
         let vault: Arc<Self> = Arc::clone(self);
@@ -347,10 +361,6 @@ impl VaultInner {
     /// A random id.
     pub(crate) fn draw_uuid(&self) -> Result<Uuid> {
         super::keys::draw_id(&*self.components.entropy)
-    }
-
-    pub(crate) fn as_stage_home(&self) -> &dyn StageHome {
-        self
     }
 
     /// One transaction; `then` hears what it committed, still under the writer's turn and before
@@ -411,7 +421,7 @@ impl VaultInner {
 
     /// Opens the state again after a failure. The caller has the writer's turn.
     pub(super) fn reopen_if_failed(&self) -> Result<()> {
-        if self.store.reopen_if_failed(self.pins.live())? {
+        if self.store.reopen_if_failed()? {
             self.settle_rotation();
             // A commit of unknown outcome may have happened, with work for the cleaner.
             self.note_leftovers(&self.store.read()?)?;
@@ -436,14 +446,21 @@ impl VaultInner {
     }
 }
 
-impl StageHome for VaultInner {
-    fn reserve(self: Arc<Self>, stage: StageId, row: u32, names: &[ObjectName]) -> Result<()> {
+impl VaultInner {
+    /// Commits a pending row of objects that are to be put; durable on return.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        stage: StageId,
+        row: u32,
+        names: &[ObjectName],
+    ) -> Result<()> {
         let since_unix_millis = self.components.clock.unix_millis();
         let pending = PendingRow::V0 { since_unix_millis, names: names.to_vec() }.encode();
-        self.submit("stage value", Box::new(Reservation { stage, row, pending }))
+        self.submit("reserve objects", Box::new(Reservation { stage, row, pending }))
     }
 
-    fn abandon(&self, stage: StageId) {
+    /// Nothing will refer to those objects: they and their rows are due for removal.
+    pub(crate) fn abandon(&self, stage: StageId) {
         self.cleaner.abandon(stage);
     }
 }

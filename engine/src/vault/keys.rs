@@ -245,8 +245,8 @@ impl VaultInner {
         };
         for number in state.record_tables()? {
             for entry in state.range(Table::Records(number), ALL)? {
-                if let RecordRow::Stored(stored) = RecordRow::decode(entry?.row.as_slice())? {
-                    stored.objects().iter().for_each(&mut refer);
+                if let RecordRow::Objects(row) = RecordRow::decode(entry?.row.as_slice())? {
+                    row.objects().iter().for_each(&mut refer);
                 }
             }
         }

@@ -16,7 +16,6 @@ use super::report::Recovery;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
 use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, VaultRow};
 use crate::keys::{KeySet, NewSlot, Unlock, Wrapping};
-use crate::progress::CancelToken;
 use crate::state::{Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table};
 
 /// After so long an update of the share space that was interrupted is taken back at open: an hour.
@@ -153,7 +152,7 @@ impl Vault {
         // The vault is of use without either: later writes go on with them.
         let expired = self.expire_space_update();
         let cleaned = if self.inner().cleaner.has_leftovers() {
-            self.clean(&CancelToken::new()).map(|report| report.objects)
+            self.settle_rows(None).and_then(|()| self.delete_due(None))
         } else {
             Ok(0)
         };

@@ -14,8 +14,8 @@ use super::handle::{Vault, VaultInner};
 use crate::artifacts::ArtifactUri;
 use crate::content::Cut;
 use crate::format::{
-    DoomedKey, NamespaceRow, ObjectName, ObjectRef, PendingRow, RecordRow, SPACE, SPACE_UPDATE,
-    SpaceRow, StoredRow, UpdateRow, dropping_number,
+    ContentRef, DoomedKey, NamespaceRow, ObjectName, ObjectRef, ObjectsRow, PendingRow, RecordRow,
+    SPACE, SPACE_UPDATE, SpaceRow, UpdateRow, dropping_number,
 };
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{Entry, StateRead, Table};
@@ -102,6 +102,8 @@ pub struct CheckReport {
     pub due: u64,
     /// What is wrong, in the order in which it was found.
     pub problems: Vec<Problem>,
+    /// Records of whose values, in the content store, some cannot be read.
+    pub records_affected: u64,
     /// Versions of artifacts of whose content some cannot be read.
     pub artifacts_affected: u64,
     /// The first 10,000 of these.
@@ -200,18 +202,25 @@ enum Named {
 impl Check<'_> {
     fn rows(&mut self, state: &StateRead) -> Result<()> {
         let namespaces = self.namespaces(state)?;
-        let mut named = HashMap::new();
+        let (mut named, mut values) = (HashMap::new(), Vec::new());
         for number in namespaces {
-            self.records(state, number, &mut named)?;
+            self.records(state, number, &mut named, &mut values)?;
         }
         self.space(state, &mut named)?;
         self.operations(state)?;
         let mut chunks = self.chunks(state)?;
+        for (table, content) in &values {
+            if let Some(wrong) = chunks.refer(content) {
+                self.wrong(*table, wrong);
+            }
+        }
         self.artifacts(state, &mut chunks)?;
         self.content(state, &chunks, &mut named)?;
         self.due(state, &mut named)?;
         let lost = self.objects(named)?;
         chunks.spread_damage(&lost);
+        let affected = values.iter().filter(|(_, content)| chunks.is_damaged(&content.root));
+        self.report.records_affected += affected.count() as u64;
         self.affected(state, &chunks)
     }
 
@@ -298,25 +307,32 @@ impl Check<'_> {
         state: &StateRead,
         namespace: u32,
         named: &mut HashMap<ObjectName, Named>,
+        values: &mut Vec<(Table, ContentRef)>,
     ) -> Result<()> {
         let table = Table::Records(namespace);
         self.scan(state, table, |check, entry| {
             check.report.records += 1;
             match RecordRow::decode(entry.row.as_slice()) {
                 Ok(RecordRow::Inline) => {}
-                Ok(RecordRow::Stored(stored)) => check.stored(table, &stored, named),
+                Ok(RecordRow::Content(content)) => values.push((table, content)),
+                Ok(RecordRow::Objects(row)) => check.value_of_objects(table, &row, named),
                 Err(e) => check.wrong(table, e.to_string()),
             }
             Ok(())
         })
     }
 
-    fn stored(&mut self, table: Table, stored: &StoredRow, named: &mut HashMap<ObjectName, Named>) {
-        let total: u64 = stored.objects().iter().map(|object| object.len).sum();
-        if total != stored.len() {
+    fn value_of_objects(
+        &mut self,
+        table: Table,
+        row: &ObjectsRow,
+        named: &mut HashMap<ObjectName, Named>,
+    ) {
+        let total: u64 = row.objects().iter().map(|object| object.len).sum();
+        if total != row.len() {
             self.wrong(table, "a value's objects do not add up to its length");
         }
-        for object in stored.objects() {
+        for object in row.objects() {
             self.refer(table, object, Cut::VALUE, named);
         }
     }

@@ -1,0 +1,279 @@
+//! Long values of records, which lie in the content store: stored once, read in their own transaction and
+//! after it, counted, and freed with the last that has them.
+
+use std::io::{Read, Seek, SeekFrom};
+
+use strongroom::testing::memory_vault;
+use strongroom::{
+    ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, Quota, RebuildOptions, Staged,
+    Value, Vault, WriteTx,
+};
+
+use crate::scene::{Meddling, collect, name, noise, put, whole};
+
+/// As it lies in state, in a pack, and in several.
+const LENGTHS: [usize; 3] = [100_000, 1_000_000, 40_000_000];
+
+fn staged(vault: &Vault, bytes: &[u8]) -> Staged {
+    vault.stage(bytes).unwrap()
+}
+
+fn insert(vault: &Vault, key: &str, bytes: &[u8]) {
+    let value = staged(vault, bytes);
+    vault.write(|tx| tx.insert("values", key, value)).unwrap();
+}
+
+fn value(vault: &Vault, key: &str) -> Value {
+    vault.read().unwrap().get("values", key).unwrap().unwrap()
+}
+
+/// That it is read whole, and from the middle.
+#[track_caller]
+fn reads(value: Value, bytes: &[u8]) {
+    assert_eq!((value.len(), value.as_inline()), (bytes.len() as u64, None));
+    assert!(value.bytes().unwrap() == bytes);
+    let mut reader = value.into_reader();
+    let at = bytes.len() / 3;
+    reader.seek(SeekFrom::Start(at as u64)).unwrap();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!(rest == bytes[at..]);
+}
+
+/// How much the store takes.
+fn stored(vault: &Vault) -> u64 {
+    vault.artifacts().usage().unwrap().stored_bytes
+}
+
+/// That nothing of any content is left.
+#[track_caller]
+fn empty(vault: &Vault) {
+    collect(vault);
+    let report = whole(vault);
+    assert_eq!((report.chunks, report.objects, stored(vault)), (0, 0, 0), "{report:?}");
+}
+
+#[test]
+fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_them() {
+    for len in LENGTHS {
+        let vault = memory_vault().unwrap();
+        let bytes = noise(len, 1);
+        insert(&vault, "a", &bytes);
+        let once = stored(&vault);
+        assert!(once > len as u64);
+        insert(&vault, "b", &bytes);
+        let uri = put(&vault.artifacts(), "1", &bytes);
+        // What was put again before that was known went with its commit.
+        collect(&vault);
+        let more = stored(&vault) - once;
+        assert!(more < 1_000, "two more of {len} bytes took {more}");
+        assert!(vault.artifacts().read(&uri).unwrap() == bytes);
+
+        vault.write(|tx| tx.remove("values", "a")).unwrap();
+        vault.artifacts().delete(&uri).unwrap();
+        collect(&vault);
+        reads(value(&vault, "b"), &bytes);
+        whole(&vault);
+
+        insert(&vault, "b", &noise(len, 2));
+        collect(&vault);
+        reads(value(&vault, "b"), &noise(len, 2));
+        vault.write(|tx| tx.drop_namespace("values")).unwrap();
+        empty(&vault);
+    }
+}
+
+/// Values of each length as they are read in `tx`, one by one and as a range.
+fn values_in(tx: &WriteTx<'_>) -> Vec<Value> {
+    let one = |n| tx.get("values", format!("{n}")).unwrap().unwrap();
+    let range = tx.prefix("values", "").unwrap().map(|record| record.unwrap().into_value());
+    (0..LENGTHS.len()).map(one).chain(range).collect()
+}
+
+#[test]
+fn a_value_is_read_in_the_transaction_that_inserts_it_and_after_it_whether_it_commits_or_not() {
+    for commits in [true, false] {
+        let vault = memory_vault().unwrap();
+        let all: Vec<Vec<u8>> = (5..).zip(LENGTHS).map(|(seed, len)| noise(len, seed)).collect();
+        let values: Vec<Staged> = all.iter().map(|bytes| staged(&vault, bytes)).collect();
+        let mut read = Vec::new();
+        let outcome = vault.write(|tx| {
+            for (n, value) in values.into_iter().enumerate() {
+                tx.insert("values", format!("{n}"), value)?;
+            }
+            for (value, bytes) in values_in(tx).into_iter().zip(all.iter().cycle()) {
+                reads(value, bytes);
+            }
+            read = values_in(tx);
+            if commits { Ok(()) } else { Err(Error::new(ErrorKind::Conflict, "test")) }
+        });
+        assert_eq!(outcome.is_ok(), commits);
+        // Nothing is freed under whoever read it.
+        vault.write(|tx| tx.drop_namespace("values")).unwrap();
+        collect(&vault);
+        for (value, bytes) in read.into_iter().zip(all.iter().cycle()) {
+            reads(value, bytes);
+        }
+        empty(&vault);
+    }
+}
+
+#[test]
+fn a_transaction_may_replace_and_remove_what_it_inserted_itself() {
+    for len in LENGTHS {
+        let vault = memory_vault().unwrap();
+        let bytes = noise(len, 9);
+        let [first, again, third, fourth] = [(); 4].map(|()| staged(&vault, &bytes));
+        vault
+            .write(|tx| {
+                tx.insert("values", "a", first)?;
+                tx.insert("values", "a", again)?;
+                tx.insert("values", "b", third)?;
+                assert!(tx.remove("values", "a")?);
+                assert!(tx.remove("values", "b")?);
+                tx.insert("values", "c", fourth)
+            })
+            .unwrap();
+        reads(value(&vault, "c"), &bytes);
+        collect(&vault);
+        whole(&vault);
+        reads(value(&vault, "c"), &bytes);
+
+        // The same bytes once more in their own place, and what they replace is theirs.
+        insert(&vault, "c", &bytes);
+        collect(&vault);
+        reads(value(&vault, "c"), &bytes);
+        let mut batch = Batch::new();
+        batch.insert("values", "d", staged(&vault, &bytes)).remove("values", "c");
+        vault.apply(batch).unwrap();
+        collect(&vault);
+        reads(value(&vault, "d"), &bytes);
+        vault.write(|tx| tx.remove("values", "d")).unwrap();
+        empty(&vault);
+    }
+}
+
+#[test]
+fn what_is_staged_and_not_inserted_goes() {
+    let vault = memory_vault().unwrap();
+    for len in LENGTHS {
+        drop(staged(&vault, &noise(len, 3)));
+        // Within a write nothing else can be written: it is remembered.
+        let held = staged(&vault, &noise(len, 4));
+        let within = vault.write(|_| {
+            drop(held);
+            Ok::<_, Error>(())
+        });
+        within.unwrap();
+        let taken = staged(&vault, &noise(len, 5));
+        let refused = vault.write(|tx| {
+            tx.insert("values", "a", taken)?;
+            Err::<(), _>(Error::new(ErrorKind::Conflict, "test"))
+        });
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+        empty(&vault);
+    }
+}
+
+#[test]
+fn what_a_staging_has_found_waits_for_it() {
+    let vault = memory_vault().unwrap();
+    let bytes = noise(3_000_000, 6);
+    insert(&vault, "a", &bytes);
+    let found = staged(&vault, &bytes);
+    vault.write(|tx| tx.remove("values", "a")).unwrap();
+    assert!(vault.gc(&GcOptions::default()).unwrap().waiting > 0);
+    vault.write(|tx| tx.insert("values", "b", found)).unwrap();
+    collect(&vault);
+    reads(value(&vault, "b"), &bytes);
+    whole(&vault);
+}
+
+#[test]
+fn a_value_that_the_quota_has_no_room_for_is_refused_and_changes_nothing() {
+    let vault = memory_vault().unwrap();
+    insert(&vault, "a", &noise(100_000, 1));
+    let full =
+        |outcome: Result<(), Error>| assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full);
+    vault.artifacts().set_quota(Some(Quota::new(20_000_000))).unwrap();
+    full(vault.stage(&noise(40_000_000, 2)[..]).map(drop));
+    collect(&vault);
+    // What is staged is reserved: whatever was taken can be inserted, together with others too.
+    let [one, other] = [3, 4].map(|seed| staged(&vault, &noise(6_000_000, seed)));
+    full(vault.stage(&noise(12_000_000, 5)[..]).map(drop));
+    let mut batch = Batch::new();
+    batch.insert("values", "b", one).insert("values", "c", other);
+    vault.apply(batch).unwrap();
+    full(vault.stage(&noise(12_000_000, 5)[..]).map(drop));
+    full(vault.artifacts().put(ArtifactSpec::new(name("1")), &noise(12_000_000, 5)[..]).map(drop));
+    assert_eq!(vault.read().unwrap().count("values").unwrap(), 3);
+    collect(&vault);
+    assert!(stored(&vault) < 12_200_000);
+    whole(&vault);
+    vault.artifacts().set_quota(None).unwrap();
+    insert(&vault, "d", &noise(12_000_000, 5));
+    reads(value(&vault, "d"), &noise(12_000_000, 5));
+}
+
+#[test]
+fn a_source_that_is_cut_off_or_cancelled_leaves_nothing() {
+    let vault = memory_vault().unwrap();
+    let bytes = noise(40_000_000, 8);
+    let cancel = CancelToken::new();
+    let act = |_| cancel.cancel();
+    let source = Meddling { bytes: &bytes, every: 30_000_000, read: 0, act };
+    let cancelled = vault.stage_with(source, &strongroom::NoProgress, &cancel);
+    assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
+    empty(&vault);
+}
+
+#[test]
+fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
+    use strongroom::backends::{Backend, Key, Memory};
+
+    let backend = std::sync::Arc::new(Memory::new());
+    let vault = Vault::options(strongroom::testing::TestKey)
+        .create_on(strongroom::MemoryState::new(), std::sync::Arc::clone(&backend))
+        .unwrap();
+    let bytes: Vec<_> = (1..=3).map(|seed| noise(1_000_000, seed)).collect();
+    for (key, bytes) in ["a", "b", "c"].iter().zip(&bytes) {
+        insert(&vault, key, bytes);
+    }
+    insert(&vault, "again", &bytes[0]);
+    // A namespace that is being dropped has its values until their rows are gone.
+    let last = staged(&vault, &noise(1_000_000, 4));
+    vault
+        .write(|tx| {
+            (0..2_500_u32).try_for_each(|n| tx.insert("dropped", n.to_be_bytes(), "v"))?;
+            tx.insert("dropped", [0xff; 5], last)
+        })
+        .unwrap();
+    vault.write(|tx| tx.drop_namespace("dropped")).unwrap();
+    let rebuilt = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    assert_eq!((rebuilt.packs, rebuilt.missing, rebuilt.unreferenced), (4, 0, 0), "{rebuilt:?}");
+    whole(&vault);
+    collect(&vault);
+    for (key, bytes) in ["a", "b", "c", "again"].iter().zip([0, 1, 2, 0].map(|n| &bytes[n])) {
+        reads(value(&vault, key), bytes);
+    }
+
+    let prefix = "content/";
+    let packs: Vec<Key> =
+        backend.list(prefix, None, 10).unwrap().into_iter().map(|entry| entry.key).collect();
+    backend.delete(&packs[0]).unwrap();
+    let report = vault.check(&strongroom::CheckOptions::default()).unwrap();
+    let read = |key: &&str| value(&vault, key).bytes().is_err();
+    let unread = ["a", "b", "c", "again"].iter().filter(|key| read(key)).count() as u64;
+    assert_eq!((report.is_ok(), report.records_affected), (false, unread), "{report:?}");
+    assert!(unread > 0);
+    // Whoever brings the bytes again brings them back for all.
+    vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    for bytes in &bytes {
+        insert(&vault, "brought", bytes);
+    }
+    for (key, bytes) in ["a", "b", "c", "again"].iter().zip([0, 1, 2, 0].map(|n| &bytes[n])) {
+        reads(value(&vault, key), bytes);
+    }
+    collect(&vault);
+    whole(&vault);
+}
