@@ -2,7 +2,9 @@
 //! after it, counted, and freed with the last that has them.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
 
+use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::testing::memory_vault;
 use strongroom::{
     ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, Quota, RebuildOptions, Staged,
@@ -276,4 +278,29 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
     }
     collect(&vault);
     whole(&vault);
+}
+
+#[test]
+fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
+    let vault = memory_vault().unwrap();
+    // Eight times the same: it is the contents in full that count.
+    let bytes = noise(40_000_000, 1);
+    for key in 0..8 {
+        insert(&vault, &format!("{key}"), &bytes);
+    }
+    let taken = stored(&vault);
+    for key in 0..6 {
+        vault.write(|tx| tx.remove("values", format!("{key}"))).unwrap();
+    }
+    assert_eq!(stored(&vault), taken, "it is still there for others");
+    vault.write(|tx| tx.drop_namespace("values")).unwrap();
+    let clock = SystemClock::new();
+    for wait in 0.. {
+        if stored(&vault) == 0 {
+            break;
+        }
+        assert!(wait < 6_000, "{} bytes are left after a minute", stored(&vault));
+        clock.sleep(Duration::from_millis(10));
+    }
+    assert_eq!(whole(&vault).chunks, 0);
 }

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::name::{ArtifactName, ArtifactUri};
-use crate::chunks::unrefer;
+use crate::chunks::let_go;
 use crate::format::{
     Arrival, ArtifactRow, CatalogueRow, ContentRef, FoundBy, TotalKey, TotalRow, VersionRow,
     artifact_key, split_key, version_key,
@@ -114,7 +114,7 @@ pub(super) fn drop_version(
     tx.state.delete(Table::Arrivals, &arrival.to_be_bytes())?;
     group(tx, name, &row, Change::Drop)?;
     count(tx, name, content.len, Change::Drop)?;
-    unrefer(tx, &content.root)?;
+    let_go(tx, content)?;
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, READ)
             .with_detail("an artifact does not count its versions")

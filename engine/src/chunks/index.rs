@@ -9,8 +9,8 @@ use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::pack::Packed;
 use crate::format::{
-    ChunkId, ChunkKind, ChunkPlace, ChunkRow, ObjectName, PackRow, PackedChunk, ReleasedRow,
-    StoredTotal, TotalKey, UploadId,
+    ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, ObjectName, PackRow, PackedChunk,
+    ReleasedRow, StoredTotal, TotalKey, UploadId,
 };
 use crate::state::{StateRead, Table};
 use crate::transaction::WriteTx;
@@ -219,8 +219,14 @@ pub(super) fn refer(tx: &mut WriteTx<'_>, id: &ChunkId) -> Result<()> {
     write_chunk(tx, id, &row)
 }
 
+/// One reference fewer to a content: whatever it was of has it no more.
+pub(crate) fn let_go(tx: &mut WriteTx<'_>, content: &ContentRef) -> Result<()> {
+    tx.let_go = tx.let_go.saturating_add(content.len);
+    unrefer(tx, &content.root)
+}
+
 /// One reference fewer; the last one gone, the chunk is released.
-pub(crate) fn unrefer(tx: &mut WriteTx<'_>, id: &ChunkId) -> Result<()> {
+pub(super) fn unrefer(tx: &mut WriteTx<'_>, id: &ChunkId) -> Result<()> {
     let Some(mut row) = read_chunk(tx, id)? else { return Err(missing("a chunk")) };
     let ChunkRow::V0 { references, .. } = &mut row;
     *references = references.checked_sub(1).ok_or_else(|| {

@@ -38,7 +38,7 @@ mod writer;
 
 pub(crate) use body::{Codecs, IdKeys};
 pub(crate) use cutter::Cutter;
-pub(crate) use index::{body_part, read_stored, stored_total, unrefer};
+pub(crate) use index::{body_part, let_go, read_stored, stored_total};
 pub(crate) use pack::list as list_pack;
 pub(crate) use reader::{ContentReader, PinnedVault, children, fetch, seek};
 pub use rebuild::{RebuildOptions, RebuildReport};

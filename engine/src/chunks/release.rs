@@ -85,6 +85,9 @@ impl Vault {
     /// moves chunks out of packs that are more than half waste, and out of state if they are many there; and
     /// does all that [`clean`](Self::clean) does.
     ///
+    /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were let go of, and
+    /// as often as [`upkeep`](crate::VaultOptions::upkeep) was told.
+    ///
     /// One at a time: `Locked` if another, or an index that is made anew, takes longer than the write
     /// timeout.
     pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {

@@ -12,10 +12,10 @@ use super::read::Record;
 use super::span::Span;
 use super::staged::StagedParts;
 use super::value::Value;
-use crate::chunks::{PinnedVault, unrefer};
+use crate::chunks::{PinnedVault, let_go};
 use crate::format::{
-    ChunkId, META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, RecordRow,
-    VaultRow, dropping_key, dropping_number,
+    ContentRef, META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX,
+    RecordRow, VaultRow, dropping_key, dropping_number,
 };
 use crate::state::{KeySpan, Row, Table};
 use crate::transaction::WriteTx;
@@ -226,7 +226,7 @@ impl WriteTx<'_> {
         match reference {
             None | Some(Reference::Nothing) => Ok(()),
             Some(Reference::Objects(objects)) => self.doom(objects),
-            Some(Reference::Content(root)) => unrefer(self, &root),
+            Some(Reference::Content(content)) => let_go(self, &content),
         }
     }
 
@@ -304,14 +304,14 @@ pub(crate) fn check_record(operation: &'static str, key: &[u8], value: &Payload<
 enum Reference {
     Nothing,
     Objects(Vec<ObjectName>),
-    Content(ChunkId),
+    Content(ContentRef),
 }
 
 /// What a row refers to; `None` for no row.
 fn reference_of_row(row: Option<&[u8]>) -> Option<Result<Reference>> {
     Some(RecordRow::decode(row?).map(|row| match row {
         RecordRow::Inline => Reference::Nothing,
-        RecordRow::Content(content) => Reference::Content(content.root),
+        RecordRow::Content(content) => Reference::Content(content),
         RecordRow::Objects(row) => {
             Reference::Objects(row.objects().iter().map(|object| object.name).collect())
         }

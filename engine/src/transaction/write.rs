@@ -27,6 +27,8 @@ pub struct WriteTx<'t> {
     pub(crate) checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     /// What is to be heard of once it has committed.
     pub(crate) heard: Heard,
+    /// Lengths of contents that this transaction lets go of, in bytes together.
+    pub(crate) let_go: u64,
     /// Rows of a dropped namespace may be left to remove.
     pub(crate) dropping: bool,
     /// A buffer for a row, reused from call to call.
@@ -50,6 +52,7 @@ pub(crate) struct Committed {
     adopted: Vec<Arc<StoredContent>>,
     /// If it adopted any: how much of the content store lies in state, in bytes.
     state_bytes: u64,
+    let_go: u64,
     checkpointed: Vec<(Arc<AtomicU64>, u64)>,
     heard: Heard,
     /// It wrote doomed rows.
@@ -69,6 +72,7 @@ impl<'t> WriteTx<'t> {
             adopted: Vec::new(),
             checkpointed: Vec::new(),
             heard: Heard::new(&vault.bus),
+            let_go: 0,
             dropping: vault.cleaner.is_dropping(),
             row: Vec::new(),
             commit: vault.pins.next(),
@@ -127,12 +131,13 @@ impl<'t> WriteTx<'t> {
             }
         }
         let state_bytes = if self.adopted.is_empty() { 0 } else { stored_total(&self)?.0 };
-        let Self { commit, adopted, checkpointed, heard, doomed, dropping, .. } = self;
+        let Self { commit, adopted, checkpointed, heard, let_go, doomed, dropping, .. } = self;
         let (settled, given_up) = (settled.len(), given_up.len());
         Ok(Committed {
             commit,
             adopted,
             state_bytes,
+            let_go,
             checkpointed,
             heard,
             doomed,
@@ -156,6 +161,7 @@ impl Committed {
         }
         self.adopted.iter().for_each(|stored| stored.settle());
         vault.pack_if_much(self.state_bytes);
+        vault.gc_if_much(self.let_go);
         for (known, checkpoints) in self.checkpointed {
             known.store(checkpoints, Ordering::Release);
         }

@@ -64,6 +64,9 @@ pub(crate) struct VaultInner {
     pub(crate) codecs: Codecs,
     /// Chunks in state are about to be packed.
     pub(crate) packing: AtomicBool,
+    /// Lengths of contents that were let go of since the last `gc` of its own, and whether one is due.
+    pub(super) let_go: AtomicU64,
+    pub(super) collecting: AtomicBool,
     /// Bytes of those that the last packing has left.
     pub(crate) kept_in_state: AtomicU64,
     /// Who writes which artifact.
@@ -149,6 +152,8 @@ impl Vault {
             id_keys,
             codecs: Codecs::default(),
             packing: AtomicBool::new(false),
+            let_go: AtomicU64::new(0),
+            collecting: AtomicBool::new(false),
             kept_in_state: AtomicU64::new(0),
             leases: Leases::new(Arc::clone(&clock)),
             steady: SteadyTime::new(Arc::clone(&clock)),

@@ -1,8 +1,9 @@
 //! Upkeep in the background: what `expire` and `gc` do by call, done every so often by a thread of the
-//! vault's own. Between two runs it keeps no vault open; one that has begun keeps it open until it ends, but
+//! vault's own; and `gc` also without that, once much was let go of. Between two runs it keeps no vault open; one that has begun keeps it open until it ends, but
 //! for a host that closes it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strongroom_backends::{ErrorKind, Result};
@@ -10,6 +11,10 @@ use strongroom_backends::{ErrorKind, Result};
 use super::handle::{Vault, VaultInner};
 use crate::artifacts::ExpireArtifactsOptions;
 use crate::chunks::GcOptions;
+
+/// So much is let go of until a thread of the vault's own frees it: in bytes, of all contents in full,
+/// whatever of them is stored once.
+const LET_GO_BYTES: u64 = 256 << 20;
 
 impl Vault {
     /// Begins upkeep, if the vault was opened with it.
@@ -36,6 +41,34 @@ impl VaultInner {
         };
         if let Err(error) = self.upkeep.spawn(every, run) {
             tracing::warn!(error = %error.kind(), "no upkeep from now on");
+        }
+    }
+}
+
+impl VaultInner {
+    /// Has what was let go of freed in the background, if that is much with these bytes.
+    pub(crate) fn gc_if_much(self: &Arc<Self>, let_go: u64) {
+        if let_go == 0 {
+            return;
+        }
+        let before = self.let_go.fetch_add(let_go, Ordering::AcqRel);
+        let is_much = before.saturating_add(let_go) >= LET_GO_BYTES;
+        if !is_much || self.collecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let vault = Arc::downgrade(self);
+        let run = move || {
+            let Some(inner) = vault.upgrade() else { return };
+            // Before it looks: what comes in while it works counts for the next one.
+            inner.let_go.store(0, Ordering::Release);
+            inner.collecting.store(false, Ordering::Release);
+            if let Err(error) = Vault::from_inner(inner).gc(&GcOptions::default()) {
+                tracing::warn!(error = %error.kind(), "what was let go of is not freed yet");
+            }
+        };
+        if let Err(error) = self.upkeep.spawn(Duration::ZERO, run) {
+            self.collecting.store(false, Ordering::Release);
+            tracing::debug!(error = %error.kind(), "what was let go of is not freed yet");
         }
     }
 }
