@@ -5,10 +5,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::memory_vault;
+use strongroom::backends::{Backend, Key, Memory};
+use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
-    ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, Quota, RebuildOptions, Staged,
-    Value, Vault, WriteTx,
+    ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, MemoryState, Quota,
+    RebuildOptions, Staged, Value, Vault, WriteTx,
 };
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -231,11 +232,9 @@ fn a_source_that_is_cut_off_or_cancelled_leaves_nothing() {
 
 #[test]
 fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
-    use strongroom::backends::{Backend, Key, Memory};
-
     let backend = std::sync::Arc::new(Memory::new());
-    let vault = Vault::options(strongroom::testing::TestKey)
-        .create_on(strongroom::MemoryState::new(), std::sync::Arc::clone(&backend))
+    let vault = Vault::options(TestKey)
+        .create_on(MemoryState::new(), std::sync::Arc::clone(&backend))
         .unwrap();
     let bytes: Vec<_> = (1..=3).map(|seed| noise(1_000_000, seed)).collect();
     for (key, bytes) in ["a", "b", "c"].iter().zip(&bytes) {
@@ -303,4 +302,33 @@ fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
         clock.sleep(Duration::from_millis(10));
     }
     assert_eq!(whole(&vault).chunks, 0);
+}
+
+#[test]
+fn what_was_given_up_is_freed_after_a_reopening_however_the_vault_was_closed() {
+    for closes in [true, false] {
+        let (state, backend) = (MemoryState::new(), Memory::new());
+        let options = || Vault::options(TestKey);
+        let vault = options().create_on(state.clone(), backend.clone()).unwrap();
+        drop(staged(&vault, &noise(40_000_000, 1)));
+        if closes {
+            vault.close().unwrap();
+        } else {
+            drop(vault);
+        }
+        let vault = options().open_on(state, backend).unwrap();
+        assert!(!vault.recovery().state_repaired, "{:?}", vault.recovery());
+        assert_eq!(vault.gc(&GcOptions::default()).unwrap().uploads_given_up, 1);
+        empty(&vault);
+    }
+}
+
+#[test]
+fn what_is_there_needs_no_room() {
+    let vault = memory_vault().unwrap();
+    insert(&vault, "a", &noise(100_000, 1));
+    vault.artifacts().set_quota(Some(Quota::new(1))).unwrap();
+    insert(&vault, "b", &noise(100_000, 1));
+    assert_eq!(vault.stage(&noise(100_000, 2)[..]).unwrap_err().kind(), ErrorKind::Full);
+    whole(&vault);
 }

@@ -88,7 +88,7 @@ impl Vault {
     /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were let go of, and
     /// as often as [`upkeep`](crate::VaultOptions::upkeep) was told.
     ///
-    /// One at a time: `Locked` if another, or an index that is made anew, takes longer than the write
+    /// One at a time: `Locked` if another, the vault's own included, or an index that is made anew, takes longer than the write
     /// timeout.
     pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
         self.inner().refuse_nested_write(GC)?;

@@ -15,7 +15,7 @@ use super::pack::read_chunk as read_packed;
 use super::writer::Reservation;
 use crate::content::Pin;
 use crate::format::{ChunkId, ChunkKind, ContentRef, UploadId};
-use crate::state::{StateRead, Table};
+use crate::state::Table;
 use crate::transaction::{Work, WriteTx};
 use crate::vault::{ContentPlant, Vault};
 
@@ -112,11 +112,16 @@ impl StoredContent {
 
     /// `Full` if the store has no room for it now; else that is reserved, as it is at the beginning of a
     /// stream whose length is known.
-    pub(super) fn reserve(&self, state: &StateRead) -> Result<()> {
-        let Some(limit) = self.limit else { return Ok(()) };
-        let bytes = self.additions.bytes(|id| find_chunk(state, id))?;
-        let uploads = &self.upload.vault.inner().uploads;
-        let reserved = uploads.reserve(self.upload.id, bytes, limit, || read_stored(state))?;
+    pub(super) fn reserve(&self) -> Result<()> {
+        let (Some(limit), inner) = (self.limit, self.upload.vault.inner()) else { return Ok(()) };
+        let state = inner.read_state()?;
+        let bytes = self.additions.bytes(|id| find_chunk(&state, id))?;
+        drop(state);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let stored = || inner.read_state().and_then(|state| read_stored(&state));
+        let reserved = inner.uploads.reserve(self.upload.id, bytes, limit, stored)?;
         reserved.map_err(|taken| full(taken, bytes, limit))
     }
 
@@ -127,10 +132,7 @@ impl StoredContent {
         for reservation in &*self.reservations.lock() {
             tx.state.delete(Table::Pending, &reservation.stage().key(0))?;
         }
-        refer(tx, &self.content.root)?;
-        // It is counted as stored from here on.
-        tx.vault.uploads.settle(self.upload.id, u64::MAX);
-        Ok(())
+        refer(tx, &self.content.root)
     }
 
     /// The commit that refers to it has happened.
@@ -217,7 +219,9 @@ pub(super) fn check_limit(
 ) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
     let (state, packs) = stored_total(tx)?;
-    let others = tx.vault.uploads.reserved_by_others(upload);
+    // What this transaction has adopted counts as stored in it already.
+    let own = |id| id == upload || tx.adopted.iter().any(|stored| stored.upload.id == id);
+    let others = tx.vault.uploads.reserved_but(own);
     let taken = state.saturating_add(packs).saturating_add(others);
     let more = additions.bytes(|id| read_chunk(tx, id))?;
     if more > 0 && taken.saturating_add(more) > limit {

@@ -145,8 +145,8 @@ impl Upload {
         let Batch { additions, reservations, .. } = batch;
         let stored =
             StoredContent::new(under_way, content, checksum, additions, reservations, limit);
-        if size.is_none() && limit.is_some() {
-            stored.reserve(&vault.inner().read_state()?)?;
+        if size.is_none() {
+            stored.reserve()?;
         }
         Ok(stored)
     }

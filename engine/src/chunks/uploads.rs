@@ -15,7 +15,8 @@ use parking_lot::{Mutex, MutexGuard};
 use strongroom_backends::{Error, ErrorKind, Result};
 
 use crate::content::{Pin, Pins};
-use crate::format::UploadId;
+use crate::format::{UploadId, UploadRow};
+use crate::state::{StateWrite, Table};
 
 #[derive(Debug)]
 pub(crate) struct Uploads {
@@ -99,6 +100,17 @@ impl Uploads {
         self.given_up.lock().clone()
     }
 
+    /// Says so in their rows.
+    pub(crate) fn mark(state: &mut StateWrite<'_>, given_up: &[UploadId]) -> Result<()> {
+        for id in given_up {
+            if state.get(Table::Uploads, &id.0, |row| row.is_some())? {
+                let row = UploadRow::V0 { since_unix_millis: 0 };
+                state.put(Table::Uploads, &id.0, &row.encode())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The rows of the first `count` of these say so for good.
     pub(crate) fn forget_given_up(&self, count: usize) {
         self.given_up.lock().drain(..count);
@@ -119,7 +131,7 @@ impl Uploads {
         stored: impl FnOnce() -> Result<u64>,
     ) -> Result<Result<(), u64>> {
         let mut live = self.live.lock();
-        let taken = reserved_but(&live, id).saturating_add(stored()?);
+        let taken = reserved_but(&live, |other| other == id).saturating_add(stored()?);
         if taken.saturating_add(bytes) > limit {
             return Ok(Err(taken));
         }
@@ -134,9 +146,9 @@ impl Uploads {
         }
     }
 
-    /// What others have reserved.
-    pub(super) fn reserved_by_others(&self, id: UploadId) -> u64 {
-        reserved_but(&self.live.lock(), id)
+    /// What all have reserved but those that are `own`.
+    pub(super) fn reserved_but(&self, own: impl Fn(UploadId) -> bool) -> u64 {
+        reserved_but(&self.live.lock(), own)
     }
 }
 
@@ -149,7 +161,7 @@ impl Drop for ClosedUploads<'_> {
     }
 }
 
-fn reserved_but(live: &HashMap<UploadId, u64>, id: UploadId) -> u64 {
-    let others = live.iter().filter(|(other, _)| **other != id);
+fn reserved_but(live: &HashMap<UploadId, u64>, own: impl Fn(UploadId) -> bool) -> u64 {
+    let others = live.iter().filter(|(id, _)| !own(**id));
     others.fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use strongroom_backends::{Error, Result};
 
-use crate::chunks::{StoredContent, stored_total};
-use crate::format::{DoomedKey, ObjectName, UploadRow};
+use crate::chunks::{StoredContent, Uploads, stored_total};
+use crate::format::{DoomedKey, ObjectName};
 use crate::operations::Heard;
 use crate::records::Namespaces;
 use crate::state::{StateWrite, Table};
@@ -124,12 +124,7 @@ impl<'t> WriteTx<'t> {
             self.state.delete(row.table(), row.key())?;
         }
         let given_up = self.vault.uploads.given_up();
-        for id in &given_up {
-            if self.state.get(Table::Uploads, &id.0, |row| row.is_some())? {
-                let row = UploadRow::V0 { since_unix_millis: 0 };
-                self.state.put(Table::Uploads, &id.0, &row.encode())?;
-            }
-        }
+        Uploads::mark(&mut self.state, &given_up)?;
         let state_bytes = if self.adopted.is_empty() { 0 } else { stored_total(&self)?.0 };
         let Self { commit, adopted, checkpointed, heard, let_go, doomed, dropping, .. } = self;
         let (settled, given_up) = (settled.len(), given_up.len());

@@ -36,7 +36,7 @@ const UPKEEP_THREADS: usize = 1;
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
 /// were staged and their readers, stagings, operations, lanes, and batches with a
-/// checkpoint.
+/// checkpoint. A [`gc`](Self::gc) of its own that is under way then keeps it open until its end.
 #[derive(Clone)]
 pub struct Vault {
     inner: Arc<VaultInner>,
@@ -491,6 +491,13 @@ impl Drop for VaultInner {
     fn drop(&mut self) {
         // Nobody can hold the turn any more; errors have nobody to go to, and the next open
         // recovers what a failed close leaves.
+        let given_up = self.uploads.given_up();
+        if !given_up.is_empty() && !self.store.failed() && !self.may_be_behind() {
+            let mark = |mut state: StateWrite<'_>| Uploads::mark(&mut state, &given_up);
+            if let Err(error) = self.store.write("close vault", mark, |_| ()) {
+                tracing::debug!(error = %error.kind(), "unfinished uploads not marked");
+            }
+        }
         if let Err(error) = self.store.close() {
             tracing::warn!(error = %error.kind(), "vault not closed cleanly");
         }

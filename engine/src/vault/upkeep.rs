@@ -62,8 +62,11 @@ impl VaultInner {
             // Before it looks: what comes in while it works counts for the next one.
             inner.let_go.store(0, Ordering::Release);
             inner.collecting.store(false, Ordering::Release);
-            if let Err(error) = Vault::from_inner(inner).gc(&GcOptions::default()) {
+            let freed = Vault::from_inner(Arc::clone(&inner)).gc(&GcOptions::default());
+            if let Err(error) = freed {
                 tracing::warn!(error = %error.kind(), "what was let go of is not freed yet");
+                // The next commit that lets go of something asks again.
+                inner.let_go.fetch_add(LET_GO_BYTES, Ordering::AcqRel);
             }
         };
         if let Err(error) = self.upkeep.spawn(Duration::ZERO, run) {
