@@ -3,7 +3,7 @@
 //! This crate knows nothing of redb, keys, records or snapshots. It offers
 //!
 //! - [`Backend`]: a small synchronous store of immutable objects with conditional puts,
-//!   implemented on local [`Disk`] and in [`Memory`];
+//!   implemented on local [`Disk`], in [`Memory`] and, by feature, on object stores;
 //! - [`fs`]: the one seam through which everything here, and the vault's own state file,
 //!   touches a file system, so that a simulated one can stand under all of it;
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
@@ -20,6 +20,8 @@ mod error;
 pub mod fs;
 mod key;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object_store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -28,3 +30,5 @@ pub use disk::Disk;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, Key};
 pub use memory::Memory;
+#[cfg(feature = "object-store")]
+pub use object_store::ObjectStore;

@@ -8,6 +8,7 @@
 //! - `damage.rs`: packs that are missing, cut short or changed.
 //! - `index.rs`: chunks in state and in packs, and the index made anew.
 //! - `names.rs`: names, versions, listings, deletions, bad input.
+//! - `stores.rs`: a vault whose content lies on an object store.
 //! - `values.rs`: long values of records, which lie beside contents of artifacts.
 //! - `export.rs`, `leases.rs`, `retention.rs`, `search.rs`, `tags.rs`, `usage.rs`: what they say.
 
@@ -24,6 +25,7 @@ mod resumed;
 mod retention;
 mod scene;
 mod search;
+mod stores;
 mod tags;
 mod usage;
 mod values;

@@ -1,0 +1,72 @@
+//! From synchronous calls to asynchronous ones, and back: the only file that names tokio.
+//!
+//! The runtime is the adapter's own. A call hands its future over and waits on a channel for what comes of
+//! it, so it works from a plain thread and from inside any other runtime, where `block_on` panics.
+
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Threads of the runtime: they only wait for the network, and encrypt what goes over it.
+const THREADS: usize = 2;
+
+/// How much longer than the runtime its caller waits, in case a client blocks the runtime's threads.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Bridge {
+    /// Taken when it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Bridge {
+    pub(super) fn new() -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("strongroom-store")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start runtime of object store", e))?;
+        Ok(Self { runtime: Some(runtime) })
+    }
+
+    /// What comes of `call`; an error of kind `late` if that takes longer than `timeout`.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        timeout: Duration,
+        late: ErrorKind,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let too_late = move || {
+            Err(Error::new(late, operation)
+                .with_detail(format!("no answer within {} s", timeout.as_secs_f32())))
+        };
+        let (sender, outcome) = sync_channel(1);
+        let runtime = self.runtime.as_ref().expect("taken only when dropped");
+        runtime.spawn(async move {
+            let outcome = tokio::time::timeout(timeout, call).await;
+            let outcome = outcome.unwrap_or_else(|_| too_late());
+            // Nobody may be left to hear it.
+            let _ = sender.send(outcome);
+        });
+        outcome.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|e| match e {
+            RecvTimeoutError::Timeout => too_late(),
+            RecvTimeoutError::Disconnected => {
+                Err(Error::new(late, operation).with_detail("its task panicked"))
+            }
+        })
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // In async code too, where dropping a runtime that waits for its tasks panics.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Object stores: S3, Google Cloud Storage, Azure and whatever else the crate `object_store` speaks to.
+//!
+//! - [`ObjectStore`]: the backend, and what its calls ask of the crate;
+//! - `bridge.rs`: how a synchronous call waits for an asynchronous one. Nothing else names tokio;
+//! - `failure.rs`: what an error of the crate asks of the caller;
+//! - `probe.rs`: whether the store puts conditionally, asked when it is opened.
+
+mod bridge;
+mod failure;
+mod probe;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore as Client, ObjectStoreExt, PutMode, PutOptions,
+    UpdateVersion,
+};
+
+use self::bridge::Bridge;
+use self::failure::of_store;
+use crate::backend::{Backend, Condition, ListEntry, Object, Version};
+use crate::component::Entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// How long a call takes at most, whatever it moves; and how much longer for each MiB that it moves.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT_PER_MIB: Duration = Duration::from_secs(2);
+
+/// How much a call is taken to move that asks for a whole object: no object of a vault is longer.
+const OBJECT_BYTES: u64 = 32 << 20;
+
+/// How many requests at once a store is asked for.
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+/// An object store as a backend: one of the crate `object_store`, driven by a runtime of its own.
+///
+/// Its calls block the thread that makes them, and work from any: a plain one, or one of a tokio runtime
+/// of either kind (from async code, run them where blocking is allowed). It may be dropped anywhere, too.
+/// Every call ends after a minute, and two seconds more for each MiB that it moves: `Unavailable`, or
+/// `Uncertain` if it may have had an effect.
+///
+/// Durable is what the store has answered; keys that are not a vault's own it does not list.
+pub struct ObjectStore {
+    client: Arc<dyn Client>,
+    name: &'static str,
+    timeout: Duration,
+    bridge: Bridge,
+}
+
+impl fmt::Debug for ObjectStore {
+    /// Not the client: it may show an endpoint's credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStore").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl ObjectStore {
+    /// A backend on `client`, which people know as `name`; `entropy` names the scratch object with which it
+    /// asks whether the store puts conditionally.
+    ///
+    /// `Invalid` if it does not: two writers would both win there.
+    pub fn open(
+        client: Arc<dyn Client>,
+        name: &'static str,
+        entropy: &dyn Entropy,
+    ) -> Result<Self> {
+        let store = Self { client, name, timeout: CALL_TIMEOUT, bridge: Bridge::new()? };
+        probe::expect_conditions(&store, entropy)?;
+        Ok(store)
+    }
+
+    /// Every call ends after `timeout` in the place of a minute, besides what is added for what it moves.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs a call that moves so many bytes, and changes nothing.
+    fn read<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        operation: &'static str,
+        bytes: u64,
+        call: impl FnOnce(Arc<dyn Client>) -> F,
+    ) -> Result<T> {
+        let call = call(Arc::clone(&self.client));
+        self.bridge.run(operation, self.timeout(bytes), ErrorKind::Unavailable, call)
+    }
+
+    /// Runs a call that moves so many bytes: one that is not answered may have had its effect.
+    fn write<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        operation: &'static str,
+        bytes: u64,
+        call: impl FnOnce(Arc<dyn Client>) -> F,
+    ) -> Result<T> {
+        let call = call(Arc::clone(&self.client));
+        self.bridge.run(operation, self.timeout(bytes), ErrorKind::Uncertain, call)
+    }
+
+    fn timeout(&self, bytes: u64) -> Duration {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        self.timeout.saturating_add(CALL_TIMEOUT_PER_MIB.saturating_mul(mebibytes))
+    }
+}
+
+fn path(key: &Key) -> Path {
+    Path::from(key.as_str())
+}
+
+/// The version of an object, of what its store tells: a generation, an `ETag`, or both.
+fn version(e_tag: Option<&str>, generation: Option<&str>) -> Version {
+    Version::new(format!("{}\n{}", generation.unwrap_or_default(), e_tag.unwrap_or_default()))
+}
+
+/// What the store told for that version.
+fn told(version: &Version) -> UpdateVersion {
+    let (generation, e_tag) = version.as_str().split_once('\n').unwrap_or(("", version.as_str()));
+    let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    UpdateVersion { e_tag: told(e_tag), version: told(generation) }
+}
+
+impl Backend for ObjectStore {
+    fn get(&self, key: &Key) -> Result<Object> {
+        const GET: &str = "get object";
+        let at = path(key);
+        let got = self.read(GET, OBJECT_BYTES, move |client| async move {
+            let got = client.get(&at).await.map_err(|e| of_store(GET, e))?;
+            let (size, version) =
+                (got.meta.size, version(got.meta.e_tag.as_deref(), got.meta.version.as_deref()));
+            let body = got.bytes().await.map_err(|e| of_store(GET, e))?;
+            if body.len() as u64 != size {
+                return Err(Error::new(ErrorKind::Unavailable, GET)
+                    .with_detail(format!("{} of {size} bytes came", body.len())));
+            }
+            Ok(Object { body, version })
+        });
+        got.map_err(|e| e.with_subject(key))
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        const GET: &str = "get range of object";
+        let beyond = |size: u64| {
+            Error::new(ErrorKind::Invalid, GET).with_detail(format!(
+                "bytes {} to {} of an object of {size}",
+                range.start, range.end
+            ))
+        };
+        let at = path(key);
+        let asked = range.clone();
+        let fetched = if range.start > range.end {
+            Err(Error::new(ErrorKind::Invalid, GET).with_detail("the range is reversed"))
+        } else if range.is_empty() {
+            // Stores refuse to send nothing.
+            self.read(GET, 0, move |client| async move {
+                client
+                    .head(&at)
+                    .await
+                    .map(|meta| (Bytes::new(), meta.size))
+                    .map_err(|e| of_store(GET, e))
+            })
+        } else {
+            self.read(GET, range.end - range.start, move |client| async move {
+                let range = Some(GetRange::Bounded(asked.clone()));
+                let options = GetOptions { range, ..GetOptions::default() };
+                match client.get_opts(&at, options).await {
+                    Ok(got) => {
+                        let size = got.meta.size;
+                        got.bytes().await.map(|body| (body, size)).map_err(|e| of_store(GET, e))
+                    }
+                    // Each store refuses a range that begins beyond the end in words of its own.
+                    Err(error) => match client.head(&at).await {
+                        Ok(meta) if meta.size <= asked.start => Ok((Bytes::new(), meta.size)),
+                        _ => Err(of_store(GET, error)),
+                    },
+                }
+            })
+        };
+        fetched
+            .and_then(|(body, size)| {
+                if range.end > size {
+                    return Err(beyond(size));
+                }
+                if body.len() as u64 != range.end - range.start {
+                    return Err(Error::new(ErrorKind::Unavailable, GET)
+                        .with_detail(format!("{} bytes came", body.len())));
+                }
+                Ok(body)
+            })
+            .map_err(|e| e.with_subject(key))
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        const PUT: &str = "put object";
+        let at = path(key);
+        let mode = match condition {
+            Condition::Any => PutMode::Overwrite,
+            Condition::Absent => PutMode::Create,
+            Condition::Matches(version) => PutMode::Update(told(version)),
+        };
+        let conditional = matches!(condition, Condition::Matches(_));
+        let put = self.write(PUT, body.len() as u64, move |client| async move {
+            let options = PutOptions { mode, ..PutOptions::default() };
+            let put = client.put_opts(&at, body.into(), options).await;
+            let put = put.map_err(|e| failure::of_put(PUT, e, conditional))?;
+            if put.e_tag.is_none() && put.version.is_none() {
+                return Err(Error::new(ErrorKind::Uncertain, PUT)
+                    .with_detail("the store told no version of what was put"));
+            }
+            Ok(version(put.e_tag.as_deref(), put.version.as_deref()))
+        });
+        put.map_err(|e| e.with_subject(key))
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        const DELETE: &str = "delete object";
+        let at = path(key);
+        let deleted = self.write(DELETE, 0, move |client| async move {
+            failure::of_delete(DELETE, client.delete(&at).await)
+        });
+        deleted.map_err(|e| e.with_subject(key))
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        const DELETE: &str = "delete objects";
+        let all: Vec<_> = keys.iter().map(|key| Ok(path(key))).collect();
+        // Each may take a request.
+        self.write(DELETE, (all.len() as u64) << 16, move |client| async move {
+            let mut deleted = client.delete_stream(stream::iter(all).boxed());
+            while let Some(one) = deleted.next().await {
+                failure::of_delete(DELETE, one.map(drop))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        const LIST: &str = "list objects";
+        // The crate takes whole segments for a prefix; what is left of it is looked at here.
+        let folder = prefix.rsplit_once('/').map(|(folder, _)| Path::from(folder));
+        let (prefix, offset) = (prefix.to_owned(), after.map(path));
+        self.read(LIST, (limit as u64) << 8, move |client| async move {
+            let found = match &offset {
+                Some(offset) => client.list_with_offset(folder.as_ref(), offset),
+                None => client.list(folder.as_ref()),
+            };
+            // Keys that are not ours are nobody's to list.
+            let ours = |meta: ObjectMeta| {
+                let key = Key::new(meta.location.as_ref()).ok()?;
+                key.as_str().starts_with(&prefix).then_some(ListEntry { key, size: meta.size })
+            };
+            let page: Vec<ListEntry> = found
+                .try_filter_map(|meta| std::future::ready(Ok(ours(meta))))
+                .take(limit)
+                .try_collect()
+                .await
+                .map_err(|e| of_store(LIST, e))?;
+            if page.is_sorted_by(|a, b| a.key < b.key) {
+                return Ok(page);
+            }
+            Err(Error::new(ErrorKind::Invalid, LIST)
+                .with_detail("the store does not list in the order of keys"))
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        CONCURRENCY
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        Ok(u64::MAX)
+    }
+}
