@@ -1,9 +1,10 @@
 //! Contents of every length: read back as they were put, stored once, freed when nothing has them.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 
+use parking_lot::Mutex;
 use strongroom::testing::memory_vault;
-use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions};
+use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, NoProgress};
 
 use crate::scene::{name, noise, put, whole};
 
@@ -112,4 +113,48 @@ fn a_node_that_fills_a_pack_is_there_with_its_list() {
     let uri = put(&vault.artifacts(), "1", &bytes);
     assert!(vault.artifacts().read(&uri).unwrap() == bytes);
     whole(&vault);
+}
+
+/// Takes so many bytes.
+struct Narrow(usize);
+
+impl Write for Narrow {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        let taken = buffer.len().min(self.0);
+        self.0 -= taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_copy_is_whole_or_an_error_and_tells_how_far_it_is() {
+    let vault = memory_vault().unwrap();
+    let artifacts = vault.artifacts();
+    let bytes = noise(3_000_000, 5);
+    let uri = put(&artifacts, "1", &bytes);
+    let (heard, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
+    let progress = |done, total| heard.lock().push((done, total));
+    let mut copy = Vec::new();
+    let info = artifacts.copy_to(&uri, &mut copy, &progress, &cancel).unwrap();
+    assert!(copy == bytes && info.len() == 3_000_000);
+    let heard = heard.into_inner();
+    assert!(heard.is_sorted() && heard.last() == Some(&(3_000_000, Some(3_000_000))), "{heard:?}");
+
+    let full = artifacts.copy_to(&uri, Narrow(1_000_000), &NoProgress, &cancel).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Full);
+    let none = artifacts.copy_to(&name("2").newest(), &mut copy, &NoProgress, &cancel);
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
+    let stop = cancel.clone();
+    let progress = move |_, _| stop.cancel();
+    let mut part = Vec::new();
+    let cancelled = artifacts.copy_to(&uri, &mut part, &progress, &cancel).unwrap_err();
+    assert_eq!(cancelled.kind(), ErrorKind::Cancelled);
+    assert!(!part.is_empty() && part.len() < bytes.len() && bytes.starts_with(&part));
 }

@@ -1,7 +1,7 @@
 //! Looking at artifacts and reading them, from snapshots, without any lock.
 
 use std::fmt;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -13,10 +13,15 @@ use super::info::ArtifactInfo;
 use super::name::{ArtifactName, ArtifactUri};
 use crate::chunks::ContentReader;
 use crate::format::{artifacts_prefix, split_key, version_key};
+use crate::progress::{CancelToken, Progress};
 use crate::state::{KeySpan, Table};
 use crate::transaction::Snapshot;
 
 const READ: &str = "read artifact";
+const COPY: &str = "write copy of artifact";
+
+/// How many bytes [`Artifacts::copy_to`] writes at once, at most.
+const COPY_BYTES: usize = 256 << 10;
 
 /// Most bytes that [`Artifacts::read`] reserves before it has read them.
 const READ_RESERVED_MAX: u64 = 64 << 20;
@@ -80,13 +85,42 @@ impl Artifacts {
         Ok(ArtifactReader::new(&snapshot, info))
     }
 
-    /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open).
+    /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open) or
+    /// [`copy_to`](Self::copy_to).
     pub fn read(&self, uri: &ArtifactUri) -> Result<Bytes> {
         let mut reader = self.open(uri)?;
         let room = usize::try_from(reader.info.len().min(READ_RESERVED_MAX)).unwrap_or(0);
         let mut bytes = Vec::with_capacity(room);
         reader.read_to_end(&mut bytes).map_err(|e| Error::io(READ, e))?;
         Ok(bytes.into())
+    }
+
+    /// Writes all bytes of a version to `to`, in bounded memory, telling `progress` how many were written, and
+    /// ending with `Cancelled` when `cancel` is cancelled; what is told of the version. `to` is flushed at the end.
+    ///
+    /// After an error some of the bytes are written, none of them of a damaged chunk; an error of `to` is of
+    /// the kind that its own has. For parts of it [`open`](Self::open) it and seek.
+    pub fn copy_to(
+        &self,
+        uri: &ArtifactUri,
+        mut to: impl Write,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<ArtifactInfo> {
+        let mut reader = self.open(uri)?;
+        let (mut buffer, mut done) = (vec![0; COPY_BYTES], 0);
+        loop {
+            cancel.check(READ)?;
+            let read = reader.read(&mut buffer).map_err(|e| Error::io(READ, e))?;
+            if read == 0 {
+                break;
+            }
+            to.write_all(&buffer[..read]).map_err(|e| Error::io(COPY, e))?;
+            done += read as u64;
+            progress.report(done, Some(reader.info.len()));
+        }
+        to.flush().map_err(|e| Error::io(COPY, e))?;
+        Ok(reader.info)
     }
 
     /// At most `limit` versions of an artifact, the newest first, from the first one older than `before`
