@@ -165,8 +165,8 @@ fn import_lane(vault: &Vault, lane: &Lane, folder: &Path, paths: &[&String]) -> 
     }
 }
 
-/// The next few files, their content staged: what is short stays in memory, what is long is on
-/// the backend by then.
+/// The next few files, their content staged: what is short stays in memory, what is long is stored
+/// by then.
 fn next_group<'a>(
     vault: &Vault,
     folder: &Path,
@@ -222,8 +222,8 @@ fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome 
     }
     println!(
         "proved: {stored} files, each imported exactly once and equal to its source byte by byte; \
-         {long} long ones in {} objects; resumed as generation {}; check found nothing wrong",
-        report.objects, status.generation
+         {long} long ones in {} chunks; resumed as generation {}; check found nothing wrong",
+        report.chunks, status.generation
     );
     Ok(vault.close()?)
 }
