@@ -23,6 +23,7 @@ use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::testing::{ManualClock, TestKey};
 use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, Vault, VaultOptions};
 
+use support::content::Content;
 use support::process::{Heard, Worker, role, say};
 use support::random::Random;
 use support::records::assert_whole;
@@ -59,35 +60,6 @@ fn options() -> VaultOptions {
 
 fn name() -> ArtifactName {
     ArtifactName::new("spec", "task", "dump").unwrap()
-}
-
-/// A content of so many bytes that neither compresses nor repeats.
-struct Content {
-    at: u64,
-    bytes: u64,
-}
-
-impl Content {
-    fn new(bytes: u64) -> Self {
-        Self { at: 0, bytes }
-    }
-}
-
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX);
-        let wanted = buffer.len().min(left);
-        let mut filled = 0;
-        while filled < wanted {
-            let word = Random::new(self.at / 8).draw().to_le_bytes();
-            let rest = &word[usize::try_from(self.at % 8).unwrap()..];
-            let taken = rest.len().min(wanted - filled);
-            buffer[filled..filled + taken].copy_from_slice(&rest[..taken]);
-            filled += taken;
-            self.at += taken as u64;
-        }
-        Ok(wanted)
-    }
 }
 
 /// Not a test of its own: what the other processes run.

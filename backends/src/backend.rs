@@ -61,6 +61,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How many requests at once the store handles well.
     fn concurrency(&self) -> NonZeroUsize;
 
+    /// Whether processes that do not share this one's locks, of this host or another, may put here too. A vault
+    /// keeps them out of its content by a note of its own then.
+    fn is_shared(&self) -> bool;
+
     /// How many more bytes the store takes, as far as it knows; `u64::MAX` if it does not. Another
     /// writer may take them first: it serves to refuse early, never to promise.
     fn available_bytes(&self) -> Result<u64>;
@@ -100,6 +104,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).concurrency()
     }
 
+    fn is_shared(&self) -> bool {
+        (**self).is_shared()
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         (**self).available_bytes()
     }
@@ -108,7 +116,8 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 /// Under which condition a put happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Always: creates or replaces.
+    /// Always: creates or replaces. A key that others put under [`Matches`](Self::Matches) at the same time is
+    /// not to be put so: Ceph lets such a put count as made before theirs, which replaces it.
     Any,
     /// Only if the key does not exist.
     Absent,

@@ -4,6 +4,8 @@
 //!
 //! - [`Backend`]: a small synchronous store of immutable objects with conditional puts,
 //!   implemented on local [`Disk`], in [`Memory`] and, by feature, on object stores;
+//! - [`open_url`]: an object store by its URL, with [`RetryingBackend`] to bear the network's faults and
+//!   [`CountingBackend`] to count requests;
 //! - [`fs`]: the one seam through which everything here, and the vault's own state file,
 //!   touches a file system, so that a simulated one can stand under all of it;
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
@@ -19,16 +21,22 @@ mod disk;
 mod error;
 pub mod fs;
 mod key;
+mod layers;
 mod memory;
 #[cfg(feature = "object-store")]
 mod object_store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod url;
 
 pub use backend::{Backend, Condition, ListEntry, Object, Version};
 pub use disk::Disk;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, Key};
+pub use layers::{
+    CountingBackend, RequestCounts, Requests, RetryAfter, RetryingBackend, StoreRetryPolicy,
+};
 pub use memory::Memory;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
+pub use url::{StoreOptions, open_url};

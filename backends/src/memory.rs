@@ -95,6 +95,10 @@ impl Backend for Memory {
         CONCURRENCY
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         Ok(u64::MAX)
     }

@@ -221,6 +221,10 @@ impl Backend for Defective {
         self.inner.concurrency()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         self.inner.available_bytes()
     }

@@ -107,6 +107,7 @@ enum How {
     IgnoresAbsent,
     IgnoresVersions,
     TellsNoVersion,
+    KnowsNoVersion,
     Panics,
     /// From the second object on.
     HangsLater,
@@ -140,9 +141,13 @@ impl Client for Unfit {
         mut options: PutOptions,
     ) -> object_store::Result<PutResult> {
         self.how.later(at).await;
-        match (self.how, &options.mode) {
+        match (self.how, &mut options.mode) {
             (How::IgnoresAbsent, PutMode::Create) | (How::IgnoresVersions, PutMode::Update(_)) => {
                 options.mode = PutMode::Overwrite;
+            }
+            (How::KnowsNoVersion, PutMode::Update(version)) => {
+                version.e_tag = Some("another".into());
+                version.version = None;
             }
             (How::Panics, _) => panic!("the client's own bug"),
             _ => {}
@@ -205,6 +210,7 @@ fn a_store_that_would_let_two_writers_win_is_refused_when_it_is_opened() {
     for (how, kind, told) in [
         (How::IgnoresAbsent, ErrorKind::Invalid, "lets a caller create an object twice"),
         (How::IgnoresVersions, ErrorKind::Invalid, "replace an object at an older version"),
+        (How::KnowsNoVersion, ErrorKind::Invalid, "the version that it has told"),
         (How::TellsNoVersion, ErrorKind::Uncertain, "no version"),
         (How::Panics, ErrorKind::Uncertain, "panicked"),
     ] {

@@ -116,7 +116,7 @@ fn code(kind: ErrorKind) -> u8 {
 
 /// What the user can do about it.
 fn hint(error: &Error, vault: &Path) -> Option<String> {
-    if let Some(hint) = artifact_hint(error, vault) {
+    if let Some(hint) = artifact_hint(error, vault).or_else(|| store_hint(error)) {
         return Some(hint);
     }
     let vault = vault.display();
@@ -242,6 +242,47 @@ fn artifact_hint(error: &Error, vault: &Path) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// The same about content on a store.
+fn store_hint(error: &Error) -> Option<String> {
+    let hint = match (error.kind(), error.operation()) {
+        (ErrorKind::Locked, "claim content") => {
+            "end that process in good order; if it has ended for certain, or its machine was started \
+             anew, --take-over"
+        }
+        (ErrorKind::Corrupt, "read ref") => {
+            "somebody has changed the owner ref on the store; --take-over puts another there"
+        }
+        (ErrorKind::Denied, "claim content") => {
+            "open the state that was used last; or go on from this one with --take-over: what only \
+             the other knew is lost"
+        }
+        (ErrorKind::NotFound, "claim content") => {
+            "look at --backend; if the store is the vault's, --take-over opens it all the same, and \
+             `strongroom check` tells what is missing"
+        }
+        (ErrorKind::Closed, "claim content") => "another took the content over; this one is out",
+        (ErrorKind::Invalid, "open vault")
+            if error.to_string().contains("content lies on \"disk\"") =>
+        {
+            "leave --backend and STRONGROOM_BACKEND out: the content lies in the vault's folder"
+        }
+        (ErrorKind::Invalid, "open vault") if error.to_string().contains("content lies on") => {
+            "name the store with --backend URL or STRONGROOM_BACKEND"
+        }
+        (ErrorKind::Conflict, "claim content" | "move ref") => {
+            "others were faster: repeat the command"
+        }
+        (ErrorKind::Invalid, "check store") => {
+            "name the store with --backend URL or STRONGROOM_BACKEND"
+        }
+        (ErrorKind::Denied, "open store" | "put object" | "get object" | "list objects") => {
+            "look at the store's credentials in the environment, and at their policy"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn locked(error: &Error) -> String {

@@ -20,6 +20,7 @@ mod secret;
 mod session;
 mod space;
 mod stats;
+mod store;
 mod vault;
 
 use std::io;
@@ -55,6 +56,7 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
     match command {
         Command::Init { cipher, costs, .. } => vault::init(session, *cipher, costs),
         Command::Info { .. } => vault::info(session),
+        Command::Check { store: true, read_data, .. } => store::check(session, *read_data),
         Command::Check { read_data, read_data_part, rebuild_index, .. } => {
             let read_data = match *read_data_part {
                 Some((part, of)) => ReadData::Part { part, of },

@@ -33,6 +33,13 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
              file was damaged: look at the medium, and run `strongroom check`",
         );
     }
+    if let Some(taken_over) = &recovery.taken_over {
+        let from = taken_over.from.as_ref().map(|holder| format!(" from {holder}"));
+        notes.say(format!(
+            "warning: the content was taken over{}; nothing is deleted for a day",
+            from.unwrap_or_default()
+        ));
+    }
     if recovery.key_set_restored {
         notes.say(
             "warning: the key set was restored from its copy; keys that were removed since that \
@@ -133,6 +140,10 @@ pub(crate) fn recovery_json(recovery: &Recovery) -> Json {
         "key_set_restored": recovery.key_set_restored,
         "key_copy_written": recovery.key_copy_written,
         "key_copy_ahead": recovery.key_copy_ahead,
+        "taken_over": recovery.taken_over.as_ref().map(|taken_over| json!({
+            "from": taken_over.from.as_ref().map(ToString::to_string),
+            "deletes_from_unix_millis": taken_over.deletes_from_unix_millis,
+        })),
         "key_copy_error": error(&recovery.key_copy_error),
         "unfinished_state": recovery.unfinished_state,
         "temporaries": recovery.temporaries,

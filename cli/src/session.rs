@@ -5,10 +5,12 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
+use strongroom::backends::{Backend, open_url};
 use strongroom::{Cipher, Error, ErrorKind, LockPolicy, PasswordCosts, Vault, VaultOptions};
 
 use crate::args::{Costs, Global};
@@ -16,6 +18,9 @@ use crate::exit::Failure;
 use crate::output::{Output, print_json};
 use crate::recovery;
 use crate::secret::{Origin, PASSWORD_VARIABLE, Question, Source, Told};
+
+/// Where the content lies, unless an option says so.
+const BACKEND_VARIABLE: &str = "STRONGROOM_BACKEND";
 
 /// Pause between two tries for the vault under `--wait`.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
@@ -99,8 +104,11 @@ impl<'a> Session<'a> {
 
     /// `Invalid` if an option is given that is about a vault which exists.
     pub(crate) fn expect_no_recovery_options(&self) -> Result<(), Failure> {
-        if self.global.opening.adopt || self.global.opening.restore_key_set {
-            return Err(usage("--adopt and --restore-key-set are for a vault that exists"));
+        let opening = &self.global.opening;
+        if opening.adopt || opening.restore_key_set || opening.take_over {
+            return Err(usage(
+                "--adopt, --restore-key-set and --take-over are for a vault that exists",
+            ));
         }
         Ok(())
     }
@@ -111,6 +119,7 @@ impl<'a> Session<'a> {
         if opening.password_file.is_some()
             || opening.key_file.is_some()
             || opening.password_memory_max_mib.is_some()
+            || opening.backend.is_some()
         {
             return Err(usage("this command opens no vault and takes no key"));
         }
@@ -139,7 +148,7 @@ impl<'a> Session<'a> {
     ) -> Result<Vault, Failure> {
         self.expect_no_recovery_options()?;
         expect_password_for(costs, &self.origin)?;
-        let options = self.options(&self.source(Question::New), purpose);
+        let options = self.options(&self.source(Question::New), purpose)?;
         let options = options.password_costs(costs.costs());
         let options = match cipher {
             Some(cipher) => options.cipher(cipher),
@@ -158,8 +167,9 @@ impl<'a> Session<'a> {
         let source = self.source(Question::Old);
         let opening = &self.global.opening;
         let vault = self
-            .options(&source, purpose)
+            .options(&source, purpose)?
             .password_costs(costs)
+            .take_over(opening.take_over)
             .adopt_older_state(opening.adopt)
             .restore_key_set(opening.restore_key_set)
             .open(self.path)?;
@@ -171,12 +181,34 @@ impl<'a> Session<'a> {
         Source::new(self.origin.clone(), question, self.path, self.notes())
     }
 
-    fn options(&self, source: &Source, purpose: &str) -> VaultOptions {
+    /// What the vault whose state is lost is looked at with.
+    pub(crate) fn without_state(&self) -> Result<VaultOptions, Failure> {
+        self.expect_no_recovery_options()?;
+        self.options(&self.source(Question::Old), "check")
+    }
+
+    /// The store that the content lies on, if it is not in the vault's folder.
+    fn backend(&self) -> Result<Option<Arc<dyn Backend>>, Failure> {
+        let told = self.global.opening.backend.clone();
+        let url = told.or_else(|| std::env::var(BACKEND_VARIABLE).ok());
+        let Some(url) = url.filter(|url| !url.is_empty()) else {
+            if self.global.opening.take_over {
+                return Err(usage("--take-over is for content on a store, which --backend names"));
+            }
+            return Ok(None);
+        };
+        Ok(Some(open_url(&url)?))
+    }
+
+    fn options(&self, source: &Source, purpose: &str) -> Result<VaultOptions, Failure> {
         let mut options = Vault::options(source.clone()).purpose(purpose);
+        if let Some(backend) = self.backend()? {
+            options = options.backend(backend);
+        }
         if let Some(mib) = self.global.opening.password_memory_max_mib {
             options = options.password_memory_kib_max(mib.saturating_mul(1024));
         }
-        match self.global.wait {
+        Ok(match self.global.wait {
             None => options,
             Some(seconds) => options.lock_policy(LockPolicy {
                 timeout: Duration::from_secs(seconds.into()),
@@ -184,7 +216,7 @@ impl<'a> Session<'a> {
                 first_pause: WAIT_PAUSE,
                 growth: 1.0,
             }),
-        }
+        })
     }
 
     /// A spinner for work of unknown length; `template` shows `{pos}` or `{bytes}`.

@@ -48,6 +48,10 @@ struct OperationsManual;
 #[doc = include_str!("../../docs/artifacts.md")]
 struct ArtifactsManual;
 
+#[cfg(all(doctest, feature = "testing", feature = "s3"))]
+#[doc = include_str!("../../docs/object-stores.md")]
+struct ObjectStoresManual;
+
 mod artifacts;
 mod background;
 mod chunks;
@@ -59,6 +63,7 @@ mod metrics;
 mod operations;
 mod progress;
 mod records;
+mod refs;
 mod sharing;
 mod state;
 #[cfg(feature = "testing")]
@@ -103,5 +108,5 @@ pub use strongroom_backends::{Error, ErrorKind, Result};
 pub use transaction::{Batch, Snapshot, WriteTx};
 pub use vault::{
     CheckOptions, CheckReport, CleanReport, CompactReport, Holder, LockPolicy, LockRefused, NewKey,
-    Problem, ReadData, Recovery, Vault, VaultInfo, VaultOptions,
+    Problem, ReadData, Recovery, StoreReport, TakenOver, Vault, VaultInfo, VaultOptions,
 };

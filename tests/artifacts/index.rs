@@ -61,6 +61,10 @@ impl Backend for Heard {
         self.memory.concurrency()
     }
 
+    fn is_shared(&self) -> bool {
+        self.memory.is_shared()
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         self.memory.available_bytes()
     }

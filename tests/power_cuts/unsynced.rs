@@ -77,4 +77,8 @@ impl File for UnsyncedFile {
     fn unlock(&self) -> io::Result<()> {
         self.file.unlock()
     }
+
+    fn identity(&self) -> io::Result<String> {
+        self.file.identity()
+    }
 }

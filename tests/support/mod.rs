@@ -8,6 +8,7 @@
 pub(crate) mod calls;
 pub(crate) mod chance;
 pub(crate) mod clock;
+pub(crate) mod content;
 pub(crate) mod folder;
 pub(crate) mod group;
 pub(crate) mod mount;

@@ -3,7 +3,7 @@
 //! A process id alone proves nothing: ids are used again, also across a reboot. Together with
 //! the boot id and the process's start time it names one process for ever.
 
-use std::fs;
+use std::{fs, io};
 
 /// Names one process of one boot of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// When the process started, in clock ticks since boot; 0 where the system does not tell.
     pub started: u64,
+    /// The kernel's name of the space of ids that `pid` is one of, which containers have each; empty where
+    /// the system does not tell.
+    pub pid_namespace: String,
 }
 
 impl ProcessIdentity {
@@ -28,8 +31,40 @@ impl ProcessIdentity {
             boot_id: boot_id.trim().to_owned(),
             pid: std::process::id(),
             started: start_time(&stat).unwrap_or(0),
+            pid_namespace: own_pid_namespace(),
         }
     }
+
+    /// Whether it is certain that this process has ended, as `asker` sees it: both are of one boot of one
+    /// host and of one space of process ids, and there is no such process there any more.
+    pub fn is_dead_to(&self, asker: &Self) -> bool {
+        let is_told = !self.boot_id.is_empty() && !self.pid_namespace.is_empty();
+        let is_beside = self.host == asker.host
+            && self.boot_id == asker.boot_id
+            && self.pid_namespace == asker.pid_namespace;
+        if !is_told || !is_beside || self.started == 0 {
+            return false;
+        }
+        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            // One that has ended and was not waited for yet writes nothing either.
+            Ok(stat) => {
+                start_time(&stat).is_some_and(|started| started != self.started || is_zombie(&stat))
+            }
+            // Unless the system hides what is another's: then the first process is hidden, too.
+            Err(e) => {
+                e.kind() == io::ErrorKind::NotFound && fs::exists("/proc/1/stat").unwrap_or(false)
+            }
+        }
+    }
+}
+
+fn is_zombie(stat: &str) -> bool {
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// As `pid:[4026531836]`.
+fn own_pid_namespace() -> String {
+    fs::read_link("/proc/self/ns/pid").map(|to| to.display().to_string()).unwrap_or_default()
 }
 
 /// Field 22 of `/proc/<pid>/stat` (proc(5)). The second field, the name, may hold anything, so
@@ -42,6 +77,26 @@ fn start_time(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_dead_only_to_one_that_would_see_it() {
+        let own = ProcessIdentity::of_this_process("host");
+        assert!(!own.is_dead_to(&own), "it lives");
+        let earlier = ProcessIdentity { started: own.started - 1, ..own.clone() };
+        assert!(earlier.is_dead_to(&own), "its id was given again");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = ProcessIdentity { pid: child.id(), ..own.clone() };
+        child.wait().unwrap();
+        assert!(ended.is_dead_to(&own));
+        let elsewhere = [
+            ProcessIdentity { host: "other".into(), ..ended.clone() },
+            ProcessIdentity { boot_id: "other".into(), ..ended.clone() },
+            ProcessIdentity { pid_namespace: "other".into(), ..ended.clone() },
+        ];
+        assert!(elsewhere.iter().all(|process| !process.is_dead_to(&own)));
+        let untold = ProcessIdentity { boot_id: String::new(), ..ended };
+        assert!(!untold.is_dead_to(&untold), "nothing is certain of it");
+    }
 
     #[test]
     fn the_start_time_is_found_behind_a_name_with_parentheses() {

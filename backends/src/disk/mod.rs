@@ -210,6 +210,10 @@ impl Backend for Disk {
         CONCURRENCY
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         let Shared { fs, root, .. } = &*self.shared;
         fs.available_bytes(root)

@@ -75,6 +75,10 @@ pub trait File: fmt::Debug + Send + Sync {
 
     /// Releases the lock.
     fn unlock(&self) -> io::Result<()>;
+
+    /// Names this file among all of the host, whatever it is called, while it exists: a copy has another. Empty
+    /// where the system does not tell.
+    fn identity(&self) -> io::Result<String>;
 }
 
 /// How a file is opened. Files are made with mode 0600.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 #[cfg(unix)]
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 
 use super::{Access, DirEntry, EntryKind, File, FileSystem};
 
@@ -126,5 +126,15 @@ impl File for OsFile {
 
     fn unlock(&self) -> io::Result<()> {
         self.file.unlock()
+    }
+
+    fn identity(&self) -> io::Result<String> {
+        #[cfg(unix)]
+        {
+            let file = self.file.metadata()?;
+            Ok(format!("{:x}:{:x}", file.dev(), file.ino()))
+        }
+        #[cfg(not(unix))]
+        Ok(String::new())
     }
 }

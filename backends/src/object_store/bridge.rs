@@ -16,6 +16,21 @@ const THREADS: usize = 2;
 /// How much longer than the runtime its caller waits, in case a client blocks the runtime's threads.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What comes of `call`; `Unavailable` if that takes longer than `timeout`. For a part of what runs on a bridge.
+pub(super) async fn within<T>(
+    operation: &'static str,
+    timeout: Duration,
+    call: impl Future<Output = T>,
+) -> Result<T> {
+    tokio::time::timeout(timeout, call)
+        .await
+        .map_err(|_| late(ErrorKind::Unavailable, operation, timeout))
+}
+
+fn late(kind: ErrorKind, operation: &'static str, timeout: Duration) -> Error {
+    Error::new(kind, operation).with_detail(format!("no answer within {} s", timeout.as_secs_f32()))
+}
+
 #[derive(Debug)]
 pub(super) struct Bridge {
     /// Taken when it is dropped.
@@ -33,18 +48,15 @@ impl Bridge {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// What comes of `call`; an error of kind `late` if that takes longer than `timeout`.
+    /// What comes of `call`; an error of that kind if that takes longer than `timeout`.
     pub(super) fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         timeout: Duration,
-        late: ErrorKind,
+        kind: ErrorKind,
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let too_late = move || {
-            Err(Error::new(late, operation)
-                .with_detail(format!("no answer within {} s", timeout.as_secs_f32())))
-        };
+        let too_late = move || Err(late(kind, operation, timeout));
         let (sender, outcome) = sync_channel(1);
         let runtime = self.runtime.as_ref().expect("taken only when dropped");
         runtime.spawn(async move {
@@ -56,7 +68,7 @@ impl Bridge {
         outcome.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|e| match e {
             RecvTimeoutError::Timeout => too_late(),
             RecvTimeoutError::Disconnected => {
-                Err(Error::new(late, operation).with_detail("its task panicked"))
+                Err(Error::new(kind, operation).with_detail("its task panicked"))
             }
         })
     }

@@ -2,10 +2,23 @@
 
 use object_store::Error as Failure;
 
+#[cfg(feature = "clouds")]
+use super::answers::Cloud;
+use crate::backend::Condition;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The error of a call that changes nothing; its source is kept.
 pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
+    judged(operation, failure).0
+}
+
+/// That error, and whether it says for certain that nothing happened.
+fn judged(operation: &'static str, failure: Failure) -> (Error, bool) {
+    #[cfg(feature = "clouds")]
+    if let Some(Cloud { kind, is_certain, detail }) = Cloud::of(&failure) {
+        let error = Error::new(kind, operation).with_detail(detail).with_source(failure);
+        return (error, is_certain);
+    }
     let kind = match &failure {
         Failure::NotFound { .. } => ErrorKind::NotFound,
         Failure::AlreadyExists { .. } => ErrorKind::AlreadyExists,
@@ -17,20 +30,33 @@ pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
         | Failure::UnknownConfigurationKey { .. } => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, operation).with_source(failure)
+    (Error::new(kind, operation).with_source(failure), kind != ErrorKind::Unavailable)
 }
 
 /// That of a put: whatever the store has not refused may have happened.
-pub(super) fn of_put(operation: &'static str, failure: Failure, matches: bool) -> Error {
-    let error = of_store(operation, failure);
-    match error.kind() {
-        ErrorKind::Unavailable => error.with_kind(ErrorKind::Uncertain),
+pub(super) fn of_put(operation: &'static str, failure: Failure, condition: &Condition) -> Error {
+    let (error, is_certain) = judged(operation, failure);
+    match (error.kind(), condition) {
+        (ErrorKind::Unavailable, _) if !is_certain => error.with_kind(ErrorKind::Uncertain),
         // There is no version to match where there is no object.
-        ErrorKind::NotFound | ErrorKind::AlreadyExists if matches => {
+        (ErrorKind::NotFound | ErrorKind::AlreadyExists, Condition::Matches(_)) => {
             error.with_kind(ErrorKind::Conflict)
+        }
+        // Another request is at it.
+        (ErrorKind::AlreadyExists | ErrorKind::Conflict, Condition::Any) => {
+            error.with_kind(ErrorKind::Unavailable)
         }
         _ => error,
     }
+}
+
+/// Whether the store may have refused a range that begins beyond the end of the object.
+pub(super) fn may_be_of_a_range(failure: &Failure) -> bool {
+    #[cfg(feature = "clouds")]
+    if Cloud::of(failure).is_some() {
+        return false;
+    }
+    matches!(failure, Failure::Generic { .. } | Failure::NotSupported { .. })
 }
 
 /// That of a deletion: what is not there is deleted.
@@ -40,6 +66,6 @@ pub(super) fn of_delete(
 ) -> Result<()> {
     match deleted {
         Ok(()) | Err(Failure::NotFound { .. }) => Ok(()),
-        Err(failure) => Err(of_put(operation, failure, false)),
+        Err(failure) => Err(of_put(operation, failure, &Condition::Any)),
     }
 }

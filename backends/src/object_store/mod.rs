@@ -2,17 +2,25 @@
 //!
 //! - [`ObjectStore`]: the backend, and what its calls ask of the crate;
 //! - `bridge.rs`: how a synchronous call waits for an asynchronous one. Nothing else names tokio;
+//! - `clouds.rs`: the clouds' clients, by URL; `answers.rs`: what these stores tell beside their statuses;
 //! - `failure.rs`: what an error of the crate asks of the caller;
+//! - `permits.rs`: how many calls are under way at once;
 //! - `probe.rs`: whether the store puts conditionally, asked when it is opened.
 
+#[cfg(feature = "clouds")]
+mod answers;
 mod bridge;
+#[cfg(feature = "clouds")]
+mod clouds;
 mod failure;
+mod permits;
 mod probe;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +32,10 @@ use object_store::{
 };
 
 use self::bridge::Bridge;
+#[cfg(feature = "clouds")]
+pub(crate) use self::clouds::open_cloud;
 use self::failure::of_store;
+use self::permits::Permits;
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use crate::component::Entropy;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +43,7 @@ use crate::key::Key;
 
 /// How long a call takes at most, whatever it moves; and how much longer for each MiB that it moves.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-const CALL_TIMEOUT_PER_MIB: Duration = Duration::from_secs(2);
+const CALL_TIMEOUT_PER_MIB: Duration = Duration::from_secs(8);
 
 /// How much a call is taken to move that asks for a whole object: no object of a vault is longer.
 const OBJECT_BYTES: u64 = 32 << 20;
@@ -44,14 +55,18 @@ const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 ///
 /// Its calls block the thread that makes them, and work from any: a plain one, or one of a tokio runtime
 /// of either kind (from async code, run them where blocking is allowed). It may be dropped anywhere, too.
-/// Every call ends after a minute, and two seconds more for each MiB that it moves: `Unavailable`, or
-/// `Uncertain` if it may have had an effect.
+/// Every call ends after a minute, and eight seconds more for each MiB that it moves: `Unavailable`, or
+/// `Uncertain` if it may have had an effect. At most [`concurrency`](Backend::concurrency) of them are under way;
+/// the others wait as long as they may take themselves, and are `Unavailable` then.
 ///
 /// Durable is what the store has answered; keys that are not a vault's own it does not list.
 pub struct ObjectStore {
     client: Arc<dyn Client>,
     name: &'static str,
     timeout: Duration,
+    /// It compares an `ETag` with what stands between the quotes of the one that it has told.
+    takes_bare_etags: AtomicBool,
+    permits: Permits,
     bridge: Bridge,
 }
 
@@ -67,14 +82,34 @@ impl ObjectStore {
     /// asks whether the store puts conditionally.
     ///
     /// `Invalid` if it does not: two writers would both win there.
+    ///
+    /// The client should not retry by itself: a [`RetryingBackend`](crate::RetryingBackend) over this one
+    /// does, and looks up what may have happened.
     pub fn open(
         client: Arc<dyn Client>,
         name: &'static str,
         entropy: &dyn Entropy,
     ) -> Result<Self> {
-        let store = Self { client, name, timeout: CALL_TIMEOUT, bridge: Bridge::new()? };
-        probe::expect_conditions(&store, entropy)?;
+        let store = Self::unprobed(client, name)?;
+        probe::expect_conditions(&store, entropy, || store.take_bare_etags())?;
         Ok(store)
+    }
+
+    /// One whose conditions are still to be probed.
+    fn unprobed(client: Arc<dyn Client>, name: &'static str) -> Result<Self> {
+        Ok(Self {
+            client,
+            name,
+            timeout: CALL_TIMEOUT,
+            takes_bare_etags: AtomicBool::new(false),
+            permits: Permits::new(CONCURRENCY),
+            bridge: Bridge::new()?,
+        })
+    }
+
+    /// From now on versions are told without their quotes.
+    fn take_bare_etags(&self) {
+        self.takes_bare_etags.store(true, Ordering::Release);
     }
 
     /// Every call ends after `timeout` in the place of a minute, besides what is added for what it moves.
@@ -90,8 +125,10 @@ impl ObjectStore {
         bytes: u64,
         call: impl FnOnce(Arc<dyn Client>) -> F,
     ) -> Result<T> {
+        let timeout = self.timeout(bytes);
+        let _permit = self.permits.acquire(operation, timeout)?;
         let call = call(Arc::clone(&self.client));
-        self.bridge.run(operation, self.timeout(bytes), ErrorKind::Unavailable, call)
+        self.bridge.run(operation, timeout, ErrorKind::Unavailable, call)
     }
 
     /// Runs a call that moves so many bytes: one that is not answered may have had its effect.
@@ -101,14 +138,21 @@ impl ObjectStore {
         bytes: u64,
         call: impl FnOnce(Arc<dyn Client>) -> F,
     ) -> Result<T> {
+        let timeout = self.timeout(bytes);
+        let _permit = self.permits.acquire(operation, timeout)?;
         let call = call(Arc::clone(&self.client));
-        self.bridge.run(operation, self.timeout(bytes), ErrorKind::Uncertain, call)
+        self.bridge.run(operation, timeout, ErrorKind::Uncertain, call)
     }
 
     fn timeout(&self, bytes: u64) -> Duration {
-        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-        self.timeout.saturating_add(CALL_TIMEOUT_PER_MIB.saturating_mul(mebibytes))
+        timeout_of(self.timeout, bytes)
     }
+}
+
+/// How long a call takes at most that moves so many bytes.
+fn timeout_of(call: Duration, bytes: u64) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    call.saturating_add(CALL_TIMEOUT_PER_MIB.saturating_mul(mebibytes))
 }
 
 fn path(key: &Key) -> Path {
@@ -120,9 +164,10 @@ fn version(e_tag: Option<&str>, generation: Option<&str>) -> Version {
     Version::new(format!("{}\n{}", generation.unwrap_or_default(), e_tag.unwrap_or_default()))
 }
 
-/// What the store told for that version.
-fn told(version: &Version) -> UpdateVersion {
+/// What the store told for that version, in the form in which it takes it.
+fn told(version: &Version, bare: bool) -> UpdateVersion {
     let (generation, e_tag) = version.as_str().split_once('\n').unwrap_or(("", version.as_str()));
+    let e_tag = if bare { e_tag.trim_matches('"') } else { e_tag };
     let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     UpdateVersion { e_tag: told(e_tag), version: told(generation) }
 }
@@ -131,11 +176,20 @@ impl Backend for ObjectStore {
     fn get(&self, key: &Key) -> Result<Object> {
         const GET: &str = "get object";
         let at = path(key);
+        // How long the body is, only the answer's head tells.
+        let (head, timeout) = (self.timeout(0), self.timeout);
         let got = self.read(GET, OBJECT_BYTES, move |client| async move {
-            let got = client.get(&at).await.map_err(|e| of_store(GET, e))?;
+            let got = bridge::within(GET, head, client.get(&at)).await?;
+            let got = got.map_err(|e| of_store(GET, e))?;
             let (size, version) =
                 (got.meta.size, version(got.meta.e_tag.as_deref(), got.meta.version.as_deref()));
-            let body = got.bytes().await.map_err(|e| of_store(GET, e))?;
+            if size > OBJECT_BYTES {
+                return Err(Error::new(ErrorKind::Corrupt, GET).with_detail(format!(
+                    "it has {size} bytes, and no object of a vault so many"
+                )));
+            }
+            let body = bridge::within(GET, timeout_of(timeout, size), got.bytes()).await?;
+            let body = body.map_err(|e| of_store(GET, e))?;
             if body.len() as u64 != size {
                 return Err(Error::new(ErrorKind::Unavailable, GET)
                     .with_detail(format!("{} of {size} bytes came", body.len())));
@@ -176,10 +230,13 @@ impl Backend for ObjectStore {
                         got.bytes().await.map(|body| (body, size)).map_err(|e| of_store(GET, e))
                     }
                     // Each store refuses a range that begins beyond the end in words of its own.
-                    Err(error) => match client.head(&at).await {
-                        Ok(meta) if meta.size <= asked.start => Ok((Bytes::new(), meta.size)),
-                        _ => Err(of_store(GET, error)),
-                    },
+                    Err(error) if failure::may_be_of_a_range(&error) => {
+                        match client.head(&at).await {
+                            Ok(meta) if meta.size <= asked.start => Ok((Bytes::new(), meta.size)),
+                            _ => Err(of_store(GET, error)),
+                        }
+                    }
+                    Err(error) => Err(of_store(GET, error)),
                 }
             })
         };
@@ -203,13 +260,15 @@ impl Backend for ObjectStore {
         let mode = match condition {
             Condition::Any => PutMode::Overwrite,
             Condition::Absent => PutMode::Create,
-            Condition::Matches(version) => PutMode::Update(told(version)),
+            Condition::Matches(version) => {
+                PutMode::Update(told(version, self.takes_bare_etags.load(Ordering::Acquire)))
+            }
         };
-        let conditional = matches!(condition, Condition::Matches(_));
+        let condition = condition.clone();
         let put = self.write(PUT, body.len() as u64, move |client| async move {
             let options = PutOptions { mode, ..PutOptions::default() };
             let put = client.put_opts(&at, body.into(), options).await;
-            let put = put.map_err(|e| failure::of_put(PUT, e, conditional))?;
+            let put = put.map_err(|e| failure::of_put(PUT, e, &condition))?;
             if put.e_tag.is_none() && put.version.is_none() {
                 return Err(Error::new(ErrorKind::Uncertain, PUT)
                     .with_detail("the store told no version of what was put"));
@@ -231,8 +290,8 @@ impl Backend for ObjectStore {
     fn delete_all(&self, keys: &[Key]) -> Result<()> {
         const DELETE: &str = "delete objects";
         let all: Vec<_> = keys.iter().map(|key| Ok(path(key))).collect();
-        // Each may take a request.
-        self.write(DELETE, (all.len() as u64) << 16, move |client| async move {
+        // Their names, and for some stores a request each.
+        self.write(DELETE, (all.len() as u64) << 12, move |client| async move {
             let mut deleted = client.delete_stream(stream::iter(all).boxed());
             while let Some(one) = deleted.next().await {
                 failure::of_delete(DELETE, one.map(drop))?;
@@ -276,6 +335,10 @@ impl Backend for ObjectStore {
 
     fn concurrency(&self) -> NonZeroUsize {
         CONCURRENCY
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn available_bytes(&self) -> Result<u64> {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::ObjectStore;
 use crate::backend::{Backend, Condition, Version};
 use crate::component::Entropy;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,23 +9,41 @@ use crate::key::Key;
 
 const PROBE: &str = "probe object store";
 
-/// `Invalid` unless the store refuses what it must, on an object that nothing else names.
-pub(super) fn expect_conditions(store: &ObjectStore, entropy: &dyn Entropy) -> Result<()> {
+/// `Invalid` unless the store refuses what it must, and nothing else, on an object that nothing else names. If it
+/// refuses the version that it has told, `take_bare_etags` is asked for before it is tried once more.
+pub(super) fn expect_conditions(
+    store: &dyn Backend,
+    entropy: &dyn Entropy,
+    take_bare_etags: impl Fn(),
+) -> Result<()> {
     let name: [u8; 16] = entropy.draw()?;
     let key = Key::new(format!("probe/{:032x}", u128::from_be_bytes(name)))?;
-    let probed = probe(store, &key);
+    let probed = probe(store, &key, take_bare_etags);
     let deleted = store.delete(&key);
     probed.and(deleted)
 }
 
-fn probe(store: &ObjectStore, key: &Key) -> Result<()> {
+fn probe(store: &dyn Backend, key: &Key, take_bare_etags: impl Fn()) -> Result<()> {
     let put = |body: &'static [u8], condition: &Condition| {
         store.put(key, Bytes::from_static(body), condition)
     };
     let first = put(b"first", &Condition::Absent)?;
     expect("create an object twice", put(b"again", &Condition::Absent), ErrorKind::AlreadyExists)?;
-    let second = put(b"second", &Condition::Matches(first.clone()))?;
-    let stale = put(b"stale", &Condition::Matches(first));
+    let matches_first = Condition::Matches(first);
+    let second = match put(b"second", &matches_first) {
+        // Ceph compares what it has told with what stands between its quotes.
+        Err(e) if e.kind() == ErrorKind::Conflict => {
+            take_bare_etags();
+            put(b"second", &matches_first).map_err(|e| match e.kind() {
+                ErrorKind::Conflict => {
+                    unfit("does not know the version that it has told").with_source(e)
+                }
+                _ => e,
+            })?
+        }
+        put => put?,
+    };
+    let stale = put(b"stale", &matches_first);
     expect("replace an object at an older version", stale, ErrorKind::Conflict)?;
     if store.get(key)?.version == second {
         return Ok(());

@@ -178,6 +178,10 @@ impl Backend for FaultyBackend {
         self.inner.concurrency()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         self.call("ask for room", |inner| inner.available_bytes())
     }
@@ -327,6 +331,10 @@ impl Backend for DeferredBackend {
 
     fn concurrency(&self) -> NonZeroUsize {
         self.inner.concurrency()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 
     fn available_bytes(&self) -> Result<u64> {

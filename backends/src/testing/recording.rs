@@ -90,6 +90,10 @@ impl Backend for RecordingBackend {
         self.inner.concurrency()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn available_bytes(&self) -> Result<u64> {
         self.inner.available_bytes()
     }

@@ -11,6 +11,7 @@ Examples:
   strongroom put notes.vault --spec site --task 1 --type log build.log    store an artifact
   strongroom search notes.vault --spec site --type log     find it; prints its URI
   strongroom check notes.vault --read-data                 is everything there and whole?
+  strongroom init far.vault --backend s3://bucket/far      content on an object store
   strongroom keys add notes.vault --label backup           a second password
   strongroom ops list notes.vault --unfinished             what a service has left to do
   strongroom info notes.vault --password-file secret.txt   without being asked
@@ -38,6 +39,8 @@ Environment:
   STRONGROOM_PARTITION_KEY           the key of a partition, in place of --key
   STRONGROOM_PARTITION_PASSWORD      its password
   STRONGROOM_NEW_PARTITION_PASSWORD  the password that `partition password` sets
+  STRONGROOM_BACKEND       where the content lies, in place of --backend; the store's credentials are
+                           taken from the environment too, e.g. AWS_ACCESS_KEY_ID
   STRONGROOM_LOG           what to log to standard error, e.g. strongroom=debug; nothing by default";
 
 pub(super) const RECORDS: &str = "\

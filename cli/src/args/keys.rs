@@ -19,6 +19,12 @@ pub(crate) struct Opening {
     /// Let a vault ask for so much memory when a password is tried [default: 1024]
     #[arg(long, global = true, value_name = "N", help_heading = "Opening the vault")]
     pub(crate) password_memory_max_mib: Option<u32>,
+    /// Where the content lies, if not in the vault's folder: the URL of a bucket and a prefix
+    #[arg(long, global = true, value_name = "URL", help_heading = "Opening the vault")]
+    pub(crate) backend: Option<String>,
+    /// Take the content on that store over from a session that has not closed, or another state
+    #[arg(long, global = true, help_heading = "Opening the vault")]
+    pub(crate) take_over: bool,
     /// Go on from an older state file that was put back; what was newer is lost
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) adopt: bool,

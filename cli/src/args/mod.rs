@@ -67,7 +67,11 @@ pub(crate) enum Command {
     /// Check that everything in a vault is there and whole; exit code 1 if not
     Check {
         /// The vault's folder
-        vault: PathBuf,
+        #[arg(required_unless_present = "store", conflicts_with = "store")]
+        vault: Option<PathBuf>,
+        /// The vault's state is lost: tell what the store of --backend holds of it
+        #[arg(long, conflicts_with_all = ["read_data_part", "rebuild_index"])]
+        store: bool,
         /// Read all content and compare its checksums, not only its presence and length
         #[arg(long)]
         read_data: bool,
@@ -189,7 +193,6 @@ impl Command {
             | Self::Info { vault }
             | Self::Compact { vault }
             | Self::Stats { vault }
-            | Self::Check { vault, .. }
             | Self::Records(Records::List { vault, .. })
             | Self::Keys(
                 Keys::List { vault }
@@ -200,6 +203,7 @@ impl Command {
                 | Keys::Rotate { vault, .. }
                 | Keys::Generate { file: vault },
             ) => vault,
+            Self::Check { vault, .. } => vault.as_deref().unwrap_or(Path::new("the store")),
             Self::Records(
                 Records::Put { address, .. }
                 | Records::Get { address }

@@ -19,6 +19,7 @@ mod secrets;
 mod sharing;
 mod spaces;
 mod statistics;
+mod stores;
 mod vaults;
 
 use std::io::Write;
@@ -33,7 +34,8 @@ use tempfile::TempDir;
 const KEY: [u8; 32] = *b"known to all who read the source";
 
 /// What a user may have in the environment, and a test must not.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
+    "STRONGROOM_BACKEND",
     "STRONGROOM_LOG",
     "STRONGROOM_PASSWORD",
     "STRONGROOM_NEW_PASSWORD",

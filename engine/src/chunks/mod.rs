@@ -22,6 +22,7 @@
 //! it has found, or stored, is in the index until it ends, and its commit has nothing to ask. Nor is it freed
 //! while a reader is left that began before that commit, so a reader finds each chunk in the newest state.
 
+mod ahead;
 mod body;
 mod cutter;
 mod index;
@@ -32,6 +33,7 @@ mod reader;
 mod rebuild;
 mod release;
 mod stored;
+mod survey;
 mod upload;
 mod uploads;
 mod writer;
@@ -44,5 +46,6 @@ pub(crate) use reader::{ContentReader, PinnedVault, children, fetch, seek};
 pub use rebuild::{RebuildOptions, RebuildReport};
 pub use release::{GcOptions, GcReport};
 pub(crate) use stored::StoredContent;
+pub(crate) use survey::{PackSurvey, survey_packs};
 pub(crate) use upload::Upload;
 pub(crate) use uploads::Uploads;

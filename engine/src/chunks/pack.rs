@@ -23,7 +23,8 @@ use crate::keys::{ContentKeys, NONCE_BYTES, SealKey, TAG_BYTES};
 /// A pack is about so many times as long as an object of a value: 16 MiB, unless the host sets that.
 const PACK_OBJECTS: usize = 2;
 
-const MAGIC: &[u8; 8] = b"STRNGPAK";
+/// What packs begin with.
+pub(super) const MAGIC: &[u8; 8] = b"STRNGPAK";
 const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const FOOTER_BYTES: usize = 4;
@@ -183,8 +184,19 @@ pub(super) fn read_chunk(
 ) -> Result<Vec<u8>> {
     let from = u64::from(at);
     let sealed = objects.get_sealed(pack, from..from + u64::from(stored))?;
+    open_chunk(objects, pack, epoch, at, &sealed)
+}
+
+/// The stored form of a chunk that lies there, of its sealed bytes.
+pub(super) fn open_chunk(
+    objects: &Objects,
+    pack: ObjectName,
+    epoch: u32,
+    at: u32,
+    sealed: &[u8],
+) -> Result<Vec<u8>> {
     let associated = associated(objects.vault(), pack, at as usize, Part::Chunk);
-    open(key(&objects.keys(), epoch)?, &associated, &sealed).map_err(|e| e.with_subject(pack.key()))
+    open(key(&objects.keys(), epoch)?, &associated, sealed).map_err(|e| e.with_subject(pack.key()))
 }
 
 /// What a pack of that length lists, read from the pack alone; with the number of the key that it is sealed

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strongroom_backends::{Error, ErrorKind, Result};
 
+use super::ahead::Ahead;
 use super::body;
 use super::index::{find_chunk, read_body};
 use super::pack::read_chunk;
@@ -51,6 +52,8 @@ pub(crate) struct ContentReader {
     path: Vec<Level>,
     /// The chunk that the position was last in.
     held: Option<Held>,
+    /// What is fetched before it is asked for.
+    ahead: Ahead,
 }
 
 struct Level {
@@ -108,7 +111,15 @@ fn listed(node: &[u8]) -> Result<Vec<Child>> {
 impl ContentReader {
     /// Of a content that was there when the pin was taken.
     pub(crate) fn new(pinned: PinnedVault, content: ContentRef) -> Self {
-        Self { pinned, stored: None, content, position: 0, path: Vec::new(), held: None }
+        Self {
+            pinned,
+            stored: None,
+            content,
+            position: 0,
+            path: Vec::new(),
+            held: None,
+            ahead: Ahead::default(),
+        }
     }
 
     /// Of one that has not been committed, or may not have been.
@@ -127,7 +138,14 @@ impl ContentReader {
         {
             return Ok(bytes);
         }
-        fetch(&self.pinned.vault, &state, kind, id)
+        fetch(&self.pinned.vault, &state, kind, id).map_err(|error| match error.kind() {
+            // Whoever has taken the content over may have deleted it.
+            ErrorKind::Corrupt => match self.pinned.vault.confirm_recently() {
+                Err(lost) if lost.kind() == ErrorKind::Closed => lost,
+                _ => error,
+            },
+            _ => error,
+        })
     }
 
     /// The bytes from the position to the end of the chunk that it is in; empty at the end.
@@ -170,7 +188,28 @@ impl ContentReader {
             })?;
             id = child.id;
         }
-        let bytes = self.chunk(ChunkKind::Data, &id)?;
+        let end = self.held.as_ref().map(|held| held.start + held.bytes.len() as u64);
+        if end.unwrap_or(0) != start {
+            self.ahead.forget();
+        }
+        let bytes = match self.ahead.take(&id) {
+            Some(bytes) => bytes,
+            None => self.chunk(ChunkKind::Data, &id)?,
+        };
+        if self.pinned.vault.objects.ahead_max() > 1
+            && let Some(level) = self.path.last()
+        {
+            let mut before = level.start;
+            let next = level.children.iter().position(|child| {
+                before += child.len;
+                before > start
+            });
+            let next = next.map_or(&[][..], |at| &level.children[at + 1..]);
+            if self.ahead.go_on(&self.pinned, next).is_err() {
+                // The chunk is there; whoever asks for the next says what is wrong.
+                self.ahead.forget();
+            }
+        }
         if (start..start + bytes.len() as u64).contains(&position) {
             return Ok(Held { start, bytes: bytes.into() });
         }

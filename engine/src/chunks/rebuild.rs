@@ -9,11 +9,12 @@ use std::ops::Bound;
 
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::body;
+use super::body::{self, Codecs, IdKeys};
 use super::index::{find_chunk, read_chunk, refer, release, set_stored, write_chunk, write_pack};
 use super::pack::{Packed, list, read_chunk as read_packed};
 use super::reader::children;
 use super::release::list_by_rows;
+use crate::content::Objects;
 use crate::format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NamespaceRow, NodeBody, ObjectName,
     PackRow, PackedChunk, PendingRow, RecordRow, VersionRow, dropping_number, split_key,
@@ -21,7 +22,7 @@ use crate::format::{
 use crate::progress::{CancelToken, NoProgress, Progress};
 use crate::state::{StateRead, Table};
 use crate::transaction::WriteTx;
-use crate::vault::{Vault, VaultInner};
+use crate::vault::Vault;
 
 const REBUILD: &str = "rebuild index";
 
@@ -133,8 +134,8 @@ impl Vault {
             report.packs += 1;
             let mut unread = BTreeSet::new();
             for chunk in pack.chunks.iter().filter(|chunk| chunk.kind == ChunkKind::Node) {
-                match read_node(inner, &pack, chunk) {
-                    Ok(children) => drop(found.nodes.insert(chunk.id, children)),
+                match read_node(&inner.objects, &inner.codecs, &inner.id_keys, &pack, chunk) {
+                    Ok(children) => drop(found.nodes.insert(chunk.id, distinct(&children))),
                     Err(e) if e.kind() == ErrorKind::Corrupt => drop(unread.insert(chunk.id)),
                     Err(e) => return Err(e),
                 }
@@ -159,13 +160,18 @@ impl Vault {
     }
 }
 
-/// The children of a node in a pack, each once.
-fn read_node(vault: &VaultInner, pack: &Packed, chunk: &PackedChunk) -> Result<Vec<ChunkId>> {
-    let stored = read_packed(&vault.objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
-    let (codecs, keys) = (&vault.codecs, &vault.id_keys);
+/// The children of a node in a pack.
+pub(super) fn read_node(
+    objects: &Objects,
+    codecs: &Codecs,
+    keys: &IdKeys,
+    pack: &Packed,
+    chunk: &PackedChunk,
+) -> Result<Vec<Child>> {
+    let stored = read_packed(objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
     let bytes = body::unpack(codecs, keys, ChunkKind::Node, &chunk.id, chunk.len, &stored)?;
     let NodeBody::V0 { children } = NodeBody::decode(&bytes)?;
-    Ok(distinct(&children))
+    Ok(children)
 }
 
 fn distinct(children: &[Child]) -> Vec<ChunkId> {

@@ -2,10 +2,10 @@
 //!
 //! Full packs are put and indexed as the stream goes, so an upload that a crash interrupts has stored them:
 //! read from its start again, it finds their chunks and stores the rest: all but the pack that was being
-//! filled, and the one before it if that was being put. The last pack's rows are written by the transaction
+//! filled, and those before it that were being put. The last pack's rows are written by the transaction
 //! that refers to the content.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::Read;
 
 use strongroom_backends::Result;
@@ -32,6 +32,9 @@ const CHILDREN_MAX: usize = 1_024;
 /// wherever they are inserted, at the same ones.
 const NODE_BITS: u32 = 8;
 
+/// Most packs on their way at once, each in memory: where a put takes long, more of them are faster.
+const PUTTING_MAX: usize = 4;
+
 /// So many children of new nodes are indexed at the latest, however few bytes the nodes have: a commit
 /// raises the count of each.
 const CHILDREN_PER_COMMIT: usize = 8_192;
@@ -45,8 +48,10 @@ pub(crate) struct Upload {
     spare: Option<Vec<u8>>,
     /// What is to be indexed with that pack, or without one by the commit.
     batch: Batch,
-    /// The full pack before it, on its way, and what is to be indexed with it.
-    putting: Option<(PackUnderWay, Batch)>,
+    /// The full packs before it, on their way, the oldest first, and what is to be indexed with each.
+    putting: VecDeque<(PackUnderWay, Batch)>,
+    /// How many of them there may be.
+    putting_max: usize,
     /// The stream is long: packs are put beside the rest of the work.
     is_long: bool,
     /// Children without a node, by height.
@@ -92,7 +97,8 @@ impl Upload {
             filling: None,
             spare: None,
             batch: Batch::default(),
-            putting: None,
+            putting: VecDeque::new(),
+            putting_max: inner.objects.ahead_max().min(PUTTING_MAX),
             is_long: false,
             levels: Vec::new(),
             since: inner.components.clock.unix_millis(),
@@ -134,7 +140,9 @@ impl Upload {
             self.take(prepared, &mut stream)?;
         }
         let (root, height) = self.close()?;
-        self.index_putting()?;
+        while !self.putting.is_empty() {
+            self.index_oldest()?;
+        }
         if let Some(pack) = self.filling.take() {
             self.spare = self.batch.take(pack.put()?);
         }
@@ -189,8 +197,8 @@ impl Upload {
     }
 
     fn is_new(&self, id: &ChunkId) -> bool {
-        let is_put = self.putting.as_ref().is_some_and(|(_, batch)| batch.new.contains(id));
-        is_put || self.batch.new.contains(id)
+        let mut putting = self.putting.iter();
+        putting.any(|(_, batch)| batch.new.contains(id)) || self.batch.new.contains(id)
     }
 
     /// Keeps a chunk if it is new: for state while all of them are short, in a pack from then on.
@@ -205,7 +213,8 @@ impl Upload {
         let held = self.batch.additions.bodies.iter().map(|body| body.stored.len()).sum::<usize>();
         let objects = &self.under_way.vault.inner().objects;
         let is_small = held <= STATE_BYTES_MAX.min(objects.object_bytes());
-        let is_packed = self.filling.is_some() || self.putting.is_some() || self.under_way.has_row;
+        let is_packed =
+            self.filling.is_some() || !self.putting.is_empty() || self.under_way.has_row;
         if is_small && !is_packed {
             return Ok(id);
         }
@@ -221,29 +230,32 @@ impl Upload {
     /// Puts and indexes what is there, if that is much. Between two chunks: each node is there with its
     /// list.
     fn index_if_full(&mut self) -> Result<()> {
-        if self.putting.as_ref().is_some_and(|(pack, _)| pack.is_done()) {
+        while self.putting.front().is_some_and(|(pack, _)| pack.is_done()) {
             // As soon as it is there: a crash costs what is not indexed.
-            self.index_putting()?;
+            self.index_oldest()?;
         }
         let Some(pack) = &self.filling else { return Ok(()) };
         if !pack.is_full() && self.batch.children < CHILDREN_PER_COMMIT {
             return Ok(());
         }
-        // The one before it goes first: nodes list chunks of earlier packs.
-        self.index_putting()?;
+        // Those before it go first: nodes list chunks of earlier packs.
+        let room = if self.is_long { self.putting_max } else { 1 };
+        while self.putting.len() >= room {
+            self.index_oldest()?;
+        }
         let pack = self.filling.take().expect("seen above");
         let mut batch = std::mem::take(&mut self.batch);
         if self.is_long {
-            self.putting = Some((pack.put_beside()?, batch));
+            self.putting.push_back((pack.put_beside()?, batch));
             return Ok(());
         }
         self.spare = batch.take(pack.put()?);
         self.index(batch)
     }
 
-    /// Indexes the pack that is on its way, once it is there.
-    fn index_putting(&mut self) -> Result<()> {
-        let Some((pack, mut batch)) = self.putting.take() else { return Ok(()) };
+    /// Indexes the oldest of the packs that are on their way, once it is there.
+    fn index_oldest(&mut self) -> Result<()> {
+        let Some((pack, mut batch)) = self.putting.pop_front() else { return Ok(()) };
         self.spare = batch.take(pack.wait()?);
         self.index(batch)
     }

@@ -94,6 +94,12 @@ impl Objects {
         self.object_bytes
     }
 
+    /// How many requests one stream may have under way ahead of its use: one on a medium that is near, where
+    /// the next is there before it is wanted; as many as the backend handles well on one that is far.
+    pub(crate) fn ahead_max(&self) -> usize {
+        if self.backend.is_shared() { self.backend.concurrency().get() } else { 1 }
+    }
+
     /// A name that no object has or had.
     pub(crate) fn draw_name(&self) -> Result<ObjectName> {
         Ok(ObjectName(self.entropy.draw()?))
@@ -125,6 +131,12 @@ impl Objects {
             }
             _ => e,
         })
+    }
+
+    /// The same for whoever nobody waits for: a close does not, either.
+    pub(crate) fn get_ahead(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
+        drop(self.enter("read object")?);
+        self.backend.get_range(&name.key(), range)
     }
 
     /// Puts an object of the share space; durable on return. Whoever resumes an update puts it

@@ -40,6 +40,11 @@ impl Cut {
     /// Cells of a share space, each a whole number of blocks.
     pub(crate) const CELLS: Self = Self { magic: b"STRNGCEL", block_bytes: 4096 };
 
+    /// That of an object which begins with these bytes; `None` for one of another kind.
+    pub(crate) fn of_magic(magic: [u8; 8]) -> Option<Self> {
+        [Self::VALUE, Self::SLOTS, Self::CELLS].into_iter().find(|cut| *cut.magic == magic)
+    }
+
     /// That of the object at this place in a generation of the share space.
     pub(crate) fn of_space(place: usize) -> Self {
         if place < CELL_OBJECTS { Self::CELLS } else { Self::SLOTS }

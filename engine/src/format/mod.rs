@@ -20,6 +20,7 @@ mod meta;
 mod note;
 mod operation;
 mod record;
+mod refs;
 mod space;
 mod total;
 
@@ -48,6 +49,10 @@ pub(crate) use operation::{
 };
 pub(crate) use record::{NamespaceRow, RecordRow, dropping_key, dropping_number};
 pub use record::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
+pub(crate) use refs::{
+    AttemptId, Claim, META_OWNER, OwnerRefRow, OwnerRow, REF_ATTEMPTS_MAX, REF_PLAIN_STEP_BYTES,
+    RefName, RefRow,
+};
 pub(crate) use space::{
     CELL_OBJECTS, CostsRow, GenerationRow, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow, UpdateRow,
 };

@@ -9,7 +9,7 @@
 //!   shares come to lie, [`ShareBench`] shares for those who measure.
 //! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage,
 //!   [`MachinePlant`] the machine of operations, [`ContentPlant`] the content store; [`forget_packs`]
-//!   loses its index.
+//!   loses its index. [`TestRefs`] are refs without a vault, [`RefPlant`] breaks how they are moved.
 //!
 //! ```
 //! use strongroom::testing::{CrashOptions, Scene, crash_test};
@@ -36,6 +36,7 @@ mod driver;
 mod model;
 mod operation_driver;
 mod operation_model;
+mod refs;
 mod strategy;
 
 pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
@@ -43,12 +44,14 @@ pub use damage::forget_packs;
 pub use driver::{Driver, Plant, Transition};
 pub use model::{Call, Ending, Model, Pattern, Step};
 pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
+pub use refs::TestRefs;
 pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 pub use strongroom_backends::component::{ManualClock, SeededEntropy};
 pub use strongroom_backends::testing::*;
 
 pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
 pub use crate::keys::passwords_hashed;
+pub use crate::refs::RefPlant;
 pub use crate::state::SealPlant;
 pub use crate::vault::{ContentPlant, MachinePlant, ReadPlant};
 
@@ -106,6 +109,7 @@ pub fn world_options_with(key: NumberedKey, world: &World, seed: u64) -> VaultOp
             boot_id: String::new(),
             pid: 1,
             started: 0,
+            pid_namespace: String::new(),
         })
         .cheap_passwords()
         .object_bytes(32 << 10)

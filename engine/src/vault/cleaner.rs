@@ -15,9 +15,10 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom_backends::Result;
+use strongroom_backends::{Error, ErrorKind, Result};
 
 use super::handle::{Vault, VaultInner};
 use crate::format::{DoomedKey, ObjectName, PendingRow, StageId};
@@ -33,6 +34,9 @@ const OBJECTS_PER_ROUND_MAX: usize = 1_000;
 /// How many such rounds a close does at most; the rest is the next open's.
 const CLOSE_ROUNDS_MAX: usize = 16;
 
+/// After a shared store has failed at deletes, for so long none are asked of it but by call.
+const FAILED_FOR: Duration = Duration::from_secs(60);
+
 /// What is known to be due, and what is being done about it.
 #[derive(Debug, Default)]
 pub(crate) struct Cleaner {
@@ -46,6 +50,8 @@ pub(crate) struct Cleaner {
     settled: Mutex<VecDeque<DueRow>>,
     /// Rows that somebody has gathered and that are still in their table.
     in_hand: Mutex<HashSet<DueRow>>,
+    /// When a shared store failed at deletes; by the monotonic clock.
+    failed_at: Mutex<Option<Duration>>,
 }
 
 /// A row of table pending or doomed, by its key.
@@ -198,6 +204,8 @@ impl Vault {
         let mut objects = 0;
         loop {
             cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
+            // What it fails at is due again.
+            inner.wait_for_deletes("clean vault")?;
             let due = {
                 let _turn = inner.writer.acquire("clean vault")?;
                 inner.commit("clean vault", settle_alone)?;
@@ -216,7 +224,7 @@ impl VaultInner {
     /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
     /// at most so much that a close stays bounded. The caller has the writer's turn.
     pub(super) fn clean_before_close(self: &Arc<Self>) -> Result<()> {
-        if self.store.failed() || self.may_be_behind() {
+        if self.store.failed() || self.is_put_off() {
             return Ok(());
         }
         for _ in 0..CLOSE_ROUNDS_MAX {
@@ -230,14 +238,49 @@ impl VaultInner {
             if due.rows.is_empty() {
                 break;
             }
-            self.delete(due)?;
+            if self.owner.is_some() {
+                // The store may not answer for long.
+                self.delete_gathered(due);
+                self.wait_for_deletes("close vault")?;
+            } else {
+                self.delete(due)?;
+            }
         }
         Ok(())
     }
 
+    /// Whether nothing is to be deleted for now: an older state may lie in the place of a newer one, or a shared
+    /// store has failed at it a moment ago. A shared store is not asked here, but by a thread.
+    fn is_put_off(self: &Arc<Self>) -> bool {
+        if self.owner.is_none() {
+            return self.may_be_behind();
+        }
+        let now = self.components.clock.monotonic();
+        if self.cleaner.failed_at.lock().is_some_and(|at| now.saturating_sub(at) < FAILED_FOR) {
+            return true;
+        }
+        if !self.seems_behind() {
+            return false;
+        }
+        let vault = Arc::downgrade(self);
+        let _ = self.far.spawn(Duration::ZERO, move || {
+            if let Some(inner) = vault.upgrade()
+                && inner.may_be_behind()
+            {
+                inner.note_failed();
+            }
+        });
+        true
+    }
+
+    /// A shared store has failed at deletes: they are not asked of it again for a while.
+    fn note_failed(&self) {
+        *self.cleaner.failed_at.lock() = Some(self.components.clock.monotonic());
+    }
+
     /// What a write deletes on its way. The caller has the writer's turn.
-    pub(super) fn gather_due(&self) -> Due {
-        if self.cleaner.is_idle() || self.store.failed() || self.may_be_behind() {
+    pub(super) fn gather_due(self: &Arc<Self>) -> Due {
+        if self.cleaner.is_idle() || self.store.failed() || self.is_put_off() {
             return Due::default();
         }
         self.gather(OBJECTS_PER_WRITE_MAX).unwrap_or_else(|error| {
@@ -246,10 +289,52 @@ impl VaultInner {
         })
     }
 
-    /// Deletes what a write gathered. What fails is tried again by a later one.
-    pub(super) fn delete_due(&self, due: Due) {
+    /// Deletes what a write gathered: by itself where the backend is near, else by a thread that no write waits
+    /// for. What fails is tried again by a later one.
+    pub(super) fn delete_gathered(self: &Arc<Self>, due: Due) {
+        if due.rows.is_empty() {
+            return;
+        }
+        if self.owner.is_none() {
+            return self.delete_or_put_off(due);
+        }
+        let (vault, due) = (Arc::downgrade(self), Arc::new(Mutex::new(Some(due))));
+        let taken = Arc::clone(&due);
+        let run = move || {
+            // If the vault is closed by now, the next open finds what is due.
+            if let (Some(inner), Some(due)) = (vault.upgrade(), taken.lock().take()) {
+                inner.delete_or_put_off(due);
+            }
+        };
+        if self.far.spawn(Duration::ZERO, run).is_err()
+            && let Some(due) = due.lock().take()
+        {
+            due.rows.iter().for_each(|(row, _)| self.give_back(row));
+            self.cleaner.note_doomed();
+        }
+    }
+
+    /// Waits until what writes have had deleted by a thread is, or has failed; `Unavailable` if that takes longer
+    /// than the write timeout.
+    fn wait_for_deletes(&self, operation: &'static str) -> Result<()> {
+        if self.owner.is_none() {
+            return Ok(());
+        }
+        let (sender, done) = std::sync::mpsc::sync_channel(1);
+        // Tasks of one thread run in order.
+        self.far.spawn(Duration::ZERO, move || {
+            let _ = sender.send(());
+        })?;
+        done.recv_timeout(self.writer.timeout()).map_err(|_| {
+            Error::new(ErrorKind::Unavailable, operation)
+                .with_detail("the store has not answered deletes in time")
+        })
+    }
+
+    fn delete_or_put_off(&self, due: Due) {
         if let Err(error) = self.delete(due) {
             tracing::warn!(error = %error.kind(), "clean-up put off");
+            self.note_failed();
             self.cleaner.note_doomed();
         }
     }
@@ -276,7 +361,7 @@ impl VaultInner {
     /// what is read here is on disk.
     fn gather(&self, limit: usize) -> Result<Due> {
         let mut due = Due::default();
-        if self.may_be_behind() {
+        if self.may_be_behind() || self.deletes_wait() {
             return Ok(due);
         }
         // Cleared before the look, so that a deletion that fails meanwhile is not forgotten.
@@ -345,25 +430,53 @@ impl VaultInner {
     }
 
     fn delete(&self, due: Due) -> Result<()> {
-        let names: Vec<ObjectName> =
-            due.rows.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-        if names.len() > 1 && self.objects.delete_all(&names).is_ok() {
-            self.cleaner.settled.lock().extend(due.rows.into_iter().map(|(row, _)| row));
+        if due.rows.is_empty() {
             return Ok(());
         }
-        // One by one, to learn which of them fail.
+        if let Err(error) = self.confirm_ownership() {
+            due.rows.iter().for_each(|(row, _)| self.give_back(row));
+            return Err(error);
+        }
+        let names: Vec<ObjectName> =
+            due.rows.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         let mut failure = None;
+        if names.len() > 1 {
+            match self.objects.delete_all(&names) {
+                Ok(()) => {
+                    self.cleaner.settled.lock().extend(due.rows.into_iter().map(|(row, _)| row));
+                    return Ok(());
+                }
+                Err(error) => failure = Some(error).filter(|error| self.is_of_all(error)),
+            }
+        }
+        // One by one, to learn which of them fail; but not where the backend does not answer.
         for (row, objects) in due.rows {
-            let deleted = objects.into_iter().try_for_each(|name| self.objects.delete(name));
+            let deleted = match &failure {
+                Some(error) if self.is_of_all(error) => Err(error.clone()),
+                _ => self.confirm_recently().and_then(|()| {
+                    objects.into_iter().try_for_each(|name| self.objects.delete(name))
+                }),
+            };
             match deleted {
                 Ok(()) => self.cleaner.settled.lock().push_back(row),
                 Err(error) => {
                     self.give_back(&row);
-                    failure.get_or_insert(error);
+                    if failure.as_ref().is_none_or(|earlier| !self.is_of_all(earlier)) {
+                        failure = Some(error);
+                    }
                 }
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether what was asked next would fail as well: the store does not answer, or forbids it.
+    fn is_of_all(&self, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Uncertain | ErrorKind::Closed => true,
+            ErrorKind::Denied => self.owner.is_some(),
+            _ => false,
+        }
     }
 
     /// A row whose objects could not be deleted is due again.

@@ -14,6 +14,7 @@ use super::cleaner::{Cleaner, Due};
 use super::key_copy::Witness;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
+use super::owner::Owner;
 use super::report::{Recovery, VaultInfo};
 use crate::artifacts::{Leases, SteadyTime};
 use crate::background::{Handlers, Workers};
@@ -30,13 +31,16 @@ use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, a
 
 /// Threads of the engine's own jobs: updates of one space would only wait for one another.
 const OWN_THREADS: usize = 1;
+/// Threads for what a store that is far is asked beside calls.
+const FAR_THREADS: usize = 1;
 /// Threads of upkeep: one run after another.
 const UPKEEP_THREADS: usize = 1;
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
 /// were staged and their readers, stagings, operations, lanes, and batches with a
-/// checkpoint. A [`gc`](Self::gc) of its own that is under way then keeps it open until its end.
+/// checkpoint. A [`gc`](Self::gc) of its own that is under way then keeps it open until its end, and so do
+/// deletes on a store that hosts share.
 #[derive(Clone)]
 pub struct Vault {
     inner: Arc<VaultInner>,
@@ -60,8 +64,8 @@ pub(crate) struct VaultInner {
     pub(crate) uploads: Uploads,
     /// Where streams are cut, and what chunks are called.
     pub(crate) cutter: Cutter,
-    pub(crate) id_keys: IdKeys,
-    pub(crate) codecs: Codecs,
+    pub(crate) id_keys: Arc<IdKeys>,
+    pub(crate) codecs: Arc<Codecs>,
     /// Chunks in state are about to be packed.
     pub(crate) packing: AtomicBool,
     /// Lengths of contents that were let go of since the last `gc` of its own, and whether one is due.
@@ -90,6 +94,10 @@ pub(crate) struct VaultInner {
     pub(super) writer: Writer,
     group: Group,
     pub(super) recovery: Recovery,
+    /// The claim to content that others can reach.
+    pub(super) owner: Option<Arc<Owner>>,
+    /// Asks a store that is far what no call shall wait for: whether the claim holds, and for deletes.
+    pub(super) far: Workers,
     /// Dropped last, after the state is closed.
     pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
     #[cfg(feature = "testing")]
@@ -104,6 +112,7 @@ pub(crate) struct VaultInner {
 pub(super) struct Parts {
     pub(super) keys: KeySet,
     pub(super) session: Uuid,
+    pub(super) owner: Option<Arc<Owner>>,
     pub(super) store: Store,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) newest_commit: u64,
@@ -135,7 +144,7 @@ impl Vault {
         let id = parts.keys.header().vault;
         let content_keys = parts.keys.content_keys();
         let (cutter, id_keys) =
-            (Cutter::new(parts.keys.id_key()), IdKeys::new(parts.keys.id_key()));
+            (Cutter::new(parts.keys.id_key()), Arc::new(IdKeys::new(parts.keys.id_key())));
         let inner = VaultInner {
             id,
             keys: parking_lot::Mutex::new(parts.keys),
@@ -150,7 +159,7 @@ impl Vault {
             uploads: Uploads::new(parts.newest_commit),
             cutter,
             id_keys,
-            codecs: Codecs::default(),
+            codecs: Arc::default(),
             packing: AtomicBool::new(false),
             let_go: AtomicU64::new(0),
             collecting: AtomicBool::new(false),
@@ -163,6 +172,8 @@ impl Vault {
             metrics: Metrics::new(options.recorder),
             has_runner: AtomicBool::new(false),
             workers: Workers::new("strongroom-own", OWN_THREADS, Arc::clone(&clock)),
+            owner: parts.owner,
+            far: Workers::new("strongroom-far", FAR_THREADS, Arc::clone(&clock)),
             upkeep: Workers::new("strongroom-upkeep", UPKEEP_THREADS, clock),
             upkeep_every: options.upkeep_every,
             cleaner: Cleaner::default(),
@@ -381,7 +392,7 @@ impl VaultInner {
         let outcome = self.commit_then(operation, change, then);
         let due = self.gather_due();
         drop(turn);
-        self.delete_due(due);
+        self.delete_gathered(due);
         outcome
     }
 
@@ -401,6 +412,7 @@ impl VaultInner {
         then: impl FnOnce(&T),
     ) -> Result<T, E> {
         self.refuse_if_behind(operation)?;
+        self.refuse_if_lost()?;
         self.reopen_if_failed()?;
         let clock = &*self.components.clock;
         let began = clock.monotonic();
@@ -421,6 +433,7 @@ impl VaultInner {
         let took = clock.monotonic().saturating_sub(began);
         then(&value);
         committed.expect("finished before the commit").publish(self, took);
+        self.confirm_soon();
         Ok(value)
     }
 
@@ -446,7 +459,7 @@ impl VaultInner {
             due = self.gather_due();
             outcome
         });
-        self.delete_due(due);
+        self.delete_gathered(due);
         outcome
     }
 }
@@ -492,14 +505,18 @@ impl Drop for VaultInner {
         // Nobody can hold the turn any more; errors have nobody to go to, and the next open
         // recovers what a failed close leaves.
         let given_up = self.uploads.given_up();
-        if !given_up.is_empty() && !self.store.failed() && !self.may_be_behind() {
+        if !given_up.is_empty() && !self.store.failed() && !self.seems_behind() {
             let mark = |mut state: StateWrite<'_>| Uploads::mark(&mut state, &given_up);
             if let Err(error) = self.store.write("close vault", mark, |_| ()) {
                 tracing::debug!(error = %error.kind(), "unfinished uploads not marked");
             }
         }
+        let ending = self.owner.as_ref().and_then(|owner| owner.end(&self.store));
         if let Err(error) = self.store.close() {
             tracing::warn!(error = %error.kind(), "vault not closed cleanly");
+        }
+        if let Some(ending) = ending {
+            ending.tell(self.writer.timeout());
         }
     }
 }

@@ -291,6 +291,7 @@ impl VaultInner {
     /// be changed.
     fn key_copy_to_replace(&self, header: &Header, operation: &'static str) -> Result<KeyCopy> {
         let _open = self.objects.enter(operation)?;
+        self.confirm_ownership()?;
         let copy = KeyCopy::read(self.objects.backend(), header)?;
         match copy.standing(header) {
             Standing::Ahead(generation) => Err(ahead(operation, generation)),
@@ -339,6 +340,11 @@ impl VaultInner {
             }
         }
         *witness != Witness::Agrees
+    }
+
+    /// The same, as far as it is known, without asking.
+    pub(super) fn seems_behind(&self) -> bool {
+        *self.witness.lock() != Witness::Agrees
     }
 }
 

@@ -12,9 +12,10 @@ use super::key_copy::{KeyCopy, Standing, only_key_set};
 use super::keys::draw_id;
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
+use super::owner::{Claimed, claim_content, create_owner_ref};
 use super::report::Recovery;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
-use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_VAULT, VaultRow};
+use crate::format::{BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_OWNER, META_VAULT, VaultRow};
 use crate::keys::{KeySet, NewSlot, Unlock, Wrapping};
 use crate::state::{Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table};
 
@@ -38,7 +39,7 @@ impl Vault {
         }
         let state = folder.state();
         let backend = backend_of(&options, &folder)?;
-        let keys = create_state(&options, &state, &*backend, &unlock)?;
+        let keys = create_state(&options, &state, &backend, &unlock)?;
         Self::open_parts(options, Arc::new(state), backend, keys, Recovery::default(), Some(lock))
             .map(Self::just_created)
             .map_err(created_and_yet)
@@ -89,7 +90,7 @@ impl Vault {
             return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
         }
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
-        let keys = create_state(&options, &*state, &*backend, &unlock)?;
+        let keys = create_state(&options, &*state, &backend, &unlock)?;
         Self::open_parts(options, state, backend, keys, Recovery::default(), None)
             .map(Self::just_created)
             .map_err(created_and_yet)
@@ -124,17 +125,27 @@ impl Vault {
             store.read_header()?;
         }
         let newest_commit = check_vault_row(&store, keys.header())?;
-        let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery)?;
-        let session = uuid::Builder::from_random_bytes(options.components.entropy.draw()?);
-        let parts = Parts {
-            keys,
-            session: session.into_uuid(),
-            store,
-            backend,
-            newest_commit,
-            recovery,
-            lock,
+        let session = draw_id(&*options.components.entropy)?;
+        // Before anything is written there.
+        let owner = if backend.is_shared() {
+            let place = lock.as_ref().map(VaultLock::place).unwrap_or_default();
+            let claimed = claim_content(&options, &store, &backend, &keys, session, &place)?;
+            let Claimed { owner, taken_over } = claimed;
+            recovery.taken_over = taken_over;
+            Some(Arc::new(owner))
+        } else {
+            None
         };
+        let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery).inspect_err(
+            |_| {
+                // Nobody will have it open.
+                let ending = owner.as_ref().and_then(|owner| owner.end(&store));
+                if let Some(ending) = ending {
+                    ending.tell(options.write_timeout);
+                }
+            },
+        )?;
+        let parts = Parts { keys, session, owner, store, backend, newest_commit, recovery, lock };
         let mut vault = Self::assemble(options, parts);
         vault.recover()?;
         Ok(vault)
@@ -194,8 +205,8 @@ impl Vault {
         }
     }
 
-    /// Closes the vault for all its handles, and lets other processes in. Waits for a write and
-    /// for calls of the backend that are under way, each at most the write timeout; if they take
+    /// Closes the vault for all its handles, and lets other processes in. Waits for a write, for
+    /// calls of the backend that are under way, and for a shared store to be told, each at most the write timeout; if they take
     /// longer it is `Locked`, and the vault is still open.
     ///
     /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
@@ -208,7 +219,11 @@ impl Vault {
             tracing::warn!(error = %error.kind(), "clean-up put off");
         }
         inner.objects.shut(inner.writer.timeout())?;
+        let ending = inner.owner.as_ref().and_then(|owner| owner.end(&inner.store));
         let closed = inner.store.close();
+        if let Some(ending) = ending {
+            ending.tell(inner.writer.timeout());
+        }
         *inner.lock.lock() = None;
         closed
     }
@@ -331,7 +346,7 @@ fn backend_of(options: &VaultOptions, folder: &Folder) -> Result<Arc<dyn Backend
 fn create_state(
     options: &VaultOptions,
     state: &dyn StateStorage,
-    backend: &dyn Backend,
+    backend: &Arc<dyn Backend>,
     unlock: &Unlock,
 ) -> Result<KeySet> {
     let entropy = &*options.components.entropy;
@@ -354,7 +369,12 @@ fn create_state(
     };
     let first = NewSlot { unlock, label: "" };
     let keys = KeySet::create(name, options.cipher, &first, &with)?;
+    let shared = backend.is_shared();
+    let owner = shared.then(|| create_owner_ref(options, backend, &keys)).transpose()?;
     Store::create(state, keys.header(), sealing(options, &keys), |write| {
+        if let Some(owner) = &owner {
+            write.put(Table::Meta, META_OWNER, &owner.encode())?;
+        }
         write.put(Table::Meta, META_VAULT, &row.encode())
     })?;
     Ok(keys)
@@ -368,7 +388,7 @@ fn created_and_yet(error: Error) -> Error {
 }
 
 /// That a state was created on that kind of backend.
-fn check_backend(header: &Header, name: &str) -> Result<()> {
+pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
     if header.backend == name {
         return Ok(());
     }

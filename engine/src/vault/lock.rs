@@ -108,7 +108,7 @@ pub(super) struct VaultLock {
     fs: Arc<dyn FileSystem>,
     note_path: PathBuf,
     // Closed last: who gets the lock next finds no note of ours.
-    _file: Box<dyn File>,
+    file: Box<dyn File>,
     /// The holder before this one, if it left its note behind: it died. With its note.
     died: Option<(Holder, Vec<u8>)>,
     /// Whether the vault was opened; until then the dead holder's recovery is still to come.
@@ -125,25 +125,57 @@ pub(super) struct Locking<'a> {
     pub(super) operation: &'a str,
 }
 
+/// The tries for something that another has, as a policy says.
+pub(super) struct Waiting<'a> {
+    policy: LockPolicy,
+    clock: &'a dyn Clock,
+    entropy: &'a dyn Entropy,
+    start: Duration,
+    pause: Duration,
+    attempts: u32,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(policy: LockPolicy, clock: &'a dyn Clock, entropy: &'a dyn Entropy) -> Self {
+        let (start, pause) = (clock.monotonic(), policy.first_pause.min(policy.timeout));
+        Self { policy, clock, entropy, start, pause, attempts: 1 }
+    }
+
+    /// How many tries there were, and in what time.
+    pub(super) fn so_far(&self) -> (u32, Duration) {
+        (self.attempts, self.clock.monotonic().saturating_sub(self.start))
+    }
+
+    /// After a try in vain: waits for the next one; or tells how many there were, and in what time, if that
+    /// was the last.
+    pub(super) fn pause(&mut self) -> Result<Option<(u32, Duration)>> {
+        let (attempts, elapsed) = self.so_far();
+        let left = self.policy.timeout.saturating_sub(elapsed);
+        if left.is_zero() || attempts >= self.policy.tries.max(1) {
+            return Ok(Some((attempts, elapsed)));
+        }
+        // A quarter more or less.
+        let [byte] = self.entropy.draw::<1>()?;
+        let jittered = times(self.pause, 0.75 + 0.5 * f64::from(byte) / 255.0);
+        self.clock.sleep(jittered.min(left));
+        self.pause = times(self.pause, self.policy.growth).min(self.policy.timeout);
+        self.attempts += 1;
+        Ok(None)
+    }
+}
+
 impl Locking<'_> {
     /// Waits for the lock of `lock_path`, made if it does not exist, as the policy says.
     pub(super) fn acquire(&self, lock_path: &Path, note_path: &Path) -> Result<VaultLock> {
         let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
         let file = self.fs.open(lock_path, Access::OpenOrCreate).map_err(failed)?;
-        let start = self.clock.monotonic();
-        let mut pause = self.policy.first_pause.min(self.policy.timeout);
-        let mut attempts = 1;
+        let mut waiting = Waiting::new(self.policy, self.clock, self.entropy);
         while !file.try_lock().map_err(failed)? {
-            let elapsed = self.clock.monotonic().saturating_sub(start);
-            let left = self.policy.timeout.saturating_sub(elapsed);
-            if left.is_zero() || attempts >= self.policy.tries.max(1) {
+            if let Some((attempts, elapsed)) = waiting.pause()? {
                 let holder = self.read_note(note_path).map(|(holder, _)| holder);
                 let refused = LockRefused { holder, attempts, elapsed };
                 return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
             }
-            self.clock.sleep(self.jittered(pause)?.min(left));
-            pause = times(pause, self.policy.growth).min(self.policy.timeout);
-            attempts += 1;
         }
         let died = self.read_note(note_path);
         if let Err(e) = self.write_note(note_path) {
@@ -153,16 +185,10 @@ impl Locking<'_> {
         Ok(VaultLock {
             fs: Arc::clone(self.fs),
             note_path: note_path.to_owned(),
-            _file: file,
+            file,
             died,
             confirmed: false,
         })
-    }
-
-    /// `pause`, a quarter more or less.
-    fn jittered(&self, pause: Duration) -> Result<Duration> {
-        let [byte] = self.entropy.draw::<1>()?;
-        Ok(times(pause, 0.75 + 0.5 * f64::from(byte) / 255.0))
     }
 
     fn read_note(&self, path: &Path) -> Option<(Holder, Vec<u8>)> {
@@ -177,6 +203,8 @@ impl Locking<'_> {
                 boot_id: note.boot_id,
                 pid: note.pid,
                 started: note.process_start,
+                // The note only informs.
+                pid_namespace: String::new(),
             },
             operation: note.operation,
             since_unix_millis: note.since_unix_millis,
@@ -201,6 +229,11 @@ impl VaultLock {
     /// The holder before this one, if it died with the vault open.
     pub(super) fn died(&self) -> Option<&Holder> {
         self.died.as_ref().map(|(holder, _)| holder)
+    }
+
+    /// Which file it is, among all of the host; empty if that is not told.
+    pub(super) fn place(&self) -> String {
+        self.file.identity().unwrap_or_default()
     }
 
     /// The vault is open, and what the dead holder left is recovered.

@@ -5,7 +5,9 @@
 //! - `lifecycle.rs`: create, open, recover, close. `report.rs`: what open found.
 //! - `keys.rs`: who may open it, and the new file under new keys. `key_copy.rs`: its copy on the
 //!   backend, which witnesses the state's age.
-//! - `cleaner.rs`: removing content that nothing refers to. `check.rs`: is everything there.
+//! - `owner.rs`: who has its content, on a store that hosts share.
+//! - `cleaner.rs`: removing content that nothing refers to. `check/`: is everything there;
+//!   `survey.rs`: what is there when the state is lost.
 
 mod check;
 mod cleaner;
@@ -16,8 +18,10 @@ mod keys;
 mod lifecycle;
 mod lock;
 mod options;
+mod owner;
 mod plant;
 mod report;
+mod survey;
 mod upkeep;
 
 pub use check::{CheckOptions, CheckReport, Problem, ReadData};
@@ -31,4 +35,5 @@ pub use options::VaultOptions;
 pub use plant::ReadPlant;
 #[allow(unreachable_pub)] // By feature `testing` it is reached.
 pub use plant::{ContentPlant, MachinePlant};
-pub use report::{Recovery, VaultInfo};
+pub use report::{Recovery, TakenOver, VaultInfo};
+pub use survey::StoreReport;

@@ -32,6 +32,7 @@ pub struct VaultOptions {
     pub(super) password: PasswordPolicy,
     pub(super) adopt_older_state: bool,
     pub(super) restore_key_set: bool,
+    pub(super) take_over: bool,
     pub(super) upkeep_every: Option<Duration>,
     pub(super) handlers: Handlers,
     pub(super) recorder: Arc<dyn Recorder>,
@@ -97,6 +98,7 @@ impl VaultOptions {
             },
             adopt_older_state: false,
             restore_key_set: false,
+            take_over: false,
             upkeep_every: None,
             handlers: Handlers::new(),
             recorder: Arc::new(NoRecorder),
@@ -193,6 +195,16 @@ impl VaultOptions {
     /// damaged. A key that was removed since that copy was written opens the vault again.
     pub fn restore_key_set(mut self, restore: bool) -> Self {
         self.restore_key_set = restore;
+        self
+    }
+
+    /// Takes content on a store that others can reach over from a session that has not closed, or from another
+    /// state of the vault; of no effect where there is nothing to take over. That session finds out before its next
+    /// deletes and within a minute of its next commit, and writes nothing from then on; this one deletes
+    /// nothing for a day. Whatever only the other state knew is lost. Told by
+    /// [`Recovery::taken_over`](crate::Recovery::taken_over).
+    pub fn take_over(mut self, take_over: bool) -> Self {
+        self.take_over = take_over;
         self
     }
 
@@ -305,6 +317,10 @@ impl VaultOptions {
     /// `NotFound` if there is none; `Locked` if another process has it, with [`LockRefused`] as
     /// source; `Denied` if the key is none of the vault's; `Invalid` for a file that is no vault's
     /// and for another format; `Corrupt` for a damaged one. None of these changes anything.
+    ///
+    /// With content on a store that others can reach also `Locked` if another session has it, `Denied` if it was used
+    /// with another state since, `NotFound` if the store knows nothing of the vault: see
+    /// [`take_over`](Self::take_over).
     ///
     /// [`LockRefused`]: crate::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {

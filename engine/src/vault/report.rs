@@ -32,6 +32,8 @@ pub struct Recovery {
     /// The copy of the key set on the backend has this generation, and the state an earlier one:
     /// an older state file was put back. Writes are `Conflict`.
     pub key_copy_ahead: Option<u64>,
+    /// The content was taken over, as [`VaultOptions::take_over`](crate::VaultOptions::take_over) asked for.
+    pub taken_over: Option<TakenOver>,
     /// Why the copy of the key set could not be looked at, or written; the next open tries again.
     /// Until then no object is deleted: it is not known whether this is the newest state.
     pub key_copy_error: Option<Error>,
@@ -66,12 +68,23 @@ impl Recovery {
             && !self.key_set_restored
             && !self.key_copy_written
             && self.key_copy_ahead.is_none()
+            && self.taken_over.is_none()
             && self.key_copy_error.is_none()
             && !self.unfinished_state
             && self.temporaries == 0
             && self.objects == 0
             && self.clean_up_error.is_none()
     }
+}
+
+/// That content on a store was taken over from another session or another state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TakenOver {
+    /// Who had it, or had it last; `None` if the store had no owner ref, or a damaged one.
+    pub from: Option<Holder>,
+    /// Until then nothing is deleted; milliseconds since the Unix epoch.
+    pub deletes_from_unix_millis: u64,
 }
 
 /// What a vault is.

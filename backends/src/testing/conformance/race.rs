@@ -2,7 +2,8 @@
 //!
 //! The counter is what every compare-and-set loop in the project is: read, change, put under
 //! the version that was read, and on a conflict begin again. Its bodies are unique, as the
-//! contract asks: they carry the count, who wrote it and in which attempt.
+//! contract asks: they carry the count, who wrote it and in which attempt, and the same of those before. So
+//! whoever does not know whether a put happened finds out, however often others have moved it since.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -18,6 +19,10 @@ use super::{assert_refused, key, put};
 
 /// Attempts of one increment before the store counts as one on which nobody gets through.
 const ATTEMPTS_MAX: u32 = 10_000;
+
+/// How many attempts the counter's body remembers: those of more moves than happen between a put and the look
+/// at what became of it.
+const REMEMBERED: usize = 64;
 
 /// `threads` threads increment one counter `moves` times each; no increment is lost or doubled.
 pub fn race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, moves: u64) {
@@ -45,7 +50,7 @@ fn counter_key() -> Key {
 
 /// Creates the counter of the race at 0. For races between processes; within one, [`race`].
 pub fn start_counter(store: &dyn Backend) {
-    put(store, counter_key().as_str(), "0 start 0", &Condition::Absent);
+    put(store, counter_key().as_str(), "0 start", &Condition::Absent);
 }
 
 /// The counter's value.
@@ -54,16 +59,25 @@ pub fn counter_value(store: &dyn Backend) -> u64 {
     count_of(&object.body)
 }
 
-/// Increments the counter `moves` times as `contender`, a name that nobody else in the race has.
+/// Increments the counter `moves` times as `contender`, a name without blanks that nobody else in the race
+/// has. Answers that are lost are looked up.
 pub fn increment(store: &dyn Backend, contender: &str, moves: u64) {
     for turn in 0..moves {
         let done = (0..ATTEMPTS_MAX).any(|attempt| {
             let current = store.get(&counter_key()).expect("the counter is there");
-            let next = count_of(&current.body) + 1;
-            let body = format!("{next} {contender} {turn}.{attempt}");
+            let text = std::str::from_utf8(&current.body).expect("the counter's body is text");
+            let own = format!("{contender}:{turn}.{attempt}");
+            let before = text.split(' ').skip(1).take(REMEMBERED - 1).collect::<Vec<_>>().join(" ");
+            let body = format!("{} {own} {before}", count_of(&current.body) + 1);
             match store.put(&counter_key(), body.into(), &Condition::Matches(current.version)) {
                 Ok(_) => true,
                 Err(e) if e.kind() == ErrorKind::Conflict => false,
+                Err(e) if e.kind() == ErrorKind::Uncertain => {
+                    let now = store.get(&counter_key()).expect("the counter is there").body;
+                    assert!(count_of(&now) > count_of(&current.body), "it is known what happened");
+                    let now = std::str::from_utf8(&now).expect("the counter's body is text");
+                    now.split(' ').any(|attempt| attempt == own)
+                }
                 Err(e) => panic!("a lost race is a conflict: {e}"),
             }
         });
@@ -118,7 +132,8 @@ pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
 }
 
 /// Puts under `Any` against a caller who keeps replacing under `Matches`, `rounds` times: only
-/// who has read the new body may replace it.
+/// who has read the new body may replace it. Stores on this machine keep that; of others the contract does
+/// not ask it.
 pub fn overwriters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     let store = make();
     for round in 0..rounds {
@@ -192,7 +207,8 @@ fn replace(store: &dyn Backend, key: &Key) -> bool {
     match store.put(key, next, &Condition::Matches(current.version)) {
         Ok(_) => true,
         Err(e) => {
-            assert_eq!(e.kind(), ErrorKind::Conflict, "a lost race is a conflict: {e}");
+            let is_lost = matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Uncertain);
+            assert!(is_lost, "a lost race is a conflict, or its answer was lost: {e}");
             true
         }
     }

@@ -77,6 +77,11 @@ impl File for WorldFile {
             Ok(())
         })
     }
+
+    /// No call of a disk: it is no event, and cannot fail.
+    fn identity(&self) -> io::Result<String> {
+        Ok(format!("{:?}", self.opened.file))
+    }
 }
 
 impl Drop for WorldFile {

@@ -1,0 +1,170 @@
+//! How much is asked of a store, by method.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::backend::{Backend, Condition, ListEntry, Object, Version};
+use crate::error::Result;
+use crate::key::Key;
+
+/// Counts the calls of a backend, and the bytes of bodies that they moved.
+///
+/// Each call of an object store is one request, with two exceptions: `delete_all` is one for each thousand keys on
+/// S3, for each 256 on Azure and for each key on Google's, and a range that begins beyond the end of its object is
+/// asked for once more, without its body.
+#[derive(Debug)]
+pub struct CountingBackend<B> {
+    inner: B,
+    counts: Arc<RequestCounts>,
+}
+
+/// The counters of one or more backends; read whenever it is wanted.
+#[derive(Debug, Default)]
+pub struct RequestCounts {
+    gets: AtomicU64,
+    ranges: AtomicU64,
+    puts: AtomicU64,
+    conditional_puts: AtomicU64,
+    deletes: AtomicU64,
+    lists: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+/// What was counted up to some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requests {
+    /// Whole bodies asked for.
+    pub gets: u64,
+    /// Ranges of bodies asked for.
+    pub ranges: u64,
+    /// Puts without a condition.
+    pub puts: u64,
+    /// Puts under a condition.
+    pub conditional_puts: u64,
+    /// Calls that delete, whatever they delete.
+    pub deletes: u64,
+    /// Pages of listings.
+    pub lists: u64,
+    /// Bytes of bodies that came.
+    pub bytes_read: u64,
+    /// Bytes of bodies that were sent, whether the put succeeded or not.
+    pub bytes_written: u64,
+}
+
+impl Requests {
+    /// All that was asked, whatever it was.
+    pub fn total(&self) -> u64 {
+        self.gets + self.ranges + self.puts + self.conditional_puts + self.deletes + self.lists
+    }
+
+    /// What was counted since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            gets: self.gets.saturating_sub(earlier.gets),
+            ranges: self.ranges.saturating_sub(earlier.ranges),
+            puts: self.puts.saturating_sub(earlier.puts),
+            conditional_puts: self.conditional_puts.saturating_sub(earlier.conditional_puts),
+            deletes: self.deletes.saturating_sub(earlier.deletes),
+            lists: self.lists.saturating_sub(earlier.lists),
+            bytes_read: self.bytes_read.saturating_sub(earlier.bytes_read),
+            bytes_written: self.bytes_written.saturating_sub(earlier.bytes_written),
+        }
+    }
+}
+
+impl RequestCounts {
+    /// What was counted up to now.
+    pub fn read(&self) -> Requests {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            gets: of(&self.gets),
+            ranges: of(&self.ranges),
+            puts: of(&self.puts),
+            conditional_puts: of(&self.conditional_puts),
+            deletes: of(&self.deletes),
+            lists: of(&self.lists),
+            bytes_read: of(&self.bytes_read),
+            bytes_written: of(&self.bytes_written),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+impl<B: Backend> CountingBackend<B> {
+    /// What it stands over.
+    #[cfg(feature = "clouds")]
+    pub(crate) fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Counts in `counts` what is asked of `inner`.
+    pub fn new(inner: B, counts: Arc<RequestCounts>) -> Self {
+        Self { inner, counts }
+    }
+}
+
+impl<B: Backend> Backend for CountingBackend<B> {
+    fn get(&self, key: &Key) -> Result<Object> {
+        add(&self.counts.gets, 1);
+        let got = self.inner.get(key)?;
+        add(&self.counts.bytes_read, got.body.len());
+        Ok(got)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        add(&self.counts.ranges, 1);
+        let got = self.inner.get_range(key, range)?;
+        add(&self.counts.bytes_read, got.len());
+        Ok(got)
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        let counter = match condition {
+            Condition::Any => &self.counts.puts,
+            Condition::Absent | Condition::Matches(_) => &self.counts.conditional_puts,
+        };
+        add(counter, 1);
+        add(&self.counts.bytes_written, body.len());
+        self.inner.put(key, body, condition)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        add(&self.counts.deletes, 1);
+        self.inner.delete(key)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        add(&self.counts.deletes, 1);
+        self.inner.delete_all(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        add(&self.counts.lists, 1);
+        self.inner.list(prefix, after, limit)
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        self.inner.concurrency()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.inner.available_bytes()
+    }
+}

@@ -1,0 +1,123 @@
+//! What the packs on a store hold, told from them alone: for a vault whose state is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strongroom_backends::{Error, ErrorKind, Result};
+
+use super::body::{self, Codecs, IdKeys};
+use super::pack::{MAGIC, Packed, list, read_chunk};
+use super::rebuild::read_node;
+use crate::content::{Cut, Objects};
+use crate::format::{ChunkId, ChunkKind, ObjectName};
+use crate::progress::{CancelToken, Progress};
+
+const SURVEY: &str = "check store";
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct PackSurvey {
+    pub(crate) objects: u64,
+    pub(crate) object_bytes: u64,
+    pub(crate) packs: u64,
+    /// Objects of the share space, and of values before schema 5.
+    pub(crate) others: u64,
+    /// Distinct chunks, and their length before compression.
+    pub(crate) chunks: u64,
+    pub(crate) chunk_bytes: u64,
+    /// Lengths of the contents: chunks that no node lists, in order of length.
+    pub(crate) contents: Vec<u64>,
+    /// Objects that are not what was put there, each with why.
+    pub(crate) damaged: Vec<(String, String)>,
+    /// Keys that are not the vault's.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Looks at every object; with `read_data` opens every chunk too.
+pub(crate) fn survey_packs(
+    objects: &Objects,
+    keys: &IdKeys,
+    read_data: bool,
+    progress: &dyn Progress,
+    cancel: Option<&CancelToken>,
+) -> Result<PackSurvey> {
+    let (mut survey, codecs) = (PackSurvey::default(), Codecs::default());
+    let mut names = Vec::new();
+    objects.list(|name, bytes| {
+        survey.objects += 1;
+        survey.object_bytes += bytes;
+        match name {
+            Ok(name) => names.push((name, bytes)),
+            Err(key) => survey.unknown.push(key.to_owned()),
+        }
+        Ok(())
+    })?;
+    // Lengths of chunks, and those that a node lists.
+    let (mut lengths, mut listed) = (BTreeMap::new(), BTreeSet::new());
+    for (done, (name, bytes)) in names.into_iter().enumerate() {
+        cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
+        progress.report(done as u64, Some(survey.objects));
+        let pack = match begin_of(objects, name, bytes).and_then(|magic| {
+            if Cut::of_magic(magic).is_some() {
+                return Ok(None);
+            }
+            if magic != *MAGIC {
+                return Err(Error::new(ErrorKind::Corrupt, SURVEY)
+                    .with_detail("it is of no kind that a vault puts"));
+            }
+            let (epoch, chunks) = list(objects, name, bytes)?;
+            Ok(Some(Packed { name, epoch, bytes, chunks }))
+        }) {
+            Ok(Some(pack)) => pack,
+            Ok(None) => {
+                survey.others += 1;
+                continue;
+            }
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                survey.damaged.push((name.key().to_string(), e.to_string()));
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        survey.packs += 1;
+        let mut damage = None;
+        for chunk in &pack.chunks {
+            let looked_at = match chunk.kind {
+                ChunkKind::Node => {
+                    read_node(objects, &codecs, keys, &pack, chunk).map(|children| {
+                        listed.extend(children.iter().map(|child| child.id));
+                        children.iter().map(|child| child.len).sum()
+                    })
+                }
+                ChunkKind::Data if read_data => {
+                    read_chunk(objects, pack.name, pack.epoch, chunk.at, chunk.stored)
+                        .and_then(|stored| {
+                            body::unpack(&codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)
+                        })
+                        .map(|bytes| bytes.len() as u64)
+                }
+                ChunkKind::Data => Ok(u64::from(chunk.len)),
+            };
+            match looked_at {
+                Ok(content) => drop(lengths.insert(chunk.id, (u64::from(chunk.len), content))),
+                Err(e) if e.kind() == ErrorKind::Corrupt => damage = Some(e.to_string()),
+                Err(e) => return Err(e),
+            }
+        }
+        survey.damaged.extend(damage.map(|damage| (name.key().to_string(), damage)));
+    }
+    survey.chunks = lengths.len() as u64;
+    survey.chunk_bytes = lengths.values().map(|(len, _)| len).sum();
+    let is_root = |id: &ChunkId| !listed.contains(id);
+    survey.contents =
+        lengths.iter().filter(|(id, _)| is_root(id)).map(|(_, (_, content))| *content).collect();
+    survey.contents.sort_unstable();
+    Ok(survey)
+}
+
+/// The first bytes of an object. `Corrupt` if it has not so many.
+fn begin_of(objects: &Objects, name: ObjectName, bytes: u64) -> Result<[u8; 8]> {
+    let begin = objects.get_sealed(name, 0..bytes.min(8))?;
+    begin[..].try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, SURVEY).with_detail(format!("it has {bytes} bytes"))
+    })
+}

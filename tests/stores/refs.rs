@@ -1,0 +1,271 @@
+//! Refs under a network that delays, loses answers, and lets calls happen late: what callers were told has
+//! an order that explains it.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
+use strongroom::backends::{
+    Backend, Condition, Key, ListEntry, Memory, Object, RetryingBackend, StoreOptions,
+    StoreRetryPolicy, Version,
+};
+use strongroom::testing::{RefPlant, TestRefs};
+use strongroom::{Error, ErrorKind, Result};
+
+use crate::linearizable::{History, Input, Output, UNKNOWN_MAX, Verdict};
+use crate::proxy::{Chaos, Proxy, Rule};
+use crate::server::Place;
+use crate::setting;
+use crate::support::random::Random;
+
+const CLIENTS: u32 = 8;
+const REFS: u64 = 20;
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A way to a store in memory on which calls are delayed, fail, lose their answers, or happen later.
+#[derive(Debug)]
+struct Network {
+    store: Arc<Memory>,
+    random: Mutex<Random>,
+    late: Mutex<Vec<(Key, Bytes, Condition)>>,
+}
+
+impl Network {
+    fn new(store: &Arc<Memory>, seed: u64) -> Self {
+        let random = Mutex::new(Random::new(seed));
+        Self { store: Arc::clone(store), random, late: Mutex::default() }
+    }
+
+    fn percent(&self) -> u64 {
+        self.random.lock().below(100)
+    }
+
+    /// What comes between a call and its effect.
+    fn pass(&self) -> Result<()> {
+        let drawn = self.percent();
+        if drawn < 30 {
+            thread::yield_now();
+        }
+        if drawn < 5 {
+            SystemClock::new().sleep(Duration::from_micros(drawn * 200));
+        }
+        if self.percent() < 20
+            && let Some((key, body, condition)) = self.late.lock().pop()
+        {
+            // Its caller has long been told that nothing is known of it.
+            let _ = self.store.put(&key, body, &condition);
+        }
+        if self.percent() < 3 {
+            return Err(Error::new(ErrorKind::Unavailable, "pass network"));
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Network {
+    fn get(&self, key: &Key) -> Result<Object> {
+        self.pass()?;
+        self.store.get(key)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        self.pass()?;
+        self.store.get_range(key, range)
+    }
+
+    fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
+        self.pass()?;
+        let lost = || Error::new(ErrorKind::Uncertain, "pass network");
+        match self.percent() {
+            0..4 => Err(lost()),
+            4..8 => {
+                self.late.lock().push((key.clone(), body, condition.clone()));
+                Err(lost())
+            }
+            8..16 => {
+                let _ = self.store.put(key, body, condition);
+                Err(lost())
+            }
+            _ => self.store.put(key, body, condition),
+        }
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.store.delete(key)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> Result<()> {
+        self.store.delete_all(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
+        self.store.list(prefix, after, limit)
+    }
+
+    fn name(&self) -> &str {
+        self.store.name()
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        self.store.concurrency()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn available_bytes(&self) -> Result<u64> {
+        self.store.available_bytes()
+    }
+}
+
+fn number(value: Option<&[u8]>) -> u64 {
+    value.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("eight bytes")))
+}
+
+/// Asks it of the ref, and says how that ended.
+fn ask(refs: &TestRefs, name: &str, input: Input) -> Output {
+    let told = |result: Result<Output>| match result {
+        Ok(output) => output,
+        Err(e) if e.kind() == ErrorKind::Uncertain => Output::Unknown,
+        Err(e) => {
+            let is_known = matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Conflict);
+            assert!(is_known, "a fault of the network is none of another kind: {e}");
+            Output::Failed
+        }
+    };
+    let bytes = |value: u64| value.to_le_bytes().to_vec();
+    told(match input {
+        Input::Read => refs.read(name).map(|value| Output::Value(number(value.as_deref()))),
+        Input::Add(by) => refs.update(name, |value| {
+            let sum = number(value) + by;
+            Ok((bytes(sum), Output::Value(sum)))
+        }),
+        Input::CompareAndSet { expected, new } => refs.update(name, |value| {
+            let value = number(value);
+            let fits = value == expected;
+            Ok((bytes(if fits { new } else { value }), Output::Swapped(fits)))
+        }),
+    })
+}
+
+/// What `calls` calls of eight clients in all were told, each with a handle of its own.
+fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> History {
+    let history = History::new();
+    // A ref of which too many ends are unknown is let be: each doubles the search.
+    let unknown: Vec<AtomicU64> = (0..REFS * 50).map(|_| AtomicU64::new(0)).collect();
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (history, unknown, refs_of) = (&history, &unknown, &refs_of);
+            scope.spawn(move || {
+                let refs = refs_of(client);
+                let mut random = Random::new(seed ^ (u64::from(client) << 32));
+                let mut known = 0;
+                for _ in 0..calls / u64::from(CLIENTS) {
+                    let first = random.below(REFS);
+                    let at = (first..unknown.len() as u64)
+                        .step_by(usize::try_from(REFS).unwrap())
+                        .find(|at| {
+                            let unknown = &unknown[usize::try_from(*at).unwrap()];
+                            unknown.load(Ordering::Relaxed) < UNKNOWN_MAX as u64 / 2
+                        })
+                        .expect("a ref of which all is known");
+                    let name = format!("ref {at}");
+                    let input = match random.below(4) {
+                        0 => Input::Read,
+                        1 => Input::CompareAndSet { expected: known, new: random.below(1_000) },
+                        _ => Input::Add(1),
+                    };
+                    let id = history.call(client, &name, input);
+                    let output = ask(&refs, &name, input);
+                    history.ret(id, output);
+                    match output {
+                        Output::Value(value) => known = value,
+                        Output::Unknown => {
+                            let at = usize::try_from(at).unwrap();
+                            unknown[at].fetch_add(1, Ordering::Relaxed);
+                        }
+                        Output::Swapped(_) | Output::Failed => {}
+                    }
+                }
+            });
+        }
+    });
+    history
+}
+
+/// Quick retries, for a network that is one in name only.
+fn retrying(inner: Network) -> Arc<dyn Backend> {
+    let policy = StoreRetryPolicy {
+        first_pause: Duration::from_micros(50),
+        pause_max: Duration::from_millis(1),
+        ..StoreRetryPolicy::default()
+    };
+    let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(OsEntropy));
+    Arc::new(RetryingBackend::new(inner, policy, clock, entropy))
+}
+
+fn through_networks(calls: u64, seed: u64, with_retries: bool, plant: RefPlant) -> History {
+    let store = Arc::new(Memory::new());
+    record(calls, seed, |client| {
+        let network = Network::new(&store, seed + u64::from(client));
+        let backend = if with_retries { retrying(network) } else { Arc::new(network) };
+        TestRefs::new(backend, Arc::new(SystemClock::new()), Arc::new(OsEntropy), plant)
+    })
+}
+
+fn calls() -> u64 {
+    setting("STRONGROOM_REF_CALLS", 10_000)
+}
+
+#[test]
+fn moves_under_delays_lost_answers_and_retries_are_linearizable() {
+    for (seed, with_retries) in [(1, false), (2, true)] {
+        let history = through_networks(calls(), seed, with_retries, RefPlant::None);
+        assert_eq!(history.check(TIMEOUT), Verdict::Linearizable, "seed {seed}");
+        println!("{} calls, retries {with_retries}: linearizable", calls());
+    }
+}
+
+/// Canary: who does not look for its own attempt applies a change twice.
+#[test]
+fn without_the_attempt_ids_moves_are_not_linearizable() {
+    let history = through_networks(calls(), 3, false, RefPlant::NoAttemptIds);
+    let verdict = history.check(TIMEOUT);
+    assert!(matches!(verdict, Verdict::Violation(_)), "{verdict:?}");
+    println!("{} calls without attempt ids: {verdict:?}", calls());
+}
+
+#[test]
+fn moves_on_a_server_through_a_bad_network_are_linearizable() {
+    let test = "moves_on_a_server_through_a_bad_network_are_linearizable";
+    let Some(place) = Place::new(test) else { return };
+    let proxy = Proxy::start(place.address());
+    let through = place.through(&format!("http://{}", proxy.addr()));
+    let policy =
+        StoreRetryPolicy { first_pause: Duration::from_millis(2), ..StoreRetryPolicy::default() };
+    let options = StoreOptions::new().retry(policy);
+    let backend = through.open_with(&options);
+    proxy.inject(Rule::chaos(Chaos {
+        seed: 1,
+        lose_answer_percent: 5,
+        unavailable_percent: 5,
+        delay_percent: 20,
+        delay_max: Duration::from_millis(20),
+    }));
+    let calls = setting("STRONGROOM_STORE_CALLS", 400);
+    let history = record(calls, 4, |_| {
+        let clock = Arc::new(SystemClock::new());
+        TestRefs::new(Arc::clone(&backend), clock, Arc::new(OsEntropy), RefPlant::None)
+    });
+    assert_eq!(history.check(TIMEOUT), Verdict::Linearizable);
+    let disturbed = proxy.log().iter().filter(|seen| seen.fault.is_some()).count();
+    assert!(disturbed > 0, "the network was a good one");
+    println!("{calls} calls on a server, {disturbed} requests disturbed: linearizable");
+}

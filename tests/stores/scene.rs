@@ -1,0 +1,56 @@
+//! Contents of known bytes, stores in memory, and what tests ask of a vault.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use strongroom::backends::component::OsEntropy;
+use strongroom::backends::{Backend, ObjectStore};
+use strongroom::testing::TestKey;
+use strongroom::{
+    ArtifactName, ArtifactSpec, ArtifactUri, CheckOptions, CheckReport, ReadData, Vault,
+    VaultOptions,
+};
+
+use crate::support::random::Random;
+
+/// A store that several vaults can be opened on, within this process.
+pub(crate) fn memory_store(client: &Arc<InMemory>) -> Arc<dyn Backend> {
+    Arc::new(ObjectStore::open(client.clone(), "memory-store", &OsEntropy).unwrap())
+}
+
+pub(crate) fn options(store: &Arc<dyn Backend>) -> VaultOptions {
+    Vault::options(TestKey).object_bytes(256 << 10).backend(Arc::clone(store))
+}
+
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut bytes: Vec<u8> =
+        (0..len.div_ceil(8)).flat_map(|_| random.draw().to_le_bytes()).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+pub(crate) fn put(vault: &Vault, task: &str, bytes: &[u8]) -> ArtifactUri {
+    let name = ArtifactName::new("spec", task, "log").unwrap();
+    vault.artifacts().put(ArtifactSpec::new(name), bytes).unwrap()
+}
+
+/// That everything is whole, with all data read.
+#[track_caller]
+pub(crate) fn whole(vault: &Vault) -> CheckReport {
+    let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let report = vault.check(&options).unwrap();
+    assert!(report.is_ok(), "{report:?}");
+    report
+}
+
+/// A second vault folder with the same state, as a backup or a clone of a machine makes it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
