@@ -10,6 +10,7 @@ mod environment;
 mod goals;
 mod killed;
 mod measure;
+mod object_stores;
 mod operations;
 mod options;
 mod page_cache;
@@ -38,6 +39,7 @@ fn main() -> Result<()> {
         Some(Command::Sharing) => sharing::run(&options),
         Some(Command::Documents) => documents::run(&options),
         Some(Command::Operations) => operations::run(&options),
+        Some(Command::ObjectStores) => object_stores::run(&options),
         Some(Command::Artifacts(part)) => artifacts::run(&options, part),
         Some(Command::Child(child)) => child.run(),
     }

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     /// Puts and gets artifacts beside files and databases, and versions of a file beside backup
     /// tools.
     Artifacts(Part),
+    /// Puts and gets on the S3 server that `STRONGROOM_S3_URL` names, beside bare objects and restic.
+    ObjectStores,
     #[command(flatten)]
     Child(Child),
 }

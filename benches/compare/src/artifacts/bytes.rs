@@ -24,17 +24,17 @@ const EDITED_PART: usize = 100;
 const EDIT_BYTES: Range<u32> = 10..17;
 
 /// A stream of such bytes. The same seed gives the same ones.
-pub(super) struct Source {
+pub(crate) struct Source {
     rng: ChaCha8Rng,
 }
 
 impl Source {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The next `len` bytes, half of them text.
-    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         let piece = (len / 2).clamp(1, PIECE_BYTES_MAX);
         let mut bytes = Vec::with_capacity(len + PIECE_BYTES_MAX);
         while bytes.len() < len {

@@ -1,7 +1,7 @@
 //! Artifacts: puts and gets beside files, databases and a cache; and the versions of a large file
 //! beside backup tools.
 
-mod bytes;
+pub(crate) mod bytes;
 mod put_get;
 mod report;
 mod stores;
