@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -138,6 +139,13 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     assert!(in_vain <= kills * PACKS_UNDER_WAY * PACK_BYTES + slack, "{in_vain}");
 }
 
+/// A port that is free together with the next one, below those that the system gives out by itself.
+fn free_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    (first..).find(|port| is_free(*port) && is_free(port + 1)).expect("a port is free")
+}
+
 /// A server of the test's own, made and ended by the script beside it.
 struct Server {
     folder: PathBuf,
@@ -159,8 +167,8 @@ impl Server {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    fn start(folder: PathBuf, port: &str) -> Self {
-        let said = Self::script("up", &folder, Some(port));
+    fn start(folder: PathBuf) -> Self {
+        let said = Self::script("up", &folder, Some(&free_port().to_string()));
         let url = said.split('\'').nth(1).expect("the URL stands between quotes").to_owned();
         Self { folder, url }
     }
@@ -186,7 +194,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     }
     let kills = setting(SERVER_KILLS_VARIABLE, 2);
     let home = tempfile::tempdir().unwrap();
-    let server = Server::start(home.path().join("ceph"), "5340");
+    let server = Server::start(home.path().join("ceph"));
     let policy = StoreRetryPolicy { tries: 12, ..StoreRetryPolicy::default() };
     let store = StoreOptions::new().retry(policy).open(&server.url).unwrap();
     let state = MemoryState::new();
