@@ -1,7 +1,7 @@
 //! The contract of [`Backend`] as a program: what every store must do, whoever wrote it.
 //!
 //! [`run`] tries all of it, with short races; [`race`] and its like make them as long as wanted.
-//! [`overwriters_race`] asks for more than the contract.
+//! [`overwriters_race`] and [`deleters_race`] ask for more than the contract.
 //! They use the trait only, so they run on anybody's store. A behaviour that does
 //! not hold panics with a message that names it.
 //!
@@ -74,7 +74,6 @@ pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
     }
     race(make, 4, 8);
     creators_race(make, 4, 8);
-    deleters_race(make, 8);
 }
 
 fn key(text: &str) -> Key {

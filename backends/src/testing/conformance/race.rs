@@ -119,7 +119,8 @@ pub fn creators_race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, rounds
 }
 
 /// Deletes against a caller who keeps replacing under `Matches`, `rounds` times: once the delete
-/// has returned the key is absent, because a replacement never revives what is deleted.
+/// has returned the key is absent, because a replacement never revives what is deleted. Stores on this machine
+/// keep that; Ceph may refuse such a delete with a failure, as often as it is tried.
 pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     let store = make();
     for round in 0..rounds {
