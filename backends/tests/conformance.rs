@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
 
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use strongroom_backends::component::{ManualClock, SeededEntropy};
 use strongroom_backends::testing::{
-    DeferredBackend, Fault, FaultTiming, FaultyBackend, World, conformance,
+    DeferredBackend, Fault, FaultTiming, FaultyBackend, Layer, World, conformance,
 };
 use strongroom_backends::{
-    Backend, Condition, Disk, ErrorKind, Key, ListEntry, Memory, Object, Result, Version,
+    Backend, Condition, Disk, ErrorKind, Key, ListEntry, Memory, Result, Version,
 };
 
 fn memory() -> Arc<dyn Backend> {
@@ -153,9 +152,9 @@ fn defective(defect: Defect) -> impl Fn() -> Arc<dyn Backend> {
     move || Arc::new(Defective { inner: Memory::new(), defect })
 }
 
-impl Backend for Defective {
-    fn get(&self, key: &Key) -> Result<Object> {
-        self.inner.get(key)
+impl Layer for Defective {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
@@ -191,9 +190,9 @@ impl Backend for Defective {
 
     fn delete_all(&self, keys: &[Key]) -> Result<()> {
         if self.defect == Defect::DeletesTheFirstOfAll {
-            return keys.first().map_or(Ok(()), |key| self.delete(key));
+            return keys.first().map_or(Ok(()), |key| Layer::delete(self, key));
         }
-        keys.iter().try_for_each(|key| self.delete(key))
+        keys.iter().try_for_each(|key| Layer::delete(self, key))
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
@@ -211,22 +210,6 @@ impl Backend for Defective {
             _ => {}
         }
         Ok(page)
-    }
-
-    fn name(&self) -> &'static str {
-        "defective"
-    }
-
-    fn concurrency(&self) -> NonZeroUsize {
-        self.inner.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    fn available_bytes(&self) -> Result<u64> {
-        self.inner.available_bytes()
     }
 }
 

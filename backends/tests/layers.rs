@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use strongroom_backends::component::{Clock, ManualClock, SeededEntropy};
-use strongroom_backends::testing::{BackendFault, BackendTiming, FaultyBackend, conformance};
+use strongroom_backends::testing::{
+    BackendFault, BackendTiming, FaultyBackend, Layer, conformance,
+};
 use strongroom_backends::{
     Backend, Condition, CountingBackend, Error, ErrorKind, Key, Memory, RequestCounts, RetryAfter,
     RetryingBackend, StoreRetryPolicy,
@@ -164,56 +165,14 @@ impl Busy {
     }
 }
 
-impl Backend for Busy {
+impl Layer for Busy {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
+    }
+
     fn get(&self, key: &Key) -> Result<strongroom_backends::Object, Error> {
         self.pass()?;
         self.inner.get(key)
-    }
-
-    fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<Bytes, Error> {
-        self.inner.get_range(key, range)
-    }
-
-    fn put(
-        &self,
-        key: &Key,
-        body: Bytes,
-        condition: &Condition,
-    ) -> Result<strongroom_backends::Version, Error> {
-        self.inner.put(key, body, condition)
-    }
-
-    fn delete(&self, key: &Key) -> Result<(), Error> {
-        self.inner.delete(key)
-    }
-
-    fn delete_all(&self, keys: &[Key]) -> Result<(), Error> {
-        self.inner.delete_all(keys)
-    }
-
-    fn list(
-        &self,
-        prefix: &str,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<strongroom_backends::ListEntry>, Error> {
-        self.inner.list(prefix, after, limit)
-    }
-
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn concurrency(&self) -> std::num::NonZeroUsize {
-        self.inner.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    fn available_bytes(&self) -> Result<u64, Error> {
-        self.inner.available_bytes()
     }
 }
 

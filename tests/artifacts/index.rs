@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use strongroom::backends::{Backend, Condition, Key, ListEntry, Memory, Object, Version};
-use strongroom::testing::{SeededEntropy, TestKey, forget_packs, memory_vault};
+use strongroom::backends::{Backend, Condition, Key, Memory};
+use strongroom::testing::{Layer, SeededEntropy, TestKey, forget_packs, memory_vault};
 use strongroom::{
     ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, NewKey,
     RebuildOptions, Result, Vault,
@@ -26,47 +26,15 @@ struct Heard {
     longest_read: AtomicU64,
 }
 
-impl Backend for Heard {
-    fn get(&self, key: &Key) -> Result<Object> {
-        self.memory.get(key)
+impl Layer for Heard {
+    fn inner(&self) -> &dyn Backend {
+        &self.memory
     }
 
     fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes> {
         let len = range.end - range.start;
         self.longest_read.fetch_max(len, Ordering::SeqCst);
         self.memory.get_range(key, range)
-    }
-
-    fn put(&self, key: &Key, body: bytes::Bytes, condition: &Condition) -> Result<Version> {
-        self.memory.put(key, body, condition)
-    }
-
-    fn delete(&self, key: &Key) -> Result<()> {
-        self.memory.delete(key)
-    }
-
-    fn delete_all(&self, keys: &[Key]) -> Result<()> {
-        self.memory.delete_all(keys)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
-        self.memory.list(prefix, after, limit)
-    }
-
-    fn name(&self) -> &str {
-        self.memory.name()
-    }
-
-    fn concurrency(&self) -> std::num::NonZeroUsize {
-        self.memory.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.memory.is_shared()
-    }
-
-    fn available_bytes(&self) -> Result<u64> {
-        self.memory.available_bytes()
     }
 }
 

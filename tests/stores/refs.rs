@@ -1,7 +1,6 @@
 //! Refs under a network that delays, loses answers, and lets calls happen late: what callers were told has
 //! an order that explains it.
 
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +11,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
 use strongroom::backends::{
-    Backend, Condition, Key, ListEntry, Memory, Object, RetryingBackend, StoreOptions,
-    StoreRetryPolicy, Version,
+    Backend, Condition, Key, Memory, Object, RetryingBackend, StoreOptions, StoreRetryPolicy,
+    Version,
 };
-use strongroom::testing::{RefPlant, TestRefs};
+use strongroom::testing::{Layer, RefPlant, TestRefs};
 use strongroom::{Error, ErrorKind, Result};
 
 use crate::linearizable::{History, Input, Output, UNKNOWN_MAX, Verdict};
@@ -68,7 +67,11 @@ impl Network {
     }
 }
 
-impl Backend for Network {
+impl Layer for Network {
+    fn inner(&self) -> &dyn Backend {
+        &*self.store
+    }
+
     fn get(&self, key: &Key) -> Result<Object> {
         self.pass()?;
         self.store.get(key)
@@ -96,32 +99,8 @@ impl Backend for Network {
         }
     }
 
-    fn delete(&self, key: &Key) -> Result<()> {
-        self.store.delete(key)
-    }
-
-    fn delete_all(&self, keys: &[Key]) -> Result<()> {
-        self.store.delete_all(keys)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
-        self.store.list(prefix, after, limit)
-    }
-
-    fn name(&self) -> &str {
-        self.store.name()
-    }
-
-    fn concurrency(&self) -> NonZeroUsize {
-        self.store.concurrency()
-    }
-
     fn is_shared(&self) -> bool {
         true
-    }
-
-    fn available_bytes(&self) -> Result<u64> {
-        self.store.available_bytes()
     }
 }
 

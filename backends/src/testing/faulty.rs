@@ -1,7 +1,6 @@
 //! Backends that fail on demand, and one that lies.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -143,7 +142,11 @@ impl FaultyBackend {
     }
 }
 
-impl Backend for FaultyBackend {
+impl super::Layer for FaultyBackend {
+    fn inner(&self) -> &dyn Backend {
+        &*self.inner
+    }
+
     fn get(&self, key: &Key) -> Result<Object> {
         self.call("get object", |inner| inner.get(key)).map_err(|e| e.with_subject(key))
     }
@@ -168,18 +171,6 @@ impl Backend for FaultyBackend {
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.call("list objects", |inner| inner.list(prefix, after, limit))
-    }
-
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn concurrency(&self) -> NonZeroUsize {
-        self.inner.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
     }
 
     fn available_bytes(&self) -> Result<u64> {
@@ -266,7 +257,11 @@ impl DeferredBackend {
     }
 }
 
-impl Backend for DeferredBackend {
+impl super::Layer for DeferredBackend {
+    fn inner(&self) -> &dyn Backend {
+        &*self.inner
+    }
+
     fn get(&self, key: &Key) -> Result<Object> {
         self.call(|state| self.view(state, key))
     }
@@ -323,22 +318,6 @@ impl Backend for DeferredBackend {
             let entries = sizes.into_iter().map(|(key, size)| ListEntry { key, size });
             Ok(entries.take(limit).collect())
         })
-    }
-
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn concurrency(&self) -> NonZeroUsize {
-        self.inner.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    fn available_bytes(&self) -> Result<u64> {
-        self.inner.available_bytes()
     }
 }
 

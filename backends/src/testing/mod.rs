@@ -3,6 +3,7 @@
 //! - [`conformance`] is the suite that every [`Backend`](crate::Backend) must pass;
 //! - [`FaultyBackend`] lets single calls of a backend fail, [`DeferredBackend`] lets its
 //!   changes come late, [`RecordingBackend`] remembers what it was asked;
+//! - [`Layer`] is a backend over another, for a test's own changes to it;
 //! - [`World`] is a file system in memory whose power can be cut after any event, with a
 //!   [`Replay`] to make the images that are left.
 //!
@@ -11,9 +12,11 @@
 
 pub mod conformance;
 mod faulty;
+mod layer;
 mod recording;
 pub mod world;
 
 pub use faulty::{BackendFault, BackendTiming, DeferredBackend, FaultyBackend};
+pub use layer::Layer;
 pub use recording::{BackendCall, RecordingBackend};
 pub use world::{Defect, Fault, FaultError, FaultTiming, Journal, Replay, World};

@@ -1,6 +1,5 @@
 //! A backend that remembers what it was asked.
 
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,7 +46,11 @@ impl RecordingBackend {
     }
 }
 
-impl Backend for RecordingBackend {
+impl super::Layer for RecordingBackend {
+    fn inner(&self) -> &dyn Backend {
+        &*self.inner
+    }
+
     fn get(&self, key: &Key) -> Result<Object> {
         let got = self.inner.get(key);
         self.record("get", key.as_str(), got.as_ref().map_or(0, |object| object.body.len()));
@@ -80,21 +83,5 @@ impl Backend for RecordingBackend {
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.record("list", prefix, 0);
         self.inner.list(prefix, after, limit)
-    }
-
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn concurrency(&self) -> NonZeroUsize {
-        self.inner.concurrency()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    fn available_bytes(&self) -> Result<u64> {
-        self.inner.available_bytes()
     }
 }
