@@ -120,7 +120,7 @@ impl Ahead {
     /// many as are not on their way yet.
     pub(super) fn go_on(&mut self, pinned: &PinnedVault, next: &[Child]) -> Result<()> {
         self.in_order += 1;
-        let most = pinned.vault().objects.ahead_max().min(STRETCHES_MAX).min(self.in_order / 2);
+        let most = pinned.vault().objects.at_once_max().min(STRETCHES_MAX).min(self.in_order / 2);
         if self.stretches.len() >= most {
             return Ok(());
         }

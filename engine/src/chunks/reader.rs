@@ -196,7 +196,7 @@ impl ContentReader {
             Some(bytes) => bytes,
             None => self.chunk(ChunkKind::Data, &id)?,
         };
-        if self.pinned.vault.objects.ahead_max() > 1
+        if self.pinned.vault.objects.at_once_max() > 1
             && let Some(level) = self.path.last()
         {
             let mut before = level.start;

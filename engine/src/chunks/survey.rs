@@ -8,7 +8,7 @@ use super::body::{self, Codecs, IdKeys};
 use super::pack::{MAGIC, Packed, list, read_chunk};
 use super::rebuild::read_node;
 use crate::content::{Cut, Objects};
-use crate::format::{ChunkId, ChunkKind, ObjectName};
+use crate::format::{Child, ChunkId, ChunkKind, ObjectName, PackedChunk};
 use crate::progress::{CancelToken, Progress};
 
 const SURVEY: &str = "check store";
@@ -79,26 +79,16 @@ pub(crate) fn survey_packs(
             Err(e) => return Err(e),
         };
         survey.packs += 1;
+        let found = objects.for_all(&pack.chunks, |chunk| {
+            Ok(look_at(objects, &codecs, keys, &pack, chunk, read_data))
+        })?;
         let mut damage = None;
-        for chunk in &pack.chunks {
-            let looked_at = match chunk.kind {
-                ChunkKind::Node => {
-                    read_node(objects, &codecs, keys, &pack, chunk).map(|children| {
-                        listed.extend(children.iter().map(|child| child.id));
-                        children.iter().map(|child| child.len).sum()
-                    })
+        for (chunk, found) in pack.chunks.iter().zip(found) {
+            match found {
+                Ok((content, children)) => {
+                    listed.extend(children.iter().map(|child| child.id));
+                    lengths.insert(chunk.id, (u64::from(chunk.len), content));
                 }
-                ChunkKind::Data if read_data => {
-                    read_chunk(objects, pack.name, pack.epoch, chunk.at, chunk.stored)
-                        .and_then(|stored| {
-                            body::unpack(&codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)
-                        })
-                        .map(|bytes| bytes.len() as u64)
-                }
-                ChunkKind::Data => Ok(u64::from(chunk.len)),
-            };
-            match looked_at {
-                Ok(content) => drop(lengths.insert(chunk.id, (u64::from(chunk.len), content))),
                 Err(e) if e.kind() == ErrorKind::Corrupt => damage = Some(e.to_string()),
                 Err(e) => return Err(e),
             }
@@ -112,6 +102,26 @@ pub(crate) fn survey_packs(
         lengths.iter().filter(|(id, _)| is_root(id)).map(|(_, (_, content))| *content).collect();
     survey.contents.sort_unstable();
     Ok(survey)
+}
+
+/// Length of the content under a chunk, and of a node its children. Data is opened only if it is to be read.
+fn look_at(
+    objects: &Objects,
+    codecs: &Codecs,
+    keys: &IdKeys,
+    pack: &Packed,
+    chunk: &PackedChunk,
+    read_data: bool,
+) -> Result<(u64, Vec<Child>)> {
+    if chunk.kind == ChunkKind::Node {
+        let children = read_node(objects, codecs, keys, pack, chunk)?;
+        return Ok((children.iter().map(|child| child.len).sum(), children));
+    }
+    if read_data {
+        let stored = read_chunk(objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
+        body::unpack(codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)?;
+    }
+    Ok((chunk.len.into(), Vec::new()))
 }
 
 /// The first bytes of an object. `Corrupt` if it has not so many.

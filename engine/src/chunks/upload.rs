@@ -98,7 +98,7 @@ impl Upload {
             spare: None,
             batch: Batch::default(),
             putting: VecDeque::new(),
-            putting_max: inner.objects.ahead_max().min(PUTTING_MAX),
+            putting_max: inner.objects.at_once_max().min(PUTTING_MAX),
             is_long: false,
             levels: Vec::new(),
             since: inner.components.clock.unix_millis(),

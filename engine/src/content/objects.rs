@@ -5,7 +5,10 @@
 //! may put an object whose pending row the next process has removed.
 
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,10 +97,46 @@ impl Objects {
         self.object_bytes
     }
 
-    /// How many requests one stream may have under way ahead of its use: one on a medium that is near, where
-    /// the next is there before it is wanted; as many as the backend handles well on one that is far.
-    pub(crate) fn ahead_max(&self) -> usize {
+    /// How many requests whoever works on many objects may have under way at once: one on a medium that is near,
+    /// where the next is there before it is wanted; as many as the backend handles well on one that is far.
+    pub(crate) fn at_once_max(&self) -> usize {
         if self.backend.is_shared() { self.backend.concurrency().get() } else { 1 }
+    }
+
+    /// What `call` answers for each of `items`, in their order: one after the other on a medium that is near, as
+    /// many at once as the backend handles well on one that is far. All calls have ended when it returns; of
+    /// several errors it is the first one in the order.
+    pub(crate) fn for_all<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        call: impl Fn(&T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let threads = self.at_once_max().min(items.len());
+        if threads <= 1 {
+            return items.iter().map(call).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut answers = Vec::new();
+            while let number = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(item) = items.get(number)
+            {
+                answers.push((number, call(item)));
+            }
+            answers
+        };
+        let mut answers = std::thread::scope(|scope| {
+            let start = |_| Builder::new().name("strongroom-far".into()).spawn_scoped(scope, work);
+            let started: Vec<_> = (1..threads).map_while(|number| start(number).ok()).collect();
+            // What this thread does alone if no other can be started.
+            let mut answers = work();
+            for thread in started {
+                answers.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            answers
+        });
+        answers.sort_unstable_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// A name that no object has or had.

@@ -7,6 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use strongroom_backends::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
+use super::generation::waves;
 use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
 use super::space::Space;
 use super::update::{Watched, wait_for_turn};
@@ -163,12 +164,20 @@ fn first_generation(
     }
     let mut objects = Vec::with_capacity(total);
     let mut random = random_bytes(inner)?;
-    for (place, name) in names.into_iter().enumerate() {
+    for wave in waves(&inner.objects, geometry, 0..total) {
         watched.check(CREATE)?;
-        let mut body = vec![0; geometry.object_bytes(place)];
-        random.fill_bytes(&mut body);
-        objects.push(inner.objects.put_again(name, Cut::of_space(place), &body)?);
-        watched.progress.report(place as u64 + 1, Some(total as u64));
+        let end = wave.end;
+        let mut bodies = Vec::with_capacity(wave.len());
+        for place in wave {
+            let mut body = vec![0; geometry.object_bytes(place)];
+            random.fill_bytes(&mut body);
+            bodies.push((names[place], Cut::of_space(place), body));
+        }
+        let put = |(name, cut, body): &(ObjectName, Cut, Vec<u8>)| {
+            inner.objects.put_again(*name, *cut, body)
+        };
+        objects.extend(inner.objects.for_all(&bodies, put)?);
+        watched.progress.report(end as u64, Some(total as u64));
     }
     Ok(GenerationRow { id: inner.draw_uuid()?, objects })
 }

@@ -5,6 +5,8 @@
 //! order, whatever it looks for.
 
 use std::borrow::Cow;
+use std::iter::from_fn;
+use std::ops::Range;
 
 use strongroom_backends::{Error, ErrorKind, Result};
 
@@ -13,6 +15,30 @@ use super::map::SlotMap;
 use super::shares::Slots;
 use crate::content::{Cut, Objects, Salvaged};
 use crate::format::{CELL_OBJECTS, GenerationRow, SLOT_BYTES};
+
+/// Most bytes of objects that are read, or put, at once.
+const WAVE_BYTES_MAX: usize = 16 << 20;
+
+/// `places` in waves, each of objects that go to the backend, or come from there, at once: where it is near, of
+/// one object.
+pub(super) fn waves<'a>(
+    objects: &'a Objects,
+    geometry: &'a Geometry,
+    mut places: Range<usize>,
+) -> impl Iterator<Item = Range<usize>> + 'a {
+    from_fn(move || {
+        let first = places.next()?;
+        let mut bytes = geometry.object_bytes(first);
+        while places.start - first < objects.at_once_max() && !places.is_empty() {
+            bytes += geometry.object_bytes(places.start);
+            if bytes > WAVE_BYTES_MAX {
+                break;
+            }
+            places.start += 1;
+        }
+        Some(first..places.start)
+    })
+}
 
 /// A generation and where its objects lie.
 #[derive(Clone, Copy)]
@@ -48,10 +74,21 @@ impl<'a> Generation<'a> {
         }
     }
 
+    /// What can be read of the objects at `places`, a wave.
+    pub(super) fn wave(&self, places: Range<usize>) -> Result<Vec<Cow<'a, Salvaged>>> {
+        if !self.kept.is_empty() {
+            return places.map(|place| self.object(place)).collect();
+        }
+        let places: Vec<usize> = places.collect();
+        self.objects.for_all(&places, |place| self.object(*place))
+    }
+
     /// All cells; `Corrupt` if none can be read, whatever the key.
     pub(super) fn cells(&self) -> Result<Cells<'a>> {
-        let objects: Vec<_> =
-            (0..CELL_OBJECTS).map(|place| self.object(place)).collect::<Result<_>>()?;
+        let mut objects = Vec::with_capacity(CELL_OBJECTS);
+        for wave in waves(self.objects, self.geometry, 0..CELL_OBJECTS) {
+            objects.extend(self.wave(wave)?);
+        }
         if objects.iter().all(|object| object.is_lost()) {
             return Err(Error::new(ErrorKind::Corrupt, "read cells")
                 .with_detail("both objects of cells are missing or damaged"));
@@ -63,21 +100,23 @@ impl<'a> Generation<'a> {
     pub(super) fn gather(&self, map: &SlotMap) -> Result<Gathered> {
         let mut slots = Slots::new(self.geometry);
         let (mut blocks_lost, mut rank) = (0, 0);
-        for segment in 0..self.geometry.segments {
-            let salvaged = self.object(CELL_OBJECTS + segment)?;
-            let with_slots = self.geometry.blocks_with_slots(segment);
-            blocks_lost += salvaged.lost.iter().filter(|&&lost| lost < with_slots).count();
-            let first = segment * self.geometry.segment_slots;
-            let found: &[[u8; SLOT_BYTES]] = salvaged.body.as_chunks().0;
-            let mut lost = salvaged.lost.iter().copied().peekable();
-            for slot in map.within(first, first + self.geometry.segment_slots) {
-                let block = (slot - first) / SLOTS_PER_BLOCK;
-                while lost.next_if(|&lost| lost < block).is_some() {}
-                slots.slots_mut()[rank] = found[slot - first];
-                if lost.peek() == Some(&block) {
-                    slots.lose(rank);
+        for wave in waves(self.objects, self.geometry, CELL_OBJECTS..self.geometry.objects()) {
+            for (place, salvaged) in wave.clone().zip(self.wave(wave)?) {
+                let segment = place - CELL_OBJECTS;
+                let with_slots = self.geometry.blocks_with_slots(segment);
+                blocks_lost += salvaged.lost.iter().filter(|&&lost| lost < with_slots).count();
+                let first = segment * self.geometry.segment_slots;
+                let found: &[[u8; SLOT_BYTES]] = salvaged.body.as_chunks().0;
+                let mut lost = salvaged.lost.iter().copied().peekable();
+                for slot in map.within(first, first + self.geometry.segment_slots) {
+                    let block = (slot - first) / SLOTS_PER_BLOCK;
+                    while lost.next_if(|&lost| lost < block).is_some() {}
+                    slots.slots_mut()[rank] = found[slot - first];
+                    if lost.peek() == Some(&block) {
+                        slots.lose(rank);
+                    }
+                    rank += 1;
                 }
-                rank += 1;
             }
         }
         Ok(Gathered { slots, blocks_lost })

@@ -2,7 +2,7 @@
 //!
 //! Every slot is copied, whichever partition changes, so all updates look the same. The order is
 //! that of every commit here: a row that names what comes into being, the objects, a checkpoint
-//! after each, and one transaction that puts the new generation in the old one's place. Readers
+//! after each wave of them, and one transaction that puts the new generation in the old one's place. Readers
 //! keep the old one whole until the last of them ends.
 //!
 //! It is the operation [`UPDATE_OPERATION`] of the checkpoint table. Its rows tell how many
@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use strongroom_backends::{Error, ErrorKind, Result};
 
-use super::generation::Generation;
+use super::generation::{Generation, waves};
 use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
 use super::map::SlotMap;
 use super::shares::Slots;
@@ -127,8 +127,11 @@ impl Turn<'_> {
         let kept = if geometry.generation_bytes() > KEPT_BYTES_MAX {
             Vec::new()
         } else {
-            let object = |place| generation.object(place).map(Cow::into_owned);
-            (0..geometry.objects()).map(object).collect::<Result<_>>()?
+            let mut kept = Vec::with_capacity(geometry.objects());
+            for wave in waves(&self.space.vault.objects, geometry, 0..geometry.objects()) {
+                kept.extend(generation.wave(wave)?.into_iter().map(Cow::into_owned));
+            }
+            kept
         };
         let unfinished = unfinished(snapshot.state())?;
         if let Some(row) = &unfinished
@@ -203,19 +206,28 @@ impl Turn<'_> {
         };
         let lane = operation.lane(LANE)?;
         let mut painter = Painter::new(geometry, repaint, &self.space.vault.components.entropy)?;
-        for place in 0..total {
+        let done = row.epochs().len();
+        (0..done).for_each(|place| painter.skip(place));
+        let report = |done: usize| watched.progress.report(done as u64, Some(total as u64));
+        if done > 0 {
+            report(done);
+        }
+        for wave in waves(objects, geometry, done..total) {
             watched.check(UPDATE)?;
-            if place >= row.epochs().len() {
-                let mut found = from.object(place)?.into_owned();
+            let names = &row.names()[wave.clone()];
+            let mut bodies = Vec::with_capacity(wave.len());
+            for ((place, name), found) in wave.clone().zip(names).zip(from.wave(wave.clone())?) {
+                let mut found = found.into_owned();
                 painter.paint(place, &mut found);
-                let put =
-                    objects.put_again(row.names()[place], Cut::of_space(place), &found.body)?;
-                drop(found);
-                checkpoint(&vault, &mut row, &lane, put.epoch)?;
-            } else {
-                painter.skip(place);
+                bodies.push((*name, Cut::of_space(place), found.body));
             }
-            watched.progress.report(place as u64 + 1, Some(total as u64));
+            let put = |(name, cut, body): &(ObjectName, Cut, Vec<u8>)| {
+                objects.put_again(*name, *cut, body).map(|put| put.epoch)
+            };
+            let epochs = objects.for_all(&bodies, put)?;
+            drop(bodies);
+            checkpoint(&vault, &mut row, &lane, &epochs)?;
+            report(wave.end);
         }
         drop(painter);
         drop(lane);
@@ -274,10 +286,10 @@ impl Turn<'_> {
     }
 }
 
-/// One more object is there, sealed under `epoch`.
-fn checkpoint(vault: &Vault, row: &mut UpdateRow, lane: &Lane, epoch: u32) -> Result<()> {
+/// More objects are there, each sealed under one of `put`.
+fn checkpoint(vault: &Vault, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -> Result<()> {
     let UpdateRow::V0 { epochs, names, .. } = row;
-    epochs.push(epoch);
+    epochs.extend_from_slice(put);
     let (done, total) = (epochs.len() as u64, names.len() as u64);
     let checkpoint = Checkpoint::encode(&(done, total))?.progress(done as f64 / total as f64);
     vault.write(|tx| {
@@ -318,7 +330,7 @@ pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationR
     GenerationRow { id: *id, objects: names.iter().zip(epochs).enumerate().map(object).collect() }
 }
 
-/// Paints a partition over the objects of its base, one after the other.
+/// Paints a partition over the objects of its base, in their order.
 struct Painter<'a> {
     geometry: &'a Geometry,
     repaint: Repaint,

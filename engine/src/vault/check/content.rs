@@ -15,6 +15,9 @@ use crate::format::{
 };
 use crate::state::{StateRead, Table};
 
+/// How many chunks are read between two looks at whether the check was cancelled.
+const WAVE_CHUNKS: usize = 64;
+
 /// What the rows say of a chunk, and what was found of it.
 struct Counted {
     row: ChunkRow,
@@ -138,51 +141,40 @@ impl Check<'_> {
 
     /// Reads all nodes, and the data that is asked for, and counts what nodes refer to.
     fn nodes(&mut self, state: &StateRead, chunks: &mut Chunks) -> Result<()> {
-        let ids: Vec<(ChunkId, ChunkKind, ChunkPlace)> = chunks
-            .by_id
-            .iter()
-            .map(|(id, Counted { row: ChunkRow::V0 { kind, place, .. }, .. })| (*id, *kind, *place))
-            .collect();
-        let mut damaged: HashMap<ObjectName, u64> = HashMap::new();
-        let mut lost = 0;
-        for (id, kind, place) in ids {
+        let (mut reads, mut lost) = (Vec::new(), 0);
+        for (id, chunk) in &mut chunks.by_id {
+            let ChunkRow::V0 { kind, place, .. } = chunk.row;
             let is_read = match place {
                 ChunkPlace::Pack { pack, .. } => self.options.read_data.has(&pack.0),
                 ChunkPlace::State { .. } => self.options.read_data != super::ReadData::No,
                 ChunkPlace::Lost => {
                     lost += 1;
-                    chunks.by_id.get_mut(&id).expect("listed above").damaged = true;
+                    chunk.damaged = true;
                     continue;
                 }
             };
-            if kind == ChunkKind::Data && !is_read {
-                continue;
+            if is_read || kind == ChunkKind::Node {
+                reads.push((*id, kind, place));
             }
-            self.step()?;
-            let read = match kind {
-                ChunkKind::Data => fetch(self.inner, state, kind, &id).map(|_| Vec::new()),
-                ChunkKind::Node => children(self.inner, state, &id),
-            };
-            let children = match read {
-                Ok(children) => children,
-                Err(e) if e.kind() == ErrorKind::Corrupt => {
-                    match place {
-                        ChunkPlace::Pack { pack, .. } => *damaged.entry(pack).or_default() += 1,
-                        _ => self.wrong(Table::Bodies, e.to_string()),
-                    }
-                    chunks.by_id.get_mut(&id).expect("listed above").damaged = true;
-                    continue;
-                }
-                Err(e) => return Err(e),
-            };
-            let distinct: BTreeSet<ChunkId> = children.iter().map(|child| child.id).collect();
-            for child in distinct {
-                match chunks.by_id.get_mut(&child) {
-                    Some(chunk) => chunk.found += 1,
-                    None => self.wrong(Table::Chunks, "a node refers to a chunk that has no row"),
-                }
+        }
+        // As they lie in their packs.
+        reads.sort_unstable_by_key(|(_, _, place)| match place {
+            ChunkPlace::Pack { pack, at, .. } => (pack.0, *at),
+            ChunkPlace::State { .. } | ChunkPlace::Lost => ([0; 16], 0),
+        });
+        let mut damaged: HashMap<ObjectName, u64> = HashMap::new();
+        for wave in reads.chunks(WAVE_CHUNKS) {
+            let inner = self.inner;
+            let read = inner.objects.for_all(wave, |(id, kind, _)| {
+                Ok(match kind {
+                    ChunkKind::Data => fetch(inner, state, *kind, id).map(|_| Vec::new()),
+                    ChunkKind::Node => children(inner, state, id),
+                })
+            })?;
+            for ((id, _, place), read) in wave.iter().zip(read) {
+                self.step()?;
+                self.node(chunks, id, place, read, &mut damaged)?;
             }
-            chunks.by_id.get_mut(&id).expect("listed above").children = children;
         }
         let is_short = |child: &Child| {
             !chunks.is_damaged(&child.id) && chunks.len(&child.id) != Some(child.len)
@@ -197,6 +189,38 @@ impl Check<'_> {
             let detail = format!("{count} chunks of it cannot be read");
             self.report.problems.push(Problem::Damaged { object: pack.key().to_string(), detail });
         }
+        Ok(())
+    }
+
+    /// What was `read` of a chunk: of a node, its children, to whom it refers.
+    fn node(
+        &mut self,
+        chunks: &mut Chunks,
+        id: &ChunkId,
+        place: &ChunkPlace,
+        read: Result<Vec<Child>>,
+        damaged: &mut HashMap<ObjectName, u64>,
+    ) -> Result<()> {
+        let children = match read {
+            Ok(children) => children,
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                match place {
+                    ChunkPlace::Pack { pack, .. } => *damaged.entry(*pack).or_default() += 1,
+                    _ => self.wrong(Table::Bodies, e.to_string()),
+                }
+                chunks.by_id.get_mut(id).expect("it has a row").damaged = true;
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let distinct: BTreeSet<ChunkId> = children.iter().map(|child| child.id).collect();
+        for child in distinct {
+            match chunks.by_id.get_mut(&child) {
+                Some(chunk) => chunk.found += 1,
+                None => self.wrong(Table::Chunks, "a node refers to a chunk that has no row"),
+            }
+        }
+        chunks.by_id.get_mut(id).expect("it has a row").children = children;
         Ok(())
     }
 
