@@ -81,12 +81,11 @@ struct Telling {
 #[async_trait]
 impl HttpService for Telling {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
+        let host = request.uri().host().unwrap_or_default();
+        let is_for_credentials = CREDENTIAL_HOSTS.iter().any(|part| host.starts_with(part));
         let is_head = request.method().as_str() == "HEAD";
         let response = match self.client.execute(request).await {
-            Err(error) if CREDENTIAL_HOSTS.iter().any(|part| host.starts_with(part)) => {
-                return Err(HttpError::new(HttpErrorKind::Unknown, NoCredentials(error)));
-            }
+            Err(error) if is_for_credentials => return Err(none_given(error)),
             answered => answered?,
         };
         let status = response.status().as_u16();
@@ -109,8 +108,14 @@ impl HttpService for Telling {
             ));
         }
         let refused = Refused { status, code, retry_after };
-        Err(HttpError::new(HttpErrorKind::Unknown, refused))
+        let error = HttpError::new(HttpErrorKind::Unknown, refused);
+        let is_final = matches!(status, 400..=407 | 410..=428);
+        Err(if is_for_credentials && is_final { none_given(error) } else { error })
     }
+}
+
+fn none_given(error: HttpError) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, NoCredentials(error))
 }
 
 /// Whether an answer of that status has a body or a header to look at. Those of conditions and ranges have not.
@@ -166,13 +171,15 @@ impl StdError for Refused {
     }
 }
 
-/// Whoever gives out credentials did not answer.
+/// Whoever gives out credentials gave none.
 #[derive(Debug)]
 struct NoCredentials(HttpError);
 
 impl fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no credentials: none are in the environment, or whoever gives them out does not answer")
+        f.write_str(
+            "no credentials: none are in the environment, or whoever gives them out gave none",
+        )
     }
 }
 

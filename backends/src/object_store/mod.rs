@@ -118,36 +118,28 @@ impl ObjectStore {
         self
     }
 
-    /// Runs a call that moves so many bytes, and changes nothing.
-    fn read<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    /// Runs a call that moves so many bytes; an error of kind `unanswered` if no answer comes.
+    fn call<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         operation: &'static str,
+        unanswered: ErrorKind,
         bytes: u64,
         call: impl FnOnce(Arc<dyn Client>) -> F,
     ) -> Result<T> {
         let timeout = self.timeout(bytes);
         let _permit = self.permits.acquire(operation, timeout)?;
         let call = call(Arc::clone(&self.client));
-        self.bridge.run(operation, timeout, ErrorKind::Unavailable, call)
-    }
-
-    /// Runs a call that moves so many bytes: one that is not answered may have had its effect.
-    fn write<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
-        &self,
-        operation: &'static str,
-        bytes: u64,
-        call: impl FnOnce(Arc<dyn Client>) -> F,
-    ) -> Result<T> {
-        let timeout = self.timeout(bytes);
-        let _permit = self.permits.acquire(operation, timeout)?;
-        let call = call(Arc::clone(&self.client));
-        self.bridge.run(operation, timeout, ErrorKind::Uncertain, call)
+        self.bridge.run(operation, timeout, unanswered, call)
     }
 
     fn timeout(&self, bytes: u64) -> Duration {
         timeout_of(self.timeout, bytes)
     }
 }
+
+/// What an unanswered call is told as: one that changes nothing, and one that may have had its effect.
+const READ: ErrorKind = ErrorKind::Unavailable;
+const WRITE: ErrorKind = ErrorKind::Uncertain;
 
 /// How long a call takes at most that moves so many bytes.
 fn timeout_of(call: Duration, bytes: u64) -> Duration {
@@ -178,7 +170,7 @@ impl Backend for ObjectStore {
         let at = path(key);
         // How long the body is, only the answer's head tells.
         let (head, timeout) = (self.timeout(0), self.timeout);
-        let got = self.read(GET, OBJECT_BYTES, move |client| async move {
+        let got = self.call(GET, READ, OBJECT_BYTES, move |client| async move {
             let got = bridge::within(GET, head, client.get(&at)).await?;
             let got = got.map_err(|e| of_store(GET, e))?;
             let (size, version) =
@@ -213,7 +205,7 @@ impl Backend for ObjectStore {
             Err(Error::new(ErrorKind::Invalid, GET).with_detail("the range is reversed"))
         } else if range.is_empty() {
             // Stores refuse to send nothing.
-            self.read(GET, 0, move |client| async move {
+            self.call(GET, READ, 0, move |client| async move {
                 client
                     .head(&at)
                     .await
@@ -221,7 +213,7 @@ impl Backend for ObjectStore {
                     .map_err(|e| of_store(GET, e))
             })
         } else {
-            self.read(GET, range.end - range.start, move |client| async move {
+            self.call(GET, READ, range.end - range.start, move |client| async move {
                 let range = Some(GetRange::Bounded(asked.clone()));
                 let options = GetOptions { range, ..GetOptions::default() };
                 match client.get_opts(&at, options).await {
@@ -265,7 +257,7 @@ impl Backend for ObjectStore {
             }
         };
         let condition = condition.clone();
-        let put = self.write(PUT, body.len() as u64, move |client| async move {
+        let put = self.call(PUT, WRITE, body.len() as u64, move |client| async move {
             let options = PutOptions { mode, ..PutOptions::default() };
             let put = client.put_opts(&at, body.into(), options).await;
             let put = put.map_err(|e| failure::of_put(PUT, e, &condition))?;
@@ -281,7 +273,7 @@ impl Backend for ObjectStore {
     fn delete(&self, key: &Key) -> Result<()> {
         const DELETE: &str = "delete object";
         let at = path(key);
-        let deleted = self.write(DELETE, 0, move |client| async move {
+        let deleted = self.call(DELETE, WRITE, 0, move |client| async move {
             failure::of_delete(DELETE, client.delete(&at).await)
         });
         deleted.map_err(|e| e.with_subject(key))
@@ -291,7 +283,7 @@ impl Backend for ObjectStore {
         const DELETE: &str = "delete objects";
         let all: Vec<_> = keys.iter().map(|key| Ok(path(key))).collect();
         // Their names, and for some stores a request each.
-        self.write(DELETE, (all.len() as u64) << 12, move |client| async move {
+        self.call(DELETE, WRITE, (all.len() as u64) << 12, move |client| async move {
             let mut deleted = client.delete_stream(stream::iter(all).boxed());
             while let Some(one) = deleted.next().await {
                 failure::of_delete(DELETE, one.map(drop))?;
@@ -305,7 +297,7 @@ impl Backend for ObjectStore {
         // The crate takes whole segments for a prefix; what is left of it is looked at here.
         let folder = prefix.rsplit_once('/').map(|(folder, _)| Path::from(folder));
         let (prefix, offset) = (prefix.to_owned(), after.map(path));
-        self.read(LIST, (limit as u64) << 8, move |client| async move {
+        self.call(LIST, READ, (limit as u64) << 8, move |client| async move {
             let found = match &offset {
                 Some(offset) => client.list_with_offset(folder.as_ref(), offset),
                 None => client.list(folder.as_ref()),
