@@ -1,8 +1,8 @@
 //! What can go wrong between a vault and its store, each through a proxy that does it: a clear error of the
 //! right kind within a bound, and nothing acknowledged lost.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
 use strongroom::backends::{Backend, Condition, Key, StoreOptions, StoreRetryPolicy, open_url};
-use strongroom::testing::{RefPlant, SeededEntropy, TestKey, TestRefs};
+use strongroom::testing::{RefPlant, SeededEntropy, TestRefs};
 use strongroom::{
     CheckOptions, Error, ErrorKind, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions,
-    Vault,
 };
 
 use crate::proxy::{Chaos, Fault, Head, Proxy, Rule};
@@ -76,23 +75,55 @@ fn told<T: std::fmt::Debug>(outcome: strongroom::Result<T>, kind: ErrorKind, hin
 
 #[test]
 fn a_server_that_is_not_there_is_told_from_one_that_is_not_known_and_one_without_tls() {
-    // Of a port that was free a moment ago.
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let refused = open_url(&format!("s3://bucket?region=r&endpoint=http://{free}"));
-    told(refused, ErrorKind::Unavailable, "nothing answers at the endpoint");
-    let unknown = open_url("s3://bucket?region=r&endpoint=https://no-such-host.invalid");
-    told(unknown, ErrorKind::Unavailable, "name is not known");
+    let plain = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let hints = [
+        (format!("http://{}", nobody()), "nothing answers at the endpoint"),
+        ("https://no-such-host.invalid".into(), "name is not known"),
+        (format!("https://{plain}"), "no TLS with the endpoint"),
+    ];
+    // Side by side, since each is tried for some seconds.
+    let workers = hints.map(|(endpoint, hint)| {
+        let url = format!("s3://bucket?region=r&endpoint={endpoint}");
+        (Worker::start_with("open", Path::new(&url), &s3_credentials()), hint)
+    });
+    for (worker, hint) in workers {
+        let said = worker.line().unwrap();
+        assert!(said.starts_with("unavailable|") && said.contains(hint), "{said}");
+    }
+}
 
+/// Of nobody, so that nobody is asked for any.
+fn s3_credentials() -> Vec<(&'static str, String)> {
+    vec![("AWS_ACCESS_KEY_ID", "a".into()), ("AWS_SECRET_ACCESS_KEY", "b".into())]
+}
+
+#[test]
+fn whoever_is_asked_for_credentials_and_gives_none_is_told_from_the_store() {
+    let refusing = answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+    let url = format!("gs://bucket/a?endpoint=http://{}", nobody());
+    // Google's own host of metadata is asked through a proxy, which refuses.
+    let proxy = format!("http://{refusing}");
+    let variables =
+        [("http_proxy", proxy.clone()), ("HTTP_PROXY", proxy), ("NO_PROXY", String::new())];
+    let said = Worker::start_with("open", Path::new(&url), &variables).line().unwrap();
+    assert!(said.starts_with("denied|") && said.contains("no credentials"), "{said}");
+}
+
+/// A server that gives one answer, whatever it is asked.
+fn answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        use std::io::Write;
         while let Ok((mut stream, _)) = listener.accept() {
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.read(&mut [0; 4_096]).and_then(|_| stream.write_all(answer.as_bytes()));
         }
     });
-    let plain = open_url(&format!("s3://bucket?region=r&endpoint=https://{address}"));
-    told(plain, ErrorKind::Unavailable, "no TLS with the endpoint");
+    address
+}
+
+/// An address where nobody listens: of a port that was free a moment ago.
+fn nobody() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// What another process finds that has other credentials.
@@ -105,14 +136,11 @@ pub(crate) fn open_and_tell(at: &Path) {
 
 #[test]
 fn each_cloud_is_asked_at_the_endpoint_that_is_named() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = nobody();
     let account =
         r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
-    for (url, variables) in [
-        (
-            format!("s3://bucket/a?region=r&endpoint=http://{free}"),
-            vec![("AWS_ACCESS_KEY_ID", "a".into()), ("AWS_SECRET_ACCESS_KEY", "b".into())],
-        ),
+    let asked = [
+        (format!("s3://bucket/a?region=r&endpoint=http://{free}"), s3_credentials()),
         (
             format!("gs://bucket/a?endpoint=http://{free}"),
             vec![("GOOGLE_SERVICE_ACCOUNT_KEY", account.to_owned())],
@@ -121,8 +149,12 @@ fn each_cloud_is_asked_at_the_endpoint_that_is_named() {
             format!("az://container/a?account=a&endpoint=http://{free}"),
             vec![("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0".into())],
         ),
-    ] {
+    ];
+    let workers = asked.map(|(url, variables)| {
         let worker = Worker::start_with("open", Path::new(&url), &variables);
+        (url, worker)
+    });
+    for (url, worker) in workers {
         let said = worker.line().unwrap();
         let is_told = said.starts_with("unavailable|") && said.contains("nothing answers");
         assert!(is_told, "{url}: {said}");
@@ -455,7 +487,7 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
     scene.proxy.clear();
 
     let direct = scene.place.open();
-    let vault = Vault::options(TestKey).open_on(state, direct).unwrap();
+    let vault = options(&direct).open_on(state, Arc::clone(&direct)).unwrap();
     let report = whole(&vault);
     assert!(report.unknown.is_empty(), "{report:?}");
     for (uri, bytes) in kept {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -139,50 +138,52 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     assert!(in_vain <= kills * PACKS_UNDER_WAY * PACK_BYTES + slack, "{in_vain}");
 }
 
-/// A port that is free together with the next one, below those that the system gives out by itself.
-fn free_port() -> u16 {
-    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
-    (first..).find(|port| is_free(*port) && is_free(port + 1)).expect("a port is free")
-}
-
-/// A server of the test's own, made and ended by the script beside it.
+/// A server of the test's own, made and ended by the script beside it. It ends with this process, however that
+/// does.
 struct Server {
     folder: PathBuf,
     url: String,
+    guard: Child,
 }
 
 impl Server {
-    fn script(verb: &str, folder: &Path, port: Option<&str>) -> String {
+    fn command(verb: &str, folder: &Path) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/ceph");
-        let done = Command::new(script)
-            .arg(verb)
-            .arg(folder)
-            .args(port)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
+        let mut command = Command::new(script);
+        command.arg(verb).arg(folder).stdin(Stdio::null()).stderr(Stdio::inherit());
+        command
+    }
+
+    fn script(verb: &str, folder: &Path) -> String {
+        let done = Self::command(verb, folder).output().unwrap();
         assert!(done.status.success(), "{verb} succeeds");
         String::from_utf8(done.stdout).unwrap()
     }
 
     fn start(folder: PathBuf) -> Self {
-        let said = Self::script("up", &folder, Some(&free_port().to_string()));
+        let said = Self::script("up", &folder);
+        let guard = Self::command("guard", &folder).stdin(Stdio::piped()).spawn().unwrap();
         let url = said.split('\'').nth(1).expect("the URL stands between quotes").to_owned();
-        Self { folder, url }
+        Self { folder, url, guard }
     }
 
     fn kill_and_start(&self, verb: &str) {
-        Self::script(verb, &self.folder, None);
-        Self::script("up", &self.folder, None);
+        Self::script(verb, &self.folder);
+        Self::script("up", &self.folder);
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        Self::script("kill", &self.folder, None);
+        drop(self.guard.stdin.take());
+        assert!(self.guard.wait().unwrap().success(), "the guard ends the server");
     }
+}
+
+/// What the server's clients do, as it is acknowledged.
+enum Work {
+    Artifact,
+    Update,
 }
 
 #[test]
@@ -207,12 +208,16 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let (at_work, failures) = (AtomicBool::new(true), AtomicU64::new(0));
     let kept: Mutex<BTreeMap<u64, ArtifactUri>> = Mutex::default();
     let written = AtomicU64::new(0);
-    // Between two kills work gets done.
+    // Between two kills work of both kinds gets done.
     let (acknowledge, acknowledged) = channel();
     let wait_for_work = || {
         acknowledged.try_iter().for_each(drop);
-        for _ in 0..5 {
-            acknowledged.recv_timeout(WORK_MAX).expect("work gets done");
+        let (mut artifacts, mut updates) = (0, 0);
+        while artifacts < 4 || updates < 1 {
+            match acknowledged.recv_timeout(WORK_MAX).expect("work gets done") {
+                Work::Artifact => artifacts += 1,
+                Work::Update => updates += 1,
+            }
         }
     };
     let failed = |error: strongroom::Error| {
@@ -236,7 +241,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
                     match vault.artifacts().put(ArtifactSpec::new(name), &bytes[..]) {
                         Ok(uri) => {
                             kept.lock().insert(number, uri);
-                            let _ = acknowledge.send(());
+                            let _ = acknowledge.send(Work::Artifact);
                         }
                         Err(e) => failed(e),
                     }
@@ -252,7 +257,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
                 match partition.write(format!(r#"{{"round": {round}}}"#)) {
                     Ok(_) => {
                         written.store(round, Ordering::Release);
-                        let _ = acknowledge.send(());
+                        let _ = acknowledge.send(Work::Update);
                     }
                     Err(e) => failed(e),
                 }

@@ -21,7 +21,7 @@ pub(crate) fn memory_store(client: &Arc<InMemory>) -> Arc<dyn Backend> {
 }
 
 pub(crate) fn options(store: &Arc<dyn Backend>) -> VaultOptions {
-    Vault::options(TestKey).object_bytes(256 << 10).backend(Arc::clone(store))
+    Vault::options(TestKey).object_bytes(256 << 10).cheap_passwords().backend(Arc::clone(store))
 }
 
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
