@@ -1,5 +1,6 @@
 //! A vault whose content lies on an object store, its state beside it: artifacts, long values and documents.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, Condition, Key, ObjectStore, Version};
 use strongroom::testing::{BackendFault, FaultyBackend, Layer, TestKey};
 use strongroom::{
-    ArtifactSpec, ErrorKind, MemoryState, Result, SecretPassword, SpaceOptions, Vault,
+    ArtifactSpec, CheckOptions, ErrorKind, MemoryState, NewKey, ReadData, Result, SecretPassword,
+    SpaceOptions, Vault, WriteOptions,
 };
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -76,16 +78,53 @@ fn an_upload_whose_source_fails_goes_on_and_what_is_emptied_behind_the_vault_is_
         other.delete(&entry.key).unwrap();
     }
     assert_eq!(artifacts.read(&uri).unwrap_err().kind(), ErrorKind::Corrupt);
-    let report = vault.check(&strongroom::CheckOptions::default()).unwrap();
+    let report = vault.check(&CheckOptions::default()).unwrap();
     assert_eq!((report.is_ok(), &report.affected[..]), (false, &[uri][..]), "{report:?}");
 }
 
-/// A store where a put of content waits for another one.
+/// A store where a call of content waits for another one.
 #[derive(Debug)]
 struct Pairing {
     store: ObjectStore,
-    waiting: Mutex<usize>,
+    state: Mutex<Pairs>,
     met: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pairs {
+    /// How long a call waits; not at all unless pairs are counted.
+    wait: Option<Duration>,
+    waiting: usize,
+    /// How many pairs have met.
+    met: usize,
+}
+
+impl Pairing {
+    fn meet(&self, key: &Key) {
+        let mut state = self.state.lock();
+        let Some(wait) = state.wait.filter(|_| key.as_str().starts_with("content/")) else {
+            return;
+        };
+        state.waiting += 1;
+        if state.waiting == 2 {
+            (state.waiting, state.met) = (0, state.met + 1);
+            self.met.notify_all();
+            return;
+        }
+        let met = state.met;
+        let is_alone = |state: &mut Pairs| state.met == met;
+        if self.met.wait_while_for(&mut state, is_alone, wait).timed_out() {
+            state.waiting = 0;
+        }
+    }
+
+    /// How many pairs of calls met in `act`, in which a call waits so long for another.
+    fn pairs_in(&self, wait: Duration, act: impl FnOnce()) -> usize {
+        *self.state.lock() = Pairs { wait: Some(wait), ..Pairs::default() };
+        act();
+        let state = std::mem::take(&mut *self.state.lock());
+        state.met
+    }
 }
 
 impl Layer for Pairing {
@@ -93,25 +132,105 @@ impl Layer for Pairing {
         &self.store
     }
 
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        self.meet(key);
+        self.inner().get_range(key, range)
+    }
+
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
-        if key.as_str().starts_with("content/") {
-            let mut waiting = self.waiting.lock();
-            *waiting += 1;
-            self.met.notify_all();
-            let alone = |waiting: &mut usize| *waiting < 2;
-            let waited = self.met.wait_while_for(&mut waiting, alone, Duration::from_secs(60));
-            assert!(!waited.timed_out(), "a put is alone");
-        }
+        self.meet(key);
         self.inner().put(key, body, condition)
     }
 }
 
+/// Where all calls are to meet another, and where some are alone.
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
 #[test]
-fn objects_of_a_share_space_are_put_several_at_once() {
+fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     let store = store(&Arc::new(InMemory::new()));
-    let pairing = Pairing { store, waiting: Mutex::default(), met: Condvar::new() };
-    let vault = Vault::options(TestKey).create_on(MemoryState::new(), Arc::new(pairing)).unwrap();
-    vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let (state, met) = (Mutex::default(), Condvar::new());
+    let store = Arc::new(Pairing { store, state, met });
+    let options = || Vault::options(TestKey).cheap_passwords();
+    let vault = options().create_on(MemoryState::new(), Arc::clone(&store)).unwrap();
+    let password = SecretPassword::new("of a partition");
+    // Two objects of cells and 16 of slots.
+    let space = SpaceOptions::default().capacity_bytes(1 << 10);
+    assert_eq!(store.pairs_in(LONG, || drop(vault.create_space(&space).unwrap())), 9);
+    let space = vault.space().unwrap();
+    let key = space.add_partition(&password, &[]).unwrap();
+    let partition = space.partition(&key, &password).unwrap();
+    assert_eq!(store.pairs_in(LONG, || drop(partition.read().unwrap())), 9);
+    // The base is read, the new one put, and read back.
+    assert_eq!(
+        store.pairs_in(LONG, || assert_eq!(partition.write("[1]").unwrap().damage.blocks, 0)),
+        27
+    );
+    let uri = put(&vault.artifacts(), "1", &noise(5_000_000, 1));
+    let chunks = usize::try_from(whole(&vault).chunks).unwrap();
+    let pairs = store.pairs_in(SHORT, || drop(whole(&vault)));
+    assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks");
+    vault.close().unwrap();
+
+    let all = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let check = || options().backend(Arc::clone(&store)).check_store(&all).unwrap();
+    let pairs = store.pairs_in(SHORT, || assert!(check().is_ok()));
+    assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks of {uri}");
+}
+
+#[test]
+fn a_check_ends_when_the_store_fails_and_does_not_ask_for_the_rest() {
+    let client = Arc::new(InMemory::new());
+    let faulty = Arc::new(FaultyBackend::new(Arc::new(store(&client))));
+    let options = || Vault::options(TestKey);
+    let vault = options().create_on(MemoryState::new(), Arc::clone(&faulty)).unwrap();
+    put(&vault.artifacts(), "1", &noise(20_000_000, 1));
+    assert!(whole(&vault).chunks > 100);
+    let all = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let before = faulty.calls();
+    faulty.fail_from(10, BackendFault::before(ErrorKind::Unavailable));
+    assert_eq!(vault.check(&all).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(faulty.calls() - before < 50, "{} calls", faulty.calls() - before);
+    faulty.clear();
+    vault.close().unwrap();
+
+    let before = faulty.calls();
+    faulty.fail_from(20, BackendFault::before(ErrorKind::Unavailable));
+    let checked = options().backend(Arc::clone(&faulty)).check_store(&all);
+    assert_eq!(checked.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(faulty.calls() - before < 60, "{} calls", faulty.calls() - before);
+}
+
+#[test]
+fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
+    let client = Arc::new(InMemory::new());
+    let faulty = Arc::new(FaultyBackend::new(Arc::new(store(&client))));
+    let options = Vault::options(TestKey).cheap_passwords();
+    let vault = options.create_on(MemoryState::new(), Arc::clone(&faulty)).unwrap();
+    let password = SecretPassword::new("of a partition");
+    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
+    let key = space.add_partition(&password, &[]).unwrap();
+    let partition = space.partition(&key, &password).unwrap();
+    let resume = WriteOptions { resume: true, ..WriteOptions::default() };
+    let interrupt = |text: &str| {
+        let before = faulty.calls();
+        let progress = |_, _| faulty.fail_from(1, BackendFault::after(ErrorKind::Uncertain));
+        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        let error = partition.write_with(text, &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Uncertain);
+        faulty.clear();
+        assert!(faulty.calls() > before);
+    };
+    interrupt("[1]");
+    partition.write_with("[1]", &resume).unwrap();
+    interrupt("[2]");
+    vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+    let error = partition.write_with("[2]", &resume).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    partition.write("[2]").unwrap();
+    assert_eq!(partition.read().unwrap().text(), "[2]");
+    whole(&vault);
 }
 
 #[test]

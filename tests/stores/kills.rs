@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, StoreOptions, StoreRetryPolicy};
 use strongroom::testing::TestKey;
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactUri, CancelToken, ErrorKind, GcOptions, MemoryState,
-    SecretPassword, SpaceOptions, Vault, VaultOptions,
+    Partition, SecretPassword, SpaceOptions, Vault, VaultOptions,
 };
 
 use crate::proxy::Proxy;
@@ -34,6 +35,8 @@ const SERVER_KILLS_VARIABLE: &str = "STRONGROOM_STORE_SERVER_KILLS";
 
 /// How long work may take to get done while a server starts anew.
 const WORK_MAX: Duration = Duration::from_secs(120);
+/// Of what is put while the server is killed.
+const ARTIFACT_BYTES: usize = 700_000;
 /// A pack, half of which is an object.
 const PACK_BYTES: u64 = 2 * MIB;
 /// Most packs that a put has in memory: one being filled, and those on their way.
@@ -138,8 +141,7 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     assert!(in_vain <= kills * PACKS_UNDER_WAY * PACK_BYTES + slack, "{in_vain}");
 }
 
-/// A server of the test's own, made and ended by the script beside it. It ends with this process, however that
-/// does.
+/// A server of the test's own, made by the script beside it, which ends it with this process, however that ends.
 struct Server {
     folder: PathBuf,
     url: String,
@@ -161,8 +163,8 @@ impl Server {
     }
 
     fn start(folder: PathBuf) -> Self {
-        let said = Self::script("up", &folder);
         let guard = Self::command("guard", &folder).stdin(Stdio::piped()).spawn().unwrap();
+        let said = Self::script("up", &folder);
         let url = said.split('\'').nth(1).expect("the URL stands between quotes").to_owned();
         Self { folder, url, guard }
     }
@@ -180,10 +182,90 @@ impl Drop for Server {
     }
 }
 
-/// What the server's clients do, as it is acknowledged.
+/// What is done on the server while it is killed, and what of it was acknowledged.
+struct Load {
+    vault: Vault,
+    partition: Partition,
+    at_work: AtomicBool,
+    kept: Mutex<BTreeMap<u64, ArtifactUri>>,
+    /// The round whose document was written last, and how many were.
+    written: AtomicU64,
+    updates: AtomicU64,
+    failures: AtomicU64,
+    acknowledge: Sender<Work>,
+}
+
 enum Work {
     Artifact,
     Update,
+}
+
+fn document(round: u64) -> String {
+    format!(r#"{{"round": {round}}}"#)
+}
+
+impl Load {
+    /// The work of one thread, until all are told that it is over.
+    fn run(&self, mut round: impl FnMut(u64) -> strongroom::Result<Work>) {
+        for number in 1.. {
+            if !self.at_work.load(Ordering::Acquire) {
+                break;
+            }
+            match round(number) {
+                Ok(done) => {
+                    let _ = self.acknowledge.send(done);
+                }
+                Err(error) => {
+                    let kinds = [ErrorKind::Unavailable, ErrorKind::Uncertain];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn put_artifacts(&self, thread: u64) {
+        self.run(|round| {
+            let number = round * 2 + thread;
+            let name = ArtifactName::new("spec", number.to_string(), "log")?;
+            let spec = ArtifactSpec::new(name);
+            let uri = self.vault.artifacts().put(spec, &noise(ARTIFACT_BYTES, number)[..])?;
+            self.kept.lock().insert(number, uri);
+            Ok(Work::Artifact)
+        });
+    }
+
+    fn update_document(&self) {
+        self.run(|round| {
+            self.partition.write(document(round))?;
+            self.written.store(round, Ordering::Release);
+            self.updates.fetch_add(1, Ordering::Relaxed);
+            Ok(Work::Update)
+        });
+    }
+}
+
+/// Ends the work when it is dropped, so that nobody waits for it if the test fails.
+struct EndOfWork<'a>(&'a Load);
+
+impl Drop for EndOfWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.store(false, Ordering::Release);
+    }
+}
+
+/// Waits until work of both kinds was done since it was called.
+fn wait_for_work(acknowledged: &Receiver<Work>) {
+    acknowledged.try_iter().for_each(drop);
+    let (clock, mut artifacts, mut updates) = (SystemClock::new(), 0, 0);
+    let end = clock.monotonic() + WORK_MAX;
+    while artifacts < 4 || updates < 1 {
+        let left = end.saturating_sub(clock.monotonic());
+        match acknowledged.recv_timeout(left).expect("work of both kinds gets done") {
+            Work::Artifact => artifacts += 1,
+            Work::Update => updates += 1,
+        }
+    }
 }
 
 #[test]
@@ -205,76 +287,35 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
 
-    let (at_work, failures) = (AtomicBool::new(true), AtomicU64::new(0));
-    let kept: Mutex<BTreeMap<u64, ArtifactUri>> = Mutex::default();
-    let written = AtomicU64::new(0);
-    // Between two kills work of both kinds gets done.
     let (acknowledge, acknowledged) = channel();
-    let wait_for_work = || {
-        acknowledged.try_iter().for_each(drop);
-        let (mut artifacts, mut updates) = (0, 0);
-        while artifacts < 4 || updates < 1 {
-            match acknowledged.recv_timeout(WORK_MAX).expect("work gets done") {
-                Work::Artifact => artifacts += 1,
-                Work::Update => updates += 1,
-            }
-        }
+    let load = Load {
+        vault,
+        partition,
+        at_work: AtomicBool::new(true),
+        kept: Mutex::default(),
+        written: AtomicU64::new(0),
+        updates: AtomicU64::new(0),
+        failures: AtomicU64::new(0),
+        acknowledge,
     };
-    let failed = |error: strongroom::Error| {
-        let kinds = [ErrorKind::Unavailable, ErrorKind::Uncertain];
-        assert!(kinds.contains(&error.kind()), "{error}");
-        failures.fetch_add(1, Ordering::Relaxed);
-    };
-    let failed = &failed;
     thread::scope(|scope| {
-        for thread in 0..2_u64 {
-            let (vault, kept, at_work) = (&vault, &kept, &at_work);
-            let acknowledge = acknowledge.clone();
-            scope.spawn(move || {
-                for round in 0.. {
-                    if !at_work.load(Ordering::Acquire) {
-                        break;
-                    }
-                    let number = round * 2 + thread;
-                    let name = ArtifactName::new("spec", number.to_string(), "log").unwrap();
-                    let bytes = noise(700_000, number);
-                    match vault.artifacts().put(ArtifactSpec::new(name), &bytes[..]) {
-                        Ok(uri) => {
-                            kept.lock().insert(number, uri);
-                            let _ = acknowledge.send(Work::Artifact);
-                        }
-                        Err(e) => failed(e),
-                    }
-                }
-            });
-        }
-        let (partition, written, at_work) = (&partition, &written, &at_work);
-        scope.spawn(move || {
-            for round in 1.. {
-                if !at_work.load(Ordering::Acquire) {
-                    break;
-                }
-                match partition.write(format!(r#"{{"round": {round}}}"#)) {
-                    Ok(_) => {
-                        written.store(round, Ordering::Release);
-                        let _ = acknowledge.send(Work::Update);
-                    }
-                    Err(e) => failed(e),
-                }
-            }
-        });
+        let load = &load;
+        scope.spawn(|| load.put_artifacts(0));
+        scope.spawn(|| load.put_artifacts(1));
+        scope.spawn(|| load.update_document());
+        let _end = EndOfWork(load);
         for kill in 0..kills {
-            wait_for_work();
+            wait_for_work(&acknowledged);
             server.kill_and_start(if kill % 2 == 0 { "kill" } else { "kill-gateway" });
         }
-        wait_for_work();
-        at_work.store(false, Ordering::Release);
+        wait_for_work(&acknowledged);
     });
-    let last = written.load(Ordering::Acquire);
-    let document = partition.read().unwrap().text().to_owned();
+    let Load { vault, partition, kept, written, updates, failures, .. } = load;
+    let last = written.into_inner();
+    let found = partition.read().unwrap().text().to_owned();
     // The one behind it may have happened although its caller was told that nothing is known.
-    let possible = [last, last + 1].map(|round| format!(r#"{{"round": {round}}}"#));
-    assert!(possible.contains(&document), "{document} and not {possible:?}");
+    let possible = [last, last + 1].map(document);
+    assert!(possible.contains(&found), "{found} and not {possible:?}");
     drop((partition, space));
     vault.close().unwrap();
 
@@ -282,14 +323,16 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     whole(&vault);
     let kept = kept.into_inner();
     for (number, uri) in &kept {
-        assert!(vault.artifacts().read(uri).unwrap() == noise(700_000, *number), "{uri}");
+        let read = vault.artifacts().read(uri).unwrap();
+        assert!(read == noise(ARTIFACT_BYTES, *number), "{uri}");
     }
-    let later = put(&vault, "later", &noise(700_000, 1 << 40));
+    let later = put(&vault, "later", &noise(ARTIFACT_BYTES, 1 << 40));
     assert!(vault.artifacts().read(&later).is_ok());
     println!(
-        "a server killed {kills} times under load: {} artifacts and {last} updates acknowledged, \
-         {} calls failed, none lost",
+        "a server killed {kills} times under load: {} artifacts and {} updates acknowledged, {} calls failed, \
+         none lost",
         kept.len(),
+        updates.into_inner(),
         failures.into_inner()
     );
     vault.close().unwrap();

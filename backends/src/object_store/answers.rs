@@ -29,15 +29,20 @@ const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Hosts, or parts of their names, that are asked for credentials.
-const CREDENTIAL_HOSTS: [&str; 6] = [
+/// What the names of hosts begin with that are asked for credentials.
+const CREDENTIAL_HOSTS: [&str; 5] = [
     "169.254.169.254",
     "169.254.170.2",
     "metadata.google.internal",
     "oauth2.googleapis.com",
     "login.microsoftonline.com",
-    "sts.amazonaws.com",
 ];
+
+fn is_for_credentials(host: &str) -> bool {
+    // A region may stand between the two.
+    let is_sts = host.starts_with("sts.") && host.contains(".amazonaws.com");
+    is_sts || CREDENTIAL_HOSTS.iter().any(|begin| host.starts_with(begin))
+}
 
 /// Makes clients that tell.
 #[derive(Debug)]
@@ -82,10 +87,12 @@ struct Telling {
 impl HttpService for Telling {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = request.uri().host().unwrap_or_default();
-        let is_for_credentials = CREDENTIAL_HOSTS.iter().any(|part| host.starts_with(part));
+        let is_for_credentials = is_for_credentials(host);
         let is_head = request.method().as_str() == "HEAD";
         let response = match self.client.execute(request).await {
-            Err(error) if is_for_credentials => return Err(none_given(error)),
+            Err(error) if is_for_credentials => {
+                return Err(HttpError::new(HttpErrorKind::Unknown, NoCredentials(error)));
+            }
             answered => answered?,
         };
         let status = response.status().as_u16();
@@ -107,15 +114,13 @@ impl HttpService for Telling {
                 String::from_utf8_lossy(&body).into_owned().into(),
             ));
         }
+        if is_for_credentials && matches!(status, 400..=407 | 410..=428) {
+            let refused = CredentialsRefused { status, code };
+            return Err(HttpError::new(HttpErrorKind::Unknown, refused));
+        }
         let refused = Refused { status, code, retry_after };
-        let error = HttpError::new(HttpErrorKind::Unknown, refused);
-        let is_final = matches!(status, 400..=407 | 410..=428);
-        Err(if is_for_credentials && is_final { none_given(error) } else { error })
+        Err(HttpError::new(HttpErrorKind::Unknown, refused))
     }
-}
-
-fn none_given(error: HttpError) -> HttpError {
-    HttpError::new(HttpErrorKind::Unknown, NoCredentials(error))
 }
 
 /// Whether an answer of that status has a body or a header to look at. Those of conditions and ranges have not.
@@ -171,15 +176,29 @@ impl StdError for Refused {
     }
 }
 
-/// Whoever gives out credentials gave none.
+/// Whoever gives out credentials refused to: to this machine, or for what is in the environment.
+#[derive(Debug)]
+struct CredentialsRefused {
+    status: u16,
+    code: Option<String>,
+}
+
+impl fmt::Display for CredentialsRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
+        write!(f, "no credentials: whoever gives them out answered {}{code}", self.status)
+    }
+}
+
+impl StdError for CredentialsRefused {}
+
+/// Whoever gives out credentials did not answer.
 #[derive(Debug)]
 struct NoCredentials(HttpError);
 
 impl fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "no credentials: none are in the environment, or whoever gives them out gave none",
-        )
+        f.write_str("no credentials: none are in the environment, or whoever gives them out does not answer")
     }
 }
 
@@ -187,6 +206,11 @@ impl StdError for NoCredentials {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.0)
     }
+}
+
+/// Whether an error was made here, and says more than the client's own that it stands under.
+fn is_own(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<Refused>() || error.is::<NoCredentials>() || error.is::<CredentialsRefused>()
 }
 
 /// What kept a call from its answer, as a caller needs it.
@@ -205,12 +229,16 @@ impl Cloud {
             if let Some(refused) = error.downcast_ref::<Refused>() {
                 return Some(refused.told());
             }
+            if let Some(refused) = error.downcast_ref::<CredentialsRefused>() {
+                let detail = refused.to_string();
+                return Some(Self { kind: ErrorKind::Denied, is_certain: true, detail });
+            }
             if let Some(missing) = error.downcast_ref::<NoCredentials>() {
                 let detail = missing.to_string();
                 return Some(Self { kind: ErrorKind::Unavailable, is_certain: true, detail });
             }
             if let Some(error) = error.downcast_ref::<HttpError>()
-                && error.source().is_none_or(|e| !e.is::<Refused>() && !e.is::<NoCredentials>())
+                && !error.source().is_some_and(is_own)
             {
                 return Some(of_connection(error));
             }
@@ -337,6 +365,16 @@ mod tests {
             [&b"<Code>a b</Code>"[..], b"<Code></Code>", b"<Code>x", b"", b"\xff<Code>a</Code>"]
         {
             assert_eq!(code_of(other), None);
+        }
+    }
+
+    #[test]
+    fn hosts_of_credentials_are_told_from_those_of_stores() {
+        for host in ["sts.amazonaws.com", "sts.eu-west-1.amazonaws.com", "169.254.169.254"] {
+            assert!(is_for_credentials(host), "{host}");
+        }
+        for host in ["s3.eu-west-1.amazonaws.com", "sts.example", "127.0.0.1", ""] {
+            assert!(!is_for_credentials(host), "{host}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::key::Key;
 ///
 /// ```
 /// use strongroom_backends::testing::Layer;
-/// use strongroom_backends::{Backend, Error, ErrorKind, Key, Memory, Result};
+/// use strongroom_backends::{Backend, Condition, Key, Memory, Result};
 ///
 /// /// Forgets to delete.
 /// #[derive(Debug)]
@@ -28,13 +28,21 @@ use crate::key::Key;
 ///     fn delete(&self, _: &Key) -> Result<()> {
 ///         Ok(())
 ///     }
+///
+///     // By a call of its own.
+///     fn delete_all(&self, _: &[Key]) -> Result<()> {
+///         Ok(())
+///     }
 /// }
 ///
-/// fn use_it(store: &dyn Backend) {
-///     assert_eq!(store.name(), "memory");
-/// }
-///
-/// use_it(&Hoarder(Memory::new()));
+/// # fn main() -> Result<()> {
+/// let (hoarder, key) = (Hoarder(Memory::new()), Key::new("content/a")?);
+/// let store: &dyn Backend = &hoarder;
+/// store.put(&key, "kept".into(), &Condition::Any)?;
+/// store.delete_all(&[key.clone()])?;
+/// assert_eq!(store.get(&key)?.body, "kept");
+/// # Ok(())
+/// # }
 /// ```
 pub trait Layer: fmt::Debug + Send + Sync {
     /// What lies under it.

@@ -46,6 +46,6 @@ pub(crate) use reader::{ContentReader, PinnedVault, children, fetch, seek};
 pub use rebuild::{RebuildOptions, RebuildReport};
 pub use release::{GcOptions, GcReport};
 pub(crate) use stored::StoredContent;
-pub(crate) use survey::{PackSurvey, survey_packs};
+pub(crate) use survey::{WAVE_CHUNKS, or_damage, survey_packs};
 pub(crate) use upload::Upload;
 pub(crate) use uploads::Uploads;

@@ -138,14 +138,8 @@ impl ContentReader {
         {
             return Ok(bytes);
         }
-        fetch(&self.pinned.vault, &state, kind, id).map_err(|error| match error.kind() {
-            // Whoever has taken the content over may have deleted it.
-            ErrorKind::Corrupt => match self.pinned.vault.confirm_recently() {
-                Err(lost) if lost.kind() == ErrorKind::Closed => lost,
-                _ => error,
-            },
-            _ => error,
-        })
+        let vault = &self.pinned.vault;
+        fetch(vault, &state, kind, id).map_err(|error| vault.unless_taken_over(error))
     }
 
     /// The bytes from the position to the end of the chunk that it is in; empty at the end.
@@ -196,7 +190,7 @@ impl ContentReader {
             Some(bytes) => bytes,
             None => self.chunk(ChunkKind::Data, &id)?,
         };
-        if self.pinned.vault.objects.at_once_max() > 1
+        if self.pinned.vault.objects.is_far()
             && let Some(level) = self.path.last()
         {
             let mut before = level.start;

@@ -13,6 +13,9 @@ use crate::progress::{CancelToken, Progress};
 
 const SURVEY: &str = "check store";
 
+/// How many chunks are read between two looks at whether a check was cancelled.
+pub(crate) const WAVE_CHUNKS: usize = 64;
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct PackSurvey {
@@ -79,18 +82,20 @@ pub(crate) fn survey_packs(
             Err(e) => return Err(e),
         };
         survey.packs += 1;
-        let found = objects.for_all(&pack.chunks, |chunk| {
-            Ok(look_at(objects, &codecs, keys, &pack, chunk, read_data))
-        })?;
         let mut damage = None;
-        for (chunk, found) in pack.chunks.iter().zip(found) {
-            match found {
-                Ok((content, children)) => {
-                    listed.extend(children.iter().map(|child| child.id));
-                    lengths.insert(chunk.id, (u64::from(chunk.len), content));
+        for wave in pack.chunks.chunks(WAVE_CHUNKS) {
+            cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
+            let found = objects.for_all(wave, |chunk| {
+                or_damage(look_at(objects, &codecs, keys, &pack, chunk, read_data))
+            })?;
+            for (chunk, found) in wave.iter().zip(found) {
+                match found {
+                    Ok((content, children)) => {
+                        listed.extend(children.iter().map(|child| child.id));
+                        lengths.insert(chunk.id, (u64::from(chunk.len), content));
+                    }
+                    Err(e) => damage = Some(e.to_string()),
                 }
-                Err(e) if e.kind() == ErrorKind::Corrupt => damage = Some(e.to_string()),
-                Err(e) => return Err(e),
             }
         }
         survey.damaged.extend(damage.map(|damage| (name.key().to_string(), damage)));
@@ -102,6 +107,14 @@ pub(crate) fn survey_packs(
         lengths.iter().filter(|(id, _)| is_root(id)).map(|(_, (_, content))| *content).collect();
     survey.contents.sort_unstable();
     Ok(survey)
+}
+
+/// What was read, or what is wrong with it; any other error ends the check.
+pub(crate) fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
+    match read {
+        Err(e) if e.kind() != ErrorKind::Corrupt => Err(e),
+        known => Ok(known),
+    }
 }
 
 /// Length of the content under a chunk, and of a node its children. Data is opened only if it is to be read.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -97,15 +97,19 @@ impl Objects {
         self.object_bytes
     }
 
+    /// Whether requests take long, and one that was given up may still have its effect.
+    pub(crate) fn is_far(&self) -> bool {
+        self.backend.is_shared()
+    }
+
     /// How many requests whoever works on many objects may have under way at once: one on a medium that is near,
     /// where the next is there before it is wanted; as many as the backend handles well on one that is far.
     pub(crate) fn at_once_max(&self) -> usize {
-        if self.backend.is_shared() { self.backend.concurrency().get() } else { 1 }
+        if self.is_far() { self.backend.concurrency().get() } else { 1 }
     }
 
-    /// What `call` answers for each of `items`, in their order: one after the other on a medium that is near, as
-    /// many at once as the backend handles well on one that is far. All calls have ended when it returns; of
-    /// several errors it is the first one in the order.
+    /// What `call` answers for each of `items`, in their order, [`at_once_max`](Self::at_once_max) at once. After an
+    /// error no more are begun; of several it is the first in the order. All calls have ended when it returns.
     pub(crate) fn for_all<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -115,20 +119,25 @@ impl Objects {
         if threads <= 1 {
             return items.iter().map(call).collect();
         }
-        let next = AtomicUsize::new(0);
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || {
             let mut answers = Vec::new();
-            while let number = next.fetch_add(1, Ordering::Relaxed)
+            while !failed.load(Ordering::Relaxed)
+                && let number = next.fetch_add(1, Ordering::Relaxed)
                 && let Some(item) = items.get(number)
             {
-                answers.push((number, call(item)));
+                let answer = call(item);
+                if answer.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                answers.push((number, answer));
             }
             answers
         };
         let mut answers = std::thread::scope(|scope| {
-            let start = |_| Builder::new().name("strongroom-far".into()).spawn_scoped(scope, work);
+            let start = |_| Builder::new().name("strongroom-wave".into()).spawn_scoped(scope, work);
+            // What cannot be started this thread does too.
             let started: Vec<_> = (1..threads).map_while(|number| start(number).ok()).collect();
-            // What this thread does alone if no other can be started.
             let mut answers = work();
             for thread in started {
                 answers.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::envelope::Envelope;
 use super::map::{SlotMap, scatter};
-use super::opening::{By, Damage, Look, open};
+use super::opening::{By, Damage, Look};
 use super::secret::{DocumentKey, SALT_BYTES, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::shares::{Layout, Slots};
 use super::space::Space;
@@ -47,7 +47,7 @@ impl Draft<'_> {
         let repaint = self.paint(space, key, id);
         let Self { document, padded, .. } = self;
         turn.run(base, repaint, resumed, watched, |made| {
-            let opened = open(made, key, By::Key(document), Look::AtAll, space.rules())?;
+            let opened = space.open(made, key, By::Key(document), Look::AtAll)?;
             let same = *opened.padded == *padded && opened.envelope.update == id;
             if same && opened.damage == (Damage { shares: Some(0), ..Damage::default() }) {
                 return Ok(());

@@ -12,7 +12,7 @@ use super::background::BackgroundWrite;
 use super::draft::Draft;
 use super::envelope::Envelope;
 use super::generation::Generation;
-use super::opening::{By, Damage, Look, Opened, find, open};
+use super::opening::{By, Damage, Look, Opened, find};
 use super::plan::Plan;
 use super::secret::{DocumentKey, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::space::{Space, read_row};
@@ -129,7 +129,8 @@ pub struct WriteOptions<'a> {
     pub expected: Option<DocumentVersion>,
     /// Only go on with an interrupted write of this very text: `NotFound` if there is none,
     /// `Conflict` if it was of another. Without it such a write is gone on with where it fits, and
-    /// taken back where it does not.
+    /// taken back where it does not. On a store that hosts share none is gone on with that began
+    /// before a rotation of keys.
     pub resume: bool,
     /// Hears of objects written so far, of all.
     pub progress: Option<&'a dyn Progress>,
@@ -176,7 +177,7 @@ impl Partition {
         let row = read_row(snapshot.state())?;
         let generation = space.generation(row.generation())?;
         let by = By::Password(password);
-        let opened = open(generation, key, by, Look::WhereNeeded, space.rules())?;
+        let opened = space.open(generation, key, by, Look::WhereNeeded)?;
         let document = opened.key.expect("it was opened by a password");
         let inner = Inner { key: key.duplicate(), document };
         Ok(Self { space: space.clone(), inner: Arc::new(inner) })
@@ -384,7 +385,7 @@ impl Partition {
 
     fn opened(&self, generation: Generation<'_>, look: Look) -> Result<Opened> {
         let Inner { key, document } = &*self.inner;
-        open(generation, key, By::Key(document), look, self.space.rules())
+        self.space.open(generation, key, By::Key(document), look)
     }
 
     /// The interrupted update of this partition, whose envelope is `current`, if there is one that
@@ -397,6 +398,11 @@ impl Partition {
         let Some(row) = &base.unfinished else { return Ok(None) };
         let UpdateRow::V0 { base: from, epochs, .. } = row;
         if *from != base.row.generation().id || epochs.len() < CELL_OBJECTS {
+            return Ok(None);
+        }
+        // What was given up may still land there, sealed under the key of then.
+        let objects = &self.space.vault.objects;
+        if objects.is_far() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
             return Ok(None);
         }
         let begun = generation_of(row, &self.space.geometry);

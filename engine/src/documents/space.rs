@@ -14,7 +14,7 @@ use super::envelope::{Envelope, cells_of};
 use super::generation::{Cells, Generation};
 use super::geometry::{CELLS_PER_OBJECT, COPIES_PER_OBJECT, Geometry, PARTITIONS_OF_SPACE_MAX};
 use super::map::SlotMap;
-use super::opening::{Rules, find};
+use super::opening::{By, Look, Opened, Rules, find, open};
 use super::partition::Partition;
 use super::secret::SecretPartitionKey;
 use super::shares::Slots;
@@ -319,13 +319,26 @@ impl Space {
         })
     }
 
+    /// Opens the document of `key`.
+    pub(super) fn open(
+        &self,
+        generation: Generation<'_>,
+        key: &SecretPartitionKey,
+        by: By<'_>,
+        look: Look,
+    ) -> Result<Opened> {
+        open(generation, key, by, look, self.rules()).map_err(|e| self.vault.unless_taken_over(e))
+    }
+
     /// The cells of a generation that an update starts from which opens no document: `Corrupt` if
     /// hardly one could be opened. It asks the backend for just what opening one does.
     fn survey<'a>(&self, generation: Generation<'a>) -> Result<Cells<'a>> {
-        let cells = generation.cells()?;
         let nobodys = SlotMap::empty(self.geometry.slots);
-        self.geometry.refuse_if_hopeless(generation.gather(&nobodys)?.blocks_lost)?;
-        Ok(cells)
+        let looked_at = generation.cells().and_then(|cells| {
+            self.geometry.refuse_if_hopeless(generation.gather(&nobodys)?.blocks_lost)?;
+            Ok(cells)
+        });
+        looked_at.map_err(|e| self.vault.unless_taken_over(e))
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {

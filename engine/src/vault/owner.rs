@@ -503,6 +503,18 @@ impl VaultInner {
         }
     }
 
+    /// What an error of reading content is: damage is none if whoever has taken the content over may have deleted
+    /// it.
+    pub(crate) fn unless_taken_over(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Corrupt {
+            return error;
+        }
+        match self.confirm_recently() {
+            Err(lost) if lost.kind() == ErrorKind::Closed => lost,
+            _ => error,
+        }
+    }
+
     /// Whether deletes wait because the content was taken over.
     pub(super) fn deletes_wait(&self) -> bool {
         let now = self.components.clock.unix_millis();

@@ -11,7 +11,7 @@ use super::lifecycle::check_backend;
 use super::lock::Holder;
 use super::options::VaultOptions;
 use super::owner::read_owner;
-use crate::chunks::{IdKeys, PackSurvey, survey_packs};
+use crate::chunks::{IdKeys, survey_packs};
 use crate::content::Objects;
 use crate::keys::KeySet;
 use crate::progress::NoProgress;
@@ -88,32 +88,22 @@ impl VaultOptions {
         let read_data = options.read_data == ReadData::All;
         let progress = options.progress.unwrap_or(&NoProgress);
         let ids = IdKeys::new(keys.id_key());
-        let PackSurvey {
-            objects,
-            object_bytes,
-            packs,
-            others,
-            chunks,
-            chunk_bytes,
-            contents,
-            damaged,
-            unknown,
-        } = survey_packs(&objects, &ids, read_data, progress, options.cancel)?;
+        let found = survey_packs(&objects, &ids, read_data, progress, options.cancel)?;
         let is_closed = owner.as_ref().is_some_and(|(_, closed)| *closed);
         Ok(StoreReport {
             vault: header.vault,
             key_generation: header.generation,
             holder: owner.map(|(holder, _)| holder),
             is_closed,
-            objects,
-            object_bytes,
-            packs,
-            others,
-            chunks,
-            chunk_bytes,
-            contents,
-            damaged,
-            unknown,
+            objects: found.objects,
+            object_bytes: found.object_bytes,
+            packs: found.packs,
+            others: found.others,
+            chunks: found.chunks,
+            chunk_bytes: found.chunk_bytes,
+            contents: found.contents,
+            damaged: found.damaged,
+            unknown: found.unknown,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strongroom::backends::{Backend, Condition};
 use strongroom::testing::{BackendFault, FaultyBackend};
-use strongroom::{CancelToken, ErrorKind, LockRefused};
+use strongroom::{CancelToken, ErrorKind, GcOptions, LockRefused, SecretPassword, SpaceOptions};
 
 use super::{DAY, Scene, insert, refused};
 use crate::scene::{noise, put, whole};
@@ -37,7 +37,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     for stopped in [
         insert(&first, "after").unwrap_err(),
         first.add_key(&strongroom::NewKey::new(&strongroom::SecretKey::new([9; 32]))).unwrap_err(),
-        first.gc(&strongroom::GcOptions::default()).unwrap_err(),
+        first.gc(&GcOptions::default()).unwrap_err(),
     ] {
         assert_eq!(stopped.kind(), ErrorKind::Closed, "{stopped}");
     }
@@ -53,6 +53,36 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     let error = refused(scene.open("a"), ErrorKind::Denied);
     assert!(error.to_string().contains("another state"), "{error}");
     assert!(scene.open("b").unwrap().recovery().was_clean());
+}
+
+#[test]
+fn what_the_winner_has_deleted_is_no_damage_to_the_loser() {
+    let scene = Scene::new();
+    let vault = scene.open("a").unwrap();
+    let uri = put(&vault, "1", &noise(600_000, 1));
+    let password = SecretPassword::new("of a partition");
+    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
+    let key = space.add_partition(&password, &[]).unwrap();
+    drop(space);
+    vault.close().unwrap();
+    scene.copy("a", "b");
+    let loser = scene.open("a").unwrap();
+    let read = loser.space().unwrap().partition(&key, &password).unwrap();
+    let winner = scene.options().take_over(true).open(scene.folder("b")).unwrap();
+    scene.clock.advance(2 * DAY);
+    winner.artifacts().delete(&uri).unwrap();
+    winner.gc(&GcOptions::default()).unwrap();
+    let written = winner.space().unwrap().partition(&key, &password).unwrap();
+    written.write("[1]").unwrap();
+    winner.clean(&CancelToken::new()).unwrap();
+    for error in [
+        loser.artifacts().read(&uri).unwrap_err(),
+        read.read().unwrap_err(),
+        loser.space().unwrap().partition(&key, &password).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    }
+    assert_eq!(written.read().unwrap().text(), "[1]");
 }
 
 #[test]
@@ -99,7 +129,7 @@ fn nothing_is_deleted_for_a_day_after_a_take_over() {
     let vault = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     let before = scene.objects();
     vault.artifacts().delete(&uri).unwrap();
-    vault.gc(&strongroom::GcOptions::default()).unwrap();
+    vault.gc(&GcOptions::default()).unwrap();
     let report = vault.clean(&CancelToken::new()).unwrap();
     assert_eq!((scene.objects(), report.objects), (before, 0));
     assert!(report.waiting > 0, "{report:?}");

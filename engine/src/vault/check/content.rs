@@ -8,15 +8,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use strongroom_backends::{ErrorKind, Result};
 
 use super::{Check, Named, Problem};
-use crate::chunks::{body_part, children, fetch, list_pack};
+use crate::chunks::{WAVE_CHUNKS, body_part, children, fetch, list_pack, or_damage};
 use crate::format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, ObjectName, PackRow, PackedChunk,
     ReleasedRow, StoredTotal, TotalKey, UploadId, UploadRow,
 };
 use crate::state::{StateRead, Table};
-
-/// How many chunks are read between two looks at whether the check was cancelled.
-const WAVE_CHUNKS: usize = 64;
 
 /// What the rows say of a chunk, and what was found of it.
 struct Counted {
@@ -166,14 +163,14 @@ impl Check<'_> {
         for wave in reads.chunks(WAVE_CHUNKS) {
             let inner = self.inner;
             let read = inner.objects.for_all(wave, |(id, kind, _)| {
-                Ok(match kind {
+                or_damage(match kind {
                     ChunkKind::Data => fetch(inner, state, *kind, id).map(|_| Vec::new()),
                     ChunkKind::Node => children(inner, state, id),
                 })
             })?;
             for ((id, _, place), read) in wave.iter().zip(read) {
                 self.step()?;
-                self.node(chunks, id, place, read, &mut damaged)?;
+                self.node(chunks, id, place, read, &mut damaged);
             }
         }
         let is_short = |child: &Child| {
@@ -192,7 +189,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What was `read` of a chunk: of a node, its children, to whom it refers.
+    /// What was `read` of a chunk, if it is whole: of a node its children, to whom it refers.
     fn node(
         &mut self,
         chunks: &mut Chunks,
@@ -200,18 +197,17 @@ impl Check<'_> {
         place: &ChunkPlace,
         read: Result<Vec<Child>>,
         damaged: &mut HashMap<ObjectName, u64>,
-    ) -> Result<()> {
+    ) {
         let children = match read {
             Ok(children) => children,
-            Err(e) if e.kind() == ErrorKind::Corrupt => {
+            Err(e) => {
                 match place {
                     ChunkPlace::Pack { pack, .. } => *damaged.entry(*pack).or_default() += 1,
                     _ => self.wrong(Table::Bodies, e.to_string()),
                 }
                 chunks.by_id.get_mut(id).expect("it has a row").damaged = true;
-                return Ok(());
+                return;
             }
-            Err(e) => return Err(e),
         };
         let distinct: BTreeSet<ChunkId> = children.iter().map(|child| child.id).collect();
         for child in distinct {
@@ -221,7 +217,6 @@ impl Check<'_> {
             }
         }
         chunks.by_id.get_mut(id).expect("it has a row").children = children;
-        Ok(())
     }
 
     /// Each pack counts its chunks; those that belong to uploads, and what all take.
