@@ -155,7 +155,7 @@ impl Bare {
         let body = Bytes::from(self.source.bytes(bytes));
         let mut parts = Vec::new();
         for at in (0..bytes).step_by(OBJECT_BYTES) {
-            let key = Key::new(format!("bare/{}-{at}", self.number))?;
+            let key = Key::new(format!("bare/{bytes}-{}-{at}", self.number))?;
             parts.push((key, body.slice(at..bytes.min(at + OBJECT_BYTES))));
         }
         self.number += 1;
