@@ -89,6 +89,7 @@ impl Artifacts {
     /// [`copy_to`](Self::copy_to).
     pub fn read(&self, uri: &ArtifactUri) -> Result<Bytes> {
         let mut reader = self.open(uri)?;
+        reader.content.expect_all();
         let room = usize::try_from(reader.info.len().min(READ_RESERVED_MAX)).unwrap_or(0);
         let mut bytes = Vec::with_capacity(room);
         reader.read_to_end(&mut bytes).map_err(|e| Error::io(READ, e))?;
@@ -108,6 +109,7 @@ impl Artifacts {
         cancel: &CancelToken,
     ) -> Result<ArtifactInfo> {
         let mut reader = self.open(uri)?;
+        reader.content.expect_all();
         let (mut buffer, mut done) = (vec![0; COPY_BYTES], 0);
         loop {
             cancel.check(READ)?;

@@ -91,6 +91,16 @@ impl Run {
 }
 
 impl Ahead {
+    /// As many requests as may be are under way from the first chunk on.
+    pub(super) fn want_at_once(&mut self) {
+        self.in_order = 2 * STRETCHES_MAX;
+    }
+
+    /// Whether that was asked for, and nothing is under way.
+    pub(super) fn is_wanted_at_once(&self) -> bool {
+        self.in_order >= 2 * STRETCHES_MAX && self.stretches.is_empty()
+    }
+
     /// The bytes of the next chunk of the stream, if they were on their way. If it is another one than was
     /// expected, nothing is on its way any more.
     pub(super) fn take(&mut self, id: &ChunkId) -> Option<Vec<u8>> {

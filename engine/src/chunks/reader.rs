@@ -186,28 +186,41 @@ impl ContentReader {
         if end.unwrap_or(0) != start {
             self.ahead.forget();
         }
+        if self.ahead.is_wanted_at_once() {
+            self.go_ahead(start, 0);
+        }
         let bytes = match self.ahead.take(&id) {
             Some(bytes) => bytes,
             None => self.chunk(ChunkKind::Data, &id)?,
         };
-        if self.pinned.vault.objects.is_far()
-            && let Some(level) = self.path.last()
-        {
-            let mut before = level.start;
-            let next = level.children.iter().position(|child| {
-                before += child.len;
-                before > start
-            });
-            let next = next.map_or(&[][..], |at| &level.children[at + 1..]);
-            if self.ahead.go_on(&self.pinned, next).is_err() {
-                // The chunk is there; whoever asks for the next says what is wrong.
-                self.ahead.forget();
-            }
-        }
+        self.go_ahead(start, 1);
         if (start..start + bytes.len() as u64).contains(&position) {
             return Ok(Held { start, bytes: bytes.into() });
         }
         Err(Error::new(ErrorKind::Corrupt, "read content").with_detail("a chunk is too short"))
+    }
+
+    /// Has chunks fetched that are far, from the one that begins at `start` on, without so many of them.
+    fn go_ahead(&mut self, start: u64, without: usize) {
+        if !self.pinned.vault.objects.is_far() {
+            return;
+        }
+        let Some(level) = self.path.last() else { return };
+        let mut before = level.start;
+        let at = level.children.iter().position(|child| {
+            before += child.len;
+            before > start
+        });
+        let next = at.and_then(|at| level.children.get(at + without..)).unwrap_or_default();
+        if self.ahead.go_on(&self.pinned, next).is_err() {
+            // Whoever asks for the chunk says what is wrong.
+            self.ahead.forget();
+        }
+    }
+
+    /// All will be read, from the beginning.
+    pub(crate) fn expect_all(&mut self) {
+        self.ahead.want_at_once();
     }
 }
 

@@ -103,7 +103,11 @@ impl Value {
     pub fn bytes(&self) -> Result<Bytes> {
         let source = match &self.inner {
             Inner::Inline(row) => return Ok(Bytes::copy_from_slice(inline(row))),
-            Inner::Content(content) => Source::Content(content.reader()),
+            Inner::Content(content) => {
+                let mut reader = content.reader();
+                reader.expect_all();
+                Source::Content(reader)
+            }
             Inner::Objects(objects) => Source::objects(objects.clone()),
         };
         let room = usize::try_from(self.len().min(READ_RESERVED_MAX)).unwrap_or(0);
