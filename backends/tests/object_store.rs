@@ -109,6 +109,8 @@ enum How {
     TellsNoVersion,
     KnowsNoVersion,
     Panics,
+    /// Whatever key it is asked to begin behind.
+    ListsFromTheBeginning,
     /// From the second object on.
     HangsLater,
     /// Likewise, and it holds up the thread that it is called on.
@@ -191,6 +193,17 @@ impl Client for Unfit {
         self.inner.list(prefix)
     }
 
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        match self.how {
+            How::ListsFromTheBeginning => self.inner.list(prefix),
+            _ => self.inner.list_with_offset(prefix, offset),
+        }
+    }
+
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
         self.inner.list_with_delimiter(prefix).await
     }
@@ -218,6 +231,12 @@ fn a_store_that_would_let_two_writers_win_is_refused_when_it_is_opened() {
         assert_eq!(error.kind(), kind, "{how:?}: {error}");
         assert!(error.to_string().contains(told), "{how:?}: {error}");
     }
+}
+
+#[test]
+fn a_store_that_lists_from_the_beginning_is_asked_for_no_page_twice() {
+    let how = How::ListsFromTheBeginning;
+    conformance::run(&|| Arc::new(open(Unfit { inner: InMemory::new(), how }).unwrap()));
 }
 
 #[test]

@@ -296,16 +296,19 @@ impl Backend for ObjectStore {
         const LIST: &str = "list objects";
         // The crate takes whole segments for a prefix; what is left of it is looked at here.
         let folder = prefix.rsplit_once('/').map(|(folder, _)| Path::from(folder));
-        let (prefix, offset) = (prefix.to_owned(), after.map(path));
+        let (prefix, after, offset) = (prefix.to_owned(), after.cloned(), after.map(path));
         self.call(LIST, READ, (limit as u64) << 8, move |client| async move {
             let found = match &offset {
                 Some(offset) => client.list_with_offset(folder.as_ref(), offset),
                 None => client.list(folder.as_ref()),
             };
-            // Keys that are not ours are nobody's to list.
+            // Keys that are not ours are nobody's to list, and some servers list from the beginning whatever they
+            // are asked for.
             let ours = |meta: ObjectMeta| {
                 let key = Key::new(meta.location.as_ref()).ok()?;
-                key.as_str().starts_with(&prefix).then_some(ListEntry { key, size: meta.size })
+                let is_asked_for = key.as_str().starts_with(&prefix)
+                    && after.as_ref().is_none_or(|after| key > *after);
+                is_asked_for.then_some(ListEntry { key, size: meta.size })
             };
             let page: Vec<ListEntry> = found
                 .try_filter_map(|meta| std::future::ready(Ok(ours(meta))))
