@@ -214,13 +214,11 @@ fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
     let partition = space.partition(&key, &password).unwrap();
     let resume = WriteOptions { resume: true, ..WriteOptions::default() };
     let interrupt = |text: &str| {
-        let before = faulty.calls();
         let progress = |_, _| faulty.fail_from(1, BackendFault::after(ErrorKind::Uncertain));
         let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
         let error = partition.write_with(text, &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Uncertain);
         faulty.clear();
-        assert!(faulty.calls() > before);
     };
     interrupt("[1]");
     partition.write_with("[1]", &resume).unwrap();
