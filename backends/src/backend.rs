@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::Result;
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::Result;
 
 /// A store of objects: whole bodies under [`Key`]s, with conditional puts.
 ///

@@ -16,11 +16,7 @@
 //!   injection, and the simulated world whose power can be cut.
 
 mod backend;
-pub mod component;
 mod disk;
-mod error;
-pub mod fs;
-mod key;
 mod layers;
 mod memory;
 #[cfg(feature = "object-store")]
@@ -31,12 +27,11 @@ mod url;
 
 pub use backend::{Backend, Condition, ListEntry, Object, Version};
 pub use disk::Disk;
-pub use error::{Error, ErrorKind, Result};
-pub use key::{KEY_BYTES_MAX, Key};
 pub use layers::{
     CountingBackend, RequestCounts, Requests, RetryAfter, RetryingBackend, StoreRetryPolicy,
 };
 pub use memory::Memory;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
+pub use strongroom_base::{Error, ErrorKind, KEY_BYTES_MAX, Key, Result, component, fs};
 pub use url::{StoreOptions, open_url};

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// Requests at once: more threads than this only queue on the lock.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::error::{Error, ErrorKind, Result};
 use crate::layers::{RequestCounts, StoreRetryPolicy};
+use strongroom_base::{Error, ErrorKind, Result};
 
 pub(crate) const OPEN: &str = "open store";
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::fs::FileSystem;
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::fs::FileSystem;
 
 /// The folders that this handle knows to be durable.
 ///

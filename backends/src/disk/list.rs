@@ -10,9 +10,9 @@ use std::io;
 use std::path::Path;
 
 use crate::backend::ListEntry;
-use crate::error::{Error, Result};
-use crate::fs::{DirEntry, EntryKind};
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::fs::{DirEntry, EntryKind};
+use strongroom_base::{Error, Result};
 
 use super::{OBJECT_SUFFIX, Shared};
 

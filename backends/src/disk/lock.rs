@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::component::Clock;
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::File;
+use strongroom_base::component::Clock;
+use strongroom_base::fs::File;
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// Longest wait for the threads and for the kernel lock. Holders keep it for one comparison
 /// and one rename, so who waits as long has met a stopped process.
@@ -77,8 +77,8 @@ impl Drop for Held<'_> {
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
-    use crate::component::ManualClock;
-    use crate::fs::{Access, FileSystem, Os};
+    use strongroom_base::component::ManualClock;
+    use strongroom_base::fs::{Access, FileSystem, Os};
 
     #[test]
     fn waits_for_another_handle_are_bounded() {

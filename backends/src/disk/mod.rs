@@ -40,11 +40,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::component::{Clock, Entropy, OsEntropy, SystemClock};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Access, EntryKind, File, FileSystem, Os};
-use crate::key::Key;
 use crate::memory::{check_condition, check_range};
+use strongroom_base::Key;
+use strongroom_base::component::{Clock, Entropy, OsEntropy, SystemClock};
+use strongroom_base::fs::{Access, EntryKind, File, FileSystem, Os};
+use strongroom_base::{Error, ErrorKind, Result};
 
 use folders::Folders;
 use lock::RootLock;

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::component::Entropy;
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Access, File, FileSystem};
+use strongroom_base::component::Entropy;
+use strongroom_base::fs::{Access, File, FileSystem};
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// Length of the random part of a name, in bytes: two writers never draw the same one.
 const NAME_BYTES: usize = 16;

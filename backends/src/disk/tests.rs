@@ -133,7 +133,7 @@ fn something_else_in_the_place_of_the_root_is_invalid() {
 #[cfg(feature = "testing")]
 #[test]
 fn all_but_reads_and_creation_wait_for_the_lock() {
-    use crate::component::ManualClock;
+    use strongroom_base::component::ManualClock;
 
     let home = tempfile::tempdir().unwrap();
     let entropy = Arc::new(OsEntropy);
@@ -161,7 +161,7 @@ fn all_but_reads_and_creation_wait_for_the_lock() {
 #[cfg(feature = "testing")]
 #[test]
 fn a_temporary_name_that_is_taken_is_not_a_condition_that_failed() {
-    use crate::component::SeededEntropy;
+    use strongroom_base::component::SeededEntropy;
 
     let home = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::new());
@@ -206,7 +206,7 @@ impl FileSystem for Failing {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         Os.create_dir(path)
     }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<crate::fs::DirEntry>> {
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<strongroom_base::fs::DirEntry>> {
         Os.read_dir(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

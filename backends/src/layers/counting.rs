@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::error::Result;
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::Result;
 
 /// Counts the calls of a backend, and the bytes of bodies that they moved.
 ///

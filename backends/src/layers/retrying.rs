@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::component::{Clock, Entropy};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::component::{Clock, Entropy};
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// How often to try, and how long to pause in between.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -20,8 +20,8 @@ use object_store::{ClientConfigKey, ClientOptions};
 
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::error::ErrorKind;
 use crate::layers::RetryAfter;
+use strongroom_base::ErrorKind;
 
 /// So much is read of an answer that tells an error.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
@@ -300,7 +300,7 @@ impl Refused {
 /// What an error of opening a store is, if it will not pass until the store is named, or set up, in another way, or
 /// credentials are there. While a vault is in use that is `Unavailable`, for nothing is wrong with the call, or with
 /// what is stored.
-pub(super) fn kind_at_open(error: &crate::error::Error) -> ErrorKind {
+pub(super) fn kind_at_open(error: &strongroom_base::Error) -> ErrorKind {
     let mut source = error.source();
     while let Some(cause) = source {
         if cause.downcast_ref().is_some_and(Refused::is_of_configuration) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::error::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// Threads of the runtime: they only wait for the network, and encrypt what goes over it.
 const THREADS: usize = 2;

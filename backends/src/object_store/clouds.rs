@@ -13,10 +13,10 @@ use super::ObjectStore;
 use super::answers::{Connector, kind_at_open};
 use super::probe::expect_conditions;
 use crate::backend::Backend;
-use crate::component::{OsEntropy, SystemClock};
-use crate::error::{Error, ErrorKind, Result};
 use crate::layers::{CountingBackend, RetryingBackend};
 use crate::url::{OPEN, StoreOptions};
+use strongroom_base::component::{OsEntropy, SystemClock};
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// The crate's own retries are off: they hide what may have happened.
 fn no_retries() -> RetryConfig {

@@ -5,7 +5,7 @@ use object_store::Error as Failure;
 #[cfg(feature = "clouds")]
 use super::answers::Cloud;
 use crate::backend::Condition;
-use crate::error::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// The error of a call that changes nothing; its source is kept.
 pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {

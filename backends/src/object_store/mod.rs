@@ -37,9 +37,9 @@ pub(crate) use self::clouds::open_cloud;
 use self::failure::of_store;
 use self::permits::Permits;
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::component::Entropy;
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::component::Entropy;
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// How long a call takes at most, whatever it moves; and how much longer for each MiB that it moves.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

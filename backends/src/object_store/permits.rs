@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub(super) struct Permits {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, Version};
-use crate::component::Entropy;
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::component::Entropy;
+use strongroom_base::{Error, ErrorKind, Result};
 
 const PROBE: &str = "probe object store";
 

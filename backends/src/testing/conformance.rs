@@ -23,8 +23,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, Version};
-use crate::error::{ErrorKind, Result};
-use crate::key::{KEY_BYTES_MAX, Key};
+use strongroom_base::{ErrorKind, Result};
+use strongroom_base::{KEY_BYTES_MAX, Key};
 
 mod listing;
 mod race;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
 use crate::memory::{check_condition, slice};
+use strongroom_base::Key;
+use strongroom_base::{Error, ErrorKind, Result};
 
 /// Whether the call that fails has taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

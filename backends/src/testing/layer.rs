@@ -7,8 +7,8 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::error::Result;
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::Result;
 
 /// A backend over another: what it does not override, the [`inner`](Self::inner) one does.
 ///

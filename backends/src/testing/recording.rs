@@ -7,8 +7,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::error::Result;
-use crate::key::Key;
+use strongroom_base::Key;
+use strongroom_base::Result;
 
 /// A call of a backend as its operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::thread;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Condition};
-use crate::error::ErrorKind;
-use crate::key::Key;
+use strongroom_base::ErrorKind;
+use strongroom_base::Key;
 
 use super::{assert_refused, key, put};
 

@@ -9,7 +9,7 @@ use std::io;
 use super::World;
 use super::fault::torn_len;
 use super::state::{Opened, State};
-use crate::fs::File;
+use strongroom_base::fs::File;
 
 /// `EBADF`: what the kernel says to a write through a file opened for reading.
 const BAD_DESCRIPTOR: i32 = 9;

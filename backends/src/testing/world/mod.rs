@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Access, DirEntry, File, FileSystem};
+use strongroom_base::fs::{Access, DirEntry, File, FileSystem};
 
 mod content;
 mod defect;

@@ -17,7 +17,7 @@ use super::defect::Defect;
 use super::fault::FaultPlan;
 use super::journal::{Event, Journal, Log, Slot};
 use super::tree::{Ino, Tree};
-use crate::fs::Access;
+use strongroom_base::fs::Access;
 
 #[derive(Debug)]
 pub(super) struct State {

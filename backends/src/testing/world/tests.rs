@@ -3,7 +3,7 @@
 use std::io::ErrorKind as Io;
 
 use super::*;
-use crate::fs::EntryKind;
+use strongroom_base::fs::EntryKind;
 
 fn at(path: &str) -> &Path {
     Path::new(path)

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::journal::{Event, Slot};
-use crate::fs::{DirEntry, EntryKind};
+use strongroom_base::fs::{DirEntry, EntryKind};
 
 /// Longest name, in bytes; `InvalidFilename` beyond.
 const NAME_BYTES_MAX: usize = 255;

@@ -1,0 +1,20 @@
+//! What every crate of Strongroom stands on. It knows nothing of vaults, keys or redb.
+//!
+//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
+//!   caller does next;
+//! - [`component`]: the clock and the source of entropy, the only places that read the time
+//!   or draw random numbers;
+//! - [`fs`]: the one seam through which every file is touched, so that a simulated file system
+//!   can stand under all of it;
+//! - [`Key`]: the name of an object on a backend;
+//! - [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
+
+pub mod component;
+mod error;
+pub mod fs;
+mod key;
+mod progress;
+
+pub use error::{Error, ErrorKind, Result};
+pub use key::{KEY_BYTES_MAX, Key};
+pub use progress::{CancelToken, NoProgress, Progress};

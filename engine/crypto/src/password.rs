@@ -1,0 +1,126 @@
+//! From a password to a key: Argon2id, RFC 9106, version 0x13.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::secret::{SecretKey, SecretPassword};
+
+/// What one attempt at a password costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordCosts {
+    /// Memory in all, not per lane, in KiB.
+    pub memory_kib: u32,
+    /// How often the memory is gone over.
+    pub passes: u32,
+    /// In how many independent parts.
+    pub lanes: u32,
+}
+
+impl PasswordCosts {
+    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes. The
+    /// least that a new key gets.
+    pub const RFC9106_SECOND: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
+
+    /// Costs that no attacker notices, for tests alone.
+    #[cfg(feature = "testing")]
+    pub const FOR_TESTS: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
+}
+
+impl Default for PasswordCosts {
+    fn default() -> Self {
+        Self::RFC9106_SECOND
+    }
+}
+
+/// Most memory that a host may allow a foreign header to ask for: 4 GiB.
+pub const MEMORY_KIB_MAX: u32 = 4 << 20;
+
+/// Which costs a header may ask for before anything is spent on it.
+#[derive(Clone, Copy, Debug)]
+pub struct CostBounds {
+    pub memory_kib_min: u32,
+    pub memory_kib_max: u32,
+}
+
+const PASSES_MAX: u32 = 64;
+const LANES_MAX: u32 = 16;
+
+impl CostBounds {
+    /// 19 MiB to 1 GiB.
+    pub const DEFAULT: Self = Self { memory_kib_min: 19 << 10, memory_kib_max: 1 << 20 };
+
+    /// `Invalid` for costs outside.
+    pub fn check(self, costs: PasswordCosts, operation: &'static str) -> Result<()> {
+        let within = |what: &str, value: u32, min: u32, max: u32| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::new(ErrorKind::Invalid, operation)
+                .with_detail(format!("password hashing with {value} {what}, not {min} to {max}")))
+        };
+        within("KiB", costs.memory_kib, self.memory_kib_min, self.memory_kib_max)?;
+        within("passes", costs.passes, 1, PASSES_MAX)?;
+        within("lanes", costs.lanes, 1, LANES_MAX)
+    }
+}
+
+#[cfg(feature = "testing")]
+thread_local! {
+    static HASHED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many passwords this thread has hashed.
+#[cfg(feature = "testing")]
+pub fn passwords_hashed() -> u64 {
+    HASHED.get()
+}
+
+/// The key that `password` gives under `salt` and `costs`, which Argon2id binds into it.
+pub fn hash(password: &SecretPassword, salt: &[u8], costs: PasswordCosts) -> Result<SecretKey> {
+    let failed = |e: argon2::Error| {
+        Error::new(ErrorKind::Unavailable, "hash password").with_detail(e.to_string())
+    };
+    #[cfg(feature = "testing")]
+    HASHED.set(HASHED.get() + 1);
+    let PasswordCosts { memory_kib, passes, lanes } = costs;
+    let params = Params::new(memory_kib, passes, lanes, Some(SecretKey::BYTES)).map_err(failed)?;
+    let mut key = SecretKey::new([0; SecretKey::BYTES]);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(password.bytes()?, salt, key.expose_mut())
+        .map_err(failed)?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_outside_the_bounds_are_refused_before_anything_is_spent() {
+        let good = PasswordCosts::RFC9106_SECOND;
+        CostBounds::DEFAULT.check(good, "test").unwrap();
+        for bad in [
+            PasswordCosts { memory_kib: (19 << 10) - 1, ..good },
+            PasswordCosts { memory_kib: (1 << 20) + 1, ..good },
+            PasswordCosts { passes: 0, ..good },
+            PasswordCosts { passes: 65, ..good },
+            PasswordCosts { lanes: 0, ..good },
+            PasswordCosts { lanes: 17, ..good },
+        ] {
+            let error = CostBounds::DEFAULT.check(bad, "test").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad:?}");
+        }
+    }
+
+    /// The expected bytes are those of the reference implementation in C.
+    #[test]
+    fn the_second_recommended_option_is_what_the_reference_computes() {
+        let password = SecretPassword::new("password");
+        let key = hash(&password, b"somesaltsomesalt", PasswordCosts::RFC9106_SECOND).unwrap();
+        let hex = blake3::Hash::from_bytes(*key.expose()).to_hex();
+        assert_eq!(
+            hex.as_str(),
+            "81db97a7e67a891784a2599bc879f957cb3512d273984bd97d8a18fc59ff01e2"
+        );
+    }
+}

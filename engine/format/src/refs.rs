@@ -1,0 +1,142 @@
+//! Refs: the named cells on a backend that are moved by compare-and-set, and the one that says who owns a
+//! vault's content.
+//!
+//! A ref's object is nonce 24 | ciphertext | tag 16; sealed in it lie the length of the row (u32 LE), the
+//! row, and zeros up to a multiple of [`REF_PLAIN_STEP_BYTES`].
+
+use serde::{Deserialize, Serialize};
+use strongroom_base::{Key, Result};
+use uuid::Uuid;
+
+use super::codec::{self, coded};
+
+/// What the keys of all refs on a backend begin with.
+pub(crate) const REFS_PREFIX: &str = "refs/";
+/// The sealed rows of refs come in such steps, so that their length tells little.
+pub const REF_PLAIN_STEP_BYTES: usize = 512;
+/// How many attempts a ref remembers.
+pub const REF_ATTEMPTS_MAX: usize = 16;
+
+/// Key of the [`OwnerRow`] in table `meta`.
+pub const META_OWNER: &[u8] = b"owner";
+
+/// A ref's name on the backend: a keyed hash of what it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefName(pub [u8; 16]);
+
+impl RefName {
+    pub fn key(self) -> Key {
+        let name = format!("{REFS_PREFIX}{:032x}", u128::from_be_bytes(self.0));
+        Key::new(name).expect("hex digits are a key")
+    }
+}
+
+/// One attempt to move a ref; drawn for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptId(pub [u8; 16]);
+
+/// What a ref holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefRow {
+    V0 {
+        /// How often it was moved, its creation included.
+        generation: u64,
+        /// The attempts that moved it, the newest first; at most [`REF_ATTEMPTS_MAX`].
+        attempts: Vec<AttemptId>,
+        value: Vec<u8>,
+    },
+}
+
+/// What an open of a vault is known by to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Drawn at creation, and by every take-over.
+    pub lineage: Uuid,
+    /// Drawn at every open.
+    pub session: Uuid,
+}
+
+/// The value of the owner ref: who has the vault's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OwnerRefRow {
+    V0 {
+        vault: Uuid,
+        claim: Claim,
+        /// That session has closed the vault.
+        closed: bool,
+        host: String,
+        boot_id: String,
+        pid_namespace: String,
+        pid: u32,
+        process_start: u64,
+        /// The file whose lock that process had for its state; empty if it had none.
+        place: String,
+        operation: String,
+        since_unix_millis: u64,
+    },
+}
+
+/// What the state knows of the owner ref.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OwnerRow {
+    V0 {
+        /// The claim that the owner ref had, and those that this state was about to put there since: the ref has
+        /// one of them, unless another state was used.
+        known: Vec<Claim>,
+        /// The claim that the last session has put there at its close, or was about to: it has ended then.
+        closing: Option<Claim>,
+        /// When this state took the content over from another.
+        taken_over_unix_millis: Option<u64>,
+    },
+}
+
+coded! {
+    RefRow: "read ref";
+    OwnerRefRow: "read owner ref";
+    OwnerRow: "read owner row";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::hex;
+
+    #[test]
+    fn golden_bytes() {
+        let row = RefRow::V0 {
+            generation: 3,
+            attempts: vec![AttemptId([7; 16]), AttemptId([8; 16])],
+            value: b"to".to_vec(),
+        };
+        let golden = "000302070707070707070707070707070707070808080808080808080808080808080802746f";
+        assert_eq!(hex(&row.encode()), golden);
+        assert_eq!(RefRow::decode(&row.encode()).unwrap(), row);
+
+        let claim =
+            Claim { lineage: Uuid::from_bytes([1; 16]), session: Uuid::from_bytes([2; 16]) };
+        let owner = OwnerRefRow::V0 {
+            vault: Uuid::from_bytes([3; 16]),
+            claim,
+            closed: true,
+            host: "h".into(),
+            boot_id: "b".into(),
+            pid_namespace: "n".into(),
+            pid: 7,
+            process_start: 9,
+            place: "p".into(),
+            operation: "o".into(),
+            since_unix_millis: 250,
+        };
+        let golden = "001003030303030303030303030303030303100101010101010101010101010101010110020202020202020202020202020202020101680162016e07090170016ffa";
+        assert_eq!(hex(&owner.encode()), golden);
+        assert_eq!(OwnerRefRow::decode(&owner.encode()).unwrap(), owner);
+
+        let row =
+            OwnerRow::V0 { known: vec![claim], closing: None, taken_over_unix_millis: Some(250) };
+        let golden =
+            "0001100101010101010101010101010101010110020202020202020202020202020202020001fa";
+        assert_eq!(hex(&row.encode()), golden);
+        assert_eq!(OwnerRow::decode(&row.encode()).unwrap(), row);
+        assert_eq!(RefName([10; 16]).key().as_str(), "refs/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a");
+    }
+}

@@ -1,0 +1,292 @@
+//! The objects of one vault on its backend: names drawn at random, bodies sealed on the way there
+//! and opened on the way back.
+//!
+//! Every call passes the gate, which `close` shuts: once the vault's lock is passed on, nobody
+//! may put an object whose pending row the next process has removed.
+
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Builder;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
+use strongroom_backends::{Backend, Condition};
+use strongroom_base::component::Entropy;
+use strongroom_base::{Error, ErrorKind, Key, Result};
+
+use uuid::Uuid;
+
+use super::sealed::{self, Cut, Salvaged};
+use strongroom_crypto::ContentKeys;
+use strongroom_format::{ObjectName, ObjectRef};
+
+/// Longest object in bytes: what a reader or a staging holds in memory at once.
+pub const OBJECT_BYTES_MAX: usize = 8 << 20;
+/// Least that a host may set that length to.
+pub const OBJECT_BYTES_MIN: usize = 4 << 10;
+
+/// How many objects one call of a listing asks for.
+const LIST_PAGE: usize = 1_000;
+
+/// The objects of one vault.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    backend: Arc<dyn Backend>,
+    entropy: Arc<dyn Entropy>,
+    object_bytes: usize,
+    vault: Uuid,
+    /// Changed by a rotation.
+    keys: Arc<RwLock<Arc<ContentKeys>>>,
+    /// Whether the vault is open. Held for reading during each call of the backend.
+    gate: Arc<RwLock<bool>>,
+}
+
+impl Objects {
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        entropy: Arc<dyn Entropy>,
+        object_bytes: usize,
+        vault: Uuid,
+        keys: Arc<ContentKeys>,
+    ) -> Self {
+        let (keys, gate) = (Arc::new(RwLock::new(keys)), Arc::new(RwLock::new(true)));
+        Self { backend, entropy, object_bytes, vault, keys, gate }
+    }
+
+    /// From now on objects are sealed under the current one of `keys`.
+    pub fn set_keys(&self, keys: Arc<ContentKeys>) {
+        *self.keys.write() = keys;
+    }
+
+    pub fn keys(&self) -> Arc<ContentKeys> {
+        Arc::clone(&self.keys.read())
+    }
+
+    /// Where they lie, for what is no object of content. Only behind [`enter`](Self::enter).
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Passes the gate: `Closed` once it is shut.
+    pub fn enter(&self, operation: &'static str) -> Result<RwLockReadGuard<'_, bool>> {
+        let open = self.gate.read();
+        if *open {
+            Ok(open)
+        } else {
+            Err(Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed"))
+        }
+    }
+
+    /// Shuts the gate for good, once the calls under way have ended; `Locked` if they take
+    /// longer than `timeout`.
+    pub fn shut(&self, timeout: Duration) -> Result<()> {
+        let mut open = self.gate.try_write_for(timeout).ok_or_else(|| {
+            Error::new(ErrorKind::Locked, "close vault").with_detail(format!(
+                "calls of the backend did not end within {} s",
+                timeout.as_secs_f32()
+            ))
+        })?;
+        *open = false;
+        Ok(())
+    }
+
+    /// How long a new object is at most, in bytes.
+    pub fn object_bytes(&self) -> usize {
+        self.object_bytes
+    }
+
+    /// Whether requests take long, and one that was given up may still have its effect.
+    pub fn is_far(&self) -> bool {
+        self.backend.is_shared()
+    }
+
+    /// How many requests whoever works on many objects may have under way at once: one on a medium that is near,
+    /// where the next is there before it is wanted; as many as the backend handles well on one that is far.
+    pub fn at_once_max(&self) -> usize {
+        if self.is_far() { self.backend.concurrency().get() } else { 1 }
+    }
+
+    /// What `call` answers for each of `items`, in their order, [`at_once_max`](Self::at_once_max) at once. After an
+    /// error no more are begun; of several it is the first in the order. All calls have ended when it returns.
+    pub fn for_all<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        call: impl Fn(&T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let threads = self.at_once_max().min(items.len());
+        if threads <= 1 {
+            return items.iter().map(call).collect();
+        }
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let work = || {
+            let mut answers = Vec::new();
+            while !failed.load(Ordering::Relaxed)
+                && let number = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(item) = items.get(number)
+            {
+                let answer = call(item);
+                if answer.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                answers.push((number, answer));
+            }
+            answers
+        };
+        let mut answers = std::thread::scope(|scope| {
+            let start = |_| Builder::new().name("strongroom-wave".into()).spawn_scoped(scope, work);
+            // What cannot be started this thread does too.
+            let started: Vec<_> = (1..threads).map_while(|number| start(number).ok()).collect();
+            let mut answers = work();
+            for thread in started {
+                answers.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            answers
+        });
+        answers.sort_unstable_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// A name that no object has or had.
+    pub fn draw_name(&self) -> Result<ObjectName> {
+        Ok(ObjectName(self.entropy.draw()?))
+    }
+
+    pub fn vault(&self) -> Uuid {
+        self.vault
+    }
+
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+
+    /// Puts a new object that is sealed already; durable on return.
+    pub fn put_sealed(&self, name: ObjectName, sealed: Bytes) -> Result<()> {
+        let _open = self.enter("put object")?;
+        self.backend.put(&name.key(), sealed, &Condition::Absent).map(drop)
+    }
+
+    /// Bytes of an object as they lie there; `Corrupt` if it is missing or shorter.
+    pub fn get_sealed(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let key = name.key();
+        let _open = self.enter("read object")?;
+        self.backend.get_range(&key, range).map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::Invalid => {
+                Error::new(ErrorKind::Corrupt, "read object")
+                    .with_detail("the object is missing from the backend, or cut short")
+                    .with_subject(&key)
+            }
+            _ => e,
+        })
+    }
+
+    /// The same for whoever nobody waits for: a close does not, either.
+    pub fn get_ahead(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
+        drop(self.enter("read object")?);
+        self.backend.get_range(&name.key(), range)
+    }
+
+    /// Puts an object of the share space; durable on return. Whoever resumes an update puts it
+    /// again: nobody reads it before the update's end.
+    pub fn put_again(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<ObjectRef> {
+        let _open = self.enter("put object")?;
+        let (sealed, epoch) = self.sealed(name, cut, body)?;
+        self.backend.put(&name.key(), sealed, &Condition::Any)?;
+        Ok(ObjectRef { name, len: body.len() as u64, epoch })
+    }
+
+    /// An object as it would be put, and the epoch that it is sealed under.
+    fn sealed(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<(Bytes, u32)> {
+        sealed::seal(self.vault, name, cut, body, &self.keys(), &*self.entropy)
+    }
+
+    /// An object as it would be put; for those who measure.
+    #[cfg(feature = "testing")]
+    pub fn seal(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<Bytes> {
+        Ok(self.sealed(name, cut, body)?.0)
+    }
+
+    /// The object's body, as it was put; `Corrupt` if it is missing or another.
+    pub fn get(&self, reference: &ObjectRef) -> Result<Bytes> {
+        let key = reference.name.key();
+        let open = self.enter("read object")?;
+        let fetched = self.backend.get(&key);
+        drop(open);
+        let sealed = match fetched {
+            Ok(object) => object.body,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::Corrupt, "read object")
+                    .with_detail("the object is missing from the backend")
+                    .with_subject(&key));
+            }
+            Err(e) => return Err(e),
+        };
+        sealed::open(self.vault, reference, Cut::VALUE, &sealed, &self.keys())
+            .map_err(|e| e.with_subject(&key))
+    }
+
+    /// What opens of an object that bears losses; nothing of it if it is missing. An error only
+    /// says that the backend does not answer.
+    pub fn salvage(&self, reference: &ObjectRef, cut: Cut) -> Result<Salvaged> {
+        let key = reference.name.key();
+        let open = self.enter("read object")?;
+        // By its length: no version is asked for, and no store computes one.
+        let fetched = match self.backend.get_range(&key, 0..cut.sealed_bytes(reference.len)) {
+            // Shorter than it was.
+            Err(e) if e.kind() == ErrorKind::Invalid => self.backend.get(&key).map(|o| o.body),
+            fetched => fetched,
+        };
+        drop(open);
+        match fetched {
+            Ok(sealed) => Ok(sealed::salvage(self.vault, reference, cut, &sealed, &self.keys())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Salvaged::nothing(cut, reference.len)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `Full` if the backend knows that it has no room for `bytes` more.
+    pub fn expect_room(&self, operation: &'static str, bytes: u64) -> Result<()> {
+        let _open = self.enter(operation)?;
+        let room = self.backend.available_bytes()?;
+        if room < bytes {
+            return Err(Error::new(ErrorKind::Full, operation)
+                .with_detail(format!("it takes {bytes} bytes, there is room for {room}")));
+        }
+        Ok(())
+    }
+
+    /// Deletes an object; fine if it is gone.
+    pub fn delete(&self, name: ObjectName) -> Result<()> {
+        let _open = self.enter("delete object")?;
+        self.backend.delete(&name.key())
+    }
+
+    /// Deletes several objects; fine if some are gone. After an error some may be.
+    pub fn delete_all(&self, names: &[ObjectName]) -> Result<()> {
+        let _open = self.enter("delete objects")?;
+        let keys: Vec<Key> = names.iter().map(|name| name.key()).collect();
+        self.backend.delete_all(&keys)
+    }
+
+    /// Every object on the backend, with its length; keys that are not ours as text.
+    pub fn list(
+        &self,
+        mut each: impl FnMut(Result<ObjectName, &str>, u64) -> Result<()>,
+    ) -> Result<()> {
+        let _open = self.enter("list objects")?;
+        let mut after = None;
+        loop {
+            let page = self.backend.list(ObjectName::KEY_PREFIX, after.as_ref(), LIST_PAGE)?;
+            for entry in &page {
+                let name = ObjectName::of_key(&entry.key).ok_or(entry.key.as_str());
+                each(name, entry.size)?;
+            }
+            if page.len() < LIST_PAGE {
+                return Ok(());
+            }
+            after = page.into_iter().next_back().map(|entry| entry.key);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Which commits are still being read.
+//!
+//! A reader registers its pin, the number of the newest commit, **before** it begins its redb
+//! read. So the read sees that commit or a later one, and every object that the reader can reach
+//! is either referenced or doomed by a commit after its pin. An object doomed at commit `c` is
+//! out of reach once every live pin is at `c` or past it. The other order would let a commit
+//! and a clean-up slip in between the beginning and the pin (`tests/reader_pins.rs` plants it).
+//!
+//! Numbers count the commits of one session; they order, and mean nothing else.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The newest commit, and the pins of live readers.
+#[derive(Debug)]
+pub struct Pins {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    newest: u64,
+    /// How many live pins there are at each commit.
+    live: BTreeMap<u64, usize>,
+}
+
+/// Keeps what could be read at its commit, and the vault open; dropped by its last holder.
+#[derive(Debug)]
+pub struct Pin {
+    pins: Arc<Pins>,
+    commit: u64,
+    /// The vault: were it closed, the next process could remove what is read here.
+    _keeps: Arc<dyn Any + Send + Sync>,
+}
+
+impl Pins {
+    /// No readers; `newest` is the number of the last commit before this session.
+    pub fn new(newest: u64) -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::new(Inner { newest, live: BTreeMap::new() }) })
+    }
+
+    /// Pins the newest commit, and keeps `vault` alive with it.
+    pub fn pin(self: &Arc<Self>, vault: Arc<dyn Any + Send + Sync>) -> Arc<Pin> {
+        let mut inner = self.inner.lock();
+        let commit = inner.newest;
+        *inner.live.entry(commit).or_default() += 1;
+        Arc::new(Pin { pins: Arc::clone(self), commit, _keeps: vault })
+    }
+
+    /// The number that the write under way commits under, if it does.
+    pub fn next(&self) -> u64 {
+        self.inner.lock().newest + 1
+    }
+
+    /// Tells that commit `number` has happened.
+    pub fn publish(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        inner.newest = inner.newest.max(number);
+    }
+
+    /// What is doomed at this commit or before is out of every reader's reach.
+    pub fn due(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.live.keys().next().copied().unwrap_or(inner.newest)
+    }
+
+    /// How many pins are live.
+    pub fn live(&self) -> usize {
+        self.inner.lock().live.values().sum()
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut inner = self.pins.inner.lock();
+        if let Some(count) = inner.live.get_mut(&self.commit) {
+            *count -= 1;
+            if *count == 0 {
+                inner.live.remove(&self.commit);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_live_pin_decides_what_is_due() {
+        let pins = Pins::new(7);
+        assert_eq!(pins.due(), 7);
+        let old = pins.pin(Arc::new(()));
+        pins.publish(pins.next());
+        let young = pins.pin(Arc::new(()));
+        pins.publish(pins.next());
+        assert_eq!((pins.due(), pins.live()), (7, 2));
+        drop(old);
+        assert_eq!(pins.due(), 8);
+        drop(young);
+        assert_eq!((pins.due(), pins.live()), (9, 0));
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading a ref, and moving it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strongroom_backends::{Backend, Condition, Version};
+use strongroom_base::component::{Clock, Entropy};
+use strongroom_base::{Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::sealed::RefKeys;
+use strongroom_crypto::SecretKey;
+use strongroom_format::{AttemptId, REF_ATTEMPTS_MAX, RefName, RefRow};
+
+const MOVE: &str = "move ref";
+
+/// So often others may move a ref before a move of ours is given up.
+const ROUNDS_MAX: u32 = 100;
+/// So often an attempt is put whose outcome is not known.
+const PUTS_MAX: u32 = 4;
+/// After so long no put begins any more.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(180);
+/// The pause after a lost round grows from the first to the second of these, at random half of it or more.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The refs of one vault.
+#[derive(Debug)]
+pub struct Refs {
+    backend: Arc<dyn Backend>,
+    vault: Uuid,
+    keys: RefKeys,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    plant: RefPlant,
+}
+
+/// A bug for the harness to catch.
+#[allow(unreachable_pub)] // By feature `testing` it is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefPlant {
+    /// None.
+    #[default]
+    None,
+    /// A refused attempt counts as lost without a look at who has won.
+    NoAttemptIds,
+}
+
+/// A ref as it was read.
+struct Found {
+    generation: u64,
+    attempts: Vec<AttemptId>,
+    value: Vec<u8>,
+    version: Version,
+}
+
+/// What became of an attempt.
+enum Outcome {
+    Won,
+    /// Others have moved it; what is there now.
+    Lost(Option<Found>),
+}
+
+/// One attempt: a body, and what it may replace.
+struct Attempt<'a> {
+    name: RefName,
+    id: AttemptId,
+    generation: u64,
+    body: Bytes,
+    before: Option<&'a Found>,
+}
+
+impl Refs {
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        vault: Uuid,
+        id_key: &SecretKey,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let keys = RefKeys::new(id_key);
+        Self { backend, vault, keys, clock, entropy, plant: RefPlant::None }
+    }
+
+    /// With a bug planted; for tests.
+    #[cfg(feature = "testing")]
+    pub fn with_plant(mut self, plant: RefPlant) -> Self {
+        self.plant = plant;
+        self
+    }
+
+    /// What the ref `name` holds; `None` if there is none.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.find(self.keys.name(name))?.map(|found| found.value))
+    }
+
+    /// Removes the ref `name`, whatever it is: for one that is damaged.
+    pub fn discard(&self, name: &str) -> Result<()> {
+        self.backend.delete(&self.keys.name(name).key())
+    }
+
+    fn find(&self, name: RefName) -> Result<Option<Found>> {
+        let object = match self.backend.get(&name.key()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            got => got?,
+        };
+        let RefRow::V0 { generation, attempts, value } =
+            self.keys.open(self.vault, name, &object.body)?;
+        Ok(Some(Found { generation, attempts, value, version: object.version }))
+    }
+
+    /// Moves the ref `name` to what `change` makes of its value, `None` if there is none yet. `change` is
+    /// asked again whenever others were faster; its error ends the move, and nothing has changed.
+    ///
+    /// `Conflict` if others are always faster; `Uncertain` if it may have happened, or may still. Takes three minutes at
+    /// most, and what a put and two gets of the backend take.
+    pub fn update<T>(
+        &self,
+        name: &str,
+        mut change: impl FnMut(Option<&[u8]>) -> Result<(Vec<u8>, T)>,
+    ) -> Result<T> {
+        let name = self.keys.name(name);
+        let mut found = self.find(name)?;
+        let mut pause = PAUSE_MIN;
+        let began = self.clock.monotonic();
+        let is_late = || self.clock.monotonic().saturating_sub(began) >= MOVE_TIMEOUT;
+        for _ in 0..ROUNDS_MAX {
+            let (value, told) = change(found.as_ref().map(|found| &found.value[..]))?;
+            let id = AttemptId(self.entropy.draw()?);
+            let (generation, before) =
+                found.as_ref().map_or((0, &[][..]), |found| (found.generation, &found.attempts));
+            let attempts = std::iter::once(&id).chain(before).take(REF_ATTEMPTS_MAX);
+            let row = RefRow::V0 {
+                generation: generation + 1,
+                attempts: attempts.copied().collect(),
+                value,
+            };
+            let body = self.keys.seal(self.vault, name, &row, &*self.entropy)?;
+            let before = found.as_ref();
+            let attempt = Attempt { name, id, generation: generation + 1, body, before };
+            match self.attempt(&attempt, &is_late)? {
+                Outcome::Won => return Ok(told),
+                Outcome::Lost(newer) => found = newer,
+            }
+            if is_late() {
+                break;
+            }
+            let [drawn] = self.entropy.draw::<1>()?;
+            self.clock.sleep(pause.mul_f64(0.5 + f64::from(drawn) / 510.0));
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Err(Error::new(ErrorKind::Conflict, MOVE)
+            .with_detail("others were always faster")
+            .with_subject(name.key()))
+    }
+
+    fn attempt(&self, attempt: &Attempt<'_>, is_late: &dyn Fn() -> bool) -> Result<Outcome> {
+        let condition = match attempt.before {
+            Some(found) => Condition::Matches(found.version.clone()),
+            None => Condition::Absent,
+        };
+        let (key, mut puts) = (attempt.name.key(), 1);
+        loop {
+            let put = self.backend.put(&key, attempt.body.clone(), &condition);
+            let Err(error) = put else { return Ok(Outcome::Won) };
+            let is_refused = match error.kind() {
+                ErrorKind::Conflict | ErrorKind::AlreadyExists => true,
+                ErrorKind::Uncertain => false,
+                _ if puts == 1 => return Err(error),
+                // This put did not happen. One before it may have, or may yet.
+                _ => false,
+            };
+            let uncertain = |why: &str| {
+                Error::new(ErrorKind::Uncertain, MOVE)
+                    .with_detail(format!("{why}: {error}"))
+                    .with_subject(&key)
+                    .with_source(error.clone())
+            };
+            let now =
+                self.find(attempt.name).map_err(|e| uncertain(&format!("not read again: {e}")))?;
+            if self.plant == RefPlant::NoAttemptIds {
+                return Ok(Outcome::Lost(now));
+            }
+            let made = now.as_ref().map_or(0, |found| found.generation);
+            if now.as_ref().is_some_and(|found| found.attempts.contains(&attempt.id)) {
+                return Ok(Outcome::Won);
+            }
+            if made >= attempt.generation {
+                // Who made our generation is remembered, unless there were too many since.
+                if made - attempt.generation < REF_ATTEMPTS_MAX as u64 {
+                    return Ok(Outcome::Lost(now));
+                }
+                return Err(uncertain("it was moved too often since to tell"));
+            }
+            if is_refused && puts == 1 {
+                // Nobody has moved it, and yet: what we had read was not what lies there.
+                return Ok(Outcome::Lost(now));
+            }
+            // One of them may still land, until the ref is moved: the same once more does no harm.
+            if puts == PUTS_MAX || is_late() {
+                return Err(uncertain("its answer was lost"));
+            }
+            puts += 1;
+        }
+    }
+}

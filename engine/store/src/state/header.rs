@@ -1,0 +1,83 @@
+//! The two copies of the vault's header at the beginning of the state file.
+//!
+//! A change writes one copy, syncs, writes the other, syncs: at any moment one is whole, and once
+//! the change is acknowledged neither holds what was there before (a removed password, say).
+
+use redb::StorageBackend;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use strongroom_format::{HEADER_BYTES, HEADER_COPIES, Header, header_at};
+
+/// The header as it was found.
+#[derive(Debug)]
+pub struct FoundHeader {
+    /// The one of the higher generation.
+    pub header: Header,
+    /// A copy is damaged.
+    pub damaged: bool,
+    /// The copy that is damaged, or of the generation before: it must be written again.
+    pub stale: Option<usize>,
+}
+
+/// Reads both copies.
+///
+/// If both are damaged it is `Corrupt`; for what is no vault, or of another format, `Invalid`.
+pub(super) fn read(file: &dyn StorageBackend) -> Result<FoundHeader> {
+    let io = |e| Error::io("open vault", e);
+    let len = file.len().map_err(io)?;
+    let copy = |copy: usize| -> Result<Result<Header>> {
+        let left = len.saturating_sub(header_at(copy));
+        let mut bytes = vec![0; HEADER_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX))];
+        file.read(header_at(copy), &mut bytes).map_err(io)?;
+        Ok(Header::decode(&bytes))
+    };
+    let copies: [Result<Header>; HEADER_COPIES] = [copy(0)?, copy(1)?];
+    let found = |header, damaged, stale| Ok(FoundHeader { header, damaged, stale });
+    match copies {
+        [Ok(first), Ok(second)] if first == second => found(first, false, None),
+        [Ok(first), Ok(second)] if first.generation == second.generation => {
+            Err(Error::new(ErrorKind::Corrupt, "open vault")
+                .with_detail("the two copies of the header contradict each other"))
+        }
+        [Ok(first), Ok(second)] => {
+            if first.generation > second.generation {
+                found(first, false, Some(1))
+            } else {
+                found(second, false, Some(0))
+            }
+        }
+        [Ok(header), Err(_)] => found(header, true, Some(1)),
+        [Err(_), Ok(header)] => found(header, true, Some(0)),
+        // What another format, or another program, wrote has one header at most, the first.
+        [Err(first), Err(_)]
+            if first.kind() == ErrorKind::Invalid || len < header_at(HEADER_COPIES) =>
+        {
+            Err(first)
+        }
+        [Err(first), Err(_)] => Err(first.with_detail(
+            "both copies of the header are damaged; a copy of the key set lies on the backend: \
+             see \"restore key set\" in docs/recovery.md",
+        )),
+    }
+}
+
+/// Writes the copy that `found` says is not as the other.
+pub(super) fn repair(file: &dyn StorageBackend, found: &FoundHeader) -> Result<()> {
+    match found.stale {
+        Some(copy) => write_copy(file, copy, &found.header.encode()),
+        None => Ok(()),
+    }
+}
+
+/// Writes both copies, each durable before the other is touched. They must be whole before: see
+/// [`repair`].
+pub(super) fn write(file: &dyn StorageBackend, header: &Header) -> Result<()> {
+    let bytes = header.encode();
+    (0..HEADER_COPIES).try_for_each(|copy| write_copy(file, copy, &bytes))
+}
+
+fn write_copy(file: &dyn StorageBackend, copy: usize, bytes: &[u8]) -> Result<()> {
+    let io = |e| Error::io("write header", e);
+    file.write(header_at(copy), bytes).map_err(io)?;
+    file.sync_data().map_err(io)
+}

@@ -1,0 +1,203 @@
+//! The state in a new file, under new keys, and the state made smaller.
+//!
+//! Both want the state to themselves: a reader of redb's pins pages of the file that is left.
+//! They wait a bounded time for a moment without readers, and are `Locked` after it, with nothing
+//! changed.
+
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLockWriteGuard;
+use redb::{CompactionError, Database};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::failure::{RedbFailure, panic_as_corrupt};
+use super::sealed::Sealing;
+use super::store::{Opened, Slot, Store, broken, closed, create_database, damaged};
+use super::tables::{StateRead, StateWrite, Table};
+use super::watch::Watch;
+use strongroom_base::{CancelToken, Progress};
+use strongroom_format::Header;
+
+/// So many bytes of rows share one transaction while a state is copied.
+const COPY_BYTES: usize = 4 << 20;
+
+/// How often live readers are looked for while they are waited for.
+const READERS_POLL: Duration = Duration::from_millis(5);
+
+/// How a state is copied.
+pub struct Copying<'a> {
+    /// Told the rows that are copied.
+    pub progress: &'a dyn Progress,
+    pub cancel: &'a CancelToken,
+    /// How long to wait for readers.
+    pub timeout: Duration,
+}
+
+const ROTATE: &str = "rotate keys";
+
+impl Store {
+    /// Copies the state into a new file behind `header` and `sealing`, puts it in the place of the
+    /// old one, and goes on with it. Before that moment nothing of the old one is touched.
+    ///
+    /// The caller has the writer's turn. `Full` if there is no room for the copy; `Locked` if
+    /// readers live longer than the timeout; `Uncertain` if either file may be the state: the one
+    /// that is, is open then.
+    pub fn replace(&self, header: &Header, sealing: Sealing, with: &Copying<'_>) -> Result<()> {
+        let copied = self.copy_into_new(header, &sealing, with).and_then(|()| {
+            let slot = self.alone(with.timeout, ROTATE)?;
+            self.swap(slot, sealing.clone())
+        });
+        if copied.is_err()
+            && let Err(error) = self.storage.discard()
+        {
+            // The next creation, rotation or open does it.
+            tracing::warn!(error = %error.kind(), "copy of the state not discarded");
+        }
+        copied
+    }
+
+    fn copy_into_new(&self, header: &Header, sealing: &Sealing, with: &Copying<'_>) -> Result<()> {
+        let (needed, room) = (self.bytes(), self.storage.available_bytes()?);
+        if room < needed {
+            return Err(Error::new(ErrorKind::Full, ROTATE).with_detail(format!(
+                "the copy of the state may take {needed} bytes, there is room for {room}"
+            )));
+        }
+        let read = self.read()?;
+        let storage = self.storage.create()?;
+        let (database, watch) =
+            create_database(storage, header, sealing.clone(), self.cache_bytes)?;
+        let mut copy = Copy { database: &database, watch, with, rows: 0 };
+        for table in Table::ALL_FIXED {
+            copy.table(&read, table)?;
+        }
+        for number in read.record_tables()? {
+            copy.table(&read, Table::Records(number))?;
+        }
+        drop(copy);
+        database.close().map_err(|e| e.during(ROTATE))
+    }
+
+    /// The slot, once no reader of the open state lives. New ones wait from then on.
+    fn alone(
+        &self,
+        timeout: Duration,
+        operation: &'static str,
+    ) -> Result<RwLockWriteGuard<'_, Slot>> {
+        let began = self.clock.monotonic();
+        loop {
+            // Let go of while it waits: reads go on.
+            let slot = self.slot.write();
+            let readers = match &*slot {
+                Slot::Open(opened) if opened.watch.failed() => return Err(broken(operation)),
+                Slot::Open(opened) => opened.readers(),
+                Slot::Broken => return Err(broken(operation)),
+                Slot::Damaged => return Err(damaged(operation)),
+                Slot::Closed => return Err(closed(operation)),
+            };
+            if readers == 0 {
+                return Ok(slot);
+            }
+            if self.clock.monotonic().saturating_sub(began) >= timeout {
+                return Err(Error::new(ErrorKind::Locked, operation).with_detail(format!(
+                    "{readers} reads were still under way after {} s",
+                    timeout.as_secs_f32()
+                )));
+            }
+            drop(slot);
+            self.clock.sleep(READERS_POLL);
+        }
+    }
+
+    /// Closes the old state, publishes the new one and opens it; if that fails, whichever is there.
+    fn swap(&self, mut slot: RwLockWriteGuard<'_, Slot>, sealing: Sealing) -> Result<()> {
+        let Slot::Open(Opened { database, watch, .. }) =
+            std::mem::replace(&mut *slot, Slot::Broken)
+        else {
+            return Err(broken(ROTATE));
+        };
+        watch.close();
+        let closed = catch_unwind(AssertUnwindSafe(|| database.close()))
+            .map_err(|panic| panic_as_corrupt(ROTATE, panic))
+            .and_then(|closed| closed.map_err(|e| e.during(ROTATE)));
+        self.sealings.lock().push(sealing);
+        let published = closed.and_then(|()| self.storage.publish());
+        // Which one it is, the file itself says.
+        let reopened = self.reopen().map_err(|e| match &published {
+            // It has happened, and the next reopening will tell.
+            Ok(()) => e.with_kind(ErrorKind::Uncertain),
+            Err(published) => published.clone(),
+        });
+        let (opened, _) = reopened?;
+        let file = opened.sealed.id();
+        self.sealings.lock().retain(|sealing| sealing.file == file);
+        *slot = Slot::Open(opened);
+        published
+    }
+
+    /// Gives unused space at the end of the file back to the file system, after moving pages
+    /// from there; whether any could be.
+    ///
+    /// The caller has the writer's turn. `Locked` if readers live longer than `timeout`.
+    pub fn compact(&self, timeout: Duration) -> Result<bool> {
+        const COMPACT: &str = "compact state";
+        let mut slot = self.alone(timeout, COMPACT)?;
+        let Slot::Open(Opened { database, watch, .. }) = &mut *slot else {
+            return Err(broken(COMPACT));
+        };
+        watch.guard(COMPACT, || {
+            database.compact().map_err(|error| match error {
+                CompactionError::Storage(e) => e.during(COMPACT),
+                other => Error::new(ErrorKind::Locked, COMPACT).with_source(other),
+            })
+        })
+    }
+}
+
+impl Opened {
+    /// Reads of this state that are under way: each holds the watch, as do this handle and the
+    /// storage, and no write is under way when this is asked.
+    pub(super) fn readers(&self) -> usize {
+        Arc::strong_count(&self.watch).saturating_sub(2)
+    }
+}
+
+/// A copy under way.
+struct Copy<'a> {
+    database: &'a Database,
+    watch: Arc<Watch>,
+    with: &'a Copying<'a>,
+    rows: u64,
+}
+
+impl Copy<'_> {
+    /// All rows of a table, in transactions of bounded size.
+    fn table(&mut self, read: &StateRead, table: Table) -> Result<()> {
+        let mut rows = read.range(table, (Bound::Unbounded, Bound::Unbounded))?.peekable();
+        loop {
+            let transaction = self.database.begin_write().map_err(|e| e.during(ROTATE))?;
+            let mut write = StateWrite::new(&transaction, Arc::clone(&self.watch));
+            write.make(table)?;
+            let mut bytes = 0;
+            while bytes < COPY_BYTES
+                && let Some(entry) = rows.next()
+            {
+                let entry = entry?;
+                let (key, row) = (entry.key.as_slice(), entry.row.as_slice());
+                bytes += key.len() + row.len();
+                write.put(table, key, row)?;
+                self.rows += 1;
+            }
+            drop(write);
+            transaction.commit().map_err(|e| e.during(ROTATE))?;
+            self.with.cancel.check(ROTATE)?;
+            self.with.progress.report(self.rows, None);
+            if rows.peek().is_none() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The sealed storage: authenticated encryption between redb and the bytes below.
+//!
+//! Every page of redb's lies in a block of its own, under a random nonce and bound to its place
+//! in this file (`format/layout.rs`). Why it is shaped so, and what each part keeps away:
+//!
+//! - **A block is one page.** redb never rewrites a live page in place, so a torn block is never
+//!   one that a durable commit needs. Larger blocks would rewrite live neighbours.
+//! - **Page 0 is the exception**, so it has two copies ([`super_header`]), and is held back until
+//!   the sync: a disk that fills up under the pages is `Full`, for sure, and not `Uncertain`.
+//! - **Strict.** A block that does not open is an error, and the handle fails for good. Only in a
+//!   state that was not closed, and only inside redb's own repair, just before it walks the tree
+//!   against its checksums, does a torn block read as zeros ([`Sealed::begin_repair`]); before
+//!   strictness returns, those blocks are written as authentic zeros ([`Sealed::end_repair`]).
+//! - **A state that was closed is never repaired**: both copies of page 0 say that it was, and how
+//!   long it is. They go on saying so until the first block is written: who opens a state and only
+//!   reads, or is refused, leaves it as it is.
+//!
+//! It does not find an older copy of a block put back in its own place, which opens; redb's
+//! checksums do. It relies on a write leaving the bytes beside it alone (powersafe overwrite), as
+//! redb does for its header and as `SQLite` assumes.
+
+mod blocks;
+mod pending;
+mod super_header;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use redb::{BackendError, StorageBackend};
+use strongroom_base::component::Entropy;
+use strongroom_base::{Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::watch::Watch;
+use pending::Pending;
+use strongroom_crypto::SealKey;
+use strongroom_format::{Closed, PAGE_BYTES, file_bytes, state_bytes};
+use super_header::SuperHeaders;
+
+/// What a state is sealed with.
+#[derive(Clone, Debug)]
+pub struct Sealing {
+    pub key: Arc<SealKey>,
+    /// The file's id, bound into each block.
+    pub file: Uuid,
+    pub entropy: Arc<dyn Entropy>,
+    #[cfg(feature = "testing")]
+    pub plant: SealPlant,
+}
+
+/// A bug to be planted in the sealed storage, for a crash test to find.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SealPlant {
+    /// None.
+    #[default]
+    None,
+    /// redb's page 0 has one copy, rewritten in place.
+    SingleSuperHeader,
+    /// A torn block is an error even inside redb's repair.
+    NoLeniency,
+    /// Blocks of four pages: a write of one rewrites its neighbours.
+    LargerBlocks,
+}
+
+/// The storage that redb is given; the store keeps another handle of it.
+#[derive(Clone)]
+pub(super) struct Sealed {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: Box<dyn StorageBackend>,
+    sealing: Sealing,
+    watch: Arc<Watch>,
+    pending: Pending,
+    supers: Mutex<SuperHeaders>,
+    /// It was made by this handle.
+    fresh: bool,
+    /// redb has opened it: closing it may say that it was closed.
+    established: AtomicBool,
+    /// Whether a torn block reads as zeros at this moment, and which ones did.
+    lenient: AtomicBool,
+    torn: Mutex<BTreeSet<u64>>,
+}
+
+/// How a state was left, as its super-header tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// It was closed: every block of it is whole.
+    pub(super) closed: bool,
+    /// It was made, and this is the first opening since: perhaps its name is not durable yet.
+    pub(super) fresh: bool,
+    /// One copy of the super-header does not open, or is not of the same close as the other.
+    pub(super) damaged: bool,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").field("file", &self.inner.sealing.file).finish_non_exhaustive()
+    }
+}
+
+impl Sealed {
+    /// A new state in `file`, which has its header already and nothing else.
+    pub(super) fn create(file: Box<dyn StorageBackend>, sealing: Sealing) -> Self {
+        Self::new(file, sealing, Watch::default(), SuperHeaders::new(), true)
+    }
+
+    /// The state in `file`, and how it was left. Writes nothing.
+    pub(super) fn open(file: Box<dyn StorageBackend>, sealing: Sealing) -> Result<(Self, Left)> {
+        let corrupt =
+            |detail: &str| Err(Error::new(ErrorKind::Corrupt, "open vault").with_detail(detail));
+        let bytes = file.len().map_err(|e| Error::io("open vault", e))?;
+        let Some(len) = state_bytes(bytes) else {
+            return corrupt("the state file was cut, or grown");
+        };
+        if len == 0 {
+            // redb would take an empty storage for a new one.
+            return corrupt("the state file ends after its header");
+        }
+        let (supers, left) = super_header::open(&*file, &sealing)?;
+        if supers.closed_len().is_some_and(|closed| closed != len) {
+            return corrupt("the state file was cut, or grown, after it was closed");
+        }
+        Ok((Self::new(file, sealing, Watch::of(len), supers, false), left))
+    }
+
+    fn new(
+        file: Box<dyn StorageBackend>,
+        sealing: Sealing,
+        watch: Watch,
+        supers: SuperHeaders,
+        fresh: bool,
+    ) -> Self {
+        let inner = Inner {
+            file,
+            sealing,
+            watch: Arc::new(watch),
+            pending: Pending::default(),
+            supers: Mutex::new(supers),
+            fresh,
+            established: AtomicBool::new(false),
+            lenient: AtomicBool::new(false),
+            torn: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(super) fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.inner.watch)
+    }
+
+    /// The file's id.
+    pub(super) fn id(&self) -> Uuid {
+        self.inner.sealing.file
+    }
+
+    /// redb has opened the state, and found it whole. Until then closing writes nothing: redb
+    /// closes a storage that it refuses, too.
+    pub(super) fn establish(&self) {
+        self.inner.established.store(true, Ordering::Release);
+    }
+
+    /// The file below, for its header.
+    pub(super) fn file(&self) -> &dyn StorageBackend {
+        &*self.inner.file
+    }
+
+    /// redb is about to walk its trees against their checksums: torn blocks read as zeros.
+    pub(super) fn begin_repair(&self) {
+        #[cfg(feature = "testing")]
+        if self.inner.sealing.plant == SealPlant::NoLeniency {
+            return;
+        }
+        self.inner.lenient.store(true, Ordering::Release);
+    }
+
+    /// The trees are whole: blocks that read as zeros are written as such, and from now on every
+    /// block must open. How many there were.
+    pub(super) fn end_repair(&self) -> u64 {
+        self.inner.lenient.store(false, Ordering::Release);
+        let torn = std::mem::take(&mut *self.inner.torn.lock());
+        for &page in &torn {
+            self.inner.pending.insert(page, &[0; PAGE_BYTES]);
+        }
+        torn.len() as u64
+    }
+}
+
+impl Inner {
+    /// Writes what is pending, then the super-header; durable on return.
+    fn sync(&self) -> io::Result<()> {
+        if self.pending.is_empty() && self.supers.lock().defer() {
+            return Ok(());
+        }
+        self.flush()?;
+        let mut supers = self.supers.lock();
+        supers.touch(&*self.file, &self.sealing, &self.watch)?;
+        // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
+        if self.watch.failed() {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        supers.write_if_changed(&*self.file, &self.sealing, &self.watch)?;
+        self.file.sync_data()?;
+        supers.note_sync();
+        Ok(())
+    }
+
+    /// Everything durable, and both copies of the super-header say so.
+    fn close(&self) -> io::Result<()> {
+        self.sync()?;
+        let len = state_bytes(self.file.len()?).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.supers.lock().close(&*self.file, &self.sealing, Closed { len, fresh: self.fresh })
+    }
+}
+
+impl StorageBackend for Sealed {
+    fn len(&self) -> io::Result<u64> {
+        let bytes = self.inner.watch.noting(self.inner.file.len())?;
+        state_bytes(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let inner = &*self.inner;
+        if offset < PAGE_BYTES as u64 {
+            return inner.watch.noting(inner.supers.lock().read(
+                &*inner.file,
+                &inner.sealing,
+                &inner.watch,
+                offset,
+                out,
+            ));
+        }
+        inner.watch.noting(inner.read_pages(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let inner = &*self.inner;
+        if !len.is_multiple_of(PAGE_BYTES as u64) {
+            return inner.watch.noting(Err(io::ErrorKind::InvalidInput.into()));
+        }
+        let touched = inner.supers.lock().touch(&*inner.file, &inner.sealing, &inner.watch);
+        inner.watch.noting(touched)?;
+        // No page beyond the end may be on its way into the file.
+        let _turn = inner.pending.cut(len / PAGE_BYTES as u64);
+        inner.watch.noting(inner.file.set_len(file_bytes(len)))?;
+        inner.watch.set_len(len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.watch.noting(self.inner.sync())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let inner = &*self.inner;
+        if offset < PAGE_BYTES as u64 {
+            return inner.watch.noting(inner.supers.lock().write(offset, data));
+        }
+        inner.watch.noting(inner.write_pages(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        // After a failure redb means to leave the file as it is, for the next open to repair.
+        let inner = &*self.inner;
+        let whole = inner.established.load(Ordering::Acquire) && !inner.watch.failed();
+        let closed = if whole { inner.close() } else { Ok(()) };
+        closed.and(inner.file.close())
+    }
+
+    // Lock ranges name bytes of the file. redb's modes for several processes lock parts of it,
+    // and write page 0 twice between two syncs, which two copies do not bear: only the lock of
+    // the whole file is passed on.
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        expect_whole_file(start, end)?;
+        self.inner.file.query_lock_range(start, end)
+    }
+}
+
+fn expect_whole_file(start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+    let whole = matches!(start, Bound::Unbounded | Bound::Included(0)) && end == Bound::Unbounded;
+    if whole { Ok(()) } else { Err(BackendError::Unsupported) }
+}

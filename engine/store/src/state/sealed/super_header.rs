@@ -1,0 +1,252 @@
+//! redb's page 0, the one page that it rewrites in place, kept in two copies.
+//!
+//! Written is always the copy that is not known to be durable, so a torn write leaves the other
+//! one, which is what redb's page 0 was after the sync before. That a copy was read proves
+//! nothing of its durability: after an open, the file is synced once before the first write,
+//! unless both copies say that the state was closed.
+
+use std::io;
+
+use redb::StorageBackend;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::super::watch::Watch;
+use super::{Left, Sealing};
+use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
+use strongroom_format::{
+    Closed, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES, SuperHeader, super_at,
+};
+
+/// The two copies, and what redb has written of page 0 since.
+pub(super) struct SuperHeaders {
+    now: SuperHeader,
+    /// redb wrote, and the file does not have it yet.
+    changed: bool,
+    /// The copy that holds `now`, or did before it was changed; the other is written next.
+    current: usize,
+    /// Whether that copy is known to be durable.
+    durable: bool,
+    /// The state is closed on disk, and nothing of it was written since: what redb last synced of
+    /// page 0, which the file does not have yet.
+    untouched: Option<[u8; SUPER_PAGE_BYTES]>,
+}
+
+impl SuperHeaders {
+    /// Of a new state: no copy is written yet.
+    pub(super) fn new() -> Self {
+        let now = SuperHeader { sequence: 0, closed: None, page: [0; SUPER_PAGE_BYTES] };
+        Self { now, changed: false, current: 1, durable: true, untouched: None }
+    }
+
+    /// The length that the state was closed with.
+    pub(super) fn closed_len(&self) -> Option<u64> {
+        self.now.closed.map(|closed| closed.len)
+    }
+
+    pub(super) fn read(
+        &self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        watch: &Watch,
+        offset: u64,
+        out: &mut [u8],
+    ) -> io::Result<()> {
+        let span = span(offset, out.len())?;
+        if self.changed {
+            out.copy_from_slice(&self.now.page[span]);
+            return Ok(());
+        }
+        // From the file, so that damage is found where redb looks for it.
+        let read = read_copy(file, sealing, self.current)?.filter(|read| *read == self.now);
+        let Some(read) = read else {
+            watch.distrust();
+            let error = Error::new(ErrorKind::Corrupt, "read state")
+                .with_detail("the super-header of the state file is damaged");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        };
+        out.copy_from_slice(&read.page[span]);
+        Ok(())
+    }
+
+    /// Takes what redb writes; it reaches the file with the next sync.
+    pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let span = span(offset, data.len())?;
+        self.now.page[span].copy_from_slice(data);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Whether the file need not be synced, for nothing of it was written since it was closed.
+    /// redb's mark that it is in use is kept until then.
+    pub(super) fn defer(&mut self) -> bool {
+        let Some(page) = &mut self.untouched else { return false };
+        *page = self.now.page;
+        true
+    }
+
+    /// Blocks, or the length, are about to be written: first the file says, durably, that it is
+    /// not closed any more.
+    pub(super) fn touch(
+        &mut self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        watch: &Watch,
+    ) -> io::Result<()> {
+        let Some(synced) = self.untouched.take() else { return Ok(()) };
+        if !self.durable {
+            file.sync_data()?;
+        }
+        let page = std::mem::replace(&mut self.now.page, synced);
+        watch.note_touch(true);
+        let written = self.write_next(file, sealing, None).and_then(|()| file.sync_data());
+        watch.note_touch(written.is_err());
+        self.changed = page != synced;
+        self.now.page = page;
+        self.durable = true;
+        written
+    }
+
+    /// Writes what redb wrote. The caller syncs, and then tells [`note_sync`](Self::note_sync).
+    pub(super) fn write_if_changed(
+        &mut self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        watch: &Watch,
+    ) -> io::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        if !self.durable {
+            file.sync_data()?;
+            self.durable = true;
+        }
+        watch.note_header();
+        self.write_next(file, sealing, None)?;
+        self.changed = false;
+        Ok(())
+    }
+
+    /// The file was synced: the copy that was written last is durable.
+    pub(super) fn note_sync(&mut self) {
+        self.durable = true;
+    }
+
+    /// Marks both copies closed, one after the other, each durable; unless they still are.
+    pub(super) fn close(
+        &mut self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        closed: Closed,
+    ) -> io::Result<()> {
+        if self.untouched.is_some() {
+            return Ok(());
+        }
+        for _ in 0..SUPER_COPIES {
+            self.write_next(file, sealing, Some(closed))?;
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn write_next(
+        &mut self,
+        file: &dyn StorageBackend,
+        sealing: &Sealing,
+        closed: Option<Closed>,
+    ) -> io::Result<()> {
+        self.now.sequence += 1;
+        self.now.closed = closed;
+        self.current = 1 - self.current;
+        #[cfg(feature = "testing")]
+        if sealing.plant == super::SealPlant::SingleSuperHeader {
+            self.current = 0;
+        }
+        self.durable = false;
+        write_copy(file, sealing, self.current, &self.now)
+    }
+}
+
+/// Reads both copies; the higher sequence counts. `Corrupt` if neither opens.
+pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(SuperHeaders, Left)> {
+    let io = |e| Error::io("open vault", e);
+    let copies =
+        [read_copy(file, sealing, 0).map_err(io)?, read_copy(file, sealing, 1).map_err(io)?];
+    let mut damaged = copies.iter().any(Option::is_none);
+    if let [Some(first), Some(second)] = &copies
+        && first.closed.is_some()
+        && second.closed.is_some()
+    {
+        if first.page == second.page && first.sequence.abs_diff(second.sequence) == 1 {
+            // The one that was marked last may not be durable, if the process died over it; it
+            // was not marked before the other one was.
+            let current = usize::from(second.sequence < first.sequence);
+            let now = if current == 0 { first } else { second }.clone();
+            let fresh = now.closed.is_some_and(|closed| closed.fresh);
+            let left = Left { closed: true, fresh, damaged };
+            let untouched = Some(now.page);
+            let supers = SuperHeaders { now, changed: false, current, durable: true, untouched };
+            return Ok((supers, left));
+        }
+        // No close leaves that: one of them is of an earlier one, and was put back.
+        damaged = true;
+    }
+    let newest = copies.into_iter().enumerate().filter_map(|(n, copy)| Some((n, copy?)));
+    let Some((current, now)) = newest.max_by_key(|(_, copy)| copy.sequence) else {
+        return Err(Error::new(ErrorKind::Corrupt, "open vault")
+            .with_detail("the super-header of the state file is damaged, both copies of it"));
+    };
+    let fresh = now.closed.is_some_and(|closed| closed.fresh);
+    let left = Left { closed: now.closed.is_some(), fresh, damaged };
+    let untouched = left.closed.then_some(now.page);
+    Ok((SuperHeaders { now, changed: false, current, durable: false, untouched }, left))
+}
+
+fn span(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
+    usize::try_from(offset)
+        .ok()
+        .and_then(|start| Some(start..start.checked_add(len)?))
+        .filter(|span| span.end <= SUPER_PAGE_BYTES)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "beyond the super-header"))
+}
+
+/// What a copy is bound to: the file, and a place that no block has.
+fn place(sealing: &Sealing, copy: usize) -> [u8; 24] {
+    let mut place = [0xff; 24];
+    place[..16].copy_from_slice(sealing.file.as_bytes());
+    place[23] = u8::try_from(copy).expect("two copies");
+    place
+}
+
+/// nonce 24 | ciphertext 472 | tag 16.
+fn write_copy(
+    file: &dyn StorageBackend,
+    sealing: &Sealing,
+    copy: usize,
+    header: &SuperHeader,
+) -> io::Result<()> {
+    let mut sealed = [0; SUPER_BYTES];
+    let (head, rest) = sealed.split_at_mut(NONCE_BYTES);
+    let (message, tail) = rest.split_at_mut(SUPER_PLAIN_BYTES);
+    let nonce: [u8; NONCE_BYTES] = sealing.entropy.draw()?;
+    head.copy_from_slice(&nonce);
+    message.copy_from_slice(&header.encode());
+    tail.copy_from_slice(&sealing.key.seal(&nonce, &place(sealing, copy), message));
+    file.write(super_at(copy), &sealed)
+}
+
+/// The copy, if it opens.
+fn read_copy(
+    file: &dyn StorageBackend,
+    sealing: &Sealing,
+    copy: usize,
+) -> io::Result<Option<SuperHeader>> {
+    let mut sealed = [0; SUPER_BYTES];
+    file.read(super_at(copy), &mut sealed)?;
+    let (nonce, rest) = sealed.split_at(NONCE_BYTES);
+    let (message, tag) = rest.split_at(SUPER_PLAIN_BYTES);
+    let nonce: &[u8; NONCE_BYTES] = nonce.try_into().expect("as long");
+    let tag: &[u8; TAG_BYTES] = tag.try_into().expect("as long");
+    let mut plain = [0; SUPER_PLAIN_BYTES];
+    let opened = sealing.key.open(nonce, &place(sealing, copy), message, tag, &mut plain);
+    Ok(opened.ok().map(|()| SuperHeader::decode(&plain)))
+}

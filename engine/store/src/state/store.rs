@@ -1,0 +1,494 @@
+//! The open database: begin, commit, and the reopening after a failure.
+//!
+//! redb refuses everything after the first error of its storage, until it is opened again. So a
+//! failed store reports that error once, answers `Unavailable` from then on, and is reopened by
+//! the next write that finds no reader left, at the latest [`READERS_GRACE`] after the failure;
+//! readers that still live then get `Closed`. There are never two redb instances on one file:
+//! the second would reuse pages that the first one's readers pin.
+//!
+//! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
+//! good. The vault must be opened again, and says what it found.
+//!
+//! Callers serialise writes (`transaction/writer.rs`); this file relies on it.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadableDatabase, RepairSession, StorageBackend, WriteTransaction};
+use strongroom_base::component::Clock;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::failure::{RedbFailure, panic_as_corrupt};
+use super::header::{self, FoundHeader};
+use super::migrate;
+use super::sealed::{Sealed, Sealing};
+use super::storage::StateStorage;
+use super::tables::{StateRead, StateWrite};
+use super::watch::Watch;
+use uuid::Uuid;
+
+use strongroom_format::{Header, file_bytes};
+
+/// How long live readers may put off the reopening of a failed store.
+pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
+
+/// From this size of state on, commits keep redb's allocator state on disk (`quick_repair`).
+///
+/// It costs a second fdatasync a commit (2.7 times as long, measured on redb 4.5.0) and saves
+/// the walk over the state when the vault opens after a crash: 5 to 8 s a GiB in use. The file
+/// grows by doubling, so at this size a quarter of a GiB to half a GiB is in use.
+const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
+
+/// Memory that caches the pages of a state while it is created, which has some twenty.
+const CREATE_CACHE_BYTES: usize = 1 << 20;
+
+/// One state, open.
+pub struct Store {
+    pub(super) storage: Arc<dyn StateStorage>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) cache_bytes: usize,
+    /// The state's; while it is replaced, also that of the new file.
+    pub(super) sealings: Mutex<Vec<Sealing>>,
+    pub(super) slot: RwLock<Slot>,
+}
+
+pub(super) enum Slot {
+    Open(Opened),
+    /// Failed, dropped, and not yet opened again.
+    Broken,
+    /// Opened again and found damaged; for good.
+    Damaged,
+    Closed,
+}
+
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) watch: Arc<Watch>,
+    /// The storage that `database` has, for the vault's header before its blocks.
+    pub(super) sealed: Sealed,
+    /// When the failure was first met.
+    failed_since: Mutex<Option<Duration>>,
+}
+
+/// What opening a state found.
+pub struct OpenedStore {
+    pub store: Store,
+    pub mended: Mended,
+}
+
+/// What was wrong with a state that was opened, and is not any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mended {
+    /// It had not been closed, and redb went over it.
+    pub repaired: bool,
+    /// It may be that of the commit before the last: redb fell back to that, or a copy of the
+    /// super-header that was not closed does not open.
+    pub fell_back: bool,
+    /// Blocks that did not open, and were in no commit.
+    pub torn_blocks: u64,
+    /// A copy of the super-header did not open.
+    pub super_header: bool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("storage", &self.storage).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Creates a state with its tables and what `fill` writes, and publishes it.
+    pub fn create(
+        storage: &dyn StateStorage,
+        header: &Header,
+        sealing: Sealing,
+        fill: impl FnOnce(&mut StateWrite<'_>) -> Result<()>,
+    ) -> Result<()> {
+        const CREATE: &str = "create state";
+        let (database, watch) =
+            create_database(storage.create()?, header, sealing, CREATE_CACHE_BYTES)?;
+        let transaction = database.begin_write().map_err(|e| e.during(CREATE))?;
+        let mut write = StateWrite::new(&transaction, watch);
+        migrate::initialise(&mut write)?;
+        fill(&mut write)?;
+        drop(write);
+        transaction.commit().map_err(|e| e.during(CREATE))?;
+        database.close().map_err(|e| e.during(CREATE))?;
+        storage.publish()
+    }
+
+    /// Reads the published state's header and nothing else; changes nothing.
+    pub fn peek(storage: &dyn StateStorage) -> Result<FoundHeader> {
+        header::read(&*storage.open()?)
+    }
+
+    /// Opens the published state and brings its schema up to date.
+    pub fn open(
+        storage: Arc<dyn StateStorage>,
+        clock: Arc<dyn Clock>,
+        cache_bytes: usize,
+        sealing: Sealing,
+    ) -> Result<OpenedStore> {
+        let (opened, mended) = open_database(&*storage, cache_bytes, sealing.clone())?;
+        migrate::migrate(&opened.database, &opened.watch)?;
+        let (sealings, slot) = (Mutex::new(vec![sealing]), RwLock::new(Slot::Open(opened)));
+        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, mended })
+    }
+
+    /// Reads the header of the open state; mends a copy of it if need be.
+    pub fn read_header(&self) -> Result<Header> {
+        self.on_file("read header", |file| {
+            let found = header::read(file)?;
+            header::repair(file, &found)?;
+            Ok(found.header)
+        })
+    }
+
+    /// Writes the header of the open state, both copies, each durable before the other.
+    ///
+    /// After an error it may have happened: `Uncertain`.
+    pub fn write_header(&self, header: &Header) -> Result<()> {
+        self.on_file("write header", |file| {
+            header::write(file, header).map_err(|e| e.with_kind(ErrorKind::Uncertain))
+        })
+    }
+
+    fn on_file<T>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&dyn StorageBackend) -> Result<T>,
+    ) -> Result<T> {
+        match &*self.slot.read() {
+            Slot::Open(opened) => act(opened.sealed.file()),
+            Slot::Broken => Err(broken(operation)),
+            Slot::Damaged => Err(damaged(operation)),
+            Slot::Closed => Err(closed(operation)),
+        }
+    }
+
+    /// Begins a consistent read.
+    pub fn read(&self) -> Result<StateRead> {
+        const READ: &str = "begin read";
+        match &*self.slot.read() {
+            Slot::Open(opened) if opened.watch.in_doubt() => {
+                Err(Error::new(ErrorKind::Unavailable, READ).with_detail(
+                    "the outcome of a commit is unknown until the state is opened again",
+                ))
+            }
+            Slot::Open(opened) => {
+                let transaction = opened
+                    .watch
+                    .guard(READ, || opened.database.begin_read().map_err(|e| e.during(READ)))?;
+                Ok(StateRead::new(transaction, Arc::clone(&opened.watch)))
+            }
+            Slot::Broken => Err(broken(READ)),
+            Slot::Damaged => Err(damaged(READ)),
+            Slot::Closed => Err(closed(READ)),
+        }
+    }
+
+    /// Runs `change` in a transaction: commits on `Ok`, leaves nothing on `Err` or panic.
+    ///
+    /// An error of the commit itself is `Uncertain` only if the write that publishes it had
+    /// begun; otherwise it did not happen.
+    pub fn write<T, E: From<Error>>(
+        &self,
+        operation: &'static str,
+        change: impl for<'t> FnOnce(StateWrite<'t>) -> Result<T, E>,
+        failed: impl FnOnce(ErrorKind),
+    ) -> Result<T, E> {
+        let (transaction, watch) = self.begin_write(operation)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            change(StateWrite::new(&transaction, Arc::clone(&watch)))
+        }));
+        match outcome {
+            Ok(Ok(value)) => {
+                commit(operation, transaction, &watch).inspect_err(|e| {
+                    self.note_failure();
+                    failed(e.kind());
+                })?;
+                Ok(value)
+            }
+            Ok(Err(e)) => {
+                abort(transaction, &watch);
+                Err(e)
+            }
+            // redb leaks the pages of a transaction that unwinding drops; so it is ended first.
+            Err(panic) => {
+                abort(transaction, &watch);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Remembers when the failure was met; readers have their grace from then.
+    fn note_failure(&self) {
+        if let Slot::Open(opened) = &*self.slot.read() {
+            let now = self.clock.monotonic();
+            opened.failed_since.lock().get_or_insert(now);
+        }
+    }
+
+    fn begin_write(&self, operation: &'static str) -> Result<(WriteTransaction, Arc<Watch>)> {
+        match &*self.slot.read() {
+            Slot::Open(opened) => {
+                let mut transaction = opened.watch.guard(operation, || {
+                    opened.database.begin_write().map_err(|e| e.during(operation))
+                })?;
+                if opened.watch.len() >= QUICK_REPAIR_FROM_BYTES {
+                    transaction.set_quick_repair(true);
+                }
+                Ok((transaction, Arc::clone(&opened.watch)))
+            }
+            Slot::Broken => Err(broken(operation)),
+            Slot::Damaged => Err(damaged(operation)),
+            Slot::Closed => Err(closed(operation)),
+        }
+    }
+
+    /// Whether a failure stands between this store and the next write.
+    pub fn failed(&self) -> bool {
+        match &*self.slot.read() {
+            Slot::Open(opened) => opened.watch.failed(),
+            Slot::Broken => true,
+            Slot::Damaged | Slot::Closed => false,
+        }
+    }
+
+    /// After a failure: opens the state again if no reader is left or they had their grace, and
+    /// walks it. `Unavailable` while readers are waited for, or if the storage still fails.
+    ///
+    /// The caller holds the writer's lock, so no write is under way.
+    pub fn reopen_if_failed(&self) -> Result<bool> {
+        const REOPEN: &str = "reopen state";
+        if !self.failed() {
+            return Ok(false);
+        }
+        let mut slot = self.slot.write();
+        let mut readers = 0;
+        match &*slot {
+            Slot::Closed => return Err(closed(REOPEN)),
+            Slot::Damaged => return Err(damaged(REOPEN)),
+            Slot::Broken => {}
+            Slot::Open(opened) => {
+                let now = self.clock.monotonic();
+                let since = *opened.failed_since.lock().get_or_insert(now);
+                readers = opened.readers();
+                if readers > 0 && now.saturating_sub(since) < READERS_GRACE {
+                    return Err(Error::new(ErrorKind::Unavailable, REOPEN).with_detail(format!(
+                        "an earlier write failed; reopening waits for {readers} reads, \
+                         at most {} s",
+                        READERS_GRACE.as_secs()
+                    )));
+                }
+            }
+        }
+        tracing::warn!(readers, "reopen state after a failure");
+        // Dropped before the next one is opened: never two instances on one file.
+        let (mut in_doubt, mut torn) = (true, false);
+        if let Slot::Open(opened) = &*slot {
+            (in_doubt, torn) = (opened.watch.in_doubt(), opened.watch.may_have_torn_copy());
+            opened.watch.close();
+            if opened.watch.is_distrusted() {
+                *slot = Slot::Damaged;
+                return Err(damaged(REOPEN));
+            }
+        }
+        *slot = Slot::Broken;
+        let (mut opened, mended) = self.reopen()?;
+        // A commit of unknown outcome may be missing; one that was acknowledged may not.
+        let lost = !in_doubt && (mended.fell_back || mended.super_header && !torn);
+        let intact = check_database(&mut opened, REOPEN)?;
+        if lost || !intact {
+            *slot = Slot::Damaged;
+            return Err(damaged(REOPEN));
+        }
+        tracing::info!("state reopened");
+        *slot = Slot::Open(opened);
+        Ok(true)
+    }
+
+    /// Opens the published state. The caller has dropped the one before.
+    pub(super) fn reopen(&self) -> Result<(Opened, Mended)> {
+        let file = header::read(&*self.storage.open()?)?.header.file;
+        let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
+        let sealing = known.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "open state")
+                .with_detail("another state file was put in its place")
+        })?;
+        open_database(&*self.storage, self.cache_bytes, sealing)
+    }
+
+    /// The id of the file of the open state; `None` while it is not open.
+    pub fn file(&self) -> Option<Uuid> {
+        match &*self.slot.read() {
+            Slot::Open(opened) => Some(opened.sealed.id()),
+            _ => None,
+        }
+    }
+
+    /// redb's own integrity check, which opens every block in use: every page of the committed trees against its checksum.
+    /// `false` if it found damage and repaired what it could.
+    ///
+    /// The caller holds the writer's lock and knows that there are no readers.
+    pub fn check_integrity(&self) -> Result<bool> {
+        const CHECK: &str = "check state";
+        match &mut *self.slot.write() {
+            Slot::Open(opened) => check_database(opened, CHECK),
+            Slot::Broken => Err(broken(CHECK)),
+            Slot::Damaged => Err(damaged(CHECK)),
+            Slot::Closed => Err(closed(CHECK)),
+        }
+    }
+
+    /// Size of redb's part of the state in bytes.
+    pub fn bytes(&self) -> u64 {
+        match &*self.slot.read() {
+            Slot::Open(opened) => opened.watch.len(),
+            _ => 0,
+        }
+    }
+
+    /// Closes the state; every later call, and readers that still live, get `Closed`.
+    pub fn close(&self) -> Result<()> {
+        let slot = std::mem::replace(&mut *self.slot.write(), Slot::Closed);
+        let Slot::Open(Opened { database, watch, .. }) = slot else { return Ok(()) };
+        watch.close();
+        catch_unwind(AssertUnwindSafe(|| database.close()))
+            .map_err(|panic| panic_as_corrupt("close state", panic))?
+            .map_err(|e| e.during("close state"))
+    }
+}
+
+/// Where a write becomes durable: redb writes the pages, then (`sealed/`) the header that
+/// publishes them, and returns after the sync.
+fn commit(operation: &'static str, transaction: WriteTransaction, watch: &Watch) -> Result<()> {
+    watch.begin_commit();
+    watch.guard(operation, || transaction.commit().map_err(|e| e.during(operation))).map_err(
+        |error| {
+            watch.fail();
+            tracing::warn!(error = %error.kind(), "commit failed");
+            if !watch.may_have_committed() {
+                return error;
+            }
+            watch.doubt();
+            error.with_kind(ErrorKind::Uncertain)
+        },
+    )
+}
+
+fn abort(transaction: WriteTransaction, watch: &Watch) {
+    const ABORT: &str = "abort write";
+    if let Err(error) = watch.guard(ABORT, || transaction.abort().map_err(|e| e.during(ABORT))) {
+        // Nothing of it is visible or durable either way; the next write reopens.
+        watch.fail();
+        tracing::warn!(error = %error.kind(), "abort failed");
+    }
+}
+
+fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> {
+    let Opened { database, watch, .. } = opened;
+    watch.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
+}
+
+/// A new, empty database behind `header` and `sealing`.
+pub(super) fn create_database(
+    storage: Box<dyn StorageBackend>,
+    header: &Header,
+    sealing: Sealing,
+    cache_bytes: usize,
+) -> Result<(Database, Arc<Watch>)> {
+    const CREATE: &str = "create state";
+    storage.set_len(file_bytes(0)).map_err(|e| Error::io(CREATE, e))?;
+    header::write(&*storage, header)?;
+    let sealed = Sealed::create(storage, sealing);
+    let watch = sealed.watch();
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(sealed.clone())
+        .map_err(|e| e.during(CREATE))?;
+    sealed.establish();
+    Ok((database, watch))
+}
+
+fn open_database(
+    storage: &dyn StateStorage,
+    cache_bytes: usize,
+    sealing: Sealing,
+) -> Result<(Opened, Mended)> {
+    const OPEN: &str = "open state";
+    let (sealed, left) = Sealed::open(storage.open()?, sealing)?;
+    if left.fresh {
+        // Whoever published it may have died, or been told of an error, before that was durable.
+        storage.settle()?;
+    }
+    let watch = sealed.watch();
+    let repair = Arc::new(Repair { lenient: !left.closed, ..Repair::default() });
+    let (storage, under, session) = (sealed.clone(), sealed.clone(), Arc::clone(&repair));
+    let database = catch_unwind(AssertUnwindSafe(|| {
+        Database::builder()
+            .set_cache_size(cache_bytes)
+            // Then the older copy of page 0 counts, and what it was before is unknown.
+            .set_check_integrity_on_open(left.damaged)
+            .set_repair_callback(move |step| session.step(step, &under))
+            .create_with_backend(storage)
+    }))
+    .map_err(|panic| panic_as_corrupt(OPEN, panic))?
+    .map_err(|e| e.during(OPEN))?;
+    sealed.establish();
+    let mended = Mended {
+        repaired: repair.walked.load(Ordering::Relaxed),
+        // The copy that does not open may have been the newer one.
+        fell_back: repair.fell_back.load(Ordering::Relaxed) || left.damaged && !left.closed,
+        torn_blocks: repair.torn_blocks.load(Ordering::Relaxed),
+        super_header: left.damaged,
+    };
+    Ok((Opened { database, watch, sealed, failed_since: Mutex::new(None) }, mended))
+}
+
+/// redb's repair of a state that was not closed, step by step as its callback tells.
+#[derive(Default)]
+struct Repair {
+    /// Torn blocks may be met: the state was not closed.
+    lenient: bool,
+    walked: AtomicBool,
+    fell_back: AtomicBool,
+    torn_blocks: AtomicU64,
+}
+
+impl Repair {
+    /// redb calls with 0.0 before it walks the primary commit against its checksums; with 0.3 if
+    /// that failed, before it walks the commit before; with 0.6 and 0.9 once a walk went well.
+    fn step(&self, session: &RepairSession, sealed: &Sealed) {
+        self.walked.store(true, Ordering::Relaxed);
+        if !self.lenient {
+            return;
+        }
+        let progress = session.progress();
+        if progress < 0.1 {
+            sealed.begin_repair();
+        } else if progress < 0.5 {
+            self.fell_back.store(true, Ordering::Relaxed);
+        } else if progress < 0.8 {
+            self.torn_blocks.store(sealed.end_repair(), Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) fn broken(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation)
+        .with_detail("the state could not be opened again after a failure")
+}
+
+pub(super) fn damaged(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, operation)
+        .with_detail("the state was damaged when it was opened again after a failure")
+}
+
+pub(super) fn closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed")
+}

@@ -1,0 +1,250 @@
+//! The rows of artifacts, inside a transaction: the one place that writes them.
+//!
+//! With a version come and go its row, its artifact's count, its place in the order of arrivals, the groups
+//! that it is found in, and what it adds to the totals; so all of these are right after any crash.
+
+use std::ops::Bound;
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::name::{ArtifactName, ArtifactUri};
+use crate::chunks::let_go;
+use crate::transaction::WriteTx;
+use strongroom_format::{
+    Arrival, ArtifactRow, CatalogueRow, ContentRef, FoundBy, TotalKey, TotalRow, VersionRow,
+    artifact_key, split_key, version_key,
+};
+use strongroom_store::state::Table;
+
+const READ: &str = "read artifact";
+
+pub(super) fn key_of(name: &ArtifactName) -> Vec<u8> {
+    artifact_key(&name.spec, &name.task, &name.kind)
+}
+
+pub(super) fn read_head(tx: &WriteTx<'_>, artifact: &[u8]) -> Result<Option<ArtifactRow>> {
+    tx.state.get(Table::Artifacts, artifact, |row| row.map(ArtifactRow::decode))?.transpose()
+}
+
+/// The numbers of an artifact's versions before one, from the oldest on, at most `limit`.
+pub(super) fn version_numbers(
+    tx: &WriteTx<'_>,
+    name: &ArtifactName,
+    before: u64,
+    limit: usize,
+) -> Result<Vec<u64>> {
+    let artifact = key_of(name);
+    let (lower, upper) = (version_key(&artifact, 0), version_key(&artifact, before));
+    let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
+    let rows = tx.state.range(Table::Artifacts, span)?.take(limit);
+    rows.map(|entry| {
+        let (_, version) = split_key(entry?.key.as_slice())?;
+        Ok(version.expect("its key has a number"))
+    })
+    .collect()
+}
+
+/// The number of an artifact's newest version.
+pub(super) fn newest_version(tx: &WriteTx<'_>, name: &ArtifactName) -> Result<Option<u64>> {
+    let artifact = key_of(name);
+    let (lower, upper) = (version_key(&artifact, 0), version_key(&artifact, u64::MAX));
+    let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
+    let newest = tx.state.range(Table::Artifacts, span)?.next_back().transpose()?;
+    Ok(newest
+        .map(|entry| split_key(entry.key.as_slice()).map(|(_, version)| version))
+        .transpose()?
+        .flatten())
+}
+
+/// A version to be, but for what the catalogue gives it.
+pub(super) struct NewVersion {
+    pub(super) content: ContentRef,
+    pub(super) checksum: [u8; 32],
+    pub(super) mime: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) metadata: Vec<(String, String)>,
+}
+
+/// Writes a version with the next number of its artifact; that number.
+pub(super) fn add_version(
+    tx: &mut WriteTx<'_>,
+    name: &ArtifactName,
+    new: NewVersion,
+) -> Result<u64> {
+    let artifact = key_of(name);
+    let (number, versions) = match read_head(tx, &artifact)? {
+        Some(ArtifactRow::V0 { next_version, versions }) => (next_version, versions),
+        None => (1, 0),
+    };
+    let now = tx.vault.components.clock.unix_millis();
+    let CatalogueRow::V0 { next_arrival, newest_unix_millis, .. } = read_catalogue(tx)?;
+    let kept_from = steady_time(tx, newest_unix_millis);
+    let NewVersion { content, checksum, mime, tags, metadata } = new;
+    let row = VersionRow::V0 {
+        content,
+        checksum,
+        created_unix_millis: now,
+        kept_from_unix_millis: kept_from,
+        arrival: next_arrival,
+        mime,
+        tags,
+        metadata,
+    };
+    let head = ArtifactRow::V0 { next_version: number + 1, versions: versions + 1 };
+    tx.state.put(Table::Artifacts, &artifact, &head.encode())?;
+    let key = version_key(&artifact, number);
+    tx.state.put(Table::Artifacts, &key, &row.encode())?;
+    tx.state.put(Table::Arrivals, &next_arrival.to_be_bytes(), &key)?;
+    group(tx, name, &row, Change::Add(kept_from))?;
+    count(tx, name, content.len, Change::Add(kept_from))?;
+    Ok(number)
+}
+
+/// Drops a version with its reference; whether there was one.
+pub(super) fn drop_version(
+    tx: &mut WriteTx<'_>,
+    name: &ArtifactName,
+    version: u64,
+) -> Result<bool> {
+    let artifact = key_of(name);
+    let key = version_key(&artifact, version);
+    let row = tx.state.remove(Table::Artifacts, &key, |row| row.map(VersionRow::decode))?;
+    let Some(row) = row.transpose()? else { return Ok(false) };
+    let VersionRow::V0 { content, arrival, .. } = &row;
+    tx.state.delete(Table::Arrivals, &arrival.to_be_bytes())?;
+    group(tx, name, &row, Change::Drop)?;
+    count(tx, name, content.len, Change::Drop)?;
+    let_go(tx, content)?;
+    let corrupt = || {
+        Error::new(ErrorKind::Corrupt, READ)
+            .with_detail("an artifact does not count its versions")
+            .with_subject(ArtifactUri { name: name.clone(), version: None })
+    };
+    let ArtifactRow::V0 { next_version, versions } =
+        read_head(tx, &artifact)?.ok_or_else(corrupt)?;
+    let versions = versions.checked_sub(1).ok_or_else(corrupt)?;
+    // The row stays with the last version gone: its next one must not have a number that a URI has.
+    let head = ArtifactRow::V0 { next_version, versions };
+    tx.state.put(Table::Artifacts, &artifact, &head.encode())?;
+    Ok(true)
+}
+
+/// Gives a version other tags; whether there is such a version.
+pub(super) fn change_tags<E: From<Error>>(
+    tx: &mut WriteTx<'_>,
+    name: &ArtifactName,
+    version: u64,
+    change: impl FnOnce(&mut Vec<String>) -> Result<(), E>,
+) -> Result<bool, E> {
+    let key = version_key(&key_of(name), version);
+    let row = tx.state.get(Table::Artifacts, &key, |row| row.map(VersionRow::decode))?;
+    let Some(mut row) = row.transpose()? else { return Ok(false) };
+    group(tx, name, &row, Change::Drop)?;
+    let VersionRow::V0 { tags, .. } = &mut row;
+    change(tags)?;
+    tags.sort_unstable();
+    tags.dedup();
+    let VersionRow::V0 { kept_from_unix_millis, .. } = row;
+    group(tx, name, &row, Change::Add(kept_from_unix_millis))?;
+    tx.state.put(Table::Artifacts, &key, &row.encode())?;
+    Ok(true)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Of a version from which retention counts from then on.
+    Add(u64),
+    Drop,
+}
+
+/// All groups that a version is found in.
+pub(crate) fn groups(name: [&str; 3], tags: &[String]) -> impl Iterator<Item = [u8; 16]> {
+    let tags: Vec<Option<&str>> =
+        std::iter::once(None).chain(tags.iter().map(|tag| Some(&**tag))).collect();
+    (0..8_u8).flat_map(move |known| {
+        let names = std::array::from_fn(|at| (known >> at & 1 == 1).then_some(name[at]));
+        tags.clone().into_iter().map(move |tag| FoundBy::group(names, tag))
+    })
+}
+
+fn group(
+    tx: &mut WriteTx<'_>,
+    name: &ArtifactName,
+    row: &VersionRow,
+    change: Change,
+) -> Result<()> {
+    let VersionRow::V0 { created_unix_millis, arrival, tags, .. } = row;
+    let at = Arrival { unix_millis: *created_unix_millis, number: *arrival };
+    for group in groups([&name.spec, &name.task, &name.kind], tags) {
+        let key = FoundBy { group, at }.encode();
+        match change {
+            Change::Add(_) => tx.state.put(Table::FoundBy, &key, &[])?,
+            Change::Drop => tx.state.delete(Table::FoundBy, &key)?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn read_catalogue(tx: &WriteTx<'_>) -> Result<CatalogueRow> {
+    let row = tx
+        .state
+        .get(Table::Totals, &TotalKey::Catalogue.encode(), |row| row.map(CatalogueRow::decode))?;
+    Ok(row.transpose()?.unwrap_or(CatalogueRow::V0 {
+        versions: 0,
+        bytes: 0,
+        next_arrival: 1,
+        newest_unix_millis: 0,
+    }))
+}
+
+/// Now, or the latest time that was seen and what has passed since, if the clock is behind that.
+fn steady_time(tx: &WriteTx<'_>, newest_unix_millis: u64) -> u64 {
+    tx.vault.steady.at_least(newest_unix_millis, tx.vault.components.clock.unix_millis())
+}
+
+/// Notes what time it is: no version that is put from now on is kept from earlier on.
+pub(super) fn note_time(tx: &mut WriteTx<'_>) -> Result<()> {
+    let CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis } =
+        read_catalogue(tx)?;
+    let newest_unix_millis = steady_time(tx, newest_unix_millis);
+    let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };
+    tx.state.put(Table::Totals, &TotalKey::Catalogue.encode(), &row.encode())
+}
+
+/// Adds a version of that length to the totals, or takes it off them.
+fn count(tx: &mut WriteTx<'_>, name: &ArtifactName, len: u64, change: Change) -> Result<()> {
+    let corrupt = || {
+        Error::new(ErrorKind::Corrupt, "read total")
+            .with_detail("a total is less than a part of it")
+    };
+    let changed = |versions: u64, bytes: u64| {
+        let sum = match change {
+            Change::Add(_) => (versions.checked_add(1), bytes.checked_add(len)),
+            Change::Drop => (versions.checked_sub(1), bytes.checked_sub(len)),
+        };
+        sum.0.zip(sum.1).ok_or_else(corrupt)
+    };
+    let CatalogueRow::V0 { versions, bytes, mut next_arrival, mut newest_unix_millis } =
+        read_catalogue(tx)?;
+    let (versions, bytes) = changed(versions, bytes)?;
+    newest_unix_millis = match change {
+        Change::Add(kept_from) => newest_unix_millis.max(kept_from),
+        Change::Drop => steady_time(tx, newest_unix_millis),
+    };
+    next_arrival += u64::from(change != Change::Drop);
+    let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };
+    tx.state.put(Table::Totals, &TotalKey::Catalogue.encode(), &row.encode())?;
+    for key in [TotalKey::Spec(&name.spec), TotalKey::Kind(&name.kind)] {
+        let key = key.encode();
+        let row = tx.state.get(Table::Totals, &key, |row| row.map(TotalRow::decode))?;
+        let TotalRow::V0 { versions, bytes } =
+            row.transpose()?.unwrap_or(TotalRow::V0 { versions: 0, bytes: 0 });
+        let (versions, bytes) = changed(versions, bytes)?;
+        if versions == 0 {
+            tx.state.delete(Table::Totals, &key)?;
+        } else {
+            tx.state.put(Table::Totals, &key, &TotalRow::V0 { versions, bytes }.encode())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Dropping artifacts and versions. Their content goes with the next `gc`, if nothing else shares it.
+
+use std::sync::Arc;
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::catalogue::{drop_version, version_numbers};
+use super::lease::{self, Grant};
+use super::name::{ArtifactName, ArtifactUri};
+use super::read::NameSpan;
+use crate::records::check_name;
+use crate::transaction::WriteTx;
+use strongroom_base::CancelToken;
+use strongroom_format::{ArtifactRow, split_key};
+use strongroom_store::state::Table;
+
+pub(super) const DELETE: &str = "delete artifact";
+
+/// Most versions that one commit drops.
+pub(super) const VERSIONS_PER_COMMIT: usize = 256;
+
+impl Artifacts {
+    /// Deletes an artifact with all of its versions, or the one that the URI has; how many versions that
+    /// were, 0 if there was none. More than 256 go in several commits, the oldest ones first.
+    ///
+    /// Waits for whoever writes this artifact, as [`put`](Self::put) does.
+    pub fn delete(&self, uri: &ArtifactUri) -> Result<u64> {
+        self.vault.inner().refuse_nested_write(DELETE)?;
+        let lease = self.lease_for(&uri.name, DELETE)?;
+        let Some(version) = uri.version else { return self.drop_all(&uri.name, lease.as_ref()) };
+        let change = |tx: &mut WriteTx<'_>| {
+            lease::check(lease.as_ref(), DELETE)?;
+            drop_version(tx, &uri.name, version).map(u64::from)
+        };
+        self.vault.inner().write(DELETE, change, |_| ())
+    }
+
+    /// Deletes all but the newest `kept` versions of an artifact, at least 1; how many.
+    pub fn delete_old(&self, name: &ArtifactName, kept: usize) -> Result<u64> {
+        if kept == 0 {
+            return Err(Error::new(ErrorKind::Invalid, DELETE)
+                .with_detail("keep at least one version, or delete the artifact"));
+        }
+        self.vault.inner().refuse_nested_write(DELETE)?;
+        let lease = self.lease_for(name, DELETE)?;
+        let newest = self.versions(name, None, kept)?;
+        let oldest_kept = newest.last().and_then(|info| info.uri.version);
+        match oldest_kept {
+            Some(oldest) => self.drop_before(name, oldest, lease.as_ref()),
+            None => Ok(0),
+        }
+    }
+
+    /// Deletes all artifacts of a spec, or of one task of it; how many versions that were. Each artifact that
+    /// somebody writes is waited for in turn, with nothing held meanwhile; those that are put meanwhile may
+    /// stay. Ends with `Cancelled` between two commits when `cancel` is cancelled; what is deleted stays so.
+    pub fn delete_all(&self, spec: &str, task: Option<&str>, cancel: &CancelToken) -> Result<u64> {
+        check_name(DELETE, "spec", spec)?;
+        task.map_or(Ok(()), |task| check_name(DELETE, "task", task))?;
+        self.vault.inner().refuse_nested_write(DELETE)?;
+        let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
+        let span = NameSpan::new(&names);
+        let (mut deleted, mut behind) = (0, None);
+        let at_once = self.at_once();
+        loop {
+            let artifacts = self.next_artifacts(&span, behind.as_deref())?;
+            let Some((last, _)) = artifacts.last() else { return Ok(deleted) };
+            behind = Some(last.clone());
+            let mut together = Together::default();
+            for (_, Counted { name, versions }) in artifacts {
+                cancel.check(DELETE)?;
+                let is_full = together.versions + versions > VERSIONS_PER_COMMIT;
+                if !is_full && let Ok(lease) = at_once.lease_for(&name, DELETE) {
+                    together.add(name, lease, versions);
+                    continue;
+                }
+                deleted += self.drop_together(std::mem::take(&mut together))?;
+                let lease = self.lease_for(&name, DELETE)?;
+                if versions > VERSIONS_PER_COMMIT {
+                    deleted += self.drop_all(&name, lease.as_ref())?;
+                } else {
+                    together.add(name, lease, versions);
+                }
+            }
+            deleted += self.drop_together(together)?;
+        }
+    }
+
+    /// Drops artifacts in one commit.
+    fn drop_together(&self, together: Together) -> Result<u64> {
+        if together.artifacts.is_empty() {
+            return Ok(0);
+        }
+        let change = |tx: &mut WriteTx<'_>| {
+            together.artifacts.iter().try_fold(0, |sum, (name, lease)| {
+                lease::check(lease.as_ref(), DELETE)?;
+                let dropped = drop_some(tx, name, u64::MAX, VERSIONS_PER_COMMIT)?;
+                Ok::<_, Error>(sum + dropped)
+            })
+        };
+        self.vault.inner().write(DELETE, change, |_| ())
+    }
+
+    /// The next artifacts that have versions, with the keys of their rows.
+    fn next_artifacts(
+        &self,
+        span: &NameSpan,
+        behind: Option<&[u8]>,
+    ) -> Result<Vec<(Vec<u8>, Counted)>> {
+        let snapshot = self.vault.read()?;
+        let mut artifacts = Vec::new();
+        let Some(bounds) = span.behind(behind) else { return Ok(artifacts) };
+        for entry in snapshot.state().range(Table::Artifacts, bounds)? {
+            let entry = entry?;
+            let key = entry.key.as_slice();
+            let ([spec, task, kind], None) = split_key(key)? else { continue };
+            let ArtifactRow::V0 { versions, .. } = ArtifactRow::decode(entry.row.as_slice())?;
+            if versions > 0 {
+                let name = ArtifactName { spec: spec.into(), task: task.into(), kind: kind.into() };
+                artifacts.push((key.to_vec(), Counted { name, versions: versions as usize }));
+            }
+            if artifacts.len() == VERSIONS_PER_COMMIT {
+                break;
+            }
+        }
+        Ok(artifacts)
+    }
+
+    fn drop_all(&self, name: &ArtifactName, lease: Option<&Arc<Grant>>) -> Result<u64> {
+        self.drop_before(name, u64::MAX, lease)
+    }
+
+    /// Drops the versions before one, in commits of bounded size.
+    pub(super) fn drop_before(
+        &self,
+        name: &ArtifactName,
+        before: u64,
+        lease: Option<&Arc<Grant>>,
+    ) -> Result<u64> {
+        let mut dropped = 0;
+        loop {
+            let change = |tx: &mut WriteTx<'_>| {
+                lease::check(lease, DELETE)?;
+                drop_some(tx, name, before, VERSIONS_PER_COMMIT)
+            };
+            let some = self.vault.inner().write(DELETE, change, |_| ())?;
+            dropped += some;
+            if some < VERSIONS_PER_COMMIT as u64 {
+                return Ok(dropped);
+            }
+        }
+    }
+}
+
+/// An artifact, and how many versions it was seen to have.
+struct Counted {
+    name: ArtifactName,
+    versions: usize,
+}
+
+/// Artifacts that one commit drops, with their leases.
+#[derive(Default)]
+struct Together {
+    artifacts: Vec<(ArtifactName, Option<Arc<Grant>>)>,
+    versions: usize,
+}
+
+impl Together {
+    fn add(&mut self, name: ArtifactName, lease: Option<Arc<Grant>>, versions: usize) {
+        self.artifacts.push((name, lease));
+        self.versions += versions;
+    }
+}
+
+/// Drops the oldest versions before one, at most `limit`; how many.
+pub(super) fn drop_some(
+    tx: &mut WriteTx<'_>,
+    name: &ArtifactName,
+    before: u64,
+    limit: usize,
+) -> Result<u64> {
+    let numbers = version_numbers(tx, name, before, limit)?;
+    for &version in &numbers {
+        drop_version(tx, name, version)?;
+    }
+    Ok(numbers.len() as u64)
+}

@@ -1,0 +1,266 @@
+//! Writing the versions of a spec, or of one task of it, as one ZIP archive.
+//!
+//! The archive is written as a stream: nothing in it is gone back to, so it can go down a pipe, and memory
+//! holds one chunk and the archive's own directory, whatever the contents come to. All of it is read from
+//! one snapshot, so it is what the vault held at one moment.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::Serialize;
+use strongroom_base::{Error, ErrorKind, Result};
+use zip::result::ZipError;
+use zip::write::{SimpleFileOptions, StreamWriter};
+use zip::{CompressionMethod, ZipWriter};
+
+use super::Artifacts;
+use super::archive_path::{LISTING, archive_path};
+use super::info::ArtifactInfo;
+use super::read::{ArtifactReader, NameSpan};
+use crate::records::check_name;
+use crate::transaction::Snapshot;
+use strongroom_base::{CancelToken, Progress};
+use strongroom_format::split_key;
+use strongroom_store::state::Table;
+
+const EXPORT: &str = "export artifacts";
+
+/// How much is read between two looks at whether to go on.
+const STEP_BYTES: usize = 256 << 10;
+
+/// Longest content that is written without ZIP64: what does not compress takes a little more than it is.
+const SMALL_BYTES_MAX: u64 = 0xf000_0000;
+
+/// Longest listing that is, in versions; each has at most 150 kB of JSON.
+const LISTED_SMALL_MAX: u64 = 20_000;
+
+/// What [`Artifacts::export`] has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// How many versions.
+    pub versions: u64,
+    /// Lengths of their contents together, in bytes.
+    pub bytes: u64,
+}
+
+impl Artifacts {
+    /// Writes all versions of a spec, or of one task of it, as a ZIP archive: each as
+    /// `<task>/<type>@<version>`, and `metadata.json` at the end, which lists them with what is told of
+    /// each. Names are made safe to unpack on any system: what is no letter, digit or `-._` of ASCII is
+    /// percent-encoded, and `~` with a mask of its capitals follows a name that has any; the listing has
+    /// them as they were given.
+    ///
+    /// All is from one moment, whatever is written meanwhile, and no lock is taken. `progress` hears the
+    /// bytes read, of all. Without buffer: give it one if small writes to `to` are slow.
+    ///
+    /// `NotFound` if there is nothing to write, before anything is. `Corrupt`, naming the artifact, for
+    /// content that is not what was put; what was written so far is then no archive.
+    pub fn export(
+        &self,
+        spec: &str,
+        task: Option<&str>,
+        to: impl Write,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<ExportReport> {
+        let _span = tracing::debug_span!("export artifacts").entered();
+        check_name(EXPORT, "spec", spec)?;
+        task.map_or(Ok(()), |task| check_name(EXPORT, "task", task))?;
+        let snapshot = self.vault.read()?;
+        let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
+        let export = Export { snapshot, span: NameSpan::new(&names), progress, cancel };
+        let total = export.count()?;
+        if total.versions == 0 {
+            let subject = task.map_or_else(|| spec.to_owned(), |task| format!("{spec}/{task}"));
+            return Err(Error::new(ErrorKind::NotFound, EXPORT).with_subject(subject));
+        }
+        export.write(total, to)?;
+        Ok(total)
+    }
+}
+
+struct Export<'a> {
+    snapshot: Snapshot,
+    span: NameSpan,
+    progress: &'a dyn Progress,
+    cancel: &'a CancelToken,
+}
+
+type Archive<'a, W> = ZipWriter<StreamWriter<Outlet<'a, W>>>;
+
+impl Export<'_> {
+    fn versions(&self) -> Result<impl Iterator<Item = Result<ArtifactInfo>>> {
+        let bounds = self.span.behind(None).expect("no span ends before its first key");
+        let rows = self.snapshot.state().range(Table::Artifacts, bounds)?;
+        Ok(rows.filter_map(|entry| {
+            let decode = || {
+                let entry = entry?;
+                let (_, version) = split_key(entry.key.as_slice())?;
+                let info = || ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice());
+                version.map(|_| info()).transpose()
+            };
+            decode().transpose()
+        }))
+    }
+
+    fn count(&self) -> Result<ExportReport> {
+        self.versions()?.try_fold(ExportReport::default(), |sum, info| {
+            self.cancel.check(EXPORT)?;
+            Ok(ExportReport { versions: sum.versions + 1, bytes: sum.bytes + info?.len() })
+        })
+    }
+
+    fn write<W: Write>(&self, total: ExportReport, to: W) -> Result<()> {
+        let is_given_up = Cell::new(false);
+        let mut archive = ZipWriter::new_stream(Outlet { to, is_given_up: &is_given_up });
+        let written =
+            self.contents(&mut archive, total).and_then(|()| self.listing(&mut archive, total));
+        if written.is_err() {
+            is_given_up.set(true);
+        }
+        written?;
+        let mut outlet = archive.finish().map_err(zip_error)?.into_inner();
+        outlet.flush().map_err(|e| Error::io(EXPORT, e))
+    }
+
+    fn contents<W: Write>(&self, archive: &mut Archive<'_, W>, total: ExportReport) -> Result<()> {
+        let mut buffer = vec![0; STEP_BYTES];
+        let mut done = 0;
+        for info in self.versions()? {
+            let info = info?;
+            begin(archive, &path_of(&info), info.len() > SMALL_BYTES_MAX)?;
+            let mut reader = ArtifactReader::new(&self.snapshot, info);
+            let mut hasher = blake3::Hasher::new();
+            loop {
+                self.cancel.check(EXPORT)?;
+                let read = reader.read(&mut buffer).map_err(|e| Error::io(EXPORT, e))?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..read]);
+                archive.write_all(&buffer[..read]).map_err(|e| Error::io(EXPORT, e))?;
+                done += read as u64;
+                self.progress.report(done, Some(total.bytes));
+            }
+            if hasher.finalize().as_bytes() != reader.info().checksum() {
+                return Err(Error::new(ErrorKind::Corrupt, EXPORT)
+                    .with_detail("its checksum is another")
+                    .with_subject(reader.info().uri()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The list of all, one on a line.
+    fn listing<W: Write>(&self, archive: &mut Archive<'_, W>, total: ExportReport) -> Result<()> {
+        begin(archive, LISTING, total.versions > LISTED_SMALL_MAX)?;
+        let failed = |e| Error::io(EXPORT, e);
+        let mut before = "{\"artifacts\": [\n";
+        for info in self.versions()? {
+            self.cancel.check(EXPORT)?;
+            archive.write_all(before.as_bytes()).map_err(failed)?;
+            before = ",\n";
+            let line = serde_json::to_vec(&Listed::new(&info?)).map_err(io::Error::from);
+            archive.write_all(&line.map_err(failed)?).map_err(failed)?;
+        }
+        archive.write_all(b"\n]}\n").map_err(failed)
+    }
+}
+
+fn path_of(info: &ArtifactInfo) -> String {
+    let version = info.uri().version().expect("an info has its number");
+    archive_path(info.uri().name(), version)
+}
+
+fn begin<W: Write>(archive: &mut Archive<'_, W>, path: &str, is_large: bool) -> Result<()> {
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .large_file(is_large);
+    archive.start_file(path, options).map_err(zip_error)
+}
+
+fn zip_error(error: ZipError) -> Error {
+    match error {
+        ZipError::Io(e) => Error::io(EXPORT, e),
+        other => Error::new(ErrorKind::Invalid, EXPORT).with_source(other),
+    }
+}
+
+/// What the listing tells of a version.
+#[derive(Serialize)]
+struct Listed<'a> {
+    uri: String,
+    path: String,
+    length: u64,
+    checksum: String,
+    created_unix_millis: u64,
+    mime: Option<&'a str>,
+    tags: &'a [String],
+    metadata: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Listed<'a> {
+    fn new(info: &'a ArtifactInfo) -> Self {
+        Self {
+            uri: info.uri().to_string(),
+            path: path_of(info),
+            length: info.len(),
+            checksum: blake3::Hash::from_bytes(*info.checksum()).to_string(),
+            created_unix_millis: info.created_unix_millis(),
+            mime: info.mime(),
+            tags: info.tags(),
+            metadata: info.metadata().iter().map(|(key, value)| (&**key, &**value)).collect(),
+        }
+    }
+}
+
+/// Where an archive goes. Once given up it takes everything and passes nothing on: the archive's writer
+/// ends an archive when it is dropped, and one that lacks a part must not look whole.
+struct Outlet<'a, W> {
+    to: W,
+    is_given_up: &'a Cell<bool>,
+}
+
+impl<W: Write> Write for Outlet<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_given_up.get() {
+            return Ok(bytes.len());
+        }
+        let written = self.to.write(bytes);
+        if written.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
+            self.is_given_up.set(true);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.is_given_up.get() { Ok(()) } else { self.to.flush() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_content_is_written_as_zip64_and_reads_back() {
+        let (is_given_up, mut to) = (Cell::new(false), Vec::new());
+        let mut archive = ZipWriter::new_stream(Outlet { to: &mut to, is_given_up: &is_given_up });
+        for (path, is_large) in [("1/log@1", true), ("1/log@2", false)] {
+            begin(&mut archive, path, is_large).unwrap();
+            archive.write_all(path.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+        // The extra field of ZIP64 with both lengths: of one file, and again in the directory.
+        let fields = to.windows(4).filter(|bytes| *bytes == [1, 0, 16, 0]).count();
+        assert_eq!(fields, 2);
+        let mut archive = zip::ZipArchive::new(io::Cursor::new(to)).unwrap();
+        for path in ["1/log@1", "1/log@2"] {
+            let mut text = String::new();
+            archive.by_name(path).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, path);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Who writes an artifact: one at a time, by a lease.
+//!
+//! A lease has a holder, a fencing token and an expiry. It lies in memory, for one process at a time has the
+//! vault and a lease must not outlive it. What makes it safe is not the waiting but the check: a commit
+//! looks, inside its transaction, whether its token is still the artifact's. So a holder whose lease was
+//! taken away, or ran out and went to another, changes nothing any more, however late it wakes up.
+//!
+//! Readers know nothing of leases.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use strongroom_base::component::Clock;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::name::ArtifactName;
+use crate::records::check_name;
+
+const LOCK: &str = "lock artifact";
+
+/// How leases of artifacts are waited for, and how long they last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasePolicy {
+    /// The wait in all; default 30 s. Zero tries once.
+    pub timeout: Duration,
+    /// The pause after the first try; default 0.1 s. Each is twice the one before, and ends early when the
+    /// artifact is let go of.
+    pub first_pause: Duration,
+    /// The longest pause; default 2 s.
+    pub longest_pause: Duration,
+    /// How long a lease lasts unless it is [renewed](ArtifactLease::renew); default 1 h. A put renews its
+    /// own with every chunk. What has run out others may take.
+    pub lasts: Duration,
+}
+
+impl Default for LeasePolicy {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(2),
+            lasts: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Who writes an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// What it called itself: the name of its thread, or its number, unless it told another.
+    pub holder: String,
+    /// Since when; milliseconds since the Unix epoch.
+    pub since_unix_millis: u64,
+}
+
+impl fmt::Display for LeaseHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.holder)
+    }
+}
+
+/// Why a lease was not to be had: the source of the error `Locked`.
+#[derive(Clone, Debug)]
+pub struct LeaseRefused {
+    /// Who has it.
+    pub holder: LeaseHolder,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How long it was tried.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for LeaseRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tries = if self.attempts == 1 { "try" } else { "tries" };
+        let secs = self.elapsed.as_secs_f64();
+        write!(f, "held by {}, {} {tries} in {secs:.1} s", self.holder, self.attempts)
+    }
+}
+
+impl StdError for LeaseRefused {}
+
+/// The leases of one vault.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    clock: Arc<dyn Clock>,
+    held: Mutex<Held>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// The token of the newest lease; raised with each.
+    newest: u64,
+    by_artifact: HashMap<ArtifactName, Lease>,
+}
+
+#[derive(Clone, Debug)]
+struct Lease {
+    token: u64,
+    holder: LeaseHolder,
+    /// On the monotonic clock.
+    ends: Duration,
+}
+
+impl Leases {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, held: Mutex::default(), released: Condvar::new() })
+    }
+
+    fn acquire(
+        self: &Arc<Self>,
+        name: &ArtifactName,
+        holder: &str,
+        policy: &LeasePolicy,
+        operation: &'static str,
+    ) -> Result<ArtifactLease> {
+        let began = self.clock.monotonic();
+        let (mut attempts, mut waited) = (1, Duration::ZERO);
+        let mut pause = policy.first_pause;
+        let mut held = self.held.lock();
+        loop {
+            let now = self.clock.monotonic();
+            let other = match held.by_artifact.get(name) {
+                Some(lease) if lease.ends > now => lease.holder.clone(),
+                _ => break,
+            };
+            // A clock that stands still must not make anybody wait for ever.
+            let elapsed = waited.max(now.saturating_sub(began));
+            let left = policy.timeout.saturating_sub(elapsed);
+            if left.is_zero() {
+                let refused = LeaseRefused { holder: other, attempts, elapsed };
+                return Err(Error::new(ErrorKind::Locked, operation)
+                    .with_subject(name.newest())
+                    .with_source(refused));
+            }
+            let pause_now = pause.min(left).max(Duration::from_millis(1));
+            if self.released.wait_for(&mut held, pause_now).timed_out() {
+                waited += pause_now;
+                pause = pause.saturating_mul(2).min(policy.longest_pause);
+            }
+            attempts += 1;
+        }
+        held.newest += 1;
+        let token = held.newest;
+        let ends = self.clock.monotonic().saturating_add(policy.lasts);
+        let since_unix_millis = self.clock.unix_millis();
+        let holder = LeaseHolder { holder: holder.to_owned(), since_unix_millis };
+        held.by_artifact.insert(name.clone(), Lease { token, holder, ends });
+        drop(held);
+        let grant =
+            Grant { leases: Arc::clone(self), name: name.clone(), token, lasts: policy.lasts };
+        Ok(ArtifactLease { grant: Arc::new(grant) })
+    }
+
+    fn holder(&self, name: &ArtifactName) -> Option<LeaseHolder> {
+        let now = self.clock.monotonic();
+        let held = self.held.lock();
+        held.by_artifact.get(name).filter(|lease| lease.ends > now).map(|l| l.holder.clone())
+    }
+
+    fn force(&self, name: &ArtifactName) -> Option<LeaseHolder> {
+        let taken = self.held.lock().by_artifact.remove(name);
+        self.released.notify_all();
+        taken.map(|lease| lease.holder)
+    }
+}
+
+/// A lease that was granted; given back when the last that knows of it is dropped.
+#[derive(Debug)]
+pub(super) struct Grant {
+    leases: Arc<Leases>,
+    name: ArtifactName,
+    token: u64,
+    lasts: Duration,
+}
+
+impl Grant {
+    /// `Conflict` if the artifact is another's by now.
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        let held = self.leases.held.lock();
+        match held.by_artifact.get(&self.name) {
+            Some(lease) if lease.token == self.token => Ok(()),
+            _ => Err(Error::new(ErrorKind::Conflict, operation)
+                .with_detail("the lease was taken away, or ran out and went to another")
+                .with_subject(self.name.newest())),
+        }
+    }
+
+    pub(super) fn renew(&self, operation: &'static str) -> Result<()> {
+        self.check(operation)?;
+        let ends = self.leases.clock.monotonic().saturating_add(self.lasts);
+        if let Some(lease) = self.leases.held.lock().by_artifact.get_mut(&self.name)
+            && lease.token == self.token
+        {
+            lease.ends = ends;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let mut held = self.leases.held.lock();
+        if held.by_artifact.get(&self.name).is_some_and(|lease| lease.token == self.token) {
+            held.by_artifact.remove(&self.name);
+            self.leases.released.notify_all();
+        }
+    }
+}
+
+/// The right to write an artifact, kept from others until it is dropped. Writes through
+/// [`Artifacts::holding`] use it.
+#[derive(Debug)]
+pub struct ArtifactLease {
+    pub(super) grant: Arc<Grant>,
+}
+
+impl ArtifactLease {
+    /// The artifact.
+    pub fn name(&self) -> &ArtifactName {
+        &self.grant.name
+    }
+
+    /// Its fencing token: greater than that of any lease before it, since the vault was opened.
+    pub fn token(&self) -> u64 {
+        self.grant.token
+    }
+
+    /// Lets it last from now on as long as the policy says. `Conflict` if the artifact is another's by
+    /// now.
+    pub fn renew(&self) -> Result<()> {
+        self.grant.renew("renew lease")
+    }
+}
+
+/// Leases. What writes an artifact (puts, deletes, changes tags) takes one by itself, and waits for it as
+/// the handle's [`LeasePolicy`] says; different artifacts are written in parallel, and reads never wait.
+impl Artifacts {
+    /// A handle that waits for leases as `policy` says.
+    #[must_use]
+    pub fn with_lease_policy(&self, policy: LeasePolicy) -> Self {
+        Self { policy: Some(policy), ..self.clone() }
+    }
+
+    /// A handle that takes no leases, and heeds none: the last commit wins.
+    #[must_use]
+    pub fn without_leases(&self) -> Self {
+        Self { policy: None, ..self.clone() }
+    }
+
+    /// A handle whose writes to the lease's artifact are made under it, instead of waiting for it.
+    #[must_use]
+    pub fn holding(&self, lease: &ArtifactLease) -> Self {
+        Self { holding: Some(Arc::clone(&lease.grant)), ..self.clone() }
+    }
+
+    /// Takes the lease of an artifact, whether there is one of that name or not. `Locked` if another has
+    /// it for longer than the policy waits, with [`LeaseRefused`] as source; `Invalid` if the handle
+    /// takes no leases.
+    pub fn lock(&self, name: &ArtifactName) -> Result<ArtifactLease> {
+        self.lock_as(name, &this_thread())
+    }
+
+    /// As [`lock`](Self::lock), as a holder of that name: 1 to 128 bytes.
+    pub fn lock_as(&self, name: &ArtifactName, holder: &str) -> Result<ArtifactLease> {
+        check_name(LOCK, "holder", holder)?;
+        let policy = self.policy.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, LOCK).with_detail("this handle takes no leases")
+        })?;
+        self.vault.inner().leases.acquire(name, holder, policy, LOCK)
+    }
+
+    /// Who has the lease of an artifact, if anybody does.
+    pub fn lease_holder(&self, name: &ArtifactName) -> Option<LeaseHolder> {
+        self.vault.inner().leases.holder(name)
+    }
+
+    /// Whether anybody has the lease of an artifact.
+    pub fn is_locked(&self, name: &ArtifactName) -> bool {
+        self.lease_holder(name).is_some()
+    }
+
+    /// Takes the lease of an artifact away from its holder, whose commits are `Conflict` from now on; who
+    /// that was. It is logged as a warning.
+    pub fn force_unlock(&self, name: &ArtifactName) -> Option<LeaseHolder> {
+        let taken = self.vault.inner().leases.force(name);
+        if let Some(holder) = &taken {
+            let since = holder.since_unix_millis;
+            tracing::warn!(artifact = %name.newest(), since, "lease taken away by force");
+        }
+        taken
+    }
+
+    /// The same, but that it waits for no lease.
+    pub(super) fn at_once(&self) -> Self {
+        let policy = self.policy.map(|policy| LeasePolicy { timeout: Duration::ZERO, ..policy });
+        Self { policy, ..self.clone() }
+    }
+
+    /// The lease under which this handle writes that artifact, if it takes any.
+    pub(super) fn lease_for(
+        &self,
+        name: &ArtifactName,
+        operation: &'static str,
+    ) -> Result<Option<Arc<Grant>>> {
+        if let Some(grant) = self.holding.as_ref().filter(|grant| grant.name == *name) {
+            grant.check(operation)?;
+            return Ok(Some(Arc::clone(grant)));
+        }
+        let Some(policy) = &self.policy else { return Ok(None) };
+        let lease = self.vault.inner().leases.acquire(name, &this_thread(), policy, operation)?;
+        Ok(Some(lease.grant))
+    }
+}
+
+fn this_thread() -> String {
+    let thread = std::thread::current();
+    let named = thread.name().filter(|name| check_name(LOCK, "holder", name).is_ok());
+    named.map_or_else(|| format!("{:?}", thread.id()), str::to_owned)
+}
+
+/// `Ok` without a lease.
+pub(super) fn check(lease: Option<&Arc<Grant>>, operation: &'static str) -> Result<()> {
+    lease.map_or(Ok(()), |grant| grant.check(operation))
+}

@@ -1,0 +1,232 @@
+//! Looking at artifacts and reading them, from snapshots, without any lock.
+
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Bound;
+
+use bytes::Bytes;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::catalogue::key_of;
+use super::info::ArtifactInfo;
+use super::name::{ArtifactName, ArtifactUri};
+use crate::chunks::ContentReader;
+use crate::transaction::Snapshot;
+use strongroom_base::{CancelToken, Progress};
+use strongroom_format::{artifacts_prefix, split_key, version_key};
+use strongroom_store::state::{KeySpan, Table};
+
+const READ: &str = "read artifact";
+const COPY: &str = "write copy of artifact";
+
+/// How many bytes [`Artifacts::copy_to`] writes at once, at most.
+const COPY_BYTES: usize = 256 << 10;
+
+/// Most bytes that [`Artifacts::read`] reserves before it has read them.
+const READ_RESERVED_MAX: u64 = 64 << 20;
+
+/// A stream over a version of an artifact, in bounded memory; forward, and to any position.
+///
+/// It takes no lock and waits for no writer: it shows the version as it was when it was opened, whatever
+/// is put or deleted since, and what it shows is not freed before it is dropped. Its errors carry the
+/// vault's [`Error`], `Corrupt` for content that is not what was put; no byte of a damaged chunk is served.
+pub struct ArtifactReader {
+    info: ArtifactInfo,
+    content: ContentReader,
+}
+
+impl fmt::Debug for ArtifactReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArtifactReader").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl ArtifactReader {
+    /// One of a version that the snapshot has.
+    pub(super) fn new(snapshot: &Snapshot, info: ArtifactInfo) -> Self {
+        let content = ContentReader::new(snapshot.pinned(), info.content);
+        Self { info, content }
+    }
+
+    /// What is told of the version.
+    pub fn info(&self) -> &ArtifactInfo {
+        &self.info
+    }
+}
+
+impl Read for ArtifactReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.content.read(buffer).map_err(|e| damaged(e, &self.info.uri).into())
+    }
+}
+
+impl Seek for ArtifactReader {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.content.seek(to)
+    }
+}
+
+impl Artifacts {
+    /// What is told of a version, the newest if the URI has no number. `NotFound` if there is none.
+    pub fn info(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
+        find(&self.vault.read()?, uri)?.ok_or_else(|| not_found(uri))
+    }
+
+    /// Whether there is such an artifact, or such a version of it.
+    pub fn exists(&self, uri: &ArtifactUri) -> Result<bool> {
+        Ok(find(&self.vault.read()?, uri)?.is_some())
+    }
+
+    /// Opens a version, the newest if the URI has no number. `NotFound` if there is none.
+    pub fn open(&self, uri: &ArtifactUri) -> Result<ArtifactReader> {
+        let snapshot = self.vault.read()?;
+        let info = find(&snapshot, uri)?.ok_or_else(|| not_found(uri))?;
+        Ok(ArtifactReader::new(&snapshot, info))
+    }
+
+    /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open) or
+    /// [`copy_to`](Self::copy_to).
+    pub fn read(&self, uri: &ArtifactUri) -> Result<Bytes> {
+        let mut reader = self.open(uri)?;
+        reader.content.expect_all();
+        let room = usize::try_from(reader.info.len().min(READ_RESERVED_MAX)).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(room);
+        reader.read_to_end(&mut bytes).map_err(|e| Error::io(READ, e))?;
+        Ok(bytes.into())
+    }
+
+    /// Writes all bytes of a version to `to`, in bounded memory, telling `progress` how many were written, and
+    /// ending with `Cancelled` when `cancel` is cancelled; what is told of the version. `to` is flushed at the end.
+    ///
+    /// After an error some of the bytes are written, none of them of a damaged chunk; an error of `to` is of
+    /// the kind that its own has. For parts of it [`open`](Self::open) it and seek.
+    pub fn copy_to(
+        &self,
+        uri: &ArtifactUri,
+        mut to: impl Write,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<ArtifactInfo> {
+        let mut reader = self.open(uri)?;
+        reader.content.expect_all();
+        let (mut buffer, mut done) = (vec![0; COPY_BYTES], 0);
+        loop {
+            cancel.check(READ)?;
+            let read = reader.read(&mut buffer).map_err(|e| Error::io(READ, e))?;
+            if read == 0 {
+                break;
+            }
+            to.write_all(&buffer[..read]).map_err(|e| Error::io(COPY, e))?;
+            done += read as u64;
+            progress.report(done, Some(reader.info.len()));
+        }
+        to.flush().map_err(|e| Error::io(COPY, e))?;
+        Ok(reader.info)
+    }
+
+    /// At most `limit` versions of an artifact, the newest first, from the first one older than `before`
+    /// on; none if there is no such artifact.
+    pub fn versions(
+        &self,
+        name: &ArtifactName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ArtifactInfo>> {
+        let snapshot = self.vault.read()?;
+        let artifact = key_of(name);
+        let lower = version_key(&artifact, 0);
+        let upper = version_key(&artifact, before.unwrap_or(u64::MAX));
+        let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
+        let rows = snapshot.state().range(Table::Artifacts, span)?.rev();
+        rows.take(limit)
+            .map(|entry| {
+                let entry = entry?;
+                ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice())
+            })
+            .collect()
+    }
+
+    /// At most `limit` versions, in order of spec, task, type and number, from the first behind `after` on;
+    /// of one spec, or of one task of it, if that is told. A page shorter than `limit` is the last one.
+    pub fn list(
+        &self,
+        spec: Option<&str>,
+        task: Option<&str>,
+        after: Option<&ArtifactUri>,
+        limit: usize,
+    ) -> Result<Vec<ArtifactInfo>> {
+        if spec.is_none() && task.is_some() {
+            return Err(Error::new(ErrorKind::Invalid, "list artifacts")
+                .with_detail("a task is one of a spec"));
+        }
+        let names: Vec<&str> = spec.into_iter().chain(task).collect();
+        let span = NameSpan::new(&names);
+        let behind =
+            after.map(|uri| version_key(&key_of(&uri.name), uri.version.unwrap_or(u64::MAX)));
+        let snapshot = self.vault.read()?;
+        let mut page = Vec::new();
+        let Some(bounds) = span.behind(behind.as_deref()) else { return Ok(page) };
+        for entry in snapshot.state().range(Table::Artifacts, bounds)? {
+            let entry = entry?;
+            if page.len() == limit {
+                break;
+            }
+            if split_key(entry.key.as_slice())?.1.is_some() {
+                page.push(ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice())?);
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn not_found(uri: &ArtifactUri) -> Error {
+    Error::new(ErrorKind::NotFound, READ).with_subject(uri)
+}
+
+/// An error of an artifact's content, which names an object, as one that names the artifact.
+fn damaged(error: std::io::Error, uri: &ArtifactUri) -> Error {
+    let inner = Error::io(READ, error);
+    Error::new(inner.kind(), READ).with_subject(uri).with_source(inner)
+}
+
+pub(super) fn find(snapshot: &Snapshot, uri: &ArtifactUri) -> Result<Option<ArtifactInfo>> {
+    let artifact = key_of(&uri.name);
+    let lower = version_key(&artifact, uri.version.unwrap_or(1));
+    let upper = version_key(&artifact, uri.version.unwrap_or(u64::MAX));
+    let span = (Bound::Included(&lower[..]), Bound::Included(&upper[..]));
+    let newest = snapshot.state().range(Table::Artifacts, span)?.next_back().transpose()?;
+    newest.map(|entry| ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice())).transpose()
+}
+
+/// The keys of all artifacts that begin with some names.
+pub(super) struct NameSpan {
+    lower: Vec<u8>,
+    /// The first key behind them; empty if that is the table's end.
+    upper: Vec<u8>,
+}
+
+impl NameSpan {
+    pub(super) fn new(names: &[&str]) -> Self {
+        let lower = artifacts_prefix(names);
+        let mut upper = lower.clone();
+        if let Some(zero) = upper.last_mut() {
+            *zero = 1;
+        }
+        Self { lower, upper }
+    }
+
+    /// Those of them behind a key, if any can be.
+    pub(super) fn behind<'a>(&'a self, behind: Option<&'a [u8]>) -> Option<KeySpan<'a>> {
+        let lower = match behind {
+            Some(behind) if *behind >= self.lower[..] => Bound::Excluded(behind),
+            _ => Bound::Included(&self.lower[..]),
+        };
+        if self.upper.is_empty() {
+            return Some((lower, Bound::Unbounded));
+        }
+        // redb takes no span that ends before it begins.
+        let is_beyond = behind.is_some_and(|behind| *behind >= self.upper[..]);
+        (!is_beyond).then_some((lower, Bound::Excluded(&self.upper[..])))
+    }
+}

@@ -1,0 +1,239 @@
+//! How long versions are kept, by type, and dropping those that have been kept long enough.
+//!
+//! Time counts from when a version was put, by the clock; or, if the clock had gone back, from the latest time
+//! that any version before it was put or dropped at, and what has passed since while the vault was open. So a
+//! clock that goes backwards, and is put right later, makes nothing expire early, but for time of which the
+//! vault knows nothing because it was closed.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::catalogue::drop_version;
+use super::delete::VERSIONS_PER_COMMIT;
+use super::info::ArtifactInfo;
+use super::lease::{self, Grant};
+use super::search::version_at;
+use super::usage::read_settings;
+use crate::records::check_name;
+use crate::transaction::WriteTx;
+use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_format::{Arrival, FoundBy};
+use strongroom_store::state::Table;
+
+const EXPIRE: &str = "expire artifacts";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long types are kept for which nothing was set; all others for ever.
+const DEFAULTS: [(&str, Duration); 3] = [
+    ("diff", Duration::from_secs(30 * DAY.as_secs())),
+    ("log", Duration::from_secs(7 * DAY.as_secs())),
+    ("test", Duration::from_secs(14 * DAY.as_secs())),
+];
+
+/// Most types for which a retention may be set.
+const KINDS_SET_MAX: usize = 1_000;
+
+/// How [`Artifacts::expire`] runs.
+#[derive(Clone, Copy)]
+pub struct ExpireArtifactsOptions<'a> {
+    /// Tell what has expired, and drop nothing.
+    pub dry_run: bool,
+    /// Hears how many versions were dropped.
+    pub progress: &'a dyn Progress,
+    /// Ends it with `Cancelled` between two commits; what is dropped stays so.
+    pub cancel: Option<&'a CancelToken>,
+}
+
+impl std::fmt::Debug for ExpireArtifactsOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExpireArtifactsOptions")
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ExpireArtifactsOptions<'_> {
+    fn default() -> Self {
+        Self { dry_run: false, progress: &NoProgress, cancel: None }
+    }
+}
+
+/// What has expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiredArtifacts {
+    /// Versions that were dropped; in a dry run, that would be.
+    pub versions: u64,
+    /// Lengths of their contents, in bytes.
+    pub bytes: u64,
+    /// Versions that stay until whoever has their artifact's lease has let go of it.
+    pub locked: u64,
+}
+
+impl Artifacts {
+    /// How long each type is kept for which that was set, or is so by default; `None` is for ever, as for
+    /// every other type.
+    pub fn retention(&self) -> Result<BTreeMap<String, Option<Duration>>> {
+        let defaults = DEFAULTS.map(|(kind, kept)| (kind.to_owned(), Some(kept)));
+        let set = read_settings(self.vault.read()?.state())?.1;
+        let set = set.into_iter().map(|(kind, millis)| (kind, millis.map(Duration::from_millis)));
+        Ok(defaults.into_iter().chain(set).collect())
+    }
+
+    /// Sets how long versions of a type are kept, or that they are kept for ever. It is kept in the vault,
+    /// and goes for those that are there already as well. `Invalid` for more than 1,000 types.
+    pub fn set_retention(&self, kind: &str, kept: Option<Duration>) -> Result<()> {
+        const SET: &str = "set retention";
+        check_name(SET, "type", kind)?;
+        let millis = kept
+            .map(|kept| {
+                u64::try_from(kept.as_millis()).map_err(|_| {
+                    Error::new(ErrorKind::Invalid, SET).with_detail("a longer time than there is")
+                })
+            })
+            .transpose()?;
+        self.change_settings(SET, |_, retention| {
+            retention.retain(|(other, _)| other != kind);
+            if retention.len() == KINDS_SET_MAX {
+                return Err(Error::new(ErrorKind::Invalid, SET)
+                    .with_detail(format!("{KINDS_SET_MAX} types are set already, the limit")));
+            }
+            retention.push((kind.to_owned(), millis));
+            retention.sort();
+            Ok(())
+        })
+    }
+
+    /// At most `limit` versions that have expired and are still there, the oldest of each type first.
+    pub fn expired(&self, limit: usize) -> Result<Vec<ArtifactInfo>> {
+        let mut expired = Vec::new();
+        for (kind, kept) in self.retention()? {
+            let Some(kept) = kept else { continue };
+            let mut behind = None;
+            while expired.len() < limit {
+                let some = self.next_expired(&kind, kept, &mut behind)?;
+                if some.is_empty() {
+                    break;
+                }
+                expired.extend(some.into_iter().take(limit - expired.len()));
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Drops the versions that have expired, in commits of at most 256; it is logged how many those were.
+    /// Waits for nobody: what is being written stays until next time. Space comes back with
+    /// [`gc`](crate::Vault::gc).
+    pub fn expire(&self, options: &ExpireArtifactsOptions<'_>) -> Result<ExpiredArtifacts> {
+        self.vault.inner().refuse_nested_write(EXPIRE)?;
+        let mut report = ExpiredArtifacts::default();
+        for (kind, kept) in self.retention()? {
+            let Some(kept) = kept else { continue };
+            let (mut behind, before) = (None, report);
+            loop {
+                options.cancel.map_or(Ok(()), |cancel| cancel.check(EXPIRE))?;
+                let some = self.next_expired(&kind, kept, &mut behind)?;
+                if some.is_empty() {
+                    break;
+                }
+                if options.dry_run {
+                    report.versions += some.len() as u64;
+                    report.bytes += some.iter().map(ArtifactInfo::len).sum::<u64>();
+                } else {
+                    self.drop_expired(&some, &mut report)?;
+                }
+                options.progress.report(report.versions, None);
+            }
+            let versions = report.versions - before.versions;
+            if versions > 0 && !options.dry_run {
+                tracing::info!(kind, versions, "expired artifacts dropped");
+            }
+        }
+        Ok(report)
+    }
+
+    fn drop_expired(&self, some: &[ArtifactInfo], report: &mut ExpiredArtifacts) -> Result<()> {
+        let at_once = self.at_once();
+        let mut leases: BTreeMap<_, Option<Arc<Grant>>> = BTreeMap::new();
+        let mut free = Vec::new();
+        for info in some {
+            let name = info.uri().name();
+            if !leases.contains_key(name) {
+                match at_once.lease_for(name, EXPIRE) {
+                    Ok(lease) => drop(leases.insert(name, lease)),
+                    Err(e) if e.kind() == ErrorKind::Locked => {
+                        report.locked += 1;
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            free.push(info);
+        }
+        let change = |tx: &mut WriteTx<'_>| {
+            leases.values().try_for_each(|lease| lease::check(lease.as_ref(), EXPIRE))?;
+            let mut dropped = (0, 0);
+            for info in &free {
+                let version = info.uri().version().expect("an info has its number");
+                if drop_version(tx, info.uri().name(), version)? {
+                    dropped = (dropped.0 + 1, dropped.1 + info.len());
+                }
+            }
+            Ok::<_, Error>(dropped)
+        };
+        match self.vault.inner().write(EXPIRE, change, |_| ()) {
+            Ok((versions, bytes)) => {
+                report.versions += versions;
+                report.bytes += bytes;
+                Ok(())
+            }
+            // A lease was taken away: they stay until next time.
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                report.locked += free.len() as u64;
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The next versions of a type that have been kept for so long, behind one.
+    fn next_expired(
+        &self,
+        kind: &str,
+        kept: Duration,
+        behind: &mut Option<Arrival>,
+    ) -> Result<Vec<ArtifactInfo>> {
+        let now = self.vault.inner().components.clock.unix_millis();
+        let millis = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let Some(latest) = now.checked_sub(millis) else { return Ok(Vec::new()) };
+        let group = FoundBy::group([None, None, Some(kind)], None);
+        let first = Arrival { unix_millis: 0, number: 0 };
+        let lower = FoundBy { group, at: behind.unwrap_or(first) }.encode();
+        let last = Arrival { unix_millis: latest, number: u64::MAX };
+        let upper = FoundBy { group, at: last }.encode();
+        let mut expired = Vec::new();
+        if lower > upper {
+            return Ok(expired);
+        }
+        let snapshot = self.vault.read()?;
+        let span = (Bound::Excluded(&lower[..]), Bound::Included(&upper[..]));
+        for entry in snapshot.state().range(Table::FoundBy, span)? {
+            let at = FoundBy::decode(entry?.key.as_slice())?.at;
+            *behind = Some(at);
+            let info = version_at(snapshot.state(), at)?;
+            if info.kept_from_unix_millis <= latest {
+                expired.push(info);
+            }
+            if expired.len() == VERSIONS_PER_COMMIT {
+                break;
+            }
+        }
+        Ok(expired)
+    }
+}

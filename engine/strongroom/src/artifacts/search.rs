@@ -1,0 +1,294 @@
+//! Finding versions by spec, task, type, tags and time, in any combination.
+//!
+//! Table `found_by` has every version once for each set of its names (with or without spec, task and type: 8),
+//! and for each of its tags 8 times more, in the order in which they came. So a search by names, one tag and
+//! a time reads just what it finds. With several tags their groups are walked together, each skipping what
+//! another has shown not to be in it. Where tags are common and seldom together, that may be many steps for
+//! little, so a page ends after so many, with where to go on.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::{Bound, Range};
+use std::str::FromStr;
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::info::ArtifactInfo;
+use super::put::check_tags;
+use crate::records::check_name;
+use strongroom_format::{Arrival, FoundBy};
+use strongroom_store::state::{StateRead, Table};
+
+const SEARCH: &str = "search artifacts";
+
+/// Longest page of a search.
+pub const SEARCH_PAGE_MAX: usize = 10_000;
+
+/// After so many steps to versions that have one of the tags and not another, a page ends.
+const MISSES_PER_PAGE: usize = 512;
+
+/// What to look for: everything, unless it is narrowed.
+#[derive(Clone, Default)]
+pub struct ArtifactQuery {
+    spec: Option<String>,
+    task: Option<String>,
+    kind: Option<String>,
+    tags: BTreeSet<String>,
+    created: Option<Range<u64>>,
+}
+
+impl fmt::Debug for ArtifactQuery {
+    /// Not the tags: they are the host's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArtifactQuery").field("created", &self.created).finish_non_exhaustive()
+    }
+}
+
+impl ArtifactQuery {
+    /// Every version.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those of that spec.
+    #[must_use]
+    pub fn spec(mut self, spec: impl Into<String>) -> Self {
+        self.spec = Some(spec.into());
+        self
+    }
+
+    /// Only those of that task, of whatever spec unless one is told.
+    #[must_use]
+    pub fn task(mut self, task: impl Into<String>) -> Self {
+        self.task = Some(task.into());
+        self
+    }
+
+    /// Only those of that type.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Only those with that tag, and with every other that is told.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.insert(tag.into());
+        self
+    }
+
+    /// Only those put in that time: from the start on, up to the end and not at it; milliseconds since the
+    /// Unix epoch.
+    #[must_use]
+    pub fn created(mut self, unix_millis: Range<u64>) -> Self {
+        self.created = Some(unix_millis);
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        let named = [("spec", &self.spec), ("task", &self.task), ("type", &self.kind)];
+        for (what, name) in named {
+            name.as_ref().map_or(Ok(()), |name| check_name(SEARCH, what, name))?;
+        }
+        check_tags(SEARCH, &self.tags)
+    }
+
+    /// The groups whose common members are looked for.
+    fn groups(&self) -> Vec<[u8; 16]> {
+        let names = [self.spec.as_deref(), self.task.as_deref(), self.kind.as_deref()];
+        if self.tags.is_empty() {
+            return vec![FoundBy::group(names, None)];
+        }
+        self.tags.iter().map(|tag| FoundBy::group(names, Some(tag))).collect()
+    }
+}
+
+/// Where a page ended: the next one goes on behind it, whatever is put or deleted in between. It is printed
+/// and parsed as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArtifactCursor(Arrival);
+
+impl fmt::Display for ArtifactCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.0.unix_millis, self.0.number)
+    }
+}
+
+impl FromStr for ArtifactCursor {
+    type Err = Error;
+
+    /// `Invalid` for what was never printed.
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |part: &str| {
+            let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            u64::from_str_radix(part, 16).ok().filter(|_| is_hex)
+        };
+        text.split_once('-')
+            .and_then(|(millis, arrival)| {
+                let (unix_millis, number) = (number(millis)?, number(arrival)?);
+                Some(Self(Arrival { unix_millis, number }))
+            })
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, SEARCH).with_detail("the cursor is none"))
+    }
+}
+
+/// What a search has found, the newest first.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ArtifactPage {
+    /// The versions.
+    pub versions: Vec<ArtifactInfo>,
+    /// Where to go on; `None` if that is all.
+    pub next: Option<ArtifactCursor>,
+}
+
+impl Artifacts {
+    /// At most `limit` versions (1 to [`SEARCH_PAGE_MAX`]) that are as `query` asks, the newest first, from
+    /// the first one behind `after` on. It takes as long as the page is, whatever else the vault holds.
+    ///
+    /// With several tags a page may be shorter than `limit`, even empty, though more follow: it ends once 512
+    /// versions had some of the tags and not all. Only without
+    /// [`next`](ArtifactPage::next) was that all.
+    pub fn search(
+        &self,
+        query: &ArtifactQuery,
+        after: Option<ArtifactCursor>,
+        limit: usize,
+    ) -> Result<ArtifactPage> {
+        query.validate()?;
+        if !(1..=SEARCH_PAGE_MAX).contains(&limit) {
+            return Err(Error::new(ErrorKind::Invalid, SEARCH)
+                .with_detail(format!("a page of {limit}, not of 1 to {SEARCH_PAGE_MAX}")));
+        }
+        let snapshot = self.vault.read()?;
+        let state = snapshot.state();
+        let mut walk = Walk::new(state, query, after);
+        let (mut versions, mut last) = (Vec::new(), None);
+        loop {
+            match walk.next()? {
+                Step::Found(_) if versions.len() == limit => {
+                    return Ok(ArtifactPage { versions, next: last.map(ArtifactCursor) });
+                }
+                Step::Found(at) => {
+                    versions.push(version_at(state, at)?);
+                    last = Some(at);
+                }
+                Step::Missed(at) => {
+                    // That one is the next page's first.
+                    let number = at.number.saturating_add(1);
+                    let next = Some(ArtifactCursor(Arrival { number, ..at }));
+                    return Ok(ArtifactPage { versions, next });
+                }
+                Step::End => return Ok(ArtifactPage { versions, next: None }),
+            }
+        }
+    }
+}
+
+/// The version that came then.
+pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo> {
+    let lost = || {
+        Error::new(ErrorKind::Corrupt, SEARCH).with_detail("a version that was found has no row")
+    };
+    let key = state.get(Table::Arrivals, &at.number.to_be_bytes())?.ok_or_else(lost)?;
+    let row = state.get(Table::Artifacts, key.as_slice())?.ok_or_else(lost)?;
+    ArtifactInfo::decode(key.as_slice(), row.as_slice())
+}
+
+/// The common members of some groups, the newest first.
+struct Walk<'a> {
+    state: &'a StateRead,
+    groups: Vec<[u8; 16]>,
+    /// The oldest that may be found.
+    oldest: Arrival,
+    /// What is found comes before it.
+    before: Bound<Arrival>,
+    /// Steps that found nothing.
+    misses: usize,
+}
+
+/// A step of a walk.
+enum Step {
+    Found(Arrival),
+    /// There were many steps without a find; none of what was skipped is one, this one may be.
+    Missed(Arrival),
+    End,
+}
+
+impl<'a> Walk<'a> {
+    fn new(state: &'a StateRead, query: &ArtifactQuery, after: Option<ArtifactCursor>) -> Self {
+        let created = query.created.clone().unwrap_or(0..u64::MAX);
+        let first_of = |unix_millis| Arrival { unix_millis, number: 0 };
+        let mut before = match query.created {
+            Some(_) => Bound::Excluded(first_of(created.end)),
+            None => Bound::Unbounded,
+        };
+        if let Some(ArtifactCursor(after)) = after
+            && !matches!(before, Bound::Excluded(end) if end <= after)
+        {
+            before = Bound::Excluded(after);
+        }
+        Self { state, groups: query.groups(), oldest: first_of(created.start), before, misses: 0 }
+    }
+
+    fn next(&mut self) -> Result<Step> {
+        let mut bound = self.before;
+        loop {
+            // The newest that the first group has, and whether the others have it too.
+            let Some(candidate) = self.newest(self.groups[0], bound)? else { return Ok(Step::End) };
+            let mut found = candidate;
+            for &group in &self.groups[1..] {
+                let Some(at) = self.newest(group, Bound::Included(found))? else {
+                    return Ok(Step::End);
+                };
+                found = at;
+            }
+            if found == candidate {
+                self.before = Bound::Excluded(found);
+                return Ok(Step::Found(found));
+            }
+            self.misses += 1;
+            if self.misses == MISSES_PER_PAGE {
+                return Ok(Step::Missed(found));
+            }
+            bound = Bound::Included(found);
+        }
+    }
+
+    /// The newest member of a group within a bound.
+    fn newest(&self, group: [u8; 16], bound: Bound<Arrival>) -> Result<Option<Arrival>> {
+        let latest = Arrival { unix_millis: u64::MAX, number: u64::MAX };
+        let key = |at| FoundBy { group, at }.encode();
+        let lower = key(self.oldest);
+        let (upper, is_included) = match bound {
+            Bound::Included(at) => (key(at), true),
+            Bound::Excluded(at) => (key(at), false),
+            Bound::Unbounded => (key(latest), true),
+        };
+        if upper < lower || (upper == lower && !is_included) {
+            return Ok(None);
+        }
+        let upper =
+            if is_included { Bound::Included(&upper[..]) } else { Bound::Excluded(&upper[..]) };
+        let span = (Bound::Included(&lower[..]), upper);
+        let row = self.state.range(Table::FoundBy, span)?.next_back().transpose()?;
+        row.map(|entry| FoundBy::decode(entry.key.as_slice()).map(|found| found.at)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_parsed_as_it_is_printed() {
+        let cursor = ArtifactCursor(Arrival { unix_millis: 1_800_000_000_000, number: 300 });
+        assert_eq!(cursor.to_string().parse::<ArtifactCursor>().unwrap(), cursor);
+        for bad in ["", "-", "1", "1-", "+1-2", "1-2-3", "g-1", "11111111111111111-1"] {
+            let error = bad.parse::<ArtifactCursor>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The tags of versions that are there already.
+
+use std::collections::BTreeSet;
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::catalogue::{change_tags, newest_version};
+use super::lease;
+use super::name::ArtifactUri;
+use super::put::check_tags;
+use crate::transaction::WriteTx;
+
+const TAG: &str = "tag artifact";
+
+/// What becomes of the tags of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagChange {
+    /// It has these as well.
+    Add(BTreeSet<String>),
+    /// It does not have these any more.
+    Remove(BTreeSet<String>),
+    /// It has just these.
+    Replace(BTreeSet<String>),
+}
+
+impl Artifacts {
+    /// Changes the tags of a version, of the newest if the URI has no number; the URI of that version.
+    /// Durable on return, and found by its tags from the same commit on.
+    ///
+    /// `NotFound` if there is no such version; `Invalid` if it would have more than
+    /// [`TAGS_MAX`](crate::TAGS_MAX) tags, or for one that is none.
+    pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
+        let (TagChange::Add(told) | TagChange::Remove(told) | TagChange::Replace(told)) = change;
+        check_tags(TAG, told).map_err(|e| e.or_subject(uri))?;
+        self.vault.inner().refuse_nested_write(TAG)?;
+        let lease = self.lease_for(&uri.name, TAG)?;
+        let edit = |tags: &mut Vec<String>| {
+            let mut after: BTreeSet<String> = std::mem::take(tags).into_iter().collect();
+            match change {
+                TagChange::Add(told) => after.extend(told.iter().cloned()),
+                TagChange::Remove(told) => after.retain(|tag| !told.contains(tag)),
+                TagChange::Replace(told) => after.clone_from(told),
+            }
+            check_tags(TAG, &after)?;
+            tags.extend(after);
+            Ok(())
+        };
+        let write = |tx: &mut WriteTx<'_>| {
+            lease::check(lease.as_ref(), TAG)?;
+            let not_found = || Error::new(ErrorKind::NotFound, TAG).with_subject(uri);
+            let version = match uri.version {
+                Some(version) => version,
+                None => newest_version(tx, &uri.name)?.ok_or_else(not_found)?,
+            };
+            if change_tags(tx, &uri.name, version, edit)? {
+                Ok(uri.name.version(version))
+            } else {
+                Err(not_found())
+            }
+        };
+        self.vault.inner().write(TAG, write, |_| ()).map_err(|e| e.or_subject(uri))
+    }
+}

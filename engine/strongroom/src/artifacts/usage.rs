@@ -1,0 +1,190 @@
+//! How much artifacts come to, and how much the store may take.
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::Artifacts;
+use super::catalogue::note_time;
+use crate::chunks::read_stored;
+use crate::transaction::WriteTx;
+use strongroom_format::{
+    ARTIFACT_SETTINGS, ArtifactSettingsRow, CatalogueRow, QuotaFields, TotalKey, TotalRow,
+};
+use strongroom_store::state::{StateRead, Table};
+
+const USAGE: &str = "read usage";
+const SET_QUOTA: &str = "set quota";
+
+/// What some artifacts come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArtifactTotal {
+    /// How many versions.
+    pub versions: u64,
+    /// Lengths of their contents together, in bytes: as they were put, each counted in full.
+    pub bytes: u64,
+}
+
+/// What all artifacts of a vault come to, and what their contents take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArtifactUsage {
+    /// Of all.
+    pub all: ArtifactTotal,
+    /// By spec, sorted.
+    pub by_spec: Vec<(String, ArtifactTotal)>,
+    /// By type, sorted.
+    pub by_kind: Vec<(String, ArtifactTotal)>,
+    /// What the content store takes, in bytes: each content once, compressed and sealed, and what waits
+    /// for `gc`. This is what the quota counts.
+    pub stored_bytes: u64,
+    /// The quota, if there is one.
+    pub quota: Option<Quota>,
+}
+
+impl ArtifactUsage {
+    /// Whether the store takes as much as the quota's warning is set at, or more.
+    pub fn is_filling(&self) -> bool {
+        self.quota.is_some_and(|quota| self.stored_bytes >= quota.warn_bytes())
+    }
+}
+
+/// How much the content store may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// In bytes, as stored.
+    pub bytes: u64,
+    /// From how much of it on puts log a warning, in percent; 1 to 100.
+    pub warn_percent: u8,
+}
+
+impl Quota {
+    /// So many bytes, with a warning at 80 %.
+    pub const fn new(bytes: u64) -> Self {
+        Self { bytes, warn_percent: 80 }
+    }
+
+    /// Where the warning begins, in bytes.
+    pub const fn warn_bytes(&self) -> u64 {
+        // Not `bytes * percent / 100`, which may overflow.
+        self.bytes / 100 * self.warn_percent as u64
+            + self.bytes % 100 * self.warn_percent as u64 / 100
+    }
+}
+
+impl Artifacts {
+    /// What all artifacts come to, by spec and by type, and what the store takes.
+    pub fn usage(&self) -> Result<ArtifactUsage> {
+        let snapshot = self.vault.read()?;
+        let state = snapshot.state();
+        let catalogue = state.get(Table::Totals, &TotalKey::Catalogue.encode())?;
+        let all = match catalogue.map(|row| CatalogueRow::decode(row.as_slice())).transpose()? {
+            Some(CatalogueRow::V0 { versions, bytes, .. }) => ArtifactTotal { versions, bytes },
+            None => ArtifactTotal::default(),
+        };
+        let (mut by_spec, mut by_kind) = (Vec::new(), Vec::new());
+        let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for entry in state.range(Table::Totals, everything)? {
+            let entry = entry?;
+            let totals = match TotalKey::decode(entry.key.as_slice())? {
+                TotalKey::Spec(name) => (&mut by_spec, name),
+                TotalKey::Kind(name) => (&mut by_kind, name),
+                TotalKey::Stored | TotalKey::Catalogue => continue,
+            };
+            let TotalRow::V0 { versions, bytes } = TotalRow::decode(entry.row.as_slice())?;
+            totals.0.push((totals.1.to_owned(), ArtifactTotal { versions, bytes }));
+        }
+        let quota = read_settings(state)?.0;
+        Ok(ArtifactUsage { all, by_spec, by_kind, stored_bytes: read_stored(state)?, quota })
+    }
+
+    /// How much the store may take; `None` for as much as there is.
+    pub fn quota(&self) -> Result<Option<Quota>> {
+        Ok(read_settings(self.vault.read()?.state())?.0)
+    }
+
+    /// Sets how much the store may take, or that it may take what there is. It is kept in the vault. What is
+    /// there already stays, whatever the quota.
+    ///
+    /// A put that would pass it is `Full`, and changes nothing: see [`put`](Self::put); so is the
+    /// [staging](crate::Vault::stage) of a long value, for these lie in the same store. The quota counts what
+    /// is stored, so space that deletions left comes back with [`gc`](crate::Vault::gc).
+    pub fn set_quota(&self, quota: Option<Quota>) -> Result<()> {
+        if let Some(quota) = quota
+            && !(1..=100).contains(&quota.warn_percent)
+        {
+            return Err(Error::new(ErrorKind::Invalid, SET_QUOTA).with_detail(format!(
+                "a warning at {} percent, not at 1 to 100",
+                quota.warn_percent
+            )));
+        }
+        self.change_settings(SET_QUOTA, |told, _| {
+            *told = quota
+                .map(|quota| QuotaFields { bytes: quota.bytes, warn_percent: quota.warn_percent });
+            Ok(())
+        })
+    }
+
+    /// Logs that the store has filled up to where the quota warns.
+    pub(super) fn warn_if_filling(&self, limit: Option<u64>) -> Result<()> {
+        if limit.is_none() {
+            return Ok(());
+        }
+        let snapshot = self.vault.read()?;
+        let stored = read_stored(snapshot.state())?;
+        if let Some(quota) = read_settings(snapshot.state())?.0
+            && stored >= quota.warn_bytes()
+        {
+            tracing::warn!(stored, quota = quota.bytes, "the store is filling");
+        }
+        Ok(())
+    }
+
+    pub(super) fn change_settings(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&mut Option<QuotaFields>, &mut Kept) -> Result<()>,
+    ) -> Result<()> {
+        let write = |tx: &mut WriteTx<'_>| {
+            let row = tx.state.get(Table::Settings, ARTIFACT_SETTINGS, |row| {
+                row.map(ArtifactSettingsRow::decode)
+            })?;
+            let (mut quota, mut retention) = match row.transpose()? {
+                Some(ArtifactSettingsRow::V0 { quota, retention }) => (quota, retention),
+                None => (None, Vec::new()),
+            };
+            change(&mut quota, &mut retention)?;
+            note_time(tx)?;
+            let row = ArtifactSettingsRow::V0 { quota, retention };
+            tx.state.put(Table::Settings, ARTIFACT_SETTINGS, &row.encode())
+        };
+        self.vault.inner().write(operation, write, |()| ())
+    }
+}
+
+/// How long types are kept, in milliseconds; `None` for ever.
+type Kept = Vec<(String, Option<u64>)>;
+
+/// The quota, and how long types are kept for which that was set.
+pub(super) fn read_settings(state: &StateRead) -> Result<(Option<Quota>, Kept)> {
+    let row = state.get(Table::Settings, ARTIFACT_SETTINGS)?;
+    match row.map(|row| ArtifactSettingsRow::decode(row.as_slice())).transpose() {
+        Ok(None) => Ok((None, Vec::new())),
+        Ok(Some(ArtifactSettingsRow::V0 { quota, retention })) => {
+            let quota =
+                quota.map(|QuotaFields { bytes, warn_percent }| Quota { bytes, warn_percent });
+            Ok((quota, retention))
+        }
+        Err(e) => Err(e.or_subject(USAGE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_warns_at_its_part_whatever_its_size() {
+        assert_eq!(Quota::new(1_000).warn_bytes(), 800);
+        assert_eq!(Quota { bytes: 99, warn_percent: 50 }.warn_bytes(), 49);
+        assert_eq!(Quota { bytes: u64::MAX, warn_percent: 100 }.warn_bytes(), u64::MAX);
+    }
+}

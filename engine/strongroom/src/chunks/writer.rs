@@ -1,0 +1,131 @@
+//! Packs being written: each under a name that a pending row reserves, so that after a crash whatever was
+//! put is known; and each put by a thread of its own, while the next one is filled.
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::index::Body;
+use super::pack::{Packed, Packer};
+use crate::vault::VaultInner;
+use strongroom_format::StageId;
+use strongroom_store::objects::Objects;
+
+/// The pending row of a pack. Dropped before a commit refers to the pack, it has that deleted.
+pub(super) struct Reservation {
+    vault: Arc<VaultInner>,
+    stage: StageId,
+    settled: bool,
+}
+
+impl Reservation {
+    /// Where the row is: removed by the transaction that refers to the pack.
+    pub(super) fn stage(&self) -> StageId {
+        self.stage
+    }
+
+    /// That transaction has committed.
+    pub(super) fn settled(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.vault.abandon(self.stage);
+        }
+    }
+}
+
+/// A pack that is being filled.
+pub(super) struct OpenPack {
+    packer: Packer,
+    reservation: Reservation,
+}
+
+impl OpenPack {
+    pub(super) fn begin(vault: &Arc<VaultInner>, spare: Option<Vec<u8>>) -> Result<Self> {
+        let name = vault.objects.draw_name()?;
+        let stage = StageId(vault.components.entropy.draw()?);
+        // Before the commit: one whose outcome is unknown is cleaned up like the others.
+        let reservation = Reservation { vault: Arc::clone(vault), stage, settled: false };
+        vault.reserve(stage, 0, &[name])?;
+        Ok(Self { packer: Packer::new(&vault.objects, name, spare), reservation })
+    }
+
+    pub(super) fn add(&mut self, objects: &Objects, body: &Body) -> Result<()> {
+        self.packer.add(objects, body.id, body.kind, body.len, &body.stored)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.packer.is_full()
+    }
+
+    /// Puts it; durable on return.
+    pub(super) fn put(self) -> Result<PutPack> {
+        let (packed, spare) = self.packer.put(&self.reservation.vault.objects)?;
+        Ok(PutPack { packed, reservation: self.reservation, spare })
+    }
+
+    /// Has it put by a thread of its own.
+    pub(super) fn put_beside(self) -> Result<PackUnderWay> {
+        let Self { packer, reservation } = self;
+        let objects = reservation.vault.objects.clone();
+        let thread = Builder::new()
+            .name("strongroom-pack".into())
+            .spawn(move || packer.put(&objects))
+            .map_err(|e| Error::io("put pack", e))?;
+        Ok(PackUnderWay { thread: Some(thread), reservation: Some(reservation) })
+    }
+}
+
+/// A pack that is on the backend, and its buffer for the next one: long ones are not to be had anew for each
+/// pack, for what is given back is not always free again at once.
+pub(super) struct PutPack {
+    pub(super) packed: Packed,
+    pub(super) reservation: Reservation,
+    pub(super) spare: Option<Vec<u8>>,
+}
+
+/// A pack that was put, and its buffer.
+type Sealed = (Packed, Option<Vec<u8>>);
+
+/// A pack that a thread is putting.
+pub(super) struct PackUnderWay {
+    thread: Option<JoinHandle<Result<Sealed>>>,
+    reservation: Option<Reservation>,
+}
+
+impl PackUnderWay {
+    /// Whether there is nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// The pack, once it is durable.
+    pub(super) fn wait(mut self) -> Result<PutPack> {
+        let (packed, spare) = self.join()?;
+        let reservation = self.reservation.take().expect("taken only here");
+        Ok(PutPack { packed, reservation, spare })
+    }
+
+    fn join(&mut self) -> Result<Sealed> {
+        let panicked =
+            || Error::new(ErrorKind::Unavailable, "put pack").with_detail("its thread panicked");
+        let thread = self.thread.take().ok_or_else(panicked)?;
+        thread.join().unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+impl Drop for PackUnderWay {
+    fn drop(&mut self) {
+        // Before its reservation goes: what is deleted then must have been put.
+        if self.thread.is_some()
+            && let Err(error) = self.join()
+        {
+            tracing::debug!(error = %error.kind(), "pack of a dropped upload not put");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A write in the background, on a thread of the vault's own.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvError, bounded};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::partition::{DocumentVersion, Partition, WriteOptions, Written};
+use super::text::Packed;
+use strongroom_base::CancelToken;
+
+/// A write that runs in the background. Dropped, it goes on for as long as the process does; only
+/// [`wait`](Self::wait) tells how it ended. It keeps the vault open, unless that is
+/// [closed](crate::Vault::close): then it ends, and can be gone on with.
+pub struct BackgroundWrite {
+    counts: Arc<Counts>,
+    cancel: CancelToken,
+    ended: Receiver<thread::Result<Result<Written>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl fmt::Debug for BackgroundWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackgroundWrite")
+            .field("done", &self.done())
+            .field("total", &self.total())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BackgroundWrite {
+    pub(super) fn start(
+        partition: Partition,
+        packed: Packed,
+        expected: Option<DocumentVersion>,
+    ) -> Result<Self> {
+        let (counts, cancel) = (Arc::<Counts>::default(), CancelToken::new());
+        let (heard, token) = (Arc::clone(&counts), cancel.clone());
+        let vault = partition.vault();
+        let write = move || {
+            let progress = move |done, total: Option<u64>| {
+                heard.total.store(total.unwrap_or(0), Ordering::Release);
+                heard.done.store(done, Ordering::Release);
+            };
+            let (progress, cancel) = (Some(&progress as _), Some(&token));
+            let options = WriteOptions { expected, resume: false, progress, cancel };
+            partition.write_packed(packed, &options)
+        };
+        let (end, ended) = bounded(1);
+        vault.inner().workers.spawn(Duration::ZERO, move || {
+            // Whoever waits gets the panic; perhaps nobody does.
+            end.send(catch_unwind(AssertUnwindSafe(write))).ok();
+        })?;
+        Ok(Self { counts, cancel, ended })
+    }
+
+    /// How much is done, 0 to 1. At 1 it is being read back, or has ended.
+    pub fn progress(&self) -> f64 {
+        match self.total() {
+            0 => 0.0,
+            total => self.done() as f64 / total as f64,
+        }
+    }
+
+    /// Objects of the new generation that are written.
+    pub fn done(&self) -> u64 {
+        self.counts.done.load(Ordering::Acquire)
+    }
+
+    /// All of them; 0 until it has begun.
+    pub fn total(&self) -> u64 {
+        self.counts.total.load(Ordering::Acquire)
+    }
+
+    /// Asks it to end. It answers `Cancelled`, and takes back what it began, unless it counts
+    /// already.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Whether it has ended, one way or the other.
+    pub fn is_finished(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Waits for its end; a panic of it goes on here.
+    pub fn wait(self) -> Result<Written> {
+        match self.ended.recv() {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(RecvError) => Err(Error::new(ErrorKind::Closed, "wait for update")),
+        }
+    }
+}

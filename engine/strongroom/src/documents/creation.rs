@@ -1,0 +1,195 @@
+//! Making the share space: a generation of random bytes, and the row from which on it is there.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use strongroom_base::{Error, ErrorKind, Result};
+use zeroize::Zeroizing;
+
+use super::generation::waves;
+use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
+use super::space::Space;
+use super::update::{Watched, wait_for_turn};
+use crate::vault::{Vault, VaultInner};
+use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_crypto::PasswordCosts;
+use strongroom_format::{CostsRow, GenerationRow, ObjectName, SPACE, SpaceRow, StageId};
+use strongroom_store::objects::Cut;
+use strongroom_store::state::Table;
+
+const CREATE: &str = "create space";
+
+/// Most names that one pending row reserves.
+const NAMES_PER_ROW: usize = 256;
+
+/// What a share space is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct SpaceOptions {
+    capacity: u32,
+    threshold: u8,
+    shares: u8,
+    partitions: u8,
+    costs: Option<PasswordCosts>,
+}
+
+impl Default for SpaceOptions {
+    /// Documents of 64 KiB, 3 of 9 shares, three partitions' room.
+    fn default() -> Self {
+        let (capacity, partitions) = (CAPACITY_BYTES, PARTITIONS_MIN);
+        Self { capacity, threshold: 3, shares: 9, partitions, costs: None }
+    }
+}
+
+impl SpaceOptions {
+    /// How long a document may be in bytes, after it was compressed; any text of that length
+    /// fits. 64 KiB by default, 1 KiB to 4 MiB.
+    pub fn capacity_bytes(self, capacity: u32) -> Self {
+        Self { capacity, ..self }
+    }
+
+    /// How many shares of a chunk restore it, and how many are stored; 3 of 9 by default. At least
+    /// 2 of 2, at most 32 stored.
+    pub fn shares(self, threshold: u8, shares: u8) -> Self {
+        Self { threshold, shares, ..self }
+    }
+
+    /// How many partitions' slots the space has; 3 by default, and at most 12. Of 64 KiB and 3 of 9,
+    /// a partition that is added without naming the others destroys one of them with less than 2
+    /// in 1,000 in a space of 12, in one of 3 nearly always; [`Space::loss_chance`] tells for
+    /// others.
+    pub fn room_for(self, partitions: u8) -> Self {
+        Self { partitions, ..self }
+    }
+
+    /// What an attempt at a document's password costs, for the life of the space; by default what
+    /// the vault's handle was opened with. At least what that handle asks for.
+    pub fn password_costs(self, costs: PasswordCosts) -> Self {
+        Self { costs: Some(costs), ..self }
+    }
+
+    pub(super) fn geometry(&self) -> Result<Geometry> {
+        Geometry::new(self.capacity, self.threshold, self.shares, self.partitions)
+    }
+}
+
+/// The share space's making.
+impl Vault {
+    /// Makes the vault's share space. See [`create_space_with`](Self::create_space_with).
+    pub fn create_space(&self, options: &SpaceOptions) -> Result<Space> {
+        self.create_space_with(options, &NoProgress, &CancelToken::new())
+    }
+
+    /// Makes the vault's share space, telling `progress` the objects written so far. A vault has
+    /// one: who needs a larger one makes another vault and copies the documents there.
+    ///
+    /// `AlreadyExists` if it has one, `Invalid` for numbers that make none, `Full` if there is no
+    /// room for it. A crash, an error or a cancelled call leaves none.
+    pub fn create_space_with(
+        &self,
+        options: &SpaceOptions,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<Space> {
+        let _span = tracing::debug_span!("create space").entered();
+        let SpaceOptions { capacity, threshold, shares, partitions, costs } = *options;
+        let geometry = options.geometry()?;
+        let inner = self.inner();
+        let PasswordCosts { memory_kib, passes, lanes } = inner.document_costs(costs)?;
+        let _turn = wait_for_turn(inner, CREATE)?;
+        if self.read()?.state().get(Table::Space, SPACE)?.is_some() {
+            return Err(exists());
+        }
+        inner.objects.expect_room(CREATE, geometry.generation_bytes())?;
+        let stage = StageId(inner.components.entropy.draw()?);
+        let staging = Staging { home: inner, stage };
+        let watched = Watched { progress, cancel: Some(cancel) };
+        let row = |generation| {
+            Ok(SpaceRow::V0 {
+                id: inner.draw_uuid()?,
+                created_unix_millis: inner.components.clock.unix_millis(),
+                updated_unix_millis: None,
+                capacity_bytes: capacity,
+                threshold,
+                shares,
+                partitions,
+                costs: CostsRow { memory_kib, passes, lanes },
+                generation,
+            })
+        };
+        let made = first_generation(inner, &geometry, stage, watched)
+            .and_then(row)
+            .and_then(|row| found_space(self, stage, &geometry, &row));
+        drop(staging);
+        made?;
+        self.space()
+    }
+}
+
+/// Objects on their way. Once it ends what the founding commit has not taken over is due; of what
+/// it has, no pending row is left.
+struct Staging<'a> {
+    home: &'a VaultInner,
+    stage: StageId,
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        self.home.abandon(self.stage);
+    }
+}
+
+fn exists() -> Error {
+    Error::new(ErrorKind::AlreadyExists, CREATE).with_detail("the vault has a share space")
+}
+
+/// Random bytes in bulk, from a seed of the vault's entropy.
+pub(super) fn random_bytes(vault: &VaultInner) -> Result<ChaCha20Rng> {
+    let seed = Zeroizing::new(vault.components.entropy.draw()?);
+    Ok(ChaCha20Rng::from_seed(*seed))
+}
+
+/// Puts a generation of random bytes, its names reserved by pending rows.
+fn first_generation(
+    inner: &Arc<VaultInner>,
+    geometry: &Geometry,
+    stage: StageId,
+    watched: Watched<'_>,
+) -> Result<GenerationRow> {
+    let total = geometry.objects();
+    let names: Vec<ObjectName> =
+        (0..total).map(|_| inner.objects.draw_name()).collect::<Result<_>>()?;
+    for (row, names) in (0..).zip(names.chunks(NAMES_PER_ROW)) {
+        inner.reserve(stage, row, names)?;
+    }
+    let mut objects = Vec::with_capacity(total);
+    let mut random = random_bytes(inner)?;
+    for wave in waves(&inner.objects, geometry, 0..total) {
+        watched.check(CREATE)?;
+        let end = wave.end;
+        let mut bodies = Vec::with_capacity(wave.len());
+        for place in wave {
+            let mut body = vec![0; geometry.object_bytes(place)];
+            random.fill_bytes(&mut body);
+            bodies.push((names[place], Cut::of_space(place), body));
+        }
+        let put = |(name, cut, body): &(ObjectName, Cut, Vec<u8>)| {
+            inner.objects.put_again(*name, *cut, body)
+        };
+        objects.extend(inner.objects.for_all(&bodies, put)?);
+        watched.progress.report(end as u64, Some(total as u64));
+    }
+    Ok(GenerationRow { id: inner.draw_uuid()?, objects })
+}
+
+/// The commit from which on the space is there.
+fn found_space(vault: &Vault, stage: StageId, geometry: &Geometry, row: &SpaceRow) -> Result<()> {
+    let rows = u32::try_from(geometry.objects().div_ceil(NAMES_PER_ROW)).expect("few objects");
+    vault.write(|tx| {
+        if tx.state.get(Table::Space, SPACE, |row| row.is_some())? {
+            return Err(exists());
+        }
+        tx.state.put(Table::Space, SPACE, &row.encode())?;
+        (0..rows).try_for_each(|row| tx.state.delete(Table::Pending, &stage.key(row)))
+    })
+}

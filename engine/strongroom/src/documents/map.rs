@@ -1,0 +1,134 @@
+//! Maps of slots. Stage one, in the envelope: which slots are the partition's. Stage two, from the
+//! document key: which of them are in use, and in which order.
+
+use zeroize::Zeroizing;
+
+use super::stream::Stream;
+
+/// A set of slots, a bit each.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct SlotMap {
+    /// They tell whose the slots are.
+    bits: Zeroizing<Vec<u8>>,
+    slots: usize,
+}
+
+impl SlotMap {
+    /// No slot of `slots`.
+    pub(super) fn empty(slots: usize) -> Self {
+        Self { bits: Zeroizing::new(vec![0; slots.div_ceil(8)]), slots }
+    }
+
+    /// The map whose bytes these are; `None` if they are too few, or tell of slots that there
+    /// are not.
+    pub(super) fn of_bytes(bytes: &[u8], slots: usize) -> Option<Self> {
+        let bits = Zeroizing::new(bytes.get(..slots.div_ceil(8))?.to_vec());
+        let map = Self { bits, slots };
+        let beyond = map.bits.len() * 8 - slots;
+        let excess = map.bits.last().is_some_and(|last| beyond > 0 && last >> (8 - beyond) != 0);
+        (!excess).then_some(map)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bits
+    }
+
+    pub(super) fn contains(&self, slot: usize) -> bool {
+        self.bits.get(slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
+    }
+
+    pub(super) fn insert(&mut self, slot: usize) {
+        self.bits[slot / 8] |= 1 << (slot % 8);
+    }
+
+    /// Adds all slots of `other`, which is of the same space.
+    pub(super) fn unite(&mut self, other: &Self) {
+        self.bits.iter_mut().zip(other.bits.iter()).for_each(|(byte, more)| *byte |= more);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.bits.iter().map(|byte| byte.count_ones() as usize).sum()
+    }
+
+    /// Its slots within `from..to`, in order.
+    pub(super) fn within(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + '_ {
+        (from..to.min(self.slots)).filter(|&slot| self.contains(slot))
+    }
+
+    /// `count` slots that are not in `taken`, each choice with the same chance; `None` if there
+    /// are not so many. One pass in constant memory: a slot is chosen with the chance of what is
+    /// still wanted to what is left.
+    pub(super) fn choose(taken: &Self, count: usize, random: &mut Stream) -> Option<Self> {
+        let mut left = taken.slots - taken.count();
+        let mut wanted = count;
+        let mut chosen = Self::empty(taken.slots);
+        for slot in 0..taken.slots {
+            if taken.contains(slot) {
+                continue;
+            }
+            if random.below(left) < wanted {
+                chosen.insert(slot);
+                wanted -= 1;
+            }
+            left -= 1;
+            if wanted == 0 {
+                return Some(chosen);
+            }
+        }
+        None
+    }
+}
+
+/// The numbers below `count` in an order that `random` decides, each with the same chance
+/// (Fisher and Yates).
+pub(super) fn scatter(count: usize, random: &mut Stream) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..u32::try_from(count).expect("slots are few")).collect();
+    for last in (1..count).rev() {
+        order.swap(last, random.below(last + 1));
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_crypto::SecretKey;
+
+    fn random() -> Stream {
+        Stream::new(&SecretKey::new([9; 32]), b"test")
+    }
+
+    #[test]
+    fn what_is_chosen_misses_what_is_taken_until_nothing_is_left() {
+        let mut random = random();
+        let mut taken = SlotMap::empty(90);
+        for _ in 0..3 {
+            let chosen = SlotMap::choose(&taken, 30, &mut random).unwrap();
+            assert_eq!(chosen.count(), 30);
+            assert_eq!(chosen.within(0, 90).filter(|&slot| taken.contains(slot)).count(), 0);
+            taken.unite(&chosen);
+        }
+        assert_eq!(taken.count(), 90);
+        assert!(SlotMap::choose(&taken, 1, &mut random).is_none());
+    }
+
+    #[test]
+    fn every_slot_is_chosen_and_every_place_taken_alike() {
+        let mut random = random();
+        let (mut slots, mut firsts) = ([0u32; 20], [0u32; 20]);
+        for _ in 0..20_000 {
+            let chosen = SlotMap::choose(&SlotMap::empty(20), 5, &mut random).unwrap();
+            chosen.within(0, 20).for_each(|slot| slots[slot] += 1);
+            firsts[scatter(20, &mut random)[0] as usize] += 1;
+        }
+        assert!(slots.iter().all(|&n| (4_700..5_300).contains(&n)), "{slots:?}");
+        assert!(firsts.iter().all(|&n| (850..1_150).contains(&n)), "{firsts:?}");
+    }
+
+    #[test]
+    fn a_map_of_other_length_is_none() {
+        assert!(SlotMap::of_bytes(&[255, 1], 9).is_some());
+        assert!(SlotMap::of_bytes(&[255, 2], 9).is_none());
+        assert!(SlotMap::of_bytes(&[255], 9).is_none());
+    }
+}

@@ -1,0 +1,238 @@
+//! Opening a document: from a generation, a key and a password to its padded text.
+//!
+//! **One error.** Wrong key, wrong password, no such partition: the same storage calls, one
+//! Argon2id, the same passes over as many slots, and the same `Denied`. Where there is no envelope
+//! a dummy of the same size is drawn from the key, and everything after it runs. `Corrupt` is said
+//! only if a share proved that the password is right, or if so much is missing that nobody's
+//! document can be read.
+
+use std::fmt;
+use std::hint::black_box;
+
+use strongroom_base::{Error, ErrorKind, Result};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::envelope::{Envelope, cells_of};
+use super::generation::{Cells, Generation};
+use super::geometry::{COPIES, Geometry};
+use super::map::scatter;
+use super::secret::{DocumentKey, SecretPartitionKey, UpdateKey};
+use super::shares::{Layout, Slots};
+use super::text;
+use strongroom_crypto::{PasswordCosts, SecretPassword};
+use strongroom_sharing::Scheme;
+
+const OPEN: &str = "open document";
+
+/// What of a document's storage is damaged. Reading corrects it as far as the redundancy goes;
+/// [`heal`](super::Partition::heal) writes it anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// Of the envelope's eight copies, those that do not open.
+    pub copies: usize,
+    /// Shares that are wrong or cannot be read, as their tags tell. `None`: the text was whole
+    /// without a look at them. [`verify`](super::Partition::verify) always looks.
+    pub shares: Option<usize>,
+    /// Blocks of the whole space that cannot be read, whoever's they are.
+    pub blocks: usize,
+    /// Whether the text had to be put together from other shares than the first ones.
+    pub corrected: bool,
+}
+
+impl Damage {
+    /// Whether anything is damaged, as far as was looked.
+    pub fn any(&self) -> bool {
+        self.copies > 0 || self.shares.is_some_and(|shares| shares > 0) || self.blocks > 0
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of 8 envelope copies", self.copies)?;
+        if let Some(shares) = self.shares {
+            write!(f, ", {shares} shares")?;
+        }
+        write!(f, ", {} blocks of the space", self.blocks)
+    }
+}
+
+/// By what, beside the partition key, a document is opened.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    Password(&'a SecretPassword),
+    /// A handle has hashed the password before.
+    Key(&'a DocumentKey),
+}
+
+/// Whether the tags of all shares are looked at, or only where the text is not whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    WhereNeeded,
+    AtAll,
+}
+
+/// An opened document.
+pub(super) struct Opened {
+    pub(super) envelope: Envelope,
+    /// `None` if it was opened by one.
+    pub(super) key: Option<DocumentKey>,
+    pub(super) padded: Zeroizing<Vec<u8>>,
+    pub(super) damage: Damage,
+}
+
+/// What opening needs to know of the space.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) space: Uuid,
+    pub(super) geometry: &'a Geometry,
+    pub(super) scheme: &'a Scheme,
+    pub(super) costs: PasswordCosts,
+}
+
+/// The envelope of `key`, and how many of its copies do not open.
+pub(super) struct Found {
+    pub(super) envelope: Option<Envelope>,
+    /// What stands in for it.
+    absent: Envelope,
+    copies_damaged: usize,
+    copies_lost: usize,
+}
+
+/// Tries all cells of `key`, however early one opens. Where none does, an envelope of the same size
+/// is opened that was sealed for the purpose: an absent partition takes as long as one that is there.
+pub(super) fn find(cells: &Cells<'_>, key: &SecretPartitionKey, rules: Rules<'_>) -> Result<Found> {
+    let Rules { space, geometry, .. } = rules;
+    let absent = Envelope::absent(key, geometry);
+    let (cell, stand_in) = absent.seal_stand_in(key, space, geometry);
+    let mut found = Found { envelope: None, absent, copies_damaged: 0, copies_lost: 0 };
+    for number in cells_of(key) {
+        let opened = if let Some(cell) = cells.get(number) {
+            Envelope::open(cell, number, key, space, geometry)?
+        } else {
+            found.copies_lost += 1;
+            None
+        };
+        if opened.is_some() {
+            found.envelope = opened;
+        } else {
+            found.copies_damaged += 1;
+            black_box(Envelope::open(&stand_in, cell, key, space, geometry)?);
+        }
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// `Corrupt` if no copy of an envelope of this key could be there, for none of its cells can
+    /// be read. That says nothing of whether there is such a partition.
+    pub(super) fn refuse_if_lost(&self) -> Result<()> {
+        if self.copies_lost == COPIES {
+            return Err(lost("the cells of this key cannot be read"));
+        }
+        Ok(())
+    }
+}
+
+/// Opens the document of `key`.
+pub(super) fn open(
+    generation: Generation<'_>,
+    key: &SecretPartitionKey,
+    by: By<'_>,
+    look: Look,
+    rules: Rules<'_>,
+) -> Result<Opened> {
+    let Rules { geometry, scheme, .. } = rules;
+    let cells = generation.cells()?;
+    let found = find(&cells, key, rules)?;
+    drop(cells);
+    found.refuse_if_lost()?;
+    let copies = found.copies_damaged;
+    let envelope = found.envelope.unwrap_or(found.absent);
+    let hashed = match by {
+        By::Password(password) => Some(key.document_key(password, &envelope.salt, rules.costs)?),
+        By::Key(_) => None,
+    };
+    let document = match by {
+        By::Key(key) => key,
+        By::Password(_) => hashed.as_ref().expect("hashed above"),
+    };
+    let gathered = generation.gather(&envelope.map)?;
+    let mut damage = Damage { copies, blocks: gathered.blocks_lost, ..Damage::default() };
+    let order = Zeroizing::new(scatter(geometry.partition, &mut document.order()));
+    let update = document.update_key(&envelope.update, &envelope.text_hash);
+    let layout = Layout { geometry, scheme, order: &order };
+    let (slots, attempt) =
+        (&gathered.slots, Attempt { document, update: &update, envelope: &envelope });
+    let mut padded = attempt.open(&layout.join(&update, slots));
+    if padded.is_none() || look == Look::AtAll {
+        let hopeless = geometry.is_hopeless(gathered.blocks_lost);
+        let (recovered, shares) =
+            attempt.recover(&layout, slots, padded.is_none()).map_err(|e| match e.kind() {
+                ErrorKind::Denied if hopeless => {
+                    lost("too many segments are missing or damaged for anybody's document")
+                }
+                _ => e,
+            })?;
+        damage.shares = Some(shares);
+        damage.corrected = recovered.is_some();
+        padded = recovered.or(padded);
+    }
+    let padded = padded.expect("joined, or recovered, or an error");
+    Ok(Opened { envelope, key: hashed, padded, damage })
+}
+
+/// The keys with which a text is tried.
+struct Attempt<'a> {
+    document: &'a DocumentKey,
+    update: &'a UpdateKey,
+    envelope: &'a Envelope,
+}
+
+impl Attempt<'_> {
+    /// The padded text, if `sealed` is it.
+    fn open(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let padded = text::open(sealed, self.update)?;
+        let hash = self.document.text_hash(&self.envelope.update, &padded);
+        bool::from(hash.as_bytes().ct_eq(&self.envelope.text_hash)).then_some(padded)
+    }
+
+    /// Looks at all tags, and puts the text together from authentic shares if it is `wanted`; how
+    /// many are damaged.
+    fn recover(
+        &self,
+        layout: &Layout<'_>,
+        slots: &Slots,
+        wanted: bool,
+    ) -> Result<(Option<Zeroizing<Vec<u8>>>, usize)> {
+        let verdict = layout.verify(self.update, slots);
+        if !wanted {
+            return Ok((None, verdict.damaged));
+        }
+        if !verdict.any() {
+            return Err(denied());
+        }
+        let padded = layout
+            .recover(self.update, slots, &verdict)
+            .and_then(|sealed| self.open(&sealed))
+            .ok_or_else(|| {
+                lost(format!(
+                    "{} of its {} shares are damaged, more than the others can make up for",
+                    verdict.damaged,
+                    layout.geometry.used()
+                ))
+            })?;
+        Ok((Some(padded), verdict.damaged))
+    }
+}
+
+/// Wrong key, wrong password, no such partition.
+fn denied() -> Error {
+    Error::new(ErrorKind::Denied, OPEN).with_detail("no document opens with this key and password")
+}
+
+fn lost(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, OPEN).with_detail(detail)
+}

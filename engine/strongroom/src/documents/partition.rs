@@ -1,0 +1,420 @@
+//! A partition, opened: its document read and written. What it shall hold is painted in `draft.rs`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strongroom_base::{Error, ErrorKind, Result};
+use zeroize::Zeroizing;
+
+use super::background::BackgroundWrite;
+use super::draft::Draft;
+use super::envelope::Envelope;
+use super::generation::Generation;
+use super::opening::{By, Damage, Look, Opened, find};
+use super::plan::Plan;
+use super::secret::{DocumentKey, SecretPartitionKey, UPDATE_ID_BYTES};
+use super::space::{Space, read_row};
+use super::text::{self, Packed};
+use super::update::{Base, Watched, generation_of};
+use crate::transaction::Snapshot;
+use crate::vault::Vault;
+use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_crypto::SecretPassword;
+use strongroom_format::{CELL_OBJECTS, UpdateRow};
+
+/// Which update wrote a document: 16 random bytes, shown as hex digits. Only of use to compare.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DocumentVersion([u8; UPDATE_ID_BYTES]);
+
+impl fmt::Display for DocumentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for DocumentVersion {
+    /// It is in the envelope, and so nobody's but the key's holder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DocumentVersion(..)")
+    }
+}
+
+impl std::str::FromStr for DocumentVersion {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten();
+        digits.map(|number| Self(number.to_be_bytes())).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "read version").with_detail("it is not 32 hex digits")
+        })
+    }
+}
+
+/// A document as it was read. Its text is zeroised when dropped.
+pub struct Document {
+    text: Zeroizing<Vec<u8>>,
+    version: DocumentVersion,
+    damage: Damage,
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("damage", &self.damage).finish_non_exhaustive()
+    }
+}
+
+impl Document {
+    fn of(opened: &Opened) -> Result<Self> {
+        let text = text::unpack(&opened.padded)?;
+        if std::str::from_utf8(&text).is_err() {
+            return Err(Error::new(ErrorKind::Corrupt, "read document")
+                .with_detail("it is not UTF-8, and no write of ours"));
+        }
+        Ok(Self { text, version: DocumentVersion(opened.envelope.update), damage: opened.damage })
+    }
+
+    /// Its exact bytes: JSON in UTF-8.
+    pub fn bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Its exact text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("checked when it was read")
+    }
+
+    /// Decoded as `T`. `Invalid`, with line and column, if it is not one.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        // The parser's message may quote the document.
+        serde_json::from_slice(&self.text).map_err(|e| {
+            Error::new(ErrorKind::Invalid, "decode document").with_detail(format!(
+                "it is not of the type wanted at line {} column {}",
+                e.line(),
+                e.column()
+            ))
+        })
+    }
+
+    /// Which update wrote it; to be named in [`WriteOptions::expected`].
+    pub fn version(&self) -> DocumentVersion {
+        self.version
+    }
+
+    /// What of its storage is damaged; what was read is right all the same.
+    pub fn damage(&self) -> Damage {
+        self.damage
+    }
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The version that the document has now.
+    pub version: DocumentVersion,
+    /// What had been damaged before. Its own damage is mended. Blocks that could not be read are
+    /// random bytes in the new generation: whatever *others* had in them is lost for good, and only
+    /// the tags of their shares tell.
+    pub damage: Damage,
+}
+
+/// How a document is written.
+#[derive(Clone, Copy, Default)]
+pub struct WriteOptions<'a> {
+    /// Only if this version is still there; else `Conflict`, and nothing changes.
+    pub expected: Option<DocumentVersion>,
+    /// Only go on with an interrupted write of this very text: `NotFound` if there is none,
+    /// `Conflict` if it was of another. Without it such a write is gone on with where it fits, and
+    /// taken back where it does not. On a store that hosts share none is gone on with that began
+    /// before a rotation of keys.
+    pub resume: bool,
+    /// Hears of objects written so far, of all.
+    pub progress: Option<&'a dyn Progress>,
+    /// Ends the write with `Cancelled`, up to the moment at which it counts; what it began is
+    /// taken back.
+    pub cancel: Option<&'a CancelToken>,
+}
+
+impl fmt::Debug for WriteOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteOptions").field("resume", &self.resume).finish_non_exhaustive()
+    }
+}
+
+/// An opened partition: the right to its document. Cheap to clone.
+///
+/// It holds the partition key and what the password came to in memory, zeroised with its last
+/// clone. After the password was changed through another handle it is `Denied`.
+#[derive(Clone)]
+pub struct Partition {
+    space: Space,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    key: SecretPartitionKey,
+    document: DocumentKey,
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition").finish_non_exhaustive()
+    }
+}
+
+impl Partition {
+    pub(super) fn open(
+        space: &Space,
+        key: &SecretPartitionKey,
+        password: &SecretPassword,
+    ) -> Result<Self> {
+        password.bytes()?;
+        let snapshot = Vault::from_inner(Arc::clone(&space.vault)).read()?;
+        let row = read_row(snapshot.state())?;
+        let generation = space.generation(row.generation())?;
+        let by = By::Password(password);
+        let opened = space.open(generation, key, by, Look::WhereNeeded)?;
+        let document = opened.key.expect("it was opened by a password");
+        let inner = Inner { key: key.duplicate(), document };
+        Ok(Self { space: space.clone(), inner: Arc::new(inner) })
+    }
+
+    pub(super) fn vault(&self) -> Vault {
+        Vault::from_inner(Arc::clone(&self.space.vault))
+    }
+
+    /// The document as it is now: the whole old or the whole new one, whatever is being written.
+    /// Waits for no writer. Errors as those of [`Space::partition`].
+    pub fn read(&self) -> Result<Document> {
+        self.read_at(&self.vault().read()?)
+    }
+
+    /// The document as it was when `snapshot` was taken: its generation stays on the backend for
+    /// as long as the snapshot lives. `Invalid` for a snapshot of another vault; `Denied` for one
+    /// from before the password was changed.
+    pub fn read_at(&self, snapshot: &Snapshot) -> Result<Document> {
+        if !snapshot.is_of(&self.space.vault) {
+            return Err(Error::new(ErrorKind::Invalid, "read document")
+                .with_detail("the snapshot is of another vault"));
+        }
+        let row = read_row(snapshot.state())?;
+        let generation = self.space.generation(row.generation())?;
+        Document::of(&self.opened(generation, Look::WhereNeeded)?)
+    }
+
+    /// Reads the document and looks at the tag of every share: what is damaged, even where the
+    /// text is whole. `Corrupt` if the text is lost.
+    pub fn verify(&self) -> Result<Damage> {
+        let snapshot = self.vault().read()?;
+        let row = read_row(snapshot.state())?;
+        Ok(self.opened(self.space.generation(row.generation())?, Look::AtAll)?.damage)
+    }
+
+    /// Writes a document in place of the one that is there. See [`write_with`](Self::write_with).
+    pub fn write(&self, text: impl AsRef<[u8]>) -> Result<Written> {
+        self.write_with(text, &WriteOptions::default())
+    }
+
+    /// Writes `value` as JSON in place of the document that is there.
+    pub fn write_json<T: Serialize>(&self, value: &T) -> Result<Written> {
+        self.write(&*text::of(value)?)
+    }
+
+    /// Writes a document, JSON in UTF-8 whose exact bytes are kept, in place of the one that is
+    /// there, which is opened first. On return it is durable; it was read back and compared before
+    /// it counted. Readers keep the old one until they end.
+    ///
+    /// The whole space is written anew, so it takes as much room again, and as long as that takes.
+    /// A write that was interrupted, by an error or a crash, leaves the old document; the same call
+    /// goes on where it stood.
+    ///
+    /// `Invalid` for what is no JSON, with line and column; `Full` for what is longer than the
+    /// capacity, and if there is no room; `Conflict` as [`WriteOptions`] tells; `Locked` if another
+    /// update of this process takes longer than 10 s; `Denied` as for reading; `Corrupt` as for
+    /// reading, and if so much of the space cannot be read that a copy would destroy what others
+    /// have in it. `Unavailable` if the backend does not answer. `Uncertain`: it may have happened;
+    /// [`read`](Self::read) tells, or the same call.
+    pub fn write_with(
+        &self,
+        text: impl AsRef<[u8]>,
+        options: &WriteOptions<'_>,
+    ) -> Result<Written> {
+        self.write_packed(text::pack(text.as_ref(), &self.space.geometry)?, options)
+    }
+
+    pub(super) fn write_packed(
+        &self,
+        packed: Packed,
+        options: &WriteOptions<'_>,
+    ) -> Result<Written> {
+        let turn = self.space.turn()?;
+        let base = turn.base()?;
+        let opened = self.opened(base.generation(&self.space), Look::WhereNeeded)?;
+        self.space.geometry.refuse_if_hopeless(opened.damage.blocks)?;
+        if options.expected.is_some_and(|expected| expected.0 != opened.envelope.update) {
+            return Err(Error::new(ErrorKind::Conflict, "write document")
+                .with_detail("it has another version than the one expected"));
+        }
+        let (resumable, damage) = (self.interrupted(&base, &opened.envelope)?, opened.damage);
+        let draft = Draft {
+            map: opened.envelope.map,
+            salt: opened.envelope.salt,
+            document: &self.inner.document,
+            padded: packed.padded,
+        };
+        let resumed = match resumable {
+            Some((row, begun)) if draft.is_of(&begun) => Some((row, begun.update)),
+            Some(_) if options.resume => {
+                return Err(Error::new(ErrorKind::Conflict, "resume write")
+                    .with_detail("the interrupted write was of another text"));
+            }
+            None if options.resume => {
+                return Err(Error::new(ErrorKind::NotFound, "resume write")
+                    .with_detail("no write of this document was interrupted"));
+            }
+            _ => None,
+        };
+        let progress = options.progress.unwrap_or(&NoProgress);
+        let watched = Watched { progress, cancel: options.cancel };
+        let id = draft.write(&turn, &base, &self.inner.key, resumed, watched)?;
+        Ok(Written { version: DocumentVersion(id), damage })
+    }
+
+    /// The same on a thread of its own; what the text itself shows to be wrong is told at once.
+    pub fn write_in_background(
+        &self,
+        text: impl AsRef<[u8]>,
+        expected: Option<DocumentVersion>,
+    ) -> Result<BackgroundWrite> {
+        let packed = text::pack(text.as_ref(), &self.space.geometry)?;
+        BackgroundWrite::start(self.clone(), packed, expected)
+    }
+
+    /// What writing `text` would do; nothing is changed. Errors as those of the write itself.
+    pub fn plan(&self, text: impl AsRef<[u8]>) -> Result<Plan> {
+        let text = text.as_ref();
+        let packed = text::pack(text, &self.space.geometry)?;
+        let clock = &self.space.vault.components.clock;
+        let began = clock.monotonic();
+        let snapshot = self.vault().read()?;
+        let row = read_row(snapshot.state())?;
+        let opened = self.opened(self.space.generation(row.generation())?, Look::WhereNeeded)?;
+        let took = clock.monotonic().saturating_sub(began);
+        let now = text::unpack(&opened.padded)?.len();
+        let stored = (text::stored_bytes(&opened.padded), packed.stored_bytes);
+        let version = DocumentVersion(opened.envelope.update);
+        let lengths = (now, text.len());
+        Ok(Plan::new(&self.space.geometry, version, opened.damage, lengths, stored, took))
+    }
+
+    /// Writes the same text anew, with all of its envelope's copies and shares: what was damaged
+    /// is whole afterwards. What had been damaged.
+    pub fn heal(&self) -> Result<Damage> {
+        self.heal_with(&NoProgress, &CancelToken::new())
+    }
+
+    /// As [`heal`](Self::heal), telling `progress` the objects written so far, and ending with
+    /// `Cancelled` when `cancel` is cancelled.
+    pub fn heal_with(&self, progress: &dyn Progress, cancel: &CancelToken) -> Result<Damage> {
+        let turn = self.space.turn()?;
+        let base = turn.base()?;
+        let Opened { envelope, padded, damage, .. } =
+            self.opened(base.generation(&self.space), Look::AtAll)?;
+        self.space.geometry.refuse_if_hopeless(damage.blocks)?;
+        let begun = self.interrupted(&base, &envelope)?;
+        let (map, salt) = (envelope.map, envelope.salt);
+        let draft = Draft { map, salt, document: &self.inner.document, padded };
+        let begun = begun.filter(|(_, begun)| draft.is_of(begun));
+        let resumed = begun.map(|(row, begun)| (row, begun.update));
+        let watched = Watched { progress, cancel: Some(cancel) };
+        draft.write(&turn, &base, &self.inner.key, resumed, watched)?;
+        Ok(damage)
+    }
+
+    /// Puts another password in the place of the one that opened this handle, which goes on with
+    /// it. Other handles are `Denied` from then on. Older copies of the vault's files still open
+    /// with the old one. After `Uncertain` open the partition again, with the new password or the
+    /// old one: this handle goes on with the old.
+    pub fn change_password(&mut self, new: &SecretPassword) -> Result<()> {
+        self.change_password_with(new, &NoProgress, &CancelToken::new())
+    }
+
+    /// As [`change_password`](Self::change_password), telling `progress` the objects written so
+    /// far, and ending with `Cancelled` when `cancel` is cancelled.
+    pub fn change_password_with(
+        &mut self,
+        new: &SecretPassword,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        new.bytes()?;
+        let document = self.under_password(new, Watched { progress, cancel: Some(cancel) })?;
+        self.inner = Arc::new(Inner { key: self.inner.key.duplicate(), document });
+        Ok(())
+    }
+
+    /// Writes the same text for another password; what that comes to.
+    fn under_password(&self, new: &SecretPassword, watched: Watched<'_>) -> Result<DocumentKey> {
+        let turn = self.space.turn()?;
+        let base = turn.base()?;
+        let Opened { envelope, padded, damage, .. } =
+            self.opened(base.generation(&self.space), Look::WhereNeeded)?;
+        self.space.geometry.refuse_if_hopeless(damage.blocks)?;
+        let (key, costs) = (&self.inner.key, self.space.costs);
+        // An interrupted change drew a salt; with the same password it is gone on with.
+        let begun = self.interrupted(&base, &envelope)?.filter(|(_, b)| b.salt != envelope.salt);
+        if let Some((row, begun)) = begun {
+            let document = key.document_key(new, &begun.salt, costs)?;
+            let (map, salt) = (envelope.map.clone(), begun.salt);
+            let draft = Draft { map, salt, document: &document, padded: padded.clone() };
+            if draft.is_of(&begun) {
+                draft.write(&turn, &base, key, Some((row, begun.update)), watched)?;
+                return Ok(document);
+            }
+        }
+        let salt = self.space.vault.components.entropy.draw()?;
+        let document = key.document_key(new, &salt, costs)?;
+        let draft = Draft { map: envelope.map, salt, document: &document, padded };
+        draft.write(&turn, &base, key, None, watched)?;
+        Ok(document)
+    }
+
+    fn opened(&self, generation: Generation<'_>, look: Look) -> Result<Opened> {
+        let Inner { key, document } = &*self.inner;
+        self.space.open(generation, key, By::Key(document), look)
+    }
+
+    /// The interrupted update of this partition, whose envelope is `current`, if there is one that
+    /// can be gone on with.
+    fn interrupted(
+        &self,
+        base: &Base,
+        current: &Envelope,
+    ) -> Result<Option<(UpdateRow, Envelope)>> {
+        let Some(row) = &base.unfinished else { return Ok(None) };
+        let UpdateRow::V0 { base: from, epochs, .. } = row;
+        if *from != base.row.generation().id || epochs.len() < CELL_OBJECTS {
+            return Ok(None);
+        }
+        // What was given up may still land there, sealed under the key of then.
+        let objects = &self.space.vault.objects;
+        if objects.is_far() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
+            return Ok(None);
+        }
+        let begun = generation_of(row, &self.space.geometry);
+        let cells = match self.space.generation_of(&begun).cells() {
+            // Then it is begun anew.
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(None),
+            cells => cells?,
+        };
+        let found = find(&cells, &self.inner.key, self.space.rules())?;
+        // An update of another partition has this one's envelope as its base has it: who went on
+        // with that would publish what is half of the other.
+        let own = found.envelope.filter(|begun| begun.update != current.update);
+        Ok(own.map(|envelope| (row.clone(), envelope)))
+    }
+}

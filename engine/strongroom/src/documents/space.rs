@@ -1,0 +1,387 @@
+//! The share space of a vault, of fixed size, and the same to look at whoever has documents in it;
+//! its partitions added and destroyed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand_chacha::rand_core::Rng;
+use strongroom_base::{Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::creation::random_bytes;
+use super::draft::Draft;
+use super::envelope::{Envelope, cells_of};
+use super::generation::{Cells, Generation};
+use super::geometry::{CELLS_PER_OBJECT, COPIES_PER_OBJECT, Geometry, PARTITIONS_OF_SPACE_MAX};
+use super::map::SlotMap;
+use super::opening::{By, Look, Opened, Rules, find, open};
+use super::partition::Partition;
+use super::secret::SecretPartitionKey;
+use super::shares::Slots;
+use super::stream::Stream;
+use super::update::{Repaint, Watched};
+use super::{text, update};
+use crate::vault::{Vault, VaultInner};
+use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
+use strongroom_format::{CostsRow, GenerationRow, SPACE, SpaceRow, UpdateRow};
+use strongroom_sharing::Scheme;
+use strongroom_store::state::{StateRead, Table};
+
+const ADD: &str = "add partition";
+const DESTROY: &str = "destroy partition";
+
+/// How often a new key is drawn whose cells shall miss those of the named ones. With five named,
+/// the most, one in about 5,300 does.
+const KEY_DRAWS_MAX: usize = 1 << 20;
+
+/// The first document of a partition, so that the password is checked ever after.
+const FIRST_TEXT: &[u8] = b"null";
+
+/// The share space of a vault. Cheap to clone.
+///
+/// Nothing in it lists partitions, for nothing knows of them: whoever has a key knows of one.
+#[derive(Clone)]
+pub struct Space {
+    pub(super) vault: Arc<VaultInner>,
+    pub(super) id: Uuid,
+    pub(super) geometry: Geometry,
+    pub(super) scheme: Arc<Scheme>,
+    pub(super) costs: PasswordCosts,
+}
+
+impl fmt::Debug for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Space").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What a share space is. Nothing of it depends on what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceInfo {
+    /// Its id, drawn when it was made.
+    pub id: Uuid,
+    /// When it was made; milliseconds since the Unix epoch.
+    pub created_unix_millis: u64,
+    /// When it was updated last, whichever partition that was of; `None` if it never was, and so
+    /// has no partition.
+    pub updated_unix_millis: Option<u64>,
+    /// How long a document may be, compressed.
+    pub capacity_bytes: u32,
+    /// How many shares restore a chunk.
+    pub threshold: u8,
+    /// How many shares of a chunk are stored.
+    pub shares: u8,
+    /// How many partitions' slots it has.
+    pub partitions: u8,
+    /// What an attempt at a document's password costs.
+    pub costs: PasswordCosts,
+    /// What it takes on the backend, and takes again while an update is under way.
+    pub bytes: u64,
+    /// The update that is under way in this process, or was interrupted, if there is one.
+    pub unfinished: Option<UnfinishedUpdate>,
+}
+
+/// An update that nobody has finished. Whose it is cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnfinishedUpdate {
+    /// When it began; milliseconds since the Unix epoch.
+    pub since_unix_millis: u64,
+    /// Objects of the new generation that are done.
+    pub objects_done: usize,
+    /// All of them.
+    pub objects: usize,
+}
+
+impl UnfinishedUpdate {
+    pub(crate) fn of(row: &UpdateRow) -> Self {
+        let UpdateRow::V0 { since_unix_millis, names, epochs, .. } = row;
+        let (objects_done, objects) = (epochs.len(), names.len());
+        Self { since_unix_millis: *since_unix_millis, objects_done, objects }
+    }
+}
+
+/// The share space.
+impl Vault {
+    /// The vault's share space; `NotFound` if it has none.
+    pub fn space(&self) -> Result<Space> {
+        let row = read_row(self.read()?.state())?;
+        let SpaceRow::V0 { id, costs: CostsRow { memory_kib, passes, lanes }, .. } = row;
+        let geometry = Geometry::of_row(&row)?;
+        Ok(Space {
+            vault: Arc::clone(self.inner()),
+            id,
+            geometry,
+            scheme: Arc::new(Scheme::new(geometry.threshold, geometry.shares)),
+            costs: self.inner().bear_costs(PasswordCosts { memory_kib, passes, lanes })?,
+        })
+    }
+}
+
+impl Space {
+    /// What it is.
+    pub fn info(&self) -> Result<SpaceInfo> {
+        let snapshot = Vault::from_inner(Arc::clone(&self.vault)).read()?;
+        let SpaceRow::V0 {
+            id,
+            created_unix_millis,
+            updated_unix_millis,
+            capacity_bytes,
+            threshold,
+            shares,
+            partitions,
+            ..
+        } = read_row(snapshot.state())?;
+        let unfinished = update::unfinished(snapshot.state())?;
+        Ok(SpaceInfo {
+            id,
+            created_unix_millis,
+            updated_unix_millis,
+            capacity_bytes,
+            threshold,
+            shares,
+            partitions,
+            costs: self.costs,
+            bytes: self.geometry.generation_bytes(),
+            unfinished: unfinished.as_ref().map(UnfinishedUpdate::of),
+        })
+    }
+
+    /// Takes back an update that was interrupted, and whose owner is dead: its objects are
+    /// deleted. Whether there was one. An update that is under way in this process is waited for.
+    ///
+    /// The next update does it, too, and so does an open when it is an hour old.
+    pub fn discard_unfinished(&self) -> Result<bool> {
+        self.turn()?.discard()
+    }
+
+    /// The chance, 0 to 1, that a document is lost when a partition is added that was told to keep
+    /// `kept` others and not this one. 1 if there is no room for another.
+    pub fn loss_chance(&self, kept: usize) -> f64 {
+        self.geometry.loss_chance(kept)
+    }
+
+    /// Adds a partition with the document `null`, behind `password` and a key that is drawn here.
+    /// See [`add_partition_with`](Self::add_partition_with).
+    pub fn add_partition(
+        &self,
+        password: &SecretPassword,
+        keep: &[&SecretPartitionKey],
+    ) -> Result<SecretPartitionKey> {
+        self.add_partition_with(password, keep, &NoProgress, &CancelToken::new())
+    }
+
+    /// Adds a partition, and keeps the partitions of the keys `keep` out of its way. **A document
+    /// whose key is not named is lost** with the chance that [`loss_chance`](Self::loss_chance)
+    /// tells: nobody can see it to spare it. Every update of a partition that overlaps another
+    /// damages it further.
+    ///
+    /// If it ends `Uncertain`, there may be a partition whose key nobody has: it takes room like any
+    /// that is not named.
+    ///
+    /// `Denied` if a key to keep opens no partition; `Full` if there is no room beside those
+    /// named, or they are [`PARTITIONS_OF_SPACE_MAX`](crate::PARTITIONS_OF_SPACE_MAX) already;
+    /// `Invalid` for an empty password; else as [`Partition::write_with`].
+    pub fn add_partition_with(
+        &self,
+        password: &SecretPassword,
+        keep: &[&SecretPartitionKey],
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<SecretPartitionKey> {
+        password.bytes()?;
+        if keep.len() >= PARTITIONS_OF_SPACE_MAX {
+            return Err(full(format!(
+                "{} partitions are named, and a space has at most {PARTITIONS_OF_SPACE_MAX}",
+                keep.len()
+            )));
+        }
+        let turn = self.turn()?;
+        let base = turn.base()?;
+        let cells = self.survey(base.generation(self))?;
+        let (taken, cells_taken) = self.kept(&cells, keep)?;
+        drop(cells);
+        let key = self.draw_key(&cells_taken)?;
+        let entropy = &*self.vault.components.entropy;
+        let mut random = Stream::new(&SecretKey::draw(entropy)?, &[]);
+        let map =
+            SlotMap::choose(&taken, self.geometry.partition, &mut random).ok_or_else(|| {
+                full(format!(
+                    "{} slots are left beside those named, a partition takes {}",
+                    self.geometry.slots - taken.count(),
+                    self.geometry.partition
+                ))
+            })?;
+        let salt = entropy.draw()?;
+        let document = key.document_key(password, &salt, self.costs)?;
+        let packed = text::pack(FIRST_TEXT, &self.geometry)?;
+        let draft = Draft { map, salt, document: &document, padded: packed.padded };
+        let watched = Watched { progress, cancel: Some(cancel) };
+        draft.write(&turn, &base, &key, None, watched)?;
+        Ok(key)
+    }
+
+    /// The slots and the cells of partitions that are to be kept.
+    fn kept(
+        &self,
+        cells: &Cells<'_>,
+        keep: &[&SecretPartitionKey],
+    ) -> Result<(SlotMap, Vec<usize>)> {
+        let mut taken = SlotMap::empty(self.geometry.slots);
+        let mut cells_taken = Vec::new();
+        for (number, key) in keep.iter().enumerate() {
+            let found = find(cells, key, self.rules())?;
+            found.refuse_if_lost()?;
+            let Some(envelope) = found.envelope else {
+                return Err(Error::new(ErrorKind::Denied, ADD).with_detail(format!(
+                    "key {} of those to keep opens no partition of this space",
+                    number + 1
+                )));
+            };
+            taken.unite(&envelope.map);
+            cells_taken.extend(cells_of(key));
+        }
+        Ok((taken, cells_taken))
+    }
+
+    /// A key whose cells miss those that are taken.
+    fn draw_key(&self, taken: &[usize]) -> Result<SecretPartitionKey> {
+        for _ in 0..KEY_DRAWS_MAX {
+            let key = SecretPartitionKey::draw(&*self.vault.components.entropy)?;
+            if !cells_of(&key).iter().any(|cell| taken.contains(cell)) {
+                return Ok(key);
+            }
+        }
+        Err(full("no key is found whose cells miss those of the named ones".into()))
+    }
+
+    /// The partition of `key`, opened with its password. Takes as long as an attempt at the
+    /// password costs, once; the handle remembers what came of it.
+    ///
+    /// `Denied` for a wrong key, a wrong password and a partition that is not there: which it is
+    /// is not told, and takes as long. `Corrupt` if more of the document is damaged than its
+    /// redundancy makes up for. `Invalid` for an empty password, without a look at anything.
+    pub fn partition(
+        &self,
+        key: &SecretPartitionKey,
+        password: &SecretPassword,
+    ) -> Result<Partition> {
+        Partition::open(self, key, password)
+    }
+
+    /// Destroys the partition of `key` and its document: cells and slots become random bytes. The
+    /// password is not needed. What copies of the vault's files hold stays there.
+    ///
+    /// `Denied` if there is no such partition; else as [`Partition::write_with`].
+    pub fn destroy_partition(&self, key: &SecretPartitionKey) -> Result<()> {
+        self.destroy_partition_with(key, &NoProgress, &CancelToken::new())
+    }
+
+    /// As [`destroy_partition`](Self::destroy_partition), telling `progress` the objects written
+    /// so far, and ending with `Cancelled` when `cancel` is cancelled.
+    pub fn destroy_partition_with(
+        &self,
+        key: &SecretPartitionKey,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let turn = self.turn()?;
+        let base = turn.base()?;
+        let cells = self.survey(base.generation(self))?;
+        let found = find(&cells, key, self.rules())?;
+        drop(cells);
+        found.refuse_if_lost()?;
+        let Envelope { map, .. } = found.envelope.ok_or_else(|| {
+            Error::new(ErrorKind::Denied, DESTROY)
+                .with_detail("the key opens no partition of this space")
+        })?;
+        let mut random = random_bytes(&self.vault)?;
+        let mut slots = Slots::new(&self.geometry);
+        slots.slots_mut().iter_mut().for_each(|slot| random.fill_bytes(slot));
+        let garbage = |number| {
+            let mut cell = vec![0; self.geometry.cell_bytes];
+            random.fill_bytes(&mut cell);
+            (number, cell)
+        };
+        let cells = cells_of(key).into_iter().map(garbage).collect();
+        let repaint = Repaint { cells, map, slots };
+        let watched = Watched { progress, cancel: Some(cancel) };
+        turn.run(&base, repaint, None, watched, |made| {
+            let left = find(&made.cells()?, key, self.rules())?;
+            let read = made.gather(&SlotMap::empty(self.geometry.slots))?;
+            if left.envelope.is_none() && read.blocks_lost == 0 {
+                return Ok(());
+            }
+            Err(Error::new(ErrorKind::Corrupt, DESTROY)
+                .with_detail("what was written does not read back as it should"))
+        })
+    }
+
+    /// Opens the document of `key`.
+    pub(super) fn open(
+        &self,
+        generation: Generation<'_>,
+        key: &SecretPartitionKey,
+        by: By<'_>,
+        look: Look,
+    ) -> Result<Opened> {
+        open(generation, key, by, look, self.rules()).map_err(|e| self.vault.unless_taken_over(e))
+    }
+
+    /// The cells of a generation that an update starts from which opens no document: `Corrupt` if
+    /// hardly one could be opened. It asks the backend for just what opening one does.
+    fn survey<'a>(&self, generation: Generation<'a>) -> Result<Cells<'a>> {
+        let nobodys = SlotMap::empty(self.geometry.slots);
+        let looked_at = generation.cells().and_then(|cells| {
+            self.geometry.refuse_if_hopeless(generation.gather(&nobodys)?.blocks_lost)?;
+            Ok(cells)
+        });
+        looked_at.map_err(|e| self.vault.unless_taken_over(e))
+    }
+
+    pub(super) fn rules(&self) -> Rules<'_> {
+        let Self { id, geometry, scheme, costs, .. } = self;
+        Rules { space: *id, geometry, scheme, costs: *costs }
+    }
+
+    /// The whole generation of a row; `Corrupt` if the row says what cannot be.
+    pub(super) fn generation<'a>(&'a self, row: &'a GenerationRow) -> Result<Generation<'a>> {
+        self.geometry.check(row)?;
+        Ok(self.generation_of(row))
+    }
+
+    /// The generation of a row that is known to be sound, perhaps not all of it.
+    pub(super) fn generation_of<'a>(&'a self, row: &'a GenerationRow) -> Generation<'a> {
+        Generation { objects: &self.vault.objects, row, geometry: &self.geometry, kept: &[] }
+    }
+
+    /// All cells and all slots, as they are under the sealing. Only under feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn dump(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        let snapshot = Vault::from_inner(Arc::clone(&self.vault)).read()?;
+        let row = read_row(snapshot.state())?;
+        let generation = self.generation(row.generation())?;
+        let mut bodies = Vec::new();
+        for place in 0..self.geometry.objects() {
+            bodies.push(generation.object(place)?.into_owned().body);
+        }
+        let slots = bodies.split_off(strongroom_format::CELL_OBJECTS).concat();
+        Ok((bodies.concat(), slots))
+    }
+}
+
+/// The row of the space; `NotFound` if there is none.
+pub(super) fn read_row(state: &StateRead) -> Result<SpaceRow> {
+    let row = state.get(Table::Space, SPACE)?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "open space").with_detail("the vault has no share space")
+    })?;
+    SpaceRow::decode(row.as_slice())
+}
+
+fn full(detail: String) -> Error {
+    Error::new(ErrorKind::Full, ADD).with_detail(detail)
+}
+
+const _: () = assert!(COPIES_PER_OBJECT * PARTITIONS_OF_SPACE_MAX <= CELLS_PER_OBJECT);

@@ -1,0 +1,393 @@
+//! An update: the space copied into a new generation, with one partition drawn anew.
+//!
+//! Every slot is copied, whichever partition changes, so all updates look the same. The order is
+//! that of every commit here: a row that names what comes into being, the objects, a checkpoint
+//! after each wave of them, and one transaction that puts the new generation in the old one's place. Readers
+//! keep the old one whole until the last of them ends.
+//!
+//! It is the operation [`UPDATE_OPERATION`] of the checkpoint table. Its rows tell how many
+//! objects are done, never whose they are; the last transaction removes them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::generation::{Generation, waves};
+use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
+use super::map::SlotMap;
+use super::shares::Slots;
+use super::space::Space;
+use super::stream::Stream;
+use crate::operations::{Checkpoint, Lane, Operation, begin_own, remove_own, resume_own};
+use crate::transaction::WriteTx;
+use crate::vault::{Vault, VaultInner};
+use strongroom_base::{CancelToken, Progress};
+use strongroom_crypto::SecretKey;
+use strongroom_format::{
+    CELL_OBJECTS, GenerationRow, ObjectName, ObjectRef, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow,
+    UpdateRow,
+};
+use strongroom_store::objects::{Cut, Salvaged};
+use strongroom_store::state::{StateRead, Table};
+
+/// The operation that an update runs as, and its one lane.
+const UPDATE_OPERATION: &str = "strongroom.space.update";
+const LANE: &str = "objects";
+
+pub(super) const UPDATE: &str = "update space";
+
+/// Longest generation of which an update keeps in memory what it opened, in bytes: it looks at all
+/// of its base twice, as proof of the password and to copy it.
+const KEPT_BYTES_MAX: u64 = 8 << 20;
+
+/// How long an update waits for the one before it.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an update changes: a partition's cells and slots.
+pub(super) struct Repaint {
+    /// By number.
+    pub(super) cells: Vec<(usize, Vec<u8>)>,
+    pub(super) map: SlotMap,
+    /// In the order of the map.
+    pub(super) slots: Slots,
+}
+
+/// The right to update the space; one at a time.
+pub(super) struct Turn<'a> {
+    space: &'a Space,
+    _held: MutexGuard<'a, ()>,
+}
+
+/// The generation that an update starts from, and the one that an earlier update left unfinished.
+pub(super) struct Base {
+    pub(super) row: SpaceRow,
+    pub(super) unfinished: Option<UpdateRow>,
+    /// All objects of the generation, if it is short.
+    kept: Vec<Salvaged>,
+}
+
+impl Base {
+    pub(super) fn generation<'a>(&'a self, space: &'a Space) -> Generation<'a> {
+        Generation { kept: &self.kept, ..space.generation_of(self.row.generation()) }
+    }
+}
+
+/// How a long update is told of, and stopped.
+#[derive(Clone, Copy)]
+pub(super) struct Watched<'a> {
+    pub(super) progress: &'a dyn Progress,
+    pub(super) cancel: Option<&'a CancelToken>,
+}
+
+impl Watched<'_> {
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        self.cancel.map_or(Ok(()), |cancel| cancel.check(operation))
+    }
+}
+
+/// Waits for the update under way in this process, a bounded time. Whose it is is not said.
+pub(super) fn wait_for_turn<'a>(
+    vault: &'a VaultInner,
+    operation: &'static str,
+) -> Result<MutexGuard<'a, ()>> {
+    vault.refuse_nested_write(operation)?;
+    vault.space_turn.try_lock_for(TURN_TIMEOUT).ok_or_else(|| {
+        Error::new(ErrorKind::Locked, operation).with_detail(format!(
+            "another update of the space did not end within {} s",
+            TURN_TIMEOUT.as_secs()
+        ))
+    })
+}
+
+impl Space {
+    /// Waits for the turn to update.
+    pub(super) fn turn(&self) -> Result<Turn<'_>> {
+        Ok(Turn { space: self, _held: wait_for_turn(&self.vault, UPDATE)? })
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn space(&self) -> &Space {
+        self.space
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::from_inner(Arc::clone(&self.space.vault))
+    }
+
+    /// What is there now. It stays until this turn ends.
+    pub(super) fn base(&self) -> Result<Base> {
+        let snapshot = self.vault().read()?;
+        let geometry = &self.space.geometry;
+        let row = super::space::read_row(snapshot.state())?;
+        let generation = self.space.generation(row.generation())?;
+        let kept = if geometry.generation_bytes() > KEPT_BYTES_MAX {
+            Vec::new()
+        } else {
+            let mut kept = Vec::with_capacity(geometry.objects());
+            for wave in waves(&self.space.vault.objects, geometry, 0..geometry.objects()) {
+                kept.extend(generation.wave(wave)?.into_iter().map(Cow::into_owned));
+            }
+            kept
+        };
+        let unfinished = unfinished(snapshot.state())?;
+        if let Some(row) = &unfinished
+            && (row.names().len() != geometry.objects() || row.epochs().len() > row.names().len())
+        {
+            return Err(Error::new(ErrorKind::Corrupt, "read update row")
+                .with_detail("it names a wrong number of objects"));
+        }
+        Ok(Base { row, unfinished, kept })
+    }
+
+    /// Makes the next generation out of that of `base`, anew or from where `resumed` stood, has it
+    /// looked at by `verify`, and puts it in its place. What a call began that is cancelled, or that
+    /// made something wrong, is taken back; what any other error leaves is resumed, or discarded,
+    /// by a later one.
+    pub(super) fn run(
+        &self,
+        base: &Base,
+        repaint: Repaint,
+        resumed: Option<UpdateRow>,
+        watched: Watched<'_>,
+        verify: impl FnOnce(Generation<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let _span = tracing::debug_span!("update space").entered();
+        let vault = &self.space.vault;
+        if resumed.is_none() {
+            // Before the question for room, of which it takes some.
+            self.discard()?;
+            vault.objects.expect_room(UPDATE, self.space.geometry.generation_bytes())?;
+        }
+        // A rotation keeps the keys of what is pinned: also those under which an object was put
+        // whose checkpoint is not there yet.
+        let pin = vault.pin();
+        let outcome = self.make(base, repaint, resumed, watched, verify);
+        drop(pin);
+        match &outcome {
+            Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Corrupt) => {
+                if let Err(error) = self.discard() {
+                    tracing::warn!(error = %error.kind(), "unfinished update not taken back yet");
+                }
+            }
+            Err(_) => {}
+            // Nothing of the old generation stays that no reader has.
+            Ok(()) => self.delete_due(),
+        }
+        outcome
+    }
+
+    /// Deletes what is due. It is no failure of the update if that fails: later writes go on.
+    fn delete_due(&self) {
+        if let Err(error) = self.space.vault.delete_all_due() {
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+        }
+    }
+
+    fn make(
+        &self,
+        base: &Base,
+        repaint: Repaint,
+        resumed: Option<UpdateRow>,
+        watched: Watched<'_>,
+        verify: impl FnOnce(Generation<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let vault = self.vault();
+        let geometry = &self.space.geometry;
+        let objects = &self.space.vault.objects;
+        let total = geometry.objects();
+        let from = base.generation(self.space);
+        let (mut row, operation) = match resumed {
+            Some(row) => (row, resume_own(&vault, UPDATE_OPERATION)?),
+            None => self.begin(&vault, base)?,
+        };
+        let lane = operation.lane(LANE)?;
+        let mut painter = Painter::new(geometry, repaint, &self.space.vault.components.entropy)?;
+        let done = row.epochs().len();
+        (0..done).for_each(|place| painter.skip(place));
+        let report = |done: usize| watched.progress.report(done as u64, Some(total as u64));
+        if done > 0 {
+            report(done);
+        }
+        for wave in waves(objects, geometry, done..total) {
+            watched.check(UPDATE)?;
+            let names = &row.names()[wave.clone()];
+            let mut bodies = Vec::with_capacity(wave.len());
+            for ((place, name), found) in wave.clone().zip(names).zip(from.wave(wave.clone())?) {
+                let mut found = found.into_owned();
+                painter.paint(place, &mut found);
+                bodies.push((*name, Cut::of_space(place), found.body));
+            }
+            let put = |(name, cut, body): &(ObjectName, Cut, Vec<u8>)| {
+                objects.put_again(*name, *cut, body).map(|put| put.epoch)
+            };
+            let epochs = objects.for_all(&bodies, put)?;
+            drop(bodies);
+            checkpoint(&vault, &mut row, &lane, &epochs)?;
+            report(wave.end);
+        }
+        drop(painter);
+        drop(lane);
+        let made = generation_of(&row, geometry);
+        verify(self.space.generation_of(&made))?;
+        watched.check(UPDATE)?;
+        self.publish(&vault, &row, made)
+    }
+
+    fn begin(&self, vault: &Vault, base: &Base) -> Result<(UpdateRow, Operation)> {
+        let Space { geometry, vault: inner, .. } = self.space;
+        let names: Vec<ObjectName> =
+            (0..geometry.objects()).map(|_| inner.objects.draw_name()).collect::<Result<_>>()?;
+        let row = UpdateRow::V0 {
+            since_unix_millis: inner.components.clock.unix_millis(),
+            base: base.row.generation().id,
+            id: inner.draw_uuid()?,
+            names,
+            epochs: Vec::new(),
+        };
+        let operation = begin_own(vault, UPDATE_OPERATION, &[LANE.to_owned()], |tx| {
+            tx.state.put(Table::Space, SPACE_UPDATE, &row.encode())
+        })?;
+        Ok((row, operation))
+    }
+
+    /// The commit that counts.
+    fn publish(&self, vault: &Vault, made: &UpdateRow, generation: GenerationRow) -> Result<()> {
+        let UpdateRow::V0 { base, .. } = made;
+        let now = self.space.vault.components.clock.unix_millis();
+        vault.write(|tx| {
+            let found = tx.state.get(Table::Space, SPACE, |row| row.map(SpaceRow::decode))?;
+            let Some(mut row) = found.transpose()? else { return Err(moved()) };
+            let SpaceRow::V0 { generation: current, updated_unix_millis, .. } = &mut row;
+            if current.id != *base {
+                return Err(moved());
+            }
+            let old = std::mem::replace(current, generation);
+            *updated_unix_millis = Some(now);
+            tx.state.put(Table::Space, SPACE, &row.encode())?;
+            tx.state.delete(Table::Space, SPACE_UPDATE)?;
+            remove_own(tx, UPDATE_OPERATION)?;
+            tx.doom(old.objects.iter().map(|object| object.name).collect())
+        })
+    }
+
+    /// Takes back an unfinished update, of somebody dead; whether there was one.
+    pub(super) fn discard(&self) -> Result<bool> {
+        let vault = self.vault();
+        if unfinished(vault.read()?.state())?.is_none() {
+            return Ok(false);
+        }
+        let discarded = vault.write(remove_unfinished)?;
+        self.delete_due();
+        Ok(discarded)
+    }
+}
+
+/// More objects are there, each sealed under one of `put`.
+fn checkpoint(vault: &Vault, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -> Result<()> {
+    let UpdateRow::V0 { epochs, names, .. } = row;
+    epochs.extend_from_slice(put);
+    let (done, total) = (epochs.len() as u64, names.len() as u64);
+    let checkpoint = Checkpoint::encode(&(done, total))?.progress(done as f64 / total as f64);
+    vault.write(|tx| {
+        tx.state.put(Table::Space, SPACE_UPDATE, &row.encode())?;
+        tx.checkpoint(lane, checkpoint)
+    })
+}
+
+/// Turns the update under way, of somebody dead, into objects that are due.
+pub(crate) fn remove_unfinished(tx: &mut WriteTx<'_>) -> Result<bool> {
+    tx.heard.exempt = true;
+    let found = tx.state.get(Table::Space, SPACE_UPDATE, |row| row.map(UpdateRow::decode))?;
+    let Some(row) = found.transpose()? else { return Ok(false) };
+    tx.doom(row.names().to_vec())?;
+    tx.state.delete(Table::Space, SPACE_UPDATE)?;
+    remove_own(tx, UPDATE_OPERATION)?;
+    Ok(true)
+}
+
+/// The update that nobody has finished, or discarded.
+pub(crate) fn unfinished(state: &StateRead) -> Result<Option<UpdateRow>> {
+    let row = state.get(Table::Space, SPACE_UPDATE)?;
+    row.map(|row| UpdateRow::decode(row.as_slice())).transpose()
+}
+
+fn moved() -> Error {
+    Error::new(ErrorKind::Conflict, UPDATE).with_detail("the space was updated meanwhile")
+}
+
+/// The generation that an update makes, as far as its objects are put.
+pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationRow {
+    let UpdateRow::V0 { id, names, epochs, .. } = row;
+    let object = |(place, (name, epoch)): (usize, (&ObjectName, &u32))| ObjectRef {
+        name: *name,
+        len: geometry.object_bytes(place) as u64,
+        epoch: *epoch,
+    };
+    GenerationRow { id: *id, objects: names.iter().zip(epochs).enumerate().map(object).collect() }
+}
+
+/// Paints a partition over the objects of its base, in their order.
+struct Painter<'a> {
+    geometry: &'a Geometry,
+    repaint: Repaint,
+    /// How many slots of the map the objects so far have held.
+    rank: usize,
+    /// For what the base has lost.
+    random: Stream,
+}
+
+impl<'a> Painter<'a> {
+    fn new(
+        geometry: &'a Geometry,
+        repaint: Repaint,
+        entropy: &Arc<dyn strongroom_base::component::Entropy>,
+    ) -> Result<Self> {
+        let random = Stream::new(&SecretKey::draw(&**entropy)?, &[]);
+        Ok(Self { geometry, repaint, rank: 0, random })
+    }
+
+    fn paint(&mut self, place: usize, found: &mut Salvaged) {
+        for &lost in &found.lost {
+            let block = Cut::of_space(place).block_bytes;
+            self.random.fill(&mut found.body[lost * block..(lost + 1) * block]);
+        }
+        match place.checked_sub(CELL_OBJECTS) {
+            None => self.paint_cells(place, &mut found.body),
+            Some(segment) => self.paint_slots(segment, &mut found.body),
+        }
+    }
+
+    fn paint_cells(&self, object: usize, body: &mut [u8]) {
+        let cell_bytes = self.geometry.cell_bytes;
+        for (number, cell) in &self.repaint.cells {
+            if number / CELLS_PER_OBJECT == object {
+                let at = number % CELLS_PER_OBJECT * cell_bytes;
+                body[at..at + cell_bytes].copy_from_slice(cell);
+            }
+        }
+    }
+
+    fn paint_slots(&mut self, segment: usize, body: &mut [u8]) {
+        debug_assert_eq!(body.len() % (SLOTS_PER_BLOCK * SLOT_BYTES), 0);
+        let painted = self.repaint.slots.slots();
+        let body: &mut [[u8; SLOT_BYTES]] = body.as_chunks_mut().0;
+        let first = segment * self.geometry.segment_slots;
+        for slot in self.repaint.map.within(first, first + self.geometry.segment_slots) {
+            body[slot - first] = painted[self.rank];
+            self.rank += 1;
+        }
+    }
+
+    /// Passes over an object that is painted already.
+    fn skip(&mut self, place: usize) {
+        if let Some(segment) = place.checked_sub(CELL_OBJECTS) {
+            let first = segment * self.geometry.segment_slots;
+            self.rank +=
+                self.repaint.map.within(first, first + self.geometry.segment_slots).count();
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Dropping operations by age.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use strongroom_base::{Error, Result};
+
+use super::machine::OperationState;
+use super::rows::{is_own, read_row, remove_rows};
+use crate::transaction::WriteTx;
+use crate::vault::Vault;
+use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_format::OperationFields;
+use strongroom_store::state::Table;
+
+/// Rows that one commit of an expiry removes, more or less: an operation's go together.
+const ROWS_PER_COMMIT: u64 = 2_000;
+
+const EXPIRE: &str = "expire operations";
+
+/// Which operations [`Vault::expire_operations`] drops.
+#[derive(Clone, Copy)]
+pub struct ExpireOperations<'a> {
+    /// Only those whose last change lies at least so far back. While the clock stands before
+    /// that change, it counts as now.
+    pub older_than: Duration,
+    /// Not only what is completed or cancelled, but also what was tried so often that no try is
+    /// left, whether the tries failed or their process died.
+    pub exhausted: bool,
+    /// Tell what would go, and drop nothing.
+    pub dry_run: bool,
+    /// Hears how many operations were looked at, of how many.
+    pub progress: &'a dyn Progress,
+    /// Ends it with `Cancelled`; what is dropped by then stays so.
+    pub cancel: Option<&'a CancelToken>,
+}
+
+impl std::fmt::Debug for ExpireOperations<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExpireOperations")
+            .field("older_than", &self.older_than)
+            .field("exhausted", &self.exhausted)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ExpireOperations<'_> {
+    /// What ended 30 days ago.
+    fn default() -> Self {
+        Self {
+            older_than: Duration::from_secs(30 * 24 * 60 * 60),
+            exhausted: false,
+            dry_run: false,
+            progress: &NoProgress,
+            cancel: None,
+        }
+    }
+}
+
+/// What was dropped, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiredOperations {
+    /// The operations' ids, in order; the first [`LISTED_MAX`](Self::LISTED_MAX).
+    pub ids: Vec<String>,
+    /// How many in all.
+    pub operations: u64,
+    /// How many operations stay.
+    pub kept: u64,
+}
+
+impl ExpiredOperations {
+    /// How many ids [`ids`](Self::ids) has at most.
+    pub const LISTED_MAX: usize = 10_000;
+}
+
+/// What is due among some of the operations.
+#[derive(Default)]
+struct Due {
+    ids: Vec<String>,
+    /// The key to go on after, if there may be more.
+    last: Option<Vec<u8>>,
+    looked_at: u64,
+    /// Of these, the host's.
+    of_host: u64,
+}
+
+/// Retention.
+impl Vault {
+    /// Drops operations that ended long ago, with their checkpoints and history, in commits of
+    /// bounded size. Interrupted, it has dropped some of them, each whole. Never drops one that
+    /// can go on, or that a handle lives of. Looks at all operations.
+    pub fn expire_operations(&self, options: &ExpireOperations<'_>) -> Result<ExpiredOperations> {
+        let now = self.inner().components.clock.unix_millis();
+        let mut report = ExpiredOperations::default();
+        let total = self.read()?.operation_count()?;
+        let mut looked_at = 0;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            options.cancel.map_or(Ok(()), |cancel| cancel.check(EXPIRE))?;
+            let Due { ids: due, last, looked_at: seen, of_host } =
+                self.next_due(options, now, after.as_deref())?;
+            looked_at += seen;
+            let dropped = self.drop_due(options, now, due)?;
+            report.kept += of_host - dropped.len() as u64;
+            for id in dropped {
+                report.operations += 1;
+                if report.ids.len() < ExpiredOperations::LISTED_MAX {
+                    report.ids.push(id);
+                }
+            }
+            options.progress.report(looked_at.min(total), Some(total));
+            after = last;
+            if after.is_none() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// What is due among the next operations, about as many as a commit removes.
+    fn next_due(
+        &self,
+        options: &ExpireOperations<'_>,
+        now: u64,
+        after: Option<&[u8]>,
+    ) -> Result<Due> {
+        let snapshot = self.read()?;
+        let span = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let (mut next, mut rows) = (Due::default(), 0);
+        for entry in snapshot.state().range(Table::Operations, span)? {
+            let entry = entry?;
+            let id = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
+            next.looked_at += 1;
+            if is_own(&id) {
+                continue;
+            }
+            next.of_host += 1;
+            // What cannot be read is not judged.
+            if let Ok(row) = OperationFields::decode(entry.row.as_slice())
+                && is_due(options, &row, now)
+                && self.inner().owners.generation(&id).is_none()
+            {
+                rows += 1 + u64::from(row.lanes) * u64::from(row.checkpoints_kept);
+                next.ids.push(id);
+            }
+            if rows >= ROWS_PER_COMMIT || next.looked_at >= ROWS_PER_COMMIT {
+                next.last = Some(entry.key.as_slice().to_vec());
+                break;
+            }
+        }
+        Ok(next)
+    }
+
+    fn drop_due(
+        &self,
+        options: &ExpireOperations<'_>,
+        now: u64,
+        due: Vec<String>,
+    ) -> Result<Vec<String>> {
+        if options.dry_run || due.is_empty() {
+            return Ok(due);
+        }
+        let change = |tx: &mut WriteTx<'_>| {
+            let mut dropped = Vec::with_capacity(due.len());
+            for id in due {
+                // It may have been taken over, or removed, since it was looked at.
+                if tx.vault.owners.generation(&id).is_none()
+                    && read_row(tx, &id)?.is_some_and(|row| is_due(options, &row, now))
+                {
+                    remove_rows(tx, &id)?;
+                    dropped.push(id);
+                }
+            }
+            Ok::<_, Error>(dropped)
+        };
+        self.inner().write(EXPIRE, change, |_| ())
+    }
+}
+
+fn is_due(options: &ExpireOperations<'_>, row: &OperationFields, now: u64) -> bool {
+    let state = OperationState::from(row.state);
+    let exhausted = super::spec::RetryPolicy::from(row.retry).is_exhausted(row.attempts);
+    let ended = state.is_finished() || (options.exhausted && exhausted);
+    let age = Duration::from_millis(now.saturating_sub(row.updated_unix_millis));
+    ended && age >= options.older_than
+}

@@ -1,0 +1,281 @@
+//! A lane's handle, and its checkpoint inside a transaction.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use strongroom_base::component::Clock;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::checkpoint::Checkpoint;
+use super::events::{Event, EventKind};
+use super::machine::OperationState;
+use super::operation::{Operation, complete_lane_row};
+use super::rows::{is_own, read_row, touch, write_row, write_step};
+use super::status::LaneStatus;
+use crate::transaction::{Batch, WriteTx};
+use strongroom_format::{CheckpointRow, OperationFields, checkpoint_key, history_key};
+use strongroom_store::state::Table;
+
+/// A lane, open in one place at a time. Send it to the thread that works on it.
+///
+/// Its checkpoints commit with data: in a closure by [`WriteTx::checkpoint`], in a batch by
+/// [`Batch::checkpoint`] or [`Lane::commit`].
+pub struct Lane {
+    operation: Operation,
+    name: String,
+    /// How many checkpoints it has had as far as this handle knows.
+    known: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+impl Lane {
+    pub(super) fn open(operation: &Operation, name: &str) -> Result<Self> {
+        let inner = &operation.inner;
+        let refuse = |kind, detail: &str| {
+            Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
+        };
+        if !inner.vault.owners.open_lane(&inner.id, inner.claim, name) {
+            return refuse(ErrorKind::Locked, "the lane is open already");
+        }
+        // From here on dropping it closes the lane.
+        let known = Arc::new(AtomicU64::new(0));
+        let lane = Self { operation: operation.clone(), name: name.to_owned(), known };
+        match operation.vault().read()?.lane(&inner.id, name)? {
+            Some(status) => lane.known.store(status.checkpoints, Ordering::Release),
+            None => return refuse(ErrorKind::NotFound, "the operation has no such lane"),
+        }
+        Ok(lane)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it stands: its last committed checkpoint. After an `Uncertain` commit this is how to
+    /// learn whether it happened; until it has been asked, a further checkpoint is `Conflict`.
+    pub fn status(&self) -> Result<LaneStatus> {
+        let inner = &self.operation.inner;
+        let status =
+            self.operation.vault().read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name)
+            })?;
+        self.known.store(status.checkpoints, Ordering::Release);
+        Ok(status)
+    }
+
+    /// Commits `batch` and `checkpoint` together, in a commit that other threads may share.
+    /// Durable on return. Errors as those of [`Vault::apply`](crate::Vault::apply) and
+    /// [`WriteTx::checkpoint`].
+    pub fn commit(&self, mut batch: Batch, checkpoint: Checkpoint) -> Result<()> {
+        batch.checkpoint(self, checkpoint);
+        self.operation.vault().apply(batch)
+    }
+
+    /// Completes the lane where it stands, without a further checkpoint; the last lane completes
+    /// the operation. Durable on return. Errors as those of [`WriteTx::checkpoint`].
+    pub fn complete(&self) -> Result<()> {
+        let writer = self.writer();
+        let vault = &self.operation.inner.vault;
+        vault.write("complete lane", |tx| writer.complete(tx), |()| ())
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.operation.inner.vault.components.clock)
+    }
+
+    pub(crate) fn writer(&self) -> LaneWriter {
+        LaneWriter {
+            operation: self.operation.clone(),
+            lane: self.name.clone(),
+            known: Arc::clone(&self.known),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let inner = &self.operation.inner;
+        inner.vault.owners.close_lane(&inner.id, inner.claim, &self.name);
+    }
+}
+
+/// Checkpoints.
+impl WriteTx<'_> {
+    /// Writes where `lane` stands once this transaction commits.
+    ///
+    /// `Conflict` if the operation was taken over since, or if the lane has had a checkpoint that
+    /// this handle does not know of: one of a commit that was `Uncertain`, or an earlier one of
+    /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds.
+    /// After any error of it the transaction does not commit, even if the closure returns `Ok`: data without its checkpoint would be repeated.
+    pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> Result<()> {
+        let writer = lane.writer();
+        let outcome = match writer.check(self, &checkpoint) {
+            Ok(()) => writer.write(self, checkpoint),
+            Err(refusal) => Err(refusal),
+        };
+        outcome.map_err(|e| self.refuse(e))
+    }
+}
+
+/// What writes a lane's checkpoint: the lane's identity, and the handle that it was opened under.
+#[derive(Clone)]
+pub(crate) struct LaneWriter {
+    operation: Operation,
+    lane: String,
+    known: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for LaneWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneWriter").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+impl LaneWriter {
+    fn id(&self) -> &str {
+        self.operation.id()
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.id() == other.id() && self.lane == other.lane
+    }
+
+    /// Whether the checkpoint may be written. Writes nothing.
+    pub(crate) fn check(&self, tx: &WriteTx<'_>, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.validate()?;
+        if !Arc::ptr_eq(&self.operation.inner.vault, &tx.vault) {
+            return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
+        }
+        let row = self.read_operation(tx)?;
+        let CheckpointRow::V0 { complete, sequence, .. } = self.read_lane(tx)?;
+        if complete {
+            return Err(self.refusal(ErrorKind::Invalid, "the lane is complete".into()));
+        }
+        let state = OperationState::from(row.state);
+        if !state.is_active() {
+            let detail = format!("the operation is {state}");
+            return Err(self.refusal(ErrorKind::Conflict, detail));
+        }
+        let known = self.known.load(Ordering::Acquire);
+        if sequence != known {
+            let detail = format!(
+                "the lane has had {sequence} checkpoints, this handle knows of {known}: \
+                 ask for its status"
+            );
+            return Err(self.refusal(ErrorKind::Conflict, detail));
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint; [`check`](Self::check) has passed in this transaction.
+    pub(crate) fn write(&self, tx: &mut WriteTx<'_>, checkpoint: Checkpoint) -> Result<()> {
+        let row = self.read_operation(tx)?;
+        let last = self.read_lane(tx)?;
+        let CheckpointRow::V0 { sequence, progress, .. } = last;
+        self.keep(tx, &row, &last)?;
+        let now = tx.vault.components.clock.unix_millis();
+        let Checkpoint { data, progress: given, complete } = checkpoint;
+        let progress = if complete { 1.0 } else { given.unwrap_or(progress) };
+        tx.checkpointed.push((Arc::clone(&self.known), sequence + 1));
+        if is_own(self.id()) {
+            tx.heard.exempt = true;
+        } else {
+            tx.heard.checkpoints.push(data.len());
+            tx.heard.progress(|| {
+                let kind = EventKind::Progress { lane: self.lane.clone(), progress };
+                Event::new(self.id(), row.name.as_deref(), now, kind)
+            });
+        }
+        let checkpoint = CheckpointRow::V0 {
+            sequence: sequence + 1,
+            order: self.operation.inner.order.fetch_add(1, Ordering::Relaxed),
+            progress,
+            complete,
+            unix_millis: now,
+            data,
+        };
+        let key = checkpoint_key(self.id(), &self.lane);
+        tx.state.put(Table::Checkpoints, &key, &checkpoint.encode())?;
+        self.advance(tx, row, complete)
+    }
+
+    /// Puts the checkpoint before this one into the lane's ring, over the oldest.
+    fn keep(
+        &self,
+        tx: &mut WriteTx<'_>,
+        row: &OperationFields,
+        last: &CheckpointRow,
+    ) -> Result<()> {
+        let CheckpointRow::V0 { sequence, .. } = last;
+        let places = u64::from(row.checkpoints_kept.saturating_sub(1));
+        if places == 0 || *sequence == 0 {
+            return Ok(());
+        }
+        let place = u16::try_from((sequence - 1) % places).expect("below a u16");
+        let key = history_key(self.id(), &self.lane, place);
+        tx.state.put(Table::History, &key, &last.encode())
+    }
+
+    /// What a checkpoint, or the completion of a lane, says of the operation: the try got
+    /// somewhere, and the last lane completes it. Its row is written only if that is news.
+    fn advance(
+        &self,
+        tx: &mut WriteTx<'_>,
+        mut row: OperationFields,
+        lane_complete: bool,
+    ) -> Result<()> {
+        let state = OperationState::from(row.state);
+        if !lane_complete && row.attempts == 0 && state == OperationState::Running {
+            return Ok(());
+        }
+        row.attempts = 0;
+        touch(tx, &mut row);
+        if lane_complete {
+            row.lanes_open = row.lanes_open.saturating_sub(1);
+        }
+        let next = match row.lanes_open {
+            0 => OperationState::Completed,
+            _ => OperationState::Running,
+        };
+        if next == state {
+            write_row(tx, self.id(), row)
+        } else {
+            write_step(tx, "write checkpoint", self.id(), row, next)
+        }
+    }
+
+    /// Completes the lane where it stands.
+    fn complete(&self, tx: &mut WriteTx<'_>) -> Result<()> {
+        self.check(tx, &Checkpoint::new([]))?;
+        let row = self.read_operation(tx)?;
+        let last = self.read_lane(tx)?;
+        complete_lane_row(tx, self.id(), &self.lane, last)?;
+        self.advance(tx, row, true)
+    }
+
+    /// The operation's row, if this lane's owner is still its owner.
+    fn read_operation(&self, tx: &WriteTx<'_>) -> Result<OperationFields> {
+        let row = read_row(tx, self.id())?
+            .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))?;
+        let refusal = self.operation.inner.refusal(&row);
+        refusal.map_or(Ok(row), |detail| Err(self.refusal(ErrorKind::Conflict, detail)))
+    }
+
+    fn read_lane(&self, tx: &WriteTx<'_>) -> Result<CheckpointRow> {
+        let key = checkpoint_key(self.id(), &self.lane);
+        tx.state
+            .get(Table::Checkpoints, &key, |row| row.map(CheckpointRow::decode))?
+            .unwrap_or_else(|| Err(self.refusal(ErrorKind::NotFound, "the lane is gone".into())))
+    }
+
+    fn refusal(&self, kind: ErrorKind, detail: String) -> Error {
+        Error::new(kind, "write checkpoint").with_detail(detail).with_subject(&self.lane)
+    }
+}

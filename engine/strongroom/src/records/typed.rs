@@ -1,0 +1,158 @@
+//! Namespaces whose keys and values are serde types.
+//!
+//! Keys are encoded so that their order is the order of the bytes (`memcomparable`): numbers by
+//! size, texts and tuples lexicographically. Values are `MessagePack` with named fields
+//! (`rmp-serde`), which any serde type goes through, and to which a field with a default can be
+//! added later.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::read::Record;
+use crate::transaction::{Batch, Snapshot, WriteTx};
+
+/// A namespace of keys `K` and values `V`.
+///
+/// It is only a name with types: it holds nothing and may be a constant. The types are the
+/// caller's promise; rows that do not decode as such are `Corrupt`.
+///
+/// ```
+/// # use strongroom::{TypedNamespace, testing::memory_vault};
+/// const BIRTHS: TypedNamespace<(u32, String), String> = TypedNamespace::new("births");
+///
+/// # fn main() -> strongroom::Result<()> {
+/// # let vault = memory_vault()?;
+/// vault.write(|tx| BIRTHS.insert(tx, &(1815, "Ada".into()), &"London".into()))?;
+/// let snapshot = vault.read()?;
+/// let of_1815 = BIRTHS.range(&snapshot, (1815, String::new())..(1816, String::new()))?;
+/// assert_eq!(of_1815.count(), 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TypedNamespace<K, V> {
+    name: &'static str,
+    types: PhantomData<fn(K) -> V>,
+}
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedRecord<K, V> {
+    /// The key.
+    pub key: K,
+    /// The value.
+    pub value: V,
+}
+
+impl<K, V> Clone for TypedNamespace<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for TypedNamespace<K, V> {}
+
+impl<K, V> fmt::Debug for TypedNamespace<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedNamespace").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> TypedNamespace<K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    /// The namespace `name`, read and written as `K` and `V`.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, types: PhantomData }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, snapshot: &Snapshot, key: &K) -> Result<Option<V>> {
+        let value = snapshot.get(self.name, encode_key(key)?)?;
+        value.map(|value| value.decode()).transpose()
+    }
+
+    /// The value of `key` as the transaction sees it.
+    pub fn get_in(&self, tx: &WriteTx<'_>, key: &K) -> Result<Option<V>> {
+        let value = tx.get(self.name, encode_key(key)?)?;
+        value.map(|value| value.decode()).transpose()
+    }
+
+    /// Makes `value` the value of `key`. `Invalid` if an encoding is above its limit or the type
+    /// cannot be encoded.
+    pub fn insert(&self, tx: &mut WriteTx<'_>, key: &K, value: &V) -> Result<()> {
+        tx.insert(self.name, encode_key(key)?, encode_value(value)?)
+    }
+
+    /// Removes the record of `key`; whether there was one.
+    pub fn remove(&self, tx: &mut WriteTx<'_>, key: &K) -> Result<bool> {
+        tx.remove(self.name, encode_key(key)?)
+    }
+
+    /// Adds an insert to `batch`.
+    pub fn insert_into(&self, batch: &mut Batch, key: &K, value: &V) -> Result<()> {
+        batch.insert(self.name, encode_key(key)?, encode_value(value)?);
+        Ok(())
+    }
+
+    /// The records whose keys lie in `keys`, in order of the keys; from the other end with
+    /// `rev()`.
+    pub fn range(
+        &self,
+        snapshot: &Snapshot,
+        keys: impl RangeBounds<K>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<TypedRecord<K, V>>>> {
+        let bounds = (encode_bound(keys.start_bound())?, encode_bound(keys.end_bound())?);
+        let records = snapshot.range::<Vec<u8>>(self.name, bounds)?;
+        Ok(records.map(|record| decode_record(&record?)))
+    }
+}
+
+fn decode_record<K: DeserializeOwned, V: DeserializeOwned>(
+    record: &Record,
+) -> Result<TypedRecord<K, V>> {
+    let key = memcomparable::from_slice(record.key()).map_err(|_| undecodable("decode key"))?;
+    Ok(TypedRecord { key, value: record.value().decode()? })
+}
+
+fn encode_bound<K: Serialize>(bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+    Ok(match bound {
+        Bound::Included(key) => Bound::Included(encode_key(key)?),
+        Bound::Excluded(key) => Bound::Excluded(encode_key(key)?),
+        Bound::Unbounded => Bound::Unbounded,
+    })
+}
+
+fn encode_key<K: Serialize>(key: &K) -> Result<Vec<u8>> {
+    memcomparable::to_vec(key).map_err(|_| unencodable("encode key"))
+}
+
+fn encode_value<V: Serialize>(value: &V) -> Result<Vec<u8>> {
+    rmp_serde::to_vec_named(value).map_err(|_| unencodable("encode value"))
+}
+
+pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
+    rmp_serde::from_slice(bytes).map_err(|_| undecodable("decode value"))
+}
+
+/// Without the decoder's own words: they quote what they stumble on, and that is the host's
+/// secret.
+fn undecodable(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, operation)
+        .with_detail("it does not decode as the type asked for")
+}
+
+pub(crate) fn unencodable(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Invalid, operation).with_detail("the type cannot be encoded")
+}

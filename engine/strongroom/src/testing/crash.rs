@@ -1,0 +1,420 @@
+//! A crash test: a host's work on a simulated disk, and what is left of it after power cuts.
+//!
+//! The work runs once and is recorded. Then the power is cut after event upon event of the
+//! record; every image that may be left is opened as a new process would, checked, and handed
+//! to the host's own judgement of what must hold. Part of the images lose power again while
+//! they are being recovered.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use strongroom_backends::Disk;
+use strongroom_backends::testing::{Defect, DeferredBackend, Replay, World};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::{ManualClock, NumberedKey, SealPlant, SeededEntropy, world_options_with};
+use crate::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
+
+/// Any error of a host's work or judgement.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What to cut, and how often.
+#[derive(Clone, Debug)]
+pub struct CrashOptions {
+    /// How many images to open. They are spread evenly over the events.
+    pub images: u64,
+    /// Seed of the images and of the vault's entropy.
+    pub seed: u64,
+    /// A promise that the disk breaks: a canary, with which images must fail.
+    pub defect: Option<Defect>,
+    /// Objects are put so many calls after they were acknowledged: a canary too, of a row that
+    /// is committed before its object.
+    pub late_objects: Option<u64>,
+    /// A bug in the sealed storage: a canary too.
+    pub plant: SealPlant,
+    /// What else may open the vault where [`TestKey`](super::TestKey) does not: the work rotates
+    /// keys.
+    pub other_keys: Vec<NumberedKey>,
+    /// One image in so many is cut again while it recovers; 0 for none.
+    pub cut_again_every: u64,
+}
+
+impl Default for CrashOptions {
+    fn default() -> Self {
+        Self {
+            images: 1_000,
+            seed: 1,
+            defect: None,
+            late_objects: None,
+            plant: SealPlant::None,
+            other_keys: Vec::new(),
+            cut_again_every: 8,
+        }
+    }
+}
+
+/// An image that does not hold.
+#[derive(Clone, Debug)]
+pub struct CrashFailure {
+    /// The event after which the power was cut.
+    pub event: u64,
+    /// The seed of the image.
+    pub seed: u64,
+    /// What is wrong with it.
+    pub told: String,
+}
+
+/// What a crash test found.
+#[derive(Clone, Debug, Default)]
+pub struct CrashSummary {
+    /// Events of the recorded work.
+    pub events: u64,
+    /// Images that were opened.
+    pub images: u64,
+    /// Of those, images of before the vault's creation was acknowledged.
+    pub before_creation: u64,
+    /// Images that were cut again while they recovered; among the images.
+    pub cut_again: u64,
+    /// Images that do not hold; the first hundred.
+    pub failures: Vec<CrashFailure>,
+    /// All images that do not hold.
+    pub failed: u64,
+}
+
+impl CrashSummary {
+    /// Adds up two tests.
+    pub fn merge(&mut self, other: Self) {
+        self.events += other.events;
+        self.images += other.images;
+        self.before_creation += other.before_creation;
+        self.cut_again += other.cut_again;
+        self.failed += other.failed;
+        let room = FAILURES_LISTED_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
+    }
+}
+
+const FAILURES_LISTED_MAX: usize = 100;
+
+impl fmt::Display for CrashSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bound = 3.0 / self.images.max(1) as f64;
+        write!(f, "{} lost of {} images", self.failed, self.images)?;
+        if self.failed == 0 {
+            write!(f, " (bound 3/N = {bound:.1e})")?;
+        }
+        write!(
+            f,
+            ", {} events, {} images before creation, {} cut again",
+            self.events, self.before_creation, self.cut_again
+        )?;
+        if let Some(CrashFailure { event, seed, told }) = self.failures.first() {
+            write!(f, "; first: after event {event}, seed {seed}: {told}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The host's work under way: its vault, and the record of what it was told.
+#[derive(Debug)]
+pub struct Scene<A> {
+    place: Place,
+    /// The canary's backend, which lags behind.
+    late: Option<Arc<DeferredBackend>>,
+    vault: Option<Vault>,
+    created_at: u64,
+    attempts: Vec<Attempt<A>>,
+}
+
+#[derive(Debug)]
+struct Attempt<A> {
+    what: A,
+    /// Events before it began, and when it was acknowledged.
+    began: u64,
+    done: Option<u64>,
+}
+
+/// A vault's place in a world.
+#[derive(Clone, Debug)]
+struct Place {
+    world: World,
+    seed: u64,
+    late_objects: Option<u64>,
+    plant: SealPlant,
+    other_keys: Vec<NumberedKey>,
+}
+
+const PATH: &str = "/vault";
+const CONTENT: &str = "/content";
+
+impl Place {
+    fn options(&self) -> VaultOptions {
+        self.options_with(NumberedKey(0))
+    }
+
+    fn options_with(&self, key: NumberedKey) -> VaultOptions {
+        world_options_with(key, &self.world, self.seed).seal_plant(self.plant)
+    }
+
+    /// The backend of the canary, which acknowledges too early.
+    fn late_backend(&self) -> Result<Option<Arc<DeferredBackend>>> {
+        let Some(delay) = self.late_objects else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(DeferredBackend::new(Arc::new(self.disk()?), delay))))
+    }
+
+    fn disk(&self) -> Result<Disk> {
+        let fs = Arc::new(self.world.clone());
+        let entropy = Arc::new(SeededEntropy::new(self.seed ^ 0x0bec));
+        Disk::with(fs, entropy, Arc::new(ManualClock::new()), CONTENT)
+    }
+
+    /// As a new process opens it, on an honest backend, with the first key that does.
+    fn open(&self) -> Result<Vault> {
+        let mut opened = self.open_with(NumberedKey(0));
+        for &key in &self.other_keys {
+            match opened {
+                Err(e) if e.kind() == ErrorKind::Denied => opened = self.open_with(key),
+                _ => break,
+            }
+        }
+        opened
+    }
+
+    fn open_with(&self, key: NumberedKey) -> Result<Vault> {
+        match self.late_objects {
+            Some(_) => self.options_with(key).backend(self.disk()?).open(PATH),
+            None => self.options_with(key).open(PATH),
+        }
+    }
+
+    fn create(&self) -> Result<Vault> {
+        match self.late_objects {
+            Some(_) => self.options().backend(self.disk()?).create(PATH),
+            None => self.options().create(PATH),
+        }
+    }
+}
+
+impl<A> Scene<A> {
+    /// The vault.
+    pub fn vault(&self) -> &Vault {
+        self.vault.as_ref().expect("only missing inside `reopen`")
+    }
+
+    /// The disk.
+    pub fn world(&self) -> &World {
+        &self.place.world
+    }
+
+    /// Does something and notes whether it was acknowledged: until then it may be there or not
+    /// after a crash, from then on it must be.
+    pub fn attempt<T, E>(
+        &mut self,
+        what: A,
+        act: impl FnOnce(&Vault) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let began = self.place.world.events();
+        self.attempts.push(Attempt { what, began, done: None });
+        let last = self.attempts.len() - 1;
+        let value = act(self.vault())?;
+        self.attempts[last].done = Some(self.place.world.events());
+        Ok(value)
+    }
+
+    /// Notes something that another thread attempted: `began` and `done` are
+    /// [`World::events`] before it began and when it was acknowledged.
+    pub fn note(&mut self, what: A, began: u64, done: Option<u64>) {
+        self.attempts.push(Attempt { what, began, done });
+    }
+
+    /// Closes the vault and opens it again.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.vault.take().expect("put back below").close()?;
+        self.place.seed += 1;
+        let options = self.place.options();
+        let vault = match &self.late {
+            Some(late) => {
+                late.settle()?;
+                options.backend(Arc::clone(late)).open(PATH)?
+            }
+            None => options.open(PATH)?,
+        };
+        self.vault = Some(vault);
+        Ok(())
+    }
+}
+
+/// Runs `work` and cuts the power; `holds` judges each image by what was acknowledged and what
+/// was under way. Panics if the work itself fails: there is nothing to cut then.
+pub fn crash_test<A: Clone>(
+    options: &CrashOptions,
+    work: impl FnOnce(&mut Scene<A>) -> Result<(), BoxError>,
+    holds: impl Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>,
+) -> CrashSummary {
+    let world = match options.defect {
+        Some(defect) => World::new().with_defect(defect),
+        None => World::new(),
+    };
+    let place = Place {
+        world: world.clone(),
+        seed: options.seed,
+        late_objects: options.late_objects,
+        plant: options.plant,
+        other_keys: options.other_keys.clone(),
+    };
+    let late = place.late_backend().expect("the simulated disk has no fault yet");
+    let created = match &late {
+        Some(late) => place.options().backend(Arc::clone(late)).create(PATH),
+        None => place.options().create(PATH),
+    };
+    let vault = Some(created.expect("the simulated disk has no fault yet"));
+    let created_at = world.events();
+    let mut scene = Scene { place, late, vault, created_at, attempts: Vec::new() };
+    if let Err(error) = work(&mut scene) {
+        panic!("the work failed before any power cut: {error}");
+    }
+    drop(scene.vault.take());
+    Judge { options, scene: &scene, holds: &holds }.run()
+}
+
+struct Judge<'a, A, H> {
+    options: &'a CrashOptions,
+    scene: &'a Scene<A>,
+    holds: &'a H,
+}
+
+impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H> {
+    fn run(&self) -> CrashSummary {
+        let journal = self.scene.world().journal();
+        let events = journal.events();
+        let mut replay = Replay::new(&journal);
+        let mut summary = CrashSummary { events, ..CrashSummary::default() };
+        for n in 0..self.options.images {
+            let event = u64::try_from(
+                u128::from(n) * u128::from(events + 1) / u128::from(self.options.images),
+            )
+            .expect("at most the number of events");
+            replay.advance_to(event);
+            let seed = self.options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(n);
+            summary.images += 1;
+            summary.before_creation += u64::from(event < self.scene.created_at);
+            let again = self.options.cut_again_every;
+            let outcome = if again > 0 && n % again == again - 1 {
+                summary.cut_again += 1;
+                self.judge_twice(&replay.image(seed), event, seed)
+            } else {
+                self.judge(replay.image(seed), event)
+            };
+            if let Err(told) = outcome {
+                summary.failed += 1;
+                if summary.failures.len() < FAILURES_LISTED_MAX {
+                    summary.failures.push(CrashFailure { event, seed, told });
+                }
+            }
+        }
+        summary
+    }
+
+    /// Recovers an image, cuts it somewhere on the way, and judges what that leaves.
+    fn judge_twice(&self, image: &World, event: u64, seed: u64) -> Result<(), String> {
+        let place = self.place(image.clone(), event);
+        drop(place.open().or_else(|_| place.create()));
+        let journal = image.journal();
+        let mut replay = Replay::new(&journal);
+        replay.advance_to(seed % (journal.events() + 1));
+        self.judge(replay.image(seed), event).map_err(|told| format!("cut again: {told}"))
+    }
+
+    fn place(&self, world: World, event: u64) -> Place {
+        let CrashOptions { late_objects, plant, .. } = *self.options;
+        let other_keys = self.options.other_keys.clone();
+        Place { world, seed: self.options.seed ^ event, late_objects, plant, other_keys }
+    }
+
+    fn judge(&self, image: World, event: u64) -> Result<(), String> {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge_image(image, event)));
+        judged.unwrap_or_else(|_| Err("it panicked".into()))
+    }
+
+    fn judge_image(&self, image: World, event: u64) -> Result<(), String> {
+        let told = |e: Error| e.to_string();
+        let place = self.place(image, event);
+        let vault = match place.open() {
+            Ok(vault) => vault,
+            Err(e) if e.kind() == ErrorKind::NotFound && event < self.scene.created_at => {
+                return judge_new(&place);
+            }
+            Err(e) => return Err(format!("does not open: {e}")),
+        };
+        if event < self.scene.created_at {
+            // The creation was not acknowledged, and yet it is whole.
+            return check(&vault);
+        }
+        check(&vault)?;
+        let (done, under_way) = self.split(event);
+        (self.holds)(&vault, &done, &under_way).map_err(|e| e.to_string())?;
+        check_leftovers(&place)?;
+        // It can be written and closed, and is clean then.
+        vault.write(|tx| tx.insert("after the crash", "k", "v")).map_err(told)?;
+        vault.close().map_err(told)?;
+        let vault = place.open().map_err(told)?;
+        if !vault.recovery().was_clean() {
+            return Err(format!("not clean after a close: {:?}", vault.recovery()));
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged at `event`, and what was under way.
+    fn split(&self, event: u64) -> (Vec<A>, Vec<A>) {
+        let (mut done, mut under_way) = (Vec::new(), Vec::new());
+        for attempt in &self.scene.attempts {
+            if attempt.done.is_some_and(|done| done <= event) {
+                done.push(attempt.what.clone());
+            } else if attempt.began < event {
+                under_way.push(attempt.what.clone());
+            }
+        }
+        (done, under_way)
+    }
+}
+
+/// The creation did not happen: it can be done now.
+fn judge_new(place: &Place) -> Result<(), String> {
+    let vault = place.create().map_err(|e| format!("not to be created: {e}"))?;
+    check(&vault)
+}
+
+/// Every row decodes, every object that a row names is there, and no others are.
+fn check(vault: &Vault) -> Result<(), String> {
+    let report = vault
+        .check(&CheckOptions { read_data: ReadData::All, ..CheckOptions::default() })
+        .map_err(|e| format!("check failed: {e}"))?;
+    if !report.is_ok() {
+        return Err(format!("check: {:?}, {:?}", report.state_intact, report.problems));
+    }
+    if !report.unknown.is_empty() {
+        return Err(format!("objects that no row names: {:?}", report.unknown));
+    }
+    let waiting = vault.clean(&CancelToken::new()).map_err(|e| e.to_string())?.waiting;
+    if report.due > 0 || waiting > 0 {
+        return Err(format!("{} objects still due after open", report.due));
+    }
+    Ok(())
+}
+
+/// No temporary file is left, of the backend or of an unfinished creation.
+fn check_leftovers(place: &Place) -> Result<(), String> {
+    if place.late_objects.is_some() {
+        // A host's own backend is cleaned by the host.
+        return Ok(());
+    }
+    let left = place.world.tree().into_iter().find(|(path, len)| {
+        let path = path.to_string_lossy();
+        len.is_some() && (path.contains("/tmp/") || path.ends_with(".new"))
+    });
+    left.map_or(Ok(()), |(path, _)| Err(format!("left behind: {}", path.display())))
+}

@@ -1,0 +1,414 @@
+//! The machine of operations as the model has it: what each act answers, and what it leaves.
+//!
+//! Written from the table in ARCHITECTURE.md, not from the engine's code.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom_base::ErrorKind;
+
+use crate::{OperationState, Resumable, RetryPolicy};
+
+/// Tries without a checkpoint that the driver's operations have.
+pub(super) const RETRY: RetryPolicy = RetryPolicy {
+    attempts_max: 3,
+    backoff_first: Duration::from_secs(1),
+    backoff_max: Duration::from_secs(3),
+};
+
+/// Checkpoints that the driver's operations keep of a lane.
+pub(super) const CHECKPOINTS_KEPT: u16 = 3;
+
+/// Something done to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// `Vault::begin_with`, in so many lanes.
+    Begin(u8),
+    /// `Vault::prepare`, in so many lanes.
+    Prepare(u8),
+    /// `Vault::resume`.
+    Resume,
+    /// `Vault::take_over`. The handle that was fenced is kept.
+    TakeOver,
+    /// Drops all handles.
+    LetGo,
+    /// Ends it by a handle.
+    End(End, Who),
+    /// `Lane::complete`.
+    CompleteLane(u8, Who),
+    /// `Operation::migrate` to a version.
+    Migrate(u8, Who),
+    /// `Vault::pause_operation`.
+    PauseUnowned,
+    /// `Vault::abandon_operation`.
+    Abandon,
+    /// `Vault::remove_operation`.
+    Remove,
+}
+
+/// The ends that a handle has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `Operation::pause`.
+    Pause,
+    /// `Operation::complete`.
+    Complete,
+    /// `Operation::fail`.
+    Fail,
+    /// `Operation::cancel`.
+    Cancel,
+}
+
+/// Which of an operation's handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The one that was had last.
+    Newest,
+    /// The one that was had first, and perhaps fenced or ended since.
+    Oldest,
+}
+
+/// A lane as the model has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneModel {
+    /// How many checkpoints it has had.
+    pub checkpoints: u64,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// The data of those that are kept, the latest first.
+    pub kept: Vec<String>,
+}
+
+/// An operation as the model has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationModel {
+    /// Where it stands.
+    pub state: OperationState,
+    /// Paused by somebody.
+    pub held: bool,
+    /// Raised by begin, resume and take-over.
+    pub generation: u64,
+    /// Tries since the last checkpoint.
+    pub attempts: u32,
+    /// Of its checkpoints.
+    pub version: u32,
+    /// Whether it ever failed.
+    pub failed: bool,
+    /// Its lanes by number.
+    pub lanes: Vec<LaneModel>,
+    /// When its row was changed last.
+    updated: u64,
+}
+
+/// A handle in the host's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandleModel {
+    generation: u64,
+    /// Which of all handles.
+    number: u64,
+}
+
+/// All operations of a vault, and the handles of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationsModel {
+    /// Operations by number.
+    pub operations: BTreeMap<u8, OperationModel>,
+    /// Handles by operation, oldest first. Gone with the process.
+    pub handles: BTreeMap<u8, Vec<HandleModel>>,
+    /// The handle that owns it, by operation.
+    owners: BTreeMap<u8, HandleModel>,
+    handles_had: u64,
+    /// Wall time in milliseconds.
+    now: u64,
+}
+
+type Answer = Result<(), ErrorKind>;
+
+impl Default for OperationsModel {
+    fn default() -> Self {
+        Self {
+            operations: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            handles_had: 0,
+            now: strongroom_base::component::ManualClock::START_UNIX_MILLIS,
+        }
+    }
+}
+
+impl OperationsModel {
+    /// What the act answers. `NotFound` stands also for what the driver cannot do, for want of a
+    /// handle.
+    pub(super) fn act(&mut self, operation: u8, act: Act) -> Answer {
+        match act {
+            Act::Begin(lanes) => {
+                self.create(operation, lanes, OperationState::Running)?;
+                self.own(operation);
+                Ok(())
+            }
+            Act::Prepare(lanes) => self.create(operation, lanes, OperationState::Initialized),
+            Act::Resume => self.resume(operation, false),
+            Act::TakeOver => self.resume(operation, true),
+            Act::LetGo => {
+                self.handles.remove(&operation);
+                self.owners.remove(&operation);
+                Ok(())
+            }
+            Act::End(end, who) => self.end(operation, end, who),
+            Act::CompleteLane(lane, who) => {
+                self.lane(operation, lane, who)?.complete = true;
+                self.advance(operation);
+                Ok(())
+            }
+            Act::Migrate(version, who) => {
+                let found = self.owned(operation, who)?;
+                if !found.state.is_active() {
+                    return Err(ErrorKind::Invalid);
+                }
+                found.version = version.into();
+                for lane in &mut found.lanes {
+                    if let Some(latest) = lane.kept.first_mut() {
+                        *latest = migrated(version, latest);
+                    }
+                }
+                self.touch(operation);
+                Ok(())
+            }
+            Act::PauseUnowned => self.end_unowned(operation, OperationState::Paused),
+            Act::Abandon => self.end_unowned(operation, OperationState::Cancelled),
+            Act::Remove => {
+                if self.operations.contains_key(&operation) && self.is_owned(operation) {
+                    return Err(ErrorKind::Locked);
+                }
+                self.operations.remove(&operation);
+                Ok(())
+            }
+        }
+    }
+
+    /// A checkpoint with that data, by one of the handles.
+    pub(super) fn checkpoint(
+        &mut self,
+        operation: u8,
+        lane: u8,
+        data: String,
+        complete: bool,
+        who: Who,
+    ) -> Answer {
+        let row = self.lane(operation, lane, who)?;
+        row.checkpoints += 1;
+        row.complete = complete;
+        row.kept.insert(0, data);
+        row.kept.truncate(CHECKPOINTS_KEPT.into());
+        let found = &self.operations[&operation];
+        if complete || found.attempts > 0 || found.state == OperationState::Recovering {
+            self.advance(operation);
+        }
+        Ok(())
+    }
+
+    /// The process ends.
+    pub(super) fn end_process(&mut self) {
+        self.handles.clear();
+        self.owners.clear();
+    }
+
+    /// The clock is put forward or back.
+    pub(super) fn jump(&mut self, millis: i64) {
+        self.now = self.now.saturating_add_signed(millis);
+    }
+
+    /// What has ended so long ago is dropped.
+    pub(super) fn expire(&mut self, older_millis: u64) {
+        let (now, owners) = (self.now, &self.owners);
+        self.operations.retain(|number, found| {
+            let ended =
+                matches!(found.state, OperationState::Completed | OperationState::Cancelled);
+            let old = now.saturating_sub(found.updated) >= older_millis;
+            !(ended && old) || owners.contains_key(number)
+        });
+    }
+
+    /// What is not finished, and whether it can be resumed.
+    pub fn unfinished(&self) -> Vec<(u8, OperationState, Resumable)> {
+        let left = self.operations.iter().filter(|(_, found)| !found.state.is_finished());
+        left.map(|(&number, found)| (number, found.state, self.resumable(number, found))).collect()
+    }
+
+    fn resumable(&self, number: u8, found: &OperationModel) -> Resumable {
+        if let Some(owner) = self.owners.get(&number) {
+            return Resumable::OwnerAlive { generation: owner.generation };
+        }
+        if found.attempts >= RETRY.attempts_max {
+            return Resumable::AttemptsExhausted { attempts: found.attempts };
+        }
+        if found.held {
+            return Resumable::Held;
+        }
+        // 1 s, 2 s, and so on, from the last change on; 1 s at least after a failure.
+        let failed = found.state == OperationState::Failed;
+        let backoff = match found.attempts {
+            0 if failed => 1_000,
+            0 => 0,
+            1 => 1_000,
+            _ => 2_000,
+        };
+        match backoff - self.now.saturating_sub(found.updated).min(backoff) {
+            0 => Resumable::Ready,
+            left => Resumable::BackingOff { wait: Duration::from_millis(left) },
+        }
+    }
+
+    fn is_owned(&self, operation: u8) -> bool {
+        self.owners.contains_key(&operation)
+    }
+
+    fn create(&mut self, operation: u8, lanes: u8, state: OperationState) -> Answer {
+        if lanes == 0 {
+            return Err(ErrorKind::Invalid);
+        }
+        if self.operations.contains_key(&operation) {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        let begun = u32::from(state == OperationState::Running);
+        let created = OperationModel {
+            state,
+            held: false,
+            generation: begun.into(),
+            attempts: begun,
+            version: 0,
+            failed: false,
+            lanes: vec![LaneModel::default(); lanes.into()],
+            updated: self.now,
+        };
+        self.operations.insert(operation, created);
+        Ok(())
+    }
+
+    /// A new handle has the operation.
+    fn own(&mut self, operation: u8) {
+        let generation = self.operations[&operation].generation;
+        let handle = HandleModel { generation, number: self.handles_had };
+        self.handles_had += 1;
+        self.handles.entry(operation).or_default().push(handle);
+        self.owners.insert(operation, handle);
+    }
+
+    fn resume(&mut self, operation: u8, by_force: bool) -> Answer {
+        let owned = self.is_owned(operation);
+        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
+        let exhausted = found.attempts >= RETRY.attempts_max;
+        found.state = match found.state {
+            OperationState::Completed => return Err(ErrorKind::AlreadyExists),
+            OperationState::Cancelled => return Err(ErrorKind::Invalid),
+            _ if owned && !by_force => return Err(ErrorKind::Locked),
+            _ if exhausted && !by_force => return Err(ErrorKind::Invalid),
+            OperationState::Initialized | OperationState::Paused => OperationState::Running,
+            _ => OperationState::Recovering,
+        };
+        found.held = false;
+        found.generation += 1;
+        found.attempts = if by_force { 1 } else { found.attempts + 1 };
+        self.touch(operation);
+        self.own(operation);
+        Ok(())
+    }
+
+    fn handle(&self, operation: u8, who: Who) -> Result<HandleModel, ErrorKind> {
+        let handles = self.handles.get(&operation).ok_or(ErrorKind::NotFound)?;
+        let handle = match who {
+            Who::Newest => handles.last(),
+            Who::Oldest => handles.first(),
+        };
+        handle.copied().ok_or(ErrorKind::NotFound)
+    }
+
+    /// The operation, for a handle that owns it.
+    fn owned(&mut self, operation: u8, who: Who) -> Result<&mut OperationModel, ErrorKind> {
+        let handle = self.handle(operation, who)?;
+        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
+        match self.owners.get(&operation) {
+            Some(owner) if *owner == handle => Ok(found),
+            _ => Err(ErrorKind::Conflict),
+        }
+    }
+
+    /// A lane that takes checkpoints, for a handle that owns it.
+    fn lane(&mut self, operation: u8, lane: u8, who: Who) -> Result<&mut LaneModel, ErrorKind> {
+        self.handle(operation, who)?;
+        let found = self.operations.get(&operation).ok_or(ErrorKind::NotFound)?;
+        if usize::from(lane) >= found.lanes.len() {
+            return Err(ErrorKind::NotFound);
+        }
+        let lane = &mut self.owned(operation, who)?.lanes[usize::from(lane)];
+        if lane.complete { Err(ErrorKind::Invalid) } else { Ok(lane) }
+    }
+
+    fn end(&mut self, operation: u8, end: End, who: Who) -> Answer {
+        let found = self.owned(operation, who)?;
+        if found.state == OperationState::Completed && end == End::Complete {
+            // As its lanes have left it.
+            self.owners.remove(&operation);
+            return Ok(());
+        }
+        if !found.state.is_active() {
+            return Err(ErrorKind::Invalid);
+        }
+        match end {
+            End::Pause => {
+                found.state = OperationState::Paused;
+                found.held = true;
+                found.attempts = found.attempts.saturating_sub(1);
+            }
+            End::Complete => {
+                found.state = OperationState::Completed;
+                found.attempts = 0;
+                found.lanes.iter_mut().for_each(|lane| lane.complete = true);
+            }
+            End::Fail => {
+                found.state = OperationState::Failed;
+                found.failed = true;
+            }
+            End::Cancel => found.state = OperationState::Cancelled,
+        }
+        self.touch(operation);
+        self.owners.remove(&operation);
+        Ok(())
+    }
+
+    fn end_unowned(&mut self, operation: u8, state: OperationState) -> Answer {
+        let owned = self.is_owned(operation);
+        let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
+        if owned {
+            return Err(ErrorKind::Locked);
+        }
+        if found.state.is_finished() {
+            return Err(ErrorKind::Invalid);
+        }
+        found.state = state;
+        found.held = state == OperationState::Paused;
+        self.touch(operation);
+        Ok(())
+    }
+
+    /// A lane got somewhere.
+    fn advance(&mut self, operation: u8) {
+        let found = self.operations.get_mut(&operation).expect("its lane was found");
+        found.attempts = 0;
+        let complete = found.lanes.iter().all(|lane| lane.complete);
+        found.state = if complete { OperationState::Completed } else { OperationState::Running };
+        self.touch(operation);
+    }
+
+    /// Time does not go back in a row when the clock does.
+    fn touch(&mut self, operation: u8) {
+        if let Some(found) = self.operations.get_mut(&operation) {
+            found.updated = found.updated.max(self.now);
+        }
+    }
+}
+
+/// What the driver migrates data to.
+pub(super) fn migrated(version: u8, data: &str) -> String {
+    format!("{version}: {data}")
+}

@@ -1,0 +1,42 @@
+//! The refs of a vault, without the vault.
+
+use std::sync::Arc;
+
+use strongroom_backends::Backend;
+use strongroom_base::Result;
+use strongroom_base::component::{Clock, Entropy};
+use uuid::Uuid;
+
+use strongroom_crypto::SecretKey;
+use strongroom_store::refs::{RefPlant, Refs};
+
+/// The refs of one vault on a backend; every handle with the same backend leads to the same ones.
+#[derive(Debug)]
+pub struct TestRefs(Refs);
+
+impl TestRefs {
+    /// With a bug planted, unless that is [`RefPlant::None`].
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        plant: RefPlant,
+    ) -> Self {
+        let key = SecretKey::new([7; SecretKey::BYTES]);
+        Self(Refs::new(backend, Uuid::from_u128(7), &key, clock, entropy).with_plant(plant))
+    }
+
+    /// What the ref `name` holds; `None` if there is none.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.0.read(name)
+    }
+
+    /// Moves the ref `name` to what `change` makes of its value; see ARCHITECTURE.md, "Refs".
+    pub fn update<T>(
+        &self,
+        name: &str,
+        change: impl FnMut(Option<&[u8]>) -> Result<(Vec<u8>, T)>,
+    ) -> Result<T> {
+        self.0.update(name, change)
+    }
+}

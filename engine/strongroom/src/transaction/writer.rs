@@ -1,0 +1,75 @@
+//! The one writer at a time within this process.
+//!
+//! redb would let a second writer wait without limit. This lock stands before it: the wait is
+//! bounded, and a thread that asks while it holds the lock itself is told so instead of waiting
+//! for itself.
+
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use strongroom_base::{Error, ErrorKind, Result};
+
+/// The writer's lock of one vault.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    turn: Mutex<()>,
+    holder: Mutex<Option<ThreadId>>,
+    timeout: Duration,
+}
+
+/// The right to write; passed on when dropped.
+#[derive(Debug)]
+pub(crate) struct WriterGuard<'a> {
+    writer: &'a Writer,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Writer {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout }
+    }
+
+    /// How long a writer waits for its turn.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Waits for the turn. `Locked` when the wait was too long, `Invalid` from within a write.
+    pub(crate) fn acquire(&self, operation: &'static str) -> Result<WriterGuard<'_>> {
+        self.refuse_nested(operation)?;
+        let turn = self.turn.try_lock_for(self.timeout).ok_or_else(|| {
+            Error::new(ErrorKind::Locked, operation).with_detail(format!(
+                "another write of this process did not end within {} s",
+                self.timeout.as_secs_f32()
+            ))
+        })?;
+        Ok(self.held(turn))
+    }
+
+    /// The turn, if it is free now.
+    pub(crate) fn try_acquire(&self) -> Option<WriterGuard<'_>> {
+        self.turn.try_lock().map(|turn| self.held(turn))
+    }
+
+    /// `Invalid` if this thread is inside a write.
+    pub(crate) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
+        if *self.holder.lock() == Some(thread::current().id()) {
+            return Err(Error::new(ErrorKind::Invalid, operation).with_detail(
+                "called from within a write of the same vault, which holds the only write there is",
+            ));
+        }
+        Ok(())
+    }
+
+    fn held<'a>(&'a self, turn: MutexGuard<'a, ()>) -> WriterGuard<'a> {
+        *self.holder.lock() = Some(thread::current().id());
+        WriterGuard { writer: self, _turn: turn }
+    }
+}
+
+impl Drop for WriterGuard<'_> {
+    fn drop(&mut self) {
+        *self.writer.holder.lock() = None;
+    }
+}

@@ -1,0 +1,149 @@
+//! The folder of a vault on a file system.
+//!
+//! ```text
+//! VAULT/
+//!   lock             the kernel lock of the one process; never renamed or unlinked
+//!   holder           who that is (JSON), while it lives
+//!   state.redb       the state
+//!   state.redb.new   a state that comes into being; discarded if found
+//!   content/         the disk backend, unless the host chose another
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strongroom_base::fs::{Access, FileSystem};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use strongroom_store::state::FileState;
+
+/// Where a vault lies.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    pub(super) fs: Arc<dyn FileSystem>,
+    path: PathBuf,
+}
+
+/// What is in a folder before a vault is created in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, or what an unfinished creation left.
+    Free,
+    /// A vault.
+    Vault,
+}
+
+impl Folder {
+    pub(super) fn new(fs: Arc<dyn FileSystem>, path: &Path) -> Self {
+        Self { fs, path: path.to_owned() }
+    }
+
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    pub(super) fn note_path(&self) -> PathBuf {
+        self.path.join("holder")
+    }
+
+    pub(super) fn content_path(&self) -> PathBuf {
+        self.path.join("content")
+    }
+
+    pub(super) fn state(&self) -> FileState {
+        FileState::new(Arc::clone(&self.fs), &self.path)
+    }
+
+    /// Makes the folder, durably; its parent must exist.
+    pub(super) fn make(&self) -> Result<()> {
+        let failed = |e| Error::io("create vault", e).with_subject(self.path.display());
+        match self.fs.create_dir(&self.path) {
+            Ok(()) => {}
+            // Perhaps one that another process makes this moment: synced all the same.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let parent = match self.path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        self.fs.sync_dir(parent).map_err(failed)
+    }
+
+    /// What is in it. `Invalid` if that is neither nothing nor a vault's.
+    pub(super) fn look(&self) -> Result<Found> {
+        let names = self.names("create vault")?;
+        if names.iter().any(|name| name == FileState::FILE_NAME) {
+            return Ok(Found::Vault);
+        }
+        let ours = ["lock", "holder", "content", FileState::NEW_FILE_NAME];
+        let foreign = names.iter().any(|name| !ours.contains(&name.as_str()));
+        if foreign || self.has_foreign_content()? {
+            return Err(Error::new(ErrorKind::Invalid, "create vault")
+                .with_detail("the folder is neither empty nor a vault")
+                .with_subject(self.path.display()));
+        }
+        Ok(Found::Free)
+    }
+
+    /// Whether the backend's folder has anything that an unfinished creation cannot have left.
+    fn has_foreign_content(&self) -> Result<bool> {
+        let names = |path: &Path| match self.fs.read_dir(path) {
+            Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Error::io("create vault", e).with_subject(path.display())),
+        };
+        let content = self.content_path();
+        let ours = ["objects", "tmp", "lock"];
+        Ok(names(&content)?.iter().any(|name: &String| !ours.contains(&name.as_str()))
+            || !names(&content.join("objects"))?.is_empty())
+    }
+
+    /// That it is a vault's, before anything in it is touched.
+    pub(super) fn expect_vault(&self) -> Result<()> {
+        let names = self.names("open vault")?;
+        let refuse = |kind, detail: &str| {
+            Err(Error::new(kind, "open vault")
+                .with_detail(detail)
+                .with_subject(self.path.display()))
+        };
+        if names.iter().any(|name| name == FileState::FILE_NAME) {
+            Ok(())
+        } else if names.iter().any(|name| name == "lock") {
+            refuse(ErrorKind::NotFound, "its creation did not finish: create it again")
+        } else {
+            refuse(ErrorKind::NotFound, "there is no vault in the folder")
+        }
+    }
+
+    /// Discards a state whose creation did not finish; whether there was one.
+    pub(super) fn discard_unfinished(&self) -> Result<bool> {
+        let path = self.path.join(FileState::NEW_FILE_NAME);
+        match self.fs.remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("open vault", e).with_subject(path.display())),
+        }
+    }
+
+    /// Whether the lock file is there.
+    pub(super) fn has_lock(&self) -> bool {
+        self.fs.open(&self.lock_path(), Access::Read).is_ok()
+    }
+
+    fn names(&self, operation: &'static str) -> Result<Vec<String>> {
+        let entries = self.fs.read_dir(&self.path).map_err(|e| {
+            let error = match e.kind() {
+                io::ErrorKind::NotADirectory => Error::new(ErrorKind::Invalid, operation)
+                    .with_detail("a vault is a folder, and this is a file"),
+                io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, operation)
+                    .with_detail("there is no such folder"),
+                _ => Error::io(operation, e),
+            };
+            error.with_subject(self.path.display())
+        })?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
+    }
+}

@@ -1,0 +1,425 @@
+//! Create, open, recover, close.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use strongroom_backends::{Backend, Disk};
+use strongroom_base::{Error, ErrorKind, Result};
+
+use super::folder::{Folder, Found};
+use super::handle::{Parts, Vault};
+use super::key_copy::{KeyCopy, Standing, only_key_set};
+use super::keys::draw_id;
+use super::lock::{Locking, VaultLock};
+use super::options::VaultOptions;
+use super::owner::{Claimed, claim_content, create_owner_ref};
+use super::report::Recovery;
+use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
+use strongroom_crypto::{KeySet, NewSlot, Unlock, Wrapping};
+use strongroom_format::{
+    BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_OWNER, META_VAULT, VaultRow,
+};
+use strongroom_store::state::{
+    Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table,
+};
+
+/// After so long an update of the share space that was interrupted is taken back at open: an hour.
+const SPACE_UPDATE_EXPIRY_MILLIS: u64 = 60 * 60 * 1_000;
+
+impl Vault {
+    pub(super) fn create_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        let _span = tracing::debug_span!("create").entered();
+        options.validate()?;
+        let unlock = options.keys.unlock()?;
+        let folder = Folder::new(Arc::clone(&options.fs), path);
+        folder.make()?;
+        if folder.look()? == Found::Vault {
+            return Err(exists(path));
+        }
+        let lock = acquire(&options, &folder, "create vault")?;
+        // Only the holder of the lock creates; so this look is the one that counts.
+        if folder.look()? == Found::Vault {
+            return Err(exists(path));
+        }
+        let state = folder.state();
+        let backend = backend_of(&options, &folder)?;
+        let keys = create_state(&options, &state, &backend, &unlock)?;
+        Self::open_parts(options, Arc::new(state), backend, keys, Recovery::default(), Some(lock))
+            .map(Self::just_created)
+            .map_err(created_and_yet)
+    }
+
+    pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
+        let _span = tracing::debug_span!("open").entered();
+        let folder = Folder::new(Arc::clone(&options.fs), path);
+        folder.expect_vault()?;
+        options.validate()?;
+        if !folder.has_lock() {
+            // Perhaps a copy without its lock, perhaps no vault at all: nothing is made in a
+            // folder that is not ours.
+            Store::peek(&folder.state())?;
+        }
+        let unlock = options.keys.unlock()?;
+        let lock = acquire(&options, &folder, "open vault")?;
+        // The state file may have been replaced while we waited: only now is it looked at.
+        folder.expect_vault()?;
+        let mut recovery = Recovery { died: lock.died().cloned(), ..Recovery::default() };
+        let state = folder.state();
+        let name = options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name());
+        let keys = unlock_state(&options, &state, name, &unlock, &mut recovery, || {
+            only_key_set(&*backend_of(&options, &folder)?)
+        })?;
+        recovery.unfinished_state = folder.discard_unfinished()?;
+        let backend: Arc<dyn Backend> = if let Some(backend) = &options.backend {
+            Arc::clone(backend)
+        } else {
+            let (entropy, clock) = (&options.components.entropy, &options.components.clock);
+            // It was made before the state that we found was published.
+            let disk = Disk::with_made(
+                Arc::clone(&options.fs),
+                Arc::clone(entropy),
+                Arc::clone(clock),
+                folder.content_path(),
+            )?;
+            recovery.temporaries = disk.clear_temporaries()?;
+            Arc::new(disk)
+        };
+        Self::open_parts(options, Arc::new(state), backend, keys, recovery, Some(lock))
+    }
+
+    pub(super) fn create_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        options.validate()?;
+        let unlock = options.keys.unlock()?;
+        if state.exists()? {
+            return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
+        }
+        let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
+        let keys = create_state(&options, &*state, &backend, &unlock)?;
+        Self::open_parts(options, state, backend, keys, Recovery::default(), None)
+            .map(Self::just_created)
+            .map_err(created_and_yet)
+    }
+
+    pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
+        options.validate()?;
+        let unlock = options.keys.unlock()?;
+        let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
+        let mut recovery = Recovery::default();
+        let (name, restore) = (backend.name(), || only_key_set(&*backend));
+        let keys = unlock_state(&options, &*state, name, &unlock, &mut recovery, restore)?;
+        Self::open_parts(options, state, backend, keys, recovery, None)
+    }
+
+    fn open_parts(
+        options: VaultOptions,
+        state: Arc<dyn StateStorage>,
+        backend: Arc<dyn Backend>,
+        keys: KeySet,
+        mut recovery: Recovery,
+        lock: Option<VaultLock>,
+    ) -> Result<Self> {
+        let clock = Arc::clone(&options.components.clock);
+        let OpenedStore { store, mended } =
+            Store::open(state, clock, options.cache_bytes, sealing(&options, &keys))?;
+        recovery.note(mended);
+        // Only now: a key has opened the header, and the header the state.
+        if recovery.key_set_restored {
+            store.write_header(keys.header())?;
+        } else {
+            store.read_header()?;
+        }
+        let newest_commit = check_vault_row(&store, keys.header())?;
+        let session = draw_id(&*options.components.entropy)?;
+        // Before anything is written there.
+        let owner = if backend.is_shared() {
+            let place = lock.as_ref().map(VaultLock::place).unwrap_or_default();
+            let claimed = claim_content(&options, &store, &backend, &keys, session, &place)?;
+            let Claimed { owner, taken_over } = claimed;
+            recovery.taken_over = taken_over;
+            Some(Arc::new(owner))
+        } else {
+            None
+        };
+        let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery).inspect_err(
+            |_| {
+                // Nobody will have it open.
+                let ending = owner.as_ref().and_then(|owner| owner.end(&store));
+                if let Some(ending) = ending {
+                    ending.tell(options.write_timeout);
+                }
+            },
+        )?;
+        let parts = Parts { keys, session, owner, store, backend, newest_commit, recovery, lock };
+        let mut vault = Self::assemble(options, parts);
+        vault.recover()?;
+        Ok(vault)
+    }
+
+    /// That the copy of the key set was written is no recovery in a new vault.
+    fn just_created(mut self) -> Self {
+        self.inner_mut().recovery.key_copy_written = false;
+        self
+    }
+
+    /// Removes what a dead process left, and lists what it left unfinished.
+    fn recover(&mut self) -> Result<()> {
+        self.inner().adopt_leftovers()?;
+        // The vault is of use without either: later writes go on with them.
+        let expired = self.expire_space_update();
+        let cleaned = if self.inner().cleaner.has_leftovers() {
+            self.settle_rows(None).and_then(|()| self.delete_due(None))
+        } else {
+            Ok(0)
+        };
+        let operations = self.unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
+        let recovery = &mut self.inner_mut().recovery;
+        recovery.objects = *cleaned.as_ref().unwrap_or(&0);
+        recovery.space_update = *expired.as_ref().unwrap_or(&None);
+        recovery.clean_up_error = expired.err().or(cleaned.err());
+        recovery.operations = operations;
+        if let Some(lock) = self.inner().lock.lock().as_mut() {
+            lock.confirm();
+        }
+        let recovery = self.recovery();
+        tracing::info!(
+            clean = recovery.was_clean(),
+            repaired = recovery.state_repaired,
+            objects = recovery.objects,
+            operations = recovery.operations.len(),
+            "vault opened"
+        );
+        Ok(())
+    }
+
+    /// The update of the share space that was interrupted. Everything of an earlier session is dead;
+    /// what nobody has resumed for long is taken back.
+    fn expire_space_update(&self) -> Result<Option<UnfinishedUpdate>> {
+        let Some(row) = unfinished(self.read()?.state())? else { return Ok(None) };
+        let found = UnfinishedUpdate::of(&row);
+        let now = self.inner().components.clock.unix_millis();
+        if now.saturating_sub(found.since_unix_millis) < SPACE_UPDATE_EXPIRY_MILLIS {
+            return Ok(Some(found));
+        }
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("open vault")?;
+        match inner.commit("open vault", remove_unfinished) {
+            // An older state lies in the place of a newer one: nothing is taken back in it.
+            Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
+            outcome => outcome.map(|_| None),
+        }
+    }
+
+    /// Closes the vault for all its handles, and lets other processes in. Waits for a write, for
+    /// calls of the backend that are under way, and for a shared store to be told, each at most the write timeout; if they take
+    /// longer it is `Locked`, and the vault is still open.
+    ///
+    /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
+    /// then on. Dropping the last handle closes as well, without telling an error.
+    pub fn close(self) -> Result<()> {
+        let inner = self.inner();
+        let _turn = inner.writer.acquire("close vault")?;
+        if let Err(error) = inner.clean_before_close() {
+            // The next open does it.
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+        }
+        inner.objects.shut(inner.writer.timeout())?;
+        let ending = inner.owner.as_ref().and_then(|owner| owner.end(&inner.store));
+        let closed = inner.store.close();
+        if let Some(ending) = ending {
+            ending.tell(inner.writer.timeout());
+        }
+        *inner.lock.lock() = None;
+        closed
+    }
+}
+
+/// Opens the key set of a state. Nothing is written.
+fn unlock_state(
+    options: &VaultOptions,
+    state: &dyn StateStorage,
+    backend: &str,
+    unlock: &Unlock,
+    recovery: &mut Recovery,
+    restore: impl FnOnce() -> Result<Header>,
+) -> Result<KeySet> {
+    let bounds = options.password.bounds;
+    match Store::peek(state) {
+        Ok(found) => {
+            check_backend(&found.header, backend)?;
+            let keys = KeySet::unlock(found.header.clone(), unlock, bounds)?;
+            recovery.header_repaired = found.damaged;
+            Ok(keys)
+        }
+        Err(e) if e.kind() == ErrorKind::Corrupt && options.restore_key_set => {
+            let header = restore()?;
+            check_backend(&header, backend)?;
+            let keys = KeySet::unlock(header, unlock, bounds)?;
+            recovery.key_set_restored = true;
+            Ok(keys)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Brings the copy of the key set on the backend up to the header. That it cannot be reached
+/// keeps nobody from the state.
+fn settle_key_copy(
+    options: &VaultOptions,
+    store: &Store,
+    backend: &dyn Backend,
+    keys: KeySet,
+    recovery: &mut Recovery,
+) -> Result<KeySet> {
+    let copy = match KeyCopy::read(backend, keys.header()) {
+        Ok(copy) => copy,
+        Err(e) => {
+            recovery.key_copy_error = Some(e);
+            return Ok(keys);
+        }
+    };
+    let keys = match copy.standing(keys.header()) {
+        Standing::Same => return Ok(keys),
+        Standing::Behind => keys,
+        Standing::Ahead(generation) if options.adopt_older_state => {
+            tracing::warn!(generation, "older state adopted");
+            let raised = keys.raised_above(generation, &*options.components.entropy)?;
+            store.write_header(raised.header())?;
+            raised
+        }
+        Standing::Ahead(generation) => {
+            recovery.key_copy_ahead = Some(generation);
+            return Ok(keys);
+        }
+    };
+    match copy.write(backend, keys.header()) {
+        Ok(()) => recovery.key_copy_written = true,
+        Err(e) => recovery.key_copy_error = Some(e),
+    }
+    Ok(keys)
+}
+
+/// What a state of `keys` is sealed with.
+fn sealing(options: &VaultOptions, keys: &KeySet) -> Sealing {
+    Sealing {
+        key: Arc::new(keys.state_key()),
+        file: keys.header().file,
+        entropy: Arc::clone(&options.components.entropy),
+        #[cfg(feature = "testing")]
+        plant: options.seal_plant,
+    }
+}
+
+impl Recovery {
+    fn note(&mut self, mended: Mended) {
+        self.state_repaired = mended.repaired;
+        self.last_commit_may_be_missing = mended.fell_back;
+        self.torn_blocks = mended.torn_blocks;
+        self.header_repaired |= mended.super_header;
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "create vault").with_subject(path.display())
+}
+
+fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<VaultLock> {
+    let locking = Locking {
+        fs: &folder.fs,
+        clock: &*options.components.clock,
+        entropy: &*options.components.entropy,
+        process: &options.components.process,
+        policy: options.lock,
+        operation: options.purpose.as_deref().unwrap_or(operation),
+    };
+    locking.acquire(&folder.lock_path(), &folder.note_path())
+}
+
+fn disk_of(options: &VaultOptions, folder: &Folder) -> Result<Disk> {
+    let (entropy, clock) = (&options.components.entropy, &options.components.clock);
+    let root = folder.content_path();
+    Disk::with(Arc::clone(&options.fs), Arc::clone(entropy), Arc::clone(clock), root)
+}
+
+fn backend_of(options: &VaultOptions, folder: &Folder) -> Result<Arc<dyn Backend>> {
+    match &options.backend {
+        Some(backend) => Ok(Arc::clone(backend)),
+        None => Ok(Arc::new(disk_of(options, folder)?)),
+    }
+}
+
+fn create_state(
+    options: &VaultOptions,
+    state: &dyn StateStorage,
+    backend: &Arc<dyn Backend>,
+    unlock: &Unlock,
+) -> Result<KeySet> {
+    let entropy = &*options.components.entropy;
+    let id = draw_id(entropy)?;
+    let name = backend.name();
+    if name.len() > BACKEND_NAME_BYTES_MAX {
+        return Err(Error::new(ErrorKind::Invalid, "create vault").with_detail(format!(
+            "the backend's name has {} bytes, the limit is {BACKEND_NAME_BYTES_MAX}",
+            name.len()
+        )));
+    }
+    let created_unix_millis = options.components.clock.unix_millis();
+    let row = VaultRow::V0 { id, created_unix_millis, next_namespace: 1 };
+    let with = Wrapping {
+        vault: id,
+        entropy,
+        now_unix_millis: created_unix_millis,
+        costs: options.password.costs,
+        bounds: options.password.bounds,
+    };
+    let first = NewSlot { unlock, label: "" };
+    let keys = KeySet::create(name, options.cipher, &first, &with)?;
+    let shared = backend.is_shared();
+    let owner = shared.then(|| create_owner_ref(options, backend, &keys)).transpose()?;
+    Store::create(state, keys.header(), sealing(options, &keys), |write| {
+        if let Some(owner) = &owner {
+            write.put(Table::Meta, META_OWNER, &owner.encode())?;
+        }
+        write.put(Table::Meta, META_VAULT, &row.encode())
+    })?;
+    Ok(keys)
+}
+
+/// The vault is there, but this handle could not be had.
+fn created_and_yet(error: Error) -> Error {
+    Error::new(ErrorKind::Uncertain, "create vault")
+        .with_detail(format!("it was created, and opening it failed: {error}"))
+        .with_source(error)
+}
+
+/// That a state was created on that kind of backend.
+pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
+    if header.backend == name {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
+        "the vault's content lies on {:?}, and it was opened with {name:?}",
+        header.backend
+    )))
+}
+
+pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
+    let row = state.get(Table::Meta, META_VAULT)?.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, "read vault row").with_detail("row is missing")
+    })?;
+    VaultRow::decode(row.as_slice())
+}
+
+/// That header and state belong together; the number of the last commit of which a trace is
+/// left.
+fn check_vault_row(store: &Store, header: &Header) -> Result<u64> {
+    let state = store.read()?;
+    let VaultRow::V0 { id, .. } = read_vault_row(&state)?;
+    if id != header.vault {
+        return Err(Error::new(ErrorKind::Corrupt, "open vault")
+            .with_detail("header and state are of different vaults"));
+    }
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let newest = state.range(Table::Doomed, all)?.next_back().transpose()?;
+    newest.map_or(Ok(0), |entry| Ok(DoomedKey::decode(entry.key.as_slice())?.commit))
+}
