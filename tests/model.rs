@@ -5,19 +5,13 @@ use std::collections::BTreeSet;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use strongroom::OperationState;
-use strongroom::testing::{
-    Call, Driver, MachinePlant, Plant, Transition, World, calls, operation_calls,
-};
+use strongroom::testing::{Bug, Call, Driver, Transition, World, calls, operation_calls, plant};
 
 /// Most calls in one case.
 const CALLS_MAX: usize = 40;
 
-fn run(calls: &[Call], plant: Option<Plant>) -> Result<(), TestCaseError> {
-    let driver = Driver::create(World::new(), 7).expect("the simulated disk has no fault");
-    let mut driver = match plant {
-        Some(plant) => driver.with_plant(plant),
-        None => driver,
-    };
+fn run(calls: &[Call]) -> Result<(), TestCaseError> {
+    let mut driver = Driver::create(World::new(), 7).expect("the simulated disk has no fault");
     calls.iter().try_for_each(|call| driver.run(call)).map_err(TestCaseError::fail)
 }
 
@@ -30,7 +24,7 @@ fn cases() -> u32 {
 fn the_vault_agrees_with_the_model() {
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    if let Err(error) = runner.run(&calls(CALLS_MAX, true), |calls| run(&calls, None)) {
+    if let Err(error) = runner.run(&calls(CALLS_MAX, true), |calls| run(&calls)) {
         panic!("{error}");
     }
 }
@@ -50,11 +44,8 @@ fn table() -> Vec<Transition> {
 }
 
 /// Runs the calls; the steps made, and the changes of state that there were.
-fn run_machine(
-    calls: &[Call],
-    plant: MachinePlant,
-) -> Result<(usize, BTreeSet<Transition>), TestCaseError> {
-    let driver = Driver::create_with(World::new(), 7, plant);
+fn run_machine(calls: &[Call]) -> Result<(usize, BTreeSet<Transition>), TestCaseError> {
+    let driver = Driver::create(World::new(), 7);
     let mut driver = driver.expect("the simulated disk has no fault");
     calls.iter().try_for_each(|call| driver.run(call)).map_err(TestCaseError::fail)?;
     let seen = driver.transitions();
@@ -83,15 +74,14 @@ fn operations_agree_with_their_machine() {
     while steps < machine_steps() {
         let tree = strategy.new_tree(&mut runner).expect("nothing is filtered");
         let calls = tree.current();
-        match run_machine(&calls, MachinePlant::None) {
+        match run_machine(&calls) {
             Ok((made, steps_seen)) => {
                 steps += made;
                 cases += 1;
                 seen.extend(steps_seen);
             }
             Err(error) => {
-                let shrunk =
-                    runner.run_one(tree, |calls| run_machine(&calls, MachinePlant::None).map(drop));
+                let shrunk = runner.run_one(tree, |calls| run_machine(&calls).map(drop));
                 panic!("{error}; {shrunk:?}");
             }
         }
@@ -105,42 +95,44 @@ fn operations_agree_with_their_machine() {
 }
 
 /// The same test must find a bug in the machine, and shrink it to what shows it.
-fn machine_finds(plant: MachinePlant, most: usize) {
+fn machine_finds(bug: Bug, most: usize) {
+    let _bug = plant(bug);
     let config = Config { cases: 500, max_shrink_iters: 4_000, ..Config::default() };
     let config = Config { failure_persistence: None, ..config };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    match runner.run(&operation_calls(100), |calls| run_machine(&calls, plant).map(drop)) {
+    match runner.run(&operation_calls(100), |calls| run_machine(&calls).map(drop)) {
         Err(TestError::Fail(reason, calls)) => {
-            println!("{plant:?} shrank to {calls:?}: {reason}");
-            assert!(calls.len() <= most, "{plant:?} shrank to {} calls only", calls.len());
+            println!("{bug:?} shrank to {calls:?}: {reason}");
+            assert!(calls.len() <= most, "{bug:?} shrank to {} calls only", calls.len());
         }
-        other => panic!("{plant:?} was not found: {other:?}"),
+        other => panic!("{bug:?} was not found: {other:?}"),
     }
 }
 
 #[test]
 fn a_machine_without_its_table_is_found_and_shrinks() {
-    machine_finds(MachinePlant::AnyStep, 4);
+    machine_finds(Bug::AnyStep, 4);
 }
 
 #[test]
 fn tries_that_are_not_counted_are_found_and_shrink() {
-    machine_finds(MachinePlant::UncountedTries, 3);
+    machine_finds(Bug::UncountedTries, 3);
 }
 
 #[test]
 fn an_ended_operation_that_stays_listed_is_found_and_shrinks() {
-    machine_finds(MachinePlant::KeepsListed, 2);
+    machine_finds(Bug::KeepsListed, 2);
 }
 
 #[test]
 fn a_missing_fence_is_found_and_shrinks() {
-    machine_finds(MachinePlant::NoFence, 4);
+    machine_finds(Bug::NoFence, 4);
 }
 
 /// The same test must find a planted bug, and shrink it to what shows it.
-fn finds(plant: Plant, most: usize) {
+fn finds(bug: Bug, most: usize) {
+    let _bug = plant(bug);
     let config = Config {
         cases: 2_000,
         max_shrink_iters: 4_000,
@@ -149,21 +141,21 @@ fn finds(plant: Plant, most: usize) {
     };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    match runner.run(&calls(CALLS_MAX, true), |calls| run(&calls, Some(plant))) {
+    match runner.run(&calls(CALLS_MAX, true), |calls| run(&calls)) {
         Err(TestError::Fail(reason, calls)) => {
-            println!("{plant:?} shrank to {calls:?}: {reason}");
-            assert!(calls.len() <= most, "{plant:?} shrank to {} calls only", calls.len());
+            println!("{bug:?} shrank to {calls:?}: {reason}");
+            assert!(calls.len() <= most, "{bug:?} shrank to {} calls only", calls.len());
         }
-        other => panic!("{plant:?} was not found: {other:?}"),
+        other => panic!("{bug:?} was not found: {other:?}"),
     }
 }
 
 #[test]
 fn a_forgotten_removal_is_found_and_shrinks() {
-    finds(Plant::ForgetsRemoval, 2);
+    finds(Bug::DriverSkipsRemoval, 2);
 }
 
 #[test]
 fn a_checkpoint_without_its_data_is_found_and_shrinks() {
-    finds(Plant::ForgetsDataOfBatch, 2);
+    finds(Bug::DriverSkipsBatchData, 2);
 }

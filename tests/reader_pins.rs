@@ -1,7 +1,7 @@
 //! A reader keeps what it can reach: whatever is deleted, overwritten or dropped after it began,
 //! its values read whole, and their objects go once the last reader of them has ended.
 //!
-//! `ReadPlant` steps between the two halves of a beginning read, its pin and its redb read. In
+//! A step of the test comes between the two halves of a beginning read, its pin and its redb read. In
 //! the right order a commit and a clean-up in between do no harm; in the wrong order, planted,
 //! they tear the reader's content away, and the same scenario shows it.
 
@@ -9,13 +9,13 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{ReadPlant, TestKey};
-use strongroom::{CancelToken, ErrorKind, MemoryState, Snapshot, Value, Vault, VaultOptions};
+use strongroom::testing::{Bug, TestKey, bug, plant};
+use strongroom::{CancelToken, ErrorKind, MemoryState, Snapshot, Value, Vault};
 
 use support::records::{assert_error, assert_whole, get, long, put, put_long};
 
@@ -63,19 +63,15 @@ struct Scene {
     value: Vec<u8>,
 }
 
-fn scene_with(options: VaultOptions) -> Scene {
+fn scene() -> Scene {
     let memory = Memory::new();
-    let vault = options.create_on(MemoryState::new(), memory.clone()).unwrap();
+    let vault = Vault::options(TestKey).create_on(MemoryState::new(), memory.clone()).unwrap();
     let value = long(1, LEN);
     put_long(&vault, "k", &value);
     put(&vault, "beside", "v");
     let scene = Scene { vault, memory, value };
     assert_eq!(scene.objects(), OBJECTS);
     scene
-}
-
-fn scene() -> Scene {
-    scene_with(Vault::options(TestKey))
 }
 
 impl Scene {
@@ -202,32 +198,26 @@ fn readers_of_different_ages_read_each_what_it_began_with() {
     assert_eq!((scene.is_waiting(), scene.objects()), (false, 0));
 }
 
-/// A scene in which the next read has `how` and a clean-up happen between its two halves.
-fn planted(how: End, wrong_order: bool) -> (Scene, Snapshot) {
-    let armed = Arc::new(AtomicBool::new(false));
-    let own = Arc::new(OnceLock::<Vault>::new());
-    let (trigger, handle) = (Arc::clone(&armed), Arc::clone(&own));
-    // Cleaning up reads too: only the read that was meant is stepped into.
-    let plant = ReadPlant::new(move || {
-        if trigger.swap(false, Ordering::SeqCst) {
-            let vault = handle.get().unwrap();
-            end(vault, how);
-            vault.clean(&CancelToken::new()).unwrap();
-        }
+/// A scene, and a read of it between whose two halves `how` and a clean-up happened.
+fn stepped_into(how: End) -> (Scene, Snapshot) {
+    let scene = scene();
+    let (vault, steps) = (scene.vault.clone(), Rc::new(Cell::new(0)));
+    let count = Rc::clone(&steps);
+    let step = bug::at(Bug::ReadBeforePin, move || {
+        count.set(count.get() + 1);
+        end(&vault, how);
+        vault.clean(&CancelToken::new()).unwrap();
     });
-    let plant = if wrong_order { plant.in_wrong_order() } else { plant };
-    let scene = scene_with(Vault::options(TestKey).read_plant(plant));
-    own.set(scene.vault.clone()).unwrap();
-    armed.store(true, Ordering::SeqCst);
     let snapshot = scene.vault.read().unwrap();
-    assert!(!armed.load(Ordering::SeqCst), "it was stepped into");
+    drop(step);
+    assert_eq!(steps.get(), 1, "it was stepped into");
     (scene, snapshot)
 }
 
 #[test]
 fn a_clean_up_between_the_pin_and_the_read_does_no_harm() {
     for how in ENDS {
-        let (scene, snapshot) = planted(how, false);
+        let (scene, snapshot) = stepped_into(how);
         // It began after the end, and sees it.
         let seen = snapshot.get("n", "k").unwrap();
         let seen = seen.map(|value| value.bytes().unwrap().to_vec());
@@ -245,8 +235,9 @@ fn a_clean_up_between_the_pin_and_the_read_does_no_harm() {
 
 #[test]
 fn the_wrong_order_is_caught_by_the_same_scenario() {
+    let _bug = plant(Bug::ReadBeforePin);
     for how in ENDS {
-        let (_scene, snapshot) = planted(how, true);
+        let (_scene, snapshot) = stepped_into(how);
         // It began before the end, so it still sees the record, and its content is gone.
         let torn = value(&snapshot).bytes();
         assert_error(torn, ErrorKind::Corrupt, "has no row");

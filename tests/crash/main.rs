@@ -16,8 +16,8 @@ use std::thread;
 
 use strongroom::Vault;
 use strongroom::testing::{
-    BoxError, Call, CrashOptions, CrashSummary, Defect, Driver, Model, Scene, SealPlant,
-    calls_of_seed, crash_test,
+    BoxError, Bug, Call, CrashOptions, CrashSummary, Defect, Driver, Model, Scene, bug,
+    calls_of_seed, crash_test, plant,
 };
 
 /// Images in all, over every workload; the canaries open a tenth each.
@@ -106,7 +106,7 @@ fn in_rounds(
         }
     };
     thread::scope(|scope| {
-        let workers = [scope.spawn(worker), scope.spawn(worker)];
+        let workers = [scope.spawn(bug::carry(worker)), scope.spawn(bug::carry(worker))];
         let mut summary = CrashSummary::default();
         for worker in workers {
             summary.merge(worker.join().expect("a worker of the crash test panicked"));
@@ -150,20 +150,20 @@ fn a_rename_before_the_sync_is_noticed() {
 
 #[test]
 fn a_super_header_without_a_second_copy_is_noticed() {
-    let plant = SealPlant::SingleSuperHeader;
-    canary("header not doubled", CrashOptions { plant, ..CrashOptions::default() });
+    let _bug = plant(Bug::SingleSuperHeader);
+    canary("header not doubled", CrashOptions::default());
 }
 
 #[test]
 fn a_repair_without_leniency_is_noticed() {
-    let plant = SealPlant::NoLeniency;
-    canary("no leniency", CrashOptions { plant, ..CrashOptions::default() });
+    let _bug = plant(Bug::NoLeniency);
+    canary("no leniency", CrashOptions::default());
 }
 
 #[test]
 fn blocks_larger_than_a_page_are_noticed() {
-    let plant = SealPlant::LargerBlocks;
-    canary("larger blocks", CrashOptions { plant, ..CrashOptions::default() });
+    let _bug = plant(Bug::LargerBlocks);
+    canary("larger blocks", CrashOptions::default());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
 use strongroom::backends::{Backend, Condition, Key, StoreOptions, StoreRetryPolicy, open_url};
-use strongroom::testing::{RefPlant, SeededEntropy, TestRefs};
+use strongroom::testing::{SeededEntropy, TestRefs};
 use strongroom::{
     CheckOptions, Error, ErrorKind, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions,
 };
@@ -369,7 +369,7 @@ fn a_put_whose_answer_is_lost_is_known_to_have_happened() {
     // An effect that comes later than another's: refused, for what it was to replace is gone.
     let refs = || {
         let clock = Arc::new(SystemClock::new());
-        TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy), RefPlant::None)
+        TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy))
     };
     let add = |by: u8| {
         refs().update("counter", |value| {
@@ -396,7 +396,7 @@ fn a_version_that_is_told_wrong_loses_no_move() {
     let put = scene.store.put(&key(), "second".into(), &Condition::Matches(version));
     told(put, ErrorKind::Conflict, "");
     let clock = Arc::new(SystemClock::new());
-    let refs = TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy), RefPlant::None);
+    let refs = TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy));
     for method in ["PUT", "GET"] {
         scene.proxy.inject(Rule::new(wrong()).method(method).target("refs/").times(2));
         for _ in 0..3 {

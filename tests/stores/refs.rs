@@ -14,7 +14,7 @@ use strongroom::backends::{
     Backend, Condition, Key, Memory, Object, RetryingBackend, StoreOptions, StoreRetryPolicy,
     Version,
 };
-use strongroom::testing::{Layer, RefPlant, TestRefs};
+use strongroom::testing::{Bug, Layer, TestRefs, bug, plant};
 use strongroom::{Error, ErrorKind, Result};
 
 use crate::linearizable::{History, Input, Output, UNKNOWN_MAX, Verdict};
@@ -142,7 +142,7 @@ fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> Hi
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (history, unknown, refs_of) = (&history, &unknown, &refs_of);
-            scope.spawn(move || {
+            scope.spawn(bug::carry(move || {
                 let refs = refs_of(client);
                 let mut random = Random::new(seed ^ (u64::from(client) << 32));
                 let mut known = 0;
@@ -173,7 +173,7 @@ fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> Hi
                         Output::Swapped(_) | Output::Failed => {}
                     }
                 }
-            });
+            }));
         }
     });
     history
@@ -190,12 +190,12 @@ fn retrying(inner: Network) -> Arc<dyn Backend> {
     Arc::new(RetryingBackend::new(inner, policy, clock, entropy))
 }
 
-fn through_networks(calls: u64, seed: u64, with_retries: bool, plant: RefPlant) -> History {
+fn through_networks(calls: u64, seed: u64, with_retries: bool) -> History {
     let store = Arc::new(Memory::new());
     record(calls, seed, |client| {
         let network = Network::new(&store, seed + u64::from(client));
         let backend = if with_retries { retrying(network) } else { Arc::new(network) };
-        TestRefs::new(backend, Arc::new(SystemClock::new()), Arc::new(OsEntropy), plant)
+        TestRefs::new(backend, Arc::new(SystemClock::new()), Arc::new(OsEntropy))
     })
 }
 
@@ -206,7 +206,7 @@ fn calls() -> u64 {
 #[test]
 fn moves_under_delays_lost_answers_and_retries_are_linearizable() {
     for (seed, with_retries) in [(1, false), (2, true)] {
-        let history = through_networks(calls(), seed, with_retries, RefPlant::None);
+        let history = through_networks(calls(), seed, with_retries);
         assert_eq!(history.check(TIMEOUT), Verdict::Linearizable, "seed {seed}");
         println!("{} calls, retries {with_retries}: linearizable", calls());
     }
@@ -215,7 +215,8 @@ fn moves_under_delays_lost_answers_and_retries_are_linearizable() {
 /// Canary: who does not look for its own attempt applies a change twice.
 #[test]
 fn without_the_attempt_ids_moves_are_not_linearizable() {
-    let history = through_networks(calls(), 3, false, RefPlant::NoAttemptIds);
+    let _bug = plant(Bug::NoAttemptIds);
+    let history = through_networks(calls(), 3, false);
     let verdict = history.check(TIMEOUT);
     assert!(matches!(verdict, Verdict::Violation(_)), "{verdict:?}");
     println!("{} calls without attempt ids: {verdict:?}", calls());
@@ -241,7 +242,7 @@ fn moves_on_a_server_through_a_bad_network_are_linearizable() {
     let calls = setting("STRONGROOM_STORE_CALLS", 400);
     let history = record(calls, 4, |_| {
         let clock = Arc::new(SystemClock::new());
-        TestRefs::new(Arc::clone(&backend), clock, Arc::new(OsEntropy), RefPlant::None)
+        TestRefs::new(Arc::clone(&backend), clock, Arc::new(OsEntropy))
     });
     assert_eq!(history.check(TIMEOUT), Verdict::Linearizable);
     let disturbed = proxy.log().iter().filter(|seen| seen.fault.is_some()).count();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use strongroom::backends::component::{OsEntropy, SystemClock};
 use strongroom::backends::{RequestCounts, Requests, StoreOptions};
-use strongroom::testing::{RefPlant, TestKey, TestRefs};
+use strongroom::testing::{TestKey, TestRefs};
 use strongroom::{
     Batch, GcOptions, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions, Vault,
 };
@@ -112,12 +112,7 @@ fn requests_of_each_operation() {
 
     // What is read keeps what it reads.
     drop(reader);
-    let refs = TestRefs::new(
-        Arc::clone(&store),
-        Arc::new(SystemClock::new()),
-        Arc::new(OsEntropy),
-        RefPlant::None,
-    );
+    let refs = TestRefs::new(Arc::clone(&store), Arc::new(SystemClock::new()), Arc::new(OsEntropy));
     refs.update("ref", |_| Ok((vec![1], ()))).unwrap();
     let ((), moved) = meter.of("move a ref", || refs.update("ref", |_| Ok((vec![2], ()))).unwrap());
     assert_eq!((moved.gets, moved.conditional_puts, moved.total()), (1, 1, 2));

@@ -6,9 +6,11 @@
 //!   or draw random numbers;
 //! - [`fs`]: the one seam through which every file is touched, so that a simulated file system
 //!   can stand under all of it;
+//! - [`bug`]: the bugs that tests plant, one enum for all of them;
 //! - [`Key`]: the name of an object on a backend;
 //! - [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
 
+pub mod bug;
 pub mod component;
 mod error;
 pub mod fs;

@@ -4,7 +4,8 @@
 //! read. So the read sees that commit or a later one, and every object that the reader can reach
 //! is either referenced or doomed by a commit after its pin. An object doomed at commit `c` is
 //! out of reach once every live pin is at `c` or past it. The other order would let a commit
-//! and a clean-up slip in between the beginning and the pin (`tests/reader_pins.rs` plants it).
+//! and a clean-up slip in between the beginning and the pin (`Bug::ReadBeforePin`, planted by
+//! `tests/reader_pins.rs`).
 //!
 //! Numbers count the commits of one session; they order, and mean nothing else.
 

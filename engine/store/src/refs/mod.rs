@@ -12,6 +12,4 @@
 mod moves;
 mod sealed;
 
-#[cfg(feature = "testing")]
-pub use moves::RefPlant;
 pub use moves::Refs;

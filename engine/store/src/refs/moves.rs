@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_backends::{Backend, Condition, Version};
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::{Clock, Entropy};
 use strongroom_base::{Error, ErrorKind, Result};
 use uuid::Uuid;
@@ -33,18 +34,6 @@ pub struct Refs {
     keys: RefKeys,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    plant: RefPlant,
-}
-
-/// A bug for the harness to catch.
-#[allow(unreachable_pub)] // By feature `testing` it is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RefPlant {
-    /// None.
-    #[default]
-    None,
-    /// A refused attempt counts as lost without a look at who has won.
-    NoAttemptIds,
 }
 
 /// A ref as it was read.
@@ -80,14 +69,7 @@ impl Refs {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let keys = RefKeys::new(id_key);
-        Self { backend, vault, keys, clock, entropy, plant: RefPlant::None }
-    }
-
-    /// With a bug planted; for tests.
-    #[cfg(feature = "testing")]
-    pub fn with_plant(mut self, plant: RefPlant) -> Self {
-        self.plant = plant;
-        self
+        Self { backend, vault, keys, clock, entropy }
     }
 
     /// What the ref `name` holds; `None` if there is none.
@@ -179,7 +161,7 @@ impl Refs {
             };
             let now =
                 self.find(attempt.name).map_err(|e| uncertain(&format!("not read again: {e}")))?;
-            if self.plant == RefPlant::NoAttemptIds {
+            if bug::is_planted(Bug::NoAttemptIds) {
                 return Ok(Outcome::Lost(now));
             }
             let made = now.as_ref().map_or(0, |found| found.generation);

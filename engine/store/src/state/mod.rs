@@ -27,8 +27,6 @@ mod watch;
 
 pub use redb::StorageBackend;
 pub use replace::Copying;
-#[cfg(feature = "testing")]
-pub use sealed::SealPlant;
 pub use sealed::Sealing;
 pub use storage::{FileState, MemoryState, StateStorage};
 pub use store::{Mended, OpenedStore, Store};

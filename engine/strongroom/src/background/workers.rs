@@ -12,6 +12,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use strongroom_base::bug;
 use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -87,7 +88,7 @@ impl Workers {
         let number = queue.next;
         queue.next += 1;
         let due = pool.clock.monotonic().saturating_add(wait);
-        queue.waiting.push(Reverse(Waiting { due, number, task: Box::new(task) }));
+        queue.waiting.push(Reverse(Waiting { due, number, task: Box::new(bug::carry(task)) }));
         drop(queue);
         pool.changed.notify_one();
         Ok(())

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Scope, available_parallelism};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::body::Compressor;
 use super::index::{Body, find_chunk};
-use crate::vault::{ContentPlant, Vault};
+use crate::vault::Vault;
 use strongroom_format::{ChunkId, ChunkKind, ChunkPlace, ChunkRow};
 use strongroom_store::state::Table;
 
@@ -67,9 +68,8 @@ fn is_found(vault: &Vault, id: &ChunkId) -> Result<bool> {
         return Ok(false);
     };
     let is_packed = matches!(place, ChunkPlace::Pack { .. });
-    let finds_released = vault.inner().is_content_planted(ContentPlant::FindsReleased);
     let is_kept = references > 0 || state.get(Table::Released, &id.0)?.is_none();
-    Ok(is_packed && (is_kept || finds_released))
+    Ok(is_packed && (is_kept || bug::is_planted(Bug::FindsReleased)))
 }
 
 /// Threads that prepare the chunks of one stream.
@@ -99,7 +99,7 @@ impl Preparers {
             let (queue, results) = (queue.clone(), results.clone());
             std::thread::Builder::new()
                 .name("strongroom-chunks".into())
-                .spawn_scoped(scope, move || work(vault, &queue, &results))
+                .spawn_scoped(scope, bug::carry(move || work(vault, &queue, &results)))
                 .map_err(|e| Error::io(PREPARE, e))?;
         }
         Ok(Self { jobs, done, early: BTreeMap::new(), sent: 0, taken: 0, room: room as u64 })

@@ -14,7 +14,7 @@ use super::index::{Additions, find_chunk, read_chunk, read_stored, refer, stored
 use super::pack::read_chunk as read_packed;
 use super::writer::Reservation;
 use crate::transaction::{Work, WriteTx};
-use crate::vault::{ContentPlant, Vault};
+use crate::vault::Vault;
 use strongroom_format::{ChunkId, ChunkKind, ContentRef, UploadId};
 use strongroom_store::objects::Pin;
 use strongroom_store::state::Table;
@@ -36,7 +36,7 @@ impl UnderWay {
     pub(super) fn begin(vault: &Vault) -> Result<Self> {
         let inner = vault.inner();
         let id = UploadId(inner.components.entropy.draw()?);
-        let pin = inner.uploads.enter(id, !inner.is_content_planted(ContentPlant::LatePin))?;
+        let pin = inner.uploads.enter(id)?;
         let (pin, committed) = (Mutex::new(pin), AtomicBool::new(false));
         Ok(Self { vault: vault.clone(), id, pin, has_row: false, committed })
     }

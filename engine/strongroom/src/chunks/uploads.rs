@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use strongroom_format::{UploadId, UploadRow};
@@ -53,8 +54,8 @@ impl Uploads {
         self.pins.due()
     }
 
-    /// An upload begins, with its pin unless a bug has it without. `Locked` while the index is made anew.
-    pub(super) fn enter(&self, id: UploadId, pinned: bool) -> Result<Option<Arc<Pin>>> {
+    /// Begins an upload, and takes its pin. `Locked` while the index is made anew.
+    pub(super) fn enter(&self, id: UploadId) -> Result<Option<Arc<Pin>>> {
         let mut live = self.live.lock();
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Locked, "store content")
@@ -62,7 +63,8 @@ impl Uploads {
         }
         live.insert(id, 0);
         // The vault is kept open by the upload itself.
-        Ok(pinned.then(|| self.pins.pin(Arc::new(()))))
+        let is_late = bug::is_planted(Bug::LatePin);
+        Ok((!is_late).then(|| self.pins.pin(Arc::new(()))))
     }
 
     /// The turn to free or move chunks; `Locked` if another has it for so long.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::machine::OperationState;
@@ -15,7 +16,7 @@ use super::rows::{
 use super::spec::{OperationSpec, RetryPolicy};
 use super::standing::{Resumable, standing};
 use crate::transaction::WriteTx;
-use crate::vault::{MachinePlant, Vault};
+use crate::vault::Vault;
 use strongroom_format::{CheckpointRow, OperationFields};
 
 const BEGIN: &str = "begin operation";
@@ -287,7 +288,7 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
     row.generation += 1;
     row.owner = tx.vault.session;
     row.attempts = row.attempts.saturating_add(1);
-    if tx.vault.is_planted(MachinePlant::UncountedTries) {
+    if bug::is_planted(Bug::UncountedTries) {
         row.attempts -= 1;
     }
     touch(tx, &mut row);

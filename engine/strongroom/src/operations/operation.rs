@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::lane::Lane;
@@ -11,7 +12,7 @@ use super::machine::OperationState;
 use super::rows::{expect_row, lane_rows, touch, write_row, write_step};
 use super::status::{LaneStatus, OperationStatus};
 use crate::transaction::WriteTx;
-use crate::vault::{MachinePlant, Vault, VaultInner};
+use crate::vault::{Vault, VaultInner};
 use strongroom_format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
 use strongroom_store::state::Table;
 
@@ -229,7 +230,7 @@ pub(super) fn complete_lane_row(
 impl OperationInner {
     /// Why a handle may not write to the operation of that row; nothing if it is its owner's.
     pub(super) fn refusal(&self, row: &OperationFields) -> Option<String> {
-        if self.vault.is_planted(MachinePlant::NoFence) {
+        if bug::is_planted(Bug::NoFence) {
             return None;
         }
         let (own, generation) = (self.generation, row.generation);

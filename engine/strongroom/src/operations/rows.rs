@@ -3,13 +3,13 @@
 //! The one place that writes tables `operations` and `unfinished`, so that the second always says
 //! which of the first are not finished, and every change of a state is heard of once it commits.
 
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::events::{Event, EventKind};
 use super::machine::OperationState;
 use crate::records::check_name;
 use crate::transaction::WriteTx;
-use crate::vault::MachinePlant;
 use strongroom_format::{
     CheckpointRow, OWN_OPERATION_PREFIX, OperationFields, checkpoint_key, lanes_span,
 };
@@ -86,12 +86,12 @@ pub(super) fn write_step(
     next: OperationState,
 ) -> Result<()> {
     let state = OperationState::from(row.state);
-    if !tx.vault.is_planted(MachinePlant::AnyStep) {
+    if !bug::is_planted(Bug::AnyStep) {
         state.step(operation, next).map_err(|e| e.or_subject(id))?;
     }
     row.state = next.into();
     if !is_own(id) {
-        if next.is_finished() && !tx.vault.is_planted(MachinePlant::KeepsListed) {
+        if next.is_finished() && !bug::is_planted(Bug::KeepsListed) {
             tx.state.delete(Table::Unfinished, id.as_bytes())?;
         }
         let kind = match next {

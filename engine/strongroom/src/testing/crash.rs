@@ -14,7 +14,7 @@ use strongroom_backends::Disk;
 use strongroom_backends::testing::{Defect, DeferredBackend, Replay, World};
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::{ManualClock, NumberedKey, SealPlant, SeededEntropy, world_options_with};
+use super::{ManualClock, NumberedKey, SeededEntropy, world_options_with};
 use crate::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
 
 /// Any error of a host's work or judgement.
@@ -32,8 +32,6 @@ pub struct CrashOptions {
     /// Objects are put so many calls after they were acknowledged: a canary too, of a row that
     /// is committed before its object.
     pub late_objects: Option<u64>,
-    /// A bug in the sealed storage: a canary too.
-    pub plant: SealPlant,
     /// What else may open the vault where [`TestKey`](super::TestKey) does not: the work rotates
     /// keys.
     pub other_keys: Vec<NumberedKey>,
@@ -48,7 +46,6 @@ impl Default for CrashOptions {
             seed: 1,
             defect: None,
             late_objects: None,
-            plant: SealPlant::None,
             other_keys: Vec::new(),
             cut_again_every: 8,
         }
@@ -142,7 +139,6 @@ struct Place {
     world: World,
     seed: u64,
     late_objects: Option<u64>,
-    plant: SealPlant,
     other_keys: Vec<NumberedKey>,
 }
 
@@ -155,7 +151,7 @@ impl Place {
     }
 
     fn options_with(&self, key: NumberedKey) -> VaultOptions {
-        world_options_with(key, &self.world, self.seed).seal_plant(self.plant)
+        world_options_with(key, &self.world, self.seed)
     }
 
     /// The backend of the canary, which acknowledges too early.
@@ -263,7 +259,6 @@ pub fn crash_test<A: Clone>(
         world: world.clone(),
         seed: options.seed,
         late_objects: options.late_objects,
-        plant: options.plant,
         other_keys: options.other_keys.clone(),
     };
     let late = place.late_backend().expect("the simulated disk has no fault yet");
@@ -330,9 +325,9 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
     }
 
     fn place(&self, world: World, event: u64) -> Place {
-        let CrashOptions { late_objects, plant, .. } = *self.options;
+        let CrashOptions { late_objects, .. } = *self.options;
         let other_keys = self.options.other_keys.clone();
-        Place { world, seed: self.options.seed ^ event, late_objects, plant, other_keys }
+        Place { world, seed: self.options.seed ^ event, late_objects, other_keys }
     }
 
     fn judge(&self, image: World, event: u64) -> Result<(), String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::ManualClock;
 
 use strongroom_backends::testing::{Replay, World};
@@ -14,7 +15,6 @@ use strongroom_base::{Error, ErrorKind, Result};
 use super::model::{Call, Ending, Model, Pattern, Step, as_batch};
 use super::world_options;
 use crate::records::Staged;
-use crate::vault::MachinePlant;
 use crate::{
     Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
     ReadData, Recorder, Snapshot, Vault, VaultOptions, WriteTx,
@@ -27,8 +27,6 @@ pub struct Driver {
     model: Model,
     pub(super) handles: BTreeMap<u8, Vec<Operation>>,
     held: VecDeque<(Snapshot, Model)>,
-    plant: Option<Plant>,
-    machine_plant: MachinePlant,
     clock: ManualClock,
     transitions: Transitions,
     seed: u64,
@@ -55,28 +53,13 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// A bug planted into what the driver does, to prove that the comparison finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// A removal that follows an insert of the same transaction does nothing.
-    ForgetsRemoval,
-    /// A checkpoint by batch leaves its data out.
-    ForgetsDataOfBatch,
-}
-
 /// Where the driver's vault lies in its world.
 const PATH: &str = "/vault";
 
 impl Driver {
     /// A new vault in `world`.
     pub fn create(world: World, seed: u64) -> Result<Self> {
-        Self::create_with(world, seed, MachinePlant::None)
-    }
-
-    /// The same with a bug in the engine's machine of operations.
-    pub fn create_with(world: World, seed: u64, plant: MachinePlant) -> Result<Self> {
         let mut driver = Self::over(world, None, Model::new(), seed);
-        driver.machine_plant = plant;
         driver.vault = Some(driver.options().create(PATH)?);
         Ok(driver)
     }
@@ -96,7 +79,6 @@ impl Driver {
         world_options(&self.world, self.seed)
             .clock(self.clock.clone())
             .recorder(self.transitions.clone())
-            .machine_plant(self.machine_plant)
     }
 
     /// Ends driving; all handles and snapshots are dropped. What the vault holds.
@@ -111,18 +93,10 @@ impl Driver {
             model,
             handles: BTreeMap::new(),
             held: VecDeque::new(),
-            plant: None,
-            machine_plant: MachinePlant::None,
             clock: ManualClock::new(),
             transitions: Transitions::default(),
             seed,
         }
-    }
-
-    /// The same with a bug.
-    pub fn with_plant(mut self, plant: Plant) -> Self {
-        self.plant = Some(plant);
-        self
     }
 
     /// What the vault holds as far as the model knows.
@@ -189,10 +163,8 @@ impl Driver {
                 let checkpoint = Checkpoint::new(format!("{steps:?}"));
                 let checkpoint = if *complete { checkpoint.complete() } else { checkpoint };
                 if *batch {
-                    let steps = match self.plant {
-                        Some(Plant::ForgetsDataOfBatch) => &[],
-                        _ => &steps[..],
-                    };
+                    let steps =
+                        if bug::is_planted(Bug::DriverSkipsBatchData) { &[] } else { &steps[..] };
                     lane.commit(self.batch(steps)?, checkpoint)
                 } else {
                     let staged = self.stage(steps)?;
@@ -268,7 +240,7 @@ impl Driver {
                         tx.insert(&name, key_bytes(key), value.bytes())?;
                     }
                 }
-                Step::Remove { .. } if inserted && self.plant == Some(Plant::ForgetsRemoval) => {}
+                Step::Remove { .. } if inserted && bug::is_planted(Bug::DriverSkipsRemoval) => {}
                 Step::Remove { namespace, key } => {
                     tx.remove(&namespace_name(namespace), key_bytes(key))?;
                 }

@@ -7,9 +7,8 @@
 //! - [`conformance`] is what every backend must pass; [`FaultyBackend`] fails on command.
 //! - [`ShareLab`] makes slots of documents for those who attack them, [`PlacesLab`] says where
 //!   shares come to lie, [`ShareBench`] shares for those who measure.
-//! - [`TestKey`] is a key that everybody knows; [`SealPlant`] breaks the sealed storage,
-//!   [`MachinePlant`] the machine of operations, [`ContentPlant`] the content store; [`forget_packs`]
-//!   loses its index. [`TestRefs`] are refs without a vault, [`RefPlant`] breaks how they are moved.
+//! - [`TestKey`] is a key that everybody knows; [`plant`] plants a [`Bug`] in the engine;
+//!   [`forget_packs`] loses the index of the content store. [`TestRefs`] are refs without a vault.
 //!
 //! ```
 //! use strongroom::testing::{CrashOptions, Scene, crash_test};
@@ -41,19 +40,17 @@ mod strategy;
 
 pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
 pub use damage::forget_packs;
-pub use driver::{Driver, Plant, Transition};
+pub use driver::{Driver, Transition};
 pub use model::{Call, Ending, Model, Pattern, Step};
 pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
 pub use refs::TestRefs;
 pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 pub use strongroom_backends::testing::*;
+pub use strongroom_base::bug::{self, Bug, plant};
 pub use strongroom_base::component::{ManualClock, SeededEntropy};
 
 pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
-pub use crate::vault::{ContentPlant, MachinePlant, ReadPlant};
 pub use strongroom_crypto::passwords_hashed;
-pub use strongroom_store::refs::RefPlant;
-pub use strongroom_store::state::SealPlant;
 
 use strongroom_backends::Memory;
 use strongroom_base::Result;

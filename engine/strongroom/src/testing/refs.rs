@@ -8,22 +8,21 @@ use strongroom_base::component::{Clock, Entropy};
 use uuid::Uuid;
 
 use strongroom_crypto::SecretKey;
-use strongroom_store::refs::{RefPlant, Refs};
+use strongroom_store::refs::Refs;
 
 /// The refs of one vault on a backend; every handle with the same backend leads to the same ones.
 #[derive(Debug)]
 pub struct TestRefs(Refs);
 
 impl TestRefs {
-    /// With a bug planted, unless that is [`RefPlant::None`].
+    /// The refs of the one vault that there is without a vault.
     pub fn new(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        plant: RefPlant,
     ) -> Self {
         let key = SecretKey::new([7; SecretKey::BYTES]);
-        Self(Refs::new(backend, Uuid::from_u128(7), &key, clock, entropy).with_plant(plant))
+        Self(Refs::new(backend, Uuid::from_u128(7), &key, clock, entropy))
     }
 
     /// What the ref `name` holds; `None` if there is none.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use strongroom_backends::Backend;
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, Result};
 use uuid::Uuid;
 
@@ -101,12 +102,6 @@ pub(crate) struct VaultInner {
     pub(super) far: Workers,
     /// Dropped last, after the state is closed.
     pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
-    #[cfg(feature = "testing")]
-    read_plant: Option<super::plant::ReadPlant>,
-    #[cfg(feature = "testing")]
-    seal_plant: strongroom_store::state::SealPlant,
-    machine_plant: super::plant::MachinePlant,
-    content_plant: super::plant::ContentPlant,
 }
 
 /// What a vault is put together from.
@@ -183,12 +178,6 @@ impl Vault {
             group: Group::default(),
             recovery: parts.recovery,
             lock: parking_lot::Mutex::new(parts.lock),
-            #[cfg(feature = "testing")]
-            read_plant: options.read_plant,
-            #[cfg(feature = "testing")]
-            seal_plant: options.seal_plant,
-            machine_plant: options.machine_plant,
-            content_plant: options.content_plant,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -241,14 +230,12 @@ impl Vault {
     pub fn read(&self) -> Result<Snapshot> {
         let inner = &self.inner;
         inner.try_to_reopen();
-        #[cfg(feature = "testing")]
-        if let Some(plant) = &inner.read_plant {
-            let (pin, state) = plant.begin(|| inner.pin(), || inner.store.read())?;
-            return Ok(Snapshot::new(state, pin, Arc::clone(inner)));
-        }
-        // In this order: see `objects/pins.rs`.
-        let pin = inner.pin();
-        let state = inner.store.read()?;
+        // The pin first: see `objects/pins.rs`.
+        let early = bug::is_planted(Bug::ReadBeforePin).then(|| inner.store.read());
+        let pin = early.is_none().then(|| inner.pin());
+        bug::reached(Bug::ReadBeforePin);
+        let pin = pin.unwrap_or_else(|| inner.pin());
+        let state = early.unwrap_or_else(|| inner.store.read())?;
         Ok(Snapshot::new(state, pin, Arc::clone(inner)))
     }
 
@@ -318,19 +305,7 @@ impl VaultInner {
             key: Arc::new(keys.state_key()),
             file: keys.header().file,
             entropy: Arc::clone(&self.components.entropy),
-            #[cfg(feature = "testing")]
-            plant: self.seal_plant,
         }
-    }
-
-    /// Whether that bug is planted; never outside tests.
-    pub(crate) fn is_planted(&self, plant: super::plant::MachinePlant) -> bool {
-        cfg!(feature = "testing") && self.machine_plant == plant
-    }
-
-    /// Whether that bug is planted in the content store; never outside tests.
-    pub(crate) fn is_content_planted(&self, plant: super::plant::ContentPlant) -> bool {
-        cfg!(feature = "testing") && self.content_plant == plant
     }
 
     /// The newest state. For whoever has a pin, and looks up what does not change while it has it.

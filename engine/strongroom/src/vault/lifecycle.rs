@@ -305,8 +305,6 @@ fn sealing(options: &VaultOptions, keys: &KeySet) -> Sealing {
         key: Arc::new(keys.state_key()),
         file: keys.header().file,
         entropy: Arc::clone(&options.components.entropy),
-        #[cfg(feature = "testing")]
-        plant: options.seal_plant,
     }
 }
 

@@ -19,7 +19,6 @@ mod lifecycle;
 mod lock;
 mod options;
 mod owner;
-mod plant;
 mod report;
 mod survey;
 mod upkeep;
@@ -31,9 +30,5 @@ pub(crate) use handle::VaultInner;
 pub use keys::{CompactReport, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
-#[cfg(feature = "testing")]
-pub use plant::ReadPlant;
-#[allow(unreachable_pub)] // By feature `testing` it is reached.
-pub use plant::{ContentPlant, MachinePlant};
 pub use report::{Recovery, TakenOver, VaultInfo};
 pub use survey::StoreReport;

@@ -37,12 +37,6 @@ pub struct VaultOptions {
     pub(super) upkeep_every: Option<Duration>,
     pub(super) handlers: Handlers,
     pub(super) recorder: Arc<dyn Recorder>,
-    #[cfg(feature = "testing")]
-    pub(super) read_plant: Option<super::plant::ReadPlant>,
-    #[cfg(feature = "testing")]
-    pub(super) seal_plant: strongroom_store::state::SealPlant,
-    pub(super) machine_plant: super::plant::MachinePlant,
-    pub(super) content_plant: super::plant::ContentPlant,
 }
 
 /// What passwords cost.
@@ -103,12 +97,6 @@ impl VaultOptions {
             upkeep_every: None,
             handlers: Handlers::new(),
             recorder: Arc::new(NoRecorder),
-            #[cfg(feature = "testing")]
-            read_plant: None,
-            #[cfg(feature = "testing")]
-            seal_plant: strongroom_store::state::SealPlant::None,
-            machine_plant: super::plant::MachinePlant::None,
-            content_plant: super::plant::ContentPlant::None,
         }
     }
 
@@ -231,27 +219,6 @@ impl VaultOptions {
         self
     }
 
-    /// Plants a bug in the sealed storage. Only under feature `testing`.
-    #[cfg(feature = "testing")]
-    pub fn seal_plant(mut self, plant: strongroom_store::state::SealPlant) -> Self {
-        self.seal_plant = plant;
-        self
-    }
-
-    /// Plants a bug in the machine of operations. Only under feature `testing`.
-    #[cfg(feature = "testing")]
-    pub fn machine_plant(mut self, plant: super::plant::MachinePlant) -> Self {
-        self.machine_plant = plant;
-        self
-    }
-
-    /// Plants a bug in the content store. Only under feature `testing`.
-    #[cfg(feature = "testing")]
-    pub fn content_plant(mut self, plant: super::plant::ContentPlant) -> Self {
-        self.content_plant = plant;
-        self
-    }
-
     /// Checked once, by whatever creates or opens.
     pub(super) fn validate(&self) -> Result<()> {
         self.lock.validate()?;
@@ -289,13 +256,6 @@ impl VaultOptions {
     #[cfg(feature = "testing")]
     pub fn process(mut self, process: ProcessIdentity) -> Self {
         self.components.process = process;
-        self
-    }
-
-    /// Steps into the beginning of reads. Only under feature `testing`.
-    #[cfg(feature = "testing")]
-    pub fn read_plant(mut self, plant: super::plant::ReadPlant) -> Self {
-        self.read_plant = Some(plant);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind};
 
 use super::pending::{Page, Pages};
@@ -108,18 +109,15 @@ impl Inner {
         let mut many = false;
         for (number, page) in (first..).zip(data.chunks_exact(PAGE_BYTES)) {
             many = self.pending.insert(number, page.try_into().expect("a page"));
-            #[cfg(feature = "testing")]
-            self.rewrite_neighbours(number)?;
+            if bug::is_planted(Bug::LargerBlocks) {
+                self.rewrite_neighbours(number)?;
+            }
         }
         if many { self.flush() } else { Ok(()) }
     }
 
-    /// The planted bug: what blocks of four pages would do.
-    #[cfg(feature = "testing")]
+    /// Does what blocks of four pages would, for [`Bug::LargerBlocks`].
     fn rewrite_neighbours(&self, number: u64) -> io::Result<()> {
-        if self.sealing.plant != super::SealPlant::LargerBlocks {
-            return Ok(());
-        }
         let first = number / 4 * 4;
         for neighbour in (first..first + 4).filter(|&page| page != number && page > 0) {
             let (mut block, mut page) = ([0; BLOCK_BYTES], [0; PAGE_BYTES]);

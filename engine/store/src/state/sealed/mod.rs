@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::Entropy;
 use strongroom_base::{Error, ErrorKind, Result};
 use uuid::Uuid;
@@ -49,24 +50,6 @@ pub struct Sealing {
     /// The file's id, bound into each block.
     pub file: Uuid,
     pub entropy: Arc<dyn Entropy>,
-    #[cfg(feature = "testing")]
-    pub plant: SealPlant,
-}
-
-/// A bug to be planted in the sealed storage, for a crash test to find.
-#[cfg(feature = "testing")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SealPlant {
-    /// None.
-    #[default]
-    None,
-    /// redb's page 0 has one copy, rewritten in place.
-    SingleSuperHeader,
-    /// A torn block is an error even inside redb's repair.
-    NoLeniency,
-    /// Blocks of four pages: a write of one rewrites its neighbours.
-    LargerBlocks,
 }
 
 /// The storage that redb is given; the store keeps another handle of it.
@@ -175,8 +158,7 @@ impl Sealed {
 
     /// redb is about to walk its trees against their checksums: torn blocks read as zeros.
     pub(super) fn begin_repair(&self) {
-        #[cfg(feature = "testing")]
-        if self.inner.sealing.plant == SealPlant::NoLeniency {
+        if bug::is_planted(Bug::NoLeniency) {
             return;
         }
         self.inner.lenient.store(true, Ordering::Release);

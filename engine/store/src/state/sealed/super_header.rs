@@ -8,6 +8,7 @@
 use std::io;
 
 use redb::StorageBackend;
+use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::super::watch::Watch;
@@ -157,8 +158,7 @@ impl SuperHeaders {
         self.now.sequence += 1;
         self.now.closed = closed;
         self.current = 1 - self.current;
-        #[cfg(feature = "testing")]
-        if sealing.plant == super::SealPlant::SingleSuperHeader {
+        if bug::is_planted(Bug::SingleSuperHeader) {
             self.current = 0;
         }
         self.durable = false;
