@@ -8,8 +8,8 @@
 //! moves money in one transaction; the second one, with a bug that no ordinary test shows, in
 //! two. Both run on a simulated disk whose power is cut a thousand times.
 
-use strongroom::testing::{BoxError, CrashOptions, Scene, crash_test};
 use strongroom::{TypedNamespace, Vault};
+use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test};
 
 const ACCOUNTS: TypedNamespace<u8, u64> = TypedNamespace::new("accounts");
 const TOTAL: u64 = 300;

@@ -8,8 +8,8 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strongroom::backends::Memory;
-use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, MemoryState, Vault};
+use strongroom_testkit::{TestKey, memory_vault};
 
 use support::records::{assert_whole, long};
 

@@ -12,12 +12,12 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{
-    BackendFault, Fault, FaultTiming, FaultyBackend, TestKey, World, memory_vault, world_options,
-};
 use strongroom::{
     Batch, CancelToken, Checkpoint, Error, ErrorKind, MemoryState, Result, Snapshot,
     TypedNamespace, Vault,
+};
+use strongroom_testkit::{
+    BackendFault, Fault, FaultTiming, FaultyBackend, TestKey, World, memory_vault, world_options,
 };
 
 use support::calls::{COMMIT_CALLS_MAX, EIO, each_call};

@@ -25,7 +25,7 @@ mod sweep;
 mod workload;
 
 use strongroom::ErrorKind;
-use strongroom::testing::{BackendFault, BackendTiming, Fault, FaultTiming};
+use strongroom_testkit::{BackendFault, BackendTiming, Fault, FaultTiming};
 
 use sweep::{Tally, sweep};
 use workload::{BackendPlace, LosingPlace, WorldPlace, pictures};

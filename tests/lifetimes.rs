@@ -11,10 +11,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{Fault, FaultError, FaultTiming, TestKey, World, world_options};
 use strongroom::{
     Batch, CheckOptions, Checkpoint, ErrorKind, GcOptions, LockPolicy, MemoryState, Result, Vault,
 };
+use strongroom_testkit::{Fault, FaultError, FaultTiming, TestKey, World, world_options};
 
 use support::records::{
     all, assert_error, assert_whole, create, get, long, open, put, put_long, try_put,

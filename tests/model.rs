@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use strongroom::OperationState;
-use strongroom::testing::{Bug, Call, Driver, Transition, World, calls, operation_calls, plant};
+use strongroom_testkit::{Bug, Call, Driver, Transition, World, calls, operation_calls, plant};
 
 /// Most calls in one case.
 const CALLS_MAX: usize = 40;

@@ -23,8 +23,8 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::testing::{SeededEntropy, TestKey, World};
 use strongroom::{ErrorKind, LockPolicy, LockRefused, Result, Vault, VaultOptions};
+use strongroom_testkit::{SeededEntropy, TestKey, World};
 
 use support::clock::{SharedClock, TellingClock};
 use support::process::{Worker, role, say, wait_for_go};

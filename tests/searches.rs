@@ -15,10 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::TestKey;
 use strongroom::{
     ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, Artifacts, SEARCH_PAGE_MAX, Vault,
 };
+use strongroom_testkit::TestKey;
 
 use support::records::assert_whole;
 

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::{ManualClock, TestKey};
 use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, Vault, VaultOptions};
+use strongroom_testkit::{ManualClock, TestKey};
 
 use support::content::Content;
 use support::process::{Heard, Worker, role, say};

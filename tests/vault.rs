@@ -5,11 +5,11 @@
 
 use std::io::Read;
 
-use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
     Batch, CancelToken, CheckOptions, Checkpoint, ErrorKind, OperationState, ROW_BYTES_MAX, Result,
     Vault,
 };
+use strongroom_testkit::{TestKey, memory_vault};
 
 fn put(vault: &Vault, namespace: &str, key: &str, value: impl AsRef<[u8]>) {
     vault.write(|tx| tx.insert(namespace, key, value.as_ref())).unwrap();

@@ -1,5 +1,5 @@
 //! The contract of a store of objects. The doc comments are the contract; the conformance suite
-//! (`testing::conformance`) is the same contract as a program.
+//! (`strongroom_testkit::conformance`) is the same contract as a program.
 //!
 //! It is synchronous and object-safe, and every method is required: a wrapper that forgets one
 //! must not compile. There are no optional capabilities. A store that cannot put conditionally
@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use strongroom_base::Key;
-use strongroom_base::Result;
+use strongroom_base::{Error, ErrorKind, Key, Result};
 
 /// A store of objects: whole bodies under [`Key`]s, with conditional puts.
 ///
@@ -125,6 +124,25 @@ pub enum Condition {
     Matches(Version),
 }
 
+impl Condition {
+    /// Checks the condition against an object's version; `None` for an absent object.
+    ///
+    /// For implementers of [`Backend`]: fails as [`put`](Backend::put) does, without a subject.
+    pub fn check(&self, current: Option<&Version>) -> Result<()> {
+        match (self, current) {
+            (Self::Absent, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "put object")),
+            (Self::Matches(expected), current) if current != Some(expected) => {
+                let detail = match current {
+                    Some(_) => "the object has another version",
+                    None => "the object does not exist",
+                };
+                Err(Error::new(ErrorKind::Conflict, "put object").with_detail(detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// An object as `get` returns it.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -132,6 +150,18 @@ pub struct Object {
     pub body: Bytes,
     /// The version to name in [`Condition::Matches`].
     pub version: Version,
+}
+
+impl Object {
+    /// Returns the bytes `range` of the body, without a copy.
+    ///
+    /// For implementers of [`Backend`]: fails as [`get_range`](Backend::get_range) does, without a
+    /// subject.
+    pub fn range(&self, range: Range<u64>) -> Result<Bytes> {
+        check_range(&range, self.body.len() as u64)?;
+        let at = |offset| usize::try_from(offset).expect("an offset within the body fits");
+        Ok(self.body.slice(at(range.start)..at(range.end)))
+    }
 }
 
 /// One line of a listing.
@@ -163,4 +193,15 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// `Invalid` unless `range` lies within a body of `len` bytes.
+pub(crate) fn check_range(range: &Range<u64>, len: u64) -> Result<()> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "get range of object").with_detail(format!(
+        "range {}..{} is not within the body of {len} bytes",
+        range.start, range.end
+    )))
 }

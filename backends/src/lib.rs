@@ -11,9 +11,9 @@
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
 //!   or draw random numbers;
 //! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
-//!   caller does next;
-//! - `testing` (feature of that name): the conformance suite every backend must pass, fault
-//!   injection, and the simulated world whose power can be cut.
+//!   caller does next.
+//!
+//! The conformance suite that every backend must pass is in the crate `strongroom-testkit`.
 
 mod backend;
 mod disk;
@@ -21,8 +21,6 @@ mod layers;
 mod memory;
 #[cfg(feature = "object-store")]
 mod object_store;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod url;
 
 pub use backend::{Backend, Condition, ListEntry, Object, Version};

@@ -49,13 +49,14 @@ impl Backend for Memory {
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
-        slice(&self.get(key)?.body, range).map_err(|e| e.with_subject(key))
+        self.get(key)?.range(range).map_err(|e| e.with_subject(key))
     }
 
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
         let version = Version::of_content(&body);
         let mut objects = self.objects.write();
-        check_condition(objects.get(key).map(|object| &object.version), condition)
+        condition
+            .check(objects.get(key).map(|object| &object.version))
             .map_err(|e| e.with_subject(key))?;
         objects.insert(key.clone(), Object { body, version: version.clone() });
         Ok(version)
@@ -102,37 +103,4 @@ impl Backend for Memory {
     fn available_bytes(&self) -> Result<u64> {
         Ok(u64::MAX)
     }
-}
-
-/// Whether `condition` holds for an object that is at version `current`.
-pub(crate) fn check_condition(current: Option<&Version>, condition: &Condition) -> Result<()> {
-    match (condition, current) {
-        (Condition::Absent, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "put object")),
-        (Condition::Matches(expected), current) if current != Some(expected) => {
-            let detail = match current {
-                Some(_) => "the object has another version",
-                None => "the object does not exist",
-            };
-            Err(Error::new(ErrorKind::Conflict, "put object").with_detail(detail))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The bytes `range` of `body`, without a copy.
-pub(crate) fn slice(body: &Bytes, range: Range<u64>) -> Result<Bytes> {
-    check_range(&range, body.len() as u64)?;
-    let at = |offset| usize::try_from(offset).expect("an offset within the body fits");
-    Ok(body.slice(at(range.start)..at(range.end)))
-}
-
-/// `Invalid` unless `range` lies within a body of `len` bytes.
-pub(crate) fn check_range(range: &Range<u64>, len: u64) -> Result<()> {
-    if range.start <= range.end && range.end <= len {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Invalid, "get range of object").with_detail(format!(
-        "range {}..{} is not within the body of {len} bytes",
-        range.start, range.end
-    )))
 }

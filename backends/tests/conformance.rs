@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use strongroom_backends::component::{ManualClock, SeededEntropy};
-use strongroom_backends::testing::{
-    DeferredBackend, Fault, FaultTiming, FaultyBackend, Layer, World, conformance,
-};
 use strongroom_backends::{
     Backend, Condition, Disk, ErrorKind, Key, ListEntry, Memory, Result, Version,
+};
+use strongroom_testkit::{
+    DeferredBackend, Fault, FaultTiming, FaultyBackend, Layer, World, conformance, impl_backend,
 };
 
 fn memory() -> Arc<dyn Backend> {
@@ -212,6 +212,8 @@ impl Layer for Defective {
         Ok(page)
     }
 }
+
+impl_backend!(Defective);
 
 /// Canary: each planted defect makes the suite panic, the racy ones within a few long races.
 #[test]

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use strongroom_backends::fs::{Access, FileSystem, Os};
-use strongroom_backends::testing::conformance;
 use strongroom_backends::{Backend, Condition, Disk, Key};
+use strongroom_testkit::conformance;
 
 /// Processes in the race.
 const PROCESSES: u64 = 4;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_backends::component::{Clock, ManualClock, SeededEntropy};
-use strongroom_backends::testing::{
-    BackendFault, BackendTiming, FaultyBackend, Layer, conformance,
-};
 use strongroom_backends::{
     Backend, Condition, CountingBackend, Error, ErrorKind, Key, Memory, RequestCounts, RetryAfter,
     RetryingBackend, StoreRetryPolicy,
+};
+use strongroom_testkit::{
+    BackendFault, BackendTiming, FaultyBackend, Layer, conformance, impl_backend,
 };
 
 const UNAVAILABLE: BackendFault =
@@ -175,6 +175,8 @@ impl Layer for Busy {
         self.inner.get(key)
     }
 }
+
+impl_backend!(Busy);
 
 #[test]
 fn a_pause_that_is_asked_for_is_kept_and_one_that_is_too_long_is_not_waited_for() {

@@ -17,8 +17,8 @@ use object_store::{
     ObjectStore as Client, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use strongroom_backends::component::OsEntropy;
-use strongroom_backends::testing::conformance;
 use strongroom_backends::{Backend, Condition, Error, ErrorKind, Key, ObjectStore, Result};
+use strongroom_testkit::conformance;
 use tokio::runtime::Builder;
 
 fn open(client: impl Client) -> Result<ObjectStore> {

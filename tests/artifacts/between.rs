@@ -4,10 +4,10 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use strongroom::testing::{Bug, SeededEntropy, TestKey, memory_vault, plant};
 use strongroom::{
     ArtifactSpec, Artifacts, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, Vault,
 };
+use strongroom_testkit::{Bug, SeededEntropy, TestKey, memory_vault, plant};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
 

@@ -3,8 +3,8 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use parking_lot::Mutex;
-use strongroom::testing::memory_vault;
 use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, NoProgress};
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{name, noise, put, whole};
 
@@ -104,8 +104,8 @@ fn a_source_that_fails_leaves_nothing() {
 
 #[test]
 fn a_node_that_fills_a_pack_is_there_with_its_list() {
-    let vault = strongroom::Vault::options(strongroom::testing::TestKey)
-        .entropy(strongroom::testing::SeededEntropy::new(1))
+    let vault = strongroom::Vault::options(strongroom_testkit::TestKey)
+        .entropy(strongroom_testkit::SeededEntropy::new(1))
         .object_bytes(4_096)
         .create_on(strongroom::MemoryState::new(), strongroom::backends::Memory::new())
         .unwrap();

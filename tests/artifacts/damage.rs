@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::testing::{SeededEntropy, TestKey};
 use strongroom::{
     ArtifactUri, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, ReadData, Vault,
 };
+use strongroom_testkit::{SeededEntropy, TestKey};
 
 use crate::scene::{collect, name, noise, put, whole};
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, ErrorKind, MemoryState,
     NoProgress, Vault,
 };
+use strongroom_testkit::{TestKey, memory_vault};
 use zip::ZipArchive;
 
 use crate::scene::{collect, noise};

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::testing::{Layer, SeededEntropy, TestKey, forget_packs, memory_vault};
 use strongroom::{
     ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, NewKey,
     RebuildOptions, Result, Vault,
 };
+use strongroom_testkit::{Layer, SeededEntropy, TestKey, forget_packs, impl_backend, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
 
@@ -37,6 +37,8 @@ impl Layer for Heard {
         self.memory.get_range(key, range)
     }
 }
+
+impl_backend!(Heard);
 
 fn heard() -> (Arc<Heard>, Vault) {
     let backend = Arc::new(Heard::default());

@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::testing::{ManualClock, TestKey, memory_vault};
 use strongroom::{
     ArtifactQuery, ArtifactSpec, Artifacts, CancelToken, Error, ErrorKind, LeasePolicy,
     LeaseRefused, MemoryState, NoProgress, TagChange, Vault,
 };
+use strongroom_testkit::{ManualClock, TestKey, memory_vault};
 
 use crate::scene::{Meddling, name, noise, put, whole};
 

@@ -1,10 +1,10 @@
 //! Names, versions, listings and deletions; and what is refused.
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactSpec, ArtifactUri, CancelToken, ErrorKind,
     OnExisting, TAGS_MAX,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{collect, name, put, whole};
 

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use strongroom::testing::{ManualClock, Replay, World, world_options};
 use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, Vault};
+use strongroom_testkit::{ManualClock, Replay, World, world_options};
 
 use crate::scene::{Meddling, name, noise, whole};
 

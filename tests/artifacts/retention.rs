@@ -7,11 +7,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use strongroom::backends::component::Clock;
-use strongroom::testing::{ManualClock, TestKey};
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, ErrorKind,
     ExpireArtifactsOptions, ExpiredArtifacts, MemoryState, Vault,
 };
+use strongroom_testkit::{ManualClock, TestKey};
 
 use crate::scene::whole;
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strongroom::testing::{ManualClock, TestKey};
 use strongroom::{
     ArtifactCursor, ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, ArtifactUri,
     Artifacts, ErrorKind, MemoryState, SEARCH_PAGE_MAX, TagChange, Vault,
 };
+use strongroom_testkit::{ManualClock, TestKey};
 
 use crate::scene::whole;
 
@@ -229,7 +229,7 @@ proptest! {
 
 #[test]
 fn a_search_beyond_its_bounds_is_refused() {
-    let vault = strongroom::testing::memory_vault().unwrap();
+    let vault = strongroom_testkit::memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let many = (0..=strongroom::TAGS_MAX).fold(ArtifactQuery::new(), |q, n| q.tag(n.to_string()));
     let query = ArtifactQuery::new;

@@ -9,11 +9,11 @@ use object_store::memory::InMemory;
 use parking_lot::{Condvar, Mutex};
 use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, Condition, Key, ObjectStore, Version};
-use strongroom::testing::{BackendFault, FaultyBackend, Layer, TestKey};
 use strongroom::{
     ArtifactSpec, CheckOptions, ErrorKind, MemoryState, NewKey, ReadData, Result, SecretPassword,
     SpaceOptions, Vault, WriteOptions,
 };
+use strongroom_testkit::{BackendFault, FaultyBackend, Layer, TestKey, impl_backend};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
 
@@ -142,6 +142,8 @@ impl Layer for Pairing {
         self.inner().put(key, body, condition)
     }
 }
+
+impl_backend!(Pairing);
 
 /// Where all calls are to meet another, and where some are alone.
 const LONG: Duration = Duration::from_secs(60);

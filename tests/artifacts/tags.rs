@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, ErrorKind, TAGS_MAX, TagChange,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{name, put, whole};
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strongroom::testing::{SeededEntropy, TestKey, memory_vault};
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactTotal, Artifacts, CancelToken, ErrorKind, MemoryState,
     OnExisting, Quota, TagChange, Vault,
 };
+use strongroom_testkit::{SeededEntropy, TestKey, memory_vault};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Key, Memory};
-use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
     ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, MemoryState, Quota,
     RebuildOptions, Staged, Value, Vault, WriteTx,
 };
+use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{BackendCall, RecordingBackend, TestKey, passwords_hashed};
 use strongroom::{
     CancelToken, ErrorKind, Partition, PasswordCosts, SecretPartitionKey, SecretPassword, Space,
     SpaceOptions, Vault,
 };
+use strongroom_testkit::{BackendCall, RecordingBackend, TestKey, passwords_hashed};
 
 use crate::support::syncs::{HeardState, StateCall};
 use crate::{entropy, setting};

@@ -2,8 +2,8 @@
 //! shares in there. `verify` counts them, `heal` makes them whole.
 
 use strongroom::backends::{Backend, Condition, Memory};
-use strongroom::testing::TestKey;
 use strongroom::{CancelToken, Damage, MemoryState, SecretPassword, Space, SpaceOptions, Vault};
+use strongroom_testkit::TestKey;
 
 use crate::entropy;
 use crate::support::random::Random;

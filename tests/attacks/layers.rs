@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::ShareLab;
+use strongroom_testkit::ShareLab;
 
 use crate::curves::{self, Four};
 use crate::numbers::Number;

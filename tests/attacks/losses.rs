@@ -6,8 +6,8 @@
 //! segment is counted over millions of chunks, up to the seven that are too many.
 
 use strongroom::backends::{Backend, Condition, Memory};
-use strongroom::testing::{PlacesLab, TestKey};
 use strongroom::{CancelToken, ErrorKind, MemoryState, SecretPassword, SpaceOptions, Vault};
+use strongroom_testkit::{PlacesLab, TestKey};
 
 use crate::support::chance::{ONE_IN_A_MILLION, binomial_band};
 use crate::{entropy, setting};

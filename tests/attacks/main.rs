@@ -37,7 +37,7 @@ mod relations;
 mod triples;
 mod uniform;
 
-use strongroom::testing::SeededEntropy;
+use strongroom_testkit::SeededEntropy;
 
 /// A number from the environment.
 fn setting(name: &str, default: u64) -> u64 {

@@ -2,8 +2,8 @@
 //! each at one in a million, and no block of 16 bytes is met twice.
 
 use strongroom::backends::Memory;
-use strongroom::testing::{ShareLab, TestKey};
 use strongroom::{MemoryState, SecretPassword, SpaceOptions, Vault};
+use strongroom_testkit::{ShareLab, TestKey};
 
 use crate::entropy;
 use crate::original::json;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use strongroom::testing::TestKey;
 use strongroom::{ErrorKind, LockPolicy, Result, Vault};
+use strongroom_testkit::TestKey;
 
 use crate::support::clock::TellingClock;
 use crate::support::folder::copy;

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use strongroom::backends::Memory;
-use strongroom::testing::TestKey;
 use strongroom::{ErrorKind, Vault};
+use strongroom_testkit::TestKey;
 
 use crate::support::folder::unchanged;
 use crate::support::mount::Tmpfs;

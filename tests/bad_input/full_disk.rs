@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use strongroom::testing::TestKey;
 use strongroom::{Error, ErrorKind, Result, Vault};
+use strongroom_testkit::TestKey;
 
 use crate::support::mount::Tmpfs;
 use crate::support::records::{

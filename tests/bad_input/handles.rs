@@ -2,11 +2,11 @@
 
 use std::io::{self, Read};
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Batch, CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, ExpireOperations,
     OperationSpec, Result, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::support::records::{
     all, assert_error, assert_whole, check, create, long, open, put, put_long,

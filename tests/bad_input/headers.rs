@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use strongroom::backends::Version;
-use strongroom::testing::NumberedKey;
 use strongroom::{ErrorKind, Vault};
+use strongroom_testkit::NumberedKey;
 
 use crate::support::folder::{contents, unchanged};
 use crate::support::records::{assert_error, assert_whole, create, get, open, put};

@@ -1,10 +1,10 @@
 //! Names, keys, values and checkpoints that are out of their bounds.
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Batch, CHECKPOINT_BYTES_MAX, Checkpoint, Error, ErrorKind, NAME_BYTES_MAX, OperationSpec,
     RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, Result, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::support::records::{all, assert_error, put};
 

@@ -1,10 +1,10 @@
 //! Operations and lanes begun, opened or resumed the wrong way.
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Batch, CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointPolicy, ErrorKind, LANES_MAX, OperationSpec,
     OperationState, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::support::records::{assert_error, get};
 

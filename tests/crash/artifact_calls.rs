@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use strongroom::testing::{BoxError, CrashOptions, CrashSummary, Scene, crash_test, pass_time};
 use strongroom::{
     ArtifactSpec, CancelToken, CheckOptions, ErrorKind, ExpireArtifactsOptions, GcOptions,
     OnExisting, Quota, TagChange, Vault,
 };
+use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Scene, crash_test, pass_time};
 
 use super::artifact_model::{Act, CONTENTS, Model, PARTS, artifact, content, tags};
 use super::{images, in_rounds};

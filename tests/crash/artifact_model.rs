@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use strongroom::testing::{BoxError, ManualClock};
 use strongroom::{ArtifactName, ArtifactQuery, ArtifactTotal, Quota, Vault};
+use strongroom_testkit::{BoxError, ManualClock};
 
 /// An artifact: which of two specs, tasks and types.
 pub(super) type Name = [usize; 3];

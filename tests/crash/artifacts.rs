@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use strongroom::testing::{BoxError, CrashOptions, Scene, crash_test, pass_time};
 use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, OnExisting, Vault};
+use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test, pass_time};
 
 use super::{images, in_rounds};
 

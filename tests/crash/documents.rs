@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strongroom::testing::{BoxError, CrashOptions, CrashSummary, Defect, Scene, crash_test};
 use strongroom::{
     CancelToken, ErrorKind, Partition, SecretPartitionKey, SecretPassword, SpaceOptions, Vault,
 };
+use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Defect, Scene, crash_test};
 
 use super::images;
 

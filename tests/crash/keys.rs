@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::testing::{BoxError, CrashOptions, CrashSummary, NumberedKey, Scene, crash_test};
 use strongroom::{KeySource, NewKey, Vault};
+use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, NumberedKey, Scene, crash_test};
 
 use super::images;
 

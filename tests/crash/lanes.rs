@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use strongroom::testing::{BoxError, CrashOptions, CrashSummary, Scene, crash_test};
 use strongroom::{Batch, Checkpoint, Vault};
+use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Scene, crash_test};
 
 use super::images;
 

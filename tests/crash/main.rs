@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use strongroom::Vault;
-use strongroom::testing::{
+use strongroom_testkit::{
     BoxError, Bug, Call, CrashOptions, CrashSummary, Defect, Driver, Model, Scene, bug,
     calls_of_seed, crash_test, plant,
 };

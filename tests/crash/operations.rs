@@ -1,10 +1,10 @@
 //! Operations in all states, cut at every event: what an image lists as left to do, and why, is what
 //! the model says.
 
-use strongroom::testing::{
+use strongroom::{OperationState, Vault};
+use strongroom_testkit::{
     BoxError, Call, CrashOptions, Model, calls_of_seed, crash_test, operation_calls_of_seed,
 };
-use strongroom::{OperationState, Vault};
 
 use super::{agrees_with_the_model, images, in_rounds, make_calls};
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strongroom::backends::Memory;
-use strongroom::testing::{ManualClock, SeededEntropy, TestKey};
 use strongroom::{
     Batch, Checkpoint, Cipher, ErrorKind, Lane, Result, Snapshot, Vault, VaultOptions,
 };
+use strongroom_testkit::{ManualClock, SeededEntropy, TestKey};
 
 use crate::image::{Image, Shelf};
 use crate::support::records::long;

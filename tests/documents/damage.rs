@@ -1,8 +1,8 @@
 //! Objects that are damaged, cut, missing: corrected within the redundancy, told, healed.
 
 use strongroom::backends::{Backend, Condition, Key};
-use strongroom::testing::BackendFault;
 use strongroom::{CheckOptions, ErrorKind, SpaceOptions};
+use strongroom_testkit::BackendFault;
 
 use crate::scene::{Scene, password};
 

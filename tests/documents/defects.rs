@@ -2,8 +2,8 @@
 
 use std::sync::Barrier;
 
-use strongroom::testing::BackendFault;
 use strongroom::{ErrorKind, SpaceOptions};
+use strongroom_testkit::BackendFault;
 
 use crate::scene::{Scene, password};
 

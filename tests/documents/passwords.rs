@@ -155,7 +155,7 @@ fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
     let scene = Scene::new();
     let error = scene.vault.create_space(&SpaceOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    let vault = strongroom::testing::memory_vault().unwrap();
+    let vault = strongroom_testkit::memory_vault().unwrap();
     assert_eq!(vault.space().unwrap_err().kind(), ErrorKind::NotFound);
     let default = SpaceOptions::default();
     for (options, told) in [

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::testing::{FaultyBackend, SeededEntropy, TestKey};
 use strongroom::{
     MemoryState, Partition, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault,
     VaultOptions,
 };
+use strongroom_testkit::{FaultyBackend, SeededEntropy, TestKey};
 
 use crate::support::clock::SharedClock;
 use crate::support::random::Random;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use strongroom::backends::Backend;
-use strongroom::testing::{BackendFault, SeededEntropy, TestKey, World, world_options};
 use strongroom::{
     CancelToken, CheckOptions, ErrorKind, NewKey, Partition, Result, SecretPartitionKey,
     SpaceOptions, WriteOptions,
 };
+use strongroom_testkit::{BackendFault, SeededEntropy, TestKey, World, world_options};
 
 use crate::scene::{Scene, password};
 use crate::support::clock::SharedClock;

@@ -1,11 +1,11 @@
 //! A fault in each call of the file system, while operations go through all of their states: what is
 //! there afterwards, and what is listed as left to do, is that of before the failed call or of after.
 
-use strongroom::testing::{
+use strongroom::{ErrorKind, Vault};
+use strongroom_testkit::{
     Call, Driver, Fault, FaultError, FaultTiming, Model, World, operation_calls_of_seed,
     world_options,
 };
-use strongroom::{ErrorKind, Vault};
 
 /// Calls on operations of one run.
 const CALLS: usize = 60;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use strongroom::testing::{Fault, SeededEntropy, TestKey, World};
 use strongroom::{ErrorKind, Result, Snapshot, Vault, WriteTx};
+use strongroom_testkit::{Fault, SeededEntropy, TestKey, World};
 
 use crate::EIO;
 use crate::support::clock::SharedClock;

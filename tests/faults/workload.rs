@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use strongroom::backends::Memory;
-use strongroom::testing::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey, World};
 use strongroom::{
     Batch, CancelToken, CheckOptions, Checkpoint, MemoryState, OperationStatus, Result, Vault,
     VaultOptions,
 };
+use strongroom_testkit::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey, World};
 
 use crate::support::clock::SharedClock;
 use crate::support::records::{check, long};

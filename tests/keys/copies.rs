@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{BackendFault, FaultyBackend};
 use strongroom::{ErrorKind, MemoryState, NewKey, Result, Vault};
+use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, HEADER, sign, without_header};
 use crate::scene::{FIRST, Scene, Secret, add, assert_filled, fill, generation, ids};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use strongroom::testing::{Fault, FaultError, FaultTiming, Replay};
 use strongroom::{Error, ErrorKind, KeyId, NewKey, Result, Vault};
+use strongroom_testkit::{Fault, FaultError, FaultTiming, Replay};
 
 use crate::scene::{FIRST, NEW_STATE, Scene, Secret, assert_filled, ids};
 use crate::support::records::{get, put};

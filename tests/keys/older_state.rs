@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::testing::{BackendFault, FaultyBackend};
 use strongroom::{Batch, CancelToken, ErrorKind, KeyId, MemoryState, NewKey, StateStorage, Vault};
+use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, sign};
 use crate::scene::{FIRST, Scene, Secret, add, assert_filled, assert_readable, generation, ids};

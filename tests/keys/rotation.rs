@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::component::Clock;
-use strongroom::testing::ManualClock;
 use strongroom::{
     Batch, CancelToken, Checkpoint, ErrorKind, KeySource, NewKey, Progress, Snapshot, Vault,
 };
+use strongroom_testkit::ManualClock;
 
 use crate::forge::{FILE_ID, HEADER};
 use crate::scene::{

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use strongroom::backends::fs::FileSystem;
-use strongroom::testing::{ManualClock, SeededEntropy, World};
 use strongroom::{
     Batch, Checkpoint, KeyId, KeySource, NewKey, Result, SecretKey, SecretPassword, Unlock, Vault,
     VaultOptions,
 };
+use strongroom_testkit::{ManualClock, SeededEntropy, World};
 
 use crate::support::records::{all, assert_whole, get, long, put, put_long};
 

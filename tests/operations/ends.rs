@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use strongroom::testing::{FaultTiming, memory_vault};
 use strongroom::{
     Checkpoint, Error, ErrorKind, FAILURE_BYTES_MAX, Operation, OperationState, Result, Resumable,
     Vault,
 };
+use strongroom_testkit::{FaultTiming, memory_vault};
 
 use crate::scene::{Scene, commit, row, spec, stands, state, status, unfinished};
 use crate::support::calls::each_call;

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::testing::{FaultTiming, ManualClock};
 use strongroom::{
     Batch, Checkpoint, Error, ErrorKind, Event, EventKind, Handler, Handlers, Job, Operation,
     OperationState, Recorder, Result, Resumable, Subscription, Vault,
 };
+use strongroom_testkit::{FaultTiming, ManualClock};
 
 use crate::runner::{ended, nothing, single};
 use crate::scene::{Scene, commit, row, spec, stands, state};

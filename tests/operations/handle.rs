@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, Error, ErrorKind, LaneStatus,
     METADATA_BYTES_MAX, NAME_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
     Result, Resumable, RetryPolicy, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{
     AT_ONCE, Scene, commit, lane_status, row, spec, stands, state, status, unfinished,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Batch, Checkpoint, Error, ErrorKind, ExpireOperations, LaneStatus, Operation, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{Scene, commit, lane_status, spec};
 use crate::support::records::{assert_error, assert_whole};

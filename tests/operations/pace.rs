@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::testing::{Fault, TestKey, World};
 use strongroom::{
     CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, Lane, OperationState, Paced,
     Result, Vault,
 };
+use strongroom_testkit::{Fault, TestKey, World};
 
 use crate::scene::{Scene, lane_status, row, spec, state, status};
 use crate::support::clock::SharedClock;
@@ -289,7 +289,7 @@ fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
 #[test]
 fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     let world = World::new();
-    let vault = strongroom::testing::world_options(&world, 1).create("/vault").unwrap();
+    let vault = strongroom_testkit::world_options(&world, 1).create("/vault").unwrap();
     let lane = begin(&vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
     let mut paced = lane.paced(each, 0, None).unwrap();

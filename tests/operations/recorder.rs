@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::testing::{Fault, FaultTiming, TestKey, World, world_options};
 use strongroom::{
     Batch, Checkpoint, Error, ErrorKind, Handler, Handlers, MemoryState, OperationState, Recorder,
     Result, Vault,
 };
+use strongroom_testkit::{Fault, FaultTiming, TestKey, World, world_options};
 
 use crate::runner::{ended, nothing, single};
 use crate::scene::{Scene, commit, row, spec, stands, state};

@@ -4,11 +4,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::time::Duration;
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Checkpoint, Error, ErrorKind, Lane, LaneStatus, OperationState, OperationStatus, Result,
     Resumable, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{Scene, commit, row, spec, stands, state, status};
 use crate::support::records::{assert_error, assert_whole, get};

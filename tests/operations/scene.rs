@@ -1,11 +1,11 @@
 //! A vault in memory on a clock that stands, and what tests ask of it.
 
 use strongroom::backends::Memory;
-use strongroom::testing::TestKey;
 use strongroom::{
     Batch, Checkpoint, Handlers, Lane, LaneStatus, MemoryState, OperationSpec, OperationState,
     OperationStatus, Recorder, Result, Resumable, RetryPolicy, Vault, VaultOptions,
 };
+use strongroom_testkit::TestKey;
 
 use crate::support::clock::SharedClock;
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::backends::Memory;
-use strongroom::testing::{BackendFault, Fault, FaultyBackend, TestKey, World, world_options};
 use strongroom::{
     CancelToken, ErrorKind, ExpireOperations, Handler, Handlers, Latencies, MemoryState,
     OperationState, Partition, Runner, RunnerOptions, SecretPartitionKey, SecretPassword, Space,
     SpaceOptions, Statistics, Subscription, Vault, WriteOptions,
 };
+use strongroom_testkit::{BackendFault, Fault, FaultyBackend, TestKey, World, world_options};
 
 use crate::recorder::{Ear, Heard};
 use crate::runner::nothing;

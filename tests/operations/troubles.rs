@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::testing::{TestKey, memory_vault};
 use strongroom::{
     Batch, Checkpoint, Error, ErrorKind, EventKind, ExpireOperations, Handler, Handlers, Job,
     JobHandle, MemoryState, OperationState, Recorder, Resumable, RetryPolicy, Runner,
     RunnerOptions, Vault,
 };
+use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::gate::Gate;
 use crate::runner::{at_gate, ended, nothing, single};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use strongroom::testing::memory_vault;
 use strongroom::{
     Checkpoint, ErrorKind, Handler, Handlers, Job, Operation, OperationSpec, OperationState,
     Recovery, Result, Resumable, RetryPolicy, UnfinishedOperation, Vault,
 };
+use strongroom_testkit::memory_vault;
 
 use crate::scene::{AT_ONCE, Scene, commit, row, spec, stands, status, unfinished};
 use crate::support::records::assert_error;

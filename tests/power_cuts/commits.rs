@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use strongroom::testing::BoxError;
 use strongroom::{Batch, Result, Vault};
+use strongroom_testkit::BoxError;
 
 use crate::support::records::{all, long};
 use crate::{acknowledge, options, whole};

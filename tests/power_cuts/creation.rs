@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use strongroom::ErrorKind;
-use strongroom::testing::BoxError;
+use strongroom_testkit::BoxError;
 
 use crate::support::records::{all, try_put};
 use crate::{acknowledge, options, whole};

@@ -39,8 +39,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::testing::{BoxError, NumberedKey};
 use strongroom::{Vault, VaultOptions};
+use strongroom_testkit::{BoxError, NumberedKey};
 
 use disk::{Cutter, Disk, FileSystemKind};
 use support::process::{Heard, Worker, role, say};

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use strongroom::testing::{BoxError, NumberedKey};
 use strongroom::{ErrorKind, NewKey};
+use strongroom_testkit::{BoxError, NumberedKey};
 
 use crate::commits::{commit, commits_in};
 use crate::{acknowledge, key, options, whole};

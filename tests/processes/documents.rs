@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::TestKey;
 use strongroom::{
     ErrorKind, LockPolicy, Partition, SecretPartitionKey, SecretPassword, SpaceOptions, Vault,
     WriteOptions,
 };
+use strongroom_testkit::TestKey;
 
 use crate::support::process::{Heard, Worker, say};
 use crate::support::random::Random;

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::TestKey;
 use strongroom::{
     Checkpoint, Error, ErrorKind, GcOptions, Lane, OperationState, Result, Vault, WriteTx,
 };
+use strongroom_testkit::TestKey;
 
 use crate::support::process::{Heard, Worker, say};
 use crate::support::random::Random;

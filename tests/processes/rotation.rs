@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::NumberedKey;
 use strongroom::{ErrorKind, LockPolicy, NewKey, Vault};
+use strongroom_testkit::NumberedKey;
 
 use crate::support::process::{Heard, Worker, say};
 use crate::support::random::Random;

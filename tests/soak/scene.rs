@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::TestKey;
 use strongroom::{ArtifactName, MemoryState, Vault, VaultOptions};
+use strongroom_testkit::TestKey;
 
 use crate::support::random::Random;
 use crate::support::records::long;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use strongroom::backends::{Backend, Condition, Key};
-use strongroom::testing::conformance;
+use strongroom_testkit::conformance;
 use tokio::runtime::Builder;
 
 use crate::server::Place;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
 use strongroom::backends::{Backend, Condition, Key, StoreOptions, StoreRetryPolicy, open_url};
-use strongroom::testing::{SeededEntropy, TestRefs};
 use strongroom::{
     CheckOptions, Error, ErrorKind, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions,
 };
+use strongroom_testkit::{SeededEntropy, TestRefs};
 
 use crate::proxy::{Chaos, Fault, Head, Proxy, Rule};
 use crate::scene::{noise, options, put, whole};

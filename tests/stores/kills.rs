@@ -13,11 +13,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, StoreOptions, StoreRetryPolicy};
-use strongroom::testing::TestKey;
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactUri, CancelToken, ErrorKind, GcOptions, MemoryState,
     Partition, SecretPassword, SpaceOptions, Vault, VaultOptions,
 };
+use strongroom_testkit::TestKey;
 
 use crate::proxy::Proxy;
 use crate::scene::{noise, options, put, whole};

@@ -14,8 +14,8 @@ use strongroom::backends::{
     Backend, Condition, Key, Memory, Object, RetryingBackend, StoreOptions, StoreRetryPolicy,
     Version,
 };
-use strongroom::testing::{Bug, Layer, TestRefs, bug, plant};
 use strongroom::{Error, ErrorKind, Result};
+use strongroom_testkit::{Bug, Layer, TestRefs, bug, impl_backend, plant};
 
 use crate::linearizable::{History, Input, Output, UNKNOWN_MAX, Verdict};
 use crate::proxy::{Chaos, Proxy, Rule};
@@ -103,6 +103,8 @@ impl Layer for Network {
         true
     }
 }
+
+impl_backend!(Network);
 
 fn number(value: Option<&[u8]>) -> u64 {
     value.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("eight bytes")))

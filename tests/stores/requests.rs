@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use strongroom::backends::component::{OsEntropy, SystemClock};
 use strongroom::backends::{RequestCounts, Requests, StoreOptions};
-use strongroom::testing::{TestKey, TestRefs};
 use strongroom::{
     Batch, GcOptions, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions, Vault,
 };
+use strongroom_testkit::{TestKey, TestRefs};
 
 use crate::proxy::Proxy;
 use crate::scene::{noise, put, whole};

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, ObjectStore};
-use strongroom::testing::TestKey;
 use strongroom::{
     ArtifactName, ArtifactSpec, ArtifactUri, CheckOptions, CheckReport, ReadData, Vault,
     VaultOptions,
 };
+use strongroom_testkit::TestKey;
 
 use crate::support::random::Random;
 

@@ -1,7 +1,7 @@
 //! Failing each call of the file system that an act makes, one at a time.
 
-use strongroom::testing::{Fault, FaultError, FaultTiming, World, world_options};
 use strongroom::{Error, Result, Vault};
+use strongroom_testkit::{Fault, FaultError, FaultTiming, World, world_options};
 
 pub(crate) const EIO: i32 = 5;
 /// What one commit does at most, in calls of the file system.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::testing::ManualClock;
+use strongroom_testkit::ManualClock;
 
 use super::process::say;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use strongroom::testing::TestKey;
 use strongroom::{CancelToken, CheckOptions, CheckReport, Error, ErrorKind, Result, Vault};
+use strongroom_testkit::TestKey;
 
 /// A value of `len` bytes that differs from place to place and from `seed` to `seed`.
 pub(crate) fn long(seed: u64, len: usize) -> Vec<u8> {

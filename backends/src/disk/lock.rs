@@ -74,7 +74,7 @@ impl Drop for Held<'_> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use strongroom_base::component::ManualClock;

@@ -39,8 +39,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::memory::{check_condition, check_range};
+use crate::backend::{Backend, Condition, ListEntry, Object, Version, check_range};
 use strongroom_base::Key;
 use strongroom_base::component::{Clock, Entropy, OsEntropy, SystemClock};
 use strongroom_base::fs::{Access, EntryKind, File, FileSystem, Os};
@@ -276,7 +275,7 @@ impl Shared {
                     Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                     Err(e) => return Err(Error::io("compare object", e)),
                 };
-                check_condition(current.as_ref(), condition)?;
+                condition.check(current.as_ref())?;
                 temporary.rename_to(target).map_err(failed)
             }
         }

@@ -130,7 +130,6 @@ fn something_else_in_the_place_of_the_root_is_invalid() {
 }
 
 /// What the races of the conformance suite find only with luck.
-#[cfg(feature = "testing")]
 #[test]
 fn all_but_reads_and_creation_wait_for_the_lock() {
     use strongroom_base::component::ManualClock;
@@ -158,7 +157,6 @@ fn all_but_reads_and_creation_wait_for_the_lock() {
     assert_eq!(temporaries(home.path()), 0);
 }
 
-#[cfg(feature = "testing")]
 #[test]
 fn a_temporary_name_that_is_taken_is_not_a_condition_that_failed() {
     use strongroom_base::component::SeededEntropy;

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use serde_json::json;
 use strongroom::backends::{Backend, Condition, Key, open_url};
-use strongroom::testing::TestKey;
 use strongroom::{ArtifactName, ArtifactSpec, ArtifactUri, MemoryState, Vault};
+use strongroom_testkit::TestKey;
 
 use crate::artifacts::bytes::Source;
 use crate::environment::Environment;

@@ -60,6 +60,7 @@ mod metrics;
 mod operations;
 mod records;
 #[cfg(feature = "testing")]
+#[doc(hidden)]
 pub mod testing;
 mod transaction;
 mod vault;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom::backends::component::ProcessIdentity;
 use strongroom::backends::{Backend, Condition, Key, Version};
-use strongroom::testing::{BackendFault, FaultyBackend, Layer};
 use strongroom::{Error, ErrorKind, LockPolicy, LockRefused, MemoryState, Result};
+use strongroom_testkit::{BackendFault, FaultyBackend, Layer, impl_backend};
 
 use super::{Scene, insert, refused};
 use crate::scene::{noise, put};
@@ -189,6 +189,8 @@ impl Layer for LateRefs {
         self.store.put(key, body, condition)
     }
 }
+
+impl_backend!(LateRefs);
 
 #[test]
 fn claims_that_land_after_later_opens_keep_the_state_in() {

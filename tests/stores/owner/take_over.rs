@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::backends::{Backend, Condition};
-use strongroom::testing::{BackendFault, FaultyBackend};
 use strongroom::{CancelToken, ErrorKind, GcOptions, LockRefused, SecretPassword, SpaceOptions};
+use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use super::{DAY, Scene, insert, refused};
 use crate::scene::{noise, put, whole};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use strongroom::testing::TestKey;
 use strongroom::{ArtifactName, SecretPassword, Vault, VaultOptions};
+use strongroom_testkit::TestKey;
 
 use crate::peers::PASSWORD;
 

@@ -11,10 +11,10 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use strongroom::testing::TestKey;
 use strongroom::{
     Partition, PasswordCosts, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault,
 };
+use strongroom_testkit::TestKey;
 
 use crate::measure::{self, Contender, Samples, Series};
 use crate::options::Options;

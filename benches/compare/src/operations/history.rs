@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use strongroom::{Batch, Checkpoint, ONLY_LANE, OperationSpec, Vault, testing};
+use strongroom::{Batch, Checkpoint, ONLY_LANE, OperationSpec, Vault};
+use strongroom_testkit::memory_vault;
 
 use super::{create, subfolder};
 use crate::measure::{Contender, Samples};
@@ -31,7 +32,7 @@ pub(super) fn contenders(dir: &Path) -> Result<Vec<Contender>> {
 
 /// Of vaults in memory.
 pub(super) fn contenders_in_memory() -> Result<Vec<Contender>> {
-    of(COMMITS_IN_MEMORY, |_| Ok(testing::memory_vault()?))
+    of(COMMITS_IN_MEMORY, |_| Ok(memory_vault()?))
 }
 
 fn of(commits: usize, vault: impl Fn(&str) -> Result<Vault>) -> Result<Vec<Contender>> {

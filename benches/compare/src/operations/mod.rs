@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use strongroom::testing::TestKey;
 use strongroom::{Vault, VaultOptions};
+use strongroom_testkit::TestKey;
 
 use crate::measure::{self, Contender, Series};
 use crate::options::Options;

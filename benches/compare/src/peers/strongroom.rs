@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use strongroom::testing::TestKey;
 use strongroom::{
     Batch, Checkpoint, Cipher, Lane, Operation, SecretPassword, Value, Vault, VaultOptions,
 };
+use strongroom_testkit::TestKey;
 
 use super::{OPERATION, PASSWORD, Peer, Session, Store, Unlock};
 use crate::data::{Key, Row, touch};

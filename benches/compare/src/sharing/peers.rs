@@ -8,7 +8,7 @@ use blahaj::{Share, Sharks};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use strongroom::backends::component::{Entropy, OsEntropy};
-use strongroom::testing::ShareBench;
+use strongroom_testkit::ShareBench;
 use vsss_rs::Gf256;
 
 use super::{Boxed, Case};

@@ -149,14 +149,17 @@ fn unreadable(id: String, error: &Error) -> UnfinishedOperation {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{TestKey, memory_vault};
-    use crate::{CheckOptions, ExpireOperations, MemoryState, Vault};
+    use crate::{CheckOptions, ExpireOperations, MemoryState, SecretKey, Vault, VaultOptions};
 
     /// A row of a version that does not exist yet.
     const LATER: &[u8] = &[9, 9, 9];
+
+    fn options() -> VaultOptions {
+        Vault::options(SecretKey::new([0; SecretKey::BYTES]))
+    }
 
     fn put(vault: &Vault, table: Table, key: &[u8], row: &[u8]) {
         vault.write(|tx| tx.state.put(table, key, row)).expect("nothing fails in memory");
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_listed_as_that_and_keeps_nobody_from_opening() {
         let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
-        let vault = Vault::options(TestKey).create_on(state.clone(), backend.clone()).unwrap();
+        let vault = options().create_on(state.clone(), backend.clone()).unwrap();
         for id in ["a", "b", "c"] {
             drop(vault.begin(id, ["main"]).unwrap());
         }
@@ -173,7 +176,7 @@ mod tests {
         put(&vault, Table::Checkpoints, b"b\0main", LATER);
         vault.close().unwrap();
 
-        let vault = Vault::options(TestKey).open_on(state, backend).unwrap();
+        let vault = options().open_on(state, backend).unwrap();
         let found = &vault.recovery().operations;
         let unreadable = |at: usize| matches!(found[at].resumable, Resumable::Unreadable { .. });
         assert!(unreadable(0) && unreadable(1), "{found:?}");
@@ -194,7 +197,8 @@ mod tests {
 
     #[test]
     fn check_notices_rows_that_do_not_fit_one_another() {
-        let vault = memory_vault().unwrap();
+        let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
+        let vault = options().create_on(state, backend).unwrap();
         drop(vault.begin("a", ["main"]).unwrap());
         vault.begin("b", ["main"]).unwrap().cancel().unwrap();
         let problems = || vault.check(&CheckOptions::default()).unwrap().problems.len();

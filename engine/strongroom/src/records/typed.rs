@@ -22,11 +22,12 @@ use crate::transaction::{Batch, Snapshot, WriteTx};
 /// caller's promise; rows that do not decode as such are `Corrupt`.
 ///
 /// ```
-/// # use strongroom::{TypedNamespace, testing::memory_vault};
+/// # use strongroom::{MemoryState, SecretKey, TypedNamespace, Vault, backends::Memory};
 /// const BIRTHS: TypedNamespace<(u32, String), String> = TypedNamespace::new("births");
 ///
 /// # fn main() -> strongroom::Result<()> {
-/// # let vault = memory_vault()?;
+/// # let options = Vault::options(SecretKey::new([0; SecretKey::BYTES]));
+/// # let vault = options.create_on(MemoryState::new(), Memory::new())?;
 /// vault.write(|tx| BIRTHS.insert(tx, &(1815, "Ada".into()), &"London".into()))?;
 /// let snapshot = vault.read()?;
 /// let of_1815 = BIRTHS.range(&snapshot, (1815, String::new())..(1816, String::new()))?;

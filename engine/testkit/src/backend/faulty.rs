@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-
-use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use crate::memory::{check_condition, slice};
-use strongroom_base::Key;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
+use strongroom_base::{Error, ErrorKind, Key, Result};
 
 /// Whether the call that fails has taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +48,10 @@ impl BackendFault {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use strongroom_backends::testing::{BackendFault, FaultyBackend};
-/// use strongroom_backends::{Backend, Condition, ErrorKind, Key, Memory};
+/// use strongroom_testkit::{BackendFault, FaultyBackend};
+/// use strongroom::backends::{Backend, Condition, ErrorKind, Key, Memory};
 ///
-/// # fn main() -> strongroom_backends::Result<()> {
+/// # fn main() -> strongroom::backends::Result<()> {
 /// let faulty = FaultyBackend::new(Arc::new(Memory::new()));
 /// faulty.fail_at(1, BackendFault::after(ErrorKind::Uncertain));
 ///
@@ -178,6 +175,8 @@ impl super::Layer for FaultyBackend {
     }
 }
 
+crate::impl_backend!(FaultyBackend);
+
 /// A lying store, for canaries: it acknowledges a put at once and performs it later, after a
 /// number of further calls or on [`settle`](Self::settle). Until then it answers from memory as
 /// if the put had happened; what is pending is lost with the last handle, as in a power cut.
@@ -267,8 +266,7 @@ impl super::Layer for DeferredBackend {
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
-        self.call(|state| slice(&self.view(state, key)?.body, range))
-            .map_err(|e| e.with_subject(key))
+        self.call(|state| self.view(state, key)?.range(range)).map_err(|e| e.with_subject(key))
     }
 
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
@@ -278,7 +276,7 @@ impl super::Layer for DeferredBackend {
                 Err(e) if e.kind() == ErrorKind::NotFound => None,
                 Err(e) => return Err(e),
             };
-            check_condition(current.as_ref(), condition)?;
+            condition.check(current.as_ref())?;
             let version = Version::of_content(&body);
             let due = state.calls.saturating_add(self.delay);
             state.puts.push_back(DeferredPut { due, key: key.clone(), body });
@@ -321,10 +319,12 @@ impl super::Layer for DeferredBackend {
     }
 }
 
+crate::impl_backend!(DeferredBackend);
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use strongroom_backends::Memory;
 
     fn key(text: &str) -> Key {
         Key::new(text).unwrap()

@@ -12,12 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strongroom_base::fs::Access;
+
 use super::content::end_of;
 use super::defect::Defect;
 use super::fault::FaultPlan;
 use super::journal::{Event, Journal, Log, Slot};
 use super::tree::{Ino, Tree};
-use strongroom_base::fs::Access;
 
 #[derive(Debug)]
 pub(super) struct State {

@@ -12,8 +12,8 @@
 //!
 //! ```
 //! use std::path::Path;
-//! use strongroom_backends::fs::{Access, FileSystem};
-//! use strongroom_backends::testing::{Replay, World};
+//! use strongroom::backends::fs::{Access, FileSystem};
+//! use strongroom_testkit::{Replay, World};
 //!
 //! let world = World::new();
 //! let file = world.open(Path::new("/note"), Access::CreateNew)?;
@@ -48,7 +48,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-
 use strongroom_base::fs::{Access, DirEntry, File, FileSystem};
 
 mod content;

@@ -7,8 +7,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use strongroom_backends::testing::conformance;
-//! use strongroom_backends::{Backend, Memory};
+//! use strongroom::backends::{Backend, Memory};
+//! use strongroom_testkit::conformance;
 //!
 //! // Each call makes a store that is empty. For a bucket: a fresh prefix in it.
 //! let make = || Arc::new(Memory::new()) as Arc<dyn Backend>;
@@ -21,10 +21,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-
-use crate::backend::{Backend, Condition, Version};
-use strongroom_base::{ErrorKind, Result};
-use strongroom_base::{KEY_BYTES_MAX, Key};
+use strongroom_backends::{Backend, Condition, Version};
+use strongroom_base::{ErrorKind, KEY_BYTES_MAX, Key, Result};
 
 mod listing;
 mod race;

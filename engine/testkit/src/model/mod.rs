@@ -2,13 +2,24 @@
 //!
 //! The model says what each call answers and what is there afterwards. It has no files, no
 //! commits and no content; that it agrees with the engine is the proof.
+//!
+//! - `operation_model.rs`: operations as plain values.
+//! - `driver.rs`, `operation_driver.rs`: calls on a vault and on its model, compared.
+//! - `strategy.rs`: calls at random, for proptest to shrink.
 
 use std::collections::BTreeMap;
 
+use strongroom::ROW_BYTES_MAX;
 use strongroom_base::ErrorKind;
 
-use super::operation_model::{Act, OperationsModel, Who};
-use crate::ROW_BYTES_MAX;
+mod driver;
+mod operation_driver;
+mod operation_model;
+mod strategy;
+
+pub use driver::{Driver, Transition};
+pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
+pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 
 /// Bytes of a value, told by length and seed, so that calls stay short to read and to shrink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,7 +222,7 @@ impl Model {
 }
 
 /// The steps as a batch makes them: it cannot drop a namespace.
-pub(super) fn as_batch(steps: &[Step]) -> Vec<Step> {
+fn as_batch(steps: &[Step]) -> Vec<Step> {
     let as_removal = |step: &Step| match *step {
         Step::Drop { namespace } => Step::Remove { namespace, key: 0 },
         other => other,

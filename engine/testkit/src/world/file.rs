@@ -6,10 +6,11 @@
 use std::fmt;
 use std::io;
 
+use strongroom_base::fs::File;
+
 use super::World;
 use super::fault::torn_len;
 use super::state::{Opened, State};
-use strongroom_base::fs::File;
 
 /// `EBADF`: what the kernel says to a write through a file opened for reading.
 const BAD_DESCRIPTOR: i32 = 9;

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
+use strongroom::SecretKey;
 use strongroom_backends::Backend;
 use strongroom_base::Result;
 use strongroom_base::component::{Clock, Entropy};
-use uuid::Uuid;
-
-use strongroom_crypto::SecretKey;
 use strongroom_store::refs::Refs;
+use uuid::Uuid;
 
 /// The refs of one vault on a backend; every handle with the same backend leads to the same ones.
 #[derive(Debug)]
 pub struct TestRefs(Refs);
 
 impl TestRefs {
-    /// The refs of the one vault that there is without a vault.
+    /// Refs on `backend`, under a key that is written here.
     pub fn new(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,

@@ -10,8 +10,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use bytes::Bytes;
-
-use crate::backend::{Backend, Condition};
+use strongroom_backends::{Backend, Condition};
 use strongroom_base::ErrorKind;
 use strongroom_base::Key;
 

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strongroom::{
+    Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
+    ReadData, Recorder, Snapshot, Staged, Vault, VaultOptions, WriteTx,
+};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::ManualClock;
-
-use strongroom_backends::testing::{Replay, World};
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::model::{Call, Ending, Model, Pattern, Step, as_batch};
-use super::world_options;
-use crate::records::Staged;
-use crate::{
-    Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
-    ReadData, Recorder, Snapshot, Vault, VaultOptions, WriteTx,
-};
+use super::{Call, Ending, Model, Pattern, Step, as_batch};
+use crate::vault::world_options;
+use crate::world::{Replay, World};
 
 /// A vault on a world of its own, with its model beside it.
 pub struct Driver {
@@ -169,7 +167,7 @@ impl Driver {
                 } else {
                     let staged = self.stage(steps)?;
                     self.vault().write(|tx| {
-                        self.steps(tx, steps, staged)?;
+                        perform(tx, steps, staged)?;
                         tx.checkpoint(&lane, checkpoint)
                     })
                 }
@@ -199,7 +197,7 @@ impl Driver {
         let staged = self.stage(steps)?;
         let write = || {
             self.vault().write(|tx| {
-                self.steps(tx, steps, staged)?;
+                perform(tx, steps, staged)?;
                 match ending {
                     Ending::Commit => Ok(()),
                     Ending::Error => Err(Error::new(ErrorKind::Invalid, "fail on purpose")),
@@ -219,37 +217,6 @@ impl Driver {
         };
         let values = steps.iter().filter_map(long);
         values.map(|value| self.vault().stage(&value.bytes()[..])).collect()
-    }
-
-    fn steps(
-        &self,
-        tx: &mut WriteTx<'_>,
-        steps: &[Step],
-        mut staged: VecDeque<Staged>,
-    ) -> Result<()> {
-        let mut inserted = false;
-        for step in steps {
-            match *step {
-                Step::Insert { namespace, key, value } => {
-                    inserted = true;
-                    let name = namespace_name(namespace);
-                    if value.is_staged() {
-                        let staged = staged.pop_front().expect("staged before");
-                        tx.insert(&name, key_bytes(key), staged)?;
-                    } else {
-                        tx.insert(&name, key_bytes(key), value.bytes())?;
-                    }
-                }
-                Step::Remove { .. } if inserted && bug::is_planted(Bug::DriverSkipsRemoval) => {}
-                Step::Remove { namespace, key } => {
-                    tx.remove(&namespace_name(namespace), key_bytes(key))?;
-                }
-                Step::Drop { namespace } => {
-                    tx.drop_namespace(&namespace_name(namespace))?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn batch(&self, steps: &[Step]) -> Result<Batch> {
@@ -318,6 +285,33 @@ fn namespace_name(number: u8) -> String {
 
 fn key_bytes(number: u8) -> Vec<u8> {
     format!("key-{number:03}").into_bytes()
+}
+
+/// Makes the steps in the transaction; `staged` holds their long values.
+fn perform(tx: &mut WriteTx<'_>, steps: &[Step], mut staged: VecDeque<Staged>) -> Result<()> {
+    let mut inserted = false;
+    for step in steps {
+        match *step {
+            Step::Insert { namespace, key, value } => {
+                inserted = true;
+                let name = namespace_name(namespace);
+                if value.is_staged() {
+                    let staged = staged.pop_front().expect("staged before");
+                    tx.insert(&name, key_bytes(key), staged)?;
+                } else {
+                    tx.insert(&name, key_bytes(key), value.bytes())?;
+                }
+            }
+            Step::Remove { .. } if inserted && bug::is_planted(Bug::DriverSkipsRemoval) => {}
+            Step::Remove { namespace, key } => {
+                tx.remove(&namespace_name(namespace), key_bytes(key))?;
+            }
+            Step::Drop { namespace } => {
+                tx.drop_namespace(&namespace_name(namespace))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn operation_id(number: u8) -> String {

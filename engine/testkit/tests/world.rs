@@ -1,7 +1,6 @@
 //! What a power cut leaves of the simulated world. Each promise is tried with many seeds, and
 //! each loss that is promised must come up.
 
-#![cfg(feature = "testing")]
 // Clippy allows it in tests, but does not see that the functions they share are tests too.
 #![allow(clippy::unwrap_used)]
 
@@ -9,8 +8,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use strongroom_backends::fs::{Access, File, FileSystem};
-use strongroom_backends::testing::{Defect, Fault, Journal, Replay, World};
+use strongroom_base::fs::{Access, File, FileSystem};
+use strongroom_testkit::{Defect, Fault, Journal, Replay, World};
 
 const SEEDS: u64 = 1000;
 const SECTOR: usize = 512;

@@ -1,13 +1,17 @@
-//! Damage to rows that no host can do.
+//! Private parts of the engine that the test kit, `strongroom-testkit`, gives to tests.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use strongroom_base::{Error, Result};
+use strongroom_format::{ChunkPlace, ChunkRow};
+use strongroom_store::state::Table;
 
 use crate::Vault;
 use crate::transaction::WriteTx;
-use strongroom_format::{ChunkPlace, ChunkRow};
-use strongroom_store::state::Table;
+
+pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
+pub use strongroom_crypto::passwords_hashed;
 
 /// Removes all rows that tell of packs and of what lies in them, as if these had been lost.
 pub fn forget_packs(vault: &Vault) -> Result<()> {
@@ -27,4 +31,12 @@ pub fn forget_packs(vault: &Vault) -> Result<()> {
         }
         Ok::<_, Error>(())
     })
+}
+
+/// Moves the manual clock of a vault forward.
+///
+/// For a vault whose clock the test has no handle of, such as one that `crash_test` opened.
+pub fn pass_time(vault: &Vault, by: Duration) {
+    // A sleep moves a manual clock.
+    vault.inner().components.clock.sleep(by);
 }

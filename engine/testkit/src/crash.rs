@@ -10,12 +10,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use strongroom::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
 use strongroom_backends::Disk;
-use strongroom_backends::testing::{Defect, DeferredBackend, Replay, World};
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::{ManualClock, NumberedKey, SeededEntropy, world_options_with};
-use crate::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
+use crate::vault::{NumberedKey, world_options_with};
+use crate::{Defect, DeferredBackend, ManualClock, Replay, SeededEntropy, World};
 
 /// Any error of a host's work or judgement.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -32,7 +32,7 @@ pub struct CrashOptions {
     /// Objects are put so many calls after they were acknowledged: a canary too, of a row that
     /// is committed before its object.
     pub late_objects: Option<u64>,
-    /// What else may open the vault where [`TestKey`](super::TestKey) does not: the work rotates
+    /// What else may open the vault where [`TestKey`](crate::TestKey) does not: the work rotates
     /// keys.
     pub other_keys: Vec<NumberedKey>,
     /// One image in so many is cut again while it recovers; 0 for none.

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use strongroom::ROW_BYTES_MAX;
 
-use super::model::{Call, Ending, Pattern, Step};
 use super::operation_model::{Act, End, Who};
-use crate::ROW_BYTES_MAX;
+use super::{Call, Ending, Pattern, Step};
 
 const NAMESPACES: u8 = 3;
 const KEYS: u8 = 8;

@@ -1,6 +1,6 @@
 //! The behaviours of `list`: order, prefixes, pages.
 
-use crate::backend::{Backend, Condition, Version};
+use strongroom_backends::{Backend, Condition, Version};
 
 use super::{assert_body, assert_lists, body, key, page, put, put_all};
 

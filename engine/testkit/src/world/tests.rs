@@ -2,8 +2,9 @@
 
 use std::io::ErrorKind as Io;
 
-use super::*;
 use strongroom_base::fs::EntryKind;
+
+use super::*;
 
 fn at(path: &str) -> &Path {
     Path::new(path)

@@ -17,9 +17,10 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use strongroom_base::fs::{DirEntry, EntryKind};
+
 use super::content::Content;
 use super::journal::{Event, Slot};
-use strongroom_base::fs::{DirEntry, EntryKind};
 
 /// Longest name, in bytes; `InvalidFilename` beyond.
 const NAME_BYTES_MAX: usize = 255;

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-
-use crate::backend::{Backend, Condition, ListEntry, Object, Version};
-use strongroom_base::Key;
-use strongroom_base::Result;
+use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
+use strongroom_base::{Key, Result};
 
 /// A call of a backend as its operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,3 +83,5 @@ impl super::Layer for RecordingBackend {
         self.inner.list(prefix, after, limit)
     }
 }
+
+crate::impl_backend!(RecordingBackend);

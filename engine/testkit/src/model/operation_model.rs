@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use strongroom::{OperationState, Resumable, RetryPolicy};
 use strongroom_base::ErrorKind;
-
-use crate::{OperationState, Resumable, RetryPolicy};
 
 /// Tries without a checkpoint that the driver's operations have.
 pub(super) const RETRY: RetryPolicy = RetryPolicy {

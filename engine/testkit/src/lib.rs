@@ -1,0 +1,72 @@
+//! The test kit of Strongroom: its proofs, for hosts to prove their own code.
+//!
+//! - [`World`] is a disk whose power can be cut; [`crash_test`] runs a host's work on it and
+//!   opens the vault again from thousands of images of what was left.
+//! - [`Model`] is a vault as a plain map; [`Driver`] runs [`Call`]s on both and compares;
+//!   [`calls`] makes them, for proptest to shrink.
+//! - [`conformance`] is what every backend must pass; [`FaultyBackend`], [`DeferredBackend`],
+//!   [`RecordingBackend`] and [`Layer`] are backends over another.
+//! - [`TestKey`] is a key that everybody knows, [`memory_vault`] a vault behind it;
+//!   [`world_options`] makes a vault on a world that replays from its seed.
+//! - [`plant`] plants a [`Bug`] in the engine, to prove that a test notices it.
+//! - [`ManualClock`] and [`SeededEntropy`] make a run repeatable; [`pass_time`] moves the clock of
+//!   a vault.
+//! - [`TestRefs`] are refs without a vault; [`forget_packs`] loses the index of the content store.
+//! - [`ShareLab`] makes slots of documents to attack, [`PlacesLab`] computes the places of shares,
+//!   [`ShareBench`] shares texts to measure that.
+//!
+//! It links Strongroom with feature `testing`: a production binary must not depend on it.
+//!
+//! ```
+//! use strongroom_testkit::{CrashOptions, Scene, crash_test};
+//!
+//! // The host's work: intends a number, writes it, is told that it is durable.
+//! let work = |scene: &mut Scene<u32>| {
+//!     for n in 0..8 {
+//!         scene.attempt(n, |vault| vault.write(|tx| tx.insert("n", n.to_be_bytes(), "x")))?;
+//!     }
+//!     Ok(())
+//! };
+//! // What must hold whenever the power fails: what was acknowledged is there.
+//! let holds = |vault: &strongroom::Vault, done: &[u32], _under_way: &[u32]| {
+//!     let found = vault.read()?.count("n")?;
+//!     Ok((found >= done.len() as u64).then_some(()).ok_or("a row was lost")?)
+//! };
+//! let summary = crash_test(&CrashOptions { images: 200, ..CrashOptions::default() }, work, holds);
+//! assert_eq!(summary.failures.len(), 0, "{summary}");
+//! ```
+
+mod backend;
+pub mod conformance;
+mod crash;
+mod model;
+mod refs;
+mod vault;
+pub mod world;
+
+pub use backend::{
+    BackendCall, BackendFault, BackendTiming, DeferredBackend, FaultyBackend, Layer,
+    RecordingBackend,
+};
+pub use crash::{BoxError, CrashFailure, CrashOptions, CrashSummary, Scene, crash_test};
+pub use model::{
+    Act, Call, Driver, End, Ending, HandleModel, LaneModel, Model, OperationModel, OperationsModel,
+    Pattern, Step, Transition, Who, call, calls, calls_of_seed, operation_calls,
+    operation_calls_of_seed,
+};
+pub use refs::TestRefs;
+pub use strongroom::testing::{
+    PlacesLab, ShareBench, ShareLab, forget_packs, pass_time, passwords_hashed,
+};
+pub use strongroom_base::bug::{self, Bug, plant};
+pub use strongroom_base::component::{ManualClock, SeededEntropy};
+pub use vault::{NumberedKey, TestKey, memory_vault, world_options, world_options_with};
+pub use world::{Defect, Fault, FaultError, FaultTiming, Journal, Replay, World};
+
+/// Names that [`impl_backend!`] writes.
+#[doc(hidden)]
+pub mod parts {
+    pub use bytes::Bytes;
+    pub use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
+    pub use strongroom_base::{Key, Result};
+}
