@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use strongroom_base::backoff::{Backoff, Pauses};
 use strongroom_base::component::Clock;
 use strongroom_base::fs::File;
 use strongroom_base::{Error, ErrorKind, Result};
@@ -16,10 +17,8 @@ use strongroom_base::{Error, ErrorKind, Result};
 /// Longest wait for the threads and for the kernel lock. Holders keep it for one comparison
 /// and one rename, so who waits as long has met a stopped process.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// The first pause between two tries.
-const PAUSE_MIN: Duration = Duration::from_micros(100);
-/// Pauses double up to this one.
-const PAUSE_MAX: Duration = Duration::from_millis(10);
+/// The pauses between two tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_micros(100), 2.0, Duration::from_millis(10));
 
 #[derive(Debug)]
 pub(super) struct RootLock {
@@ -36,17 +35,14 @@ impl RootLock {
 
     /// Waits for the lock; `Locked` after [`LOCK_WAIT`].
     pub(super) fn acquire(&self) -> Result<Held<'_>> {
-        let deadline = self.clock.monotonic() + LOCK_WAIT;
+        let mut pauses = Pauses::new(BACKOFF, &*self.clock).last_try_at(LOCK_WAIT);
         let Some(turn) = self.threads.try_lock_for(LOCK_WAIT) else {
             return Err(locked("another thread of this process holds it"));
         };
-        let mut pause = PAUSE_MIN;
         while !self.file.try_lock().map_err(|e| Error::io("lock disk store", e))? {
-            if self.clock.monotonic() >= deadline {
+            if !pauses.sleep()? {
                 return Err(locked("another handle or process holds it"));
             }
-            self.clock.sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
         }
         Ok(Held { file: &*self.file, _turn: turn })
     }
@@ -92,8 +88,7 @@ mod tests {
         let lock = RootLock::new(file, clock.clone());
         let error = lock.acquire().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
-        assert!(clock.monotonic() >= LOCK_WAIT, "gave up after {:?}", clock.monotonic());
-        assert!(clock.monotonic() <= LOCK_WAIT + PAUSE_MAX, "waited {:?}", clock.monotonic());
+        assert_eq!(clock.monotonic(), LOCK_WAIT);
 
         drop(holder);
         drop(lock.acquire().expect("the lock is free"));

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::Key;
+use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::component::{Clock, Entropy};
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -35,7 +36,7 @@ impl StoreRetryPolicy {
     pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
     /// How much longer each pause is than the one before.
-    const GROWTH: u32 = 3;
+    const GROWTH: f64 = 3.0;
 }
 
 impl Default for StoreRetryPolicy {
@@ -95,37 +96,19 @@ pub struct RetryingBackend<B> {
 
 /// The tries of one call.
 struct Tries<'a> {
-    policy: &'a StoreRetryPolicy,
     clock: &'a dyn Clock,
-    entropy: &'a dyn Entropy,
-    began: Duration,
-    began_unix_millis: u64,
-    pause: Duration,
-    left: u32,
+    pauses: Pauses<'a>,
 }
 
 impl Tries<'_> {
     /// Waits before the next one, if there is to be one after `error`.
     fn wait(&mut self, error: &Error) -> bool {
-        self.left = self.left.saturating_sub(1);
-        // By the wall clock too: the other one may stand still while a machine is suspended, and what was asked
-        // before that is not to be asked after it.
-        let by_wall = self.clock.unix_millis().saturating_sub(self.began_unix_millis);
-        let passed = self.clock.monotonic().saturating_sub(self.began);
-        let passed = passed.max(Duration::from_millis(by_wall));
-        let Ok(drawn) = self.entropy.draw::<1>() else { return false };
-        // Half of it or more.
-        let mut pause = self.pause / 2 + self.pause / 510 * u32::from(drawn[0]);
-        if let Some(asked) = RetryAfter::of(error) {
-            pause = pause.max(asked.min(StoreRetryPolicy::RETRY_AFTER_MAX));
-        }
-        if self.left == 0 || passed.saturating_add(pause) >= self.policy.timeout {
-            return false;
-        }
-        tracing::debug!(error = %error.kind(), ?pause, left = self.left, "tried again");
+        let asked = RetryAfter::of(error).unwrap_or_default();
+        let asked = asked.min(StoreRetryPolicy::RETRY_AFTER_MAX);
+        let Ok(Some(pause)) = self.pauses.next_pause_of(asked) else { return false };
+        let attempts = self.pauses.attempts();
+        tracing::debug!(error = %error.kind(), ?pause, attempts, "tried again");
         self.clock.sleep(pause);
-        let grown = self.pause.saturating_mul(StoreRetryPolicy::GROWTH);
-        self.pause = grown.min(self.policy.pause_max);
         true
     }
 }
@@ -142,15 +125,15 @@ impl<B: Backend> RetryingBackend<B> {
     }
 
     fn tries(&self) -> Tries<'_> {
-        Tries {
-            policy: &self.policy,
-            clock: &*self.clock,
-            entropy: &*self.entropy,
-            began: self.clock.monotonic(),
-            began_unix_millis: self.clock.unix_millis(),
-            pause: self.policy.first_pause.min(self.policy.pause_max),
-            left: self.policy.tries,
-        }
+        let StoreRetryPolicy { tries, first_pause, pause_max, timeout } = self.policy;
+        let backoff = Backoff::new(first_pause, StoreRetryPolicy::GROWTH, pause_max);
+        // By the wall clock too: what was asked before a machine was suspended is not to be asked after it.
+        let pauses = Pauses::new(backoff, &*self.clock)
+            .jittered(Jitter::HALF_OR_MORE, &*self.entropy)
+            .tries(tries)
+            .no_try_from(timeout)
+            .by_wall_too();
+        Tries { clock: &*self.clock, pauses }
     }
 
     /// What it stands over.

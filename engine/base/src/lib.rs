@@ -2,6 +2,7 @@
 //!
 //! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
 //!   caller does next;
+//! - [`backoff`]: the pauses between two tries, the only place that makes them grow;
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
 //!   or draw random numbers;
 //! - [`fs`]: the one seam through which every file is touched, so that a simulated file system
@@ -10,6 +11,7 @@
 //! - [`Key`]: the name of an object on a backend;
 //! - [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
 
+pub mod backoff;
 pub mod bug;
 pub mod component;
 mod error;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_backends::{Backend, Condition, Version};
+use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::{Clock, Entropy};
 use strongroom_base::{Error, ErrorKind, Result};
@@ -22,9 +23,8 @@ const ROUNDS_MAX: u32 = 100;
 const PUTS_MAX: u32 = 4;
 /// After so long no put begins any more.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(180);
-/// The pause after a lost round grows from the first to the second of these, at random half of it or more.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The pauses after lost rounds, each at random half of it or more.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), 2.0, Duration::from_millis(500));
 
 /// The refs of one vault.
 #[derive(Debug)]
@@ -104,10 +104,11 @@ impl Refs {
     ) -> Result<T> {
         let name = self.keys.name(name);
         let mut found = self.find(name)?;
-        let mut pause = PAUSE_MIN;
-        let began = self.clock.monotonic();
-        let is_late = || self.clock.monotonic().saturating_sub(began) >= MOVE_TIMEOUT;
-        for _ in 0..ROUNDS_MAX {
+        let mut pauses = Pauses::new(BACKOFF, &*self.clock)
+            .jittered(Jitter::HALF_OR_MORE, &*self.entropy)
+            .tries(ROUNDS_MAX)
+            .no_try_from(MOVE_TIMEOUT);
+        loop {
             let (value, told) = change(found.as_ref().map(|found| &found.value[..]))?;
             let id = AttemptId(self.entropy.draw()?);
             let (generation, before) =
@@ -121,16 +122,13 @@ impl Refs {
             let body = self.keys.seal(self.vault, name, &row, &*self.entropy)?;
             let before = found.as_ref();
             let attempt = Attempt { name, id, generation: generation + 1, body, before };
-            match self.attempt(&attempt, &is_late)? {
+            match self.attempt(&attempt, &|| pauses.is_late())? {
                 Outcome::Won => return Ok(told),
                 Outcome::Lost(newer) => found = newer,
             }
-            if is_late() {
+            if !pauses.sleep()? {
                 break;
             }
-            let [drawn] = self.entropy.draw::<1>()?;
-            self.clock.sleep(pause.mul_f64(0.5 + f64::from(drawn) / 510.0));
-            pause = (pause * 2).min(PAUSE_MAX);
         }
         Err(Error::new(ErrorKind::Conflict, MOVE)
             .with_detail("others were always faster")

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use strongroom_base::backoff::{Backoff, Pauses};
 use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -22,6 +23,9 @@ use super::name::ArtifactName;
 use crate::records::check_name;
 
 const LOCK: &str = "lock artifact";
+
+/// The shortest pause, whatever the policy says.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// How leases of artifacts are waited for, and how long they last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +124,8 @@ impl Leases {
         policy: &LeasePolicy,
         operation: &'static str,
     ) -> Result<ArtifactLease> {
-        let began = self.clock.monotonic();
-        let (mut attempts, mut waited) = (1, Duration::ZERO);
-        let mut pause = policy.first_pause;
+        let backoff = Backoff::new(policy.first_pause, 2.0, policy.longest_pause);
+        let mut pauses = Pauses::new(backoff, &*self.clock).last_try_at(policy.timeout);
         let mut held = self.held.lock();
         loop {
             let now = self.clock.monotonic();
@@ -130,21 +133,19 @@ impl Leases {
                 Some(lease) if lease.ends > now => lease.holder.clone(),
                 _ => break,
             };
-            // A clock that stands still must not make anybody wait for ever.
-            let elapsed = waited.max(now.saturating_sub(began));
-            let left = policy.timeout.saturating_sub(elapsed);
-            if left.is_zero() {
+            let Some(pause) = pauses.next_pause_of(PAUSE_MIN)? else {
+                let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
                 let refused = LeaseRefused { holder: other, attempts, elapsed };
                 return Err(Error::new(ErrorKind::Locked, operation)
                     .with_subject(name.newest())
                     .with_source(refused));
+            };
+            if self.released.wait_for(&mut held, pause).timed_out() {
+                // A clock that stands still must not make anybody wait for ever.
+                pauses.lasted(pause);
+            } else {
+                pauses.ended_early();
             }
-            let pause_now = pause.min(left).max(Duration::from_millis(1));
-            if self.released.wait_for(&mut held, pause_now).timed_out() {
-                waited += pause_now;
-                pause = pause.saturating_mul(2).min(policy.longest_pause);
-            }
-            attempts += 1;
         }
         held.newest += 1;
         let token = held.newest;

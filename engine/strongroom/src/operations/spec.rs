@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use strongroom_base::backoff::Backoff;
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::rows::check_id;
@@ -183,11 +184,7 @@ impl RetryPolicy {
 
     /// How long to wait after `attempts` tries without a checkpoint.
     pub fn backoff(&self, attempts: u32) -> Duration {
-        if attempts == 0 {
-            return Duration::ZERO;
-        }
-        let doubled = 1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX);
-        self.backoff_first.saturating_mul(doubled).min(self.backoff_max)
+        Backoff::new(self.backoff_first, 2.0, self.backoff_max).after(attempts)
     }
 
     /// Whether so many tries without a checkpoint are all there are.

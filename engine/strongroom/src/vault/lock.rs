@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::component::{Clock, Entropy, ProcessIdentity};
 use strongroom_base::fs::{Access, File, FileSystem};
 use strongroom_base::{Error, ErrorKind, Result};
@@ -47,17 +48,28 @@ impl Default for LockPolicy {
 impl LockPolicy {
     /// `Invalid` unless the pauses grow by a finite factor of at least 1.
     pub(super) fn validate(&self) -> Result<()> {
-        if self.growth.is_finite() && self.growth >= 1.0 {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Invalid, "lock vault")
-            .with_detail(format!("pauses grow by {}, which is not 1 or more", self.growth)))
+        self.backoff().map(drop)
     }
-}
 
-/// `factor` times `duration`, or the longest there is.
-fn times(duration: Duration, factor: f64) -> Duration {
-    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+    fn backoff(&self) -> Result<Backoff> {
+        // No pause is longer than the wait in all.
+        Backoff::checked(self.first_pause, self.growth, self.timeout).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "lock vault")
+                .with_detail(format!("pauses grow by {}, which is not 1 or more", self.growth))
+        })
+    }
+
+    /// Starts the tries of one call; the first counts as made.
+    pub(super) fn pauses<'a>(
+        &self,
+        clock: &'a dyn Clock,
+        entropy: &'a dyn Entropy,
+    ) -> Result<Pauses<'a>> {
+        Ok(Pauses::new(self.backoff()?, clock)
+            .jittered(Jitter::QUARTER_AROUND, entropy)
+            .tries(self.tries)
+            .last_try_at(self.timeout))
+    }
 }
 
 /// Who has the vault.
@@ -125,54 +137,16 @@ pub(super) struct Locking<'a> {
     pub(super) operation: &'a str,
 }
 
-/// The tries for something that another has, as a policy says.
-pub(super) struct Waiting<'a> {
-    policy: LockPolicy,
-    clock: &'a dyn Clock,
-    entropy: &'a dyn Entropy,
-    start: Duration,
-    pause: Duration,
-    attempts: u32,
-}
-
-impl<'a> Waiting<'a> {
-    pub(super) fn new(policy: LockPolicy, clock: &'a dyn Clock, entropy: &'a dyn Entropy) -> Self {
-        let (start, pause) = (clock.monotonic(), policy.first_pause.min(policy.timeout));
-        Self { policy, clock, entropy, start, pause, attempts: 1 }
-    }
-
-    /// How many tries there were, and in what time.
-    pub(super) fn so_far(&self) -> (u32, Duration) {
-        (self.attempts, self.clock.monotonic().saturating_sub(self.start))
-    }
-
-    /// After a try in vain: waits for the next one; or tells how many there were, and in what time, if that
-    /// was the last.
-    pub(super) fn pause(&mut self) -> Result<Option<(u32, Duration)>> {
-        let (attempts, elapsed) = self.so_far();
-        let left = self.policy.timeout.saturating_sub(elapsed);
-        if left.is_zero() || attempts >= self.policy.tries.max(1) {
-            return Ok(Some((attempts, elapsed)));
-        }
-        // A quarter more or less.
-        let [byte] = self.entropy.draw::<1>()?;
-        let jittered = times(self.pause, 0.75 + 0.5 * f64::from(byte) / 255.0);
-        self.clock.sleep(jittered.min(left));
-        self.pause = times(self.pause, self.policy.growth).min(self.policy.timeout);
-        self.attempts += 1;
-        Ok(None)
-    }
-}
-
 impl Locking<'_> {
     /// Waits for the lock of `lock_path`, made if it does not exist, as the policy says.
     pub(super) fn acquire(&self, lock_path: &Path, note_path: &Path) -> Result<VaultLock> {
         let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
         let file = self.fs.open(lock_path, Access::OpenOrCreate).map_err(failed)?;
-        let mut waiting = Waiting::new(self.policy, self.clock, self.entropy);
+        let mut pauses = self.policy.pauses(self.clock, self.entropy)?;
         while !file.try_lock().map_err(failed)? {
-            if let Some((attempts, elapsed)) = waiting.pause()? {
+            if !pauses.sleep()? {
                 let holder = self.read_note(note_path).map(|(holder, _)| holder);
+                let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
                 let refused = LockRefused { holder, attempts, elapsed };
                 return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
             }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::handle::VaultInner;
 use super::keys::draw_id;
-use super::lock::{Holder, LockRefused, Waiting};
+use super::lock::{Holder, LockRefused};
 use super::options::VaultOptions;
 use super::report::TakenOver;
 use strongroom_crypto::KeySet;
@@ -220,7 +220,7 @@ pub(super) fn claim_content(
     let claiming = Claiming { options, store, refs, vault: keys.header().vault, session, place };
     let components = &options.components;
     let live = LiveSession::begin(session);
-    let mut waiting = Waiting::new(options.lock, &*components.clock, &*components.entropy);
+    let mut pauses = options.lock.pauses(&*components.clock, &*components.entropy)?;
     loop {
         let (holder, is_known) = match claiming.claim()? {
             Attempt::Claimed { claim, row, taken_over } => {
@@ -240,8 +240,8 @@ pub(super) fn claim_content(
             Attempt::Held { holder, is_known } => (holder, is_known),
         };
         // One that this state does not know will not be waited for: once it has closed, it is another's still.
-        let refused = if is_known { waiting.pause()? } else { Some(waiting.so_far()) };
-        if let Some((attempts, elapsed)) = refused {
+        if !is_known || !pauses.sleep()? {
+            let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
             let refused = LockRefused { holder: Some(holder), attempts, elapsed };
             return Err(Error::new(ErrorKind::Locked, CLAIM).with_source(refused));
         }
