@@ -8,6 +8,7 @@
 //! - [`fs`]: the one seam through which every file is touched, so that a simulated file system
 //!   can stand under all of it;
 //! - [`bug`]: the bugs that tests plant, one enum for all of them;
+//! - [`pool`]: the bounded pool of threads, the only place that starts any;
 //! - [`Key`]: the name of an object on a backend;
 //! - [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
 
@@ -17,6 +18,7 @@ pub mod component;
 mod error;
 pub mod fs;
 mod key;
+pub mod pool;
 mod progress;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,308 @@
+//! A bounded pool of named threads, the only place that starts any.
+//!
+//! Threads start when there is work for them, and end when there has been none for a while. A pool
+//! knows nothing of its owner, so it may be dropped on one of its own threads.
+//!
+//! There are three ways to use one:
+//!
+//! - [`spawn`](Pool::spawn) queues a task, due now or after a wait. No caller waits for it, so a full
+//!   queue refuses it;
+//! - [`start`](Pool::start) queues a [`Job`], whose outcome a caller waits for. One that no thread has
+//!   begun is run by that caller: it needs neither a thread nor room in the queue;
+//! - [`run_all`](Pool::run_all) calls a function for each item of a slice. The caller works too, so
+//!   it ends even if the pool has no thread to spare.
+//!
+//! So no wait in here depends on a free thread, and tasks of a pool may use the pool themselves.
+
+mod job;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, Builder};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::bug;
+use crate::component::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+pub use job::Job;
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The longest sleep towards a task that is not due: a clock that is moved is noticed by then.
+const NAP: Duration = Duration::from_millis(500);
+
+const SPAWN: &str = "start in background";
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// A bounded pool of threads.
+///
+/// Dropped, it takes no more tasks and drops those that have not begun. Those that run go on, and
+/// are not waited for.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: &'static str,
+    threads_max: usize,
+    queue_max: usize,
+    idle_max: Duration,
+    clock: Arc<dyn Clock>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    /// Numbers the tasks, so that those of one time run in order.
+    next: u64,
+    threads: usize,
+    idle: usize,
+    /// Threads of waves, which work beside those of the pool and count with them.
+    guests: usize,
+    closed: bool,
+}
+
+struct Waiting {
+    due: Duration,
+    number: u64,
+    task: Task,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A pool in which at most `threads_max` threads, called `name`, work at once; 0 counts as 1.
+    ///
+    /// At most `queue_max` tasks wait in it. No thread starts before there is work for it. Waits
+    /// are measured on `clock`.
+    pub fn new(
+        name: &'static str,
+        threads_max: usize,
+        queue_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::with_idle_max(name, threads_max, queue_max, clock, IDLE)
+    }
+
+    fn with_idle_max(
+        name: &'static str,
+        threads_max: usize,
+        queue_max: usize,
+        clock: Arc<dyn Clock>,
+        idle_max: Duration,
+    ) -> Self {
+        let (threads_max, queue, changed) = (threads_max.max(1), Mutex::default(), Condvar::new());
+        let shared = Shared { name, threads_max, queue_max, idle_max, clock, queue, changed };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Queues a task that is due after `wait`. Tasks that are due at one time begin in order.
+    ///
+    /// `Closed` if the pool is, `Unavailable` if its queue is full or it has no thread and none
+    /// can be started. A panic of the task is logged and ends nothing else.
+    pub fn spawn(&self, wait: Duration, task: impl FnOnce() + Send + 'static) -> Result<()> {
+        let shared = &self.shared;
+        let mut queue = shared.queue.lock();
+        if queue.closed {
+            return Err(Error::new(ErrorKind::Closed, SPAWN));
+        }
+        let waiting = queue.waiting.len() + 1;
+        if waiting > shared.queue_max {
+            let detail = format!("{} tasks wait already", shared.queue_max);
+            return Err(Error::new(ErrorKind::Unavailable, SPAWN).with_detail(detail));
+        }
+        if waiting > queue.idle && queue.threads < shared.threads_max {
+            let own = Arc::clone(shared);
+            match Builder::new().name(shared.name.into()).spawn(move || own.work()) {
+                Ok(_) => queue.threads += 1,
+                Err(e) if queue.threads == 0 => return Err(Error::io(SPAWN, e)),
+                // Those that are there take it in turn.
+                Err(_) => {}
+            }
+        }
+        let number = queue.next;
+        queue.next += 1;
+        let due = shared.clock.monotonic().saturating_add(wait);
+        queue.waiting.push(Reverse(Waiting { due, number, task: Box::new(bug::carry(task)) }));
+        drop(queue);
+        shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Queues a job, for a caller that waits for its outcome.
+    ///
+    /// If the pool is closed, its queue is full or no thread can be had, the job is not queued: its
+    /// [`wait`](Job::wait) runs it.
+    pub fn start<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> Job<R> {
+        let job = Job::new(job);
+        // Refused, it is for the one who waits.
+        let _ = self.spawn(Duration::ZERO, job.runner());
+        job
+    }
+
+    /// Returns the answers of `call` for all of `items`, in their order.
+    ///
+    /// At most `at_most` calls are under way at once: one by the caller, the others as far as the
+    /// pool has threads to spare. After an error no more begin; of several errors it returns the
+    /// first in the order. All calls have ended when it returns. A panic of a call goes on here.
+    pub fn run_all<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        at_most: usize,
+        call: impl Fn(&T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let at_most = at_most.min(items.len());
+        if at_most <= 1 {
+            return items.iter().map(call).collect();
+        }
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let work = || {
+            let mut answers = Vec::new();
+            while !failed.load(Relaxed)
+                && let number = next.fetch_add(1, Relaxed)
+                && let Some(item) = items.get(number)
+            {
+                let answer = call(item);
+                if answer.is_err() {
+                    failed.store(true, Relaxed);
+                }
+                answers.push((number, answer));
+            }
+            answers
+        };
+        let guests = Guests::enter(&self.shared, at_most - 1);
+        // Its threads borrow what the caller has, so they are not those of the pool.
+        let mut answers = thread::scope(|scope| {
+            let start = |_| Builder::new().name(self.shared.name.into()).spawn_scoped(scope, work);
+            let started: Vec<_> = (0..guests.count).map_while(|n| start(n).ok()).collect();
+            let mut answers = work();
+            for thread in started {
+                answers.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            answers
+        });
+        drop(guests);
+        answers.sort_unstable_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// Takes no more tasks, and drops those that have not begun.
+    pub fn close(&self) {
+        let dropped = {
+            let mut queue = self.shared.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        self.shared.changed.notify_all();
+        // Outside the lock: a task may hold what comes back here when it is dropped.
+        drop(dropped);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(task) = self.next() {
+            if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                tracing::warn!(pool = self.name, "a task in the background panicked");
+            }
+        }
+    }
+
+    /// The next task that is due; `None` when this thread is to end.
+    fn next(&self) -> Option<Task> {
+        let mut queue = self.queue.lock();
+        let mut idle = Duration::ZERO;
+        while !queue.closed {
+            let now = self.clock.monotonic();
+            let next_due = queue.waiting.peek().map(|Reverse(next)| next.due);
+            let others = queue.threads - queue.idle - 1 + queue.guests;
+            let wait = match next_due {
+                Some(due) if due > now => due.saturating_sub(now).min(NAP),
+                Some(_) if others < self.threads_max => {
+                    return queue.waiting.pop().map(|Reverse(next)| next.task);
+                }
+                // Guests wake one thread each when they leave.
+                _ => self.idle_max,
+            };
+            // One thread is enough to wait for what is not due.
+            if idle >= self.idle_max && (next_due.is_none() || queue.idle > 0) {
+                break;
+            }
+            queue.idle += 1;
+            let timed_out = self.changed.wait_for(&mut queue, wait).timed_out();
+            queue.idle -= 1;
+            idle = if timed_out { idle + wait } else { Duration::ZERO };
+        }
+        queue.threads -= 1;
+        None
+    }
+}
+
+/// Room for threads beside those of a pool, given back when dropped.
+struct Guests<'a> {
+    pool: &'a Shared,
+    count: usize,
+}
+
+impl<'a> Guests<'a> {
+    /// Takes room for at most `most`, as far as there is any.
+    fn enter(pool: &'a Shared, most: usize) -> Self {
+        let mut queue = pool.queue.lock();
+        let working = queue.threads - queue.idle + queue.guests;
+        let count = most.min(pool.threads_max.saturating_sub(working));
+        queue.guests += count;
+        Self { pool, count }
+    }
+}
+
+impl Drop for Guests<'_> {
+    fn drop(&mut self) {
+        self.pool.queue.lock().guests -= self.count;
+        for _ in 0..self.count {
+            self.pool.changed.notify_one();
+        }
+    }
+}
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Waiting {}
