@@ -1,7 +1,10 @@
 //! A vault whose content lies on an object store, its state beside it: artifacts, long values and documents.
 
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -179,6 +182,46 @@ fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     let check = || options().backend(Arc::clone(&store)).check_store(&all).unwrap();
     let pairs = store.pairs_in(SHORT, || assert!(check().is_ok()));
     assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks of {uri}");
+}
+
+/// A store that handles three requests at once, and notes which threads read content.
+#[derive(Debug)]
+struct Noting {
+    store: ObjectStore,
+    readers: Mutex<Vec<ThreadId>>,
+}
+
+impl Layer for Noting {
+    fn inner(&self) -> &dyn Backend {
+        &self.store
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        self.readers.lock().push(thread::current().id());
+        self.inner().get_range(key, range)
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        NonZeroUsize::new(3).unwrap()
+    }
+}
+
+impl_backend!(Noting);
+
+#[test]
+fn reads_ahead_share_as_many_threads_as_the_store_handles() {
+    let store = store(&Arc::new(InMemory::new()));
+    let store = Arc::new(Noting { store, readers: Mutex::default() });
+    let vault = Vault::options(TestKey).create_on(MemoryState::new(), Arc::clone(&store)).unwrap();
+    let bytes = noise(24_000_000, 1);
+    let uri = put(&vault.artifacts(), "1", &bytes);
+    store.readers.lock().clear();
+    assert!(vault.artifacts().read(&uri).unwrap() == bytes);
+    let readers = std::mem::take(&mut *store.readers.lock());
+    assert!(readers.len() > 20, "{} requests", readers.len());
+    let threads: HashSet<_> = readers.iter().collect();
+    // Those of the pool, and this one.
+    assert!((2..=4).contains(&threads.len()), "{} threads", threads.len());
 }
 
 #[test]

@@ -5,16 +5,14 @@
 //! may put an object whose pending row the next process has removed.
 
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::Builder;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::{Backend, Condition};
-use strongroom_base::component::Entropy;
+use strongroom_base::component::{Clock, Entropy};
+use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Key, Result};
 
 use uuid::Uuid;
@@ -31,6 +29,12 @@ pub const OBJECT_BYTES_MIN: usize = 4 << 10;
 /// How many objects one call of a listing asks for.
 const LIST_PAGE: usize = 1_000;
 
+/// Most requests beside their callers, where the backend is near.
+const NEAR_THREADS: usize = 4;
+
+/// Jobs that wait for a thread. What finds no room is run by the caller that waits for it.
+const QUEUE_MAX: usize = 1_024;
+
 /// The objects of one vault.
 #[derive(Clone, Debug)]
 pub struct Objects {
@@ -42,6 +46,8 @@ pub struct Objects {
     keys: Arc<RwLock<Arc<ContentKeys>>>,
     /// Whether the vault is open. Held for reading during each call of the backend.
     gate: Arc<RwLock<bool>>,
+    /// For requests beside their callers.
+    pool: Arc<Pool>,
 }
 
 impl Objects {
@@ -51,9 +57,13 @@ impl Objects {
         object_bytes: usize,
         vault: Uuid,
         keys: Arc<ContentKeys>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
+        let is_far = backend.is_shared();
+        let threads = if is_far { backend.concurrency().get() } else { NEAR_THREADS };
+        let pool = Arc::new(Pool::new("strongroom-objects", threads, QUEUE_MAX, clock));
         let (keys, gate) = (Arc::new(RwLock::new(keys)), Arc::new(RwLock::new(true)));
-        Self { backend, entropy, object_bytes, vault, keys, gate }
+        Self { backend, entropy, object_bytes, vault, keys, gate, pool }
     }
 
     /// From now on objects are sealed under the current one of `keys`.
@@ -109,6 +119,11 @@ impl Objects {
         if self.is_far() { self.backend.concurrency().get() } else { 1 }
     }
 
+    /// The pool for requests beside their callers, of at most as many as the backend handles well.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// What `call` answers for each of `items`, in their order, [`at_once_max`](Self::at_once_max) at once. After an
     /// error no more are begun; of several it is the first in the order. All calls have ended when it returns.
     pub fn for_all<T: Sync, R: Send>(
@@ -116,37 +131,7 @@ impl Objects {
         items: &[T],
         call: impl Fn(&T) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
-        let threads = self.at_once_max().min(items.len());
-        if threads <= 1 {
-            return items.iter().map(call).collect();
-        }
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let work = || {
-            let mut answers = Vec::new();
-            while !failed.load(Ordering::Relaxed)
-                && let number = next.fetch_add(1, Ordering::Relaxed)
-                && let Some(item) = items.get(number)
-            {
-                let answer = call(item);
-                if answer.is_err() {
-                    failed.store(true, Ordering::Relaxed);
-                }
-                answers.push((number, answer));
-            }
-            answers
-        };
-        let mut answers = std::thread::scope(|scope| {
-            let start = |_| Builder::new().name("strongroom-wave".into()).spawn_scoped(scope, work);
-            // What cannot be started this thread does too.
-            let started: Vec<_> = (1..threads).map_while(|number| start(number).ok()).collect();
-            let mut answers = work();
-            for thread in started {
-                answers.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            answers
-        });
-        answers.sort_unstable_by_key(|(number, _)| *number);
-        answers.into_iter().map(|(_, answer)| answer).collect()
+        self.pool.run_all(items, self.at_once_max(), call)
     }
 
     /// A name that no object has or had.

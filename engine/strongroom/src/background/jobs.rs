@@ -10,19 +10,22 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use strongroom_base::component::Clock;
+use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::attempt::{Attempted, attempt};
 use super::ticket::{Asked, Stop, Ticket};
-use super::workers::Workers;
 use crate::operations::{Event, EventKind, OperationState, RetryPolicy};
 use crate::vault::Vault;
 use strongroom_base::Progress;
 
+/// Tries that wait for a thread or their time, far above what hosts submit; one more is refused.
+const WAITING_MAX: usize = 1 << 20;
+
 /// What a runner shares with its tasks.
 pub(super) struct Jobs {
     pub(super) vault: Vault,
-    workers: Workers,
+    workers: Pool,
     queue_max: usize,
     by_id: Mutex<HashMap<String, Arc<Ticket>>>,
     /// Whenever one leaves.
@@ -61,7 +64,7 @@ impl Jobs {
         let clock: Arc<dyn Clock> = Arc::clone(&vault.inner().components.clock);
         Self {
             vault,
-            workers: Workers::new("strongroom-job", threads, clock),
+            workers: Pool::new("strongroom-job", threads, WAITING_MAX, clock),
             queue_max,
             by_id: Mutex::default(),
             left: Condvar::new(),

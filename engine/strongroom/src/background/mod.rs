@@ -1,6 +1,5 @@
 //! Work in the background: the host's operations by a [`Runner`], and the engine's own jobs.
 //!
-//! - `workers.rs`: a bounded pool of threads with a bounded queue. It knows no vault.
 //! - `handlers.rs`: what the host does, by the name of an operation.
 //! - `job.rs`: one try of an operation, as its handler sees it.
 //! - `runner.rs`: submits operations, resumes what is left, stops, pauses, shuts down. `jobs.rs`: what a
@@ -16,10 +15,8 @@ mod job;
 mod jobs;
 mod runner;
 mod ticket;
-mod workers;
 
 pub use handlers::{BoxError, Handler, Handlers};
 pub use job::Job;
 pub use runner::{Resumed, Runner, RunnerOptions};
 pub use ticket::JobHandle;
-pub(crate) use workers::Workers;

@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 
-use strongroom_base::{Error, Result};
+use strongroom_base::Result;
+use strongroom_base::pool::Job;
 
 use super::body::{self, Codecs, IdKeys};
 use super::index::find_chunk;
@@ -36,7 +36,8 @@ pub(super) struct Ahead {
 /// Chunks that come together.
 struct Stretch {
     ids: VecDeque<ChunkId>,
-    thread: Option<JoinHandle<Option<VecDeque<Vec<u8>>>>>,
+    /// Brings them, until it is waited for.
+    job: Option<Job<Option<VecDeque<Vec<u8>>>>>,
     /// Those of them that have come.
     come: VecDeque<Vec<u8>>,
 }
@@ -109,8 +110,8 @@ impl Ahead {
             self.forget();
             return None;
         }
-        if let Some(thread) = front.thread.take() {
-            front.come = thread.join().ok().flatten().unwrap_or_default();
+        if let Some(job) = front.job.take() {
+            front.come = job.wait().ok().flatten().unwrap_or_default();
         }
         front.ids.pop_front();
         let bytes = front.come.pop_front();
@@ -149,7 +150,7 @@ impl Ahead {
                 Some(run) if run.takes(pack, epoch, &place) => run.places.push(place),
                 other => {
                     if let Some(run) = other.replace(Run { pack, epoch, places: vec![place] }) {
-                        self.send(pinned, run)?;
+                        self.send(pinned, run);
                         if self.stretches.len() >= most {
                             return Ok(());
                         }
@@ -157,20 +158,20 @@ impl Ahead {
                 }
             }
         }
-        run.map_or(Ok(()), |run| self.send(pinned, run))
+        if let Some(run) = run {
+            self.send(pinned, run);
+        }
+        Ok(())
     }
 
-    fn send(&mut self, pinned: &PinnedVault, run: Run) -> Result<()> {
+    fn send(&mut self, pinned: &PinnedVault, run: Run) {
         let ids = run.places.iter().map(|place| place.id).collect();
         // Not the vault: whoever reads may drop it meanwhile, and nobody waits for what is on its way then.
         let vault = pinned.vault();
         let objects = vault.objects.clone();
         let (codecs, keys) = (Arc::clone(&vault.codecs), Arc::clone(&vault.id_keys));
-        let thread = Builder::new()
-            .name("strongroom-ahead".into())
-            .spawn(move || run.fetch(&objects, &codecs, &keys))
-            .map_err(|e| Error::io("read content", e))?;
-        self.stretches.push_back(Stretch { ids, thread: Some(thread), come: VecDeque::new() });
-        Ok(())
+        let fetch = move || run.fetch(&objects, &codecs, &keys);
+        let job = Some(vault.objects.pool().start(fetch));
+        self.stretches.push_back(Stretch { ids, job, come: VecDeque::new() });
     }
 }

@@ -8,7 +8,7 @@
 //!   into one object of the backend, with a trailer that lists them. None of the three knows state.
 //! - `index.rs`: where each chunk lies, and how often it is referred to, in state.
 //! - `uploads.rs`: which uploads are under way. `upload.rs` stores a stream, `prepare.rs` hashes and
-//!   compresses its chunks on several threads, `writer.rs` writes its packs; `stored.rs` is what comes of it,
+//!   compresses its chunks on several threads of a pool, `writer.rs` writes its packs; `stored.rs` is what comes of it,
 //!   until a commit refers to it; `reader.rs` reads one back.
 //! - `release.rs` frees what nothing refers to; `packing.rs` moves chunks into packs: out of state, and out of
 //!   packs that are mostly waste. `rebuild.rs` makes the index anew.
@@ -42,6 +42,7 @@ pub(crate) use body::{Codecs, IdKeys};
 pub(crate) use cutter::Cutter;
 pub(crate) use index::{body_part, let_go, read_stored, stored_total};
 pub(crate) use pack::list as list_pack;
+pub(crate) use prepare::pool as preparing_pool;
 pub(crate) use reader::{ContentReader, PinnedVault, children, fetch, seek};
 pub use rebuild::{RebuildOptions, RebuildReport};
 pub use release::{GcOptions, GcReport};

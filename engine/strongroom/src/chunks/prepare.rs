@@ -1,14 +1,15 @@
 //! Chunks made ready to be stored: named, looked up, and compressed if they are new. The work of an upload
-//! that takes longest, so a long stream's chunks are prepared by several threads, in whatever order, and
+//! that takes longest, so a long stream's chunks are prepared by the vault's pool too, in whatever order, and
 //! come out in theirs.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{Scope, available_parallelism};
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use strongroom_base::bug::{self, Bug};
+use strongroom_base::component::Clock;
+use strongroom_base::pool::{Job, Pool};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::body::Compressor;
@@ -19,11 +20,23 @@ use strongroom_store::state::Table;
 
 const PREPARE: &str = "prepare chunk";
 
-/// Most threads that one upload prepares on.
+/// Most threads that prepare chunks of one vault, however many processors there are.
 const THREADS_MAX: usize = 4;
 
-/// Chunks that may be under way for each of these threads.
+/// Chunks of one upload that may be under way for each of these threads.
 const CHUNKS_PER_THREAD: usize = 3;
+
+/// Chunks that wait for a thread. What finds no room is prepared by its upload.
+const QUEUE_MAX: usize = 1_024;
+
+fn threads_max() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
+}
+
+/// A pool on which the uploads of one vault prepare chunks, each beside its own thread.
+pub(crate) fn pool(clock: Arc<dyn Clock>) -> Pool {
+    Pool::new("strongroom-chunks", threads_max(), QUEUE_MAX, clock)
+}
 
 /// A chunk that is ready.
 pub(super) enum Prepared {
@@ -72,90 +85,52 @@ fn is_found(vault: &Vault, id: &ChunkId) -> Result<bool> {
     Ok(is_packed && (is_kept || bug::is_planted(Bug::FindsReleased)))
 }
 
-/// Threads that prepare the chunks of one stream.
+/// The chunks of one stream that are being prepared by the pool, in the order of the stream.
 pub(super) struct Preparers {
-    jobs: Sender<(u64, Vec<u8>)>,
-    done: Receiver<(u64, Result<Prepared>)>,
-    /// Chunks that came out before one that comes first.
-    early: BTreeMap<u64, Result<Prepared>>,
-    sent: u64,
-    taken: u64,
+    vault: Vault,
+    under_way: VecDeque<Job<Result<Prepared>>>,
     /// Most chunks that may be under way.
-    room: u64,
+    room: usize,
 }
 
 impl Preparers {
-    /// Starts them. They end when this is dropped.
-    pub(super) fn start<'scope, 'env>(
-        scope: &'scope Scope<'scope, 'env>,
-        vault: &'env Vault,
-    ) -> Result<Self> {
-        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
-        let room = threads * CHUNKS_PER_THREAD;
-        // Nobody ever waits to send: there is room for all that may be under way.
-        let (jobs, queue) = bounded::<(u64, Vec<u8>)>(room);
-        let (results, done) = bounded(room);
-        for _ in 0..threads {
-            let (queue, results) = (queue.clone(), results.clone());
-            std::thread::Builder::new()
-                .name("strongroom-chunks".into())
-                .spawn_scoped(scope, bug::carry(move || work(vault, &queue, &results)))
-                .map_err(|e| Error::io(PREPARE, e))?;
-        }
-        Ok(Self { jobs, done, early: BTreeMap::new(), sent: 0, taken: 0, room: room as u64 })
+    pub(super) fn new(vault: &Vault) -> Self {
+        let room = threads_max() * CHUNKS_PER_THREAD;
+        Self { vault: vault.clone(), under_way: VecDeque::with_capacity(room), room }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.sent - self.taken >= self.room
+        self.under_way.len() >= self.room
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.taken
+        self.under_way.is_empty()
     }
 
-    /// Hands on a chunk. There is room, unless [`is_full`](Self::is_full).
-    pub(super) fn send(&mut self, bytes: Vec<u8>) -> Result<()> {
-        self.jobs.send((self.sent, bytes)).map_err(|_| ended())?;
-        self.sent += 1;
-        Ok(())
-    }
-
-    /// The next chunk in the order of the stream; waits for it.
-    pub(super) fn take(&mut self) -> Result<Prepared> {
-        let next = loop {
-            if let Some(next) = self.early.remove(&self.taken) {
-                break next;
-            }
-            let (number, prepared) = self.done.recv().map_err(|_| ended())?;
-            self.early.insert(number, prepared);
+    /// Queues a chunk.
+    pub(super) fn send(&mut self, bytes: Vec<u8>) {
+        let vault = self.vault.clone();
+        let job = move || {
+            let codecs = &vault.inner().codecs;
+            let mut compressor = codecs.compressor()?;
+            let prepared = prepare(&vault, &mut compressor, ChunkKind::Data, &bytes);
+            codecs.keep(compressor);
+            prepared
         };
-        self.taken += 1;
-        next
+        self.under_way.push_back(self.vault.inner().preparing.start(job));
+    }
+
+    /// The next chunk in the order of the stream; prepared here if no thread has begun to.
+    pub(super) fn take(&mut self) -> Result<Prepared> {
+        let job = self.under_way.pop_front().ok_or_else(ended)?;
+        job.wait().unwrap_or_else(|_| Err(ended()))
     }
 }
 
-fn work(
-    vault: &Vault,
-    queue: &Receiver<(u64, Vec<u8>)>,
-    results: &Sender<(u64, Result<Prepared>)>,
-) {
-    let codecs = &vault.inner().codecs;
-    let mut compressor = codecs.compressor();
-    for (number, bytes) in queue {
-        let prepared = match &mut compressor {
-            Ok(compressor) => {
-                let work = || prepare(vault, compressor, ChunkKind::Data, &bytes);
-                // A chunk that never came out would be waited for for ever.
-                catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ended()))
-            }
-            Err(e) => Err(e.clone()),
-        };
-        if results.send((number, prepared)).is_err() {
-            break;
-        }
-    }
-    if let Ok(compressor) = compressor {
-        codecs.keep(compressor);
+impl Drop for Preparers {
+    fn drop(&mut self) {
+        // They hold the vault, which may be closed as soon as the upload has ended.
+        self.under_way.drain(..).for_each(|job| drop(job.cancel()));
     }
 }
 

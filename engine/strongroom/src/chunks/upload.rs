@@ -159,26 +159,23 @@ impl Upload {
         Ok(stored)
     }
 
-    /// Has the chunks of a stream prepared by other threads, while this one reads and packs.
+    /// Prepares the chunks of a stream on the pool, while this thread reads and packs.
     fn store_long(&mut self, stream: &mut Stream<'_>, first: Option<Vec<u8>>) -> Result<()> {
-        let vault = self.under_way.vault.clone();
-        std::thread::scope(|scope| {
-            let mut preparers = Preparers::start(scope, &vault)?;
-            let mut next = first;
-            loop {
-                while let Some(piece) = next.take() {
-                    preparers.send(piece)?;
-                    next = stream.next()?.map(<[u8]>::to_vec);
-                    if preparers.is_full() {
-                        break;
-                    }
+        let mut preparers = Preparers::new(&self.under_way.vault);
+        let mut next = first;
+        loop {
+            while let Some(piece) = next.take() {
+                preparers.send(piece);
+                next = stream.next()?.map(<[u8]>::to_vec);
+                if preparers.is_full() {
+                    break;
                 }
-                if preparers.is_empty() {
-                    return Ok(());
-                }
-                self.take(preparers.take()?, stream)?;
             }
-        })
+            if preparers.is_empty() {
+                return Ok(());
+            }
+            self.take(preparers.take()?, stream)?;
+        }
     }
 
     /// Prepares a chunk on this thread.
@@ -246,7 +243,7 @@ impl Upload {
         let pack = self.filling.take().expect("seen above");
         let mut batch = std::mem::take(&mut self.batch);
         if self.is_long {
-            self.putting.push_back((pack.put_beside()?, batch));
+            self.putting.push_back((pack.put_beside(), batch));
             return Ok(());
         }
         self.spare = batch.take(pack.put()?);

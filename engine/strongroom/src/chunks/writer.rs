@@ -1,9 +1,9 @@
 //! Packs being written: each under a name that a pending row reserves, so that after a crash whatever was
-//! put is known; and each put by a thread of its own, while the next one is filled.
+//! put is known; and each put by the pool of the objects, while the next one is filled.
 
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 
+use strongroom_base::pool::Job;
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::index::Body;
@@ -69,15 +69,12 @@ impl OpenPack {
         Ok(PutPack { packed, reservation: self.reservation, spare })
     }
 
-    /// Has it put by a thread of its own.
-    pub(super) fn put_beside(self) -> Result<PackUnderWay> {
+    /// Puts it beside the caller's work.
+    pub(super) fn put_beside(self) -> PackUnderWay {
         let Self { packer, reservation } = self;
         let objects = reservation.vault.objects.clone();
-        let thread = Builder::new()
-            .name("strongroom-pack".into())
-            .spawn(move || packer.put(&objects))
-            .map_err(|e| Error::io("put pack", e))?;
-        Ok(PackUnderWay { thread: Some(thread), reservation: Some(reservation) })
+        let job = reservation.vault.objects.pool().start(move || packer.put(&objects));
+        PackUnderWay { job: Some(job), reservation: Some(reservation) }
     }
 }
 
@@ -92,38 +89,37 @@ pub(super) struct PutPack {
 /// A pack that was put, and its buffer.
 type Sealed = (Packed, Option<Vec<u8>>);
 
-/// A pack that a thread is putting.
+/// A pack that is being put.
 pub(super) struct PackUnderWay {
-    thread: Option<JoinHandle<Result<Sealed>>>,
+    job: Option<Job<Result<Sealed>>>,
     reservation: Option<Reservation>,
 }
 
 impl PackUnderWay {
     /// Whether there is nothing left to wait for.
     pub(super) fn is_done(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.job.as_ref().is_none_or(Job::has_ended)
     }
 
-    /// The pack, once it is durable.
+    /// The pack, once it is durable; put here if no thread has begun to.
     pub(super) fn wait(mut self) -> Result<PutPack> {
-        let (packed, spare) = self.join()?;
+        let job = self.job.take().expect("taken only here");
+        let (packed, spare) = job.wait().unwrap_or_else(|_| Err(panicked()))?;
         let reservation = self.reservation.take().expect("taken only here");
         Ok(PutPack { packed, reservation, spare })
     }
+}
 
-    fn join(&mut self) -> Result<Sealed> {
-        let panicked =
-            || Error::new(ErrorKind::Unavailable, "put pack").with_detail("its thread panicked");
-        let thread = self.thread.take().ok_or_else(panicked)?;
-        thread.join().unwrap_or_else(|_| Err(panicked()))
-    }
+fn panicked() -> Error {
+    Error::new(ErrorKind::Unavailable, "put pack").with_detail("its thread panicked")
 }
 
 impl Drop for PackUnderWay {
     fn drop(&mut self) {
-        // Before its reservation goes: what is deleted then must have been put.
-        if self.thread.is_some()
-            && let Err(error) = self.join()
+        // Before its reservation goes: what is deleted then must have been put, or never will be.
+        if let Some(job) = self.job.take()
+            && let Some(put) = job.cancel()
+            && let Err(error) = put.unwrap_or_else(|_| Err(panicked()))
         {
             tracing::debug!(error = %error.kind(), "pack of a dropped upload not put");
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use strongroom_backends::Backend;
 use strongroom_base::bug::{self, Bug};
+use strongroom_base::pool::Pool;
 use strongroom_base::{Error, Result};
 use uuid::Uuid;
 
@@ -19,8 +20,8 @@ use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::owner::Owner;
 use super::report::{Recovery, VaultInfo};
 use crate::artifacts::{Leases, SteadyTime};
-use crate::background::{Handlers, Workers};
-use crate::chunks::{Codecs, Cutter, IdKeys, Uploads};
+use crate::background::Handlers;
+use crate::chunks::{Codecs, Cutter, IdKeys, Uploads, preparing_pool};
 use crate::metrics::Metrics;
 use crate::operations::{Bus, Owners};
 use crate::records::{Staged, stage};
@@ -37,6 +38,8 @@ const OWN_THREADS: usize = 1;
 const FAR_THREADS: usize = 1;
 /// Threads of upkeep: one run after another.
 const UPKEEP_THREADS: usize = 1;
+/// Tasks of each of these that wait; one more is refused.
+const QUEUE_MAX: usize = 10_000;
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
@@ -68,6 +71,8 @@ pub(crate) struct VaultInner {
     pub(crate) cutter: Cutter,
     pub(crate) id_keys: Arc<IdKeys>,
     pub(crate) codecs: Arc<Codecs>,
+    /// Prepares the chunks of long uploads, beside these.
+    pub(crate) preparing: Pool,
     /// Chunks in state are about to be packed.
     pub(crate) packing: AtomicBool,
     /// Lengths of contents that were let go of since the last `gc` of its own, and whether one is due.
@@ -86,9 +91,9 @@ pub(crate) struct VaultInner {
     /// A runner of the host's operations lives.
     pub(crate) has_runner: AtomicBool,
     /// Runs the engine's own jobs.
-    pub(crate) workers: Workers,
+    pub(crate) workers: Pool,
     /// Packs chunks, expires and frees, beside those jobs; the last two every so often, if asked for.
-    pub(crate) upkeep: Workers,
+    pub(crate) upkeep: Pool,
     pub(super) upkeep_every: Option<Duration>,
     pub(crate) cleaner: Cleaner,
     /// Held by whoever updates the share space.
@@ -99,7 +104,7 @@ pub(crate) struct VaultInner {
     /// The claim to content that others can reach.
     pub(super) owner: Option<Arc<Owner>>,
     /// Asks a store that is far what no call shall wait for: whether the claim holds, and for deletes.
-    pub(super) far: Workers,
+    pub(super) far: Pool,
     /// Dropped last, after the state is closed.
     pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
 }
@@ -150,12 +155,20 @@ impl Vault {
             session: parts.session,
             components: options.components,
             store: parts.store,
-            objects: Objects::new(parts.backend, entropy, options.object_bytes, id, content_keys),
+            objects: Objects::new(
+                parts.backend,
+                entropy,
+                options.object_bytes,
+                id,
+                content_keys,
+                Arc::clone(&clock),
+            ),
             pins: Pins::new(parts.newest_commit),
             uploads: Uploads::new(parts.newest_commit),
             cutter,
             id_keys,
             codecs: Arc::default(),
+            preparing: preparing_pool(Arc::clone(&clock)),
             packing: AtomicBool::new(false),
             let_go: AtomicU64::new(0),
             collecting: AtomicBool::new(false),
@@ -167,10 +180,10 @@ impl Vault {
             bus: Bus::default(),
             metrics: Metrics::new(options.recorder),
             has_runner: AtomicBool::new(false),
-            workers: Workers::new("strongroom-own", OWN_THREADS, Arc::clone(&clock)),
+            workers: Pool::new("strongroom-own", OWN_THREADS, QUEUE_MAX, Arc::clone(&clock)),
             owner: parts.owner,
-            far: Workers::new("strongroom-far", FAR_THREADS, Arc::clone(&clock)),
-            upkeep: Workers::new("strongroom-upkeep", UPKEEP_THREADS, clock),
+            far: Pool::new("strongroom-far", FAR_THREADS, QUEUE_MAX, Arc::clone(&clock)),
+            upkeep: Pool::new("strongroom-upkeep", UPKEEP_THREADS, QUEUE_MAX, clock),
             upkeep_every: options.upkeep_every,
             cleaner: Cleaner::default(),
             space_turn: parking_lot::Mutex::default(),

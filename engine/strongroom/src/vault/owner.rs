@@ -19,6 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom_backends::Backend;
 use strongroom_base::component::{Clock, Entropy, ProcessIdentity};
+use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
@@ -455,12 +456,13 @@ impl Ending {
         let tell = move || {
             let _ = sender.send(owner.close_with(closing));
         };
-        let spawned = std::thread::Builder::new().name("strongroom-owner".into()).spawn(tell);
-        let outcome = match spawned {
-            Ok(_) => done.recv_timeout(timeout).unwrap_or_else(|_| {
+        // A pool of its own, never busy with another request. Dropped after the wait, it waits no longer.
+        let pool = Pool::new("strongroom-owner", 1, 1, Arc::clone(&self.owner.clock));
+        let outcome = match pool.spawn(Duration::ZERO, tell) {
+            Ok(()) => done.recv_timeout(timeout).unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Unavailable, CLAIM).with_detail("no answer in time"))
             }),
-            Err(e) => Err(Error::io(CLAIM, e)),
+            Err(e) => Err(e),
         };
         if let Err(error) = outcome {
             tracing::warn!(error = %error.kind(), "store not told that the content is given up");

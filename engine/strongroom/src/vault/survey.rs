@@ -84,6 +84,7 @@ impl VaultOptions {
             self.object_bytes,
             header.vault,
             keys.content_keys(),
+            Arc::clone(&self.components.clock),
         );
         let read_data = options.read_data == ReadData::All;
         let progress = options.progress.unwrap_or(&NoProgress);
