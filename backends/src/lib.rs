@@ -11,7 +11,7 @@
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
 //!   or draw random numbers;
 //! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
-//!   caller does next.
+//!   caller does next, and a [`Reason`] where that does not suffice.
 //!
 //! The conformance suite that every backend must pass is in the crate `strongroom-testkit`.
 
@@ -31,5 +31,5 @@ pub use layers::{
 pub use memory::Memory;
 #[cfg(feature = "object-store")]
 pub use object_store::ObjectStore;
-pub use strongroom_base::{Error, ErrorKind, KEY_BYTES_MAX, Key, Result, component, fs};
+pub use strongroom_base::{Error, ErrorKind, KEY_BYTES_MAX, Key, Reason, Result, component, fs};
 pub use url::{StoreOptions, open_url};

@@ -8,7 +8,7 @@ use strongroom_backends::{Error, ErrorKind, open_url};
 #[track_caller]
 fn refused(url: &str, told: &str) -> Error {
     let error = open_url(url).expect_err(url);
-    assert_eq!((error.kind(), error.operation()), (ErrorKind::Invalid, "open store"), "{error}");
+    assert_eq!((error.kind(), error.action()), (ErrorKind::Invalid, "open store"), "{error}");
     assert!(error.to_string().contains(told), "{url}: {error}");
     error
 }

@@ -120,7 +120,7 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
         return Some(hint);
     }
     let vault = vault.display();
-    Some(match (error.kind(), error.operation()) {
+    Some(match (error.kind(), error.action()) {
         (ErrorKind::NotFound, "open vault") => {
             format!("make a vault with `strongroom init {vault}`")
         }
@@ -216,7 +216,7 @@ fn hint(error: &Error, vault: &Path) -> Option<String> {
 /// The same about artifacts.
 fn artifact_hint(error: &Error, vault: &Path) -> Option<String> {
     let vault = vault.display();
-    Some(match (error.kind(), error.operation()) {
+    Some(match (error.kind(), error.action()) {
         (
             ErrorKind::NotFound,
             "read artifact" | "tag artifact" | "delete artifact" | "list artifacts"
@@ -246,7 +246,7 @@ fn artifact_hint(error: &Error, vault: &Path) -> Option<String> {
 
 /// The same about content on a store.
 fn store_hint(error: &Error) -> Option<String> {
-    let hint = match (error.kind(), error.operation()) {
+    let hint = match (error.kind(), error.action()) {
         (ErrorKind::Locked, "claim content") => {
             "end that process in good order; if it has ended for certain, or its machine was started \
              anew, --take-over"

@@ -22,6 +22,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::layers::RetryAfter;
 use strongroom_base::ErrorKind;
+use strongroom_base::Reason;
 
 /// So much is read of an answer that tells an error.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
@@ -216,6 +217,7 @@ fn is_own(error: &(dyn StdError + 'static)) -> bool {
 /// What kept a call from its answer, as a caller needs it.
 pub(super) struct Cloud {
     pub(super) kind: ErrorKind,
+    pub(super) reason: Option<Reason>,
     /// A write did not happen.
     pub(super) is_certain: bool,
     pub(super) detail: String,
@@ -231,11 +233,14 @@ impl Cloud {
             }
             if let Some(refused) = error.downcast_ref::<CredentialsRefused>() {
                 let detail = refused.to_string();
-                return Some(Self { kind: ErrorKind::Denied, is_certain: true, detail });
+                let reason = Some(Reason::StoreCredentialsRefused);
+                return Some(Self { kind: ErrorKind::Denied, reason, is_certain: true, detail });
             }
             if let Some(missing) = error.downcast_ref::<NoCredentials>() {
                 let detail = missing.to_string();
-                return Some(Self { kind: ErrorKind::Unavailable, is_certain: true, detail });
+                let (kind, reason) =
+                    (ErrorKind::Unavailable, Some(Reason::StoreCredentialsMissing));
+                return Some(Self { kind, reason, is_certain: true, detail });
             }
             if let Some(error) = error.downcast_ref::<HttpError>()
                 && !error.source().is_some_and(is_own)
@@ -287,7 +292,15 @@ impl Refused {
         };
         // A gateway may answer with a failure for a server that has done it.
         let is_certain = self.status == 501 || !matches!(self.status, 408 | 500..=599);
-        Cloud { kind, is_certain, detail: format!("{self}: {hint}") }
+        let reason = match (kind, self.status, code) {
+            (ErrorKind::Full, ..) => Some(Reason::StorageFull),
+            (ErrorKind::Denied, ..) => Some(Reason::StoreCredentialsRefused),
+            (_, 404, "NoSuchBucket" | "ContainerNotFound") => Some(Reason::BucketMissing),
+            (_, 408 | 429 | 503, _) => Some(Reason::StoreThrottled),
+            (_, 501, _) => Some(Reason::StoreUnfit),
+            _ => None,
+        };
+        Cloud { kind, reason, is_certain, detail: format!("{self}: {hint}") }
     }
 
     /// Whether it will be refused again, until the store is named or set up in another way.
@@ -338,7 +351,8 @@ fn of_connection(error: &HttpError) -> Cloud {
         HttpErrorKind::Timeout => (false, "the store did not answer in time"),
         _ => (false, "the connection broke"),
     };
-    Cloud { kind: ErrorKind::Unavailable, is_certain, detail: format!("{what}: {said}") }
+    let (kind, reason) = (ErrorKind::Unavailable, Some(Reason::StoreUnreachable));
+    Cloud { kind, reason, is_certain, detail: format!("{what}: {said}") }
 }
 
 /// All messages of an error and its sources, in lower case.

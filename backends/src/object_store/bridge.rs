@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// Threads of the runtime: they only wait for the network, and encrypt what goes over it.
 const THREADS: usize = 2;
@@ -28,7 +28,9 @@ pub(super) async fn within<T>(
 }
 
 fn late(kind: ErrorKind, operation: &'static str, timeout: Duration) -> Error {
-    Error::new(kind, operation).with_detail(format!("no answer within {} s", timeout.as_secs_f32()))
+    Error::new(kind, operation)
+        .with_reason(Reason::StoreUnreachable)
+        .with_detail(format!("no answer within {} s", timeout.as_secs_f32()))
 }
 
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use object_store::Error as Failure;
 #[cfg(feature = "clouds")]
 use super::answers::Cloud;
 use crate::backend::Condition;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// The error of a call that changes nothing; its source is kept.
 pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
@@ -15,8 +15,12 @@ pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
 /// That error, and whether it says for certain that nothing happened.
 fn judged(operation: &'static str, failure: Failure) -> (Error, bool) {
     #[cfg(feature = "clouds")]
-    if let Some(Cloud { kind, is_certain, detail }) = Cloud::of(&failure) {
+    if let Some(Cloud { kind, reason, is_certain, detail }) = Cloud::of(&failure) {
         let error = Error::new(kind, operation).with_detail(detail).with_source(failure);
+        let error = match reason {
+            Some(reason) => error.with_reason(reason),
+            None => error,
+        };
         return (error, is_certain);
     }
     let kind = match &failure {
@@ -30,7 +34,12 @@ fn judged(operation: &'static str, failure: Failure) -> (Error, bool) {
         | Failure::UnknownConfigurationKey { .. } => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
-    (Error::new(kind, operation).with_source(failure), kind != ErrorKind::Unavailable)
+    let error = Error::new(kind, operation).with_source(failure);
+    let error = match kind {
+        ErrorKind::Denied => error.with_reason(Reason::StoreCredentialsRefused),
+        _ => error,
+    };
+    (error, kind != ErrorKind::Unavailable)
 }
 
 /// That of a put: whatever the store has not refused may have happened.

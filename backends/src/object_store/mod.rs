@@ -39,7 +39,7 @@ use self::permits::Permits;
 use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::Key;
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// How long a call takes at most, whatever it moves; and how much longer for each MiB that it moves.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -320,6 +320,7 @@ impl Backend for ObjectStore {
                 return Ok(page);
             }
             Err(Error::new(ErrorKind::Invalid, LIST)
+                .with_reason(Reason::StoreUnfit)
                 .with_detail("the store does not list in the order of keys"))
         })
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::backend::{Backend, Condition, Version};
 use strongroom_base::Key;
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 const PROBE: &str = "probe object store";
 
@@ -61,5 +61,6 @@ fn expect(what: &str, outcome: Result<Version>, refusal: ErrorKind) -> Result<()
 
 fn unfit(what: &str) -> Error {
     Error::new(ErrorKind::Invalid, PROBE)
+        .with_reason(Reason::StoreUnfit)
         .with_detail(format!("the store {what}: two writers would both win"))
 }

@@ -1,7 +1,8 @@
 //! The one error of the project.
 //!
-//! [`ErrorKind`] is deliberately small: it tells the caller what to do next, not what went wrong
-//! inside. What went wrong is in the message and in [`source`](std::error::Error::source).
+//! [`ErrorKind`] is deliberately small: it says what the caller does next. The fact is in the
+//! message, in the [`Reason`] where a program may have to branch on it, and in
+//! [`source`](std::error::Error::source).
 //! An error is cheap to clone, because one failed commit is reported to every batch that shared
 //! it. It never carries a key, a password or a stored value.
 
@@ -9,6 +10,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+
+use crate::reason::Reason;
 
 /// `Result` with the project's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +65,24 @@ impl ErrorKind {
         }
     }
 
+    /// A stable code for programs: lower-case words, joined by hyphens.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::AlreadyExists => "already-exists",
+            Self::Conflict => "conflict",
+            Self::Locked => "locked",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::Full => "full",
+            Self::Corrupt => "corrupt",
+            Self::Unavailable => "unavailable",
+            Self::Uncertain => "uncertain",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// What an I/O error asks of the caller.
     pub fn of_io(error: &io::Error) -> Self {
         use io::ErrorKind as Io;
@@ -99,27 +120,37 @@ pub struct Error {
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
-    operation: &'static str,
+    reason: Option<Reason>,
+    action: &'static str,
     detail: Option<String>,
     subject: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of `kind` met in `operation`, which is a verb and a noun: `"put object"`.
-    pub fn new(kind: ErrorKind, operation: &'static str) -> Self {
+    /// An error of `kind` met in `action`, which is a verb and a noun: `"put object"`.
+    pub fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self {
-            inner: Arc::new(Inner { kind, operation, detail: None, subject: None, source: None }),
+            inner: Arc::new(Inner {
+                kind,
+                reason: None,
+                action,
+                detail: None,
+                subject: None,
+                source: None,
+            }),
         }
     }
 
     /// The error that an I/O call gave, with its kind translated and itself kept as source.
-    pub fn io(operation: &'static str, error: io::Error) -> Self {
+    pub fn io(action: &'static str, error: io::Error) -> Self {
         // An error of ours may have travelled through an I/O trait: do not bury it.
         if let Some(own) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {
             return own.clone();
         }
-        Self::new(ErrorKind::of_io(&error), operation).with_source(error)
+        let mut own = Self::new(ErrorKind::of_io(&error), action);
+        own.edit().reason = reason_of_io(&error);
+        own.with_source(error)
     }
 
     /// Adds what a person needs to understand the refusal: limits, numbers, holders.
@@ -145,7 +176,14 @@ impl Error {
         self
     }
 
-    /// The same error under another kind: what is `NotFound` below may be `Corrupt` above.
+    /// Adds the fact, for programs that branch on it; in place of one that it has.
+    pub fn with_reason(mut self, reason: Reason) -> Self {
+        self.edit().reason = Some(reason);
+        self
+    }
+
+    /// The same error under another kind: what is `NotFound` below may be `Corrupt` above. It keeps
+    /// its reason.
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.edit().kind = kind;
         self
@@ -160,9 +198,14 @@ impl Error {
         self.inner.kind
     }
 
+    /// The fact, if a program may have to branch on it.
+    pub fn reason(&self) -> Option<Reason> {
+        self.inner.reason
+    }
+
     /// What was being done: a verb and a noun.
-    pub fn operation(&self) -> &'static str {
-        self.inner.operation
+    pub fn action(&self) -> &'static str {
+        self.inner.action
     }
 
     /// The thing that the call was about, if it has a name.
@@ -171,10 +214,19 @@ impl Error {
     }
 }
 
+fn reason_of_io(error: &io::Error) -> Option<Reason> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Some(Reason::PermissionDenied),
+        io::ErrorKind::ReadOnlyFilesystem => Some(Reason::MediaReadOnly),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Reason::StorageFull),
+        _ => None,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.inner;
-        write!(f, "{}: {}", inner.operation, inner.kind)?;
+        write!(f, "{}: {}", inner.action, inner.kind)?;
         match (&inner.detail, &inner.source) {
             (Some(detail), _) => write!(f, ": {detail}")?,
             (None, Some(source)) => write!(f, ": {source}")?,
@@ -191,7 +243,8 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
             .field("kind", &self.inner.kind)
-            .field("operation", &self.inner.operation)
+            .field("reason", &self.inner.reason)
+            .field("action", &self.inner.action)
             .field("detail", &self.inner.detail)
             .field("subject", &self.inner.subject)
             .field("source", &self.inner.source)
@@ -241,17 +294,33 @@ mod tests {
         let through: io::Error = ours.clone().into();
         let back = Error::io("copy value", through);
         assert_eq!(back.kind(), ErrorKind::Corrupt);
-        assert_eq!(back.operation(), "read object");
+        assert_eq!(back.action(), "read object");
     }
 
     #[test]
     fn full_and_denied_disks_keep_their_kind() {
-        for (io_kind, kind) in [
-            (io::ErrorKind::StorageFull, ErrorKind::Full),
-            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied),
-            (io::ErrorKind::TimedOut, ErrorKind::Unavailable),
+        for (io_kind, kind, reason) in [
+            (io::ErrorKind::StorageFull, ErrorKind::Full, Some(Reason::StorageFull)),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied, Some(Reason::MediaReadOnly)),
+            (io::ErrorKind::TimedOut, ErrorKind::Unavailable, None),
         ] {
-            assert_eq!(Error::io("write file", io_kind.into()).kind(), kind);
+            let error = Error::io("write file", io_kind.into());
+            assert_eq!((error.kind(), error.reason()), (kind, reason));
         }
+    }
+
+    #[test]
+    fn reason_survives_another_kind_and_is_not_displayed() {
+        let plain = Error::new(ErrorKind::Full, "write file");
+        let error = plain.clone().with_reason(Reason::StorageFull).with_kind(ErrorKind::Uncertain);
+        assert_eq!(error.reason(), Some(Reason::StorageFull));
+        assert!(format!("{error:?}").contains("StorageFull"), "{error:?}");
+        assert_eq!(error.to_string(), plain.with_kind(ErrorKind::Uncertain).to_string());
+    }
+
+    #[test]
+    fn codes_of_kinds_are_stable() {
+        assert_eq!(ErrorKind::AlreadyExists.code(), "already-exists");
+        assert_eq!(ErrorKind::Full.code(), "full");
     }
 }

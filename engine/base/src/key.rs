@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::reason::Reason;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 200;
@@ -22,6 +23,7 @@ impl Key {
         let key = key.as_ref();
         let refuse = |detail: String| {
             Err(Error::new(ErrorKind::Invalid, "name object")
+                .with_reason(Reason::NameInvalid)
                 .with_detail(detail)
                 .with_subject(key.escape_debug()))
         };

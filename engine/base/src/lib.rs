@@ -1,7 +1,7 @@
 //! What every crate of Strongroom stands on. It knows nothing of vaults, keys or redb.
 //!
 //! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
-//!   caller does next;
+//!   caller does next, and a [`Reason`], a stable code of the fact;
 //! - [`backoff`]: the pauses between two tries, the only place that makes them grow;
 //! - [`component`]: the clock and the source of entropy, the only places that read the time
 //!   or draw random numbers;
@@ -20,7 +20,9 @@ pub mod fs;
 mod key;
 pub mod pool;
 mod progress;
+mod reason;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, Key};
 pub use progress::{CancelToken, NoProgress, Progress};
+pub use reason::Reason;

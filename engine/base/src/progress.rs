@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::reason::Reason;
 
 /// Hears how far a long call is. Called on the thread that works, so it should return at once.
 pub trait Progress: Send + Sync {
@@ -51,7 +52,11 @@ impl CancelToken {
 
     /// Returns `Cancelled`, met in `operation`, if the token was cancelled.
     pub fn check(&self, operation: &'static str) -> Result<()> {
-        if self.is_cancelled() { Err(Error::new(ErrorKind::Cancelled, operation)) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Error::new(ErrorKind::Cancelled, operation).with_reason(Reason::Cancelled))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a password to a key: Argon2id, RFC 9106, version 0x13.
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::secret::{SecretKey, SecretPassword};
 
@@ -51,16 +51,23 @@ impl CostBounds {
 
     /// `Invalid` for costs outside.
     pub fn check(self, costs: PasswordCosts, operation: &'static str) -> Result<()> {
-        let within = |what: &str, value: u32, min: u32, max: u32| {
+        let within = |reason, what: &str, value: u32, min: u32, max: u32| {
             if (min..=max).contains(&value) {
                 return Ok(());
             }
             Err(Error::new(ErrorKind::Invalid, operation)
+                .with_reason(reason)
                 .with_detail(format!("password hashing with {value} {what}, not {min} to {max}")))
         };
-        within("KiB", costs.memory_kib, self.memory_kib_min, self.memory_kib_max)?;
-        within("passes", costs.passes, 1, PASSES_MAX)?;
-        within("lanes", costs.lanes, 1, LANES_MAX)
+        within(
+            Reason::PasswordMemoryOutOfBounds,
+            "KiB",
+            costs.memory_kib,
+            self.memory_kib_min,
+            self.memory_kib_max,
+        )?;
+        within(Reason::PasswordCostsOutOfBounds, "passes", costs.passes, 1, PASSES_MAX)?;
+        within(Reason::PasswordCostsOutOfBounds, "lanes", costs.lanes, 1, LANES_MAX)
     }
 }
 

@@ -4,7 +4,7 @@
 //! they are called.
 
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
 use super::seal::{Cipher, NONCE_BYTES, SealKey, TAG_BYTES};
@@ -90,8 +90,11 @@ impl KeyRing {
 
     /// `Corrupt` if `root` did not seal it.
     pub(super) fn open(sealed: &[u8; RING_BYTES], root: &SecretKey) -> Result<Self> {
-        let corrupt =
-            || Error::new(ErrorKind::Corrupt, "open vault").with_detail("the key set is damaged");
+        let corrupt = || {
+            Error::new(ErrorKind::Corrupt, "open vault")
+                .with_reason(Reason::HeaderDamaged)
+                .with_detail("the key set is damaged")
+        };
         let (nonce, rest) = sealed.split_at(NONCE_BYTES);
         let (message, tag) = rest.split_at(RING_PLAIN_BYTES);
         let nonce: &[u8; NONCE_BYTES] = nonce.try_into().expect("as long");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
 /// Hands out what unlocks a vault. The host implements it; it may ask a person, a file or a key
@@ -43,7 +43,9 @@ impl SecretPassword {
     /// Its bytes; `Invalid` if there are none, or more than [`BYTES_MAX`](Self::BYTES_MAX).
     pub fn bytes(&self) -> Result<&[u8]> {
         let invalid = |detail: String| {
-            Err(Error::new(ErrorKind::Invalid, "read password").with_detail(detail))
+            Err(Error::new(ErrorKind::Invalid, "read password")
+                .with_reason(Reason::PasswordLengthInvalid)
+                .with_detail(detail))
         };
         match self.text.len() {
             0 => invalid("the password is empty".into()),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
@@ -117,9 +117,9 @@ impl KeySet {
     /// Opens a header whose root key is `root`: `Corrupt` otherwise.
     pub fn with_root(header: Header, root: SecretKey) -> Result<Self> {
         if !bool::from(mac(&header, &root).as_bytes().ct_eq(&header.mac)) {
-            return Err(
-                Error::new(ErrorKind::Corrupt, "open vault").with_detail("the key set is damaged")
-            );
+            return Err(Error::new(ErrorKind::Corrupt, "open vault")
+                .with_reason(Reason::HeaderDamaged)
+                .with_detail("the key set is damaged"));
         }
         let ring = KeyRing::open(&header.ring, &root)?;
         Ok(Self { header, root, ring })
@@ -192,6 +192,7 @@ impl KeySet {
         let at = next.position(id)?;
         if next.header.slots.len() == 1 {
             return Err(Error::new(ErrorKind::Invalid, "remove key")
+                .with_reason(Reason::LastKey)
                 .with_detail("it is the last key: nothing would open the vault any more"));
         }
         next.header.slots.remove(at);
@@ -265,7 +266,10 @@ impl KeySet {
     fn position(&self, id: KeyId) -> Result<usize> {
         let at = self.header.slots.iter().position(|slot| slot.id == id.0);
         at.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "find key").with_detail("no such key").with_subject(id)
+            Error::new(ErrorKind::NotFound, "find key")
+                .with_reason(Reason::KeyMissing)
+                .with_detail("no such key")
+                .with_subject(id)
         })
     }
 
@@ -283,6 +287,7 @@ impl KeySet {
         slot::check_label(new.label)?;
         if self.header.slots.len() == SLOTS_MAX {
             return Err(Error::new(ErrorKind::Full, "add key")
+                .with_reason(Reason::KeySlotsFull)
                 .with_detail(format!("the vault has {SLOTS_MAX} keys already")));
         }
         let id = self.ring.next_slot;
@@ -339,5 +344,7 @@ fn draw_uuid(entropy: &dyn Entropy) -> Result<Uuid> {
 }
 
 fn denied() -> Error {
-    Error::new(ErrorKind::Denied, "open vault").with_detail("no key of the vault is this one")
+    Error::new(ErrorKind::Denied, "open vault")
+        .with_reason(Reason::WrongCredentials)
+        .with_detail("no key of the vault is this one")
 }

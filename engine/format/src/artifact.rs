@@ -2,7 +2,7 @@
 //! `found_by`). Table `arrivals` has the keys of versions by the order in which these came.
 
 use serde::{Deserialize, Serialize};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::chunk::ContentRef;
 use super::codec::{self, coded};
@@ -85,8 +85,11 @@ impl FoundBy {
     }
 
     pub fn decode(key: &[u8]) -> Result<Self> {
-        let corrupt =
-            || Error::new(ErrorKind::Corrupt, "read artifact row").with_detail("key is malformed");
+        let corrupt = || {
+            Error::new(ErrorKind::Corrupt, "read artifact row")
+                .with_reason(Reason::RowDamaged)
+                .with_detail("key is malformed")
+        };
         let (group, at) = key.split_first_chunk().ok_or_else(corrupt)?;
         let (unix_millis, number) = at.split_first_chunk().ok_or_else(corrupt)?;
         let at = Arrival {
@@ -119,8 +122,11 @@ pub fn version_key(artifact: &[u8], version: u64) -> Vec<u8> {
 
 /// The names in a key, and the version if it is one of a version.
 pub fn split_key(key: &[u8]) -> Result<([&str; 3], Option<u64>)> {
-    let corrupt =
-        || Error::new(ErrorKind::Corrupt, "read artifact row").with_detail("key is malformed");
+    let corrupt = || {
+        Error::new(ErrorKind::Corrupt, "read artifact row")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("key is malformed")
+    };
     let mut rest = key;
     let mut names = [""; 3];
     for name in &mut names {

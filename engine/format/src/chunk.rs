@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::codec::{self, coded};
 use super::content::ObjectName;
@@ -17,7 +17,9 @@ impl ChunkId {
     /// The id behind a key of tables `chunks`, `bodies` and `released`.
     pub fn of_key(key: &[u8]) -> Result<Self> {
         key.try_into().map(Self).map_err(|_| {
-            Error::new(ErrorKind::Corrupt, "read chunk row").with_detail("key has a wrong length")
+            Error::new(ErrorKind::Corrupt, "read chunk row")
+                .with_reason(Reason::RowDamaged)
+                .with_detail("key has a wrong length")
         })
     }
 }

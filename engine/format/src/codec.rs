@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// Most bytes that decoding one row may allocate: 16 MiB, the refs of about 4 TiB of content.
 const DECODED_BYTES_MAX: usize = 16 << 20;
@@ -28,7 +28,9 @@ pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
 
 /// The row that `bytes` hold, all of them; `Corrupt` otherwise.
 pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
-    let corrupt = |detail: String| Error::new(ErrorKind::Corrupt, what).with_detail(detail);
+    let corrupt = |detail: String| {
+        Error::new(ErrorKind::Corrupt, what).with_reason(Reason::RowDamaged).with_detail(detail)
+    };
     let (row, used) = bincode::serde::decode_from_slice(bytes, config())
         .map_err(|e| corrupt(format!("row does not decode: {e}")))?;
     if used == bytes.len() {

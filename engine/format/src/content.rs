@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use strongroom_base::{Error, ErrorKind, Key, Result};
+use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 
 use super::codec;
 
@@ -121,7 +121,9 @@ impl DoomedKey {
 
     pub fn decode(key: &[u8]) -> Result<Self> {
         let key: &[u8; 24] = key.try_into().map_err(|_| {
-            Error::new(ErrorKind::Corrupt, "read doomed row").with_detail("key has a wrong length")
+            Error::new(ErrorKind::Corrupt, "read doomed row")
+                .with_reason(Reason::RowDamaged)
+                .with_detail("key has a wrong length")
         })?;
         let (commit, name) = key.split_at(8);
         Ok(Self {

@@ -6,7 +6,7 @@
 //! The checksum tells damage from a wrong key; what proves the bytes is the MAC, which takes the
 //! root key (`engine/crypto/src/set.rs`).
 
-use strongroom_base::{Error, ErrorKind, Key, Result};
+use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 use uuid::Uuid;
 
 /// Length of one copy of the header in bytes.
@@ -176,13 +176,19 @@ impl Header {
     /// `Invalid` for a file that is no vault's or has a format of another version; `Corrupt` for
     /// a damaged header. Nothing that it says is proved before the MAC is.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let refuse = |kind, detail: String| Err(Error::new(kind, "open vault").with_detail(detail));
+        let refuse = |reason, detail: String| {
+            let kind = match reason {
+                Reason::HeaderDamaged => ErrorKind::Corrupt,
+                _ => ErrorKind::Invalid,
+            };
+            Err(Error::new(kind, "open vault").with_reason(reason).with_detail(detail))
+        };
         if bytes.len() >= MAGIC.len() && &bytes[..MAGIC.len()] != MAGIC {
-            return refuse(ErrorKind::Invalid, "the state file is not a Strongroom vault's".into());
+            return refuse(Reason::NotAVault, "the state file is not a Strongroom vault's".into());
         }
         if bytes.len() < HEADER_BYTES {
             let detail = format!("the state file ends within its header, at byte {}", bytes.len());
-            return refuse(ErrorKind::Corrupt, detail);
+            return refuse(Reason::HeaderDamaged, detail);
         }
         let bytes = &bytes[..HEADER_BYTES];
         // The version comes before the checksum: a newer format may keep its checksum elsewhere.
@@ -192,21 +198,21 @@ impl Header {
                 "the vault has format {version}, this program reads up to {FORMAT_VERSION}: \
                  use a newer program"
             );
-            return refuse(ErrorKind::Invalid, detail);
+            return refuse(Reason::FormatUnsupported, detail);
         }
         if blake3::hash(&bytes[..CHECKSUM_AT]) != bytes[CHECKSUM_AT..] {
-            return refuse(ErrorKind::Corrupt, "the header's checksum does not match".into());
+            return refuse(Reason::HeaderDamaged, "the header's checksum does not match".into());
         }
         if version < FORMAT_VERSION {
             let detail = "the vault has format 0, which was unsealed and for development only: \
                           create it anew";
-            return refuse(ErrorKind::Invalid, detail.into());
+            return refuse(Reason::FormatUnsupported, detail.into());
         }
         let header = Self::fields(bytes).and_then(|header| {
             // What no field holds is zeros, so that the MAC covers all there is.
             if header.encode() == bytes { Ok(header) } else { Err("bytes that belong to no field") }
         });
-        header.or_else(|detail| refuse(ErrorKind::Corrupt, format!("the header has {detail}")))
+        header.or_else(|detail| refuse(Reason::HeaderDamaged, format!("the header has {detail}")))
     }
 
     fn fields(bytes: &[u8]) -> Result<Self, &'static str> {

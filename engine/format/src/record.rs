@@ -4,7 +4,7 @@
 //! stored and served without being copied through a codec.
 
 use serde::{Deserialize, Serialize};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::chunk::ContentRef;
 use super::codec;
@@ -50,7 +50,9 @@ pub fn dropping_key(number: u32) -> [u8; 4] {
 /// The number behind a key of table `dropping`.
 pub fn dropping_number(key: &[u8]) -> Result<u32> {
     let number = key.try_into().map_err(|_| {
-        Error::new(ErrorKind::Corrupt, "read namespace row").with_detail("key has a wrong length")
+        Error::new(ErrorKind::Corrupt, "read namespace row")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("key has a wrong length")
     })?;
     Ok(u32::from_be_bytes(number))
 }
@@ -108,7 +110,9 @@ impl RecordRow {
 }
 
 fn corrupt(detail: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "read record row").with_detail(detail)
+    Error::new(ErrorKind::Corrupt, "read record row")
+        .with_reason(Reason::RowDamaged)
+        .with_detail(detail)
 }
 
 #[cfg(test)]

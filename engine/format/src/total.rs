@@ -2,7 +2,7 @@
 //! artifacts (table `settings`).
 
 use serde::{Deserialize, Serialize};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::codec::{self, coded};
 
@@ -33,8 +33,11 @@ impl<'a> TotalKey<'a> {
     }
 
     pub fn decode(key: &'a [u8]) -> Result<Self> {
-        let corrupt =
-            || Error::new(ErrorKind::Corrupt, "read total").with_detail("key is malformed");
+        let corrupt = || {
+            Error::new(ErrorKind::Corrupt, "read total")
+                .with_reason(Reason::RowDamaged)
+                .with_detail("key is malformed")
+        };
         let (tag, name) = key.split_first().ok_or_else(corrupt)?;
         let name = std::str::from_utf8(name).map_err(|_| corrupt())?;
         match (tag, name) {

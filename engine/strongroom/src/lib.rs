@@ -91,7 +91,7 @@ pub use records::{
     Value, ValueReader,
 };
 pub use strongroom_backends as backends;
-pub use strongroom_base::{CancelToken, Error, ErrorKind, NoProgress, Progress, Result};
+pub use strongroom_base::{CancelToken, Error, ErrorKind, NoProgress, Progress, Reason, Result};
 pub use strongroom_crypto::{
     Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
     SecretKey, SecretPassword, Unlock,

@@ -32,7 +32,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     first.artifacts().delete(&kept).unwrap();
     let before = scene.objects();
     let lost = first.clean(&CancelToken::new()).unwrap_err();
-    assert_eq!((lost.kind(), lost.operation()), (ErrorKind::Closed, "claim content"));
+    assert_eq!((lost.kind(), lost.action()), (ErrorKind::Closed, "claim content"));
     assert!(lost.to_string().contains("taken over"), "{lost}");
     for stopped in [
         insert(&first, "after").unwrap_err(),
@@ -209,7 +209,7 @@ fn whatever_it_is_opened_for_it_can_be_opened_again_and_a_damaged_ref_can_be_tak
     let name = store.list("refs/", None, 10).unwrap()[0].key.clone();
     store.put(&name, "no ref".into(), &Condition::Any).unwrap();
     let damaged = scene.open("a").unwrap_err();
-    assert_eq!((damaged.kind(), damaged.operation()), (ErrorKind::Corrupt, "read ref"));
+    assert_eq!((damaged.kind(), damaged.action()), (ErrorKind::Corrupt, "read ref"));
     let vault = scene.options().take_over(true).open(scene.folder("a")).unwrap();
     let taken_over = vault.recovery().taken_over.clone().unwrap();
     assert_eq!(taken_over.from, None);

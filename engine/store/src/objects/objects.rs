@@ -13,7 +13,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::{Backend, Condition};
 use strongroom_base::component::{Clock, Entropy};
 use strongroom_base::pool::Pool;
-use strongroom_base::{Error, ErrorKind, Key, Result};
+use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 
 use uuid::Uuid;
 
@@ -86,7 +86,9 @@ impl Objects {
         if *open {
             Ok(open)
         } else {
-            Err(Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed"))
+            Err(Error::new(ErrorKind::Closed, operation)
+                .with_reason(Reason::VaultClosed)
+                .with_detail("the vault is closed"))
         }
     }
 
@@ -160,6 +162,7 @@ impl Objects {
         self.backend.get_range(&key, range).map_err(|e| match e.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => {
                 Error::new(ErrorKind::Corrupt, "read object")
+                    .with_reason(Reason::ObjectMissing)
                     .with_detail("the object is missing from the backend, or cut short")
                     .with_subject(&key)
             }
@@ -203,6 +206,7 @@ impl Objects {
             Ok(object) => object.body,
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(Error::new(ErrorKind::Corrupt, "read object")
+                    .with_reason(Reason::ObjectMissing)
                     .with_detail("the object is missing from the backend")
                     .with_subject(&key));
             }
@@ -237,6 +241,7 @@ impl Objects {
         let room = self.backend.available_bytes()?;
         if room < bytes {
             return Err(Error::new(ErrorKind::Full, operation)
+                .with_reason(Reason::StorageFull)
                 .with_detail(format!("it takes {bytes} bytes, there is room for {room}")));
         }
         Ok(())

@@ -14,7 +14,7 @@
 
 use bytes::Bytes;
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use strongroom_crypto::{ContentKeys, NONCE_BYTES, SealKey, TAG_BYTES};
@@ -148,8 +148,11 @@ pub(super) fn open(
     sealed: &[u8],
     keys: &ContentKeys,
 ) -> Result<Bytes> {
-    let corrupt =
-        |detail: String| Error::new(ErrorKind::Corrupt, "read object").with_detail(detail);
+    let corrupt = |detail: String| {
+        Error::new(ErrorKind::Corrupt, "read object")
+            .with_reason(Reason::ContentDamaged)
+            .with_detail(detail)
+    };
     let expected = cut.sealed_bytes(reference.len);
     if sealed.len() as u64 != expected {
         let detail = format!("object has {} bytes, not {expected}", sealed.len());

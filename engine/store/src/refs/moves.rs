@@ -8,7 +8,7 @@ use strongroom_backends::{Backend, Condition, Version};
 use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::{Clock, Entropy};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::sealed::RefKeys;
@@ -131,6 +131,7 @@ impl Refs {
             }
         }
         Err(Error::new(ErrorKind::Conflict, MOVE)
+            .with_reason(Reason::RefContended)
             .with_detail("others were always faster")
             .with_subject(name.key()))
     }

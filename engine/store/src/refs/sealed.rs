@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use strongroom_crypto::{Cipher, NONCE_BYTES, SealKey, SecretKey, TAG_BYTES};
@@ -67,6 +67,7 @@ impl RefKeys {
     pub(super) fn open(&self, vault: Uuid, name: RefName, body: &[u8]) -> Result<RefRow> {
         let corrupt = || {
             Error::new(ErrorKind::Corrupt, "read ref")
+                .with_reason(Reason::RefDamaged)
                 .with_detail("it is damaged, or of another vault")
                 .with_subject(name.key())
         };

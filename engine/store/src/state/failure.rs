@@ -1,7 +1,7 @@
 //! redb's errors as ours, in one place.
 
 use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
-use strongroom_base::{Error, ErrorKind};
+use strongroom_base::{Error, ErrorKind, Reason};
 
 /// An error of redb, met in `operation`.
 pub(super) trait RedbFailure {
@@ -18,7 +18,12 @@ impl RedbFailure for StorageError {
             // `PreviousIo`: redb refuses after a failed write until it is reopened.
             _ => ErrorKind::Unavailable,
         };
-        Error::new(kind, operation).with_source(self)
+        let error = Error::new(kind, operation).with_source(self);
+        match kind {
+            ErrorKind::Corrupt => error.with_reason(Reason::StateDamaged),
+            ErrorKind::Closed => error.with_reason(Reason::VaultClosed),
+            _ => error,
+        }
     }
 }
 
@@ -27,7 +32,9 @@ impl RedbFailure for TableError {
         match self {
             Self::Storage(e) => e.during(operation),
             // A table that is missing or of another type: not what a vault's file contains.
-            other => Error::new(ErrorKind::Corrupt, operation).with_source(other),
+            other => Error::new(ErrorKind::Corrupt, operation)
+                .with_reason(Reason::StateDamaged)
+                .with_source(other),
         }
     }
 }
@@ -56,11 +63,14 @@ impl RedbFailure for DatabaseError {
             Self::Storage(e) => e.during(operation),
             Self::DatabaseAlreadyOpen | Self::LockProtocolMismatch => {
                 Error::new(ErrorKind::Locked, operation)
+                    .with_reason(Reason::VaultLocked)
                     .with_detail("another program has the state file itself open")
                     .with_source(self)
             }
             Self::UpgradeRequired(_) => Error::new(ErrorKind::Invalid, operation).with_source(self),
-            Self::RepairAborted => Error::new(ErrorKind::Corrupt, operation).with_source(self),
+            Self::RepairAborted => Error::new(ErrorKind::Corrupt, operation)
+                .with_reason(Reason::StateDamaged)
+                .with_source(self),
             other => Error::new(ErrorKind::Locked, operation).with_source(other),
         }
     }
@@ -78,5 +88,6 @@ pub(super) fn panic_as_corrupt(
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     Error::new(ErrorKind::Corrupt, operation)
+        .with_reason(Reason::StateDamaged)
         .with_detail(format!("the state file is damaged: {said}"))
 }

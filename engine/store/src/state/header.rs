@@ -4,7 +4,7 @@
 //! the change is acknowledged neither holds what was there before (a removed password, say).
 
 use redb::StorageBackend;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format::{HEADER_BYTES, HEADER_COPIES, Header, header_at};
 
@@ -37,6 +37,7 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<FoundHeader> {
         [Ok(first), Ok(second)] if first == second => found(first, false, None),
         [Ok(first), Ok(second)] if first.generation == second.generation => {
             Err(Error::new(ErrorKind::Corrupt, "open vault")
+                .with_reason(Reason::HeaderDamaged)
                 .with_detail("the two copies of the header contradict each other"))
         }
         [Ok(first), Ok(second)] => {

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::RedbFailure;
 use super::tables::{StateRead, StateWrite, Table};
@@ -84,9 +84,12 @@ fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result
     let newest = u32::try_from(steps.len()).expect("few steps") + 1;
     let found = version(database, watch)?;
     if found > newest {
-        return Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
+        let detail = format!(
             "the vault has schema {found}, this program reads up to {newest}: use a newer program"
-        )));
+        );
+        return Err(Error::new(ErrorKind::Invalid, "open vault")
+            .with_reason(Reason::FormatUnsupported)
+            .with_detail(detail));
     }
     for version in found..newest {
         tracing::info!(from = version, to = version + 1, "migrate schema");
@@ -103,8 +106,11 @@ fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result
 fn version(database: &Database, watch: &Arc<Watch>) -> Result<u32> {
     let transaction = database.begin_read().map_err(|e| e.during("read schema version"))?;
     let read = StateRead::new(transaction, Arc::clone(watch));
-    let corrupt =
-        |detail| Error::new(ErrorKind::Corrupt, "read schema version").with_detail(detail);
+    let corrupt = |detail| {
+        Error::new(ErrorKind::Corrupt, "read schema version")
+            .with_reason(Reason::RowDamaged)
+            .with_detail(detail)
+    };
     let row = read.get(Table::Meta, META_SCHEMA)?.ok_or_else(|| corrupt("row is missing"))?;
     let SchemaRow::V0 { version } = SchemaRow::decode(row.as_slice())?;
     if version == 0 { Err(corrupt("version is 0")) } else { Ok(version) }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::RwLockWriteGuard;
 use redb::{CompactionError, Database};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
 use super::sealed::Sealing;
@@ -62,9 +62,11 @@ impl Store {
     fn copy_into_new(&self, header: &Header, sealing: &Sealing, with: &Copying<'_>) -> Result<()> {
         let (needed, room) = (self.bytes(), self.storage.available_bytes()?);
         if room < needed {
-            return Err(Error::new(ErrorKind::Full, ROTATE).with_detail(format!(
-                "the copy of the state may take {needed} bytes, there is room for {room}"
-            )));
+            return Err(Error::new(ErrorKind::Full, ROTATE)
+                .with_reason(Reason::StorageFull)
+                .with_detail(format!(
+                    "the copy of the state may take {needed} bytes, there is room for {room}"
+                )));
         }
         let read = self.read()?;
         let storage = self.storage.create()?;

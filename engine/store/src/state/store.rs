@@ -20,7 +20,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase, RepairSession, StorageBackend, WriteTransaction};
 use strongroom_base::component::Clock;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
 use super::header::{self, FoundHeader};
@@ -175,9 +175,11 @@ impl Store {
         const READ: &str = "begin read";
         match &*self.slot.read() {
             Slot::Open(opened) if opened.watch.in_doubt() => {
-                Err(Error::new(ErrorKind::Unavailable, READ).with_detail(
-                    "the outcome of a commit is unknown until the state is opened again",
-                ))
+                Err(Error::new(ErrorKind::Unavailable, READ)
+                    .with_reason(Reason::CommitInDoubt)
+                    .with_detail(
+                        "the outcome of a commit is unknown until the state is opened again",
+                    ))
             }
             Slot::Open(opened) => {
                 let transaction = opened
@@ -279,11 +281,13 @@ impl Store {
                 let since = *opened.failed_since.lock().get_or_insert(now);
                 readers = opened.readers();
                 if readers > 0 && now.saturating_sub(since) < READERS_GRACE {
-                    return Err(Error::new(ErrorKind::Unavailable, REOPEN).with_detail(format!(
-                        "an earlier write failed; reopening waits for {readers} reads, \
+                    return Err(Error::new(ErrorKind::Unavailable, REOPEN)
+                        .with_reason(Reason::EarlierWriteFailed)
+                        .with_detail(format!(
+                            "an earlier write failed; reopening waits for {readers} reads, \
                          at most {} s",
-                        READERS_GRACE.as_secs()
-                    )));
+                            READERS_GRACE.as_secs()
+                        )));
                 }
             }
         }
@@ -481,14 +485,18 @@ impl Repair {
 
 pub(super) fn broken(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation)
+        .with_reason(Reason::EarlierWriteFailed)
         .with_detail("the state could not be opened again after a failure")
 }
 
 pub(super) fn damaged(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
+        .with_reason(Reason::StateDamaged)
         .with_detail("the state was damaged when it was opened again after a failure")
 }
 
 pub(super) fn closed(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Closed, operation).with_detail("the vault is closed")
+    Error::new(ErrorKind::Closed, operation)
+        .with_reason(Reason::VaultClosed)
+        .with_detail("the vault is closed")
 }

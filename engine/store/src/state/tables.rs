@@ -18,7 +18,7 @@ use redb::{
     AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
     TableDefinition, TableHandle, WriteTransaction,
 };
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::RedbFailure;
 use super::watch::Watch;
@@ -521,7 +521,9 @@ impl<'t> StateWrite<'t> {
         if deleted {
             Ok(())
         } else {
-            Err(Error::new(ErrorKind::Corrupt, WRITE).with_detail("a namespace has no table"))
+            Err(Error::new(ErrorKind::Corrupt, WRITE)
+                .with_reason(Reason::RowDamaged)
+                .with_detail("a namespace has no table"))
         }
     }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::panic_as_corrupt;
 
@@ -59,6 +59,7 @@ impl Watch {
     ) -> Result<T> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, operation)
+                .with_reason(Reason::VaultClosed)
                 .with_detail("the vault was closed, or reopened its state after a failure"));
         }
         let outcome = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
@@ -69,6 +70,7 @@ impl Watch {
             // redb says only that an earlier call failed.
             Err(e) if e.kind() == ErrorKind::Unavailable && self.is_distrusted() => {
                 Err(Error::new(ErrorKind::Corrupt, operation)
+                    .with_reason(Reason::BlockDamaged)
                     .with_detail("a damaged block was met before; open the vault again"))
             }
             other => other,

@@ -5,7 +5,7 @@
 
 use std::ops::Bound;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::name::{ArtifactName, ArtifactUri};
 use crate::chunks::let_go;
@@ -117,6 +117,7 @@ pub(super) fn drop_version(
     let_go(tx, content)?;
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, READ)
+            .with_reason(Reason::RowDamaged)
             .with_detail("an artifact does not count its versions")
             .with_subject(ArtifactUri { name: name.clone(), version: None })
     };
@@ -215,6 +216,7 @@ pub(super) fn note_time(tx: &mut WriteTx<'_>) -> Result<()> {
 fn count(tx: &mut WriteTx<'_>, name: &ArtifactName, len: u64, change: Change) -> Result<()> {
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, "read total")
+            .with_reason(Reason::RowDamaged)
             .with_detail("a total is less than a part of it")
     };
     let changed = |versions: u64, bytes: u64| {

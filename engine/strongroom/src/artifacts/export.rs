@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use serde::Serialize;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zip::result::ZipError;
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
@@ -74,7 +74,9 @@ impl Artifacts {
         let total = export.count()?;
         if total.versions == 0 {
             let subject = task.map_or_else(|| spec.to_owned(), |task| format!("{spec}/{task}"));
-            return Err(Error::new(ErrorKind::NotFound, EXPORT).with_subject(subject));
+            return Err(Error::new(ErrorKind::NotFound, EXPORT)
+                .with_reason(Reason::ArtifactMissing)
+                .with_subject(subject));
         }
         export.write(total, to)?;
         Ok(total)
@@ -146,6 +148,7 @@ impl Export<'_> {
             }
             if hasher.finalize().as_bytes() != reader.info().checksum() {
                 return Err(Error::new(ErrorKind::Corrupt, EXPORT)
+                    .with_reason(Reason::ArtifactDamaged)
                     .with_detail("its checksum is another")
                     .with_subject(reader.info().uri()));
             }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use strongroom_base::backoff::{Backoff, Pauses};
 use strongroom_base::component::Clock;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::name::ArtifactName;
@@ -137,6 +137,7 @@ impl Leases {
                 let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
                 let refused = LeaseRefused { holder: other, attempts, elapsed };
                 return Err(Error::new(ErrorKind::Locked, operation)
+                    .with_reason(Reason::ArtifactLeased)
                     .with_subject(name.newest())
                     .with_source(refused));
             };
@@ -188,6 +189,7 @@ impl Grant {
         match held.by_artifact.get(&self.name) {
             Some(lease) if lease.token == self.token => Ok(()),
             _ => Err(Error::new(ErrorKind::Conflict, operation)
+                .with_reason(Reason::LeaseLost)
                 .with_detail("the lease was taken away, or ran out and went to another")
                 .with_subject(self.name.newest())),
         }
@@ -272,7 +274,9 @@ impl Artifacts {
     pub fn lock_as(&self, name: &ArtifactName, holder: &str) -> Result<ArtifactLease> {
         check_name(LOCK, "holder", holder)?;
         let policy = self.policy.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, LOCK).with_detail("this handle takes no leases")
+            Error::new(ErrorKind::Invalid, LOCK)
+                .with_reason(Reason::LeasesDisabled)
+                .with_detail("this handle takes no leases")
         })?;
         self.vault.inner().leases.acquire(name, holder, policy, LOCK)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::catalogue::{NewVersion, add_version, newest_version};
@@ -219,7 +219,9 @@ impl Artifacts {
 }
 
 fn exists(name: &ArtifactName) -> Error {
-    Error::new(ErrorKind::AlreadyExists, PUT).with_subject(name.newest())
+    Error::new(ErrorKind::AlreadyExists, PUT)
+        .with_reason(Reason::ArtifactExists)
+        .with_subject(name.newest())
 }
 
 /// A source of the size that was told, if one was; reading it renews the lease.

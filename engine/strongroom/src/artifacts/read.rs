@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::catalogue::key_of;
@@ -181,13 +181,21 @@ impl Artifacts {
 }
 
 fn not_found(uri: &ArtifactUri) -> Error {
-    Error::new(ErrorKind::NotFound, READ).with_subject(uri)
+    Error::new(ErrorKind::NotFound, READ).with_reason(Reason::ArtifactMissing).with_subject(uri)
 }
 
 /// An error of an artifact's content, which names an object, as one that names the artifact.
 fn damaged(error: std::io::Error, uri: &ArtifactUri) -> Error {
     let inner = Error::io(READ, error);
-    Error::new(inner.kind(), READ).with_subject(uri).with_source(inner)
+    let reason = match inner.kind() {
+        ErrorKind::Corrupt => Some(Reason::ArtifactDamaged),
+        _ => inner.reason(),
+    };
+    let error = Error::new(inner.kind(), READ).with_subject(uri).with_source(inner);
+    match reason {
+        Some(reason) => error.with_reason(reason),
+        None => error,
+    }
 }
 
 pub(super) fn find(snapshot: &Snapshot, uri: &ArtifactUri) -> Result<Option<ArtifactInfo>> {

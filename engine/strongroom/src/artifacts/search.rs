@@ -11,7 +11,7 @@ use std::fmt;
 use std::ops::{Bound, Range};
 use std::str::FromStr;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::info::ArtifactInfo;
@@ -190,7 +190,9 @@ impl Artifacts {
 /// The version that came then.
 pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo> {
     let lost = || {
-        Error::new(ErrorKind::Corrupt, SEARCH).with_detail("a version that was found has no row")
+        Error::new(ErrorKind::Corrupt, SEARCH)
+            .with_reason(Reason::RowDamaged)
+            .with_detail("a version that was found has no row")
     };
     let key = state.get(Table::Arrivals, &at.number.to_be_bytes())?.ok_or_else(lost)?;
     let row = state.get(Table::Artifacts, key.as_slice())?.ok_or_else(lost)?;

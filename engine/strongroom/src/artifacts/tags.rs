@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::catalogue::{change_tags, newest_version};
@@ -48,7 +48,11 @@ impl Artifacts {
         };
         let write = |tx: &mut WriteTx<'_>| {
             lease::check(lease.as_ref(), TAG)?;
-            let not_found = || Error::new(ErrorKind::NotFound, TAG).with_subject(uri);
+            let not_found = || {
+                Error::new(ErrorKind::NotFound, TAG)
+                    .with_reason(Reason::ArtifactMissing)
+                    .with_subject(uri)
+            };
             let version = match uri.version {
                 Some(version) => version,
                 None => newest_version(tx, &uri.name)?.ok_or_else(not_found)?,

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::Artifacts;
 use super::info::ArtifactInfo;
@@ -61,6 +61,7 @@ impl Artifacts {
             return Ok(reader.info().clone());
         }
         Err(Error::new(ErrorKind::Corrupt, VERIFY)
+            .with_reason(Reason::ArtifactDamaged)
             .with_detail("its checksum is another")
             .with_subject(uri))
     }

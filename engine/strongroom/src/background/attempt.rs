@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::handlers::{BoxError, Handler};
 use super::job::Job;
@@ -52,6 +52,7 @@ pub(super) fn attempt(
     let status = operation.status()?;
     let handler = vault.inner().handlers.find(&status.name).cloned().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "run operation")
+            .with_reason(Reason::HandlerMissing)
             .with_detail("there is no handler of its name")
     })?;
     let job = Job { operation, status, cancel, ticket: Arc::clone(ticket) };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use strongroom_base::component::Clock;
 use strongroom_base::pool::Pool;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::attempt::{Attempted, attempt};
 use super::ticket::{Asked, Stop, Ticket};
@@ -246,9 +246,11 @@ impl Jobs {
 
     fn state(&self, id: &str) -> Result<OperationState> {
         let status = self.vault.read()?.operation(id)?;
-        status
-            .map(|status| status.state)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "run operation").with_subject(id))
+        status.map(|status| status.state).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "run operation")
+                .with_reason(Reason::OperationMissing)
+                .with_subject(id)
+        })
     }
 
     fn warn(&self, id: &str, error: &Error) {

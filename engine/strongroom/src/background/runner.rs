@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::jobs::Jobs;
 use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
@@ -152,7 +152,10 @@ impl Runner {
         let jobs = &self.handle.jobs;
         jobs.refuse_stopping(SUBMIT)?;
         let refuse = |kind, detail: String| {
-            Err(Error::new(kind, SUBMIT).with_detail(detail).with_subject(&spec.id))
+            Err(Error::new(kind, SUBMIT)
+                .with_reason(Reason::HandlerMissing)
+                .with_detail(detail)
+                .with_subject(&spec.id))
         };
         let name = spec.name.as_deref().unwrap_or(&spec.id);
         match jobs.vault.inner().handlers.find(name) {
@@ -189,17 +192,16 @@ impl Runner {
             }
             return Ok(job);
         }
-        let refuse =
-            |kind, told: String| Err(Error::new(kind, RESUME).with_detail(told).with_subject(id));
+        let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
         match jobs.vault.can_resume(id)? {
             Resumable::Ready | Resumable::BackingOff { .. } | Resumable::Held => {}
             told @ Resumable::Completed => {
-                return refuse(ErrorKind::AlreadyExists, told.to_string());
+                return refuse(ErrorKind::AlreadyExists, told);
             }
             told @ Resumable::OwnerAlive { .. } => {
-                return refuse(ErrorKind::Locked, told.to_string());
+                return refuse(ErrorKind::Locked, told);
             }
-            told => return refuse(ErrorKind::Invalid, told.to_string()),
+            told => return refuse(ErrorKind::Invalid, told),
         }
         let ticket = jobs.enter(RESUME, id, None, false)?;
         ticket.ask_by_id();

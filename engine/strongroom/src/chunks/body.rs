@@ -1,7 +1,7 @@
 //! A chunk's bytes as they are stored: hashed, and compressed where that helps.
 
 use parking_lot::Mutex;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::cutter::CHUNK_BYTES_MAX;
 use strongroom_crypto::SecretKey;
@@ -80,7 +80,9 @@ impl Codecs {
             None => zstd::bulk::Decompressor::new().map_err(|e| Error::io("read chunk", e))?,
         };
         let bytes = decompressor.decompress(compressed, len).map_err(|_| {
-            Error::new(ErrorKind::Corrupt, "read chunk").with_detail("a chunk does not decompress")
+            Error::new(ErrorKind::Corrupt, "read chunk")
+                .with_reason(Reason::ContentDamaged)
+                .with_detail("a chunk does not decompress")
         });
         let mut kept = self.decompressors.lock();
         if kept.len() < KEPT_MAX {
@@ -129,7 +131,11 @@ pub(super) fn unpack(
     len: u32,
     stored: &[u8],
 ) -> Result<Vec<u8>> {
-    let corrupt = |detail| Error::new(ErrorKind::Corrupt, "read chunk").with_detail(detail);
+    let corrupt = |detail| {
+        Error::new(ErrorKind::Corrupt, "read chunk")
+            .with_reason(Reason::ContentDamaged)
+            .with_detail(detail)
+    };
     let len = len as usize;
     if len > CHUNK_BYTES_MAX {
         return Err(corrupt("a chunk is longer than chunks are"));

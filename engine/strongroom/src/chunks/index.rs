@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::pack::Packed;
 use crate::transaction::WriteTx;
@@ -208,7 +208,9 @@ pub(super) fn read_pack(tx: &WriteTx<'_>, name: ObjectName) -> Result<Option<Pac
 }
 
 fn missing(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "read chunk row").with_detail(format!("{what} has no row"))
+    Error::new(ErrorKind::Corrupt, "read chunk row")
+        .with_reason(Reason::RowDamaged)
+        .with_detail(format!("{what} has no row"))
 }
 
 /// One reference more to a chunk that is in the index.
@@ -231,6 +233,7 @@ pub(super) fn unrefer(tx: &mut WriteTx<'_>, id: &ChunkId) -> Result<()> {
     let ChunkRow::V0 { references, .. } = &mut row;
     *references = references.checked_sub(1).ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "read chunk row")
+            .with_reason(Reason::RowDamaged)
             .with_detail("a chunk is referred to more often than it counts")
     })?;
     if *references == 0 {

@@ -12,7 +12,7 @@
 //! the pack alone.
 
 use bytes::Bytes;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::cutter::CHUNK_BYTES_MAX;
@@ -155,7 +155,9 @@ impl Packed {
 }
 
 fn corrupt(detail: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "read pack").with_detail(detail)
+    Error::new(ErrorKind::Corrupt, "read pack")
+        .with_reason(Reason::ContentDamaged)
+        .with_detail(detail)
 }
 
 fn key(keys: &ContentKeys, epoch: u32) -> Result<&SealKey> {

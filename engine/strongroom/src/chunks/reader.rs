@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::ahead::Ahead;
 use super::body;
@@ -82,7 +82,11 @@ pub(crate) fn fetch(
     kind: ChunkKind,
     id: &ChunkId,
 ) -> Result<Vec<u8>> {
-    let lost = |detail| Error::new(ErrorKind::Corrupt, "read chunk").with_detail(detail);
+    let lost = |detail| {
+        Error::new(ErrorKind::Corrupt, "read chunk")
+            .with_reason(Reason::ContentDamaged)
+            .with_detail(detail)
+    };
     let row = find_chunk(state, id)?.ok_or_else(|| lost("a chunk has no row"))?;
     let ChunkRow::V0 { kind: found, len, place, .. } = row;
     if found != kind && place != ChunkPlace::Lost {
@@ -178,7 +182,9 @@ impl ContentReader {
                 is_within
             });
             let child = child.ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "read content").with_detail("a node is too short")
+                Error::new(ErrorKind::Corrupt, "read content")
+                    .with_reason(Reason::ContentDamaged)
+                    .with_detail("a node is too short")
             })?;
             id = child.id;
         }
@@ -197,7 +203,9 @@ impl ContentReader {
         if (start..start + bytes.len() as u64).contains(&position) {
             return Ok(Held { start, bytes: bytes.into() });
         }
-        Err(Error::new(ErrorKind::Corrupt, "read content").with_detail("a chunk is too short"))
+        Err(Error::new(ErrorKind::Corrupt, "read content")
+            .with_reason(Reason::ContentDamaged)
+            .with_detail("a chunk is too short"))
     }
 
     /// Has chunks fetched that are far, from the one that begins at `start` on, without so many of them.

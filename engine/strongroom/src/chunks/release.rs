@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::index::{
     find_chunk, leave_place, read_chunk, read_pack, read_released, release, unrefer, write_pack,
@@ -337,6 +337,8 @@ fn free_chunk(
 
 pub(super) fn key_of(key: &[u8]) -> Result<[u8; 16]> {
     key.try_into().map_err(|_| {
-        Error::new(ErrorKind::Corrupt, "read pack row").with_detail("key has a wrong length")
+        Error::new(ErrorKind::Corrupt, "read pack row")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("key has a wrong length")
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::body;
 use super::index::{Additions, find_chunk, read_chunk, read_stored, refer, stored_total};
@@ -232,5 +232,6 @@ pub(super) fn check_limit(
 
 pub(super) fn full(taken: u64, more: u64, limit: u64) -> Error {
     Error::new(ErrorKind::Full, PUT)
+        .with_reason(Reason::QuotaExceeded)
         .with_detail(format!("{more} bytes do not fit: {taken} of {limit} are stored or reserved"))
 }

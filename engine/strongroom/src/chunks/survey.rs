@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::body::{self, Codecs, IdKeys};
 use super::pack::{MAGIC, Packed, list, read_chunk};
@@ -65,6 +65,7 @@ pub(crate) fn survey_packs(
             }
             if magic != *MAGIC {
                 return Err(Error::new(ErrorKind::Corrupt, SURVEY)
+                    .with_reason(Reason::ContentDamaged)
                     .with_detail("it is of no kind that a vault puts"));
             }
             let (epoch, chunks) = list(objects, name, bytes)?;
@@ -141,6 +142,8 @@ fn look_at(
 fn begin_of(objects: &Objects, name: ObjectName, bytes: u64) -> Result<[u8; 8]> {
     let begin = objects.get_sealed(name, 0..bytes.min(8))?;
     begin[..].try_into().map_err(|_| {
-        Error::new(ErrorKind::Corrupt, SURVEY).with_detail(format!("it has {bytes} bytes"))
+        Error::new(ErrorKind::Corrupt, SURVEY)
+            .with_reason(Reason::ContentDamaged)
+            .with_detail(format!("it has {bytes} bytes"))
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
 use super::generation::waves;
@@ -140,7 +140,9 @@ impl Drop for Staging<'_> {
 }
 
 fn exists() -> Error {
-    Error::new(ErrorKind::AlreadyExists, CREATE).with_detail("the vault has a share space")
+    Error::new(ErrorKind::AlreadyExists, CREATE)
+        .with_reason(Reason::SpaceExists)
+        .with_detail("the vault has a share space")
 }
 
 /// Random bytes in bulk, from a seed of the vault's entropy.

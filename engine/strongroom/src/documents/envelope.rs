@@ -11,7 +11,7 @@
 //! Cells are opened by trial, so the commitment is compared first: it binds key, space, cell and
 //! nonce. No cell is like another, and one without an envelope is random bytes.
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -113,10 +113,12 @@ impl Envelope {
         let (format, rest) = message.split_first_chunk().expect("a cell is longer");
         let format = u32::from_le_bytes(*format);
         if format != FORMAT_VERSION {
-            return Err(Error::new(ErrorKind::Invalid, "open partition").with_detail(format!(
-                "its envelope has format {format}, this program reads {FORMAT_VERSION}: use a \
+            return Err(Error::new(ErrorKind::Invalid, "open partition")
+                .with_reason(Reason::FormatUnsupported)
+                .with_detail(format!(
+                    "its envelope has format {format}, this program reads {FORMAT_VERSION}: use a \
                  newer program"
-            )));
+                )));
         }
         let (salt, rest) = rest.split_first_chunk().expect("a cell is longer");
         let (update, rest) = rest.split_first_chunk().expect("a cell is longer");
@@ -125,6 +127,7 @@ impl Envelope {
             .filter(|map| map.count() == geometry.partition)
             .ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "open partition")
+                    .with_reason(Reason::DocumentDamaged)
                     .with_detail("its envelope holds a map of another size")
             })?;
         Ok(Some(Self { salt: *salt, update: *update, text_hash: *text_hash, map }))

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::iter::from_fn;
 use std::ops::Range;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
 use super::map::SlotMap;
@@ -91,6 +91,7 @@ impl<'a> Generation<'a> {
         }
         if objects.iter().all(|object| object.is_lost()) {
             return Err(Error::new(ErrorKind::Corrupt, "read cells")
+                .with_reason(Reason::DocumentDamaged)
                 .with_detail("both objects of cells are missing or damaged"));
         }
         Ok(Cells { objects, cell_bytes: self.geometry.cell_bytes })

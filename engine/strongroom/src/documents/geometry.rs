@@ -8,7 +8,7 @@
 //! cell      = ceil((slots / 8 + 256) / 4,096) * 4,096
 //! ```
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format::{CELL_OBJECTS, GenerationRow, ObjectRef, SLOT_BYTES, SpaceRow};
 use strongroom_sharing::{SECRET_BYTES, SHARES_MAX};
@@ -104,7 +104,7 @@ impl Geometry {
     pub(super) fn of_row(row: &SpaceRow) -> Result<Self> {
         let SpaceRow::V0 { capacity_bytes, threshold, shares, partitions, generation, .. } = row;
         let geometry = Self::new(*capacity_bytes, *threshold, *shares, *partitions)
-            .map_err(|e| e.with_kind(ErrorKind::Corrupt))?;
+            .map_err(|e| e.with_kind(ErrorKind::Corrupt).with_reason(Reason::RowDamaged))?;
         geometry.check(generation)?;
         Ok(geometry)
     }
@@ -118,6 +118,7 @@ impl Geometry {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, "read space row")
+            .with_reason(Reason::RowDamaged)
             .with_detail("its objects are not those of such a space"))
     }
 
@@ -184,10 +185,12 @@ impl Geometry {
     /// for good, and a store that shows nothing may only be away.
     pub(super) fn refuse_if_hopeless(&self, blocks_lost: usize) -> Result<()> {
         if self.is_hopeless(blocks_lost) {
-            return Err(Error::new(ErrorKind::Corrupt, "update space").with_detail(format!(
-                "{blocks_lost} of its {} blocks are missing or damaged",
-                self.slots.div_ceil(SLOTS_PER_BLOCK)
-            )));
+            return Err(Error::new(ErrorKind::Corrupt, "update space")
+                .with_reason(Reason::DocumentDamaged)
+                .with_detail(format!(
+                    "{blocks_lost} of its {} blocks are missing or damaged",
+                    self.slots.div_ceil(SLOTS_PER_BLOCK)
+                )));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::hint::black_box;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -230,9 +230,11 @@ impl Attempt<'_> {
 
 /// Wrong key, wrong password, no such partition.
 fn denied() -> Error {
-    Error::new(ErrorKind::Denied, OPEN).with_detail("no document opens with this key and password")
+    Error::new(ErrorKind::Denied, OPEN)
+        .with_reason(Reason::WrongDocumentCredentials)
+        .with_detail("no document opens with this key and password")
 }
 
 fn lost(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Corrupt, OPEN).with_detail(detail)
+    Error::new(ErrorKind::Corrupt, OPEN).with_reason(Reason::DocumentDamaged).with_detail(detail)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
 use super::background::BackgroundWrite;
@@ -72,6 +72,7 @@ impl Document {
         let text = text::unpack(&opened.padded)?;
         if std::str::from_utf8(&text).is_err() {
             return Err(Error::new(ErrorKind::Corrupt, "read document")
+                .with_reason(Reason::DocumentDamaged)
                 .with_detail("it is not UTF-8, and no write of ours"));
         }
         Ok(Self { text, version: DocumentVersion(opened.envelope.update), damage: opened.damage })
@@ -91,11 +92,13 @@ impl Document {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         // The parser's message may quote the document.
         serde_json::from_slice(&self.text).map_err(|e| {
-            Error::new(ErrorKind::Invalid, "decode document").with_detail(format!(
-                "it is not of the type wanted at line {} column {}",
-                e.line(),
-                e.column()
-            ))
+            Error::new(ErrorKind::Invalid, "decode document")
+                .with_reason(Reason::TypeMismatch)
+                .with_detail(format!(
+                    "it is not of the type wanted at line {} column {}",
+                    e.line(),
+                    e.column()
+                ))
         })
     }
 
@@ -257,6 +260,7 @@ impl Partition {
         self.space.geometry.refuse_if_hopeless(opened.damage.blocks)?;
         if options.expected.is_some_and(|expected| expected.0 != opened.envelope.update) {
             return Err(Error::new(ErrorKind::Conflict, "write document")
+                .with_reason(Reason::DocumentChanged)
                 .with_detail("it has another version than the one expected"));
         }
         let (resumable, damage) = (self.interrupted(&base, &opened.envelope)?, opened.damage);
@@ -270,10 +274,12 @@ impl Partition {
             Some((row, begun)) if draft.is_of(&begun) => Some((row, begun.update)),
             Some(_) if options.resume => {
                 return Err(Error::new(ErrorKind::Conflict, "resume write")
+                    .with_reason(Reason::InterruptedWriteDiffers)
                     .with_detail("the interrupted write was of another text"));
             }
             None if options.resume => {
                 return Err(Error::new(ErrorKind::NotFound, "resume write")
+                    .with_reason(Reason::NoInterruptedWrite)
                     .with_detail("no write of this document was interrupted"));
             }
             _ => None,

@@ -15,7 +15,7 @@
 use std::fmt;
 
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::stream::Stream;
@@ -54,6 +54,7 @@ impl SecretPartitionKey {
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = || {
             Error::new(ErrorKind::Invalid, "read partition key")
+                .with_reason(Reason::PartitionKeyInvalid)
                 .with_detail("it is no partition key, or misspelt")
         };
         let mut bytes = Zeroizing::new([0; SecretKey::BYTES + CHECKSUM_BYTES]);

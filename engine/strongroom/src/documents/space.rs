@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rand_chacha::rand_core::Rng;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::creation::random_bytes;
@@ -235,10 +235,12 @@ impl Space {
             let found = find(cells, key, self.rules())?;
             found.refuse_if_lost()?;
             let Some(envelope) = found.envelope else {
-                return Err(Error::new(ErrorKind::Denied, ADD).with_detail(format!(
-                    "key {} of those to keep opens no partition of this space",
-                    number + 1
-                )));
+                return Err(Error::new(ErrorKind::Denied, ADD)
+                    .with_reason(Reason::PartitionMissing)
+                    .with_detail(format!(
+                        "key {} of those to keep opens no partition of this space",
+                        number + 1
+                    )));
             };
             taken.unite(&envelope.map);
             cells_taken.extend(cells_of(key));
@@ -295,6 +297,7 @@ impl Space {
         found.refuse_if_lost()?;
         let Envelope { map, .. } = found.envelope.ok_or_else(|| {
             Error::new(ErrorKind::Denied, DESTROY)
+                .with_reason(Reason::PartitionMissing)
                 .with_detail("the key opens no partition of this space")
         })?;
         let mut random = random_bytes(&self.vault)?;
@@ -375,13 +378,15 @@ impl Space {
 /// The row of the space; `NotFound` if there is none.
 pub(super) fn read_row(state: &StateRead) -> Result<SpaceRow> {
     let row = state.get(Table::Space, SPACE)?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "open space").with_detail("the vault has no share space")
+        Error::new(ErrorKind::NotFound, "open space")
+            .with_reason(Reason::SpaceMissing)
+            .with_detail("the vault has no share space")
     })?;
     SpaceRow::decode(row.as_slice())
 }
 
 fn full(detail: String) -> Error {
-    Error::new(ErrorKind::Full, ADD).with_detail(detail)
+    Error::new(ErrorKind::Full, ADD).with_reason(Reason::SpaceFull).with_detail(detail)
 }
 
 const _: () = assert!(COPIES_PER_OBJECT * PARTITIONS_OF_SPACE_MAX <= CELLS_PER_OBJECT);

@@ -13,7 +13,7 @@ use std::io;
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
 use super::geometry::{Geometry, LENGTH_BYTES, TEXT_TAG_BYTES};
@@ -31,7 +31,8 @@ fn check_json(text: &[u8]) -> Result<()> {
     let invalid = |detail: String| Err(Error::new(ErrorKind::Invalid, CHECK).with_detail(detail));
     if text.len() > DOCUMENT_BYTES_MAX {
         let len = text.len();
-        return invalid(format!("the document has {len} bytes, the limit is {DOCUMENT_BYTES_MAX}"));
+        return invalid(format!("the document has {len} bytes, the limit is {DOCUMENT_BYTES_MAX}"))
+            .map_err(|e| e.with_reason(Reason::ValueTooLong));
     }
     let json = match std::str::from_utf8(text) {
         Ok(json) => json,
@@ -96,12 +97,14 @@ fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<Packed> {
     let smaller = smaller.filter(|smaller| smaller.len() < text.len());
     let stored = smaller.as_deref().map_or(text, |smaller| &smaller[..]);
     if stored.len() > geometry.capacity {
-        return Err(Error::new(ErrorKind::Full, "write document").with_detail(format!(
-            "the document has {} bytes, {} compressed; a partition of this space holds {}",
-            text.len(),
-            stored.len(),
-            geometry.capacity
-        )));
+        return Err(Error::new(ErrorKind::Full, "write document")
+            .with_reason(Reason::CapacityExceeded)
+            .with_detail(format!(
+                "the document has {} bytes, {} compressed; a partition of this space holds {}",
+                text.len(),
+                stored.len(),
+                geometry.capacity
+            )));
     }
     let mut padded = Zeroizing::new(vec![0; geometry.padded_bytes()]);
     let length = |len: usize| u32::try_from(len).expect("at most DOCUMENT_BYTES_MAX").to_le_bytes();
@@ -113,8 +116,11 @@ fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<Packed> {
 
 /// The text that was packed. The padding is authentic; a wrong one is a bug or a newer format.
 pub(super) fn unpack(padded: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let corrupt =
-        || Error::new(ErrorKind::Corrupt, "read document").with_detail("its text does not unpack");
+    let corrupt = || {
+        Error::new(ErrorKind::Corrupt, "read document")
+            .with_reason(Reason::DocumentDamaged)
+            .with_detail("its text does not unpack")
+    };
     let (stored, len) = stored(padded).ok_or_else(corrupt)?;
     if stored.len() == len {
         return Ok(Zeroizing::new(stored.to_vec()));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::generation::{Generation, waves};
 use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
@@ -95,10 +95,9 @@ pub(super) fn wait_for_turn<'a>(
 ) -> Result<MutexGuard<'a, ()>> {
     vault.refuse_nested_write(operation)?;
     vault.space_turn.try_lock_for(TURN_TIMEOUT).ok_or_else(|| {
-        Error::new(ErrorKind::Locked, operation).with_detail(format!(
-            "another update of the space did not end within {} s",
-            TURN_TIMEOUT.as_secs()
-        ))
+        Error::new(ErrorKind::Locked, operation).with_reason(Reason::WriteTimeout).with_detail(
+            format!("another update of the space did not end within {} s", TURN_TIMEOUT.as_secs()),
+        )
     })
 }
 
@@ -138,6 +137,7 @@ impl Turn<'_> {
             && (row.names().len() != geometry.objects() || row.epochs().len() > row.names().len())
         {
             return Err(Error::new(ErrorKind::Corrupt, "read update row")
+                .with_reason(Reason::RowDamaged)
                 .with_detail("it names a wrong number of objects"));
         }
         Ok(Base { row, unfinished, kept })

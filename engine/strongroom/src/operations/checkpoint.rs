@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use crate::records::unencodable;
 
@@ -61,7 +61,11 @@ impl Checkpoint {
             ),
             _ => return Ok(()),
         };
-        Err(Error::new(ErrorKind::Invalid, "write checkpoint").with_detail(detail))
+        let error = Error::new(ErrorKind::Invalid, "write checkpoint").with_detail(detail);
+        Err(match self.data.len() > CHECKPOINT_BYTES_MAX {
+            true => error.with_reason(Reason::ValueTooLong),
+            false => error,
+        })
     }
 }
 

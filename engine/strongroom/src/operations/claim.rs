@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
 use super::operation::{Operation, OperationInner};
@@ -224,7 +224,9 @@ enum By {
 
 fn refuse_used(tx: &WriteTx<'_>, id: &str) -> Result<()> {
     match read_row(tx, id)? {
-        Some(_) => Err(Error::new(ErrorKind::AlreadyExists, BEGIN).with_subject(id)),
+        Some(_) => Err(Error::new(ErrorKind::AlreadyExists, BEGIN)
+            .with_reason(Reason::OperationExists)
+            .with_subject(id)),
         None => Ok(()),
     }
 }
@@ -233,6 +235,7 @@ pub(super) fn refuse_live(tx: &WriteTx<'_>, operation: &'static str, id: &str) -
     match tx.vault.owners.generation(id) {
         None => Ok(()),
         Some(live) => Err(Error::new(ErrorKind::Locked, operation)
+            .with_reason(Reason::OperationRunning)
             .with_detail(format!("generation {live} of it is running in this process"))
             .with_subject(id)),
     }
@@ -272,16 +275,15 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
     if by == By::Force {
         row.attempts = 0;
     }
-    let refuse =
-        |kind, detail: String| Err(Error::new(kind, RESUME).with_detail(detail).with_subject(id));
+    let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
     match standing(&row, live, tx.vault.components.clock.unix_millis()) {
         Resumable::Ready | Resumable::BackingOff { .. } => {}
         Resumable::Held if by != By::All => {}
         told @ Resumable::Completed => {
-            return refuse(ErrorKind::AlreadyExists, told.to_string());
+            return refuse(ErrorKind::AlreadyExists, told);
         }
-        told @ Resumable::OwnerAlive { .. } => return refuse(ErrorKind::Locked, told.to_string()),
-        told => return refuse(ErrorKind::Invalid, told.to_string()),
+        told @ Resumable::OwnerAlive { .. } => return refuse(ErrorKind::Locked, told),
+        told => return refuse(ErrorKind::Invalid, told),
     }
     let next = OperationState::from(row.state).resumed().expect("it is not finished");
     row.held = false;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use strongroom_base::component::Clock;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::checkpoint::Checkpoint;
 use super::events::{Event, EventKind};
@@ -41,7 +41,8 @@ impl Lane {
             Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
         if !inner.vault.owners.open_lane(&inner.id, inner.claim, name) {
-            return refuse(ErrorKind::Locked, "the lane is open already");
+            return refuse(ErrorKind::Locked, "the lane is open already")
+                .map_err(|e| e.with_reason(Reason::LaneOpen));
         }
         // From here on dropping it closes the lane.
         let known = Arc::new(AtomicU64::new(0));
@@ -263,9 +264,13 @@ impl LaneWriter {
     /// The operation's row, if this lane's owner is still its owner.
     fn read_operation(&self, tx: &WriteTx<'_>) -> Result<OperationFields> {
         let row = read_row(tx, self.id())?
-            .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))?;
+            .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))
+            .map_err(|e| e.with_reason(Reason::OperationMissing))?;
         let refusal = self.operation.inner.refusal(&row);
-        refusal.map_or(Ok(row), |detail| Err(self.refusal(ErrorKind::Conflict, detail)))
+        refusal.map_or(Ok(row), |detail| {
+            let error = self.refusal(ErrorKind::Conflict, detail);
+            Err(error.with_reason(Reason::OperationTakenOver))
+        })
     }
 
     fn read_lane(&self, tx: &WriteTx<'_>) -> Result<CheckpointRow> {

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format as format;
 
@@ -89,6 +89,7 @@ impl OperationState {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Invalid, operation)
+            .with_reason(Reason::OperationStateForbids)
             .with_detail(format!("the operation is {self} and cannot become {next}")))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::lane::Lane;
 use super::machine::OperationState;
@@ -64,7 +64,9 @@ impl Operation {
     /// Where it stands now, lane by lane.
     pub fn status(&self) -> Result<OperationStatus> {
         self.vault().read()?.operation(self.id())?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read operation").with_subject(self.id())
+            Error::new(ErrorKind::NotFound, "read operation")
+                .with_reason(Reason::OperationMissing)
+                .with_subject(self.id())
         })
     }
 
@@ -163,6 +165,7 @@ impl Operation {
             let mut row = self.owned_row(tx, MIGRATE)?;
             if !OperationState::from(row.state).is_active() {
                 return Err(Error::new(ErrorKind::Invalid, MIGRATE)
+                    .with_reason(Reason::OperationStateForbids)
                     .with_detail(format!("the operation is {}", OperationState::from(row.state)))
                     .with_subject(self.id()));
             }
@@ -194,7 +197,10 @@ impl Operation {
     ) -> Result<OperationFields> {
         let row = expect_row(tx, call, self.id())?;
         self.inner.refusal(&row).map_or(Ok(row), |detail| {
-            Err(Error::new(ErrorKind::Conflict, call).with_detail(detail).with_subject(self.id()))
+            Err(Error::new(ErrorKind::Conflict, call)
+                .with_reason(Reason::OperationTakenOver)
+                .with_detail(detail)
+                .with_subject(self.id()))
         })
     }
 }

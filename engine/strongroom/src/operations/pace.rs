@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_base::component::Clock;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::checkpoint::Checkpoint;
 use super::lane::Lane;
@@ -204,7 +204,11 @@ impl<'a> Paced<'a> {
             self.failed = true;
             self.commit(checkpoint()?)?;
         }
-        if cancelled { Err(Error::new(ErrorKind::Cancelled, STEP)) } else { Ok(commits) }
+        if cancelled {
+            Err(Error::new(ErrorKind::Cancelled, STEP).with_reason(Reason::Cancelled))
+        } else {
+            Ok(commits)
+        }
     }
 
     /// Commits now what is done, with that checkpoint; the lane goes on. For whoever stops early and

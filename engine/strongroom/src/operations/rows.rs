@@ -4,7 +4,7 @@
 //! which of the first are not finished, and every change of a state is heard of once it commits.
 
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::events::{Event, EventKind};
 use super::machine::OperationState;
@@ -25,6 +25,7 @@ pub(super) fn check_id(operation: &'static str, id: &str) -> Result<()> {
     check_name(operation, "operation id", id)?;
     if is_own(id) {
         return Err(Error::new(ErrorKind::Invalid, operation)
+            .with_reason(Reason::EngineOwnOperation)
             .with_detail(format!(
                 "ids that begin with {OWN_OPERATION_PREFIX:?} are the engine's own"
             ))
@@ -47,6 +48,7 @@ pub(super) fn expect_row(
 ) -> Result<OperationFields> {
     read_row(tx, id)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, operation)
+            .with_reason(Reason::OperationMissing)
             .with_detail("there is no such operation")
             .with_subject(id)
     })

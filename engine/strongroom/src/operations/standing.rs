@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use strongroom_backends::{Error, ErrorKind, Reason};
+
 use super::machine::OperationState;
 use super::spec::RetryPolicy;
 use strongroom_format::OperationFields;
@@ -76,6 +78,23 @@ impl Resumable {
     /// Whether [`Runner::resume_all`](crate::Runner::resume_all) takes it.
     pub fn with_all(&self) -> bool {
         matches!(self, Self::Ready | Self::BackingOff { .. })
+    }
+
+    /// The error of a call that would resume operation `id`, and cannot.
+    pub(crate) fn refusal(&self, kind: ErrorKind, action: &'static str, id: &str) -> Error {
+        let error = Error::new(kind, action).with_detail(self.to_string()).with_subject(id);
+        match self {
+            Self::Ready | Self::BackingOff { .. } => error,
+            Self::Held => error.with_reason(Reason::OperationStateForbids),
+            Self::Completed => error.with_reason(Reason::OperationCompleted),
+            Self::Cancelled => error.with_reason(Reason::OperationCancelled),
+            Self::OwnerAlive { .. } => error.with_reason(Reason::OperationRunning),
+            Self::AttemptsExhausted { .. } => error.with_reason(Reason::AttemptsExhausted),
+            Self::UnknownName | Self::UnknownVersion { .. } | Self::UnknownData { .. } => {
+                error.with_reason(Reason::HandlerMissing)
+            }
+            Self::Unreadable { .. } => error.with_reason(Reason::RowDamaged),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
 use super::rows::check_id;
@@ -72,6 +72,7 @@ impl Vault {
         let snapshot = self.read()?;
         if snapshot.state().get(Table::Operations, id.as_bytes())?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, ASK)
+                .with_reason(Reason::OperationMissing)
                 .with_detail("there is no such operation")
                 .with_subject(id));
         }
@@ -81,7 +82,11 @@ impl Vault {
 
 /// What is to be said of an operation. That a row does not decode is one of the answers.
 fn judge(vault: &VaultInner, snapshot: &Snapshot, id: String) -> Result<UnfinishedOperation> {
-    let missing = || Error::new(ErrorKind::Corrupt, "read operation").with_detail("row is missing");
+    let missing = || {
+        Error::new(ErrorKind::Corrupt, "read operation")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("row is missing")
+    };
     let bytes = snapshot.state().get(Table::Operations, id.as_bytes())?;
     let row = bytes.ok_or_else(missing).and_then(|row| OperationFields::decode(row.as_slice()));
     let lanes = match snapshot.lanes(&id) {

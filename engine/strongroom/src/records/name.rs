@@ -1,6 +1,6 @@
 //! The names that hosts give: of namespaces, operations and lanes. One rule for all.
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// Longest name of a namespace, an operation or a lane, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -16,7 +16,9 @@ pub(crate) fn check_name(operation: &'static str, what: &str, name: &str) -> Res
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Invalid, operation).with_detail(detail))
+    Err(Error::new(ErrorKind::Invalid, operation)
+        .with_reason(Reason::NameInvalid)
+        .with_detail(detail))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::ops::{Bound, RangeBounds};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::read::Record;
 use crate::transaction::{Batch, Snapshot, WriteTx};
@@ -151,6 +151,7 @@ pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
 /// secret.
 fn undecodable(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
+        .with_reason(Reason::TypeMismatch)
         .with_detail("it does not decode as the type asked for")
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::typed::decode_value;
 use crate::chunks::{ContentReader, PinnedVault, StoredContent, seek};
@@ -60,7 +60,10 @@ impl Value {
     #[cold]
     fn elsewhere(row: &Row, pinned: impl FnOnce() -> PinnedVault) -> Result<Self> {
         let inner = match RecordRow::decode(row.as_slice())? {
-            RecordRow::Inline => return Err(Error::new(ErrorKind::Corrupt, "read record row")),
+            RecordRow::Inline => {
+                return Err(Error::new(ErrorKind::Corrupt, "read record row")
+                    .with_reason(Reason::RowDamaged));
+            }
             RecordRow::Content(content) => {
                 Inner::Content(Box::new(InContent { content, pinned: pinned(), adopted: None }))
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::name::check_name;
 use super::payload::{Payload, Source};
@@ -262,7 +262,9 @@ impl WriteTx<'_> {
     fn draw_namespace_number(&mut self) -> Result<u32> {
         let row = self.state.get(Table::Meta, META_VAULT, |row| row.map(VaultRow::decode))?;
         let mut row = row.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Corrupt, "read vault row").with_detail("row is missing"))
+            Err(Error::new(ErrorKind::Corrupt, "read vault row")
+                .with_reason(Reason::RowDamaged)
+                .with_detail("row is missing"))
         })?;
         let VaultRow::V0 { next_namespace, .. } = &mut row;
         let number = *next_namespace;
@@ -285,16 +287,17 @@ impl WriteTx<'_> {
 
 /// Checks what one call can know of a record before any row is written.
 pub(crate) fn check_record(operation: &'static str, key: &[u8], value: &Payload<'_>) -> Result<()> {
-    let too_long = |what: &str, len: usize, max: usize, hint: &str| {
+    let too_long = |reason, what: &str, len: usize, max: usize, hint: &str| {
         Err(Error::new(ErrorKind::Invalid, operation)
+            .with_reason(reason)
             .with_detail(format!("{what} has {len} bytes, the limit is {max}{hint}")))
     };
     if key.len() > RECORD_KEY_BYTES_MAX {
-        return too_long("key", key.len(), RECORD_KEY_BYTES_MAX, "");
+        return too_long(Reason::KeyTooLong, "key", key.len(), RECORD_KEY_BYTES_MAX, "");
     }
     match &value.source {
         Source::Bytes(bytes) if bytes.len() > ROW_BYTES_MAX => {
-            too_long("value", bytes.len(), ROW_BYTES_MAX, ": stage it")
+            too_long(Reason::ValueTooLong, "value", bytes.len(), ROW_BYTES_MAX, ": stage it")
         }
         _ => Ok(()),
     }

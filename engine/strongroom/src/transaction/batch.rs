@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::group::Work;
 use super::write::WriteTx;
@@ -141,6 +141,7 @@ impl Condition {
             _ => return Ok(()),
         };
         Err(Error::new(ErrorKind::Conflict, "apply batch")
+            .with_reason(Reason::ConditionFailed)
             .with_detail(told)
             .with_subject(&self.namespace))
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::write::WriteTx;
 use super::writer::Writer;
@@ -225,9 +225,14 @@ impl Ticket {
             let timed_out = self.moved.wait_for(&mut stage, timeout).timed_out();
             if timed_out && matches!(*stage, Stage::Waiting(_)) {
                 *stage = Stage::Gone;
-                return Waited::TooLong(Error::new(ErrorKind::Locked, operation).with_detail(
-                    format!("writes before it did not end within {} s", timeout.as_secs_f32()),
-                ));
+                return Waited::TooLong(
+                    Error::new(ErrorKind::Locked, operation)
+                        .with_reason(Reason::WriteTimeout)
+                        .with_detail(format!(
+                            "writes before it did not end within {} s",
+                            timeout.as_secs_f32()
+                        )),
+                );
             }
         }
     }

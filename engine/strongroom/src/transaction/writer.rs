@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// The writer's lock of one vault.
 #[derive(Debug)]
@@ -39,10 +39,12 @@ impl Writer {
     pub(crate) fn acquire(&self, operation: &'static str) -> Result<WriterGuard<'_>> {
         self.refuse_nested(operation)?;
         let turn = self.turn.try_lock_for(self.timeout).ok_or_else(|| {
-            Error::new(ErrorKind::Locked, operation).with_detail(format!(
-                "another write of this process did not end within {} s",
-                self.timeout.as_secs_f32()
-            ))
+            Error::new(ErrorKind::Locked, operation).with_reason(Reason::WriteTimeout).with_detail(
+                format!(
+                    "another write of this process did not end within {} s",
+                    self.timeout.as_secs_f32()
+                ),
+            )
         })?;
         Ok(self.held(turn))
     }
@@ -55,9 +57,11 @@ impl Writer {
     /// `Invalid` if this thread is inside a write.
     pub(crate) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
         if *self.holder.lock() == Some(thread::current().id()) {
-            return Err(Error::new(ErrorKind::Invalid, operation).with_detail(
-                "called from within a write of the same vault, which holds the only write there is",
-            ));
+            let detail =
+                "called from within a write of the same vault, which holds the only write there is";
+            return Err(Error::new(ErrorKind::Invalid, operation)
+                .with_reason(Reason::NestedWrite)
+                .with_detail(detail));
         }
         Ok(())
     }

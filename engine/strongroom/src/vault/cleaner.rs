@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::handle::{Vault, VaultInner};
 use crate::transaction::WriteTx;
@@ -327,6 +327,7 @@ impl VaultInner {
         })?;
         done.recv_timeout(self.writer.timeout()).map_err(|_| {
             Error::new(ErrorKind::Unavailable, operation)
+                .with_reason(Reason::StoreUnreachable)
                 .with_detail("the store has not answered deletes in time")
         })
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strongroom_base::fs::{Access, FileSystem};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_store::state::FileState;
 
@@ -62,6 +62,9 @@ impl Folder {
             Ok(()) => {}
             // Perhaps one that another process makes this moment: synced all the same.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(failed(e).with_reason(Reason::ParentFolderMissing));
+            }
             Err(e) => return Err(failed(e)),
         }
         let parent = match self.path.parent() {
@@ -82,6 +85,7 @@ impl Folder {
         let foreign = names.iter().any(|name| !ours.contains(&name.as_str()));
         if foreign || self.has_foreign_content()? {
             return Err(Error::new(ErrorKind::Invalid, "create vault")
+                .with_reason(Reason::FolderNotEmpty)
                 .with_detail("the folder is neither empty nor a vault")
                 .with_subject(self.path.display()));
         }
@@ -106,6 +110,7 @@ impl Folder {
         let names = self.names("open vault")?;
         let refuse = |kind, detail: &str| {
             Err(Error::new(kind, "open vault")
+                .with_reason(Reason::VaultMissing)
                 .with_detail(detail)
                 .with_subject(self.path.display()))
         };
@@ -137,8 +142,10 @@ impl Folder {
         let entries = self.fs.read_dir(&self.path).map_err(|e| {
             let error = match e.kind() {
                 io::ErrorKind::NotADirectory => Error::new(ErrorKind::Invalid, operation)
+                    .with_reason(Reason::NotAFolder)
                     .with_detail("a vault is a folder, and this is a file"),
                 io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, operation)
+                    .with_reason(Reason::VaultMissing)
                     .with_detail("there is no such folder"),
                 _ => Error::io(operation, e),
             };

@@ -4,7 +4,7 @@
 //! file was put back; then nothing is written or deleted until the host adopts that.
 
 use strongroom_backends::{Backend, Condition, Object};
-use strongroom_base::{Error, ErrorKind, Key, Result};
+use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 
 use super::report::Recovery;
 use strongroom_format::{HEADER_BYTES, Header, KEY_SETS_PREFIX, key_set_key};
@@ -72,6 +72,7 @@ fn get_bounded(backend: &dyn Backend, key: &Key) -> Result<Object> {
     match listed.iter().find(|entry| entry.key == *key) {
         Some(entry) if entry.size > HEADER_BYTES as u64 => {
             Err(Error::new(ErrorKind::Corrupt, "read key set")
+                .with_reason(Reason::HeaderDamaged)
                 .with_detail(format!("the copy on the backend has {} bytes", entry.size))
                 .with_subject(key))
         }
@@ -85,6 +86,7 @@ pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
     let found = backend.list(KEY_SETS_PREFIX, None, 2)?;
     match &found[..] {
         [] => Err(Error::new(ErrorKind::NotFound, RESTORE)
+            .with_reason(Reason::KeyCopyMissing)
             .with_detail("there is no key set on the backend")),
         [only] => Header::decode(&get_bounded(backend, &only.key)?.body),
         _ => Err(Error::new(ErrorKind::Conflict, RESTORE)

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Bound;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::handle::{Vault, VaultInner};
@@ -316,6 +316,7 @@ impl VaultInner {
         let _open = self.objects.enter(operation)?;
         copy.write(self.objects.backend(), header).map_err(|e| {
             Error::new(ErrorKind::Uncertain, operation)
+                .with_reason(Reason::KeyCopyNotWritten)
                 .with_detail(format!("it was done; its copy on the backend was not written: {e}"))
                 .with_source(e)
         })
@@ -349,10 +350,12 @@ impl VaultInner {
 }
 
 fn ahead(operation: &'static str, generation: u64) -> Error {
-    Error::new(ErrorKind::Conflict, operation).with_detail(format!(
-        "an older state file was put back: the key set on the backend has generation \
+    Error::new(ErrorKind::Conflict, operation)
+        .with_reason(Reason::StateOlderThanKeyCopy)
+        .with_detail(format!(
+            "an older state file was put back: the key set on the backend has generation \
          {generation}; open it with `adopt_older_state` to go on from here"
-    ))
+        ))
 }
 
 /// The id of a vault, drawn at its creation.

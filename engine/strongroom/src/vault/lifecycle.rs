@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom_backends::{Backend, Disk};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::folder::{Folder, Found};
 use super::handle::{Parts, Vault};
@@ -92,7 +92,8 @@ impl Vault {
         options.validate()?;
         let unlock = options.keys.unlock()?;
         if state.exists()? {
-            return Err(Error::new(ErrorKind::AlreadyExists, "create vault"));
+            return Err(Error::new(ErrorKind::AlreadyExists, "create vault")
+                .with_reason(Reason::VaultExists));
         }
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let keys = create_state(&options, &*state, &backend, &unlock)?;
@@ -318,7 +319,9 @@ impl Recovery {
 }
 
 fn exists(path: &Path) -> Error {
-    Error::new(ErrorKind::AlreadyExists, "create vault").with_subject(path.display())
+    Error::new(ErrorKind::AlreadyExists, "create vault")
+        .with_reason(Reason::VaultExists)
+        .with_subject(path.display())
 }
 
 fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<VaultLock> {
@@ -395,7 +398,11 @@ pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
     if header.backend == name {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Invalid, "open vault").with_detail(format!(
+    let reason = match &*header.backend {
+        "disk" => Reason::ContentInFolder,
+        _ => Reason::ContentOnStore,
+    };
+    Err(Error::new(ErrorKind::Invalid, "open vault").with_reason(reason).with_detail(format!(
         "the vault's content lies on {:?}, and it was opened with {name:?}",
         header.backend
     )))
@@ -403,7 +410,9 @@ pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
 
 pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
     let row = state.get(Table::Meta, META_VAULT)?.ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, "read vault row").with_detail("row is missing")
+        Error::new(ErrorKind::Corrupt, "read vault row")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("row is missing")
     })?;
     VaultRow::decode(row.as_slice())
 }

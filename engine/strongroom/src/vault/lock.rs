@@ -15,7 +15,7 @@ use std::time::Duration;
 use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::component::{Clock, Entropy, ProcessIdentity};
 use strongroom_base::fs::{Access, File, FileSystem};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format::{HolderNote, NOTE_BYTES_MAX};
 
@@ -148,7 +148,9 @@ impl Locking<'_> {
                 let holder = self.read_note(note_path).map(|(holder, _)| holder);
                 let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
                 let refused = LockRefused { holder, attempts, elapsed };
-                return Err(Error::new(ErrorKind::Locked, "lock vault").with_source(refused));
+                return Err(Error::new(ErrorKind::Locked, "lock vault")
+                    .with_reason(Reason::VaultLocked)
+                    .with_source(refused));
             }
         }
         let died = self.read_note(note_path);

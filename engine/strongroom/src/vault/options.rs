@@ -7,7 +7,7 @@ use std::time::Duration;
 use strongroom_backends::Backend;
 use strongroom_base::component::{Clock, Entropy, OsEntropy, ProcessIdentity, SystemClock};
 use strongroom_base::fs::{FileSystem, Os};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::handle::Vault;
 use super::lock::LockPolicy;
@@ -322,17 +322,21 @@ impl PasswordPolicy {
     pub(super) fn checked(self) -> Result<PasswordCosts> {
         const CONFIGURE: &str = "configure vault";
         if self.bounds.memory_kib_max > MEMORY_KIB_MAX {
-            return Err(Error::new(ErrorKind::Invalid, CONFIGURE).with_detail(format!(
-                "password hashing with up to {} KiB, the limit is {MEMORY_KIB_MAX}",
-                self.bounds.memory_kib_max
-            )));
+            return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
+                .with_reason(Reason::PasswordCostsOutOfBounds)
+                .with_detail(format!(
+                    "password hashing with up to {} KiB, the limit is {MEMORY_KIB_MAX}",
+                    self.bounds.memory_kib_max
+                )));
         }
         let PasswordPolicy { costs, floor, .. } = self;
         if costs.memory_kib < floor.memory_kib || costs.passes < floor.passes {
-            return Err(Error::new(ErrorKind::Invalid, CONFIGURE).with_detail(format!(
-                "password hashing with {} KiB and {} passes, not at least {} and {}",
-                costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
-            )));
+            return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
+                .with_reason(Reason::PasswordCostsOutOfBounds)
+                .with_detail(format!(
+                    "password hashing with {} KiB and {} passes, not at least {} and {}",
+                    costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
+                )));
         }
         self.bounds.check(costs, CONFIGURE).map(|()| costs)
     }

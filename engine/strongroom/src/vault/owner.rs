@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use strongroom_backends::Backend;
 use strongroom_base::component::{Clock, Entropy, ProcessIdentity};
 use strongroom_base::pool::Pool;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::handle::VaultInner;
@@ -141,7 +141,10 @@ pub(super) fn create_owner_ref(
     let row = ref_row(options, keys.header().vault, claim, true, "");
     refs_of(options, backend, keys).update(OWNER, |found| match found {
         None => Ok((row.encode(), ())),
-        Some(_) => Err(Error::new(ErrorKind::AlreadyExists, "create vault")),
+        Some(_) => {
+            Err(Error::new(ErrorKind::AlreadyExists, "create vault")
+                .with_reason(Reason::VaultExists))
+        }
     })?;
     Ok(OwnerRow::V0 { known: vec![claim], closing: None, taken_over_unix_millis: None })
 }
@@ -244,7 +247,9 @@ pub(super) fn claim_content(
         if !is_known || !pauses.sleep()? {
             let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
             let refused = LockRefused { holder: Some(holder), attempts, elapsed };
-            return Err(Error::new(ErrorKind::Locked, CLAIM).with_source(refused));
+            return Err(Error::new(ErrorKind::Locked, CLAIM)
+                .with_reason(Reason::OwnedByOtherSession)
+                .with_source(refused));
         }
     }
 }
@@ -290,9 +295,11 @@ impl Claiming<'_> {
             if take_over {
                 return self.take_over(None, &known);
             }
-            return Err(Error::new(ErrorKind::NotFound, CLAIM).with_detail(
-                "the store has no owner ref of this vault: it was emptied, or is not the vault's",
-            ));
+            let detail =
+                "the store has no owner ref of this vault: it was emptied, or is not the vault's";
+            return Err(Error::new(ErrorKind::NotFound, CLAIM)
+                .with_reason(Reason::OwnerRefMissing)
+                .with_detail(detail));
         };
         let row = found.as_ref().expect("matched above");
         let holder = holder_of(row);
@@ -312,9 +319,11 @@ impl Claiming<'_> {
             }
             _ if take_over => self.take_over(found.as_ref(), &known),
             _ if !is_over => Ok(Attempt::Held { holder, is_known }),
-            _ => Err(Error::new(ErrorKind::Denied, CLAIM).with_detail(format!(
-                "it was used with another state of the vault since, by {holder}"
-            ))),
+            _ => Err(Error::new(ErrorKind::Denied, CLAIM)
+                .with_reason(Reason::StateSuperseded)
+                .with_detail(format!(
+                    "it was used with another state of the vault since, by {holder}"
+                ))),
         }
     }
 
@@ -376,7 +385,9 @@ impl Claiming<'_> {
                 // Another was faster, or an earlier claim of ours has landed. Nothing is changed, and who it
                 // was is looked at.
                 faster = now.as_ref().map(holder_of);
-                return Err(Error::new(ErrorKind::Conflict, CLAIM));
+                return Err(
+                    Error::new(ErrorKind::Conflict, CLAIM).with_reason(Reason::RefContended)
+                );
             }
             let row = ref_row(self.options, self.vault, claim, false, self.place);
             Ok((row.encode(), ()))
@@ -409,6 +420,7 @@ impl Owner {
         let Some(row) = found else {
             // Nobody else has it, so far.
             return Err(Error::new(ErrorKind::NotFound, CLAIM)
+                .with_reason(Reason::OwnerRefMissing)
                 .with_detail("the store has no owner ref any more: it was emptied"));
         };
         let OwnerRefRow::V0 { claim, .. } = &row;
@@ -419,6 +431,7 @@ impl Owner {
         let by = holder_of(&row);
         tracing::error!(%by, "content lost: nothing is written or deleted from now on");
         let error = Error::new(ErrorKind::Closed, CLAIM)
+            .with_reason(Reason::ContentTakenOver)
             .with_detail(format!("the content was taken over by {by}"));
         *self.lost.lock() = Some(error.clone());
         Err(error)
@@ -460,7 +473,9 @@ impl Ending {
         let pool = Pool::new("strongroom-owner", 1, 1, Arc::clone(&self.owner.clock));
         let outcome = match pool.spawn(Duration::ZERO, tell) {
             Ok(()) => done.recv_timeout(timeout).unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Unavailable, CLAIM).with_detail("no answer in time"))
+                Err(Error::new(ErrorKind::Unavailable, CLAIM)
+                    .with_reason(Reason::StoreUnreachable)
+                    .with_detail("no answer in time"))
             }),
             Err(e) => Err(e),
         };
@@ -475,11 +490,15 @@ impl Owner {
     fn close_with(&self, closing: Claim) -> Result<()> {
         self.refs.update(OWNER, |now| {
             let Some(mut row) = now.map(OwnerRefRow::decode).transpose()? else {
-                return Err(Error::new(ErrorKind::NotFound, CLAIM));
+                return Err(
+                    Error::new(ErrorKind::NotFound, CLAIM).with_reason(Reason::OwnerRefMissing)
+                );
             };
             let OwnerRefRow::V0 { claim, closed, .. } = &mut row;
             if *claim != self.claim {
-                return Err(Error::new(ErrorKind::Closed, CLAIM));
+                return Err(
+                    Error::new(ErrorKind::Closed, CLAIM).with_reason(Reason::ContentTakenOver)
+                );
             }
             (*claim, *closed) = (closing, true);
             Ok((row.encode(), ()))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::check::{CheckOptions, ReadData};
@@ -68,6 +68,7 @@ impl VaultOptions {
         const CHECK: &str = "check store";
         let backend = self.backend.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, CHECK)
+                .with_reason(Reason::StoreNotNamed)
                 .with_detail("the content of a vault on disk lies in its folder")
         })?;
         self.password.checked()?;

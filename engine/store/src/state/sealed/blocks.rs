@@ -3,7 +3,7 @@
 use std::io;
 
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind};
+use strongroom_base::{Error, ErrorKind, Reason};
 
 use super::pending::{Page, Pages};
 use super::{Inner, Sealing};
@@ -47,6 +47,7 @@ fn open(sealing: &Sealing, page: u64, block: &[u8], out: &mut [u8]) -> bool {
 /// The error of a page that cannot be had.
 fn damaged(page: u64) -> io::Error {
     let error = Error::new(ErrorKind::Corrupt, "read state")
+        .with_reason(Reason::BlockDamaged)
         .with_detail(format!("block {page} of the state file is damaged"));
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

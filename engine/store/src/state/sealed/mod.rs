@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::watch::Watch;
@@ -98,8 +98,11 @@ impl Sealed {
 
     /// The state in `file`, and how it was left. Writes nothing.
     pub(super) fn open(file: Box<dyn StorageBackend>, sealing: Sealing) -> Result<(Self, Left)> {
-        let corrupt =
-            |detail: &str| Err(Error::new(ErrorKind::Corrupt, "open vault").with_detail(detail));
+        let corrupt = |detail: &str| {
+            Err(Error::new(ErrorKind::Corrupt, "open vault")
+                .with_reason(Reason::StateDamaged)
+                .with_detail(detail))
+        };
         let bytes = file.len().map_err(|e| Error::io("open vault", e))?;
         let Some(len) = state_bytes(bytes) else {
             return corrupt("the state file was cut, or grown");

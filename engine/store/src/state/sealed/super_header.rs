@@ -9,7 +9,7 @@ use std::io;
 
 use redb::StorageBackend;
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::super::watch::Watch;
 use super::{Left, Sealing};
@@ -62,6 +62,7 @@ impl SuperHeaders {
         let Some(read) = read else {
             watch.distrust();
             let error = Error::new(ErrorKind::Corrupt, "read state")
+                .with_reason(Reason::StateDamaged)
                 .with_detail("the super-header of the state file is damaged");
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         };
@@ -193,6 +194,7 @@ pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(Supe
     let newest = copies.into_iter().enumerate().filter_map(|(n, copy)| Some((n, copy?)));
     let Some((current, now)) = newest.max_by_key(|(_, copy)| copy.sequence) else {
         return Err(Error::new(ErrorKind::Corrupt, "open vault")
+            .with_reason(Reason::StateDamaged)
             .with_detail("the super-header of the state file is damaged, both copies of it"));
     };
     let fresh = now.closed.is_some_and(|closed| closed.fresh);
