@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 use strongroom::{
-    CancelToken, Error, ErrorKind, KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts, Vault,
+    CancelToken, Error, ErrorKind, KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts, Reason, Vault,
 };
 
 use crate::args::{Costs, Keys, NewSecret};
@@ -179,7 +179,10 @@ fn new_source(session: &Session<'_>, origin: Origin) -> Source {
 fn info(vault: &Vault, id: KeyId) -> Result<KeyInfo, Failure> {
     let found = vault.keys().into_iter().find(|key| key.id == id);
     Ok(found.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "find key").with_detail("no such key").with_subject(id)
+        Error::new(ErrorKind::NotFound, "find key")
+            .with_reason(Reason::KeyMissing)
+            .with_detail("no such key")
+            .with_subject(id)
     })?)
 }
 

@@ -9,6 +9,7 @@ mod args;
 mod artifacts;
 mod documents;
 mod exit;
+mod hint;
 mod keys;
 mod new_file;
 mod ops;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         .and_then(|session| run(&session, &command));
     match done {
         Ok(outcome) => outcome.code(),
-        Err(failure) => failure.report(subject),
+        Err(failure) => failure.report(subject, global.json),
     }
 }
 

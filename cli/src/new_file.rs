@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use strongroom::backends::component::{Entropy, OsEntropy};
 use strongroom::{Error, ErrorKind, Result};
 
+use crate::exit::Failure;
+use crate::hint::CliReason;
+
 use crate::output::hex;
 
 /// Written under another name beside its own, which it gets at the end; dropped before, it is gone. Only
@@ -23,17 +26,17 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     /// `AlreadyExists` if there is something of that name.
-    pub(crate) fn create(operation: &'static str, path: &Path) -> Result<Self> {
+    pub(crate) fn create(operation: &'static str, path: &Path) -> Result<Self, Failure> {
         let failed = |e| Error::io(operation, e).with_subject(path.display());
         if path.symlink_metadata().is_ok() {
-            return Err(
-                Error::new(ErrorKind::AlreadyExists, operation).with_subject(path.display())
-            );
+            let error = Error::new(ErrorKind::AlreadyExists, operation);
+            return Err(CliReason::FileExists.failure(error.with_subject(path.display())));
         }
         let Some(name) = path.file_name() else {
             return Err(Error::new(ErrorKind::Invalid, operation)
                 .with_detail("this is no name of a file")
-                .with_subject(path.display()));
+                .with_subject(path.display())
+                .into());
         };
         let mut number = [0; 8];
         OsEntropy.fill(&mut number)?;

@@ -10,6 +10,7 @@ use strongroom::{
 
 use crate::args::{PartitionKey, PartitionPassword, Partitions, Place};
 use crate::exit::{Failure, Outcome};
+use crate::hint::CliReason;
 use crate::output::{Output, print_json};
 use crate::secret::{
     KeyArgument, NEW_PARTITION_PASSWORD_VARIABLE, PARTITION_PASSWORD_VARIABLE, PasswordOrigin,
@@ -72,7 +73,10 @@ fn weigh(session: &Session<'_>, space: &Space, kept: usize, force: bool) -> Resu
     let told =
         format!("a partition whose key is not named with --keep is lost with a chance of {chance}");
     match (kept, force) {
-        (0, false) => Err(Error::new(ErrorKind::Invalid, ADD).with_detail(told).into()),
+        (0, false) => {
+            let error = Error::new(ErrorKind::Invalid, ADD).with_detail(told);
+            Err(CliReason::PartitionsNotNamed.failure(error))
+        }
         (0, true) => {
             session.say(format!("warning: {told}"));
             Ok(())

@@ -15,6 +15,7 @@ use strongroom::{
 
 use crate::args::{Address, Page, Records};
 use crate::exit::{Failure, Outcome};
+use crate::hint::CliReason;
 use crate::output::{Output, add_bytes, key_json, print_json, text, unhex};
 use crate::session::{Session, usage};
 
@@ -131,7 +132,7 @@ fn delete(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
     let deleted = vault.write(|tx| tx.remove(namespace, &key))?;
     vault.close()?;
     if !deleted {
-        return Err(no_record("delete record", namespace).into());
+        return Err(no_record("delete record", namespace));
     }
     if session.json() {
         print_json(&json!({
@@ -232,7 +233,7 @@ fn expect_namespace(snapshot: &Snapshot, namespace: &str) -> Result<(), Failure>
     let error = Error::new(ErrorKind::NotFound, "list records")
         .with_detail("there is no such namespace")
         .with_subject(namespace);
-    Err(error.into())
+    Err(CliReason::NamespaceMissing.failure(error))
 }
 
 /// A key as it was typed.
@@ -257,8 +258,9 @@ fn invalid(operation: &'static str, detail: impl Into<String>) -> Error {
 }
 
 /// Without the key, which is the user's secret.
-fn no_record(operation: &'static str, namespace: &str) -> Error {
-    Error::new(ErrorKind::NotFound, operation)
+fn no_record(operation: &'static str, namespace: &str) -> Failure {
+    let error = Error::new(ErrorKind::NotFound, operation)
         .with_detail("there is no record of that key in the namespace")
-        .with_subject(namespace)
+        .with_subject(namespace);
+    CliReason::RecordMissing.failure(error)
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use strongroom::{
     Batch, CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, ExpireOperations,
-    OperationSpec, Result, Vault,
+    OperationSpec, Reason, Result, Vault,
 };
 use strongroom_testkit::memory_vault;
 
@@ -216,7 +216,8 @@ fn a_write_within_a_write_is_invalid() {
     let operation = vault.begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let nested = |outcome: Result<()>| {
-        assert_error(outcome, ErrorKind::Invalid, "within a write");
+        let error = assert_error(outcome, ErrorKind::Invalid, "within a write");
+        assert_eq!(error.reason(), Some(Reason::NestedWrite));
     };
     let written = vault.write(|tx| {
         tx.insert("n", "k", "v")?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use strongroom::backends::Memory;
 use strongroom::backends::component::Clock;
 use strongroom::{
-    Error, ErrorKind, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, MemoryState, NewKey, Result,
-    Vault,
+    Error, ErrorKind, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, MemoryState, NewKey, Reason,
+    Result, Vault,
 };
 
 use crate::forge::HEADER;
@@ -119,12 +119,14 @@ fn the_last_key_cannot_be_removed_and_an_unknown_one_is_not_found() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
-        assert_error(vault.remove_key(KeyId(1)), ErrorKind::Invalid, "the last key");
+        let last = assert_error(vault.remove_key(KeyId(1)), ErrorKind::Invalid, "the last key");
+        assert_eq!(last.reason(), Some(Reason::LastKey));
         for unknown in [KeyId(0), KeyId(2), KeyId(u32::MAX)] {
             assert_error(vault.remove_key(unknown), ErrorKind::NotFound, "no such key");
             assert_error(vault.replace_key(unknown, &NEW), ErrorKind::NotFound, "no such key");
         }
-        assert_error(vault.rewrap_key(&NEW), ErrorKind::Denied, "");
+        let denied = assert_error(vault.rewrap_key(&NEW), ErrorKind::Denied, "");
+        assert_eq!(denied.reason(), Some(Reason::WrongCredentials));
         assert_error(vault.rotate(&[]), ErrorKind::Invalid, "no key is given");
     });
     assert_eq!((ids(&vault), generation(&vault)), (vec![1], 1));

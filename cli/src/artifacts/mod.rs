@@ -14,7 +14,7 @@ mod store;
 mod verify;
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::{ArtifactInfo, Error, ErrorKind};
+use strongroom::{ArtifactInfo, Error, ErrorKind, Reason};
 
 use export::Export;
 
@@ -88,5 +88,7 @@ fn print_info(session: &Session<'_>, info: &ArtifactInfo) -> Result<(), Failure>
 }
 
 fn not_found(operation: &'static str, detail: &str) -> Error {
-    Error::new(ErrorKind::NotFound, operation).with_detail(detail)
+    Error::new(ErrorKind::NotFound, operation)
+        .with_reason(Reason::ArtifactMissing)
+        .with_detail(detail)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 use strongroom::{
-    Error, ErrorKind, LaneStatus, OperationStatus, Resumable, RetryPolicy, Snapshot, Vault,
+    Error, ErrorKind, LaneStatus, OperationStatus, Reason, Resumable, RetryPolicy, Snapshot, Vault,
 };
 
 use super::{can_resume, operation_json, percent, resumable_json};
@@ -27,6 +27,7 @@ pub(super) fn run(
     let snapshot = vault.read()?;
     let operation = snapshot.operation(id)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "show operation")
+            .with_reason(Reason::OperationMissing)
             .with_detail("there is no such operation")
             .with_subject(id)
     })?;

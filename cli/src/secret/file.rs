@@ -10,6 +10,8 @@ use strongroom::backends::component::{Entropy, OsEntropy};
 use strongroom::{DOCUMENT_BYTES_MAX, Error, ErrorKind, Result, SecretKey, SecretPassword};
 use zeroize::Zeroizing;
 
+use crate::exit::Failure;
+use crate::hint::CliReason;
 use crate::session::Notes;
 
 /// Names standard input in place of a file.
@@ -88,27 +90,34 @@ fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SecretKey::BYTES]>> {
 }
 
 /// Writes a key that nobody has yet into the new file `path`, durably.
-pub(crate) fn generate(path: &Path) -> Result<()> {
+pub(crate) fn generate(path: &Path) -> Result<(), Failure> {
     let mut key = Zeroizing::new([0; SecretKey::BYTES]);
     OsEntropy.fill(&mut key[..])?;
     create_file("create key file", path, &key[..])
 }
 
 /// Writes the new file `path`, which nobody else may read, durably.
-pub(crate) fn create_file(operation: &'static str, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn create_file(
+    operation: &'static str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), Failure> {
     let failed = |e| Error::io(operation, e).with_subject(path.display());
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = created.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => CliReason::FileExists.failure(failed(e)),
+        _ => failed(e).into(),
+    })?;
     if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
         // A part of it is of no use, and in the way of the next attempt.
         let _ = fs::remove_file(path);
-        return Err(failed(error));
+        return Err(failed(error).into());
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
+    Ok(File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?)
 }
 
 /// The text of a document in the file `path`, or from standard input, which may be a terminal.

@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use strongroom::{Error, ErrorKind, KeySource, Result, SecretKey, SecretPassword, Unlock};
 
+use crate::hint::CliReason;
 use crate::session::Notes;
 use terminal::Terminal;
 
@@ -33,11 +34,6 @@ pub(crate) const NEW_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PASSWORD";
 pub(crate) const PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_PARTITION_PASSWORD";
 /// Names the variable with the password that takes its place.
 pub(crate) const NEW_PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PARTITION_PASSWORD";
-
-/// What a prompt and its refusal are called.
-pub(crate) const ASK: &str = "ask for password";
-/// The same for a partition's.
-pub(crate) const ASK_PARTITION: &str = "ask for partition password";
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,15 +197,22 @@ impl Shared {
 }
 
 fn ask(question: Question, vault: &Path) -> Result<SecretPassword> {
-    let (operation, asked, is_new) = match question {
-        Question::Old => (ASK, "Password for", false),
-        Question::New => (ASK, "New password for", true),
-        Question::OldOfPartition => (ASK_PARTITION, "Partition password for", false),
-        Question::NewOfPartition => (ASK_PARTITION, "New partition password for", true),
+    let (action, reason) = match question {
+        Question::Old | Question::New => ("ask for password", CliReason::NoPasswordGiven),
+        Question::OldOfPartition | Question::NewOfPartition => {
+            ("ask for partition password", CliReason::NoPartitionPasswordGiven)
+        }
     };
-    let refuse = |detail| Err(Error::new(ErrorKind::Invalid, operation).with_detail(detail));
+    let (asked, is_new) = match question {
+        Question::Old => ("Password for", false),
+        Question::New => ("New password for", true),
+        Question::OldOfPartition => ("Partition password for", false),
+        Question::NewOfPartition => ("New partition password for", true),
+    };
+    let refuse = |detail| Err(Error::new(ErrorKind::Invalid, action).with_detail(detail));
     let Some(mut terminal) = Terminal::open()? else {
-        return refuse("none is given, and there is no terminal to ask at");
+        return refuse("none is given, and there is no terminal to ask at")
+            .map_err(|e: Error| e.with_source(reason));
     };
     let mut password = terminal.ask(&format!("{asked} {}: ", vault.display()))?;
     if password.is_empty() {

@@ -13,6 +13,7 @@ use strongroom::{Error, ErrorKind, Result, SecretPartitionKey};
 use zeroize::Zeroizing;
 
 use super::{STDIN, file, read_variable};
+use crate::hint::CliReason;
 use crate::session::Notes;
 
 /// Names the variable with the key of a partition.
@@ -80,7 +81,9 @@ pub(crate) fn partition_key(
         return argument.read(notes);
     }
     if std::env::var_os(PARTITION_KEY_VARIABLE).is_none() {
-        return Err(Error::new(ErrorKind::Invalid, READ).with_detail("none is given"));
+        return Err(Error::new(ErrorKind::Invalid, READ)
+            .with_detail("none is given")
+            .with_source(CliReason::NoPartitionKeyGiven));
     }
     SecretPartitionKey::parse(&Zeroizing::new(read_variable(PARTITION_KEY_VARIABLE)?))
         .map_err(|e| e.with_subject(PARTITION_KEY_VARIABLE))

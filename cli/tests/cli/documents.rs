@@ -191,7 +191,7 @@ fn a_write_expects_the_version_that_it_is_told() {
     write(&first).ok();
     let before = content(&cli);
     let refused = write(&first).refused(6, "another version than the one expected");
-    assert!(refused.stderr.contains("hint: somebody wrote it"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: another write changed it"), "{}", refused.stderr);
     for wrong in ["", "0", &first[1..], &first.replace(|_| true, "g")] {
         assert_eq!(write(wrong).code, 2, "{wrong}");
     }

@@ -12,6 +12,7 @@ mod operations;
 mod partitions;
 #[cfg(target_os = "linux")]
 mod prompts;
+mod reasons;
 mod records;
 mod recovery;
 mod rotation;
@@ -159,11 +160,13 @@ impl Said {
         serde_json::from_slice(&self.ok()).expect("one JSON document")
     }
 
-    /// It must have failed with `code` and one error line that contains `told`.
+    /// It must have failed with `code` and one error line, of text or JSON, that contains `told`.
     fn refused(self, code: i32, told: &str) -> Self {
         assert_eq!(self.code, code, "{}", self.stderr);
         assert!(self.stdout.is_empty());
-        let errors = self.stderr.lines().filter(|l| l.starts_with("strongroom:"));
+        let is_error =
+            |line: &&str| line.starts_with("strongroom:") || line.starts_with("{\"error\"");
+        let errors = self.stderr.lines().filter(is_error);
         let [error] = errors.collect::<Vec<_>>()[..] else {
             panic!("not one error line: {}", self.stderr);
         };

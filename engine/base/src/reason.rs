@@ -122,7 +122,7 @@ reasons! {
     PasswordLengthInvalid = "password-length-invalid",
     /// Hashing the password takes more or less memory than is allowed.
     PasswordMemoryOutOfBounds = "password-memory-out-of-bounds",
-    /// The password's costs, other than memory, are not allowed.
+    /// The costs of a password that is set are not allowed.
     PasswordCostsOutOfBounds = "password-costs-out-of-bounds",
 
     // Names and records.

@@ -51,21 +51,22 @@ impl Checkpoint {
     }
 
     pub(super) fn validate(&self) -> Result<()> {
-        let detail = match self.progress {
-            Some(progress) if !(0.0..=1.0).contains(&progress) => {
-                format!("progress is {progress}, not within 0 to 1")
-            }
-            _ if self.data.len() > CHECKPOINT_BYTES_MAX => format!(
-                "checkpoint data has {} bytes, the limit is {CHECKPOINT_BYTES_MAX}",
-                self.data.len()
-            ),
-            _ => return Ok(()),
-        };
-        let error = Error::new(ErrorKind::Invalid, "write checkpoint").with_detail(detail);
-        Err(match self.data.len() > CHECKPOINT_BYTES_MAX {
-            true => error.with_reason(Reason::ValueTooLong),
-            false => error,
-        })
+        const WRITE: &str = "write checkpoint";
+        if let Some(progress) = self.progress
+            && !(0.0..=1.0).contains(&progress)
+        {
+            return Err(Error::new(ErrorKind::Invalid, WRITE)
+                .with_detail(format!("progress is {progress}, not within 0 to 1")));
+        }
+        if self.data.len() > CHECKPOINT_BYTES_MAX {
+            return Err(Error::new(ErrorKind::Invalid, WRITE)
+                .with_reason(Reason::ValueTooLong)
+                .with_detail(format!(
+                    "checkpoint data has {} bytes, the limit is {CHECKPOINT_BYTES_MAX}",
+                    self.data.len()
+                )));
+        }
+        Ok(())
     }
 }
 
