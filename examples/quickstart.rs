@@ -116,7 +116,7 @@ fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
 /// The import as a host writes it: begin or resume, and let each lane go on where it stood.
 fn import(vault: &Path, folder: &Path) -> Outcome {
     let vault = Vault::options(password()).purpose("import").open(vault)?;
-    let operation = vault.begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
+    let operation = vault.operations().begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
     let files = files_of(folder)?;
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)

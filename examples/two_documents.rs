@@ -34,7 +34,7 @@ fn main() -> Outcome {
     let folder = tempfile::tempdir()?;
     let vault = Vault::options(SecretPassword::new("the vault's own password"))
         .create(folder.path().join("vault"))?;
-    let space = vault.create_space(&SpaceOptions::default())?;
+    let space = vault.documents().create_space(&SpaceOptions::default())?;
     println!("space: {} bytes a generation, whatever it holds", space.info()?.bytes);
 
     // The second partition is told to keep out of the first one's way.

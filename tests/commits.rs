@@ -154,15 +154,15 @@ fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
         each_call(
             timing,
             |vault| {
-                let first = vault.begin("op", ["a"]).unwrap();
+                let first = vault.operations().begin("op", ["a"]).unwrap();
                 let lane = first.lane("a").unwrap();
                 (first, lane)
             },
-            |vault, _| vault.take_over("op").map(drop),
+            |vault, _| vault.operations().take_over("op").map(drop),
             |_, vault, (first, lane), error| {
-                assert_error(vault.resume("op"), ErrorKind::Locked, "");
+                assert_error(vault.operations().resume("op"), ErrorKind::Locked, "");
                 assert_error(first.lane("a"), ErrorKind::Locked, "open already");
-                assert_error(vault.remove_operation("op"), ErrorKind::Locked, "");
+                assert_error(vault.operations().remove("op"), ErrorKind::Locked, "");
                 let commit = lane.commit(two_rows("w"), Checkpoint::new("1"));
                 if error.kind() == ErrorKind::Uncertain {
                     // If it happened the lane is fenced; the next owner is whoever asks.
@@ -176,7 +176,7 @@ fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
                 let again = first.lane("a").unwrap();
                 assert_error(first.lane("a"), ErrorKind::Locked, "open already");
                 drop((first, again));
-                let third = vault.resume("op").unwrap();
+                let third = vault.operations().resume("op").unwrap();
                 let done = third.lane("a").unwrap().status().unwrap().checkpoints;
                 assert_eq!(done == 1, whole_or_absent(vault, "w"));
             },
@@ -189,7 +189,7 @@ fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_sta
     let happened = AtomicUsize::new(0);
     each_call(
         FaultTiming::After,
-        |vault| vault.begin("op", ["a"]).unwrap().lane("a").unwrap(),
+        |vault| vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap(),
         |_, lane| lane.commit(two_rows("w1"), Checkpoint::new("1")),
         |_, vault, lane, error| {
             let there = whole_or_absent(vault, "w1");
@@ -333,21 +333,21 @@ fn a_reader_that_begins_before_the_sync_of_a_commit_keeps_what_that_commit_dooms
 #[test]
 fn an_operation_is_removed_once_no_handle_lives_and_its_id_can_be_used_again() {
     let vault = memory_vault().unwrap();
-    let first = vault.begin("op", ["a", "b"]).unwrap();
+    let first = vault.operations().begin("op", ["a", "b"]).unwrap();
     first.lane("a").unwrap().commit(two_rows("w"), Checkpoint::new("1").complete()).unwrap();
-    assert_error(vault.remove_operation("op"), ErrorKind::Locked, "op");
+    assert_error(vault.operations().remove("op"), ErrorKind::Locked, "op");
     drop(first);
-    assert!(vault.remove_operation("op").unwrap());
-    assert!(!vault.remove_operation("op").unwrap(), "it is gone");
-    assert_error(vault.resume("op"), ErrorKind::NotFound, "op");
-    let second = vault.begin("op", ["a"]).unwrap();
+    assert!(vault.operations().remove("op").unwrap());
+    assert!(!vault.operations().remove("op").unwrap(), "it is gone");
+    assert_error(vault.operations().resume("op"), ErrorKind::NotFound, "op");
+    let second = vault.operations().begin("op", ["a"]).unwrap();
     let status = second.lane("a").unwrap().status().unwrap();
     assert_eq!((status.checkpoints, status.complete, status.data.len()), (0, false, 0));
     assert_eq!(second.status().unwrap().lanes.len(), 1);
     assert!(whole_or_absent(&vault, "w"), "what it committed stays");
     second.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("").complete()).unwrap();
     drop(second);
-    assert!(vault.remove_operation("op").unwrap(), "a completed one too");
+    assert!(vault.operations().remove("op").unwrap(), "a completed one too");
     assert_whole(&vault);
 }
 

@@ -92,10 +92,10 @@ fn a_snapshot_and_a_staging_keep_the_vault_open() {
 
 #[test]
 fn an_operation_a_lane_and_a_batch_with_a_checkpoint_keep_the_vault_open() {
-    keeps_open(|vault| Box::new(vault.begin("op", ["a"]).unwrap()));
-    keeps_open(|vault| Box::new(vault.begin("op", ["a"]).unwrap().lane("a").unwrap()));
+    keeps_open(|vault| Box::new(vault.operations().begin("op", ["a"]).unwrap()));
+    keeps_open(|vault| Box::new(vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap()));
     keeps_open(|vault| {
-        let lane = vault.begin("op", ["a"]).unwrap().lane("a").unwrap();
+        let lane = vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap();
         let mut batch = Batch::new();
         batch.checkpoint(&lane, Checkpoint::new("1"));
         Box::new(batch)

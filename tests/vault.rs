@@ -140,15 +140,15 @@ fn batches_apply_whole_or_not_at_all() {
 #[test]
 fn lanes_complete_an_operation_and_a_stale_owner_is_refused() {
     let vault = memory_vault().unwrap();
-    let first = vault.begin("import", ["a", "b"]).unwrap();
+    let first = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = first.lane("a").unwrap();
     assert_eq!(first.lane("a").unwrap_err().kind(), ErrorKind::Locked);
-    assert_eq!(vault.resume("import").unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(vault.operations().resume("import").unwrap_err().kind(), ErrorKind::Locked);
     let mut batch = Batch::new();
     batch.insert("rows", "1", "x");
     lane.commit(batch, Checkpoint::new("1").progress(0.5)).unwrap();
 
-    let second = vault.take_over("import").unwrap();
+    let second = vault.operations().take_over("import").unwrap();
     let mut batch = Batch::new();
     batch.insert("rows", "2", "stale");
     let error = lane.commit(batch, Checkpoint::new("2")).unwrap_err();
@@ -169,7 +169,7 @@ fn lanes_complete_an_operation_and_a_stale_owner_is_refused() {
     assert_eq!((status.state, status.progress()), (OperationState::Completed, 1.0));
     assert_eq!(status.latest().unwrap().name, "b");
     drop(second);
-    assert_eq!(vault.resume("import").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(vault.operations().resume("import").unwrap_err().kind(), ErrorKind::AlreadyExists);
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub(crate) fn run(session: &Session<'_>, command: &Keys) -> Result<Outcome, Fail
 
 fn list(session: &Session<'_>) -> Result<(), Failure> {
     let Opened { vault, source } = session.open_with("keys list", PasswordCosts::default())?;
-    let in_use = vault.find_key(&source)?;
-    let keys = vault.keys();
+    let in_use = vault.keys().find(&source)?;
+    let keys = vault.keys().list();
     vault.close()?;
     if session.json() {
         let with_use = |key: &KeyInfo| {
@@ -63,7 +63,7 @@ fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Re
     let origin = told(session, new)?.unwrap_or(Origin::TERMINAL);
     expect_password_for(costs, &origin)?;
     let Opened { vault, .. } = session.open_with("keys add", costs.costs())?;
-    let id = vault.add_key(&NewKey::new(&new_source(session, origin)).label(label))?;
+    let id = vault.keys().add(&NewKey::new(&new_source(session, origin)).label(label))?;
     let key = info(&vault, id)?;
     vault.close()?;
     session.answer(&key_json(&key), format!("key {id} added: {}", kind(&key)))
@@ -72,13 +72,13 @@ fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Re
 fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
     let Opened { vault, source } = session.open_with("keys remove", PasswordCosts::default())?;
     // If it is the last one, the engine says so.
-    if vault.keys().len() > 1 && vault.find_key(&source)? == id {
+    if vault.keys().list().len() > 1 && vault.keys().find(&source)? == id {
         return Err(Error::new(ErrorKind::Invalid, "remove key")
             .with_detail("it is the one in use: open the vault with another one to remove it")
             .with_subject(id)
             .into());
     }
-    vault.remove_key(id)?;
+    vault.keys().remove(id)?;
     vault.close()?;
     warn_of_copies(session);
     session.answer(&json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
@@ -95,13 +95,13 @@ fn replace(
     let Opened { vault, source } = session.open_with("keys replace", costs.costs())?;
     let id = match id {
         Some(id) => id,
-        None => vault.find_key(&source)?,
+        None => vault.keys().find(&source)?,
     };
     let present = info(&vault, id)?;
     if !matches!(origin, Origin::KeyFile(_)) {
         refuse_cheaper(&present, costs)?;
     }
-    vault.replace_key(id, &new_source(session, origin))?;
+    vault.keys().replace(id, &new_source(session, origin))?;
     let key = info(&vault, id)?;
     vault.close()?;
     warn_of_copies(session);
@@ -111,9 +111,9 @@ fn replace(
 fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
     expect_password_for(costs, session.origin())?;
     let Opened { vault, source } = session.open_with("keys rewrap", costs.costs())?;
-    let id = vault.find_key(&source)?;
+    let id = vault.keys().find(&source)?;
     refuse_cheaper(&info(&vault, id)?, costs)?;
-    vault.rewrap_key(&source)?;
+    vault.keys().rewrap(&source)?;
     let key = info(&vault, id)?;
     vault.close()?;
     session.answer(&key_json(&key), format!("key {id} wrapped anew: {}", kind(&key)))
@@ -129,8 +129,9 @@ fn rotate(
     let origin = told(session, new)?;
     expect_password_for(costs, origin.as_ref().unwrap_or(session.origin()))?;
     let Opened { vault, source } = session.open_with("keys rotate", costs.costs())?;
-    let in_use = info(&vault, vault.find_key(&source)?)?;
-    let others: Vec<KeyInfo> = vault.keys().into_iter().filter(|k| k.id != in_use.id).collect();
+    let in_use = info(&vault, vault.keys().find(&source)?)?;
+    let others: Vec<KeyInfo> =
+        vault.keys().list().into_iter().filter(|k| k.id != in_use.id).collect();
     if !others.is_empty() && !drop_others {
         let others = others.iter().map(name).collect::<Vec<_>>().join(", ");
         return Err(Error::new(ErrorKind::Invalid, "rotate keys")
@@ -145,11 +146,11 @@ fn rotate(
     let key = NewKey::new(&source).label(label.unwrap_or(&in_use.label));
     let bar = session.spinner("{spinner} {pos} rows sealed anew");
     let progress = |done, _| bar.set_position(done);
-    let rotated = vault.rotate_with(&[key], &progress, &CancelToken::new());
+    let rotated = vault.keys().rotate_with(&[key], &progress, &CancelToken::new());
     bar.finish_and_clear();
     rotated?;
     let generation = vault.info()?.key_generation;
-    let keys = vault.keys();
+    let keys = vault.keys().list();
     let key = keys.first().expect("a vault has a key");
     vault.close()?;
     let dropped: Vec<_> = others.iter().map(|key| key.id.0).collect();
@@ -177,7 +178,7 @@ fn new_source(session: &Session<'_>, origin: Origin) -> Source {
 }
 
 fn info(vault: &Vault, id: KeyId) -> Result<KeyInfo, Failure> {
-    let found = vault.keys().into_iter().find(|key| key.id == id);
+    let found = vault.keys().list().into_iter().find(|key| key.id == id);
     Ok(found.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "find key")
             .with_reason(Reason::KeyMissing)

@@ -50,7 +50,7 @@ fn add(
     let keep = keep.iter().map(|key| key.read(session.notes())).collect::<Result<Vec<_>, _>>()?;
     expect_no_key_twice(&keep)?;
     let vault = session.open("partition add")?;
-    let space = vault.space()?;
+    let space = vault.documents().space()?;
     weigh(session, &space, keep.len(), force)?;
     let password = password.read(Question::NewOfPartition, session.path(), session.notes())?;
     let bar = session.objects_bar();
@@ -119,7 +119,7 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
     session.expect_one_stdin(&[key.is_stdin()])?;
     let key = partition_key(key.key.as_ref(), session.notes())?;
     let vault = session.open("partition destroy")?;
-    let space = vault.space()?;
+    let space = vault.documents().space()?;
     let bar = session.objects_bar();
     let destroyed = space.destroy_partition_with(&key, &moving(&bar), &CancelToken::new());
     bar.finish_and_clear();
@@ -209,7 +209,7 @@ impl Opening {
         purpose: &str,
     ) -> Result<(Vault, Partition), Failure> {
         let vault = session.open(purpose)?;
-        let space = vault.space()?;
+        let space = vault.documents().space()?;
         let password =
             self.password.read(Question::OldOfPartition, session.path(), session.notes())?;
         let partition = space.partition(&self.key, &password)?;

@@ -82,7 +82,7 @@ impl Unfinished {
         let mut page = vault.recovery().operations.clone();
         let mut count = Self::default().and(&page);
         while page.len() == PAGE {
-            page = vault.unfinished(page.last().map(|last| last.id.as_str()), PAGE)?;
+            page = vault.operations().unfinished(page.last().map(|last| last.id.as_str()), PAGE)?;
             count = count.and(&page);
         }
         Ok(count)

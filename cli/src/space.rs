@@ -49,7 +49,7 @@ fn options(
 fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
     let vault = session.open("space create")?;
     let bar = session.objects_bar();
-    let space = vault.create_space_with(&options, &moving(&bar), &CancelToken::new());
+    let space = vault.documents().create_space_with(&options, &moving(&bar), &CancelToken::new());
     bar.finish_and_clear();
     let info = space?.info()?;
     vault.close()?;
@@ -64,7 +64,7 @@ fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
 
 fn info(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("space info")?;
-    let info = vault.space()?.info()?;
+    let info = vault.documents().space()?.info()?;
     vault.close()?;
     if session.json() {
         return print_json(&info_json(&info));
@@ -95,7 +95,7 @@ fn info(session: &Session<'_>) -> Result<(), Failure> {
 
 fn discard(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("space discard")?;
-    let discarded = vault.space()?.discard_unfinished()?;
+    let discarded = vault.documents().space()?.discard_unfinished()?;
     vault.close()?;
     if !discarded {
         return Err(Error::new(ErrorKind::NotFound, "discard update")

@@ -14,7 +14,7 @@ use crate::session::Session;
 pub(crate) fn run(session: &Session<'_>) -> Result<Outcome, Failure> {
     let vault = session.open("stats")?;
     let bar = session.spinner("{spinner} counting operations");
-    let statistics = vault.statistics();
+    let statistics = vault.operations().statistics();
     bar.finish_and_clear();
     let statistics = statistics?;
     vault.close()?;

@@ -49,7 +49,7 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     let vault = session.open("info")?;
     let info = vault.info()?;
     let namespaces = vault.read()?.namespaces()?.len();
-    let keys = vault.keys().len();
+    let keys = vault.keys().list().len();
     let recovery = vault.recovery().clone();
     let unfinished = Unfinished::of(&vault)?;
     vault.close()?;

@@ -54,7 +54,7 @@ pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
     let handlers = Handlers::new().with(DIGEST, handler.checkpoints::<Done>());
     let vault = options(site).handlers(handlers).open(site.join("vault"))?;
     println!("{OPENED}");
-    let events = vault.subscribe(1_024);
+    let events = vault.operations().subscribe(1_024);
     let runner = Runner::start(&vault, RunnerOptions { threads: 4, ..RunnerOptions::default() })?;
     let resumed = runner.resume_all()?;
     if let Some(left) = resumed.left.first() {

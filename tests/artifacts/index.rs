@@ -170,7 +170,7 @@ fn an_index_that_is_lost_can_be_made_anew_after_the_keys_were_rotated() {
     forget_packs(&vault).unwrap();
     // The host does not know yet.
     for _ in 0..2 {
-        vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     }
     vault.rebuild_index(&RebuildOptions::default()).unwrap();
     assert!(artifacts.read(&name("1").newest()).unwrap() == bytes);

@@ -35,7 +35,8 @@ fn artifacts_values_and_documents_lie_on_an_object_store_and_go_from_it() {
     let staged = vault.stage(&bytes[..]).unwrap();
     vault.write(|tx| tx.insert("values", "k", staged)).unwrap();
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     partition.write(r#"{"a": 1}"#).unwrap();
@@ -46,7 +47,7 @@ fn artifacts_values_and_documents_lie_on_an_object_store_and_go_from_it() {
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert!(vault.artifacts().read(&uri).unwrap() == bytes);
     assert!(vault.read().unwrap().get("values", "k").unwrap().unwrap().bytes().unwrap() == bytes);
-    let space = vault.space().unwrap();
+    let space = vault.documents().space().unwrap();
     let partition = space.partition(&key, &password).unwrap();
     assert_eq!(partition.read().unwrap().text(), r#"{"a": 1}"#);
     let before = whole(&vault).objects;
@@ -162,8 +163,8 @@ fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     let password = SecretPassword::new("of a partition");
     // Two objects of cells and 16 of slots.
     let space = SpaceOptions::default().capacity_bytes(1 << 10);
-    assert_eq!(store.pairs_in(LONG, || drop(vault.create_space(&space).unwrap())), 9);
-    let space = vault.space().unwrap();
+    assert_eq!(store.pairs_in(LONG, || drop(vault.documents().create_space(&space).unwrap())), 9);
+    let space = vault.documents().space().unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     assert_eq!(store.pairs_in(LONG, || drop(partition.read().unwrap())), 9);
@@ -254,7 +255,8 @@ fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
     let options = Vault::options(TestKey).cheap_passwords();
     let vault = options.create_on(MemoryState::new(), Arc::clone(&faulty)).unwrap();
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     let resume = WriteOptions { resume: true, ..WriteOptions::default() };
@@ -268,7 +270,7 @@ fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
     interrupt("[1]");
     partition.write_with("[1]", &resume).unwrap();
     interrupt("[2]");
-    vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     let error = partition.write_with("[2]", &resume).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     partition.write("[2]").unwrap();
@@ -283,7 +285,8 @@ fn an_update_that_a_store_fails_anywhere_in_keeps_the_old_document_and_goes_on()
     let options = Vault::options(TestKey).cheap_passwords();
     let vault = options.create_on(state, Arc::clone(&faulty)).unwrap();
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     let text = |number: u64| format!(r#"{{"number": {number}}}"#);

@@ -44,7 +44,7 @@ impl Scene {
                 Arc::clone(&backend),
             )
             .unwrap();
-        let space = vault.create_space(options).unwrap();
+        let space = vault.documents().create_space(options).unwrap();
         Self { memory, backend, state, vault, space }
     }
 

@@ -53,7 +53,8 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         .entropy(entropy(70))
         .create_on(MemoryState::new(), memory.clone())
         .unwrap();
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
     let (pa, pb) = (SecretPassword::new("pa"), SecretPassword::new("pb"));
     let key_a = space.add_partition(&pa, &[]).unwrap();
     let key_b = space.add_partition(&pb, &[&key_a]).unwrap();

@@ -33,7 +33,7 @@ fn a_blind_addition_destroys_a_document_as_often_as_the_warning_says() {
             .entropy(entropy(of))
             .create_on(MemoryState::new(), Memory::new())
             .unwrap();
-        let space = vault.create_space(&options(size)).unwrap();
+        let space = vault.documents().create_space(&options(size)).unwrap();
         let said = space.loss_chance(0);
         predictions.push(said);
         let password = SecretPassword::new("one for all");
@@ -77,7 +77,7 @@ fn the_warning_is_right_to_a_few_in_a_hundred() {
             .cheap_passwords()
             .create_on(MemoryState::new(), Memory::new())
             .unwrap();
-        let said = vault.create_space(&options(size)).unwrap().loss_chance(0);
+        let said = vault.documents().create_space(&options(size)).unwrap().loss_chance(0);
         let trials = trials(4_000);
         let mut lost = 0;
         for _ in 0..trials {
@@ -196,7 +196,7 @@ fn a_real_space_reads_on_without_any_one_of_its_segments() {
         .entropy(entropy(91))
         .create_on(MemoryState::new(), memory.clone())
         .unwrap();
-    let space = vault.create_space(&SpaceOptions::default()).unwrap();
+    let space = vault.documents().create_space(&SpaceOptions::default()).unwrap();
     let password = SecretPassword::new("pa");
     let key = space.add_partition(&password, &[]).unwrap();
     vault.clean(&CancelToken::new()).unwrap();

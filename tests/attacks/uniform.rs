@@ -32,7 +32,7 @@ fn a_space_with_no_document_one_or_two_looks_like_chance() {
         .entropy(entropy(60))
         .create_on(MemoryState::new(), Memory::new())
         .unwrap();
-    let space = vault.create_space(&SpaceOptions::default()).unwrap();
+    let space = vault.documents().create_space(&SpaceOptions::default()).unwrap();
     let mut keys = Vec::new();
     for documents in 0..=2 {
         if documents > 0 {

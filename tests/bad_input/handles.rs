@@ -21,7 +21,7 @@ fn closed<T>(outcome: Result<T>) {
 fn every_call_of_a_clone_after_the_close_is_closed() {
     let vault = memory_vault().unwrap();
     put(&vault, "k", "v");
-    drop(vault.begin("import", ["a"]).unwrap());
+    drop(vault.operations().begin("import", ["a"]).unwrap());
     let clone = vault.clone();
     vault.close().unwrap();
     closed(clone.read());
@@ -29,20 +29,20 @@ fn every_call_of_a_clone_after_the_close_is_closed() {
     closed(clone.write(|_| Ok::<_, Error>(())));
     closed(clone.apply(Batch::new()));
     closed(clone.stage(&long(1, 70_000)[..]));
-    closed(clone.begin("other", ["a"]));
-    closed(clone.begin_or_resume("import", ["a"]));
-    closed(clone.resume("import"));
-    closed(clone.take_over("import"));
-    closed(clone.prepare(OperationSpec::new("other")));
-    closed(clone.resume_with("import", |_, _| Ok::<_, Error>(())));
-    closed(clone.can_resume("import"));
-    closed(clone.unfinished(None, 10));
-    closed(clone.pause_operation("import"));
-    closed(clone.abandon_operation("import"));
-    closed(clone.remove_operation("import"));
-    closed(clone.expire_operations(&ExpireOperations::default()));
-    closed(clone.statistics());
-    assert_eq!(clone.subscribe(1).next_now(), None);
+    closed(clone.operations().begin("other", ["a"]));
+    closed(clone.operations().begin_or_resume("import", ["a"]));
+    closed(clone.operations().resume("import"));
+    closed(clone.operations().take_over("import"));
+    closed(clone.operations().prepare(OperationSpec::new("other")));
+    closed(clone.operations().resume_with("import", |_, _| Ok::<_, Error>(())));
+    closed(clone.operations().can_resume("import"));
+    closed(clone.operations().unfinished(None, 10));
+    closed(clone.operations().pause("import"));
+    closed(clone.operations().abandon("import"));
+    closed(clone.operations().remove("import"));
+    closed(clone.operations().expire(&ExpireOperations::default()));
+    closed(clone.operations().statistics());
+    assert_eq!(clone.operations().subscribe(1).next_now(), None);
     closed(clone.info());
     closed(clone.clean(&CancelToken::new()));
     closed(check(&clone));
@@ -96,7 +96,7 @@ fn values_and_their_readers_that_outlive_the_close_are_closed() {
 #[test]
 fn operations_and_lanes_that_outlive_the_close_are_closed() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a", "b"]).unwrap();
+    let operation = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let mut batch = Batch::new();
     batch.insert("n", "k", "v");
@@ -194,8 +194,8 @@ fn a_staging_of_another_vault_is_invalid() {
 #[test]
 fn a_lane_of_another_vault_is_invalid() {
     let (here, there) = (memory_vault().unwrap(), memory_vault().unwrap());
-    let _own = here.begin("import", ["a"]).unwrap();
-    let foreign = there.begin("import", ["a"]).unwrap();
+    let _own = here.operations().begin("import", ["a"]).unwrap();
+    let foreign = there.operations().begin("import", ["a"]).unwrap();
     let lane = foreign.lane("a").unwrap();
     another_vaults(here.write(|tx| {
         tx.insert("n", "k", "v")?;
@@ -213,7 +213,7 @@ fn a_lane_of_another_vault_is_invalid() {
 #[test]
 fn a_write_within_a_write_is_invalid() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let nested = |outcome: Result<()>| {
         let error = assert_error(outcome, ErrorKind::Invalid, "within a write");
@@ -226,8 +226,8 @@ fn a_write_within_a_write_is_invalid() {
         nested(lane.commit(Batch::new(), Checkpoint::new("1")));
         nested(vault.stage(&b"short"[..]).map(drop));
         nested(vault.stage(&long(1, 70_000)[..]).map(drop));
-        nested(vault.begin("other", ["a"]).map(drop));
-        nested(vault.resume("import").map(drop));
+        nested(vault.operations().begin("other", ["a"]).map(drop));
+        nested(vault.operations().resume("import").map(drop));
         nested(vault.clean(&CancelToken::new()).map(drop));
         nested(check(&vault).map(drop));
         nested(vault.clone().close());

@@ -67,21 +67,21 @@ fn a_bad_namespace_is_refused_by_every_call() {
 #[test]
 fn a_bad_operation_id_or_lane_is_refused() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("good", ["a"]).unwrap();
+    let operation = vault.operations().begin("good", ["a"]).unwrap();
     for (name, told) in bad_names() {
         let name = &name[..];
-        refused(&vault, told, |v| v.begin(name, ["a"]));
-        refused(&vault, told, |v| v.begin_or_resume(name, ["a"]));
-        refused(&vault, told, |v| v.resume(name));
-        refused(&vault, told, |v| v.take_over(name));
-        refused(&vault, told, |v| v.prepare(OperationSpec::new(name)));
-        refused(&vault, told, |v| v.begin_with(OperationSpec::new("new").name(name)));
-        refused(&vault, told, |v| v.resume_with(name, |_, _| Ok::<_, Error>(())));
-        refused(&vault, told, |v| v.can_resume(name));
-        refused(&vault, told, |v| v.pause_operation(name));
-        refused(&vault, told, |v| v.abandon_operation(name));
-        refused(&vault, told, |v| v.remove_operation(name));
-        refused(&vault, told, |v| v.begin("new", ["a", name]));
+        refused(&vault, told, |v| v.operations().begin(name, ["a"]));
+        refused(&vault, told, |v| v.operations().begin_or_resume(name, ["a"]));
+        refused(&vault, told, |v| v.operations().resume(name));
+        refused(&vault, told, |v| v.operations().take_over(name));
+        refused(&vault, told, |v| v.operations().prepare(OperationSpec::new(name)));
+        refused(&vault, told, |v| v.operations().begin_with(OperationSpec::new("new").name(name)));
+        refused(&vault, told, |v| v.operations().resume_with(name, |_, _| Ok::<_, Error>(())));
+        refused(&vault, told, |v| v.operations().can_resume(name));
+        refused(&vault, told, |v| v.operations().pause(name));
+        refused(&vault, told, |v| v.operations().abandon(name));
+        refused(&vault, told, |v| v.operations().remove(name));
+        refused(&vault, told, |v| v.operations().begin("new", ["a", name]));
         refused(&vault, told, |v| v.read()?.operation(name));
         refused(&vault, told, |v| v.read()?.lane("good", name));
         refused(&vault, told, |v| v.read()?.checkpoints("good", name));
@@ -121,7 +121,7 @@ fn a_key_above_its_limit_is_refused_with_the_number() {
 #[test]
 fn a_checkpoint_out_of_bounds_takes_its_data_with_it() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let cases = [
         (Checkpoint::new("").progress(f64::NAN), "NaN"),

@@ -23,9 +23,9 @@ fn lanes_must_be_one_or_more_each_once_and_not_too_many() {
     let vault = memory_vault().unwrap();
     let none: [&str; 0] = [];
     let lane = |i: usize| format!("lane-{i}");
-    let begin = |lanes: Vec<String>| vault.begin("import", lanes);
-    let resume = |lanes: Vec<String>| vault.begin_or_resume("import", lanes);
-    assert_error(vault.begin("import", none), ErrorKind::Invalid, "at least one");
+    let begin = |lanes: Vec<String>| vault.operations().begin("import", lanes);
+    let resume = |lanes: Vec<String>| vault.operations().begin_or_resume("import", lanes);
+    assert_error(vault.operations().begin("import", none), ErrorKind::Invalid, "at least one");
     let twice = || vec!["a".to_owned(), "b".into(), "a".into()];
     let many = || (0..=LANES_MAX).map(lane).collect::<Vec<_>>();
     assert_error(begin(twice()), ErrorKind::Invalid, "twice");
@@ -39,7 +39,7 @@ fn lanes_must_be_one_or_more_each_once_and_not_too_many() {
 #[test]
 fn a_lane_is_open_once_at_a_time() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a", "b"]).unwrap();
+    let operation = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = operation.lane("a").unwrap();
     assert_error(operation.lane("a"), ErrorKind::Locked, "open already");
     assert_error(operation.clone().lane("a"), ErrorKind::Locked, "open already");
@@ -55,7 +55,7 @@ fn a_lane_is_open_once_at_a_time() {
 #[test]
 fn two_checkpoints_of_one_lane_in_a_batch_are_refused() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let mut batch = insert("k");
     batch.checkpoint(&lane, Checkpoint::new("1"));
@@ -67,15 +67,15 @@ fn two_checkpoints_of_one_lane_in_a_batch_are_refused() {
 #[test]
 fn an_operation_is_begun_once() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let before = status(&vault);
-    assert_error(vault.begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
+    assert_error(vault.operations().begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
     assert_error(
-        vault.begin_or_resume("import", ["a"]),
+        vault.operations().begin_or_resume("import", ["a"]),
         ErrorKind::Locked,
         "running in this process",
     );
-    assert_error(vault.resume("import"), ErrorKind::Locked, "running");
+    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "running");
     assert_eq!(status(&vault), before);
     // The refusals left the owner what it is.
     let lane = operation.lane("a").unwrap();
@@ -85,29 +85,29 @@ fn an_operation_is_begun_once() {
 #[test]
 fn an_operation_is_resumed_with_the_lanes_that_it_began_with() {
     let vault = memory_vault().unwrap();
-    drop(vault.begin("import", ["a", "b"]).unwrap());
+    drop(vault.operations().begin("import", ["a", "b"]).unwrap());
     let before = status(&vault);
     for lanes in [&["a"][..], &["a", "b", "c"], &["a", "c"]] {
-        let outcome = vault.begin_or_resume("import", lanes.iter().copied());
+        let outcome = vault.operations().begin_or_resume("import", lanes.iter().copied());
         assert_error(outcome, ErrorKind::Invalid, "lanes");
         assert_eq!(status(&vault), before);
     }
-    let operation = vault.begin_or_resume("import", ["b", "a"]).unwrap();
+    let operation = vault.operations().begin_or_resume("import", ["b", "a"]).unwrap();
     assert_eq!(operation.generation(), 2);
 }
 
 #[test]
 fn an_unknown_operation_is_not_found() {
     let vault = memory_vault().unwrap();
-    assert_error(vault.resume("import"), ErrorKind::NotFound, "import");
-    assert_error(vault.take_over("import"), ErrorKind::NotFound, "import");
+    assert_error(vault.operations().resume("import"), ErrorKind::NotFound, "import");
+    assert_error(vault.operations().take_over("import"), ErrorKind::NotFound, "import");
     assert_eq!(status(&vault), None);
 }
 
 #[test]
 fn what_is_completed_takes_nothing_more() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     lane.commit(insert("1"), Checkpoint::new("end").complete()).unwrap();
     let outcome = lane.commit(insert("2"), Checkpoint::new("more"));
@@ -116,19 +116,23 @@ fn what_is_completed_takes_nothing_more() {
     drop((lane, operation));
     let before = status(&vault);
     assert_eq!(before.as_ref().unwrap().state, OperationState::Completed);
-    assert_error(vault.resume("import"), ErrorKind::AlreadyExists, "completed");
-    assert_error(vault.take_over("import"), ErrorKind::AlreadyExists, "completed");
-    assert_error(vault.begin_or_resume("import", ["a"]), ErrorKind::AlreadyExists, "completed");
-    assert_error(vault.begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
+    assert_error(vault.operations().resume("import"), ErrorKind::AlreadyExists, "completed");
+    assert_error(vault.operations().take_over("import"), ErrorKind::AlreadyExists, "completed");
+    assert_error(
+        vault.operations().begin_or_resume("import", ["a"]),
+        ErrorKind::AlreadyExists,
+        "completed",
+    );
+    assert_error(vault.operations().begin("import", ["a"]), ErrorKind::AlreadyExists, "import");
     assert_eq!(status(&vault), before);
 }
 
 #[test]
 fn an_owner_that_was_taken_over_commits_nothing() {
     let vault = memory_vault().unwrap();
-    let stale = vault.begin("import", ["a"]).unwrap();
+    let stale = vault.operations().begin("import", ["a"]).unwrap();
     let stale_lane = stale.lane("a").unwrap();
-    let fresh = vault.take_over("import").unwrap();
+    let fresh = vault.operations().take_over("import").unwrap();
     let outcome = stale_lane.commit(insert("k"), Checkpoint::new("1"));
     assert_error(outcome, ErrorKind::Conflict, "fenced");
     let outcome = vault.write(|tx| {
@@ -142,7 +146,7 @@ fn an_owner_that_was_taken_over_commits_nothing() {
     let lane = fresh.lane("a").unwrap();
     drop((stale_lane, stale));
     assert_error(fresh.lane("a"), ErrorKind::Locked, "open already");
-    assert_error(vault.resume("import"), ErrorKind::Locked, "running");
+    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "running");
     lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
 }
 
@@ -151,27 +155,27 @@ fn an_operation_of_the_engine_s_own_is_no_host_s() {
     let vault = memory_vault().unwrap();
     for id in ["strongroom.", "strongroom.update", "strongroom.\u{1F600}"] {
         let told = "the engine's own";
-        assert_error(vault.begin(id, ["a"]), ErrorKind::Invalid, told);
-        assert_error(vault.begin_or_resume(id, ["a"]), ErrorKind::Invalid, told);
-        assert_error(vault.prepare(OperationSpec::new(id)), ErrorKind::Invalid, told);
-        assert_error(vault.resume(id), ErrorKind::Invalid, told);
-        assert_error(vault.take_over(id), ErrorKind::Invalid, told);
-        assert_error(vault.can_resume(id), ErrorKind::Invalid, told);
-        assert_error(vault.pause_operation(id), ErrorKind::Invalid, told);
-        assert_error(vault.abandon_operation(id), ErrorKind::Invalid, told);
-        assert_error(vault.remove_operation(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().begin(id, ["a"]), ErrorKind::Invalid, told);
+        assert_error(vault.operations().begin_or_resume(id, ["a"]), ErrorKind::Invalid, told);
+        assert_error(vault.operations().prepare(OperationSpec::new(id)), ErrorKind::Invalid, told);
+        assert_error(vault.operations().resume(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().take_over(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().can_resume(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().pause(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().abandon(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().remove(id), ErrorKind::Invalid, told);
         assert_eq!(vault.read().unwrap().operation(id).unwrap(), None);
     }
     // Names that only resemble it are the host's.
     for id in ["strongroom", "Strongroom.update", "my strongroom.update"] {
-        vault.begin(id, ["a"]).unwrap().complete().unwrap();
+        vault.operations().begin(id, ["a"]).unwrap().complete().unwrap();
     }
 }
 
 #[test]
 fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("import", ["a"]).unwrap();
+    let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let before = status(&vault);
     let bad = [

@@ -147,7 +147,7 @@ fn a_write_that_waits_too_long_is_locked() {
         batch.insert("n", "k", "v");
         locked(vault.apply(batch));
         locked(vault.stage(&long(1, 300_000)[..]).map(drop));
-        locked(vault.begin("import", ["a"]).map(drop));
+        locked(vault.operations().begin("import", ["a"]).map(drop));
         locked(vault.clone().close());
         // Readers wait for nobody.
         assert_eq!(all(vault).unwrap(), []);

@@ -82,24 +82,24 @@ fn run(act: &Act, vault: &Vault, keys: &Keys, held: &Holding) -> Result<(), BoxE
     let open = |name: &char| -> Result<Partition, BoxError> {
         let word = held.as_ref().ok_or("no space")?[name].password;
         let key = key(keys, *name).ok_or("no key")?;
-        Ok(vault.space()?.partition(&key, &password(word))?)
+        Ok(vault.documents().space()?.partition(&key, &password(word))?)
     };
     match act {
         Act::Create => {
-            vault.create_space(&SpaceOptions::default().capacity_bytes(1_024))?;
+            vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1_024))?;
         }
         Act::Add(name) => {
             let known: Vec<_> =
                 held.iter().flatten().filter_map(|(&other, _)| key(keys, other)).collect();
             let keep: Vec<_> = known.iter().collect();
-            let added = vault.space()?.add_partition(&password(FIRST), &keep)?;
+            let added = vault.documents().space()?.add_partition(&password(FIRST), &keep)?;
             keys.lock().insert(*name, added.to_text().to_string());
         }
         Act::Write(name, text) => _ = open(name)?.write(text)?,
         Act::Heal(name) => _ = open(name)?.heal()?,
         Act::Password(name, word) => open(name)?.change_password(&password(word))?,
         Act::Destroy(name) => {
-            vault.space()?.destroy_partition(&key(keys, *name).ok_or("no key")?)?;
+            vault.documents().space()?.destroy_partition(&key(keys, *name).ok_or("no key")?)?;
         }
     }
     Ok(())
@@ -107,7 +107,7 @@ fn run(act: &Act, vault: &Vault, keys: &Keys, held: &Holding) -> Result<(), BoxE
 
 /// What the vault holds, of partitions whose keys are known; each must be whole.
 fn found(vault: &Vault, keys: &Keys) -> Result<Holding, BoxError> {
-    let space = match vault.space() {
+    let space = match vault.documents().space() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
@@ -150,7 +150,7 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act], keys: &Keys) -> Result<
         if then != new {
             return Err(format!("after {act:?} it is {then:?}, not {new:?}").into());
         }
-        let unfinished = vault.space()?.info()?.unfinished;
+        let unfinished = vault.documents().space()?.info()?.unfinished;
         vault.clean(&CancelToken::new())?;
         let report = vault.check(&strongroom::CheckOptions::default())?;
         if unfinished.is_some() || report.due > 0 || !report.unknown.is_empty() {

@@ -28,7 +28,7 @@ const KEYS: u8 = 8;
 
 impl Act {
     fn run(&self, vault: &Vault) -> Result<(), BoxError> {
-        let id = |key: u8| vault.find_key(&NumberedKey(key));
+        let id = |key: u8| vault.keys().find(&NumberedKey(key));
         match self {
             Self::Put(number, len) => {
                 let key = number.to_be_bytes();
@@ -39,15 +39,15 @@ impl Act {
                     vault.write(|tx| tx.insert("n", key, value(*number, *len)))?;
                 }
             }
-            Self::Add(key) => drop(vault.add_key(&NewKey::new(&NumberedKey(*key)))?),
-            Self::Remove(key) => vault.remove_key(id(*key)?)?,
-            Self::Replace(old, new) => vault.replace_key(id(*old)?, &NumberedKey(*new))?,
-            Self::Rewrap(key) => drop(vault.rewrap_key(&NumberedKey(*key))?),
+            Self::Add(key) => drop(vault.keys().add(&NewKey::new(&NumberedKey(*key)))?),
+            Self::Remove(key) => vault.keys().remove(id(*key)?)?,
+            Self::Replace(old, new) => vault.keys().replace(id(*old)?, &NumberedKey(*new))?,
+            Self::Rewrap(key) => drop(vault.keys().rewrap(&NumberedKey(*key))?),
             Self::Rotate(keys) => {
                 let keys: Vec<_> = keys.iter().map(|&key| NumberedKey(key)).collect();
                 let keys: Vec<_> =
                     keys.iter().map(|key| NewKey::new(key as &dyn KeySource)).collect();
-                vault.rotate(&keys)?;
+                vault.keys().rotate(&keys)?;
             }
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Expected {
     }
 
     fn of(vault: &Vault) -> Result<Self, BoxError> {
-        let keys = (0..KEYS).filter(|&key| vault.find_key(&NumberedKey(key)).is_ok()).collect();
+        let keys = (0..KEYS).filter(|&key| vault.keys().find(&NumberedKey(key)).is_ok()).collect();
         let snapshot = vault.read()?;
         let mut records = Vec::new();
         for record in snapshot.range::<&[u8]>("n", ..)? {

@@ -24,7 +24,7 @@ fn lane_name(lane: usize) -> String {
 /// Lanes in parallel threads, whose batches share commits.
 fn parallel_lanes(scene: &mut Scene<Row>) -> Result<(), BoxError> {
     let vault = scene.vault().clone();
-    let operation = vault.begin("import", (0..LANES).map(lane_name))?;
+    let operation = vault.operations().begin("import", (0..LANES).map(lane_name))?;
     let world = scene.world().clone();
     let attempts = thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)

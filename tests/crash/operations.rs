@@ -23,7 +23,7 @@ fn calls(seed: u64) -> Vec<Call> {
 /// The list that `open` made is the one that the vault makes now, and both are the model's.
 fn lists_agree(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
     agrees_with_the_model(vault, done, under_way)?;
-    let now = vault.unfinished(None, usize::MAX)?;
+    let now = vault.operations().unfinished(None, usize::MAX)?;
     if vault.recovery().operations == now {
         return Ok(());
     }

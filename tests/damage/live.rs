@@ -65,7 +65,7 @@ fn damage_below_an_open_handle_is_corrupt_for_good() {
         let mut batch = Batch::new();
         batch.insert("n", "later", "x");
         assert_error(vault.apply(batch), ErrorKind::Corrupt, "");
-        assert_error(vault.begin("later", ["a"]), ErrorKind::Corrupt, "");
+        assert_error(vault.operations().begin("later", ["a"]), ErrorKind::Corrupt, "");
         assert_error(vault.info(), ErrorKind::Corrupt, "");
         assert_error(vault.compact(), ErrorKind::Corrupt, "");
     }

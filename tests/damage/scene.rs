@@ -131,7 +131,7 @@ impl Scene {
         let rows: Vec<_> = rows.iter().map(|key| ("n", key.as_str(), 300)).collect();
         self.write(&rows);
         self.write(&[("other", "page", 3_000), ("other", "pages", 9_000), ("n", "k03", 10)]);
-        let operation = self.vault.begin(OPERATION, ["a", "b"]).unwrap();
+        let operation = self.vault.operations().begin(OPERATION, ["a", "b"]).unwrap();
         let lane = operation.lane("a").unwrap();
         self.checkpoint(&lane, 1);
         let staged = self.vault.stage(&long(7, STAGED_BYTES)[..]).unwrap();

@@ -153,10 +153,10 @@ fn a_document_that_does_not_fit_or_is_no_json_changes_nothing() {
 #[test]
 fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
     let scene = Scene::new();
-    let error = scene.vault.create_space(&SpaceOptions::default()).unwrap_err();
+    let error = scene.vault.documents().create_space(&SpaceOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let vault = strongroom_testkit::memory_vault().unwrap();
-    assert_eq!(vault.space().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(vault.documents().space().unwrap_err().kind(), ErrorKind::NotFound);
     let default = SpaceOptions::default();
     for (options, told) in [
         (default.capacity_bytes(1_023), "capacity"),
@@ -168,12 +168,12 @@ fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
         (default.room_for(13), "3 to 12"),
         (default.password_costs(PasswordCosts { memory_kib: 8, passes: 1, lanes: 1 }), "KiB"),
     ] {
-        let error = vault.create_space(&options).unwrap_err();
+        let error = vault.documents().create_space(&options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(told), "{error}");
     }
     assert!(vault.check(&CheckOptions::default()).unwrap().unknown.is_empty());
-    assert_eq!(vault.space().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(vault.documents().space().unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]

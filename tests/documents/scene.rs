@@ -63,7 +63,7 @@ impl Scene {
             .cheap_passwords()
             .create_on(state.clone(), Arc::clone(&faulty))
             .unwrap();
-        let space = vault.create_space(options).unwrap();
+        let space = vault.documents().create_space(options).unwrap();
         Self { memory, faulty, clock, vault, space, state }
     }
 
@@ -81,7 +81,7 @@ impl Scene {
             .cheap_passwords()
             .open_on(state.clone(), Arc::clone(&faulty))
             .unwrap();
-        let space = vault.space().unwrap();
+        let space = vault.documents().space().unwrap();
         Self { memory, faulty, clock, vault, space, state }
     }
 

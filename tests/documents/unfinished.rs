@@ -246,13 +246,13 @@ fn an_unfinished_generation_that_was_damaged_is_begun_anew() {
 fn a_rotation_in_the_midst_of_an_update_and_after_its_interruption_loses_no_key() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "1", &[]);
-    scene.vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+    scene.vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     interrupt(&scene, &a, "2", 9);
-    scene.vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+    scene.vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     a.write_with("2", &resume()).unwrap();
     let progress = |done, _| {
         if done == 4 || done == 11 {
-            scene.vault.rotate(&[NewKey::new(&TestKey)]).unwrap();
+            scene.vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
         }
     };
     let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
@@ -311,10 +311,10 @@ fn an_update_under_way_shows_as_an_operation_that_names_no_partition() {
     let operation = snapshot.operation("strongroom.space.update").unwrap().unwrap();
     assert!((operation.progress() - 0.5).abs() < 1e-9);
     assert_eq!(operation.lanes[0].decode::<(u64, u64)>().unwrap(), Some((11, 22)));
-    let error = scene.vault.resume("strongroom.space.update").unwrap_err();
+    let error = scene.vault.operations().resume("strongroom.space.update").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(
-        scene.vault.remove_operation("strongroom.space.update").unwrap_err().kind(),
+        scene.vault.operations().remove("strongroom.space.update").unwrap_err().kind(),
         ErrorKind::Invalid
     );
     drop(snapshot);
@@ -347,7 +347,8 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_tha
     let world = World::new();
     let options = || world_options(&world, 1);
     let vault = options().create("/vault").unwrap();
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
     let key = space.add_partition(&password("pa"), &[]).unwrap();
     let a = space.partition(&key, &password("pa")).unwrap();
     a.write("[\"old\"]").unwrap();
@@ -377,7 +378,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_tha
     world.set_capacity(None);
     let vault = options().entropy(SeededEntropy::new(2)).open("/vault").unwrap();
     assert!(vault.recovery().space_update.is_some_and(|left| left.objects_done >= 7));
-    let a = vault.space().unwrap().partition(&key, &password("pa")).unwrap();
+    let a = vault.documents().space().unwrap().partition(&key, &password("pa")).unwrap();
     assert_eq!(a.read().unwrap().text(), "[\"old\"]");
     a.write_with("[\"new\"]", &resume()).unwrap();
     assert_eq!(a.read().unwrap().text(), "[\"new\"]");
@@ -390,7 +391,8 @@ fn a_vault_opens_although_its_disk_is_full_of_an_update_that_nobody_resumed() {
     let options =
         |seed| world_options(&world, 1).clock(clock.clone()).entropy(SeededEntropy::new(seed));
     let vault = options(1).create("/vault").unwrap();
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
     let key = space.add_partition(&password("pa"), &[]).unwrap();
     let a = space.partition(&key, &password("pa")).unwrap();
     let used = || world.tree().iter().filter_map(|(_, len)| *len).sum::<u64>();
@@ -406,10 +408,10 @@ fn a_vault_opens_although_its_disk_is_full_of_an_update_that_nobody_resumed() {
     clock.advance(Duration::from_secs(2 * 60 * 60));
     world.set_capacity(Some(used()));
     let vault = options(2).open("/vault").unwrap();
-    let a = vault.space().unwrap().partition(&key, &password("pa")).unwrap();
+    let a = vault.documents().space().unwrap().partition(&key, &password("pa")).unwrap();
     assert_eq!(a.read().unwrap().text(), "null");
     drop((a, vault));
     world.set_capacity(None);
     let vault = options(3).open("/vault").unwrap();
-    assert_eq!(vault.space().unwrap().info().unwrap().unfinished, None);
+    assert_eq!(vault.documents().space().unwrap().info().unwrap().unfinished, None);
 }

@@ -141,7 +141,7 @@ fn a_vault_whose_storage_stays_broken_is_unavailable_until_it_is_mended() {
     assert_error(outcome, ErrorKind::Unavailable, "");
     assert_error(scene.vault.read(), ErrorKind::Unavailable, "");
     assert_error(scene.vault.info(), ErrorKind::Unavailable, "");
-    assert_error(scene.vault.begin("x", ["a"]), ErrorKind::Unavailable, "");
+    assert_error(scene.vault.operations().begin("x", ["a"]), ErrorKind::Unavailable, "");
     scene.world.clear_faults();
     assert_eq!(get(&scene.vault, "lost"), None);
     put(&scene.vault, "after", "1");

@@ -209,7 +209,7 @@ impl Step {
                 batch.insert("n", "f", "3").remove("n", "c");
                 vault.apply(batch)
             }
-            Begin => vault.begin("import", ["x", "y"]).map(drop),
+            Begin => vault.operations().begin("import", ["x", "y"]).map(drop),
             Commit(lane) => commit(vault, lane, false),
             Complete(lane) => commit(vault, lane, true),
             FillOther => {
@@ -233,7 +233,7 @@ impl Step {
 }
 
 fn commit(vault: &Vault, lane: &str, complete: bool) -> Result<()> {
-    let operation = vault.resume("import")?;
+    let operation = vault.operations().resume("import")?;
     let handle = operation.lane(lane)?;
     let status = handle.status()?;
     let mut batch = Batch::new();

@@ -20,15 +20,15 @@ const NEW: Secret = Secret::Password("new");
 
 /// All keys, but for when they were made.
 fn named(vault: &Vault) -> Vec<(u32, String)> {
-    vault.keys().into_iter().map(|key| (key.id.0, key.label)).collect()
+    vault.keys().list().into_iter().map(|key| (key.id.0, key.label)).collect()
 }
 
 fn reopened(scene: &Scene, vault: Vault, secret: Secret) -> Vault {
-    let before = (vault.keys(), generation(&vault));
+    let before = (vault.keys().list(), generation(&vault));
     vault.close().unwrap();
     let vault = scene.open(secret).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
-    assert_eq!((vault.keys(), generation(&vault)), before);
+    assert_eq!((vault.keys().list(), generation(&vault)), before);
     vault
 }
 
@@ -38,18 +38,18 @@ fn keys_are_added_replaced_and_removed_and_the_vault_remembers() {
     let vault = scene.open(FIRST).unwrap();
     assert_eq!((named(&vault), generation(&vault)), (vec![(1, String::new())], 1));
 
-    let work = vault.add_key(&NewKey::new(&OLD).label("work")).unwrap();
-    let spare = vault.add_key(&NewKey::new(&Secret::Key(3)).label("spare")).unwrap();
+    let work = vault.keys().add(&NewKey::new(&OLD).label("work")).unwrap();
+    let spare = vault.keys().add(&NewKey::new(&Secret::Key(3)).label("spare")).unwrap();
     assert_eq!((work, spare), (KeyId(2), KeyId(3)));
     let all = [(1, ""), (2, "work"), (3, "spare")].map(|(id, label)| (id, label.to_owned()));
     assert_eq!((named(&vault), generation(&vault)), (all.to_vec(), 3));
     let vault = reopened(&scene, vault, OLD);
 
-    vault.replace_key(work, &NEW).unwrap();
+    vault.keys().replace(work, &NEW).unwrap();
     assert_eq!((named(&vault), generation(&vault)), (all.to_vec(), 4));
     let vault = reopened(&scene, vault, NEW);
 
-    vault.remove_key(KeyId(1)).unwrap();
+    vault.keys().remove(KeyId(1)).unwrap();
     assert_eq!((named(&vault), generation(&vault)), (all[1..].to_vec(), 5));
     let vault = reopened(&scene, vault, NEW);
     assert_filled(&vault);
@@ -64,11 +64,11 @@ fn ids_are_never_used_again() {
     let mut vault = scene.open(FIRST).unwrap();
     for id in 2..12 {
         assert_eq!(add(&vault, OLD), KeyId(id));
-        vault.remove_key(KeyId(id)).unwrap();
+        vault.keys().remove(KeyId(id)).unwrap();
         vault = reopened(&scene, vault, FIRST);
         assert_eq!(ids(&vault), [1]);
     }
-    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
     assert_eq!(ids(&vault), [12], "nor by a rotation");
 }
 
@@ -80,14 +80,14 @@ fn eight_keys_open_a_vault_and_a_ninth_is_full() {
     for number in 2..=most {
         add(&vault, Secret::Key(number));
     }
-    let (keys, generation_before) = (vault.keys(), generation(&vault));
+    let (keys, generation_before) = (vault.keys().list(), generation(&vault));
     let ninth = Secret::Key(most + 1);
-    let outcome = scene.unchanged(|| vault.add_key(&NewKey::new(&ninth)));
+    let outcome = scene.unchanged(|| vault.keys().add(&NewKey::new(&ninth)));
     assert_error(outcome, ErrorKind::Full, "8 keys already");
-    assert_eq!((vault.keys(), generation(&vault)), (keys, generation_before));
+    assert_eq!((vault.keys().list(), generation(&vault)), (keys, generation_before));
     // Replacing needs no place of its own.
-    vault.replace_key(KeyId(4), &ninth).unwrap();
-    vault.remove_key(KeyId(5)).unwrap();
+    vault.keys().replace(KeyId(4), &ninth).unwrap();
+    vault.keys().remove(KeyId(5)).unwrap();
     assert_eq!(add(&vault, Secret::Key(4)), KeyId(9));
     vault.close().unwrap();
     let tried: Vec<_> = (1..=most + 1).map(Secret::Key).collect();
@@ -101,16 +101,16 @@ fn a_key_is_in_a_vault_once() {
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
         for (twice, id) in [(FIRST, "1"), (OLD, "2")] {
-            let outcome = vault.add_key(&NewKey::new(&twice));
+            let outcome = vault.keys().add(&NewKey::new(&twice));
             assert_error(outcome, ErrorKind::AlreadyExists, &format!("as key: {id}"));
         }
-        let outcome = vault.replace_key(KeyId(1), &OLD);
+        let outcome = vault.keys().replace(KeyId(1), &OLD);
         assert_error(outcome, ErrorKind::AlreadyExists, "as key: 2");
         let twice = [NewKey::new(&NEW), NewKey::new(&FIRST), NewKey::new(&NEW)];
-        assert_error(vault.rotate(&twice), ErrorKind::AlreadyExists, "");
+        assert_error(vault.keys().rotate(&twice), ErrorKind::AlreadyExists, "");
     });
     // By itself is no double.
-    vault.replace_key(KeyId(2), &OLD).unwrap();
+    vault.keys().replace(KeyId(2), &OLD).unwrap();
     assert_eq!(ids(&vault), [1, 2]);
 }
 
@@ -119,15 +119,15 @@ fn the_last_key_cannot_be_removed_and_an_unknown_one_is_not_found() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
-        let last = assert_error(vault.remove_key(KeyId(1)), ErrorKind::Invalid, "the last key");
+        let last = assert_error(vault.keys().remove(KeyId(1)), ErrorKind::Invalid, "the last key");
         assert_eq!(last.reason(), Some(Reason::LastKey));
         for unknown in [KeyId(0), KeyId(2), KeyId(u32::MAX)] {
-            assert_error(vault.remove_key(unknown), ErrorKind::NotFound, "no such key");
-            assert_error(vault.replace_key(unknown, &NEW), ErrorKind::NotFound, "no such key");
+            assert_error(vault.keys().remove(unknown), ErrorKind::NotFound, "no such key");
+            assert_error(vault.keys().replace(unknown, &NEW), ErrorKind::NotFound, "no such key");
         }
-        let denied = assert_error(vault.rewrap_key(&NEW), ErrorKind::Denied, "");
+        let denied = assert_error(vault.keys().rewrap(&NEW), ErrorKind::Denied, "");
         assert_eq!(denied.reason(), Some(Reason::WrongCredentials));
-        assert_error(vault.rotate(&[]), ErrorKind::Invalid, "no key is given");
+        assert_error(vault.keys().rotate(&[]), ErrorKind::Invalid, "no key is given");
     });
     assert_eq!((ids(&vault), generation(&vault)), (vec![1], 1));
 }
@@ -149,11 +149,11 @@ fn labels_are_one_line_of_at_most_48_bytes() {
         ];
         for (label, told) in bad {
             let labelled = [NewKey::new(&NEW).label(label)];
-            assert_error(vault.add_key(&labelled[0]), ErrorKind::Invalid, told);
-            assert_error(vault.rotate(&labelled), ErrorKind::Invalid, told);
+            assert_error(vault.keys().add(&labelled[0]), ErrorKind::Invalid, told);
+            assert_error(vault.keys().rotate(&labelled), ErrorKind::Invalid, told);
         }
     });
-    vault.add_key(&NewKey::new(&NEW).label(&longest)).unwrap();
+    vault.keys().add(&NewKey::new(&NEW).label(&longest)).unwrap();
     let vault = reopened(&scene, vault, NEW);
     assert_eq!(named(&vault)[1], (2, longest.clone()));
     // Sealed: it is nowhere in the files.
@@ -161,7 +161,7 @@ fn labels_are_one_line_of_at_most_48_bytes() {
         let holds = bytes.is_some_and(|b| b.windows(8).any(|w| w == &longest.as_bytes()[..8]));
         assert!(!holds, "{}", path.display());
     }
-    vault.rotate(&[NewKey::new(&NEW).label("again")]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW).label("again")]).unwrap();
     assert_eq!(named(&vault), [(3, "again".to_owned())]);
 }
 
@@ -176,24 +176,24 @@ fn a_key_tells_when_it_was_added_or_wrapped_anew() {
         clock.unix_millis()
     };
     let created = |vault: &Vault| -> Vec<u64> {
-        vault.keys().iter().map(|key: &KeyInfo| key.created_unix_millis).collect()
+        vault.keys().list().iter().map(|key: &KeyInfo| key.created_unix_millis).collect()
     };
     assert_eq!(created(&vault), [start]);
     let added = later(10);
     add(&vault, OLD);
     assert_eq!(created(&vault), [start, added]);
     let wrapped = later(10);
-    assert_eq!(vault.rewrap_key(&FIRST).unwrap(), KeyId(1));
+    assert_eq!(vault.keys().rewrap(&FIRST).unwrap(), KeyId(1));
     assert_eq!(created(&vault), [wrapped, added]);
     let replaced = later(10);
-    vault.replace_key(KeyId(2), &NEW).unwrap();
+    vault.keys().replace(KeyId(2), &NEW).unwrap();
     assert_eq!(created(&vault), [wrapped, replaced]);
 }
 
 #[test]
 fn a_removed_or_replaced_password_opens_nothing_even_after_damage_to_a_header() {
-    let removed = |vault: &Vault| vault.remove_key(KeyId(2)).unwrap();
-    let replaced = |vault: &Vault| vault.replace_key(KeyId(2), &NEW).unwrap();
+    let removed = |vault: &Vault| vault.keys().remove(KeyId(2)).unwrap();
+    let replaced = |vault: &Vault| vault.keys().replace(KeyId(2), &NEW).unwrap();
     let changes: [&dyn Fn(&Vault); 2] = [&removed, &replaced];
     for change in changes {
         let scene = Scene::with_vault(&[FIRST, OLD]);
@@ -243,9 +243,9 @@ fn keys_added_by_several_threads_are_each_told_their_own_id() {
             scope.spawn(move || {
                 for round in 0..ROUNDS {
                     let told = add(vault, secret);
-                    let id = vault.find_key(&secret).unwrap();
+                    let id = vault.keys().find(&secret).unwrap();
                     assert_eq!(told, id, "round {round}, {secret:?}");
-                    vault.remove_key(id).unwrap();
+                    vault.keys().remove(id).unwrap();
                 }
             });
         }
@@ -259,11 +259,11 @@ fn keys_are_not_changed_from_within_a_write_nor_after_the_close() {
     let vault = scene.open(FIRST).unwrap();
     let id = KeyId(2);
     let try_all = |kind: ErrorKind| {
-        assert_error(vault.add_key(&NewKey::new(&NEW)), kind, "");
-        assert_error(vault.replace_key(id, &NEW), kind, "");
-        assert_error(vault.rewrap_key(&OLD), kind, "");
-        assert_error(vault.remove_key(id), kind, "");
-        assert_error(vault.rotate(&[NewKey::new(&NEW)]), kind, "");
+        assert_error(vault.keys().add(&NewKey::new(&NEW)), kind, "");
+        assert_error(vault.keys().replace(id, &NEW), kind, "");
+        assert_error(vault.keys().rewrap(&OLD), kind, "");
+        assert_error(vault.keys().remove(id), kind, "");
+        assert_error(vault.keys().rotate(&[NewKey::new(&NEW)]), kind, "");
         assert_error(vault.compact(), kind, "");
     };
     scene.unchanged(|| {

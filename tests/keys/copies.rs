@@ -78,16 +78,16 @@ fn every_change_brings_the_copy_up() {
     };
     let id = add(&vault, Secret::Key(3));
     assert_moved("add");
-    vault.replace_key(id, &Secret::Key(4)).unwrap();
+    vault.keys().replace(id, &Secret::Key(4)).unwrap();
     assert_moved("replace");
-    vault.rewrap_key(&FIRST).unwrap();
+    vault.keys().rewrap(&FIRST).unwrap();
     assert_moved("rewrap");
-    vault.remove_key(id).unwrap();
+    vault.keys().remove(id).unwrap();
     assert_moved("remove");
-    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
     assert_moved("rotate");
     // Nor does a change without effect move it.
-    assert_error(vault.remove_key(id), ErrorKind::NotFound, "");
+    assert_error(vault.keys().remove(id), ErrorKind::NotFound, "");
     assert!(scene.key_copy() == seen);
 }
 
@@ -143,7 +143,7 @@ fn a_key_set_is_not_restored_into_a_state_that_it_does_not_open() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let copy_of_before = scene.key_copy();
-    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
     vault.close().unwrap();
     let rotated = without_header(&scene.state());
     let restore = || {
@@ -179,7 +179,7 @@ fn two_vaults_live_side_by_side_on_one_backend() {
         let vault = open(secret).unwrap();
         assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
         add(&vault, Secret::Key(7));
-        vault.rotate(&[NewKey::new(&secret), NewKey::new(&Secret::Key(8))]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&secret), NewKey::new(&Secret::Key(8))]).unwrap();
         vault.write(|tx| tx.remove("n", "long")).unwrap();
         vault.write(|tx| tx.remove("n", "k00")).unwrap();
         vault.close().unwrap();
@@ -218,11 +218,11 @@ impl Failing {
 type Change = (&'static str, fn(&Vault) -> Result<()>, &'static [u32]);
 
 const CHANGES: [Change; 5] = [
-    ("add", |vault| vault.add_key(&NewKey::new(&Secret::Key(3))).map(drop), &[1, 2, 3]),
-    ("remove", |vault| vault.remove_key(strongroom::KeyId(2)), &[1]),
-    ("replace", |vault| vault.replace_key(strongroom::KeyId(2), &Secret::Key(3)), &[1, 2]),
-    ("rewrap", |vault| vault.rewrap_key(&OTHER).map(drop), &[1, 2]),
-    ("rotate", |vault| vault.rotate(&[NewKey::new(&FIRST)]), &[3]),
+    ("add", |vault| vault.keys().add(&NewKey::new(&Secret::Key(3))).map(drop), &[1, 2, 3]),
+    ("remove", |vault| vault.keys().remove(strongroom::KeyId(2)), &[1]),
+    ("replace", |vault| vault.keys().replace(strongroom::KeyId(2), &Secret::Key(3)), &[1, 2]),
+    ("rewrap", |vault| vault.keys().rewrap(&OTHER).map(drop), &[1, 2]),
+    ("rotate", |vault| vault.keys().rotate(&[NewKey::new(&FIRST)]), &[3]),
 ];
 
 /// Which call of the backend puts the copy: a change looks for it, reads it, and puts it; a rotation lists

@@ -22,7 +22,7 @@ fn costs_of(vault: &Vault) -> Vec<Option<PasswordCosts>> {
         KeyKind::Password(costs) => Some(costs),
         _ => None,
     };
-    vault.keys().into_iter().map(|key| cost(key.kind)).collect()
+    vault.keys().list().into_iter().map(|key| cost(key.kind)).collect()
 }
 
 #[test]
@@ -62,17 +62,17 @@ fn a_password_gets_the_costs_that_its_vault_was_opened_with_and_they_can_be_rais
     let higher = PasswordCosts { memory_kib: 72 << 10, passes: 4, lanes: 2 };
     let raising = || options(&world, WORD).password_costs(higher);
     let vault = raising().open("/vault").unwrap();
-    vault.add_key(&NewKey::new(&FIRST)).unwrap();
-    let id = vault.add_key(&NewKey::new(&Secret::Password("another"))).unwrap();
+    vault.keys().add(&NewKey::new(&FIRST)).unwrap();
+    let id = vault.keys().add(&NewKey::new(&Secret::Password("another"))).unwrap();
     assert_eq!(costs_of(&vault), [Some(GOOD), None, Some(higher)], "only what is wrapped anew");
-    assert_eq!(vault.rewrap_key(&WORD).unwrap().0, 1);
+    assert_eq!(vault.keys().rewrap(&WORD).unwrap().0, 1);
     assert_eq!(costs_of(&vault), [Some(higher), None, Some(higher)]);
     vault.close().unwrap();
 
     // What it is opened with does not count for opening.
     let vault = options(&world, WORD).open("/vault").unwrap();
     assert_eq!(costs_of(&vault), [Some(higher), None, Some(higher)]);
-    vault.remove_key(id).unwrap();
+    vault.keys().remove(id).unwrap();
     vault.close().unwrap();
 
     // A host may allow less than a header asks for.
@@ -131,17 +131,17 @@ fn a_password_out_of_bounds_keeps_no_other_key_from_opening_the_vault() {
     let scene = Scene::new();
     let high = PasswordCosts { memory_kib: 80 << 10, ..GOOD };
     let vault = options(&scene.world, WORD).password_costs(high).create("/vault").unwrap();
-    vault.add_key(&NewKey::new(&FIRST)).unwrap();
+    vault.keys().add(&NewKey::new(&FIRST)).unwrap();
     vault.close().unwrap();
     let reopened =
         |secret| options(&scene.world, secret).password_memory_kib_max(64 << 10).open("/vault");
     // A second password, within the bounds.
     let vault = reopened(FIRST).unwrap();
-    let outcome = vault.add_key(&NewKey::new(&Secret::Password("second")));
+    let outcome = vault.keys().add(&NewKey::new(&Secret::Password("second")));
     assert_error(outcome, ErrorKind::Invalid, "81920 KiB");
     vault.close().unwrap();
     let vault = options(&scene.world, FIRST).open("/vault").unwrap();
-    vault.add_key(&NewKey::new(&Secret::Password("second"))).unwrap();
+    vault.keys().add(&NewKey::new(&Secret::Password("second"))).unwrap();
     vault.close().unwrap();
     reopened(Secret::Password("second")).unwrap().close().unwrap();
     assert_error(reopened(WORD), ErrorKind::Invalid, "81920 KiB");

@@ -106,7 +106,7 @@ fn a_removed_slot_put_back_is_corrupt() {
     let scene = Scene::with_vault(&[FIRST, WORD, WORD_TOO]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
-    vault.remove_key(KeyId(2)).unwrap();
+    vault.keys().remove(KeyId(2)).unwrap();
     vault.close().unwrap();
     // It still wraps the root key, which a removal leaves; but nobody signed it.
     let back = |header: &mut [u8]| {
@@ -124,7 +124,7 @@ fn two_headers_of_one_generation_that_differ_are_corrupt() {
     let twin = scene.duplicate();
     let [first, second] = [&scene, &twin].map(|scene| {
         let vault = scene.open(FIRST).unwrap();
-        vault.rewrap_key(&WORD).unwrap();
+        vault.keys().rewrap(&WORD).unwrap();
         vault.close().unwrap();
         scene.state()
     });

@@ -55,14 +55,14 @@ fn assert_writes_nothing(vault: &Vault) {
     assert_error(try_put(vault, "new", b"1"), ErrorKind::Conflict, told);
     assert_error(vault.apply(batch), ErrorKind::Conflict, told);
     assert_error(vault.stage(&long(9, 70_000)[..]), ErrorKind::Conflict, told);
-    assert_error(vault.begin("export", ["a"]), ErrorKind::Conflict, told);
-    assert_error(vault.take_over("import"), ErrorKind::Conflict, told);
+    assert_error(vault.operations().begin("export", ["a"]), ErrorKind::Conflict, told);
+    assert_error(vault.operations().take_over("import"), ErrorKind::Conflict, told);
     assert_error(vault.clean(&CancelToken::new()), ErrorKind::Conflict, told);
-    assert_error(vault.add_key(&NewKey::new(&Secret::Key(9))), ErrorKind::Conflict, told);
-    assert_error(vault.replace_key(KeyId(2), &Secret::Key(9)), ErrorKind::Conflict, told);
-    assert_error(vault.rewrap_key(&FIRST), ErrorKind::Conflict, told);
-    assert_error(vault.remove_key(KeyId(2)), ErrorKind::Conflict, told);
-    assert_error(vault.rotate(&[NewKey::new(&FIRST)]), ErrorKind::Conflict, told);
+    assert_error(vault.keys().add(&NewKey::new(&Secret::Key(9))), ErrorKind::Conflict, told);
+    assert_error(vault.keys().replace(KeyId(2), &Secret::Key(9)), ErrorKind::Conflict, told);
+    assert_error(vault.keys().rewrap(&FIRST), ErrorKind::Conflict, told);
+    assert_error(vault.keys().remove(KeyId(2)), ErrorKind::Conflict, told);
+    assert_error(vault.keys().rotate(&[NewKey::new(&FIRST)]), ErrorKind::Conflict, told);
     assert_error(vault.compact(), ErrorKind::Conflict, told);
 }
 
@@ -138,7 +138,7 @@ fn a_copy_of_the_same_generation_and_another_is_ahead() {
     let twin = scene.duplicate();
     for scene in [&scene, &twin] {
         let vault = scene.open(FIRST).unwrap();
-        vault.rewrap_key(&OTHER).unwrap();
+        vault.keys().rewrap(&OTHER).unwrap();
         vault.close().unwrap();
     }
     scene.set_state(twin.state());
@@ -202,7 +202,7 @@ fn a_copy_that_could_not_be_read_at_open_and_is_ahead_is_not_written_over() {
     faulty.fail_at(1, BackendFault::before(ErrorKind::Unavailable));
     let vault = open();
     assert!(vault.recovery().key_copy_error.is_some());
-    let changed = vault.add_key(&NewKey::new(&Secret::Key(9)));
+    let changed = vault.keys().add(&NewKey::new(&Secret::Key(9)));
     assert!(memory.get(&key).unwrap().body == ahead, "written over, {changed:?}");
     assert_error(changed, ErrorKind::Conflict, "");
 }

@@ -28,7 +28,7 @@ fn a_wrong_key_or_password_is_denied_in_the_same_words_and_changes_nothing() {
     let (closed, unclosed) = (home.path().join("closed"), home.path().join("unclosed"));
     let vault = Vault::options(FIRST).cheap_passwords().create(&closed).unwrap();
     fill(&vault);
-    vault.add_key(&NewKey::new(&RIGHT)).unwrap();
+    vault.keys().add(&NewKey::new(&RIGHT)).unwrap();
     copy(&closed, &unclosed);
     // What a rotation leaves whose process dies.
     fs::write(unclosed.join("state.redb.new"), "half a state").unwrap();
@@ -57,14 +57,14 @@ fn an_empty_or_too_long_password_is_invalid_and_never_tried() {
     let vault = scene.open(FIRST).unwrap();
     for (text, told) in [("", "empty"), (too_long, "1025 bytes, the limit is 1024")] {
         let bad = Secret::Password(text);
-        assert_error(vault.add_key(&NewKey::new(&bad)), ErrorKind::Invalid, told);
-        assert_error(vault.find_key(&bad), ErrorKind::Invalid, told);
-        assert_error(vault.rewrap_key(&bad), ErrorKind::Invalid, told);
-        let id = vault.keys()[1].id;
-        assert_error(vault.replace_key(id, &bad), ErrorKind::Invalid, told);
-        assert_error(vault.rotate(&[NewKey::new(&bad)]), ErrorKind::Invalid, told);
+        assert_error(vault.keys().add(&NewKey::new(&bad)), ErrorKind::Invalid, told);
+        assert_error(vault.keys().find(&bad), ErrorKind::Invalid, told);
+        assert_error(vault.keys().rewrap(&bad), ErrorKind::Invalid, told);
+        let id = vault.keys().list()[1].id;
+        assert_error(vault.keys().replace(id, &bad), ErrorKind::Invalid, told);
+        assert_error(vault.keys().rotate(&[NewKey::new(&bad)]), ErrorKind::Invalid, told);
     }
-    vault.add_key(&NewKey::new(&Secret::Password(longest))).unwrap();
+    vault.keys().add(&NewKey::new(&Secret::Password(longest))).unwrap();
     vault.close().unwrap();
     for (text, told) in [("", "empty"), (too_long, "1025 bytes")] {
         let outcome = scene.unchanged(|| scene.open(Secret::Password(text)));
@@ -112,10 +112,10 @@ fn a_source_is_asked_once_and_its_error_is_passed_on() {
     let source = Asked::default();
     let vault = scene.options(source.clone()).create("/vault").unwrap();
     assert_eq!(source.times.swap(0, Ordering::Relaxed), 1);
-    vault.find_key(&source).unwrap();
-    vault.rewrap_key(&source).unwrap();
-    vault.replace_key(vault.keys()[0].id, &source).unwrap();
-    vault.rotate(&[NewKey::new(&source)]).unwrap();
+    vault.keys().find(&source).unwrap();
+    vault.keys().rewrap(&source).unwrap();
+    vault.keys().replace(vault.keys().list()[0].id, &source).unwrap();
+    vault.keys().rotate(&[NewKey::new(&source)]).unwrap();
     assert_eq!(source.times.swap(0, Ordering::Relaxed), 4);
     vault.close().unwrap();
     drop(scene.options(source.clone()).open("/vault").unwrap());
@@ -126,11 +126,11 @@ fn a_source_is_asked_once_and_its_error_is_passed_on() {
     assert_error(outcome, ErrorKind::Unavailable, "ask the key service");
     let vault = scene.open(FIRST).unwrap();
     for outcome in [
-        vault.find_key(&failing).map(drop),
-        vault.add_key(&NewKey::new(&failing)).map(drop),
-        vault.replace_key(vault.keys()[0].id, &failing),
-        vault.rewrap_key(&failing).map(drop),
-        vault.rotate(&[NewKey::new(&FIRST), NewKey::new(&failing)]),
+        vault.keys().find(&failing).map(drop),
+        vault.keys().add(&NewKey::new(&failing)).map(drop),
+        vault.keys().replace(vault.keys().list()[0].id, &failing),
+        vault.keys().rewrap(&failing).map(drop),
+        vault.keys().rotate(&[NewKey::new(&FIRST), NewKey::new(&failing)]),
     ] {
         assert_error(outcome, ErrorKind::Unavailable, "ask the key service");
     }
@@ -150,7 +150,7 @@ fn either_cipher_seals_a_vault_for_its_life() {
         // What it is opened with does not count.
         let vault = scene.options(FIRST).cipher(other).open("/vault").unwrap();
         assert_eq!(vault.info().unwrap().cipher, cipher);
-        vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
         put(&vault, "after", "1");
         vault.close().unwrap();
         let vault = scene.open(FIRST).unwrap();
@@ -164,11 +164,15 @@ fn either_cipher_seals_a_vault_for_its_life() {
 fn a_vault_tells_what_kind_of_key_opens_it() {
     let scene = Scene::with_vault(&[RIGHT, FIRST]);
     let vault = scene.open(FIRST).unwrap();
-    let kinds: Vec<_> = vault.keys().into_iter().map(|key| key.kind).collect();
+    let kinds: Vec<_> = vault.keys().list().into_iter().map(|key| key.kind).collect();
     assert_eq!(kinds, [KeyKind::Password(PasswordCosts::FOR_TESTS), KeyKind::Key]);
-    assert_eq!(vault.find_key(&RIGHT).unwrap().0, 1);
-    assert_eq!(vault.find_key(&FIRST).unwrap().0, 2);
+    assert_eq!(vault.keys().find(&RIGHT).unwrap().0, 1);
+    assert_eq!(vault.keys().find(&FIRST).unwrap().0, 2);
     for wrong in WRONG {
-        assert_error(vault.find_key(&wrong), ErrorKind::Denied, "no key of the vault is this one");
+        assert_error(
+            vault.keys().find(&wrong),
+            ErrorKind::Denied,
+            "no key of the vault is this one",
+        );
     }
 }

@@ -82,9 +82,14 @@ fn vaults_options_and_keys_print_no_secret() {
     assert_shows_nothing(&options);
     assert_shows_nothing(&scene.options(SecretKey::new(KEY)));
     let vault = options.create("/vault").unwrap();
-    vault.add_key(&NewKey::new(&SecretKey::new(KEY)).label("work")).unwrap();
-    let shown: [&dyn Debug; 5] =
-        [&vault, &vault.keys(), &vault.recovery(), &vault.info().unwrap(), &vault.read().unwrap()];
+    vault.keys().add(&NewKey::new(&SecretKey::new(KEY)).label("work")).unwrap();
+    let shown: [&dyn Debug; 5] = [
+        &vault,
+        &vault.keys().list(),
+        &vault.recovery(),
+        &vault.info().unwrap(),
+        &vault.read().unwrap(),
+    ];
     for value in shown {
         assert_shows_nothing(value);
     }
@@ -96,14 +101,16 @@ fn errors_tell_no_secret() {
     let vault = scene.create(FIRST);
     let long: String = PASSWORD.repeat(20);
     for secret in secrets() {
-        assert_error_tells_nothing(vault.find_key(&*secret));
-        assert_error_tells_nothing(vault.rewrap_key(&*secret));
-        assert_error_tells_nothing(vault.replace_key(KeyId(9), &*secret));
-        assert_error_tells_nothing(vault.rotate(&[NewKey::new(&*secret), NewKey::new(&*secret)]));
-        vault.add_key(&NewKey::new(&*secret)).unwrap();
-        assert_error_tells_nothing(vault.add_key(&NewKey::new(&*secret)));
+        assert_error_tells_nothing(vault.keys().find(&*secret));
+        assert_error_tells_nothing(vault.keys().rewrap(&*secret));
+        assert_error_tells_nothing(vault.keys().replace(KeyId(9), &*secret));
+        assert_error_tells_nothing(
+            vault.keys().rotate(&[NewKey::new(&*secret), NewKey::new(&*secret)]),
+        );
+        vault.keys().add(&NewKey::new(&*secret)).unwrap();
+        assert_error_tells_nothing(vault.keys().add(&NewKey::new(&*secret)));
     }
-    assert_error_tells_nothing(vault.find_key(&SecretPassword::new(long.clone())));
+    assert_error_tells_nothing(vault.keys().find(&SecretPassword::new(long.clone())));
     vault.close().unwrap();
     assert_error_tells_nothing(scene.options(SecretPassword::new(long)).open("/vault"));
     let wrong = [SecretPassword::new(format!("{PASSWORD}!"))];

@@ -34,9 +34,9 @@ fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
     let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
     let vault = scene.open(FIRST).unwrap();
     let (before, objects) = (scene.state(), scene.objects());
-    vault.rotate(&[NewKey::new(&NEW).label("new"), NewKey::new(&NEW_WORD)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW).label("new"), NewKey::new(&NEW_WORD)]).unwrap();
     assert_eq!((ids(&vault), generation(&vault)), (vec![3, 4], 3));
-    assert_eq!(vault.keys()[0].label, "new");
+    assert_eq!(vault.keys().list()[0].label, "new");
     assert_filled(&vault);
     vault.close().unwrap();
 
@@ -64,7 +64,7 @@ fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
 fn an_old_key_that_is_named_again_opens_the_new_state() {
     let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
     let vault = scene.open(FIRST).unwrap();
-    vault.rotate(&[NewKey::new(&OLD_WORD), NewKey::new(&NEW)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&OLD_WORD), NewKey::new(&NEW)]).unwrap();
     vault.close().unwrap();
     assert_eq!(scene.openers(&ALL), [OLD_WORD, NEW]);
 }
@@ -74,7 +74,7 @@ fn an_old_state_file_put_back_opens_with_no_new_key_and_takes_no_writes() {
     let scene = Scene::with_vault(&[FIRST]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
-    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
     put(&vault, "after", "1");
     vault.close().unwrap();
     let after = scene.state();
@@ -107,7 +107,7 @@ fn single_blocks_of_the_old_file_do_not_open_in_the_new_one() {
     let scene = Scene::with_vault(&[FIRST]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
-    vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
     vault.close().unwrap();
     let good = scene.state();
     let mut caught = 0;
@@ -136,7 +136,7 @@ fn what_was_held_before_a_rotation_is_of_use_after_it() {
     let other = vault.clone();
     let staged = vault.stage(&long(5, 90_000)[..]).unwrap();
     let dropped = vault.stage(&long(6, 90_000)[..]).unwrap();
-    let operation = vault.begin("export", ["a"]).unwrap();
+    let operation = vault.operations().begin("export", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     lane.commit(Batch::new(), Checkpoint::new("1")).unwrap();
     put_long(&vault, "read", &long(7, 90_000));
@@ -144,7 +144,7 @@ fn what_was_held_before_a_rotation_is_of_use_after_it() {
     let mut first = vec![0; 40_000];
     reader.read_exact(&mut first).unwrap();
 
-    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).unwrap();
     assert!([first, rest].concat() == long(7, 90_000));
@@ -176,11 +176,11 @@ fn content_of_every_epoch_is_readable_until_there_are_too_many() {
     let vault = scene.create(FIRST);
     put_long(&vault, "0", &long(0, 70_000));
     for epoch in 1..EPOCHS_MAX {
-        vault.rotate(&[NewKey::new(&FIRST)]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
         put_long(&vault, &epoch.to_string(), &long(epoch.into(), 70_000));
     }
     let before = (ids(&vault), generation(&vault));
-    let outcome = scene.unchanged(|| vault.rotate(&[NewKey::new(&NEW)]));
+    let outcome = scene.unchanged(|| vault.keys().rotate(&[NewKey::new(&NEW)]));
     assert_error(outcome, ErrorKind::Full, "32 keys of earlier rotations");
     assert_eq!((ids(&vault), generation(&vault)), before);
     vault.close().unwrap();
@@ -213,7 +213,7 @@ fn a_rotation_tells_its_rows_and_reads_go_on_meanwhile() {
         assert_error(nested, ErrorKind::Invalid, "from within a write");
     };
     let heard = Heard(Mutex::default(), reading);
-    vault.rotate_with(&[NewKey::new(&NEW)], &heard, &CancelToken::new()).unwrap();
+    vault.keys().rotate_with(&[NewKey::new(&NEW)], &heard, &CancelToken::new()).unwrap();
     let told = heard.0.into_inner();
     assert!(told.is_sorted() && *told.last().unwrap() > 21, "{told:?}");
     assert_filled(&vault);
@@ -259,7 +259,7 @@ fn a_rotation_waits_for_a_reader_that_ends() {
     let vault = scene.options(FIRST).clock(clock.clone()).create("/vault").unwrap();
     fill(&vault);
     *clock.0.reader.lock() = Some(Ended(vault.read().unwrap()));
-    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
     assert!(clock.0.reader.lock().is_none(), "it was waited for");
     assert_filled(&vault);
 }
@@ -270,11 +270,11 @@ fn rotations_and_changes_follow_each_other() {
     let mut vault = scene.open(FIRST).unwrap();
     for number in 10..16 {
         let secret = Secret::Key(number);
-        vault.rotate(&[NewKey::new(&secret)]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&secret)]).unwrap();
         let extra = add(&vault, Secret::Key(number + 100));
         put(&vault, &format!("r{number}"), "1");
-        vault.remove_key(extra).unwrap();
-        vault.rewrap_key(&secret).unwrap();
+        vault.keys().remove(extra).unwrap();
+        vault.keys().rewrap(&secret).unwrap();
         if number % 2 == 0 {
             vault.close().unwrap();
             vault = scene.open(secret).unwrap();
@@ -297,7 +297,7 @@ fn more_rows_than_one_transaction_takes_are_all_copied() {
         vault.write(|tx| tx.insert(&format!("table {i}"), "k", i.to_string())).unwrap();
     }
     let source: &dyn KeySource = &NEW;
-    vault.rotate(&[NewKey::new(source)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(source)]).unwrap();
     vault.close().unwrap();
     let vault: Vault = scene.open(NEW).unwrap();
     let snapshot = vault.read().unwrap();

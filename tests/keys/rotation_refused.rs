@@ -32,7 +32,7 @@ fn assert_goes_on(scene: &Scene, vault: Vault) {
     let vault = scene.open(FIRST).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert_filled(&vault);
-    vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
     vault.close().unwrap();
     assert_eq!(scene.openers(&[FIRST, NEW]), [NEW]);
 }
@@ -56,7 +56,7 @@ fn a_cancelled_rotation_changes_nothing() {
         let mut done = false;
         let keys = [NewKey::new(&NEW)];
         let before = scene.files();
-        match vault.rotate_with(&keys, &progress, &cancel) {
+        match vault.keys().rotate_with(&keys, &progress, &cancel) {
             // It was cancelled when nothing more could be stopped.
             Ok(()) => done = true,
             Err(e) => {
@@ -85,7 +85,7 @@ fn a_rotation_without_room_is_full_and_changes_nothing() {
     for room in [0, 1, state / 2, state - 1, state, state + 4_096] {
         scene.world.set_capacity(Some(used + room));
         let told = if room < state { "there is room for" } else { "" };
-        let rotate = || vault.rotate(&[NewKey::new(&NEW)]);
+        let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
         assert_refused(&scene, &vault, ErrorKind::Full, told, rotate);
     }
     scene.world.set_capacity(None);
@@ -99,7 +99,7 @@ fn a_rotation_that_a_reader_outlasts_is_locked_and_changes_nothing() {
     let vault = options.create("/vault").unwrap();
     fill(&vault);
     let snapshot = vault.read().unwrap();
-    let rotate = || vault.rotate(&[NewKey::new(&NEW)]);
+    let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
     let told = "1 reads were still under way after 0.05 s";
     assert_refused(&scene, &vault, ErrorKind::Locked, told, rotate);
     let value = snapshot.get("n", "k05").unwrap().unwrap();
@@ -132,7 +132,7 @@ fn a_rotation_that_waits_for_another_write_in_vain_is_locked() {
             })
         });
         is_inside.recv().unwrap();
-        let rotate = || vault.rotate(&[NewKey::new(&NEW)]);
+        let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
         assert_refused(scene, vault, ErrorKind::Locked, "0.05 s", rotate);
         drop(release);
         holder.join().unwrap().unwrap();

@@ -64,7 +64,7 @@ impl Scene {
         let vault = scene.create(secrets[0]);
         fill(&vault);
         for secret in &secrets[1..] {
-            vault.add_key(&NewKey::new(secret)).unwrap();
+            vault.keys().add(&NewKey::new(secret)).unwrap();
         }
         vault.close().unwrap();
         scene
@@ -174,7 +174,7 @@ pub(crate) fn fill(vault: &Vault) {
         put(vault, &format!("k{i:02}"), long(i, 300));
     }
     put_long(vault, "long", &long(77, LONG));
-    let operation = vault.begin("import", ["a", "b"]).unwrap();
+    let operation = vault.operations().begin("import", ["a", "b"]).unwrap();
     operation.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("half")).unwrap();
 }
 
@@ -199,11 +199,11 @@ pub(crate) fn assert_readable(vault: &Vault) {
 
 /// Ids of the vault's keys.
 pub(crate) fn ids(vault: &Vault) -> Vec<u32> {
-    vault.keys().iter().map(|key| key.id.0).collect()
+    vault.keys().list().iter().map(|key| key.id.0).collect()
 }
 
 pub(crate) fn add(vault: &Vault, secret: Secret) -> KeyId {
-    vault.add_key(&NewKey::new(&secret)).unwrap()
+    vault.keys().add(&NewKey::new(&secret)).unwrap()
 }
 
 pub(crate) fn generation(vault: &Vault) -> u64 {

@@ -19,7 +19,7 @@ pub(crate) fn work(role: &str, path: &Path) {
             let vault = Vault::options(FIRST).open(path).unwrap();
             say("held");
             wait_for_go();
-            vault.rotate(&[NewKey::new(&NEW)]).unwrap();
+            vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
             put(&vault, "after", "1");
             say("rotated");
             // Killed: it never closes.

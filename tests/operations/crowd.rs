@@ -46,7 +46,7 @@ fn assert_each_ran_once(scene: &Scene, runs: &Runs) {
     let runs = runs.lock();
     assert_eq!((runs.len(), runs.values().sum::<u32>() as usize), (OPERATIONS, OPERATIONS));
     assert_eq!(all(&scene.vault).unwrap().len(), OPERATIONS * 3);
-    let statistics = scene.vault.statistics().unwrap();
+    let statistics = scene.vault.operations().statistics().unwrap();
     let completed = statistics.operations[&OperationState::Completed];
     assert_eq!((completed, statistics.total()), (OPERATIONS as u64, OPERATIONS as u64));
     assert_whole(&scene.vault);
@@ -90,7 +90,7 @@ fn a_vault_has_one_runner_at_a_time() {
     let runs = Runs::default();
     let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
     for n in 0..OPERATIONS {
-        scene.vault.prepare(spec(&format!("op {n}")).name("work")).unwrap();
+        scene.vault.operations().prepare(spec(&format!("op {n}")).name("work")).unwrap();
     }
     let options = RunnerOptions { threads: 3, queue: 1 };
     let first = Runner::start(&scene.vault, options).unwrap();

@@ -30,7 +30,7 @@ fn fail(operation: &Operation) -> Result<()> {
 fn each_end_leaves_its_state_for_whoever_looks_now_or_after_reopening() {
     for (end, left, told) in ENDS {
         let mut scene = Scene::new();
-        let operation = scene.vault.begin_with(spec("op").lanes(["a", "b"])).unwrap();
+        let operation = scene.vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
         commit(&operation.lane("a").unwrap(), 1).unwrap();
         assert_eq!(stands(&scene.vault, "op"), Resumable::OwnerAlive { generation: 1 });
         end(&operation).unwrap();
@@ -89,7 +89,7 @@ fn assert_lane_commits_nothing(vault: &Vault, lane: &strongroom::Lane, kind: Err
 fn after_each_end_its_handle_and_its_lanes_commit_nothing() {
     for (end, left, _) in ENDS {
         let vault = memory_vault().unwrap();
-        let operation = vault.begin("op", ["a", "b"]).unwrap();
+        let operation = vault.operations().begin("op", ["a", "b"]).unwrap();
         let lane = operation.lane("a").unwrap();
         commit(&lane, 1).unwrap();
         end(&operation).unwrap();
@@ -105,10 +105,10 @@ fn after_each_end_its_handle_and_its_lanes_commit_nothing() {
 fn an_end_lets_others_in_and_its_handle_takes_nothing_of_theirs() {
     for (end, left, _) in ENDS.into_iter().filter(|(_, left, _)| !left.is_finished()) {
         let vault = memory_vault().unwrap();
-        let ended = vault.begin_with(spec("op").lanes(["a", "b"])).unwrap();
+        let ended = vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
         let stale = ended.lane("a").unwrap();
         end(&ended).unwrap();
-        let next = vault.resume("op").unwrap();
+        let next = vault.operations().resume("op").unwrap();
         let lane = next.lane("a").expect("the ended handle's lane holds nothing open");
         assert_lane_commits_nothing(&vault, &stale, ErrorKind::Conflict);
         assert_commits_nothing(&vault, &ended, "fenced", ErrorKind::Conflict);
@@ -122,8 +122,8 @@ fn an_end_lets_others_in_and_its_handle_takes_nothing_of_theirs() {
 #[test]
 fn no_end_of_a_handle_that_was_taken_over_happens() {
     let vault = memory_vault().unwrap();
-    let stale = vault.begin("op", ["a", "b"]).unwrap();
-    let fresh = vault.take_over("op").unwrap();
+    let stale = vault.operations().begin("op", ["a", "b"]).unwrap();
+    let fresh = vault.operations().take_over("op").unwrap();
     assert_commits_nothing(&vault, &stale, "fenced: generation 2", ErrorKind::Conflict);
     assert_eq!(state(&vault, "op"), OperationState::Recovering);
     fresh.pause().unwrap();
@@ -135,14 +135,14 @@ fn no_end_of_a_handle_that_was_taken_over_happens() {
 fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
     for (end, ..) in ENDS {
         let vault = memory_vault().unwrap();
-        let old = vault.begin("op", ["a", "b"]).unwrap();
+        let old = vault.operations().begin("op", ["a", "b"]).unwrap();
         let old_lane = old.lane("a").unwrap();
         let mut old_batch = row("late");
         old_batch.checkpoint(&old_lane, Checkpoint::new("late"));
         end(&old).unwrap();
-        assert!(vault.remove_operation("op").unwrap());
+        assert!(vault.operations().remove("op").unwrap());
 
-        let new = vault.begin("op", ["a", "b"]).unwrap();
+        let new = vault.operations().begin("op", ["a", "b"]).unwrap();
         assert_eq!((old.generation(), new.generation()), (1, 1));
         let lane = new.lane("a").expect("the old handle's lane is another one");
         assert_lane_commits_nothing(&vault, &old_lane, ErrorKind::Conflict);
@@ -159,7 +159,7 @@ fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
 #[test]
 fn what_its_lanes_have_completed_cannot_be_ended_again() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("op", ["a"]).unwrap();
+    let operation = vault.operations().begin("op", ["a"]).unwrap();
     operation.lane("a").unwrap().complete().unwrap();
     let before = status(&vault, "op");
     for (end, left, _) in ENDS {
@@ -181,7 +181,7 @@ fn a_failure_tells_its_text_and_time_also_once_the_work_goes_on() {
     let failure = status(vault, "op").failure.unwrap();
     assert_eq!((failure.error.as_str(), failure.unix_millis), ("first", began + 5_000));
 
-    let again = vault.resume("op").unwrap();
+    let again = vault.operations().resume("op").unwrap();
     commit(&again.lane("main").unwrap(), 1).unwrap();
     assert_eq!(status(vault, "op").failure, Some(failure), "the last one, though it goes on");
     scene.clock.advance(std::time::Duration::from_secs(1));
@@ -191,7 +191,7 @@ fn a_failure_tells_its_text_and_time_also_once_the_work_goes_on() {
 }
 
 fn begin_and_fail(scene: &Scene, error: &str) -> String {
-    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     scene.clock.advance(std::time::Duration::from_secs(5));
     operation.fail(error).unwrap();
     operation.id().to_owned()
@@ -211,7 +211,7 @@ fn a_long_failure_is_cut_between_two_characters() {
     ];
     for (text, kept) in cases {
         let vault = memory_vault().unwrap();
-        vault.begin("op", ["a"]).unwrap().fail(&text).unwrap();
+        vault.operations().begin("op", ["a"]).unwrap().fail(&text).unwrap();
         let failure = status(&vault, "op").failure.unwrap();
         assert_eq!(failure.error, text[..kept]);
     }
@@ -226,7 +226,7 @@ fn an_end_whose_commit_failed_has_happened_or_can_be_made_again() {
         for (end, left, _) in ENDS {
             each_call(
                 timing,
-                |vault| vault.begin_with(spec("op")).unwrap(),
+                |vault| vault.operations().begin_with(spec("op")).unwrap(),
                 |_, operation| end(operation),
                 |_, vault, operation, error| {
                     // A write makes the vault look at its state again.
@@ -255,7 +255,7 @@ fn a_lane_is_not_completed_over_a_checkpoint_that_nobody_was_told_of() {
     for timing in TIMINGS {
         each_call(
             timing,
-            |vault| vault.begin_with(spec("op")).unwrap().lane("main").unwrap(),
+            |vault| vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap(),
             |_, lane| commit(lane, 1),
             |_, vault, lane, _| {
                 vault.write(|tx| tx.insert("n", "k", "v")).unwrap();

@@ -39,14 +39,14 @@ fn failed(error: &str) -> EventKind {
 fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
     let scene = Scene::new();
     let vault = &scene.vault;
-    let from = vault.subscribe(100);
+    let from = vault.operations().subscribe(100);
     let expect = |expected: &[EventKind]| {
         scene.clock.advance(Duration::from_secs(1));
         assert_eq!(kinds(&from), expected);
     };
-    vault.prepare(spec("op").name("import").lanes(["a", "b"])).unwrap();
+    vault.operations().prepare(spec("op").name("import").lanes(["a", "b"])).unwrap();
     expect(&[]);
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     expect(&[EventKind::Started]);
     let lane = operation.lane("a").unwrap();
     lane.commit(row("1"), Checkpoint::new("1").progress(0.25)).unwrap();
@@ -54,33 +54,33 @@ fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
     expect(&[progress("a", 0.25), progress("a", 0.25)]);
     operation.pause().unwrap();
     expect(&[EventKind::Paused]);
-    vault.pause_operation("op").unwrap();
+    vault.operations().pause("op").unwrap();
     expect(&[]);
     drop((lane, operation));
-    drop(vault.resume("op").unwrap());
+    drop(vault.operations().resume("op").unwrap());
     expect(&[EventKind::Started]);
     // Whoever resumes it after that cannot know but that it died.
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     expect(&[EventKind::Recovered]);
     commit(&operation.lane("a").unwrap(), 3).unwrap();
     expect(&[progress("a", 0.25)]);
-    let taken = vault.take_over("op").unwrap();
+    let taken = vault.operations().take_over("op").unwrap();
     expect(&[EventKind::Recovered]);
     taken.migrate(1, |_| Ok(Vec::new())).unwrap();
     expect(&[]);
     taken.fail("no").unwrap();
     expect(&[failed("no")]);
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     operation.lane("a").unwrap().complete().unwrap();
     expect(&[EventKind::Recovered]);
     operation.lane("b").unwrap().commit(row("b"), Checkpoint::new("").complete()).unwrap();
     expect(&[progress("b", 1.0), EventKind::Completed]);
     drop(operation);
-    assert!(vault.remove_operation("op").unwrap());
+    assert!(vault.operations().remove("op").unwrap());
     expect(&[]);
 
     let millis = |secs: u64| ManualClock::START_UNIX_MILLIS + secs * 1_000;
-    let given_up = vault.begin_with(spec("other").name("export")).unwrap();
+    let given_up = vault.operations().begin_with(spec("other").name("export")).unwrap();
     scene.clock.advance(Duration::from_secs(1));
     given_up.cancel().unwrap();
     let [first, last] = &heard(&from)[..] else { panic!("two events") };
@@ -92,9 +92,9 @@ fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
 #[test]
 fn one_commit_tells_all_that_it_did_in_order() {
     let scene = Scene::new();
-    let operation = scene.vault.begin_with(spec("op").lanes(["a", "b"])).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
     let lanes = ["b", "a"].map(|name| operation.lane(name).unwrap());
-    let from = scene.vault.subscribe(100);
+    let from = scene.vault.operations().subscribe(100);
     let mut batch = row("k");
     for (lane, done) in lanes.iter().zip([0.5, 1.0]) {
         batch.checkpoint(lane, Checkpoint::new("").progress(done));
@@ -113,7 +113,7 @@ fn one_commit_tells_all_that_it_did_in_order() {
 #[test]
 fn an_event_is_sent_once_its_commit_can_be_seen() {
     let scene = Scene::new();
-    let from = scene.vault.subscribe(10);
+    let from = scene.vault.operations().subscribe(10);
     let vault = scene.vault.clone();
     let (told, looked) = channel();
     let observer = thread::spawn(move || {
@@ -125,7 +125,7 @@ fn an_event_is_sent_once_its_commit_can_be_seen() {
             }
         }
     });
-    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     let next = || looked.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), OperationState::Running);
     operation.complete().unwrap();
@@ -153,9 +153,9 @@ fn whoever_hears_of_an_end_finds_that_nobody_owns_the_operation() {
     let asks = Asks::default();
     let scene = Scene::heard_by(asks.clone(), Handlers::new());
     *asks.vault.lock() = Some(scene.vault.clone());
-    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     operation.pause().unwrap();
-    scene.vault.resume("op").unwrap().fail("no").unwrap();
+    scene.vault.operations().resume("op").unwrap().fail("no").unwrap();
     let alive = |generation| Resumable::OwnerAlive { generation };
     let expected = [alive(1), Resumable::Held, alive(2), Resumable::Ready];
     assert_eq!(*asks.told.lock(), expected);
@@ -167,16 +167,16 @@ fn whoever_hears_of_an_end_finds_that_nobody_owns_the_operation() {
 fn what_is_refused_or_taken_back_is_not_heard() {
     let scene = Scene::new();
     let vault = &scene.vault;
-    let operation = vault.begin_with(spec("op").lanes(["a", "b"])).unwrap();
+    let operation = vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
     let lane = operation.lane("a").unwrap();
-    let stale = vault.begin_with(spec("stale")).unwrap();
-    let _fresh = vault.take_over("stale").unwrap();
-    let from = vault.subscribe(100);
-    vault.begin_with(spec("op")).unwrap_err();
-    vault.begin_with(spec("")).unwrap_err();
-    vault.resume("op").unwrap_err();
-    vault.begin_or_resume_with(spec("op")).unwrap_err();
-    vault.pause_operation("op").unwrap_err();
+    let stale = vault.operations().begin_with(spec("stale")).unwrap();
+    let _fresh = vault.operations().take_over("stale").unwrap();
+    let from = vault.operations().subscribe(100);
+    vault.operations().begin_with(spec("op")).unwrap_err();
+    vault.operations().begin_with(spec("")).unwrap_err();
+    vault.operations().resume("op").unwrap_err();
+    vault.operations().begin_or_resume_with(spec("op")).unwrap_err();
+    vault.operations().pause("op").unwrap_err();
     commit(&stale.lane("main").unwrap(), 1).unwrap_err();
     stale.pause().unwrap_err();
     lane.commit(row("k"), Checkpoint::new("").progress(2.0)).unwrap_err();
@@ -211,15 +211,15 @@ fn a_commit_that_fails_is_not_heard_whether_it_has_happened_or_not() {
     let acts: [Act; 3] = [
         |_, operation| commit(&operation.lane("main")?, 1),
         |_, operation| operation.fail("no"),
-        |vault, _| vault.begin_with(spec("other")).map(drop),
+        |vault, _| vault.operations().begin_with(spec("other")).map(drop),
     ];
     for act in acts {
         for timing in [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn] {
             each_call(
                 timing,
                 |vault| {
-                    let operation = vault.begin_with(spec("op")).unwrap();
-                    (vault.subscribe(10), operation)
+                    let operation = vault.operations().begin_with(spec("op")).unwrap();
+                    (vault.operations().subscribe(10), operation)
                 },
                 |vault, (_, operation)| act(vault, operation),
                 |_, vault, (from, operation), error| {
@@ -237,21 +237,24 @@ fn a_commit_that_fails_is_not_heard_whether_it_has_happened_or_not() {
 #[test]
 fn a_subscription_hears_what_comes_after_it_and_each_hears_all() {
     let scene = Scene::new();
-    let lane = scene.vault.begin_with(spec("op")).unwrap().lane("main").unwrap();
+    let lane = scene.vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap();
     let commit = |done| lane.commit(Batch::new(), Checkpoint::new("").progress(done)).unwrap();
-    let first = scene.vault.subscribe(100);
+    let first = scene.vault.operations().subscribe(100);
     commit(0.25);
-    let second = scene.vault.clone().subscribe(100);
+    let second = scene.vault.clone().operations().subscribe(100);
     commit(0.5);
     assert_eq!(kinds(&first), [progress("main", 0.25), progress("main", 0.5)]);
     drop(first);
     commit(0.75);
     assert_eq!(kinds(&second), [progress("main", 0.5), progress("main", 0.75)]);
-    assert_eq!((second.missed(), scene.vault.statistics().unwrap().events_missed), (0, 0));
+    assert_eq!(
+        (second.missed(), scene.vault.operations().statistics().unwrap().events_missed),
+        (0, 0)
+    );
     // One that is dropped with all that it has heard costs nobody anything.
     drop(second);
     commit(1.0);
-    assert_eq!(scene.vault.statistics().unwrap().events_missed, 0);
+    assert_eq!(scene.vault.operations().statistics().unwrap().events_missed, 0);
 }
 
 #[test]
@@ -263,20 +266,21 @@ fn who_never_listens_misses_what_does_not_fit_and_holds_up_nobody() {
     });
     let scene = Scene::with(Handlers::new().with("work", handler));
     // None is no length to keep; the least is one.
-    let (none, few) = (scene.vault.subscribe(0), scene.vault.subscribe(3));
-    let all = scene.vault.subscribe(usize::try_from(COMMITS).unwrap() + 2);
+    let (none, few) =
+        (scene.vault.operations().subscribe(0), scene.vault.operations().subscribe(3));
+    let all = scene.vault.operations().subscribe(usize::try_from(COMMITS).unwrap() + 2);
     let runner = single(&scene);
     let job = runner.submit(spec("work")).unwrap();
     assert_eq!(ended(&job), OperationState::Completed);
     let events = COMMITS + 2;
     assert_eq!((none.missed(), few.missed(), all.missed()), (events - 1, events - 3, 0));
-    assert_eq!(scene.vault.statistics().unwrap().events_missed, 2 * events - 4);
+    assert_eq!(scene.vault.operations().statistics().unwrap().events_missed, 2 * events - 4);
     assert_eq!(heard(&all).len() as u64, events);
     // What is kept is the beginning.
     assert_eq!(kinds(&none), [EventKind::Started]);
     assert_eq!(kinds(&few), [EventKind::Started, progress("main", 0.0), progress("main", 0.0)]);
     // There is room again.
-    scene.vault.begin_with(spec("next")).unwrap().cancel().unwrap();
+    scene.vault.operations().begin_with(spec("next")).unwrap().cancel().unwrap();
     assert_eq!(kinds(&few), [EventKind::Started, EventKind::Cancelled]);
     assert_eq!(none.missed(), events);
 }
@@ -287,8 +291,8 @@ fn commits_that_threads_share_are_heard_once_each_and_every_lane_s_in_order() {
     const COMMITS: u32 = 50;
     let scene = Scene::new();
     let names: Vec<_> = (0..LANES).map(|n| format!("lane {n}")).collect();
-    let operation = scene.vault.begin_with(spec("op").lanes(&names)).unwrap();
-    let from = scene.vault.subscribe(10_000);
+    let operation = scene.vault.operations().begin_with(spec("op").lanes(&names)).unwrap();
+    let from = scene.vault.operations().subscribe(10_000);
     thread::scope(|scope| {
         for name in &names {
             let lane = operation.lane(name).unwrap();
@@ -316,7 +320,7 @@ fn commits_that_threads_share_are_heard_once_each_and_every_lane_s_in_order() {
 #[test]
 fn the_channel_can_be_waited_on_with_others() {
     let scene = Scene::with(Handlers::new().with("op", Handler::new(nothing)));
-    let from = scene.vault.subscribe(10);
+    let from = scene.vault.operations().subscribe(10);
     assert_eq!(from.next_within(Duration::ZERO), None);
     let runner = single(&scene);
     let job = runner.submit(spec("op")).unwrap();
@@ -334,11 +338,11 @@ fn an_event_s_debug_tells_nothing_of_the_host_s() {
         Err::<(), _>(Error::new(ErrorKind::Denied, "secret error"))
     });
     let scene = Scene::with(Handlers::new().with("secret name", handler));
-    let from = scene.vault.subscribe(100);
+    let from = scene.vault.operations().subscribe(100);
     let runner = single(&scene);
     let secret = |id: &str| spec(id).name("secret name").lanes(["secret lane"]);
     assert_eq!(ended(&runner.submit(secret("secret 1")).unwrap()), OperationState::Failed);
-    let operation = scene.vault.begin_with(secret("secret 2")).unwrap();
+    let operation = scene.vault.operations().begin_with(secret("secret 2")).unwrap();
     let lane = operation.lane("secret lane").unwrap();
     lane.commit(row("secret row"), Checkpoint::new("secret data")).unwrap();
     let told = format!("{:?} {from:?} {runner:?} {:?}", heard(&from), scene.vault);

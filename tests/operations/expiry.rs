@@ -19,7 +19,7 @@ fn older_than(older_than: Duration) -> ExpireOperations<'static> {
 }
 
 fn expire(vault: &Vault, options: &ExpireOperations<'_>) -> ExpiredOperations {
-    let report = vault.expire_operations(options).unwrap();
+    let report = vault.operations().expire(options).unwrap();
     assert_eq!(report.operations, report.ids.len() as u64);
     report
 }
@@ -31,7 +31,7 @@ fn ids(vault: &Vault) -> Vec<String> {
 
 /// An operation with a checkpoint and history.
 fn worked_on(vault: &Vault, spec: OperationSpec) -> Operation {
-    let operation = vault.begin_with(spec).unwrap();
+    let operation = vault.operations().begin_with(spec).unwrap();
     let lane = operation.lane("main").unwrap();
     (1..=3).for_each(|n| commit(&lane, n).unwrap());
     drop(lane);
@@ -42,15 +42,15 @@ fn worked_on(vault: &Vault, spec: OperationSpec) -> Operation {
 /// cannot.
 fn in_all_states(vault: &Vault) {
     let once = RetryPolicy { attempts_max: 1, ..AT_ONCE };
-    vault.prepare(spec("initialized")).unwrap();
+    vault.operations().prepare(spec("initialized")).unwrap();
     drop(worked_on(vault, spec("running")));
     drop(worked_on(vault, spec("recovering")));
-    drop(vault.resume("recovering").unwrap());
-    drop(vault.begin_with(spec("died at its last try").retry(once)).unwrap());
+    drop(vault.operations().resume("recovering").unwrap());
+    drop(vault.operations().begin_with(spec("died at its last try").retry(once)).unwrap());
     worked_on(vault, spec("paused")).pause().unwrap();
     worked_on(vault, spec("completed")).complete().unwrap();
     worked_on(vault, spec("failed")).fail("no").unwrap();
-    vault.begin_with(spec("exhausted").retry(once)).unwrap().fail("no").unwrap();
+    vault.operations().begin_with(spec("exhausted").retry(once)).unwrap().fail("no").unwrap();
     worked_on(vault, spec("cancelled")).cancel().unwrap();
 }
 
@@ -75,7 +75,7 @@ fn what_ended_is_dropped_and_what_can_go_on_is_not_however_old_it_is() {
         assert_eq!(all(&scene.vault).unwrap().len(), 3, "what they committed stays");
         assert_whole(&scene.vault);
         // Their ids can be used again, and nothing of them is met.
-        let again = scene.vault.begin_with(spec("completed")).unwrap();
+        let again = scene.vault.operations().begin_with(spec("completed")).unwrap();
         assert_eq!(again.status().unwrap().lanes[0].checkpoints, 0);
         assert_eq!(scene.vault.read().unwrap().checkpoints("completed", "main").unwrap(), []);
         again.complete().unwrap();
@@ -116,7 +116,7 @@ fn a_clock_that_has_gone_back_drops_nothing_early() {
     scene.clock.jump(-36_000_000);
     drop(worked_on(&scene.vault, spec("other")));
     scene.clock.jump(-36_000_000);
-    scene.vault.abandon_operation("other").unwrap();
+    scene.vault.operations().abandon("other").unwrap();
     scene.clock.jump(36_000_000);
     assert_eq!(expire(&scene.vault, &older_than(HOUR)).kept, 2);
     // What counts as now is old enough for who asks for no age at all.
@@ -129,13 +129,16 @@ fn a_dry_run_tells_what_would_go_and_drops_nothing() {
     in_all_states(&scene.vault);
     let live = worked_on(&scene.vault, spec("live"));
     live.lane("main").unwrap().complete().unwrap();
-    let before = (ids(&scene.vault), scene.vault.statistics().unwrap().checkpoints);
+    let before = (ids(&scene.vault), scene.vault.operations().statistics().unwrap().checkpoints);
     let run = |dry_run| {
         let options = older_than(Duration::ZERO);
         expire(&scene.vault, &ExpireOperations { dry_run, exhausted: true, ..options })
     };
     let told = run(true);
-    assert_eq!((ids(&scene.vault), scene.vault.statistics().unwrap().checkpoints), before);
+    assert_eq!(
+        (ids(&scene.vault), scene.vault.operations().statistics().unwrap().checkpoints),
+        before
+    );
     assert_eq!(run(true), told);
     assert_eq!(run(false), told, "just that goes");
     assert_eq!(told.ids, ["cancelled", "completed", "died at its last try", "exhausted"]);
@@ -191,11 +194,11 @@ fn it_is_cancelled_between_two_commits_and_goes_on_next_time() {
         cancel: Some(&cancel),
         ..older_than(Duration::ZERO)
     };
-    let outcome = scene.vault.expire_operations(&options);
+    let outcome = scene.vault.operations().expire(&options);
     assert_error(outcome, ErrorKind::Cancelled, "expire operations");
     assert_eq!((calls.load(SeqCst), ids(&scene.vault).len()), (2, 5), "two commits of two");
     assert_whole(&scene.vault);
-    let outcome = scene.vault.expire_operations(&options);
+    let outcome = scene.vault.operations().expire(&options);
     assert_error(outcome, ErrorKind::Cancelled, "expire operations");
     assert_eq!(ids(&scene.vault).len(), 5, "a token that is cancelled drops nothing");
     let report = expire(&scene.vault, &older_than(Duration::ZERO));
@@ -207,7 +210,8 @@ fn it_is_cancelled_between_two_commits_and_goes_on_next_time() {
 fn progress_goes_up_to_all_operations_whether_they_go_or_stay() {
     let scene = Scene::new();
     many(&scene.vault, 7);
-    (0..2_100).for_each(|n| scene.vault.prepare(spec(&format!("next {n:04}"))).unwrap());
+    (0..2_100)
+        .for_each(|n| scene.vault.operations().prepare(spec(&format!("next {n:04}"))).unwrap());
     let heard = Mutex::new(Vec::new());
     let progress = |done, total| heard.lock().push((done, total));
     let options = ExpireOperations { progress: &progress, ..older_than(Duration::ZERO) };
@@ -226,7 +230,7 @@ fn it_is_refused_within_a_write_and_in_a_vault_without_operations_does_nothing()
     let options = older_than(Duration::ZERO);
     assert_eq!(expire(&scene.vault, &options), ExpiredOperations::default());
     worked_on(&scene.vault, spec("op")).complete().unwrap();
-    let nested = scene.vault.write(|_| scene.vault.expire_operations(&options));
+    let nested = scene.vault.write(|_| scene.vault.operations().expire(&options));
     assert_error(nested, ErrorKind::Invalid, "within a write");
     assert_eq!(ids(&scene.vault), ["op"]);
 }

@@ -18,7 +18,7 @@ use crate::support::records::{assert_error, assert_whole};
 fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
     let scene = Scene::new();
     let prepared = spec("op").name("import").lanes(["b", "a"]).version(3).metadata("by", "ada");
-    scene.vault.prepare(prepared).unwrap();
+    scene.vault.operations().prepare(prepared).unwrap();
     let scene = scene.reopen();
     let vault = &scene.vault;
     let found = status(vault, "op");
@@ -31,7 +31,7 @@ fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
     assert_eq!((lanes, found.latest()), (vec!["a", "b"], None));
     assert_eq!((stands(vault, "op"), unfinished(vault)), (Resumable::Ready, vec!["op".to_owned()]));
 
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     let begun = status(vault, "op");
     assert_eq!((begun.state, begun.generation, begun.attempts), (OperationState::Running, 1, 1));
     commit(&operation.lane("a").unwrap(), 1).unwrap();
@@ -40,37 +40,38 @@ fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
 #[test]
 fn an_id_is_prepared_or_begun_once() {
     let vault = memory_vault().unwrap();
-    vault.prepare(spec("op")).unwrap();
+    vault.operations().prepare(spec("op")).unwrap();
     let before = status(&vault, "op");
-    assert_error(vault.prepare(spec("op")), ErrorKind::AlreadyExists, "op");
-    assert_error(vault.begin_with(spec("op")), ErrorKind::AlreadyExists, "op");
+    assert_error(vault.operations().prepare(spec("op")), ErrorKind::AlreadyExists, "op");
+    assert_error(vault.operations().begin_with(spec("op")), ErrorKind::AlreadyExists, "op");
     assert_eq!(status(&vault, "op"), before);
     // What is prepared is resumed by it, in the lanes of the preparation.
     let other = spec("op").lanes(["other"]);
-    assert_error(vault.begin_or_resume_with(other), ErrorKind::Invalid, "lanes");
+    assert_error(vault.operations().begin_or_resume_with(other), ErrorKind::Invalid, "lanes");
     assert_eq!(status(&vault, "op"), before);
-    assert_eq!(vault.begin_or_resume_with(spec("op")).unwrap().generation(), 1);
-    assert_error(vault.prepare(spec("op")), ErrorKind::AlreadyExists, "op");
+    assert_eq!(vault.operations().begin_or_resume_with(spec("op")).unwrap().generation(), 1);
+    assert_error(vault.operations().prepare(spec("op")), ErrorKind::AlreadyExists, "op");
 }
 
 #[test]
 fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
     let scene = Scene::new();
     let first = spec("op").name("first").version(1).metadata("k", "1").checkpoints_kept(2);
-    drop(scene.vault.begin_or_resume_with(first).unwrap());
+    drop(scene.vault.operations().begin_or_resume_with(first).unwrap());
     let before = status(&scene.vault, "op");
     let second = OperationSpec::new("op").name("second").version(2).metadata("k", "2");
-    let again = scene.vault.begin_or_resume_with(second).unwrap();
+    let again = scene.vault.operations().begin_or_resume_with(second).unwrap();
     let found = status(&scene.vault, "op");
     assert_eq!((found.generation, found.state), (2, OperationState::Recovering));
     assert_eq!((&found.name, found.version), (&before.name, before.version));
     assert_eq!((&found.metadata, found.retry), (&before.metadata, before.retry));
     assert_eq!(found.checkpoints_kept, 2);
     again.pause().unwrap();
-    let held = scene.vault.begin_or_resume_with(spec("op")).expect("asked for by its id");
+    let held =
+        scene.vault.operations().begin_or_resume_with(spec("op")).expect("asked for by its id");
     assert_eq!(state(&scene.vault, "op"), OperationState::Running);
     held.cancel().unwrap();
-    let outcome = scene.vault.begin_or_resume_with(spec("op"));
+    let outcome = scene.vault.operations().begin_or_resume_with(spec("op"));
     assert_error(outcome, ErrorKind::Invalid, "was cancelled");
 }
 
@@ -78,24 +79,24 @@ fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
 fn what_nobody_runs_can_be_laid_aside_and_given_up() {
     let scene = Scene::new();
     let vault = &scene.vault;
-    let begin = |id: &str| vault.begin_with(spec(id)).unwrap();
-    vault.prepare(spec("prepared")).unwrap();
+    let begin = |id: &str| vault.operations().begin_with(spec(id)).unwrap();
+    vault.operations().prepare(spec("prepared")).unwrap();
     drop(begin("dropped"));
     begin("failed").fail("no").unwrap();
     begin("paused").pause().unwrap();
     for id in ["prepared", "dropped", "failed", "paused"] {
         let generation = status(vault, id).generation;
         for _ in 0..2 {
-            vault.pause_operation(id).unwrap();
+            vault.operations().pause(id).unwrap();
             assert_eq!((state(vault, id), stands(vault, id)), held(), "{id}");
         }
-        drop(vault.resume(id).unwrap());
+        drop(vault.operations().resume(id).unwrap());
         let resumed = status(vault, id);
         assert_eq!((resumed.state, resumed.held), (OperationState::Running, false), "{id}");
         assert_eq!(resumed.generation, generation + 1);
-        vault.abandon_operation(id).unwrap();
+        vault.operations().abandon(id).unwrap();
         assert_eq!((state(vault, id), stands(vault, id)), cancelled(), "{id}");
-        for outcome in [vault.abandon_operation(id), vault.pause_operation(id)] {
+        for outcome in [vault.operations().abandon(id), vault.operations().pause(id)] {
             assert_error(outcome, ErrorKind::Invalid, "is cancelled and cannot become");
         }
     }
@@ -114,27 +115,27 @@ fn cancelled() -> (OperationState, Resumable) {
 #[test]
 fn what_somebody_runs_is_neither_laid_aside_nor_given_up_behind_its_back() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("op", ["a"]).unwrap();
+    let operation = vault.operations().begin("op", ["a"]).unwrap();
     let clone = operation.clone();
     drop(operation);
     let lane = clone.lane("a").unwrap();
     drop(clone);
     // A lane is of a handle, and a right to commit.
-    for outcome in [vault.pause_operation("op"), vault.abandon_operation("op")] {
+    for outcome in [vault.operations().pause("op"), vault.operations().abandon("op")] {
         assert_error(outcome, ErrorKind::Locked, "generation 1 of it is running");
     }
     assert_eq!(state(&vault, "op"), OperationState::Running);
     commit(&lane, 1).unwrap();
     lane.complete().unwrap();
     drop(lane);
-    for outcome in [vault.pause_operation("op"), vault.abandon_operation("op")] {
+    for outcome in [vault.operations().pause("op"), vault.operations().abandon("op")] {
         assert_error(outcome, ErrorKind::Invalid, "is completed and cannot become");
     }
     for id in ["none", "strongroom.space.update"] {
         let kind = if id == "none" { ErrorKind::NotFound } else { ErrorKind::Invalid };
-        assert_error(vault.pause_operation(id), kind, id);
-        assert_error(vault.abandon_operation(id), kind, id);
-        assert_error(vault.can_resume(id), kind, id);
+        assert_error(vault.operations().pause(id), kind, id);
+        assert_error(vault.operations().abandon(id), kind, id);
+        assert_error(vault.operations().can_resume(id), kind, id);
     }
 }
 
@@ -143,22 +144,22 @@ fn tries_are_counted_until_one_gets_somewhere() {
     let vault = memory_vault().unwrap();
     let unlimited = RetryPolicy { attempts_max: 0, ..AT_ONCE };
     let attempts = || status(&vault, "op").attempts;
-    drop(vault.begin_with(spec("op").lanes(["a", "b"]).retry(unlimited)).unwrap());
+    drop(vault.operations().begin_with(spec("op").lanes(["a", "b"]).retry(unlimited)).unwrap());
     assert_eq!(attempts(), 1);
     for n in 2..20 {
-        let operation = vault.resume("op").unwrap();
+        let operation = vault.operations().resume("op").unwrap();
         assert_eq!((attempts(), status(&vault, "op").generation), (n, u64::from(n)));
         if n % 2 == 0 {
             operation.fail("no").unwrap();
         }
     }
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     commit(&operation.lane("a").unwrap(), 1).unwrap();
     assert_eq!((attempts(), state(&vault, "op")), (0, OperationState::Running));
     operation.fail("no").unwrap();
     assert_eq!(attempts(), 0, "this try got somewhere");
     // The completion of a lane is a step forward too.
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     assert_eq!(attempts(), 1);
     operation.lane("b").unwrap().complete().unwrap();
     assert_eq!((attempts(), state(&vault, "op")), (0, OperationState::Running));
@@ -167,13 +168,13 @@ fn tries_are_counted_until_one_gets_somewhere() {
 #[test]
 fn a_pause_is_no_failed_try() {
     let vault = memory_vault().unwrap();
-    vault.begin_with(spec("op")).unwrap().pause().unwrap();
+    vault.operations().begin_with(spec("op")).unwrap().pause().unwrap();
     for _ in 0..10 {
-        vault.resume("op").unwrap().pause().unwrap();
+        vault.operations().resume("op").unwrap().pause().unwrap();
         assert_eq!(status(&vault, "op").attempts, 0);
     }
-    vault.resume("op").unwrap().fail("no").unwrap();
-    vault.resume("op").unwrap().pause().unwrap();
+    vault.operations().resume("op").unwrap().fail("no").unwrap();
+    vault.operations().resume("op").unwrap().pause().unwrap();
     assert_eq!(status(&vault, "op").attempts, 1, "the one that failed still counts");
 }
 
@@ -181,22 +182,22 @@ fn a_pause_is_no_failed_try() {
 fn once_its_tries_are_used_up_only_a_take_over_goes_on() {
     let vault = memory_vault().unwrap();
     let two = RetryPolicy { attempts_max: 2, ..AT_ONCE };
-    vault.begin_with(spec("op").retry(two)).unwrap().fail("no").unwrap();
+    vault.operations().begin_with(spec("op").retry(two)).unwrap().fail("no").unwrap();
     assert_eq!(stands(&vault, "op"), Resumable::Ready);
     // A crash uses a try up as well as a failure.
-    drop(vault.resume("op").unwrap());
+    drop(vault.operations().resume("op").unwrap());
     let exhausted = Resumable::AttemptsExhausted { attempts: 2 };
     assert_eq!((stands(&vault, "op"), exhausted.by_id()), (exhausted, false));
     let before = status(&vault, "op");
-    assert_error(vault.resume("op"), ErrorKind::Invalid, "2 tries got nowhere");
-    let outcome = vault.begin_or_resume_with(spec("op"));
+    assert_error(vault.operations().resume("op"), ErrorKind::Invalid, "2 tries got nowhere");
+    let outcome = vault.operations().begin_or_resume_with(spec("op"));
     assert_error(outcome, ErrorKind::Invalid, "2 tries got nowhere");
     assert_eq!(status(&vault, "op"), before);
 
-    let operation = vault.take_over("op").unwrap();
+    let operation = vault.operations().take_over("op").unwrap();
     assert_eq!((status(&vault, "op").attempts, operation.generation()), (1, 3));
     drop(operation);
-    drop(vault.resume("op").expect("tries are counted anew"));
+    drop(vault.operations().resume("op").expect("tries are counted anew"));
     assert_eq!(stands(&vault, "op"), Resumable::AttemptsExhausted { attempts: 2 });
 }
 
@@ -209,13 +210,13 @@ fn a_wait_after_a_failure_holds_up_nobody_who_asks_by_id() {
         backoff_max: Duration::from_secs(3),
     };
     let waits = |secs| Resumable::BackingOff { wait: Duration::from_secs(secs) };
-    scene.vault.begin_with(spec("op").retry(retry)).unwrap().fail("no").unwrap();
+    scene.vault.operations().begin_with(spec("op").retry(retry)).unwrap().fail("no").unwrap();
     for (told, secs) in [(waits(1), 1), (waits(2), 2), (waits(3), 3), (waits(3), 3)] {
         assert_eq!(stands(&scene.vault, "op"), told);
         scene.clock.advance(Duration::from_millis(secs * 1_000 - 1));
         let wait = Duration::from_millis(1);
         assert_eq!(stands(&scene.vault, "op"), Resumable::BackingOff { wait });
-        let operation = scene.vault.resume("op").expect("the wait is advice");
+        let operation = scene.vault.operations().resume("op").expect("the wait is advice");
         operation.fail("no").unwrap();
     }
     scene.clock.advance(Duration::from_secs(3));
@@ -225,7 +226,7 @@ fn a_wait_after_a_failure_holds_up_nobody_who_asks_by_id() {
 #[test]
 fn a_lane_is_completed_where_it_stands_and_the_last_one_completes_the_operation() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("op", ["a", "b"]).unwrap();
+    let operation = vault.operations().begin("op", ["a", "b"]).unwrap();
     let (a, b) = (operation.lane("a").unwrap(), operation.lane("b").unwrap());
     a.commit(row("k"), Checkpoint::new("half").progress(0.5)).unwrap();
     let mut expected = lane_status(&vault, "op", "a");
@@ -243,7 +244,7 @@ fn a_lane_is_completed_where_it_stands_and_the_last_one_completes_the_operation(
 
 /// Three lanes: with a checkpoint and complete, with one, and with none; all of version 0.
 fn three_lanes(vault: &Vault) -> Operation {
-    let operation = vault.begin_with(spec("op").lanes(["a", "b", "c"])).unwrap();
+    let operation = vault.operations().begin_with(spec("op").lanes(["a", "b", "c"])).unwrap();
     for (lane, n) in [("a", 1), ("b", 1), ("b", 2)] {
         commit(&operation.lane(lane).unwrap(), n).unwrap();
     }
@@ -311,14 +312,14 @@ fn a_migration_that_fails_for_one_lane_changes_none() {
 fn metadata_is_kept_by_key_up_to_its_limit() {
     let vault = memory_vault().unwrap();
     let filled = |bytes: usize| spec("op").metadata("k", "x".repeat(bytes - 2)).metadata("b", "");
-    let outcome = vault.begin_with(filled(METADATA_BYTES_MAX + 1));
+    let outcome = vault.operations().begin_with(filled(METADATA_BYTES_MAX + 1));
     assert_error(outcome, ErrorKind::Invalid, "16385 bytes, the limit is 16384");
-    let outcome = vault.prepare(filled(METADATA_BYTES_MAX + 1));
+    let outcome = vault.operations().prepare(filled(METADATA_BYTES_MAX + 1));
     assert_error(outcome, ErrorKind::Invalid, "16385 bytes, the limit is 16384");
     assert!(vault.read().unwrap().operation("op").unwrap().is_none());
     // The last value of a key counts, and it alone is measured.
     let most = filled(METADATA_BYTES_MAX).metadata("b", "y").metadata("b", "");
-    drop(vault.begin_with(most).unwrap());
+    drop(vault.operations().begin_with(most).unwrap());
     let found = status(&vault, "op").metadata;
     let keys: Vec<_> = found.iter().map(|(key, value)| (&key[..], value.len())).collect();
     assert_eq!(keys, [("b", 0), ("k", METADATA_BYTES_MAX - 2)]);
@@ -327,20 +328,20 @@ fn metadata_is_kept_by_key_up_to_its_limit() {
 #[test]
 fn names_and_the_length_of_history_have_bounds() {
     let vault = memory_vault().unwrap();
-    let named = |name: &str| vault.begin_with(spec("op").name(name));
+    let named = |name: &str| vault.operations().begin_with(spec("op").name(name));
     assert_error(named(""), ErrorKind::Invalid, "is empty");
     assert_error(named(&"x".repeat(NAME_BYTES_MAX + 1)), ErrorKind::Invalid, "129 bytes");
     assert_error(named("a\nb"), ErrorKind::Invalid, "control character");
     for kept in [0, CHECKPOINTS_KEPT_MAX + 1, u16::MAX] {
-        let outcome = vault.begin_with(spec("op").checkpoints_kept(kept));
+        let outcome = vault.operations().begin_with(spec("op").checkpoints_kept(kept));
         assert_error(outcome, ErrorKind::Invalid, &format!("{kept} checkpoints to keep"));
     }
-    let own = vault.prepare(spec("strongroom.op"));
+    let own = vault.operations().prepare(spec("strongroom.op"));
     assert_error(own, ErrorKind::Invalid, "the engine's own");
     assert_eq!(vault.read().unwrap().operations(None, 10).unwrap(), []);
 
     let most = OperationSpec::new("op").name("x".repeat(NAME_BYTES_MAX));
-    drop(vault.begin_with(most.checkpoints_kept(CHECKPOINTS_KEPT_MAX)).unwrap());
+    drop(vault.operations().begin_with(most.checkpoints_kept(CHECKPOINTS_KEPT_MAX)).unwrap());
     let found = status(&vault, "op");
     assert_eq!((found.lanes.len(), &found.lanes[0].name[..]), (1, ONLY_LANE));
     assert_eq!((found.version, found.retry), (0, RetryPolicy::DEFAULT));
@@ -352,7 +353,7 @@ fn in_a_listing_each_operation_has_its_own_lanes_however_alike_the_ids() {
     let ids = ["a", "a ", "a b", "a!", "aa", "b", "\u{e9}"];
     for (n, id) in ids.iter().enumerate() {
         let lanes = (0..=n).map(|lane| format!("{id} {lane}"));
-        drop(vault.begin(id, lanes).unwrap());
+        drop(vault.operations().begin(id, lanes).unwrap());
     }
     let snapshot = vault.read().unwrap();
     for limit in 1..=ids.len() + 1 {

@@ -56,7 +56,7 @@ fn what_a_handler_ended_itself_stays_as_it_left_it() {
     ];
     for (name, work, left) in works {
         let scene = Scene::with(Handlers::new().with("op", Handler::new(work)));
-        let heard = scene.vault.subscribe(100);
+        let heard = scene.vault.operations().subscribe(100);
         let runner = single(&scene);
         let job = runner.submit(spec("op")).unwrap();
         assert_eq!(ended(&job), left, "{name}");
@@ -115,7 +115,7 @@ fn a_handler_brings_older_checkpoints_forward_and_goes_on() {
         lane.commit(Batch::new(), Checkpoint::encode(&(8, "new"))?.complete())
     });
     let scene = Scene::with(Handlers::new().with("op", handler.versions(1..=2)));
-    let operation = scene.vault.begin_with(spec("op").version(1)).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op").version(1)).unwrap();
     operation.lane("main").unwrap().commit(row("7"), Checkpoint::encode(&7).unwrap()).unwrap();
     drop(operation);
     let runner = single(&scene);
@@ -146,7 +146,7 @@ fn warnings_are_heard_in_the_name_of_the_operation() {
         Ok::<_, Error>(())
     });
     let scene = Scene::with(Handlers::new().with("work", handler));
-    let heard = scene.vault.subscribe(100);
+    let heard = scene.vault.operations().subscribe(100);
     let runner = single(&scene);
     ended(&runner.submit(spec("op").name("work")).unwrap());
     let events: Vec<_> = std::iter::from_fn(|| heard.next_now()).collect();
@@ -167,11 +167,11 @@ fn a_job_that_is_taken_over_is_told_so_and_leaves_the_new_owner_alone() {
         lane.commit(row("late"), Checkpoint::new("late"))
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
-    let heard = scene.vault.subscribe(100);
+    let heard = scene.vault.operations().subscribe(100);
     let runner = single(&scene);
     let job = runner.submit(spec("op")).unwrap();
     gate.await_arrivals(1);
-    let fresh = scene.vault.take_over("op").unwrap();
+    let fresh = scene.vault.operations().take_over("op").unwrap();
     gate.open();
     assert_error(job.wait(PATIENCE), ErrorKind::Conflict, "fenced");
     assert_eq!(state(&scene.vault, "op"), OperationState::Recovering);

@@ -25,7 +25,7 @@ fn expected(last: u32, kept: u16) -> Vec<u32> {
 }
 
 fn begin(vault: &Vault, kept: u16) -> Operation {
-    vault.begin_with(spec("op").lanes(["a", "b"]).checkpoints_kept(kept)).unwrap()
+    vault.operations().begin_with(spec("op").lanes(["a", "b"]).checkpoints_kept(kept)).unwrap()
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn so_many_are_kept_as_asked_for_and_the_latest_come_first() {
 #[test]
 fn without_being_asked_ten_are_kept() {
     let vault = memory_vault().unwrap();
-    let lane = vault.begin("op", ["a"]).unwrap().lane("a").unwrap();
+    let lane = vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap();
     (1..=25).for_each(|n| commit(&lane, n).unwrap());
     assert_eq!(numbers(&vault, "a"), expected(25, 10));
 }
@@ -75,7 +75,8 @@ fn lanes_keep_their_own_whatever_their_names() {
     // Names that begin with one another, and operations whose ids do.
     let names = ["a", "a b", "ab", "b", "\u{1F600}"];
     let spec = |id: &str| spec(id).lanes(names).checkpoints_kept(3);
-    let (op, opera) = (vault.begin_with(spec("op")), vault.begin_with(spec("op a")));
+    let (op, opera) =
+        (vault.operations().begin_with(spec("op")), vault.operations().begin_with(spec("op a")));
     let (op, opera) = (op.unwrap(), opera.unwrap());
     for (i, name) in names.iter().enumerate() {
         let lane = op.lane(name).unwrap();
@@ -87,7 +88,7 @@ fn lanes_keep_their_own_whatever_their_names() {
         assert_eq!(numbers(&vault, name), expected(10 * u32::try_from(i).unwrap(), 3), "{name}");
     }
     drop((op, opera));
-    assert!(vault.remove_operation("op").unwrap());
+    assert!(vault.operations().remove("op").unwrap());
     for name in names {
         let others = vault.read().unwrap().checkpoints("op a", name).unwrap();
         assert_eq!(others.len(), 2, "those of the other operation stay");
@@ -100,7 +101,7 @@ fn it_survives_reopening_and_goes_around_from_there() {
     let mut scene = Scene::new();
     drop(begin(&scene.vault, 4));
     for n in 1..=13 {
-        let operation = scene.vault.resume("op").unwrap();
+        let operation = scene.vault.operations().resume("op").unwrap();
         commit(&operation.lane("a").unwrap(), n).unwrap();
         drop(operation);
         scene = scene.reopen();
@@ -143,9 +144,9 @@ fn a_snapshot_keeps_showing_its_own() {
 fn an_end_keeps_it_and_removing_the_operation_removes_it() {
     let expire = |vault: &Vault| {
         let at_once = ExpireOperations { older_than: Duration::ZERO, ..Default::default() };
-        assert_eq!(vault.expire_operations(&at_once).unwrap().ids, ["op"]);
+        assert_eq!(vault.operations().expire(&at_once).unwrap().ids, ["op"]);
     };
-    let remove = |vault: &Vault| assert!(vault.remove_operation("op").unwrap());
+    let remove = |vault: &Vault| assert!(vault.operations().remove("op").unwrap());
     for end in [&expire as &dyn Fn(&Vault), &remove] {
         let vault = memory_vault().unwrap();
         let operation = begin(&vault, 3);
@@ -157,7 +158,7 @@ fn an_end_keeps_it_and_removing_the_operation_removes_it() {
         assert_eq!(numbers(&vault, "a"), [5, 4, 3]);
         drop((lane, operation));
         end(&vault);
-        assert_eq!(vault.statistics().unwrap().checkpoints, 0);
+        assert_eq!(vault.operations().statistics().unwrap().checkpoints, 0);
         assert_eq!(kept(&vault, "a"), []);
         let again = begin(&vault, 10);
         assert_eq!(kept(&vault, "a"), [], "nothing of the one before shows");

@@ -35,7 +35,7 @@ fn assert_near(progress: f64, expected: f64) {
 }
 
 fn begin(vault: &Vault) -> Lane {
-    vault.begin_with(spec("op")).unwrap().lane("main").unwrap()
+    vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap()
 }
 
 /// Adds the row of the next item, and says that it is done.
@@ -318,7 +318,7 @@ fn a_commit_that_is_refused_ends_it_too() {
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
     let mut paced = lane.paced(each, 0, None).unwrap();
-    let fresh = scene.vault.take_over("op").unwrap();
+    let fresh = scene.vault.operations().take_over("op").unwrap();
     assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
     assert_error(step(&mut paced, 1), ErrorKind::Invalid, "a commit before it failed");
     assert_eq!((done(&scene.vault), get(&scene.vault, "0000")), (0, None));

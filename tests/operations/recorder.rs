@@ -74,21 +74,21 @@ fn it_hears_of_each_change_of_a_state_and_each_checkpoint() {
     let vault = &scene.vault;
     let expect = |expected: Heard| assert_eq!(ear.take(), expected);
     ear.take();
-    vault.prepare(spec("op").lanes(["a", "b"])).unwrap();
+    vault.operations().prepare(spec("op").lanes(["a", "b"])).unwrap();
     expect(heard(1, &[], &[(None, Initialized)]));
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     expect(heard(1, &[], &[(Some(Initialized), Running)]));
     let lane = operation.lane("a").unwrap();
     lane.commit(row("k"), Checkpoint::new(vec![0; 300])).unwrap();
     expect(heard(1, &[300], &[]));
     operation.pause().unwrap();
     drop((lane, operation));
-    drop(vault.resume("op").unwrap());
-    drop(vault.take_over("op").unwrap());
+    drop(vault.operations().resume("op").unwrap());
+    drop(vault.operations().take_over("op").unwrap());
     let changes = [(Some(Running), Paused), (Some(Paused), Running), (Some(Running), Recovering)];
     expect(heard(3, &[], &changes));
     // A crash after a crash is one more.
-    let operation = vault.resume("op").unwrap();
+    let operation = vault.operations().resume("op").unwrap();
     expect(heard(1, &[], &[(Some(Recovering), Recovering)]));
     let lane = operation.lane("a").unwrap();
     let mut batch = Batch::new();
@@ -98,28 +98,28 @@ fn it_hears_of_each_change_of_a_state_and_each_checkpoint() {
     expect(heard(1, &[2, 1], &[(Some(Recovering), Running)]));
     operation.fail("no").unwrap();
     drop((lane, other, operation));
-    vault.resume("op").unwrap().complete().unwrap();
+    vault.operations().resume("op").unwrap().complete().unwrap();
     let changes =
         [(Some(Running), Failed), (Some(Failed), Recovering), (Some(Recovering), Completed)];
     expect(heard(3, &[], &changes));
-    vault.begin_with(spec("other")).unwrap().cancel().unwrap();
+    vault.operations().begin_with(spec("other")).unwrap().cancel().unwrap();
     expect(heard(2, &[], &[(None, Running), (Some(Running), Cancelled)]));
     // Other commits are commits, and nothing else.
     put(vault, "k", "v");
-    assert!(vault.remove_operation("op").unwrap());
+    assert!(vault.operations().remove("op").unwrap());
     expect(heard(2, &[], &[]));
-    assert_eq!(vault.statistics().unwrap().commits.count(), 15);
+    assert_eq!(vault.operations().statistics().unwrap().commits.count(), 15);
 }
 
 #[test]
 fn it_hears_nothing_of_what_is_refused_or_taken_back() {
     let ear = Ear::default();
     let scene = Scene::heard_by(ear.clone(), Handlers::new());
-    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     let lane = operation.lane("main").unwrap();
     ear.take();
-    scene.vault.begin_with(spec("op")).unwrap_err();
-    scene.vault.resume("op").unwrap_err();
+    scene.vault.operations().begin_with(spec("op")).unwrap_err();
+    scene.vault.operations().resume("op").unwrap_err();
     lane.commit(row("k"), Checkpoint::new("").progress(2.0)).unwrap_err();
     let changed_its_mind = scene.vault.write(|tx| {
         tx.checkpoint(&lane, Checkpoint::new("").complete())?;
@@ -138,7 +138,7 @@ fn a_commit_that_fails_is_told_once_as_its_caller_is_told() {
             let (world, ear) = (World::new(), Ear::default());
             let options = world_options(&world, 1).recorder(ear.clone());
             let vault = options.create("/vault").unwrap();
-            let lane = vault.begin_with(spec("op")).unwrap().lane("main").unwrap();
+            let lane = vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap();
             ear.take();
             let before = world.calls();
             world.fail_at(nth, Fault { timing, ..Fault::before(EIO) });
@@ -166,7 +166,7 @@ fn commits_that_threads_share_are_heard_once_each() {
     let ear = Ear::default();
     let scene = Scene::heard_by(ear.clone(), Handlers::new());
     let names: Vec<_> = (0..LANES).map(|n| format!("lane {n}")).collect();
-    let operation = scene.vault.begin_with(spec("op").lanes(&names)).unwrap();
+    let operation = scene.vault.operations().begin_with(spec("op").lanes(&names)).unwrap();
     ear.take();
     thread::scope(|scope| {
         for (at, name) in names.iter().enumerate() {
@@ -188,7 +188,7 @@ fn commits_that_threads_share_are_heard_once_each() {
     assert_eq!((found.transitions, found.failed), (vec![ended], vec![]));
     assert!(found.commits <= (LANES * COMMITS + 1) as u64);
     // The vault has counted the same, and the one that began the operation.
-    assert_eq!(scene.vault.statistics().unwrap().commits.count(), found.commits + 1);
+    assert_eq!(scene.vault.operations().statistics().unwrap().commits.count(), found.commits + 1);
 }
 
 /// Panics at everything.
@@ -208,8 +208,8 @@ impl Recorder for Fragile {
 fn a_recorder_that_panics_makes_no_commit_look_as_if_it_had_failed() {
     let handlers = Handlers::new().with("work", Handler::new(nothing));
     let scene = Scene::heard_by(Fragile, handlers);
-    let from = scene.vault.subscribe(10);
-    let operation = scene.vault.begin_with(spec("op")).unwrap();
+    let from = scene.vault.operations().subscribe(10);
+    let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     let lane = operation.lane("main").unwrap();
     for n in 1..=3 {
         commit(&lane, n).unwrap();
@@ -220,7 +220,7 @@ fn a_recorder_that_panics_makes_no_commit_look_as_if_it_had_failed() {
     let runner = single(&scene);
     assert_eq!(ended(&runner.submit(spec("work")).unwrap()), OperationState::Completed);
     assert_eq!(std::iter::from_fn(|| from.next_now()).count(), 7, "events are heard all the same");
-    assert_eq!(scene.vault.statistics().unwrap().commits.count(), 8);
+    assert_eq!(scene.vault.operations().statistics().unwrap().commits.count(), 8);
     assert_whole(&scene.vault);
 }
 
@@ -248,9 +248,9 @@ impl Recorder for Meddler {
             let mut told = self.told.lock();
             told.push(vault.write(|tx| tx.insert("n", "meddled", "v")));
             told.push(vault.apply(row("meddled")));
-            told.push(vault.begin_with(spec("meddled")).map(drop));
-            told.push(vault.pause_operation("op"));
-            told.push(vault.remove_operation("op").map(drop));
+            told.push(vault.operations().begin_with(spec("meddled")).map(drop));
+            told.push(vault.operations().pause("op"));
+            told.push(vault.operations().remove("op").map(drop));
         }
     }
 }
@@ -261,7 +261,7 @@ fn a_recorder_that_calls_the_vault_is_refused_and_holds_up_nobody() {
     let options = Vault::options(TestKey).recorder(meddler.clone());
     let vault = options.create_on(MemoryState::new(), Memory::new()).unwrap();
     *meddler.vault.lock() = Some(vault.clone());
-    vault.begin_with(spec("op")).unwrap().pause().unwrap();
+    vault.operations().begin_with(spec("op")).unwrap().pause().unwrap();
     let told = std::mem::take(&mut *meddler.told.lock());
     assert_eq!(told.len(), 10);
     for outcome in told {

@@ -15,7 +15,7 @@ use crate::support::records::{assert_error, assert_whole, get};
 
 /// An operation that nobody runs: lane "b" is complete, and "c" has had checkpoint 3.
 fn left_behind(vault: &Vault) {
-    let operation = vault.begin_with(spec("op").lanes(["d", "c", "b", "a"])).unwrap();
+    let operation = vault.operations().begin_with(spec("op").lanes(["d", "c", "b", "a"])).unwrap();
     operation.lane("b").unwrap().complete().unwrap();
     commit(&operation.lane("c").unwrap(), 3).unwrap();
 }
@@ -34,7 +34,7 @@ fn lanes_come_in_order_from_where_they_stood_and_complete_ones_do_not() {
     left_behind(&scene.vault);
     let scene = scene.reopen();
     let mut seen = Vec::new();
-    let done = scene.vault.resume_with("op", |lane, stands| {
+    let done = scene.vault.operations().resume_with("op", |lane, stands| {
         assert_eq!(lane.name(), stands.name);
         seen.push((stands.name.clone(), stands.decode::<u32>()?));
         five_rows(lane, stands)
@@ -47,7 +47,7 @@ fn lanes_come_in_order_from_where_they_stood_and_complete_ones_do_not() {
     for key in ["a 0", "a 4", "c 3", "c 4", "d 4"] {
         assert_eq!(get(&scene.vault, key).unwrap(), b"row");
     }
-    let again = scene.vault.resume_with("op", |_, _| Ok::<_, Error>(()));
+    let again = scene.vault.operations().resume_with("op", |_, _| Ok::<_, Error>(()));
     assert_error(again, ErrorKind::AlreadyExists, "completed");
     assert_whole(&scene.vault);
 }
@@ -55,16 +55,16 @@ fn lanes_come_in_order_from_where_they_stood_and_complete_ones_do_not() {
 #[test]
 fn what_is_prepared_is_begun_and_what_cannot_be_resumed_is_not_touched() {
     let vault = memory_vault().unwrap();
-    vault.prepare(spec("op")).unwrap();
-    let done = vault.resume_with("op", five_rows).unwrap();
+    vault.operations().prepare(spec("op")).unwrap();
+    let done = vault.operations().resume_with("op", five_rows).unwrap();
     assert_eq!((done.state, done.generation), (OperationState::Completed, 1));
 
     let never = |_: &Lane, _: &LaneStatus| -> Result<()> { unreachable!("it may not be run") };
-    assert_error(vault.resume_with("none", never), ErrorKind::NotFound, "none");
-    let live = vault.begin_with(spec("live")).unwrap();
-    assert_error(vault.resume_with("live", never), ErrorKind::Locked, "running");
+    assert_error(vault.operations().resume_with("none", never), ErrorKind::NotFound, "none");
+    let live = vault.operations().begin_with(spec("live")).unwrap();
+    assert_error(vault.operations().resume_with("live", never), ErrorKind::Locked, "running");
     live.cancel().unwrap();
-    assert_error(vault.resume_with("live", never), ErrorKind::Invalid, "cancelled");
+    assert_error(vault.operations().resume_with("live", never), ErrorKind::Invalid, "cancelled");
 }
 
 /// An error of the host's.
@@ -91,7 +91,7 @@ fn an_error_fails_the_operation_and_the_next_try_goes_on_with_what_is_left() {
     let vault = memory_vault().unwrap();
     left_behind(&vault);
     let mut seen = Vec::new();
-    let outcome = vault.resume_with("op", |lane, _| {
+    let outcome = vault.operations().resume_with("op", |lane, _| {
         seen.push(lane.name().to_owned());
         match lane.name() {
             "a" => Ok(()),
@@ -107,7 +107,7 @@ fn an_error_fails_the_operation_and_the_next_try_goes_on_with_what_is_left() {
     assert_eq!(lanes, [(true, 0), (true, 0), (false, 2), (false, 0)]);
     assert_eq!(stands(&vault, "op"), Resumable::Ready, "no handle is left");
 
-    let done = vault.resume_with("op", |lane, stands| {
+    let done = vault.operations().resume_with("op", |lane, stands| {
         assert!(lane.name() != "a" && lane.name() != "b");
         five_rows(lane, stands)
     });
@@ -119,7 +119,7 @@ fn an_error_fails_the_operation_and_the_next_try_goes_on_with_what_is_left() {
 fn an_error_of_the_vault_within_the_work_fails_it_too() {
     let vault = memory_vault().unwrap();
     left_behind(&vault);
-    let outcome = vault.resume_with("op", |lane, _| {
+    let outcome = vault.operations().resume_with("op", |lane, _| {
         lane.commit(row(""), Checkpoint::new("x").progress(2.0))?;
         Ok::<_, Trouble>(())
     });
@@ -143,13 +143,16 @@ fn a_panic_fails_the_operation_and_goes_on() {
             "a" => Ok(()),
             _ => act(),
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| vault.resume_with("op", work)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| vault.operations().resume_with("op", work)));
         outcome.expect_err("the panic goes on");
         let found = status(&vault, "op");
         assert_eq!((found.state, found.lanes_complete()), (OperationState::Failed, 2));
         assert_eq!(found.failure.unwrap().error, told);
         assert_eq!(stands(&vault, "op"), Resumable::Ready, "no handle is left");
-        assert_eq!(vault.resume_with("op", five_rows).unwrap().state, OperationState::Completed);
+        assert_eq!(
+            vault.operations().resume_with("op", five_rows).unwrap().state,
+            OperationState::Completed
+        );
     }
 }
 
@@ -157,7 +160,7 @@ fn a_panic_fails_the_operation_and_goes_on() {
 fn a_lane_that_the_work_completes_itself_is_complete_once() {
     let vault = memory_vault().unwrap();
     left_behind(&vault);
-    let done = vault.resume_with("op", |lane, _| match lane.name() {
+    let done = vault.operations().resume_with("op", |lane, _| match lane.name() {
         "a" => lane.complete(),
         "c" => lane.commit(row("c"), Checkpoint::new("end").complete()),
         _ => Ok(()),
@@ -173,8 +176,8 @@ fn work_that_is_taken_over_meanwhile_ends_nothing_of_the_new_owner() {
     let vault = memory_vault().unwrap();
     left_behind(&vault);
     let mut fresh = None;
-    let outcome = vault.resume_with("op", |_, _| {
-        fresh = Some(vault.take_over("op")?);
+    let outcome = vault.operations().resume_with("op", |_, _| {
+        fresh = Some(vault.operations().take_over("op")?);
         Ok::<_, Error>(())
     });
     assert_error(outcome, ErrorKind::Conflict, "fenced");
@@ -187,8 +190,8 @@ fn work_that_is_taken_over_meanwhile_ends_nothing_of_the_new_owner() {
 #[test]
 fn errors_after_the_end_are_told_and_change_nothing() {
     let scene = Scene::new();
-    scene.vault.prepare(spec("op")).unwrap();
-    let outcome = scene.vault.resume_with("op", |lane, _| {
+    scene.vault.operations().prepare(spec("op")).unwrap();
+    let outcome = scene.vault.operations().resume_with("op", |lane, _| {
         lane.complete()?;
         scene.clock.advance(Duration::from_secs(1));
         Err(Error::new(ErrorKind::Invalid, "clean up"))

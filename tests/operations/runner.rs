@@ -291,16 +291,16 @@ fn resuming_everything_takes_what_can_go_on_and_tells_why_the_rest_is_left() {
     let scene = Scene::with(handlers());
     let vault = &scene.vault;
     let work = |id: &str| spec(id).name("work");
-    let begin = |id: &str| vault.begin_with(work(id)).unwrap();
+    let begin = |id: &str| vault.operations().begin_with(work(id)).unwrap();
     let commit = |id: &str, checkpoint| {
         begin(id).lane("main").unwrap().commit(row(id), checkpoint).unwrap();
     };
-    vault.prepare(work("prepared")).unwrap();
+    vault.operations().prepare(work("prepared")).unwrap();
     commit("half", Checkpoint::encode(&3).unwrap());
     commit("unreadable", Checkpoint::new(vec![0xc1]));
     begin("held").pause().unwrap();
     begin("done").complete().unwrap();
-    vault.prepare(work("foreign").name("other")).unwrap();
+    vault.operations().prepare(work("foreign").name("other")).unwrap();
     let live = begin("live");
     let runner = single(&scene);
     let report = runner.resume_all().unwrap();
@@ -328,16 +328,16 @@ fn one_operation_is_resumed_by_its_id_paused_or_not_and_others_are_refused() {
     let scene = Scene::with(handlers.with("held up", at_gate(&gate)));
     let vault = &scene.vault;
     let runner = single(&scene);
-    vault.begin_with(spec("held").name("work")).unwrap().pause().unwrap();
+    vault.operations().begin_with(spec("held").name("work")).unwrap().pause().unwrap();
     assert_eq!(ended(&runner.resume("held").unwrap()), OperationState::Completed);
 
     assert_error(runner.resume("held"), ErrorKind::AlreadyExists, "is completed");
     assert_error(runner.resume("none"), ErrorKind::NotFound, "none");
-    vault.begin_with(spec("given up")).unwrap().cancel().unwrap();
+    vault.operations().begin_with(spec("given up")).unwrap().cancel().unwrap();
     assert_error(runner.resume("given up"), ErrorKind::Invalid, "was cancelled");
-    vault.prepare(spec("foreign")).unwrap();
+    vault.operations().prepare(spec("foreign")).unwrap();
     assert_error(runner.resume("foreign"), ErrorKind::Invalid, "no handler of its name");
-    let live = vault.begin_with(spec("live").name("work")).unwrap();
+    let live = vault.operations().begin_with(spec("live").name("work")).unwrap();
     assert_error(runner.resume("live"), ErrorKind::Locked, "generation 1");
     drop(live);
     // What it has, whether it runs or waits, it does not take in twice, and runs once.

@@ -77,12 +77,12 @@ pub(crate) fn lane_status(vault: &Vault, id: &str, lane: &str) -> LaneStatus {
 }
 
 pub(crate) fn stands(vault: &Vault, id: &str) -> Resumable {
-    vault.can_resume(id).unwrap()
+    vault.operations().can_resume(id).unwrap()
 }
 
 /// The ids of what is left to do.
 pub(crate) fn unfinished(vault: &Vault) -> Vec<String> {
-    let listed = vault.unfinished(None, usize::MAX).unwrap();
+    let listed = vault.operations().unfinished(None, usize::MAX).unwrap();
     listed.into_iter().map(|operation| operation.id).collect()
 }
 

@@ -44,14 +44,15 @@ fn listen() -> Listener {
         .recorder(ear.clone())
         .create_on(MemoryState::new(), Arc::clone(&faulty))
         .unwrap();
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(2_048)).unwrap();
     let key = space.add_partition(&password("pa"), &[]).unwrap();
     let partition = space.partition(&key, &password("pa")).unwrap();
     partition.write("\"first\"").unwrap();
-    let operation = vault.begin_with(spec("op").retry(AT_ONCE)).unwrap();
+    let operation = vault.operations().begin_with(spec("op").retry(AT_ONCE)).unwrap();
     commit(&operation.lane("main").unwrap(), 1).unwrap();
     operation.fail("no").unwrap();
-    let from = vault.subscribe(1_000);
+    let from = vault.operations().subscribe(1_000);
     ear.take();
     Listener { vault, space, key, partition, faulty, ear, from }
 }
@@ -79,8 +80,8 @@ impl Listener {
                 dry_run: true,
                 ..ExpireOperations::default()
             };
-            let expired = vault.expire_operations(&dry).unwrap();
-            (told(&vault.statistics().unwrap()), unfinished(vault), expired)
+            let expired = vault.operations().expire(&dry).unwrap();
+            (told(&vault.operations().statistics().unwrap()), unfinished(vault), expired)
         };
         let before = picture();
         act(self);
@@ -176,17 +177,18 @@ fn commits_of_updates_that_fail_are_not_told_of() {
     for nth in (1..400).step_by(13) {
         let (world, ear) = (World::new(), Ear::default());
         let vault = world_options(&world, nth).recorder(ear.clone()).create("/vault").unwrap();
-        let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
+        let space =
+            vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
         let key = space.add_partition(&password("pa"), &[]).unwrap();
         let partition = space.partition(&key, &password("pa")).unwrap();
-        let before = told(&vault.statistics().unwrap());
+        let before = told(&vault.operations().statistics().unwrap());
         ear.take();
         world.fail_at(nth, Fault::before(EIO));
         failed += u32::from(partition.write("\"first\"").is_err());
         world.clear_faults();
         partition.write("\"second\"").unwrap();
         assert_eq!(ear.take(), Heard::default(), "call {nth}");
-        assert_eq!(told(&vault.statistics().unwrap()), before, "call {nth}");
+        assert_eq!(told(&vault.operations().statistics().unwrap()), before, "call {nth}");
     }
     assert!(failed > 10, "{failed} faults struck");
 }
@@ -207,12 +209,12 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
         .expect("hosts may see it");
     listener.hears_nothing("refuse", |_| {
         let outcomes = [
-            vault.resume(&id).map(drop),
-            vault.take_over(&id).map(drop),
-            vault.pause_operation(&id),
-            vault.abandon_operation(&id),
-            vault.remove_operation(&id).map(drop),
-            vault.can_resume(&id).map(drop),
+            vault.operations().resume(&id).map(drop),
+            vault.operations().take_over(&id).map(drop),
+            vault.operations().pause(&id),
+            vault.operations().abandon(&id),
+            vault.operations().remove(&id).map(drop),
+            vault.operations().can_resume(&id).map(drop),
         ];
         for outcome in outcomes {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
@@ -224,6 +226,6 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
     let ended = report.resumed[0].wait(crate::support::group::PATIENCE).unwrap();
     assert_eq!(ended, Some(OperationState::Completed));
     let everything = ExpireOperations { older_than: Duration::ZERO, ..Default::default() };
-    assert_eq!(vault.expire_operations(&everything).unwrap().ids, ["op"]);
+    assert_eq!(vault.operations().expire(&everything).unwrap().ids, ["op"]);
     listener.partition.write("\"second\"").expect("it goes on");
 }

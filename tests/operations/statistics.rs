@@ -53,7 +53,7 @@ fn count(snapshot: &Snapshot) -> Counted {
 
 #[track_caller]
 fn assert_counted(vault: &Vault) -> Statistics {
-    let found = vault.statistics().unwrap();
+    let found = vault.operations().statistics().unwrap();
     let expected = count(&vault.read().unwrap());
     assert_eq!(found.total(), expected.operations.values().sum::<u64>());
     assert_eq!(found.unreadable_operations + found.unreadable_checkpoints, 0);
@@ -74,7 +74,10 @@ fn assert_counted(vault: &Vault) -> Statistics {
 
 /// Does something to an operation that may or may not be possible.
 fn act(vault: &Vault, random: &mut Random, id: &str) {
-    let Ok(operation) = vault.resume(id).or_else(|_| vault.take_over(id)) else { return };
+    let Ok(operation) = vault.operations().resume(id).or_else(|_| vault.operations().take_over(id))
+    else {
+        return;
+    };
     let lanes = operation.status().unwrap().lanes;
     let lane = &lanes[usize::try_from(random.below(lanes.len() as u64)).unwrap()];
     if let Ok(handle) = operation.lane(&lane.name)
@@ -109,7 +112,11 @@ fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
             let lanes: Vec<_> = (0..=random.below(3)).map(|n| format!("lane {n}")).collect();
             let kept = u16::try_from(1 + random.below(4)).unwrap();
             let id = format!("op {n:02}");
-            scene.vault.prepare(spec(&id).lanes(lanes).checkpoints_kept(kept)).unwrap();
+            scene
+                .vault
+                .operations()
+                .prepare(spec(&id).lanes(lanes).checkpoints_kept(kept))
+                .unwrap();
             // Each failure has a time of its own.
             scene.clock.advance(Duration::from_millis(1));
             for _ in 0..random.below(6) {
@@ -120,7 +127,7 @@ fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
                 assert_counted(&scene.vault);
             }
             if n % 15 == 7 {
-                assert!(scene.vault.remove_operation(&format!("op {:02}", n / 2)).unwrap());
+                assert!(scene.vault.operations().remove(&format!("op {:02}", n / 2)).unwrap());
             }
         }
         let before = assert_counted(&scene.vault);
@@ -137,7 +144,7 @@ fn the_last_failure_is_told_though_it_went_on_and_the_oldest_until_it_ends() {
     let scene = Scene::new();
     let begin = |id: &str| {
         scene.clock.advance(Duration::from_secs(1));
-        scene.vault.begin_with(spec(id)).unwrap()
+        scene.vault.operations().begin_with(spec(id)).unwrap()
     };
     let (z, a) = (begin("z"), begin("a"));
     let told = || {
@@ -153,33 +160,33 @@ fn the_last_failure_is_told_though_it_went_on_and_the_oldest_until_it_ends() {
     scene.clock.advance(Duration::from_secs(1));
     z.fail("second").unwrap();
     assert_eq!(told(), (Some("z".into()), some("z", "second")));
-    let z = scene.vault.resume("z").unwrap();
+    let z = scene.vault.operations().resume("z").unwrap();
     commit(&z.lane("main").unwrap(), 1).unwrap();
     z.complete().unwrap();
     assert_eq!(told(), (Some("a".into()), some("z", "second")));
     drop(z);
-    assert!(scene.vault.remove_operation("z").unwrap());
+    assert!(scene.vault.operations().remove("z").unwrap());
     assert_eq!(told(), (Some("a".into()), some("a", "first")));
-    scene.vault.abandon_operation("a").unwrap();
+    scene.vault.operations().abandon("a").unwrap();
     assert_eq!(told(), (None, some("a", "first")));
 }
 
 #[test]
 fn commits_and_missed_events_are_of_this_opening_alone() {
     let scene = Scene::new();
-    let before = scene.vault.statistics().unwrap().commits.count();
-    let missing = scene.vault.subscribe(1);
+    let before = scene.vault.operations().statistics().unwrap().commits.count();
+    let missing = scene.vault.operations().subscribe(1);
     put(&scene.vault, "k", "v");
-    let lane = scene.vault.begin_with(spec("op")).unwrap().lane("main").unwrap();
+    let lane = scene.vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap();
     commit(&lane, 1).unwrap();
-    let found = scene.vault.statistics().unwrap();
+    let found = scene.vault.operations().statistics().unwrap();
     assert_eq!((found.commits.count() - before, found.events_missed), (3, 1));
     let latencies = &found.commits;
     // Of the clock that stands.
     assert_eq!((latencies.least(), latencies.most()), (Duration::ZERO, Duration::ZERO));
     drop((lane, missing));
     let scene = scene.reopen();
-    let found = scene.vault.statistics().unwrap();
+    let found = scene.vault.operations().statistics().unwrap();
     assert_eq!((found.commits.count(), found.events_missed), (0, 0));
     assert_eq!(found.commits.quantile(0.99), Duration::ZERO);
 }

@@ -55,7 +55,7 @@ const PLACES: [Where; 3] = [Where::Runs, Where::Waits, Where::BacksOff];
 /// A runner with one thread, which has "op" at that place.
 fn put(scene: &Scene, gate: &Gate, place: Where) -> (Runner, JobHandle) {
     let runner = single(scene);
-    let heard = scene.vault.subscribe(1_000);
+    let heard = scene.vault.operations().subscribe(1_000);
     let await_event = |is: &dyn Fn(&EventKind) -> bool| {
         while !is(&heard.next_within(PATIENCE).expect("an event").kind) {}
     };
@@ -186,10 +186,10 @@ fn a_shutdown_costs_what_runs_no_try() {
         job.check()
     });
     let handlers = Handlers::new().with("waits", waits);
-    scene.vault.prepare(named("op", "waits").retry(two)).unwrap();
+    scene.vault.operations().prepare(named("op", "waits").retry(two)).unwrap();
     for generation in 1..=5 {
         scene = scene.reopen_with(handlers.clone());
-        let heard = scene.vault.subscribe(10);
+        let heard = scene.vault.operations().subscribe(10);
         let runner = single(&scene);
         let job = runner.resume_all().unwrap().resumed.pop().unwrap();
         assert_eq!(heard.next_within(PATIENCE).unwrap().kind, EventKind::Started);
@@ -258,7 +258,7 @@ fn an_error_while_it_is_stopped_is_told_and_is_a_failed_try() {
             outcome()
         });
         let scene = Scene::with(Handlers::new().with("op", handler));
-        let heard = scene.vault.subscribe(10);
+        let heard = scene.vault.operations().subscribe(10);
         let runner = single(&scene);
         let job = runner.submit(spec("op")).unwrap();
         gate.await_arrivals(1);

@@ -36,7 +36,7 @@ fn a_writer_that_takes_long_costs_no_job_its_end() {
     });
     let vault = impatient(Handlers::new().with("op", handler));
     let runner = single_of(&vault);
-    let heard = vault.subscribe(100);
+    let heard = vault.operations().subscribe(100);
     let job = runner.submit(spec("op")).unwrap();
     gate.await_arrivals(1);
     vault
@@ -59,7 +59,7 @@ fn what_is_paused_while_it_waits_for_a_thread_does_not_run() {
     let first = runner.submit(spec("first").name("held up")).unwrap();
     gate.await_arrivals(1);
     let waits = runner.submit(spec("op")).unwrap();
-    scene.vault.pause_operation("op").unwrap();
+    scene.vault.operations().pause("op").unwrap();
     gate.open();
     assert_eq!(ended(&waits), OperationState::Paused);
     assert_eq!(stands(&scene.vault, "op"), Resumable::Held);
@@ -97,7 +97,7 @@ fn a_try_that_gets_somewhere_and_fails_is_not_repeated_at_once() {
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
     let runner = single(&scene);
-    let heard = scene.vault.subscribe(10);
+    let heard = scene.vault.operations().subscribe(10);
     let job = runner.submit(spec("op").retry(RetryPolicy::DEFAULT)).unwrap();
     // A snapshot may show it a moment before its handle is gone; an event does not.
     let failed = |kind: EventKind| matches!(kind, EventKind::Failed { .. });
@@ -113,10 +113,10 @@ fn a_try_that_gets_somewhere_and_fails_is_not_repeated_at_once() {
 #[test]
 fn who_subscribes_while_a_commit_is_under_way_hears_of_its_end() {
     let vault = memory_vault().unwrap();
-    let operation = vault.begin("op", ["main"]).unwrap();
+    let operation = vault.operations().begin("op", ["main"]).unwrap();
     let lane = operation.lane("main").unwrap();
     let heard = vault.write(|tx| {
-        let heard = vault.subscribe(10);
+        let heard = vault.operations().subscribe(10);
         assert_eq!(state(&vault, "op"), OperationState::Running);
         tx.checkpoint(&lane, Checkpoint::new("end").complete())?;
         Ok::<_, Error>(heard)
@@ -162,21 +162,21 @@ fn a_recorder_may_ask_after_a_job_from_within_its_commit() {
 #[test]
 fn a_loop_of_crashes_is_given_up_and_expires_and_a_pause_is_no_way_around() {
     let mut scene = Scene::new();
-    drop(scene.vault.begin_with(spec("op")).unwrap());
+    drop(scene.vault.operations().begin_with(spec("op")).unwrap());
     for _ in 0..2 {
         scene = scene.reopen();
-        drop(scene.vault.resume("op").unwrap());
+        drop(scene.vault.operations().resume("op").unwrap());
     }
     let scene = scene.reopen();
     let exhausted = Resumable::AttemptsExhausted { attempts: 3 };
     assert_eq!(stands(&scene.vault, "op"), exhausted);
-    scene.vault.pause_operation("op").unwrap();
+    scene.vault.operations().pause("op").unwrap();
     assert_eq!(stands(&scene.vault, "op"), exhausted);
-    assert_eq!(scene.vault.resume("op").unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(scene.vault.operations().resume("op").unwrap_err().kind(), ErrorKind::Invalid);
     let options = ExpireOperations { older_than: Duration::ZERO, ..ExpireOperations::default() };
-    assert_eq!(scene.vault.expire_operations(&options).unwrap().operations, 0);
+    assert_eq!(scene.vault.operations().expire(&options).unwrap().operations, 0);
     let options = ExpireOperations { exhausted: true, ..options };
-    assert_eq!(scene.vault.expire_operations(&options).unwrap().ids, ["op"]);
+    assert_eq!(scene.vault.operations().expire(&options).unwrap().ids, ["op"]);
     assert_eq!(unfinished(&scene.vault), [""; 0]);
 }
 

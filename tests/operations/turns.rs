@@ -48,7 +48,7 @@ fn resuming_everything_keeps_to_a_wait_that_began_in_another_process() {
     };
     let scene = Scene::with(handlers());
     let retry = RetryPolicy { backoff_first: SECOND * 10, ..RetryPolicy::DEFAULT };
-    let begin = scene.vault.begin_with(spec("op").name("work").retry(retry));
+    let begin = scene.vault.operations().begin_with(spec("op").name("work").retry(retry));
     begin.unwrap().fail("no").unwrap();
     scene.clock.advance(SECOND * 4);
     let scene = scene.reopen_with(handlers());
@@ -220,7 +220,7 @@ fn a_cancel_that_comes_while_a_pause_is_settled_is_not_too_late() {
 fn a_stop_within_a_write_does_not_wait_for_what_waits_for_that_write() {
     let gate = Gate::default();
     let scene = Scene::with(Handlers::new().with("op", at_gate(&gate)));
-    let heard = scene.vault.subscribe(10);
+    let heard = scene.vault.operations().subscribe(10);
     let runner = single(&scene);
     let job = runner.submit(spec("op")).unwrap();
     gate.await_arrivals(1);

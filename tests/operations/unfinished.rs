@@ -26,11 +26,11 @@ fn import(id: &str) -> OperationSpec {
 }
 
 fn begin(vault: &Vault, spec: OperationSpec) -> Operation {
-    vault.begin_with(spec).unwrap()
+    vault.operations().begin_with(spec).unwrap()
 }
 
 fn find(vault: &Vault, id: &str) -> UnfinishedOperation {
-    let mut listed = vault.unfinished(None, usize::MAX).unwrap();
+    let mut listed = vault.operations().unfinished(None, usize::MAX).unwrap();
     listed.retain(|operation| operation.id == id);
     listed.pop().expect("it is listed")
 }
@@ -49,7 +49,7 @@ fn an_opening_lists_what_is_left_and_why() {
     let vault = &scene.vault;
     let retry = |attempts_max| RetryPolicy { attempts_max, ..RetryPolicy::DEFAULT };
     drop(begin(vault, import("dropped").retry(AT_ONCE)));
-    vault.prepare(import("prepared")).unwrap();
+    vault.operations().prepare(import("prepared")).unwrap();
     begin(vault, import("held")).pause().unwrap();
     begin(vault, import("exhausted").retry(retry(1))).fail("no").unwrap();
     begin(vault, import("waiting").retry(retry(0))).fail("no").unwrap();
@@ -82,7 +82,7 @@ fn an_opening_lists_what_is_left_and_why() {
     }
     assert_eq!(stands(&scene.vault, "completed"), Resumable::Completed);
     assert_eq!(stands(&scene.vault, "cancelled"), Resumable::Cancelled);
-    assert_error(scene.vault.can_resume("none"), ErrorKind::NotFound, "none");
+    assert_error(scene.vault.operations().can_resume("none"), ErrorKind::NotFound, "none");
 
     // Without handlers only the operation itself is judged.
     let scene = scene.reopen();
@@ -99,7 +99,7 @@ fn what_is_told_of_an_operation_is_what_it_is() {
     let half = Checkpoint::encode(&7_u32).unwrap().progress(0.5);
     operation.lane("b").unwrap().commit(row("k"), half).unwrap();
     drop(operation);
-    drop(scene.vault.resume("op").unwrap());
+    drop(scene.vault.operations().resume("op").unwrap());
     scene.clock.advance(Duration::from_millis(1_234));
     let found = find(&scene.vault, "op");
     assert_eq!((&found.id[..], &found.name[..], found.version), ("op", "import", 2));
@@ -119,7 +119,7 @@ fn a_live_handle_is_told_until_it_ends_whatever_else_is_against_it() {
     drop(operation);
     assert_eq!(told(&vault, "op"), Resumable::OwnerAlive { generation: 1 });
     assert!(!told(&vault, "op").by_id());
-    let fresh = vault.take_over("op").unwrap();
+    let fresh = vault.operations().take_over("op").unwrap();
     drop(lane);
     assert_eq!(told(&vault, "op"), Resumable::OwnerAlive { generation: 2 });
     drop(fresh);
@@ -183,7 +183,7 @@ fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
     for size in [1, 2, 7, 15, 16] {
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
-            let page = vault.unfinished(after.as_deref(), size).unwrap();
+            let page = vault.operations().unfinished(after.as_deref(), size).unwrap();
             assert!(page.len() <= size);
             let ends = page.len() < size;
             paged.extend(page.into_iter().map(|operation| operation.id));
@@ -194,9 +194,9 @@ fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
         }
         assert_eq!(paged, expected, "{size} a page");
     }
-    assert_eq!(vault.unfinished(None, 0).unwrap(), []);
-    assert_eq!(vault.unfinished(Some("op 03x"), 1).unwrap()[0].id, "op 05");
-    assert_eq!(vault.unfinished(Some("z"), 9).unwrap(), []);
+    assert_eq!(vault.operations().unfinished(None, 0).unwrap(), []);
+    assert_eq!(vault.operations().unfinished(Some("op 03x"), 1).unwrap()[0].id, "op 05");
+    assert_eq!(vault.operations().unfinished(Some("z"), 9).unwrap(), []);
 }
 
 #[test]
@@ -205,13 +205,13 @@ fn an_opening_lists_a_thousand_and_the_vault_the_rest() {
     let ids: Vec<_> =
         (0..Recovery::OPERATIONS_LISTED_MAX + 3).map(|n| format!("op {n:04}")).collect();
     for id in &ids {
-        scene.vault.prepare(spec(id)).unwrap();
+        scene.vault.operations().prepare(spec(id)).unwrap();
     }
     let scene = scene.reopen();
     let listed: Vec<_> =
         scene.vault.recovery().operations.iter().map(|operation| operation.id.clone()).collect();
     assert_eq!(listed, ids[..Recovery::OPERATIONS_LISTED_MAX]);
-    let rest = scene.vault.unfinished(listed.last().map(|id| &id[..]), 10).unwrap();
+    let rest = scene.vault.operations().unfinished(listed.last().map(|id| &id[..]), 10).unwrap();
     let rest: Vec<_> = rest.into_iter().map(|operation| operation.id).collect();
     assert_eq!(rest, ids[Recovery::OPERATIONS_LISTED_MAX..]);
 }
@@ -225,14 +225,14 @@ fn a_clock_that_goes_back_makes_no_age_and_no_longer_wait() {
     commit(&operation.lane("main").unwrap(), 1).unwrap();
     drop(operation);
     scene.clock.advance(Duration::from_secs(60));
-    scene.vault.resume("op").unwrap().fail("no").unwrap();
+    scene.vault.operations().resume("op").unwrap().fail("no").unwrap();
     let changed = status(&scene.vault, "op").updated_unix_millis;
 
     scene.clock.jump(-3_600_000);
     let found = find(&scene.vault, "op");
     assert_eq!((found.age, found.resumable), (Duration::ZERO, wait(1)));
     // What happens now is not told as older than what has happened.
-    scene.vault.resume("op").unwrap().fail("again").unwrap();
+    scene.vault.operations().resume("op").unwrap().fail("again").unwrap();
     let found = status(&scene.vault, "op");
     assert_eq!((found.updated_unix_millis, found.attempts), (changed, 2));
     assert_eq!(found.failure.unwrap().unix_millis, changed);

@@ -16,7 +16,7 @@ pub(crate) fn run(folder: &Path, start: u64) -> Result<(), BoxError> {
     for number in start.. {
         commit(&vault, number)?;
         let next: NumberedKey = key(number + 1);
-        vault.rotate(&[NewKey::new(&next)])?;
+        vault.keys().rotate(&[NewKey::new(&next)])?;
         acknowledge(number);
     }
     Ok(())

@@ -52,7 +52,7 @@ fn options() -> SpaceOptions {
 
 fn open(vault: &Vault, key: &str) -> Partition {
     let key = SecretPartitionKey::parse(key).unwrap();
-    vault.space().unwrap().partition(&key, &password()).unwrap()
+    vault.documents().space().unwrap().partition(&key, &password()).unwrap()
 }
 
 /// What the worker does that is killed.
@@ -63,12 +63,12 @@ pub(crate) fn act(path: &Path) {
     let vault = open_vault(path);
     say("acting");
     match act {
-        "create" => drop(vault.create_space(&options()).unwrap()),
+        "create" => drop(vault.documents().create_space(&options()).unwrap()),
         "update" => _ = open(&vault, key).write(text).unwrap(),
         "heal" => _ = open(&vault, key).heal().unwrap(),
         "destroy" => {
             let key = SecretPartitionKey::parse(key).unwrap();
-            vault.space().unwrap().destroy_partition(&key).unwrap();
+            vault.documents().space().unwrap().destroy_partition(&key).unwrap();
         }
         other => panic!("no such act: {other}"),
     }
@@ -118,7 +118,7 @@ fn timed(worker: Worker) -> Duration {
 /// Whether a partition is there; whole, if it is.
 fn is_there(vault: &Vault, key: &str) -> bool {
     let key = SecretPartitionKey::parse(key).unwrap();
-    match vault.space().unwrap().partition(&key, &password()) {
+    match vault.documents().space().unwrap().partition(&key, &password()) {
         Ok(partition) => {
             assert!(!partition.verify().unwrap().any());
             true
@@ -133,7 +133,7 @@ fn is_there(vault: &Vault, key: &str) -> bool {
 fn add(vault: &Vault, keep: &[&str]) -> String {
     let keep: Vec<_> = keep.iter().map(|key| SecretPartitionKey::parse(key).unwrap()).collect();
     let keep: Vec<_> = keep.iter().collect();
-    let space = vault.space().unwrap();
+    let space = vault.documents().space().unwrap();
     space.add_partition(&password(), &keep).unwrap().to_text().to_string()
 }
 
@@ -167,10 +167,10 @@ fn killed_creations_leave_no_space_or_a_whole_one() {
         let ended = kill_within(worker(&path, "create", "-", "-"), whole, &mut random);
         let vault = open_vault(&path);
         assert_whole(&vault);
-        let made = vault.space().is_ok();
+        let made = vault.documents().space().is_ok();
         left.note(made, ended);
         if !made {
-            vault.create_space(&options()).unwrap();
+            vault.documents().create_space(&options()).unwrap();
         }
         let key = add(&vault, &[]);
         assert!(is_there(&vault, &key));
@@ -185,7 +185,7 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create_vault(&path);
-    vault.create_space(&options()).unwrap();
+    vault.documents().create_space(&options()).unwrap();
     let a = add(&vault, &[]);
     let b = add(&vault, &[&a]);
     open(&vault, &b).write("[\"untouched\"]").unwrap();
@@ -232,7 +232,7 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
                 destructions.note(!there, ended);
                 if there {
                     let key = SecretPartitionKey::parse(&c).unwrap();
-                    vault.space().unwrap().destroy_partition(&key).unwrap();
+                    vault.documents().space().unwrap().destroy_partition(&key).unwrap();
                 }
                 assert!(!is_there(&vault, &c));
             }
@@ -253,7 +253,7 @@ fn go_on(partition: &Partition, vault: &Vault, text: &str) {
         }
         Err(e) => panic!("{e}"),
     }
-    assert_eq!(vault.space().unwrap().info().unwrap().unfinished, None);
+    assert_eq!(vault.documents().space().unwrap().info().unwrap().unfinished, None);
     assert_eq!(partition.read().unwrap().text(), text);
 }
 
@@ -262,7 +262,7 @@ fn two_processes_that_update_in_turn_lose_nothing() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create_vault(&path);
-    vault.create_space(&options()).unwrap();
+    vault.documents().create_space(&options()).unwrap();
     let a = add(&vault, &[]);
     let b = add(&vault, &[&a]);
     for key in [&a, &b] {
@@ -286,7 +286,7 @@ fn two_processes_that_update_in_turn_lose_nothing() {
 fn two_threads_that_update_at_once_lose_nothing() {
     let home = tempfile::tempdir().unwrap();
     let vault = create_vault(&home.path().join("vault"));
-    vault.create_space(&options()).unwrap();
+    vault.documents().create_space(&options()).unwrap();
     let a = add(&vault, &[]);
     let b = add(&vault, &[&a]);
     let until = Duration::from_secs(setting(SECS_VARIABLE, 3));

@@ -68,7 +68,7 @@ pub(crate) fn import(path: &Path) {
         return;
     }
     let names = (0..LANES).map(|lane| lane.to_string());
-    let operation = vault.begin_or_resume("import", names).unwrap();
+    let operation = vault.operations().begin_or_resume("import", names).unwrap();
     std::thread::scope(|scope| {
         for lane in 0..LANES {
             let handle = operation.lane(&lane.to_string()).unwrap();

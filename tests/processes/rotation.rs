@@ -40,7 +40,7 @@ pub(crate) fn rotate(path: &Path) {
     let (old, new) = keys();
     let vault = Vault::options(old).open(path).unwrap();
     say("rotating");
-    vault.rotate(&[NewKey::new(&new)]).unwrap();
+    vault.keys().rotate(&[NewKey::new(&new)]).unwrap();
     vault.close().unwrap();
     say("rotated");
 }
@@ -87,7 +87,7 @@ fn open_with_either(path: &Path, old: u8, new: u8) -> (Vault, u8) {
     let open = |key| Vault::options(NumberedKey(key)).open(path);
     match open(old) {
         Ok(vault) => {
-            assert_eq!(vault.find_key(&NumberedKey(new)).unwrap_err().kind(), ErrorKind::Denied);
+            assert_eq!(vault.keys().find(&NumberedKey(new)).unwrap_err().kind(), ErrorKind::Denied);
             (vault, old)
         }
         Err(e) => {

@@ -89,9 +89,10 @@ impl Host {
     fn first(&self) {
         let vault = self.options(self.password(0)).create(&self.path).unwrap();
         vault
-            .add_key(&NewKey::new(&self.markers.raw_key(0)).label(&self.of(Use::Label)[0]))
+            .keys()
+            .add(&NewKey::new(&self.markers.raw_key(0)).label(&self.of(Use::Label)[0]))
             .unwrap();
-        vault.add_key(&NewKey::new(&self.password(1)).label(&self.of(Use::Label)[1])).unwrap();
+        vault.keys().add(&NewKey::new(&self.password(1)).label(&self.of(Use::Label)[1])).unwrap();
         let operation = self.write(&vault);
         self.write_documents(&vault);
         self.expect_within_scratch();
@@ -103,7 +104,7 @@ impl Host {
         stop("removed");
         let (password, key) = (self.password(2), self.markers.raw_key(1));
         let label = &self.of(Use::Label)[2];
-        vault.rotate(&[NewKey::new(&password), NewKey::new(&key).label(label)]).unwrap();
+        vault.keys().rotate(&[NewKey::new(&password), NewKey::new(&key).label(label)]).unwrap();
         stop("rotated");
         vault.compact().unwrap();
         stop("compacted");
@@ -118,9 +119,9 @@ impl Host {
         let vault = self.options(self.markers.raw_key(1)).open(&self.path).unwrap();
         assert!(vault.recovery().state_repaired && vault.recovery().objects > 0);
         stop("reopened");
-        let operation = vault.resume(&self.of(Use::Operation)[0]).unwrap();
+        let operation = vault.operations().resume(&self.of(Use::Operation)[0]).unwrap();
         self.advance(&vault, &operation, 3);
-        vault.replace_key(vault.keys()[0].id, &self.password(3)).unwrap();
+        vault.keys().replace(vault.keys().list()[0].id, &self.password(3)).unwrap();
         self.provoke(&vault);
         vault.clean(&CancelToken::new()).unwrap();
         assert!(check(&vault).unwrap().is_ok());
@@ -142,9 +143,9 @@ impl Host {
         let (ids, lanes) = (self.of(Use::Operation), self.of(Use::Lane));
         let [first, others @ ..] = ids else { panic!("operations") };
         for id in others {
-            drop(vault.begin(id, lanes.iter().cloned()).unwrap());
+            drop(vault.operations().begin(id, lanes.iter().cloned()).unwrap());
         }
-        let operation = vault.begin(first, lanes.iter().cloned()).unwrap();
+        let operation = vault.operations().begin(first, lanes.iter().cloned()).unwrap();
         (0..3).for_each(|round| self.advance(vault, &operation, round));
         operation
     }
@@ -155,7 +156,8 @@ impl Host {
         let word = |n: usize| SecretPassword::new(&passwords[n]);
         let texts = self.of(Use::Document);
         let text = |n: usize| format!("{{\"{}\": [\"{}\"]}}", texts[n], texts[n + 1]);
-        let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
+        let space =
+            vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
         let a = space.add_partition(&word(0), &[]).unwrap();
         let b = space.add_partition(&word(0), &[&a]).unwrap();
         let mut partition = space.partition(&a, &word(0)).unwrap();
@@ -208,8 +210,8 @@ impl Host {
             tx.insert("staged", marker_key(1), self.of(Use::Value)[0].as_bytes())
         });
         removed.unwrap();
-        vault.remove_operation(&self.of(Use::Operation)[1]).unwrap();
-        vault.remove_key(vault.keys()[1].id).unwrap();
+        vault.operations().remove(&self.of(Use::Operation)[1]).unwrap();
+        vault.keys().remove(vault.keys().list()[1].id).unwrap();
         vault.clean(&CancelToken::new()).unwrap();
     }
 
@@ -244,9 +246,12 @@ impl Host {
         drop(snapshot);
         let id = &self.of(Use::Operation)[2];
         let lanes = self.of(Use::Lane).iter().cloned();
-        self.expect_refused(vault.begin(id, lanes), ErrorKind::AlreadyExists);
-        self.expect_refused(vault.resume(&self.of(Use::Namespace)[0]), ErrorKind::NotFound);
-        let operation = vault.take_over(id).unwrap();
+        self.expect_refused(vault.operations().begin(id, lanes), ErrorKind::AlreadyExists);
+        self.expect_refused(
+            vault.operations().resume(&self.of(Use::Namespace)[0]),
+            ErrorKind::NotFound,
+        );
+        let operation = vault.operations().take_over(id).unwrap();
         let lane = operation.lane(&self.of(Use::Lane)[0]).unwrap();
         let data = Self::text(&self.of(Use::Checkpoint)[0], CHECKPOINT_BYTES_MAX + 1);
         let checkpoint = Checkpoint::new(data);
@@ -256,10 +261,13 @@ impl Host {
 
         let wrong = SecretPassword::new(&refused[0]);
         self.expect_hidden(&(&wrong, self.markers.raw_key(2)));
-        self.expect_refused(vault.find_key(&wrong), ErrorKind::Denied);
-        self.expect_refused(vault.find_key(&self.markers.raw_key(3)), ErrorKind::Denied);
+        self.expect_refused(vault.keys().find(&wrong), ErrorKind::Denied);
+        self.expect_refused(vault.keys().find(&self.markers.raw_key(3)), ErrorKind::Denied);
         let label = self.of(Use::Label)[3].repeat(9);
-        self.expect_refused(vault.add_key(&NewKey::new(&wrong).label(&label)), ErrorKind::Invalid);
+        self.expect_refused(
+            vault.keys().add(&NewKey::new(&wrong).label(&label)),
+            ErrorKind::Invalid,
+        );
         let at_once = LockPolicy { tries: 1, ..LockPolicy::default() };
         let second = self.options(self.password(0)).lock_policy(at_once);
         self.expect_hidden(&second);

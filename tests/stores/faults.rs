@@ -456,7 +456,8 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
     let state = MemoryState::new();
     let vault = options(&scene.store).create_on(state.clone(), Arc::clone(&scene.store)).unwrap();
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
     let partition_key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&partition_key, &password).unwrap();
     scene.proxy.inject(Rule::chaos(Chaos {
@@ -478,8 +479,8 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
             kept.push((uri, bytes));
         }
         partition.write(format!(r#"{{"round": {round}}}"#)).unwrap();
-        let added = vault.add_key(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
-        vault.remove_key(added).unwrap();
+        let added = vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
+        vault.keys().remove(added).unwrap();
     }
     drop((partition, space));
     vault.close().unwrap();
@@ -493,7 +494,7 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
     for (uri, bytes) in kept {
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
     }
-    let space = vault.space().unwrap();
+    let space = vault.documents().space().unwrap();
     let document = space.partition(&partition_key, &password).unwrap().read().unwrap();
     assert_eq!(document.text(), r#"{"round": 11}"#);
     println!("a vault at work with {struck} requests disturbed: nothing lost");

@@ -283,7 +283,8 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let state = MemoryState::new();
     let vault = options(&store).create_on(state.clone(), Arc::clone(&store)).unwrap();
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
 

@@ -119,14 +119,14 @@ fn requests_of_each_operation() {
 
     let password = SecretPassword::new("of a partition");
     let (space, _) = meter.of("create a share space of 16 KiB", || {
-        vault.create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap()
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(16 << 10)).unwrap()
     });
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     meter.of("update a document", || partition.write(r#"{"a": 1}"#).unwrap());
     meter.of("read a document", || partition.read().unwrap());
     meter.of("add a key", || {
-        vault.add_key(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
+        vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
     });
     meter.of("check", || vault.check(&strongroom::CheckOptions::default()).unwrap());
     meter.of("check, with all data", || whole(&vault));

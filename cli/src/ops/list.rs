@@ -20,7 +20,7 @@ pub(super) fn run(session: &Session<'_>, which: &Which) -> Result<(), Failure> {
     }
     let vault = session.open("ops list")?;
     if which.unfinished {
-        print(session, which, |after, limit| vault.unfinished(after, limit))?;
+        print(session, which, |after, limit| vault.operations().unfinished(after, limit))?;
     } else {
         let snapshot = vault.read()?;
         print(session, which, |after, limit| snapshot.operations(after, limit))?;

@@ -30,14 +30,14 @@ pub(crate) fn run(session: &Session<'_>, command: &Ops) -> Result<Outcome, Failu
 
 fn pause(session: &Session<'_>, id: &str) -> Result<(), Failure> {
     let vault = session.open("ops pause")?;
-    vault.pause_operation(id)?;
+    vault.operations().pause(id)?;
     vault.close()?;
     session.answer(&json!({ "id": id, "paused": true }), format!("operation {id} paused"))
 }
 
 fn abandon(session: &Session<'_>, id: &str) -> Result<(), Failure> {
     let vault = session.open("ops abandon")?;
-    vault.abandon_operation(id)?;
+    vault.operations().abandon(id)?;
     vault.close()?;
     session.answer(&json!({ "id": id, "abandoned": true }), format!("operation {id} given up"))
 }
@@ -46,7 +46,7 @@ fn expire(session: &Session<'_>, expiry: &Expiry) -> Result<(), Failure> {
     let Expiry { older_than, exhausted, dry_run } = *expiry;
     let vault = session.open("ops expire")?;
     let bar = session.operations_bar();
-    let report = vault.expire_operations(&ExpireOperations {
+    let report = vault.operations().expire(&ExpireOperations {
         older_than,
         exhausted,
         dry_run,

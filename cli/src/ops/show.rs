@@ -44,7 +44,7 @@ pub(super) fn run(
 
 /// Whether it can be resumed; `None` of the engine's own, which is no question for a host.
 fn resumable(vault: &Vault, id: &str) -> Result<Option<Resumable>, Failure> {
-    match vault.can_resume(id) {
+    match vault.operations().can_resume(id) {
         Ok(resumable) => Ok(Some(resumable)),
         Err(e) if e.kind() == ErrorKind::Invalid => Ok(None),
         Err(e) => Err(e.into()),

@@ -47,7 +47,7 @@ pub(crate) fn interrupt(cli: &Cli, name: &str, text: &str) {
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
     let key = SecretPartitionKey::parse(&cli.key_of(name)).expect("a key");
     let password = SecretPassword::new(format!("{name}!"));
-    let partition = vault.space().and_then(|space| space.partition(&key, &password));
+    let partition = vault.documents().space().and_then(|space| space.partition(&key, &password));
     let partition = partition.expect("opens");
     let text = text.to_owned();
     let write = thread::spawn(move || {

@@ -65,7 +65,7 @@ pub(crate) fn tried_once(id: &str) -> OperationSpec {
 }
 
 pub(crate) fn begin(vault: &Vault, spec: OperationSpec) -> Operation {
-    vault.begin_with(spec).expect("begins")
+    vault.operations().begin_with(spec).expect("begins")
 }
 
 pub(crate) fn lane(operation: &Operation, lane: &str) -> Lane {
@@ -79,11 +79,11 @@ pub(crate) fn commit(lane: &Lane, checkpoint: Checkpoint) {
 /// Leaves one operation in each state, whose id it is; and two more that failed, `exhausted` for
 /// good and `waiting` to be tried again.
 pub(crate) fn every_state(vault: &Vault) {
-    vault.prepare(import("initialized")).expect("is made known");
+    vault.operations().prepare(import("initialized")).expect("is made known");
     let running = begin(vault, import("running"));
     commit(&lane(&running, "b"), Checkpoint::new("half").progress(0.5));
     drop(begin(vault, import("recovering")));
-    drop(vault.resume("recovering").expect("resumes"));
+    drop(vault.operations().resume("recovering").expect("resumes"));
     begin(vault, import("paused")).pause().expect("pauses");
     begin(vault, import("completed")).complete().expect("completes");
     begin(vault, import("failed")).fail("a first failure").expect("fails");

@@ -34,7 +34,7 @@ fn a_paused_operation_waits_for_its_id_and_goes_on_where_it_stood() {
         assert_eq!((&resumable["by_id"], &resumable["with_all"]), (&json!(true), &json!(false)));
     }
     days_ago(&cli, 0, |vault| {
-        let running = vault.resume("running").expect("by its id");
+        let running = vault.operations().resume("running").expect("by its id");
         assert_eq!(lane(&running, "b").status().expect("is read").data, b"half");
     });
 }
@@ -58,7 +58,7 @@ fn an_abandoned_operation_is_over_and_what_it_committed_stays() {
     assert_eq!(shown["lanes"][0]["checkpoints"], 1);
     assert_eq!(cli.text(&["ops", "list", "v", "--unfinished"]), "");
     assert_eq!(cli.ok(&["records", "get", "v", "imported", "k"]), b"v");
-    days_ago(&cli, 0, |vault| assert!(vault.resume("one").is_err()));
+    days_ago(&cli, 0, |vault| assert!(vault.operations().resume("one").is_err()));
 }
 
 #[test]

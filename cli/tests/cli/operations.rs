@@ -12,7 +12,9 @@ use crate::{Cli, KEY, said};
 fn with_operations(many: usize) -> Cli {
     let cli = Cli::new();
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
-    let begin = |id: &str, lanes: &[&str]| vault.begin(id, lanes.iter().copied()).expect("begins");
+    let begin = |id: &str, lanes: &[&str]| {
+        vault.operations().begin(id, lanes.iter().copied()).expect("begins")
+    };
     let commit = |lane: strongroom::Lane, checkpoint| {
         lane.commit(Batch::new(), checkpoint).expect("commits");
     };
@@ -164,7 +166,7 @@ fn all_that_a_host_told_is_shown_and_none_of_it_raw() {
         let one = begin(vault, spec);
         commit(&lane(&one, "a"), Checkpoint::new("mark").complete());
         one.fail(FAILURE).expect("fails");
-        vault.pause_operation("one").expect("is laid aside");
+        vault.operations().pause("one").expect("is laid aside");
     });
     let text = cli.text(&["ops", "show", "v", "one"]);
     for line in [
@@ -237,7 +239,7 @@ fn the_counts_of_a_vault_are_exact_beyond_what_its_opening_lists() {
     assert!(info.contains("operations  9, 7 unfinished (6 can be resumed, 1 cannot)"), "{info}");
     days_ago(&cli, 0, |vault| {
         for i in 0..Recovery::OPERATIONS_LISTED_MAX {
-            vault.prepare(import(&format!("z-{i:04}"))).expect("is made known");
+            vault.operations().prepare(import(&format!("z-{i:04}"))).expect("is made known");
         }
     });
     let info = cli.json(&["info", "v", "--json"]);

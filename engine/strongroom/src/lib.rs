@@ -1,7 +1,7 @@
 //! Strongroom: an embedded storage engine that a host service links as a library.
 //!
 //! One [`Vault`] holds the host's [records](Vault::write), in ordered namespaces, and long
-//! [operations](Vault::begin) whose checkpoints commit together with the data they describe.
+//! [operations](Vault::operations) whose checkpoints commit together with the data they describe.
 //! State lives in redb, in one file; what is too large for it lies as immutable objects on a
 //! [`Backend`](backends::Backend).
 //!
@@ -15,7 +15,7 @@
 //! # let folder = tempfile::tempdir().expect("a temporary folder");
 //! # let folder = folder.path().join("vault");
 //! let vault = Vault::options(SecretPassword::new("correct horse battery staple")).create(&folder)?;
-//! let import = vault.begin_or_resume("import-7", ["lane-a", "lane-b"])?;
+//! let import = vault.operations().begin_or_resume("import-7", ["lane-a", "lane-b"])?;
 //! let lane = import.lane("lane-a")?;
 //! let done: u32 = lane.status()?.decode()?.unwrap_or(0);
 //! for item in done..100 {
@@ -76,15 +76,16 @@ pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runne
 pub use chunks::{GcOptions, GcReport, RebuildOptions, RebuildReport};
 pub use documents::{
     BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
-    DocumentVersion, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey, Space,
-    SpaceInfo, SpaceOptions, UnfinishedUpdate, WriteOptions, Written,
+    DocumentVersion, Documents, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey,
+    Space, SpaceInfo, SpaceOptions, UnfinishedUpdate, WriteOptions, Written,
 };
 pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operations::{
     CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, CheckpointPolicy, EVENTS_KEPT_MAX,
     Event, EventKind, ExpireOperations, ExpiredOperations, FAILURE_BYTES_MAX, Failure, LANES_MAX,
     Lane, LaneStatus, METADATA_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
-    OperationStatus, Paced, Resumable, RetryPolicy, Statistics, Subscription, UnfinishedOperation,
+    OperationStatus, Operations, Paced, Resumable, RetryPolicy, Statistics, Subscription,
+    UnfinishedOperation,
 };
 pub use records::{
     NAME_BYTES_MAX, Namespace, Payload, Record, Records, Staged, TypedNamespace, TypedRecord,
@@ -100,6 +101,6 @@ pub use strongroom_format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 pub use strongroom_store::state::{FileState, MemoryState, StateStorage, StorageBackend};
 pub use transaction::{Batch, Snapshot, WriteTx};
 pub use vault::{
-    CheckOptions, CheckReport, CleanReport, CompactReport, Holder, LockPolicy, LockRefused, NewKey,
-    Problem, ReadData, Recovery, StoreReport, TakenOver, Vault, VaultInfo, VaultOptions,
+    CheckOptions, CheckReport, CleanReport, CompactReport, Holder, Keys, LockPolicy, LockRefused,
+    NewKey, Problem, ReadData, Recovery, StoreReport, TakenOver, Vault, VaultInfo, VaultOptions,
 };

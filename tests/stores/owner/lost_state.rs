@@ -15,7 +15,10 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     put(&vault, "long", &noise(3_000_000, 1));
     put(&vault, "short", &noise(600_000, 2));
     put(&vault, "in state", b"short");
-    vault.create_space(&strongroom::SpaceOptions::default().capacity_bytes(16 << 10)).unwrap();
+    vault
+        .documents()
+        .create_space(&strongroom::SpaceOptions::default().capacity_bytes(16 << 10))
+        .unwrap();
     let whole = whole(&vault);
     vault.close().unwrap();
     fs::remove_dir_all(scene.folder("a")).unwrap();

@@ -36,7 +36,10 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     assert!(lost.to_string().contains("taken over"), "{lost}");
     for stopped in [
         insert(&first, "after").unwrap_err(),
-        first.add_key(&strongroom::NewKey::new(&strongroom::SecretKey::new([9; 32]))).unwrap_err(),
+        first
+            .keys()
+            .add(&strongroom::NewKey::new(&strongroom::SecretKey::new([9; 32])))
+            .unwrap_err(),
         first.gc(&GcOptions::default()).unwrap_err(),
     ] {
         assert_eq!(stopped.kind(), ErrorKind::Closed, "{stopped}");
@@ -61,24 +64,25 @@ fn what_the_winner_has_deleted_is_no_damage_to_the_loser() {
     let vault = scene.open("a").unwrap();
     let uri = put(&vault, "1", &noise(600_000, 1));
     let password = SecretPassword::new("of a partition");
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
+    let space =
+        vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     drop(space);
     vault.close().unwrap();
     scene.copy("a", "b");
     let loser = scene.open("a").unwrap();
-    let read = loser.space().unwrap().partition(&key, &password).unwrap();
+    let read = loser.documents().space().unwrap().partition(&key, &password).unwrap();
     let winner = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     scene.clock.advance(2 * DAY);
     winner.artifacts().delete(&uri).unwrap();
     winner.gc(&GcOptions::default()).unwrap();
-    let written = winner.space().unwrap().partition(&key, &password).unwrap();
+    let written = winner.documents().space().unwrap().partition(&key, &password).unwrap();
     written.write("[1]").unwrap();
     winner.clean(&CancelToken::new()).unwrap();
     for error in [
         loser.artifacts().read(&uri).unwrap_err(),
         read.read().unwrap_err(),
-        loser.space().unwrap().partition(&key, &password).unwrap_err(),
+        loser.documents().space().unwrap().partition(&key, &password).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }

@@ -62,7 +62,9 @@ pub(crate) fn child(dir: &Path) -> Result<()> {
     let mut tell = || -> Result<()> { Ok(writeln!(out, "{}", peak_kib()?)?) };
     let vault = Vault::options(TestKey).cheap_passwords().create(dir)?;
     tell()?;
-    let space = vault.create_space(&SpaceOptions::default().capacity_bytes(CAPACITY_BYTES_MAX))?;
+    let space = vault
+        .documents()
+        .create_space(&SpaceOptions::default().capacity_bytes(CAPACITY_BYTES_MAX))?;
     tell()?;
     let password = SecretPassword::new(PASSWORD);
     let key = space.add_partition(&password, &[])?;

@@ -103,7 +103,7 @@ impl Scene {
         let space_options = SpaceOptions::default()
             .capacity_bytes(case.capacity)
             .password_costs(PasswordCosts::default());
-        let space = vault.create_space(&space_options)?;
+        let space = vault.documents().create_space(&space_options)?;
         let password = SecretPassword::new(PASSWORD);
         let key = space.add_partition(&password, &[])?;
         let partition = space.partition(&key, &password)?;

@@ -178,7 +178,8 @@ impl Crowd {
                 ensure!(page.len() == PAGE, "the page is not full");
             }
             Part::Unfinished => {
-                let (page, _) = samples.time_both(1, || Ok(vault.unfinished(None, PAGE)?))?;
+                let (page, _) =
+                    samples.time_both(1, || Ok(vault.operations().unfinished(None, PAGE)?))?;
                 ensure!(page.len() == self.unfinished, "others are unfinished");
             }
             Part::Open | Part::OpenKilled => {}
@@ -203,7 +204,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn begin(vault: &Vault, id: &str) -> Result<(Operation, Lane)> {
-    let operation = vault.begin_with(OperationSpec::new(id).name("import"))?;
+    let operation = vault.operations().begin_with(OperationSpec::new(id).name("import"))?;
     let lane = operation.lane(ONLY_LANE)?;
     Ok((operation, lane))
 }

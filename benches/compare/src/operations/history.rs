@@ -52,8 +52,9 @@ fn kept(
     room: Option<usize>,
     commits: usize,
 ) -> Result<Contender> {
-    let unread = room.map(|room| vault.subscribe(room));
-    let operation = vault.begin_with(OperationSpec::new("import-7").checkpoints_kept(kept))?;
+    let unread = room.map(|room| vault.operations().subscribe(room));
+    let operation =
+        vault.operations().begin_with(OperationSpec::new("import-7").checkpoints_kept(kept))?;
     let lane = operation.lane(ONLY_LANE)?;
     let turn = move |samples: &mut Samples| {
         for _ in 0..SAMPLES {

@@ -174,7 +174,8 @@ impl Site<'_> {
         subscriber: Subscriber,
     ) -> Result<Contender> {
         let vault = create(&subfolder(self.dir, label)?)?;
-        let unread = (subscriber == Subscriber::NeverReads).then(|| vault.subscribe(1));
+        let unread =
+            (subscriber == Subscriber::NeverReads).then(|| vault.operations().subscribe(1));
         let items = self.items;
         Ok(self.contender(label, move |work, turn| {
             run(&vault, work, policy, turn, items)?;
@@ -207,7 +208,7 @@ impl Site<'_> {
 
 /// The job as a host writes it.
 fn run(vault: &Vault, work: &Work, policy: CheckpointPolicy, turn: u64, items: u64) -> Result<()> {
-    let operation = vault.begin(&format!("job-{turn:06}"), [ONLY_LANE])?;
+    let operation = vault.operations().begin(&format!("job-{turn:06}"), [ONLY_LANE])?;
     let lane = operation.lane(ONLY_LANE)?;
     let mut paced = lane.paced(policy, 0, Some(items))?;
     for item in 0..items {

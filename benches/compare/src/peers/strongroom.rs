@@ -74,7 +74,7 @@ struct StrongroomSession {
 impl StrongroomSession {
     fn lane(&mut self) -> Result<&Lane> {
         if self.at_work.is_none() {
-            let operation = self.vault.begin_or_resume(OPERATION, [LANE])?;
+            let operation = self.vault.operations().begin_or_resume(OPERATION, [LANE])?;
             let lane = operation.lane(LANE)?;
             self.at_work = Some((operation, lane));
         }

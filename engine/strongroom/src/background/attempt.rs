@@ -40,7 +40,7 @@ pub(super) fn attempt(
     let operation = match claim(vault, ticket) {
         Err(e) if matches!(e.kind(), ErrorKind::Invalid | ErrorKind::AlreadyExists) => {
             // Since it was queued it was paused, which holds it, or somebody has done it.
-            return match vault.can_resume(&ticket.id)? {
+            return match vault.operations().can_resume(&ticket.id)? {
                 Resumable::Held => Ok(Attempted::Ended(OperationState::Paused)),
                 Resumable::Completed => Ok(Attempted::Ended(OperationState::Completed)),
                 Resumable::Cancelled => Ok(Attempted::Ended(OperationState::Cancelled)),
@@ -61,7 +61,11 @@ pub(super) fn attempt(
 }
 
 fn claim(vault: &Vault, ticket: &Ticket) -> Result<Operation> {
-    if ticket.is_by_id() { vault.resume(&ticket.id) } else { resume_unless_held(vault, &ticket.id) }
+    if ticket.is_by_id() {
+        vault.operations().resume(&ticket.id)
+    } else {
+        resume_unless_held(vault, &ticket.id)
+    }
 }
 
 /// Runs the host's code. Whatever of it panics, the error's own text and its end included, is told as
@@ -120,7 +124,7 @@ fn ended(operation: &Operation, state: OperationState) -> Result<Attempted> {
     if state != OperationState::Failed {
         return Ok(Attempted::Ended(state));
     }
-    Ok(match operation.vault().can_resume(operation.id())? {
+    Ok(match operation.vault().operations().can_resume(operation.id())? {
         Resumable::Ready => Attempted::Again(Duration::ZERO),
         Resumable::BackingOff { wait } => Attempted::Again(wait),
         _ => Attempted::Ended(state),

@@ -74,7 +74,7 @@ impl Job {
         Ok(lane.paced(policy, done, total)?.progress(self.progress()).cancel(&self.cancel))
     }
 
-    /// Tells those who [subscribed](Vault::subscribe) of something that does not end it; of the text
+    /// Tells those who [subscribed](crate::Operations::subscribe) of something that does not end it; of the text
     /// at most [`FAILURE_BYTES_MAX`](crate::FAILURE_BYTES_MAX).
     pub fn warn(&self, text: impl AsRef<str>) {
         let vault = self.vault();

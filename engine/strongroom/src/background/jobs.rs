@@ -238,8 +238,8 @@ impl Jobs {
     /// Ends an operation that nobody runs as it was asked to; its state then.
     pub(super) fn obey(&self, id: &str, why: Stop) -> Result<OperationState> {
         match why {
-            Stop::Cancel => self.vault.abandon_operation(id).map(|()| OperationState::Cancelled),
-            Stop::Pause => self.vault.pause_operation(id).map(|()| OperationState::Paused),
+            Stop::Cancel => self.vault.operations().abandon(id).map(|()| OperationState::Cancelled),
+            Stop::Pause => self.vault.operations().pause(id).map(|()| OperationState::Paused),
             Stop::Shutdown => self.state(id),
         }
     }

@@ -168,7 +168,7 @@ impl Runner {
         }
         // In the runner before it is in the vault: nobody else takes it in between.
         let ticket = jobs.enter(SUBMIT, &spec.id, progress, true)?;
-        let prepared = jobs.vault.prepare(spec);
+        let prepared = jobs.vault.operations().prepare(spec);
         let queued = prepared.and_then(|()| Jobs::queue(jobs, &ticket, Duration::ZERO));
         if let Err(error) = queued {
             jobs.end(&ticket, Err(error.clone()));
@@ -193,7 +193,7 @@ impl Runner {
             return Ok(job);
         }
         let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
-        match jobs.vault.can_resume(id)? {
+        match jobs.vault.operations().can_resume(id)? {
             Resumable::Ready | Resumable::BackingOff { .. } | Resumable::Held => {}
             told @ Resumable::Completed => {
                 return refuse(ErrorKind::AlreadyExists, told);
@@ -225,7 +225,7 @@ impl Runner {
         let mut report = Resumed::default();
         let mut after = None;
         loop {
-            let page = jobs.vault.unfinished(after.as_deref(), PAGE)?;
+            let page = jobs.vault.operations().unfinished(after.as_deref(), PAGE)?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|last| last.id.clone());
             for found in page {

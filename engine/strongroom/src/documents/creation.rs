@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::generation::waves;
 use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
+use super::room::Documents;
 use super::space::Space;
 use super::update::{Watched, wait_for_turn};
 use crate::vault::{Vault, VaultInner};
@@ -74,7 +75,7 @@ impl SpaceOptions {
 }
 
 /// The share space's making.
-impl Vault {
+impl Documents {
     /// Makes the vault's share space. See [`create_space_with`](Self::create_space_with).
     pub fn create_space(&self, options: &SpaceOptions) -> Result<Space> {
         self.create_space_with(options, &NoProgress, &CancelToken::new())
@@ -94,10 +95,10 @@ impl Vault {
         let _span = tracing::debug_span!("create space").entered();
         let SpaceOptions { capacity, threshold, shares, partitions, costs } = *options;
         let geometry = options.geometry()?;
-        let inner = self.inner();
+        let inner = self.vault.inner();
         let PasswordCosts { memory_kib, passes, lanes } = inner.document_costs(costs)?;
         let _turn = wait_for_turn(inner, CREATE)?;
-        if self.read()?.state().get(Table::Space, SPACE)?.is_some() {
+        if self.vault.read()?.state().get(Table::Space, SPACE)?.is_some() {
             return Err(exists());
         }
         inner.objects.expect_room(CREATE, geometry.generation_bytes())?;
@@ -119,7 +120,7 @@ impl Vault {
         };
         let made = first_generation(inner, &geometry, stage, watched)
             .and_then(row)
-            .and_then(|row| found_space(self, stage, &geometry, &row));
+            .and_then(|row| found_space(&self.vault, stage, &geometry, &row));
         drop(staging);
         made?;
         self.space()

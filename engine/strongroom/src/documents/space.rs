@@ -16,6 +16,7 @@ use super::geometry::{CELLS_PER_OBJECT, COPIES_PER_OBJECT, Geometry, PARTITIONS_
 use super::map::SlotMap;
 use super::opening::{By, Look, Opened, Rules, find, open};
 use super::partition::Partition;
+use super::room::Documents;
 use super::secret::SecretPartitionKey;
 use super::shares::Slots;
 use super::stream::Stream;
@@ -104,18 +105,18 @@ impl UnfinishedUpdate {
 }
 
 /// The share space.
-impl Vault {
+impl Documents {
     /// The vault's share space; `NotFound` if it has none.
     pub fn space(&self) -> Result<Space> {
-        let row = read_row(self.read()?.state())?;
+        let row = read_row(self.vault.read()?.state())?;
         let SpaceRow::V0 { id, costs: CostsRow { memory_kib, passes, lanes }, .. } = row;
         let geometry = Geometry::of_row(&row)?;
         Ok(Space {
-            vault: Arc::clone(self.inner()),
+            vault: Arc::clone(self.vault.inner()),
             id,
             geometry,
             scheme: Arc::new(Scheme::new(geometry.threshold, geometry.shares)),
-            costs: self.inner().bear_costs(PasswordCosts { memory_kib, passes, lanes })?,
+            costs: self.vault.inner().bear_costs(PasswordCosts { memory_kib, passes, lanes })?,
         })
     }
 }

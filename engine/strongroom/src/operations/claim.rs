@@ -9,6 +9,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
 use super::operation::{Operation, OperationInner};
+use super::room::Operations;
 use super::rows::{
     check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows, touch,
     write_row, write_step,
@@ -23,7 +24,7 @@ const BEGIN: &str = "begin operation";
 const RESUME: &str = "resume operation";
 
 /// Operations.
-impl Vault {
+impl Operations {
     /// Begins an operation under a new `id`, in the given lanes; [`begin_with`](Self::begin_with)
     /// tells it more.
     pub fn begin(
@@ -55,7 +56,7 @@ impl Vault {
             refuse_used(tx, &spec.id)?;
             create(tx, &spec, OperationState::Initialized).map(drop)
         };
-        self.inner().write(PREPARE, create, |()| ())
+        self.vault.inner().write(PREPARE, create, |()| ())
     }
 
     /// Resumes an operation where its lanes stood, or begins one that was
@@ -108,14 +109,14 @@ impl Vault {
     /// Lays aside an operation that nobody runs: whoever resumes *everything* leaves it, until it is
     /// [resumed](Self::resume) by its id. `Locked` while a handle of it lives: pause it by that.
     /// `Invalid` if it is finished.
-    pub fn pause_operation(&self, id: &str) -> Result<()> {
+    pub fn pause(&self, id: &str) -> Result<()> {
         self.end_unowned("pause operation", id, OperationState::Paused)
     }
 
     /// Gives up an operation that nobody runs: it is cancelled, and cannot be resumed. What it has
     /// committed stays. `Locked` while a handle of it lives: cancel it by that. `Invalid` if it is
     /// finished.
-    pub fn abandon_operation(&self, id: &str) -> Result<()> {
+    pub fn abandon(&self, id: &str) -> Result<()> {
         self.end_unowned("abandon operation", id, OperationState::Cancelled)
     }
 
@@ -131,12 +132,12 @@ impl Vault {
             }
             write_step(tx, call, id, row, next)
         };
-        self.inner().write(call, change, |()| ())
+        self.vault.inner().write(call, change, |()| ())
     }
 
     /// Removes an operation with its checkpoints, completed or not; whether there was one. Its
     /// id can be used again. `Locked` while a handle of it lives.
-    pub fn remove_operation(&self, id: &str) -> Result<bool> {
+    pub fn remove(&self, id: &str) -> Result<bool> {
         const REMOVE: &str = "remove operation";
         check_id(REMOVE, id)?;
         let change = |tx: &mut WriteTx<'_>| {
@@ -149,7 +150,7 @@ impl Vault {
             refuse_live(tx, REMOVE, id)?;
             remove_rows(tx, id).map(|_| true)
         };
-        self.inner().write(REMOVE, change, |_| ())
+        self.vault.inner().write(REMOVE, change, |_| ())
     }
 
     fn claim(
@@ -158,7 +159,7 @@ impl Vault {
         id: &str,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
     ) -> Result<Operation> {
-        let inner = self.inner();
+        let inner = self.vault.inner();
         // Registered once it has happened, and before anybody else may write: a handle that was
         // not taken over after all must stay registered.
         let claim = Cell::new(0);
@@ -167,7 +168,7 @@ impl Vault {
         })?;
         Ok(Operation {
             inner: Arc::new(OperationInner {
-                vault: Arc::clone(self.inner()),
+                vault: Arc::clone(self.vault.inner()),
                 id: id.to_owned(),
                 generation: claimed.generation,
                 claim: claim.get(),
@@ -187,7 +188,7 @@ pub(crate) fn begin_own(
 ) -> Result<Operation> {
     let retry = RetryPolicy { attempts_max: 0, ..RetryPolicy::DEFAULT };
     let spec = OperationSpec::new(id).lanes(lanes).retry(retry).checkpoints_kept(1);
-    vault.claim(BEGIN, id, |tx| {
+    vault.operations().claim(BEGIN, id, |tx| {
         tx.heard.exempt = true;
         with(tx)?;
         create(tx, &spec, OperationState::Running)
@@ -196,7 +197,7 @@ pub(crate) fn begin_own(
 
 /// Resumes an operation of the engine's own.
 pub(crate) fn resume_own(vault: &Vault, id: &str) -> Result<Operation> {
-    vault.claim(RESUME, id, |tx| {
+    vault.operations().claim(RESUME, id, |tx| {
         tx.heard.exempt = true;
         resume_in(tx, id, By::Right)
     })
@@ -205,7 +206,7 @@ pub(crate) fn resume_own(vault: &Vault, id: &str) -> Result<Operation> {
 /// Resumes an operation that is not paused; one that is, is `Invalid`.
 pub(crate) fn resume_unless_held(vault: &Vault, id: &str) -> Result<Operation> {
     check_id(RESUME, id)?;
-    vault.claim(RESUME, id, |tx| resume_in(tx, id, By::All))
+    vault.operations().claim(RESUME, id, |tx| resume_in(tx, id, By::All))
 }
 
 /// What a claim has won.

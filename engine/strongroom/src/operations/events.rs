@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::machine::OperationState;
 use super::operation::cut;
-use crate::vault::Vault;
+use super::room::Operations;
 
 /// Most events that a subscription can be asked to keep.
 pub const EVENTS_KEPT_MAX: usize = 1 << 16;
@@ -237,13 +237,13 @@ impl Subscription {
 }
 
 /// Events.
-impl Vault {
+impl Operations {
     /// Hears of what happens to the host's operations from now on, once it is durable: each
     /// [`EventKind`]. Not of removals, migrations, and what was already paused.
     /// Keeps at most `kept` events that have not been fetched (1 to [`EVENTS_KEPT_MAX`]; 1,024
     /// suit most); it never holds up who works.
     pub fn subscribe(&self, kept: usize) -> Subscription {
-        self.inner().bus.subscribe(kept)
+        self.vault.inner().bus.subscribe(kept)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use strongroom_base::{Error, Result};
 
 use super::machine::OperationState;
+use super::room::Operations;
 use super::rows::{is_own, read_row, remove_rows};
 use crate::transaction::WriteTx;
-use crate::vault::Vault;
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_format::OperationFields;
 use strongroom_store::state::Table;
@@ -18,7 +18,7 @@ const ROWS_PER_COMMIT: u64 = 2_000;
 
 const EXPIRE: &str = "expire operations";
 
-/// Which operations [`Vault::expire_operations`] drops.
+/// Which operations [`Operations::expire`] drops.
 #[derive(Clone, Copy)]
 pub struct ExpireOperations<'a> {
     /// Only those whose last change lies at least so far back. While the clock stands before
@@ -87,14 +87,14 @@ struct Due {
 }
 
 /// Retention.
-impl Vault {
+impl Operations {
     /// Drops operations that ended long ago, with their checkpoints and history, in commits of
     /// bounded size. Interrupted, it has dropped some of them, each whole. Never drops one that
     /// can go on, or that a handle lives of. Looks at all operations.
-    pub fn expire_operations(&self, options: &ExpireOperations<'_>) -> Result<ExpiredOperations> {
-        let now = self.inner().components.clock.unix_millis();
+    pub fn expire(&self, options: &ExpireOperations<'_>) -> Result<ExpiredOperations> {
+        let now = self.vault.inner().components.clock.unix_millis();
         let mut report = ExpiredOperations::default();
-        let total = self.read()?.operation_count()?;
+        let total = self.vault.read()?.operation_count()?;
         let mut looked_at = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -125,7 +125,7 @@ impl Vault {
         now: u64,
         after: Option<&[u8]>,
     ) -> Result<Due> {
-        let snapshot = self.read()?;
+        let snapshot = self.vault.read()?;
         let span = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let (mut next, mut rows) = (Due::default(), 0);
         for entry in snapshot.state().range(Table::Operations, span)? {
@@ -139,7 +139,7 @@ impl Vault {
             // What cannot be read is not judged.
             if let Ok(row) = OperationFields::decode(entry.row.as_slice())
                 && is_due(options, &row, now)
-                && self.inner().owners.generation(&id).is_none()
+                && self.vault.inner().owners.generation(&id).is_none()
             {
                 rows += 1 + u64::from(row.lanes) * u64::from(row.checkpoints_kept);
                 next.ids.push(id);
@@ -174,7 +174,7 @@ impl Vault {
             }
             Ok::<_, Error>(dropped)
         };
-        self.inner().write(EXPIRE, change, |_| ())
+        self.vault.inner().write(EXPIRE, change, |_| ())
     }
 }
 

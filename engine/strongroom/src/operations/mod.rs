@@ -29,6 +29,7 @@ mod operation;
 mod owners;
 mod pace;
 mod resume;
+mod room;
 mod rows;
 mod spec;
 mod standing;
@@ -48,6 +49,7 @@ pub use operation::{FAILURE_BYTES_MAX, Operation};
 pub(crate) use owners::Owners;
 pub use pace::{CheckpointPolicy, Paced};
 pub(crate) use resume::panic_text;
+pub use room::Operations;
 pub(crate) use rows::remove_own;
 pub use spec::{
     CHECKPOINTS_KEPT_MAX, LANES_MAX, METADATA_BYTES_MAX, ONLY_LANE, OperationSpec, RetryPolicy,

@@ -21,7 +21,7 @@ pub const FAILURE_BYTES_MAX: usize = 4_096;
 
 /// The right to run an operation, until it is ended, dropped or taken over. Cheap to clone.
 ///
-/// Dropped, the operation stays as it is: running, for [`Vault::resume`] to go on with.
+/// Dropped, the operation stays as it is: running, for [`Operations::resume`] to go on with.
 #[derive(Clone)]
 pub struct Operation {
     pub(super) inner: Arc<OperationInner>,
@@ -80,7 +80,7 @@ impl Operation {
 /// and `Invalid` if the machine of [`OperationState`] does not allow it.
 impl Operation {
     /// Lays it aside where it stands. It is left when everything is resumed, until somebody
-    /// [resumes](Vault::resume) it by its id.
+    /// [resumes](Operations::resume) it by its id.
     pub fn pause(&self) -> Result<()> {
         self.lay_aside(true, None)
     }

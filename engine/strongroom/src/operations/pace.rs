@@ -79,7 +79,7 @@ impl Default for CheckpointPolicy {
 /// # let folder = tempfile::tempdir().expect("a temporary folder");
 /// # let path = folder.path().join("vault");
 /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
-/// let import = vault.begin("import-7", ["main"])?;
+/// let import = vault.operations().begin("import-7", ["main"])?;
 /// let lane = import.lane("main")?;
 /// let (first, total) = (lane.status()?.decode::<u64>()?.unwrap_or(0), 5_000);
 /// let mut paced = lane.paced(CheckpointPolicy::DEFAULT, first, Some(total))?;

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use strongroom_base::Error;
 
 use super::lane::Lane;
+use super::room::Operations;
 use super::status::{LaneStatus, OperationStatus};
-use crate::vault::Vault;
 
-impl Vault {
+impl Operations {
     /// Resumes an operation, and hands each lane that is not complete to `work`, with its last
     /// checkpoint, in order of their names.
     ///
@@ -25,8 +25,8 @@ impl Vault {
     /// # use strongroom::{Batch, Checkpoint, OperationState, SecretPassword, Vault};
     /// # let path = folder.path().join("vault");
     /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
-    /// drop(vault.begin("import-7", ["a", "b"])?); // and then the process dies
-    /// let status = vault.resume_with("import-7", |lane, stands| {
+    /// drop(vault.operations().begin("import-7", ["a", "b"])?); // and then the process dies
+    /// let status = vault.operations().resume_with("import-7", |lane, stands| {
     ///     for item in stands.decode::<u32>()?.unwrap_or(0)..10 {
     ///         let mut batch = Batch::new();
     ///         batch.insert("items", format!("{} {item}", lane.name()), "done");

@@ -6,11 +6,11 @@ use std::ops::Bound;
 use strongroom_base::Result;
 
 use super::machine::OperationState;
+use super::room::Operations;
 use super::rows::is_own;
 use super::status::Failure;
 use crate::metrics::Latencies;
 use crate::transaction::Snapshot;
-use crate::vault::Vault;
 use strongroom_format::{CheckpointRow, OperationFields};
 use strongroom_store::state::{Entry, Table};
 
@@ -42,12 +42,12 @@ pub struct Statistics {
 }
 
 /// Statistics.
-impl Vault {
+impl Operations {
     /// Counts the host's operations and their checkpoints, from a snapshot. Reads all of them: some
     /// hundred milliseconds for a hundred thousand. Held in memory, and 0 after opening: commits
     /// and missed events.
     pub fn statistics(&self) -> Result<Statistics> {
-        let snapshot = self.read()?;
+        let snapshot = self.vault.read()?;
         let mut statistics = Statistics {
             operations: OperationState::ALL.map(|state| (state, 0)).into(),
             unreadable_operations: 0,
@@ -57,8 +57,8 @@ impl Vault {
             checkpoint_bytes: 0,
             oldest_unfinished: None,
             last_failure: None,
-            commits: self.inner().metrics.commits(),
-            events_missed: self.inner().bus.missed(),
+            commits: self.vault.inner().metrics.commits(),
+            events_missed: self.vault.inner().bus.missed(),
         };
         statistics.count_operations(&snapshot)?;
         statistics.count_checkpoints(&snapshot, Table::Checkpoints)?;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
+use super::room::Operations;
 use super::rows::check_id;
 use super::standing::{Resumable, standing};
 use crate::background::Handlers;
 use crate::transaction::Snapshot;
-use crate::vault::{Vault, VaultInner};
+use crate::vault::VaultInner;
 use strongroom_format::OperationFields;
 use strongroom_store::state::Table;
 
@@ -44,7 +45,7 @@ pub struct UnfinishedOperation {
 }
 
 /// What is left to do.
-impl Vault {
+impl Operations {
     /// At most `limit` of the host's operations that are not finished, in order of their ids, from
     /// the first after `after` on. Reads all of their lanes, and no operation that is finished.
     pub fn unfinished(
@@ -52,7 +53,7 @@ impl Vault {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<UnfinishedOperation>> {
-        let snapshot = self.read()?;
+        let snapshot = self.vault.read()?;
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         snapshot
             .state()
@@ -60,7 +61,7 @@ impl Vault {
             .take(limit)
             .map(|entry| {
                 let id = String::from_utf8_lossy(entry?.key.as_slice()).into_owned();
-                judge(self.inner(), &snapshot, id)
+                judge(self.vault.inner(), &snapshot, id)
             })
             .collect()
     }
@@ -69,14 +70,14 @@ impl Vault {
     pub fn can_resume(&self, id: &str) -> Result<Resumable> {
         const ASK: &str = "read operation";
         check_id(ASK, id)?;
-        let snapshot = self.read()?;
+        let snapshot = self.vault.read()?;
         if snapshot.state().get(Table::Operations, id.as_bytes())?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, ASK)
                 .with_reason(Reason::OperationMissing)
                 .with_detail("there is no such operation")
                 .with_subject(id));
         }
-        Ok(judge(self.inner(), &snapshot, id.to_owned())?.resumable)
+        Ok(judge(self.vault.inner(), &snapshot, id.to_owned())?.resumable)
     }
 }
 
@@ -175,7 +176,7 @@ mod tests {
         let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
         let vault = options().create_on(state.clone(), backend.clone()).unwrap();
         for id in ["a", "b", "c"] {
-            drop(vault.begin(id, ["main"]).unwrap());
+            drop(vault.operations().begin(id, ["main"]).unwrap());
         }
         put(&vault, Table::Operations, b"a", LATER);
         put(&vault, Table::Checkpoints, b"b\0main", LATER);
@@ -186,17 +187,17 @@ mod tests {
         let unreadable = |at: usize| matches!(found[at].resumable, Resumable::Unreadable { .. });
         assert!(unreadable(0) && unreadable(1), "{found:?}");
         assert_eq!((found[0].state, &found[2].resumable.by_id()), (None, &true));
-        assert_eq!(vault.resume("a").unwrap_err().kind(), ErrorKind::Corrupt);
-        assert_eq!(vault.resume("b").unwrap_err().kind(), ErrorKind::Corrupt);
-        assert_eq!(vault.can_resume("b").unwrap(), found[1].resumable);
-        let counted = vault.statistics().unwrap();
+        assert_eq!(vault.operations().resume("a").unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(vault.operations().resume("b").unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(vault.operations().can_resume("b").unwrap(), found[1].resumable);
+        let counted = vault.operations().statistics().unwrap();
         assert_eq!((counted.unreadable_operations, counted.unreadable_checkpoints), (1, 1));
         assert_eq!(counted.total(), 3);
         assert_eq!(vault.check(&CheckOptions::default()).unwrap().problems.len(), 3);
         // Nothing judges them but whoever removes them.
         let all = ExpireOperations { older_than: Duration::ZERO, ..ExpireOperations::default() };
-        assert_eq!(vault.expire_operations(&all).unwrap().operations, 0);
-        assert!(vault.remove_operation("a").unwrap() && vault.remove_operation("b").unwrap());
+        assert_eq!(vault.operations().expire(&all).unwrap().operations, 0);
+        assert!(vault.operations().remove("a").unwrap() && vault.operations().remove("b").unwrap());
         assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());
     }
 
@@ -204,8 +205,8 @@ mod tests {
     fn check_notices_rows_that_do_not_fit_one_another() {
         let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
         let vault = options().create_on(state, backend).unwrap();
-        drop(vault.begin("a", ["main"]).unwrap());
-        vault.begin("b", ["main"]).unwrap().cancel().unwrap();
+        drop(vault.operations().begin("a", ["main"]).unwrap());
+        vault.operations().begin("b", ["main"]).unwrap().cancel().unwrap();
         let problems = || vault.check(&CheckOptions::default()).unwrap().problems.len();
         assert_eq!(problems(), 0);
         put(&vault, Table::Unfinished, b"b", &[]);

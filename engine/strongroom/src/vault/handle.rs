@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::cleaner::{Cleaner, Due};
 use super::key_copy::Witness;
+use super::keys::Keys;
 use super::lock::VaultLock;
 use super::options::{Components, PasswordPolicy, VaultOptions};
 use super::owner::Owner;
@@ -22,8 +23,9 @@ use super::report::{Recovery, VaultInfo};
 use crate::artifacts::{Leases, SteadyTime};
 use crate::background::Handlers;
 use crate::chunks::{Codecs, Cutter, IdKeys, Uploads, preparing_pool};
+use crate::documents::Documents;
 use crate::metrics::Metrics;
-use crate::operations::{Bus, Owners};
+use crate::operations::{Bus, Operations, Owners};
 use crate::records::{Staged, stage};
 use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
 use strongroom_base::{CancelToken, NoProgress, Progress};
@@ -278,6 +280,21 @@ impl Vault {
         drop(self.inner.objects.enter("stage value")?);
         let limit = || Ok(self.artifacts().quota()?.map(|quota| quota.bytes));
         stage(self, limit, &mut source, progress, cancel)
+    }
+
+    /// Its operations: long work that survives the death of its process.
+    pub fn operations(&self) -> Operations {
+        Operations::new(self.clone())
+    }
+
+    /// Its documents: the share space.
+    pub fn documents(&self) -> Documents {
+        Documents::new(self.clone())
+    }
+
+    /// Its keys: who may open it.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.clone())
     }
 
     /// What opening the vault found, and recovered.

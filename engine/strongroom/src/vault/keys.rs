@@ -58,16 +58,32 @@ pub struct CompactReport {
     pub bytes_after: u64,
 }
 
-impl Vault {
+/// Who may open a vault. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    vault: Vault,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    pub(super) fn new(vault: Vault) -> Self {
+        Self { vault }
+    }
+
     /// What opens the vault, in the order in which it was added.
-    pub fn keys(&self) -> Vec<KeyInfo> {
-        self.inner().keys.lock().keys()
+    pub fn list(&self) -> Vec<KeyInfo> {
+        self.vault.inner().keys.lock().keys()
     }
 
     /// Which key of the vault `source` gives; `Denied` if none. Takes as long as opening.
-    pub fn find_key(&self, source: &dyn KeySource) -> Result<KeyId> {
+    pub fn find(&self, source: &dyn KeySource) -> Result<KeyId> {
         let unlock = source.unlock()?;
-        let inner = self.inner();
+        let inner = self.vault.inner();
         // Not under the lock: each password slot takes its time.
         let header = inner.keys.lock().header().clone();
         find(&header, &unlock, inner.password.bounds)
@@ -77,11 +93,11 @@ impl Vault {
     /// cannot be reached its error comes, and nothing has changed.
     ///
     /// `Full` if there are [`KEYS_MAX`](crate::KEYS_MAX), `AlreadyExists` if it opens the vault
-    /// already. `Uncertain` as told at [`remove_key`](Self::remove_key).
-    pub fn add_key(&self, key: &NewKey<'_>) -> Result<KeyId> {
+    /// already. `Uncertain` as told at [`remove`](Self::remove).
+    pub fn add(&self, key: &NewKey<'_>) -> Result<KeyId> {
         let unlock = key.source.unlock()?;
         let mut added = None;
-        self.inner().change_keys("add key", |keys, with| {
+        self.vault.inner().change_keys("add key", |keys, with| {
             let next = keys.with_key(&NewSlot { unlock: &unlock, label: key.label }, with)?;
             added = next.keys().last().map(|key| key.id);
             Ok(next)
@@ -94,17 +110,19 @@ impl Vault {
     /// still does.
     ///
     /// `NotFound` if there is no such key, `AlreadyExists` if the secret is that of another one.
-    pub fn replace_key(&self, id: KeyId, source: &dyn KeySource) -> Result<()> {
+    pub fn replace(&self, id: KeyId, source: &dyn KeySource) -> Result<()> {
         let unlock = source.unlock()?;
-        self.inner().change_keys("replace key", |keys, with| keys.with_replaced(id, &unlock, with))
+        self.vault
+            .inner()
+            .change_keys("replace key", |keys, with| keys.with_replaced(id, &unlock, with))
     }
 
     /// Wraps the key that `source` gives anew, at the costs that the vault was opened with:
     /// how the costs of a password are raised. `Denied` if it is no key of the vault.
-    pub fn rewrap_key(&self, source: &dyn KeySource) -> Result<KeyId> {
+    pub fn rewrap(&self, source: &dyn KeySource) -> Result<KeyId> {
         let unlock = source.unlock()?;
         let mut found = None;
-        self.inner().change_keys("rewrap key", |keys, with| {
+        self.vault.inner().change_keys("rewrap key", |keys, with| {
             let id = *found.insert(keys.find(&unlock, with.bounds)?);
             keys.with_replaced(id, &unlock, with)
         })?;
@@ -116,12 +134,12 @@ impl Vault {
     /// [`rotate`](Self::rotate) draws new keys.
     ///
     /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain`: it may
-    /// have happened, or its copy on the backend may still be the one of before; [`keys`] tells,
+    /// have happened, or its copy on the backend may still be the one of before; [`list`](Self::list) tells,
     /// and the next change or open completes it.
-    ///
-    /// [`keys`]: Self::keys
-    pub fn remove_key(&self, id: KeyId) -> Result<()> {
-        self.inner().change_keys("remove key", |keys, with| keys.without_key(id, with.entropy))
+    pub fn remove(&self, id: KeyId) -> Result<()> {
+        self.vault
+            .inner()
+            .change_keys("remove key", |keys, with| keys.without_key(id, with.entropy))
     }
 
     /// Draws new keys and seals the whole state under them, in a new file; from then on `keys`
@@ -137,7 +155,7 @@ impl Vault {
     /// most their timeout. Reads go on, except for a moment at the end, when it waits for those
     /// that are under way: `Locked` if they take longer than the write timeout, and nothing has
     /// changed. A crash at any moment leaves the old state under the old keys or the new one under
-    /// the new; `Uncertain` says so of an error, and [`find_key`](Self::find_key) tells. Content objects keep the keys that they were sealed under, which the new keys
+    /// the new; `Uncertain` says so of an error, and [`find`](Self::find) tells. Content objects keep the keys that they were sealed under, which the new keys
     /// protect; what is staged from now on is sealed under a new one.
     pub fn rotate_with(
         &self,
@@ -153,9 +171,11 @@ impl Vault {
             .zip(keys)
             .map(|(unlock, key)| NewSlot { unlock, label: key.label })
             .collect();
-        self.inner().rotate(&slots, progress, cancel)
+        self.vault.inner().rotate(&slots, progress, cancel)
     }
+}
 
+impl Vault {
     /// Gives space of the state file that nothing uses back to the file system. Reads and writes
     /// wait meanwhile; `Locked` if reads under way take longer than the write timeout.
     pub fn compact(&self) -> Result<CompactReport> {

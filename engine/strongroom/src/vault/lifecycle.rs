@@ -173,7 +173,7 @@ impl Vault {
         } else {
             Ok(0)
         };
-        let operations = self.unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
+        let operations = self.operations().unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
         let recovery = &mut self.inner_mut().recovery;
         recovery.objects = *cleaned.as_ref().unwrap_or(&0);
         recovery.space_update = *expired.as_ref().unwrap_or(&None);

@@ -27,7 +27,7 @@ pub use check::{CheckOptions, CheckReport, Problem, ReadData};
 pub use cleaner::CleanReport;
 pub use handle::Vault;
 pub(crate) use handle::VaultInner;
-pub use keys::{CompactReport, NewKey};
+pub use keys::{CompactReport, Keys, NewKey};
 pub use lock::{Holder, LockPolicy, LockRefused};
 pub use options::VaultOptions;
 pub use report::{Recovery, TakenOver, VaultInfo};

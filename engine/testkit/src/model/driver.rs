@@ -175,7 +175,7 @@ impl Driver {
             Call::Expire { older_secs } => {
                 let older_than = Duration::from_secs((*older_secs).into());
                 let options = ExpireOperations { older_than, ..ExpireOperations::default() };
-                self.vault().expire_operations(&options).map(drop)
+                self.vault().operations().expire(&options).map(drop)
             }
             Call::Jump { millis } => {
                 self.clock.jump(*millis);

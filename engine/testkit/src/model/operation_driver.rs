@@ -25,10 +25,10 @@ impl Driver {
         let vault = self.vault().clone();
         let id = operation_id(operation);
         let handle = match act {
-            Act::Begin(lanes) => vault.begin_with(spec(operation, lanes))?,
-            Act::Resume => vault.resume(&id)?,
-            Act::TakeOver => vault.take_over(&id)?,
-            Act::Prepare(lanes) => return vault.prepare(spec(operation, lanes)),
+            Act::Begin(lanes) => vault.operations().begin_with(spec(operation, lanes))?,
+            Act::Resume => vault.operations().resume(&id)?,
+            Act::TakeOver => vault.operations().take_over(&id)?,
+            Act::Prepare(lanes) => return vault.operations().prepare(spec(operation, lanes)),
             Act::LetGo => {
                 self.handles.remove(&operation);
                 return Ok(());
@@ -41,9 +41,9 @@ impl Driver {
                     Ok(migrated(version, &data).into_bytes())
                 });
             }
-            Act::PauseUnowned => return vault.pause_operation(&id),
-            Act::Abandon => return vault.abandon_operation(&id),
-            Act::Remove => return vault.remove_operation(&id).map(drop),
+            Act::PauseUnowned => return vault.operations().pause(&id),
+            Act::Abandon => return vault.operations().abandon(&id),
+            Act::Remove => return vault.operations().remove(&id).map(drop),
         };
         self.handles.entry(operation).or_default().push(handle);
         Ok(())
@@ -107,7 +107,7 @@ impl OperationsModel {
 
     /// `Ok` if the vault lists just what is left to do, with the right reasons.
     pub(super) fn unfinished_differ(&self, vault: &Vault) -> Result<(), String> {
-        let found = vault.unfinished(None, usize::MAX).map_err(|e| e.to_string())?;
+        let found = vault.operations().unfinished(None, usize::MAX).map_err(|e| e.to_string())?;
         let told: Vec<_> =
             found.into_iter().map(|found| (found.id, found.state, found.resumable)).collect();
         let expected: Vec<_> = self
