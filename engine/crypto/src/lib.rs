@@ -19,6 +19,7 @@
 #![allow(missing_docs, missing_debug_implementations)]
 
 mod password;
+mod policy;
 mod ring;
 mod seal;
 mod secret;
@@ -29,6 +30,7 @@ pub use password::PasswordCosts;
 #[cfg(feature = "testing")]
 pub use password::passwords_hashed;
 pub use password::{CostBounds, MEMORY_KIB_MAX, hash as hash_password};
+pub use policy::PasswordPolicy;
 pub use seal::Cipher;
 pub use seal::{NONCE_BYTES, SealKey, TAG_BYTES};
 pub use secret::{KeySource, SecretKey, SecretPassword, Unlock};

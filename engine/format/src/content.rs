@@ -56,7 +56,8 @@ pub enum ObjectsRow {
 }
 
 impl ObjectsRow {
-    pub fn len(&self) -> u64 {
+    /// Returns the length of the whole value in bytes.
+    pub fn value_bytes(&self) -> u64 {
         let Self::V0 { len, .. } = self;
         *len
     }

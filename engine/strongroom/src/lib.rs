@@ -54,15 +54,12 @@ struct ObjectStoresManual;
 
 mod artifacts;
 mod background;
-mod chunks;
 mod documents;
-mod metrics;
 mod operations;
 mod records;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
-mod transaction;
 mod vault;
 
 pub use artifacts::{
@@ -73,33 +70,31 @@ pub use artifacts::{
     VerifiedArtifacts,
 };
 pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
-pub use chunks::{GcOptions, GcReport, RebuildOptions, RebuildReport};
 pub use documents::{
     BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
     DocumentVersion, Documents, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey,
     Space, SpaceInfo, SpaceOptions, UnfinishedUpdate, WriteOptions, Written,
 };
-pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operations::{
     CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, CheckpointPolicy, EVENTS_KEPT_MAX,
-    Event, EventKind, ExpireOperations, ExpiredOperations, FAILURE_BYTES_MAX, Failure, LANES_MAX,
-    Lane, LaneStatus, METADATA_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
-    OperationStatus, Operations, Paced, Resumable, RetryPolicy, Statistics, Subscription,
-    UnfinishedOperation,
+    Event, EventKind, ExpireOperations, ExpiredOperations, FAILURE_BYTES_MAX, Failure, KnownWork,
+    LANES_MAX, Lane, LaneStatus, Latencies, METADATA_BYTES_MAX, NoRecorder, ONLY_LANE, Operation,
+    OperationSpec, OperationState, OperationStatus, Operations, Paced, Recorder, Resumable,
+    RetryPolicy, Statistics, Subscription, UnfinishedOperation,
 };
 pub use records::{
-    NAME_BYTES_MAX, Namespace, Payload, Record, Records, Staged, TypedNamespace, TypedRecord,
-    Value, ValueReader,
+    Batch, NAME_BYTES_MAX, Namespace, Payload, Record, Records, Snapshot, Staged, TypedNamespace,
+    TypedRecord, Value, ValueReader, WriteTx,
 };
 pub use strongroom_backends as backends;
 pub use strongroom_base::{CancelToken, Error, ErrorKind, NoProgress, Progress, Reason, Result};
+pub use strongroom_content::{GcOptions, GcReport, RebuildOptions, RebuildReport};
 pub use strongroom_crypto::{
     Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
     SecretKey, SecretPassword, Unlock,
 };
 pub use strongroom_format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 pub use strongroom_store::state::{FileState, MemoryState, StateStorage, StorageBackend};
-pub use transaction::{Batch, Snapshot, WriteTx};
 pub use vault::{
     CheckOptions, CheckReport, CleanReport, CompactReport, Holder, Keys, LockPolicy, LockRefused,
     NewKey, Problem, ReadData, Recovery, StoreReport, TakenOver, Vault, VaultInfo, VaultOptions,

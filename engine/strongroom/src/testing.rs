@@ -8,7 +8,7 @@ use strongroom_format::{ChunkPlace, ChunkRow};
 use strongroom_store::state::Table;
 
 use crate::Vault;
-use crate::transaction::WriteTx;
+use crate::records::WriteTx;
 
 pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
 pub use strongroom_crypto::passwords_hashed;
@@ -16,17 +16,17 @@ pub use strongroom_crypto::passwords_hashed;
 /// Removes all rows that tell of packs and of what lies in them, as if these had been lost.
 pub fn forget_packs(vault: &Vault) -> Result<()> {
     let keys = |tx: &WriteTx<'_>, table| {
-        let rows = tx.state.range(table, (Bound::Unbounded, Bound::Unbounded))?;
+        let rows = tx.tx.state.range(table, (Bound::Unbounded, Bound::Unbounded))?;
         rows.map(|entry| Ok(entry?.key.as_slice().to_vec())).collect::<Result<Vec<_>>>()
     };
     vault.write(|tx| {
         for key in keys(tx, Table::Packs)? {
-            tx.state.delete(Table::Packs, &key)?;
+            tx.tx.state.delete(Table::Packs, &key)?;
         }
         for key in keys(tx, Table::Chunks)? {
-            let row = tx.state.get(Table::Chunks, &key, |row| row.map(ChunkRow::decode))?;
+            let row = tx.tx.state.get(Table::Chunks, &key, |row| row.map(ChunkRow::decode))?;
             if let Some(ChunkRow::V0 { place: ChunkPlace::Pack { .. }, .. }) = row.transpose()? {
-                tx.state.delete(Table::Chunks, &key)?;
+                tx.tx.state.delete(Table::Chunks, &key)?;
             }
         }
         Ok::<_, Error>(())
@@ -38,5 +38,5 @@ pub fn forget_packs(vault: &Vault) -> Result<()> {
 /// For a vault whose clock the test has no handle of, such as one that `crash_test` opened.
 pub fn pass_time(vault: &Vault, by: Duration) {
     // A sleep moves a manual clock.
-    vault.inner().components.clock.sleep(by);
+    vault.core().clock().sleep(by);
 }

@@ -12,10 +12,10 @@
 //! What is put is sealed (`sealed.rs`). This room knows chunks and the share space only as what refers to
 //! objects.
 
-mod objects;
+mod access;
 mod pins;
 mod sealed;
 
-pub use objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
+pub use access::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
 pub use pins::{Pin, Pins};
 pub use sealed::{Cut, Salvaged};

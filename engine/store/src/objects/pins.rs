@@ -51,6 +51,11 @@ impl Pins {
         Arc::new(Pin { pins: Arc::clone(self), commit, _keeps: vault })
     }
 
+    /// Returns the number of the newest commit.
+    pub fn newest(&self) -> u64 {
+        self.inner.lock().newest
+    }
+
     /// The number that the write under way commits under, if it does.
     pub fn next(&self) -> u64 {
         self.inner.lock().newest + 1

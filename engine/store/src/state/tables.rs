@@ -241,7 +241,7 @@ impl StateRead {
     }
 
     pub fn len(&self, table: Table) -> Result<u64> {
-        self.on(table, TableRead::len)
+        self.on(table, TableRead::row_count)
     }
 
     /// The numbers of the namespaces that have a table.
@@ -281,7 +281,8 @@ impl TableRead {
         })
     }
 
-    pub fn len(&self) -> Result<u64> {
+    /// Returns how many rows it has.
+    pub fn row_count(&self) -> Result<u64> {
         self.watch.guard(READ, || self.inner.len().map_err(|e| e.during(READ)))
     }
 }

@@ -8,12 +8,13 @@ use std::ops::Bound;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::name::{ArtifactName, ArtifactUri};
-use crate::chunks::let_go;
-use crate::transaction::WriteTx;
+use super::steady::SteadyTime;
+use strongroom_content::{FoundRoots, Roots, let_go};
 use strongroom_format::{
     Arrival, ArtifactRow, CatalogueRow, ContentRef, FoundBy, TotalKey, TotalRow, VersionRow,
     artifact_key, split_key, version_key,
 };
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 const READ: &str = "read artifact";
@@ -22,13 +23,13 @@ pub(super) fn key_of(name: &ArtifactName) -> Vec<u8> {
     artifact_key(&name.spec, &name.task, &name.kind)
 }
 
-pub(super) fn read_head(tx: &WriteTx<'_>, artifact: &[u8]) -> Result<Option<ArtifactRow>> {
+pub(super) fn read_head(tx: &Tx<'_>, artifact: &[u8]) -> Result<Option<ArtifactRow>> {
     tx.state.get(Table::Artifacts, artifact, |row| row.map(ArtifactRow::decode))?.transpose()
 }
 
 /// The numbers of an artifact's versions before one, from the oldest on, at most `limit`.
 pub(super) fn version_numbers(
-    tx: &WriteTx<'_>,
+    tx: &Tx<'_>,
     name: &ArtifactName,
     before: u64,
     limit: usize,
@@ -45,7 +46,7 @@ pub(super) fn version_numbers(
 }
 
 /// The number of an artifact's newest version.
-pub(super) fn newest_version(tx: &WriteTx<'_>, name: &ArtifactName) -> Result<Option<u64>> {
+pub(super) fn newest_version(tx: &Tx<'_>, name: &ArtifactName) -> Result<Option<u64>> {
     let artifact = key_of(name);
     let (lower, upper) = (version_key(&artifact, 0), version_key(&artifact, u64::MAX));
     let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
@@ -67,7 +68,8 @@ pub(super) struct NewVersion {
 
 /// Writes a version with the next number of its artifact; that number.
 pub(super) fn add_version(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
+    steady: &SteadyTime,
     name: &ArtifactName,
     new: NewVersion,
 ) -> Result<u64> {
@@ -76,9 +78,9 @@ pub(super) fn add_version(
         Some(ArtifactRow::V0 { next_version, versions }) => (next_version, versions),
         None => (1, 0),
     };
-    let now = tx.vault.components.clock.unix_millis();
+    let now = tx.now_unix_millis();
     let CatalogueRow::V0 { next_arrival, newest_unix_millis, .. } = read_catalogue(tx)?;
-    let kept_from = steady_time(tx, newest_unix_millis);
+    let kept_from = steady.at_least(newest_unix_millis, tx.now_unix_millis());
     let NewVersion { content, checksum, mime, tags, metadata } = new;
     let row = VersionRow::V0 {
         content,
@@ -96,13 +98,14 @@ pub(super) fn add_version(
     tx.state.put(Table::Artifacts, &key, &row.encode())?;
     tx.state.put(Table::Arrivals, &next_arrival.to_be_bytes(), &key)?;
     group(tx, name, &row, Change::Add(kept_from))?;
-    count(tx, name, content.len, Change::Add(kept_from))?;
+    count(tx, steady, name, content.len, Change::Add(kept_from))?;
     Ok(number)
 }
 
 /// Drops a version with its reference; whether there was one.
 pub(super) fn drop_version(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
+    steady: &SteadyTime,
     name: &ArtifactName,
     version: u64,
 ) -> Result<bool> {
@@ -113,7 +116,7 @@ pub(super) fn drop_version(
     let VersionRow::V0 { content, arrival, .. } = &row;
     tx.state.delete(Table::Arrivals, &arrival.to_be_bytes())?;
     group(tx, name, &row, Change::Drop)?;
-    count(tx, name, content.len, Change::Drop)?;
+    count(tx, steady, name, content.len, Change::Drop)?;
     let_go(tx, content)?;
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, READ)
@@ -132,7 +135,7 @@ pub(super) fn drop_version(
 
 /// Gives a version other tags; whether there is such a version.
 pub(super) fn change_tags<E: From<Error>>(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
     name: &ArtifactName,
     version: u64,
     change: impl FnOnce(&mut Vec<String>) -> Result<(), E>,
@@ -168,12 +171,7 @@ pub(crate) fn groups(name: [&str; 3], tags: &[String]) -> impl Iterator<Item = [
     })
 }
 
-fn group(
-    tx: &mut WriteTx<'_>,
-    name: &ArtifactName,
-    row: &VersionRow,
-    change: Change,
-) -> Result<()> {
+fn group(tx: &mut Tx<'_>, name: &ArtifactName, row: &VersionRow, change: Change) -> Result<()> {
     let VersionRow::V0 { created_unix_millis, arrival, tags, .. } = row;
     let at = Arrival { unix_millis: *created_unix_millis, number: *arrival };
     for group in groups([&name.spec, &name.task, &name.kind], tags) {
@@ -186,7 +184,7 @@ fn group(
     Ok(())
 }
 
-pub(super) fn read_catalogue(tx: &WriteTx<'_>) -> Result<CatalogueRow> {
+pub(super) fn read_catalogue(tx: &Tx<'_>) -> Result<CatalogueRow> {
     let row = tx
         .state
         .get(Table::Totals, &TotalKey::Catalogue.encode(), |row| row.map(CatalogueRow::decode))?;
@@ -198,22 +196,23 @@ pub(super) fn read_catalogue(tx: &WriteTx<'_>) -> Result<CatalogueRow> {
     }))
 }
 
-/// Now, or the latest time that was seen and what has passed since, if the clock is behind that.
-fn steady_time(tx: &WriteTx<'_>, newest_unix_millis: u64) -> u64 {
-    tx.vault.steady.at_least(newest_unix_millis, tx.vault.components.clock.unix_millis())
-}
-
 /// Notes what time it is: no version that is put from now on is kept from earlier on.
-pub(super) fn note_time(tx: &mut WriteTx<'_>) -> Result<()> {
+pub(super) fn note_time(tx: &mut Tx<'_>, steady: &SteadyTime) -> Result<()> {
     let CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis } =
         read_catalogue(tx)?;
-    let newest_unix_millis = steady_time(tx, newest_unix_millis);
+    let newest_unix_millis = steady.at_least(newest_unix_millis, tx.now_unix_millis());
     let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };
     tx.state.put(Table::Totals, &TotalKey::Catalogue.encode(), &row.encode())
 }
 
 /// Adds a version of that length to the totals, or takes it off them.
-fn count(tx: &mut WriteTx<'_>, name: &ArtifactName, len: u64, change: Change) -> Result<()> {
+fn count(
+    tx: &mut Tx<'_>,
+    steady: &SteadyTime,
+    name: &ArtifactName,
+    len: u64,
+    change: Change,
+) -> Result<()> {
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, "read total")
             .with_reason(Reason::RowDamaged)
@@ -231,7 +230,7 @@ fn count(tx: &mut WriteTx<'_>, name: &ArtifactName, len: u64, change: Change) ->
     let (versions, bytes) = changed(versions, bytes)?;
     newest_unix_millis = match change {
         Change::Add(kept_from) => newest_unix_millis.max(kept_from),
-        Change::Drop => steady_time(tx, newest_unix_millis),
+        Change::Drop => steady.at_least(newest_unix_millis, tx.now_unix_millis()),
     };
     next_arrival += u64::from(change != Change::Drop);
     let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };
@@ -249,4 +248,21 @@ fn count(tx: &mut WriteTx<'_>, name: &ArtifactName, len: u64, change: Change) ->
         }
     }
     Ok(())
+}
+
+/// The contents of all versions.
+pub(crate) struct ArtifactRoots;
+
+impl Roots for ArtifactRoots {
+    fn roots(&self, tx: &Tx<'_>) -> Result<FoundRoots> {
+        let mut found = FoundRoots::default();
+        for entry in tx.state.range(Table::Artifacts, (Bound::Unbounded, Bound::Unbounded))? {
+            let entry = entry?;
+            if let (_, Some(_)) = split_key(entry.key.as_slice())? {
+                let VersionRow::V0 { content, .. } = VersionRow::decode(entry.row.as_slice())?;
+                found.roots.push(content.root);
+            }
+        }
+        Ok(found)
+    }
 }

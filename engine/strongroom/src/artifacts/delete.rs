@@ -9,10 +9,11 @@ use super::catalogue::{drop_version, version_numbers};
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
 use super::read::NameSpan;
+use super::steady::SteadyTime;
 use crate::records::check_name;
-use crate::transaction::WriteTx;
 use strongroom_base::CancelToken;
 use strongroom_format::{ArtifactRow, split_key};
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 pub(super) const DELETE: &str = "delete artifact";
@@ -26,14 +27,14 @@ impl Artifacts {
     ///
     /// Waits for whoever writes this artifact, as [`put`](Self::put) does.
     pub fn delete(&self, uri: &ArtifactUri) -> Result<u64> {
-        self.vault.inner().refuse_nested_write(DELETE)?;
+        self.core().refuse_nested_write(DELETE)?;
         let lease = self.lease_for(&uri.name, DELETE)?;
         let Some(version) = uri.version else { return self.drop_all(&uri.name, lease.as_ref()) };
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             lease::check(lease.as_ref(), DELETE)?;
-            drop_version(tx, &uri.name, version).map(u64::from)
+            drop_version(tx, &self.room.steady, &uri.name, version).map(u64::from)
         };
-        self.vault.inner().write(DELETE, change, |_| ())
+        self.core().write(DELETE, change)
     }
 
     /// Deletes all but the newest `kept` versions of an artifact, at least 1; how many.
@@ -42,7 +43,7 @@ impl Artifacts {
             return Err(Error::new(ErrorKind::Invalid, DELETE)
                 .with_detail("keep at least one version, or delete the artifact"));
         }
-        self.vault.inner().refuse_nested_write(DELETE)?;
+        self.core().refuse_nested_write(DELETE)?;
         let lease = self.lease_for(name, DELETE)?;
         let newest = self.versions(name, None, kept)?;
         let oldest_kept = newest.last().and_then(|info| info.uri.version);
@@ -58,7 +59,7 @@ impl Artifacts {
     pub fn delete_all(&self, spec: &str, task: Option<&str>, cancel: &CancelToken) -> Result<u64> {
         check_name(DELETE, "spec", spec)?;
         task.map_or(Ok(()), |task| check_name(DELETE, "task", task))?;
-        self.vault.inner().refuse_nested_write(DELETE)?;
+        self.core().refuse_nested_write(DELETE)?;
         let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
         let span = NameSpan::new(&names);
         let (mut deleted, mut behind) = (0, None);
@@ -92,14 +93,15 @@ impl Artifacts {
         if together.artifacts.is_empty() {
             return Ok(0);
         }
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             together.artifacts.iter().try_fold(0, |sum, (name, lease)| {
                 lease::check(lease.as_ref(), DELETE)?;
-                let dropped = drop_some(tx, name, u64::MAX, VERSIONS_PER_COMMIT)?;
+                let dropped =
+                    drop_some(tx, &self.room.steady, name, u64::MAX, VERSIONS_PER_COMMIT)?;
                 Ok::<_, Error>(sum + dropped)
             })
         };
-        self.vault.inner().write(DELETE, change, |_| ())
+        self.core().write(DELETE, change)
     }
 
     /// The next artifacts that have versions, with the keys of their rows.
@@ -108,7 +110,7 @@ impl Artifacts {
         span: &NameSpan,
         behind: Option<&[u8]>,
     ) -> Result<Vec<(Vec<u8>, Counted)>> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let mut artifacts = Vec::new();
         let Some(bounds) = span.behind(behind) else { return Ok(artifacts) };
         for entry in snapshot.state().range(Table::Artifacts, bounds)? {
@@ -140,11 +142,11 @@ impl Artifacts {
     ) -> Result<u64> {
         let mut dropped = 0;
         loop {
-            let change = |tx: &mut WriteTx<'_>| {
+            let change = |tx: &mut Tx<'_>| {
                 lease::check(lease, DELETE)?;
-                drop_some(tx, name, before, VERSIONS_PER_COMMIT)
+                drop_some(tx, &self.room.steady, name, before, VERSIONS_PER_COMMIT)
             };
-            let some = self.vault.inner().write(DELETE, change, |_| ())?;
+            let some = self.core().write(DELETE, change)?;
             dropped += some;
             if some < VERSIONS_PER_COMMIT as u64 {
                 return Ok(dropped);
@@ -175,14 +177,15 @@ impl Together {
 
 /// Drops the oldest versions before one, at most `limit`; how many.
 pub(super) fn drop_some(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
+    steady: &SteadyTime,
     name: &ArtifactName,
     before: u64,
     limit: usize,
 ) -> Result<u64> {
     let numbers = version_numbers(tx, name, before, limit)?;
     for &version in &numbers {
-        drop_version(tx, name, version)?;
+        drop_version(tx, steady, name, version)?;
     }
     Ok(numbers.len() as u64)
 }

@@ -19,9 +19,10 @@ use super::archive_path::{LISTING, archive_path};
 use super::info::ArtifactInfo;
 use super::read::{ArtifactReader, NameSpan};
 use crate::records::check_name;
-use crate::transaction::Snapshot;
 use strongroom_base::{CancelToken, Progress};
+use strongroom_content::Content;
 use strongroom_format::split_key;
+use strongroom_store::commit::View;
 use strongroom_store::state::Table;
 
 const EXPORT: &str = "export artifacts";
@@ -68,9 +69,15 @@ impl Artifacts {
         let _span = tracing::debug_span!("export artifacts").entered();
         check_name(EXPORT, "spec", spec)?;
         task.map_or(Ok(()), |task| check_name(EXPORT, "task", task))?;
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
-        let export = Export { snapshot, span: NameSpan::new(&names), progress, cancel };
+        let export = Export {
+            content: &self.room.content,
+            snapshot,
+            span: NameSpan::new(&names),
+            progress,
+            cancel,
+        };
         let total = export.count()?;
         if total.versions == 0 {
             let subject = task.map_or_else(|| spec.to_owned(), |task| format!("{spec}/{task}"));
@@ -84,7 +91,8 @@ impl Artifacts {
 }
 
 struct Export<'a> {
-    snapshot: Snapshot,
+    content: &'a Content,
+    snapshot: View,
     span: NameSpan,
     progress: &'a dyn Progress,
     cancel: &'a CancelToken,
@@ -133,7 +141,7 @@ impl Export<'_> {
         for info in self.versions()? {
             let info = info?;
             begin(archive, &path_of(&info), info.len() > SMALL_BYTES_MAX)?;
-            let mut reader = ArtifactReader::new(&self.snapshot, info);
+            let mut reader = ArtifactReader::new(self.content, &self.snapshot, info);
             let mut hasher = blake3::Hasher::new();
             loop {
                 self.cancel.check(EXPORT)?;

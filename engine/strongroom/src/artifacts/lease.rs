@@ -278,12 +278,12 @@ impl Artifacts {
                 .with_reason(Reason::LeasesDisabled)
                 .with_detail("this handle takes no leases")
         })?;
-        self.vault.inner().leases.acquire(name, holder, policy, LOCK)
+        self.room.leases.acquire(name, holder, policy, LOCK)
     }
 
     /// Who has the lease of an artifact, if anybody does.
     pub fn lease_holder(&self, name: &ArtifactName) -> Option<LeaseHolder> {
-        self.vault.inner().leases.holder(name)
+        self.room.leases.holder(name)
     }
 
     /// Whether anybody has the lease of an artifact.
@@ -294,7 +294,7 @@ impl Artifacts {
     /// Takes the lease of an artifact away from its holder, whose commits are `Conflict` from now on; who
     /// that was. It is logged as a warning.
     pub fn force_unlock(&self, name: &ArtifactName) -> Option<LeaseHolder> {
-        let taken = self.vault.inner().leases.force(name);
+        let taken = self.room.leases.force(name);
         if let Some(holder) = &taken {
             let since = holder.since_unix_millis;
             tracing::warn!(artifact = %name.newest(), since, "lease taken away by force");
@@ -319,7 +319,7 @@ impl Artifacts {
             return Ok(Some(Arc::clone(grant)));
         }
         let Some(policy) = &self.policy else { return Ok(None) };
-        let lease = self.vault.inner().leases.acquire(name, &this_thread(), policy, operation)?;
+        let lease = self.room.leases.acquire(name, &this_thread(), policy, operation)?;
         Ok(Some(lease.grant))
     }
 }

@@ -29,53 +29,59 @@ mod tags;
 mod usage;
 mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use catalogue::groups;
+pub(crate) use catalogue::{ArtifactRoots, groups};
 pub use export::ExportReport;
 pub use info::ArtifactInfo;
-pub(crate) use lease::Leases;
 pub use lease::{ArtifactLease, LeaseHolder, LeasePolicy, LeaseRefused};
 pub use name::{ArtifactName, ArtifactUri};
 pub use put::{ARTIFACT_METADATA_BYTES_MAX, ArtifactSpec, OnExisting, TAGS_MAX};
 pub use read::ArtifactReader;
 pub use retention::{ExpireArtifactsOptions, ExpiredArtifacts};
 pub use search::{ArtifactCursor, ArtifactPage, ArtifactQuery, SEARCH_PAGE_MAX};
-pub(crate) use steady::SteadyTime;
 pub use tags::TagChange;
 pub use usage::{ArtifactTotal, ArtifactUsage, Quota};
 pub use verify::VerifiedArtifacts;
 
-use crate::vault::Vault;
+use strongroom_content::Content;
+use strongroom_store::commit::Core;
 
 /// The artifacts of a vault. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
-    vault: Vault,
+    room: Arc<Room>,
     /// How leases are waited for; none are taken without.
     policy: Option<LeasePolicy>,
     /// A lease that writes to its artifact are made under.
     holding: Option<Arc<lease::Grant>>,
 }
 
-impl Vault {
-    /// Its artifacts.
-    ///
-    /// ```
-    /// # use strongroom::{ArtifactName, ArtifactSpec, SecretPassword, Vault};
-    /// # fn main() -> strongroom::Result<()> {
-    /// # let folder = tempfile::tempdir().expect("a temporary folder");
-    /// # let path = folder.path().join("vault");
-    /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
-    /// let artifacts = vault.artifacts();
-    /// let name = ArtifactName::new("my-spec", "1.1", "log")?;
-    /// let uri = artifacts.put(ArtifactSpec::new(name).tag("nightly"), &b"all 12 passed"[..])?;
-    /// assert_eq!(uri.to_string(), "strongroom:///artifact/my-spec/1.1/log@1");
-    /// assert_eq!(artifacts.read(&uri)?, "all 12 passed");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn artifacts(&self) -> Artifacts {
-        Artifacts { vault: self.clone(), policy: Some(LeasePolicy::default()), holding: None }
+/// What all handles of one vault's artifacts share.
+struct Room {
+    content: Content,
+    /// Who writes which artifact.
+    leases: Arc<lease::Leases>,
+    steady: steady::SteadyTime,
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").finish_non_exhaustive()
+    }
+}
+
+impl Artifacts {
+    pub(crate) fn new(content: Content) -> Self {
+        let clock = content.core().clock();
+        let leases = lease::Leases::new(Arc::clone(clock));
+        let steady = steady::SteadyTime::new(Arc::clone(clock));
+        let room = Arc::new(Room { content, leases, steady });
+        Self { room, policy: Some(LeasePolicy::default()), holding: None }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.room.content.core()
     }
 }

@@ -12,10 +12,10 @@ use super::catalogue::{NewVersion, add_version, newest_version};
 use super::delete::drop_some;
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
-use crate::chunks::Upload;
 use crate::records::check_name;
-use crate::transaction::WriteTx;
 use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_content::Upload;
+use strongroom_store::commit::Tx;
 
 const PUT: &str = "put artifact";
 
@@ -170,19 +170,19 @@ impl Artifacts {
         cancel: &CancelToken,
     ) -> Result<ArtifactUri> {
         spec.validate()?;
-        self.vault.inner().refuse_nested_write(PUT)?;
+        self.core().refuse_nested_write(PUT)?;
         let lease = self.lease_for(&spec.name, PUT)?;
         if spec.on_existing == OnExisting::Refuse && self.exists(&spec.name.newest())? {
             return Err(exists(&spec.name));
         }
         let limit = self.quota()?.map(|quota| quota.bytes);
-        let upload = Upload::new(&self.vault, limit, spec.size)?;
+        let upload = Upload::new(&self.room.content, limit, spec.size)?;
         let mut source = Exactly { source, size: spec.size, read: 0, lease: lease.as_ref() };
         let stored = upload.store(&mut source, progress, spec.size, cancel)?;
         let ArtifactSpec { name, mime, tags, metadata, on_existing, .. } = spec;
         let of = name.clone();
         let grant = lease.clone();
-        let check = move |tx: &WriteTx<'_>| {
+        let check = move |tx: &Tx<'_>| {
             lease::check(grant.as_ref(), PUT)?;
             if on_existing == OnExisting::Refuse && newest_version(tx, &of)?.is_some() {
                 return Err(exists(&of));
@@ -197,10 +197,11 @@ impl Artifacts {
             tags: tags.into_iter().collect(),
             metadata: metadata.into_iter().collect(),
         };
-        let add = move |tx: &mut WriteTx<'_>| {
-            let version = add_version(tx, &of, new)?;
+        let room = Arc::clone(&self.room);
+        let add = move |tx: &mut Tx<'_>| {
+            let version = add_version(tx, &room.steady, &of, new)?;
             if on_existing == OnExisting::Replace {
-                drop_some(tx, &of, version, REPLACED_PER_COMMIT)?;
+                drop_some(tx, &room.steady, &of, version, REPLACED_PER_COMMIT)?;
             }
             Ok(version)
         };

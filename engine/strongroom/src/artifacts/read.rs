@@ -11,10 +11,10 @@ use super::Artifacts;
 use super::catalogue::key_of;
 use super::info::ArtifactInfo;
 use super::name::{ArtifactName, ArtifactUri};
-use crate::chunks::ContentReader;
-use crate::transaction::Snapshot;
 use strongroom_base::{CancelToken, Progress};
+use strongroom_content::{Content, ContentReader};
 use strongroom_format::{artifacts_prefix, split_key, version_key};
+use strongroom_store::commit::View;
 use strongroom_store::state::{KeySpan, Table};
 
 const READ: &str = "read artifact";
@@ -44,8 +44,8 @@ impl fmt::Debug for ArtifactReader {
 
 impl ArtifactReader {
     /// One of a version that the snapshot has.
-    pub(super) fn new(snapshot: &Snapshot, info: ArtifactInfo) -> Self {
-        let content = ContentReader::new(snapshot.pinned(), info.content);
+    pub(super) fn new(store: &Content, view: &View, info: ArtifactInfo) -> Self {
+        let content = ContentReader::new(store.pinned(view), info.content);
         Self { info, content }
     }
 
@@ -70,19 +70,19 @@ impl Seek for ArtifactReader {
 impl Artifacts {
     /// What is told of a version, the newest if the URI has no number. `NotFound` if there is none.
     pub fn info(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
-        find(&self.vault.read()?, uri)?.ok_or_else(|| not_found(uri))
+        find(&self.core().read()?, uri)?.ok_or_else(|| not_found(uri))
     }
 
     /// Whether there is such an artifact, or such a version of it.
     pub fn exists(&self, uri: &ArtifactUri) -> Result<bool> {
-        Ok(find(&self.vault.read()?, uri)?.is_some())
+        Ok(find(&self.core().read()?, uri)?.is_some())
     }
 
     /// Opens a version, the newest if the URI has no number. `NotFound` if there is none.
     pub fn open(&self, uri: &ArtifactUri) -> Result<ArtifactReader> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let info = find(&snapshot, uri)?.ok_or_else(|| not_found(uri))?;
-        Ok(ArtifactReader::new(&snapshot, info))
+        Ok(ArtifactReader::new(&self.room.content, &snapshot, info))
     }
 
     /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open) or
@@ -133,7 +133,7 @@ impl Artifacts {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<ArtifactInfo>> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let artifact = key_of(name);
         let lower = version_key(&artifact, 0);
         let upper = version_key(&artifact, before.unwrap_or(u64::MAX));
@@ -164,7 +164,7 @@ impl Artifacts {
         let span = NameSpan::new(&names);
         let behind =
             after.map(|uri| version_key(&key_of(&uri.name), uri.version.unwrap_or(u64::MAX)));
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let mut page = Vec::new();
         let Some(bounds) = span.behind(behind.as_deref()) else { return Ok(page) };
         for entry in snapshot.state().range(Table::Artifacts, bounds)? {
@@ -198,7 +198,7 @@ fn damaged(error: std::io::Error, uri: &ArtifactUri) -> Error {
     }
 }
 
-pub(super) fn find(snapshot: &Snapshot, uri: &ArtifactUri) -> Result<Option<ArtifactInfo>> {
+pub(super) fn find(snapshot: &View, uri: &ArtifactUri) -> Result<Option<ArtifactInfo>> {
     let artifact = key_of(&uri.name);
     let lower = version_key(&artifact, uri.version.unwrap_or(1));
     let upper = version_key(&artifact, uri.version.unwrap_or(u64::MAX));

@@ -20,9 +20,9 @@ use super::lease::{self, Grant};
 use super::search::version_at;
 use super::usage::read_settings;
 use crate::records::check_name;
-use crate::transaction::WriteTx;
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_format::{Arrival, FoundBy};
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 const EXPIRE: &str = "expire artifacts";
@@ -81,7 +81,7 @@ impl Artifacts {
     /// every other type.
     pub fn retention(&self) -> Result<BTreeMap<String, Option<Duration>>> {
         let defaults = DEFAULTS.map(|(kind, kept)| (kind.to_owned(), Some(kept)));
-        let set = read_settings(self.vault.read()?.state())?.1;
+        let set = read_settings(self.core().read()?.state())?.1;
         let set = set.into_iter().map(|(kind, millis)| (kind, millis.map(Duration::from_millis)));
         Ok(defaults.into_iter().chain(set).collect())
     }
@@ -131,7 +131,7 @@ impl Artifacts {
     /// Waits for nobody: what is being written stays until next time. Space comes back with
     /// [`gc`](crate::Vault::gc).
     pub fn expire(&self, options: &ExpireArtifactsOptions<'_>) -> Result<ExpiredArtifacts> {
-        self.vault.inner().refuse_nested_write(EXPIRE)?;
+        self.core().refuse_nested_write(EXPIRE)?;
         let mut report = ExpiredArtifacts::default();
         for (kind, kept) in self.retention()? {
             let Some(kept) = kept else { continue };
@@ -176,18 +176,18 @@ impl Artifacts {
             }
             free.push(info);
         }
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             leases.values().try_for_each(|lease| lease::check(lease.as_ref(), EXPIRE))?;
             let mut dropped = (0, 0);
             for info in &free {
                 let version = info.uri().version().expect("an info has its number");
-                if drop_version(tx, info.uri().name(), version)? {
+                if drop_version(tx, &self.room.steady, info.uri().name(), version)? {
                     dropped = (dropped.0 + 1, dropped.1 + info.len());
                 }
             }
             Ok::<_, Error>(dropped)
         };
-        match self.vault.inner().write(EXPIRE, change, |_| ()) {
+        match self.core().write(EXPIRE, change) {
             Ok((versions, bytes)) => {
                 report.versions += versions;
                 report.bytes += bytes;
@@ -209,7 +209,7 @@ impl Artifacts {
         kept: Duration,
         behind: &mut Option<Arrival>,
     ) -> Result<Vec<ArtifactInfo>> {
-        let now = self.vault.inner().components.clock.unix_millis();
+        let now = self.core().clock().unix_millis();
         let millis = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let Some(latest) = now.checked_sub(millis) else { return Ok(Vec::new()) };
         let group = FoundBy::group([None, None, Some(kind)], None);
@@ -221,7 +221,7 @@ impl Artifacts {
         if lower > upper {
             return Ok(expired);
         }
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let span = (Bound::Excluded(&lower[..]), Bound::Included(&upper[..]));
         for entry in snapshot.state().range(Table::FoundBy, span)? {
             let at = FoundBy::decode(entry?.key.as_slice())?.at;

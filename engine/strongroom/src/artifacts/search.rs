@@ -162,7 +162,7 @@ impl Artifacts {
             return Err(Error::new(ErrorKind::Invalid, SEARCH)
                 .with_detail(format!("a page of {limit}, not of 1 to {SEARCH_PAGE_MAX}")));
         }
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let state = snapshot.state();
         let mut walk = Walk::new(state, query, after);
         let (mut versions, mut last) = (Vec::new(), None);

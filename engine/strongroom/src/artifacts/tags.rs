@@ -9,7 +9,7 @@ use super::catalogue::{change_tags, newest_version};
 use super::lease;
 use super::name::ArtifactUri;
 use super::put::check_tags;
-use crate::transaction::WriteTx;
+use strongroom_store::commit::Tx;
 
 const TAG: &str = "tag artifact";
 
@@ -33,7 +33,7 @@ impl Artifacts {
     pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
         let (TagChange::Add(told) | TagChange::Remove(told) | TagChange::Replace(told)) = change;
         check_tags(TAG, told).map_err(|e| e.or_subject(uri))?;
-        self.vault.inner().refuse_nested_write(TAG)?;
+        self.core().refuse_nested_write(TAG)?;
         let lease = self.lease_for(&uri.name, TAG)?;
         let edit = |tags: &mut Vec<String>| {
             let mut after: BTreeSet<String> = std::mem::take(tags).into_iter().collect();
@@ -46,7 +46,7 @@ impl Artifacts {
             tags.extend(after);
             Ok(())
         };
-        let write = |tx: &mut WriteTx<'_>| {
+        let write = |tx: &mut Tx<'_>| {
             lease::check(lease.as_ref(), TAG)?;
             let not_found = || {
                 Error::new(ErrorKind::NotFound, TAG)
@@ -63,6 +63,6 @@ impl Artifacts {
                 Err(not_found())
             }
         };
-        self.vault.inner().write(TAG, write, |_| ()).map_err(|e| e.or_subject(uri))
+        self.core().write(TAG, write).map_err(|e| e.or_subject(uri))
     }
 }

@@ -4,11 +4,11 @@ use strongroom_base::{Error, ErrorKind, Result};
 
 use super::Artifacts;
 use super::catalogue::note_time;
-use crate::chunks::read_stored;
-use crate::transaction::WriteTx;
+use strongroom_content::read_stored;
 use strongroom_format::{
     ARTIFACT_SETTINGS, ArtifactSettingsRow, CatalogueRow, QuotaFields, TotalKey, TotalRow,
 };
+use strongroom_store::commit::Tx;
 use strongroom_store::state::{StateRead, Table};
 
 const USAGE: &str = "read usage";
@@ -73,7 +73,7 @@ impl Quota {
 impl Artifacts {
     /// What all artifacts come to, by spec and by type, and what the store takes.
     pub fn usage(&self) -> Result<ArtifactUsage> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let state = snapshot.state();
         let catalogue = state.get(Table::Totals, &TotalKey::Catalogue.encode())?;
         let all = match catalogue.map(|row| CatalogueRow::decode(row.as_slice())).transpose()? {
@@ -98,7 +98,7 @@ impl Artifacts {
 
     /// How much the store may take; `None` for as much as there is.
     pub fn quota(&self) -> Result<Option<Quota>> {
-        Ok(read_settings(self.vault.read()?.state())?.0)
+        Ok(read_settings(self.core().read()?.state())?.0)
     }
 
     /// Sets how much the store may take, or that it may take what there is. It is kept in the vault. What is
@@ -128,7 +128,7 @@ impl Artifacts {
         if limit.is_none() {
             return Ok(());
         }
-        let snapshot = self.vault.read()?;
+        let snapshot = self.core().read()?;
         let stored = read_stored(snapshot.state())?;
         if let Some(quota) = read_settings(snapshot.state())?.0
             && stored >= quota.warn_bytes()
@@ -143,7 +143,7 @@ impl Artifacts {
         operation: &'static str,
         change: impl FnOnce(&mut Option<QuotaFields>, &mut Kept) -> Result<()>,
     ) -> Result<()> {
-        let write = |tx: &mut WriteTx<'_>| {
+        let write = |tx: &mut Tx<'_>| {
             let row = tx.state.get(Table::Settings, ARTIFACT_SETTINGS, |row| {
                 row.map(ArtifactSettingsRow::decode)
             })?;
@@ -152,11 +152,11 @@ impl Artifacts {
                 None => (None, Vec::new()),
             };
             change(&mut quota, &mut retention)?;
-            note_time(tx)?;
+            note_time(tx, &self.room.steady)?;
             let row = ArtifactSettingsRow::V0 { quota, retention };
             tx.state.put(Table::Settings, ARTIFACT_SETTINGS, &row.encode())
         };
-        self.vault.inner().write(operation, write, |()| ())
+        self.core().write(operation, write)
     }
 }
 

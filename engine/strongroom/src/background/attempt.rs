@@ -8,9 +8,11 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::handlers::{BoxError, Handler};
 use super::job::Job;
+use super::jobs::Jobs;
 use super::ticket::{Stop, Ticket};
-use crate::operations::{Operation, OperationState, Resumable, panic_text, resume_unless_held};
-use crate::vault::Vault;
+use crate::operations::{
+    Operation, OperationState, Operations, Resumable, panic_text, resume_unless_held,
+};
 use strongroom_base::CancelToken;
 
 /// How far the sources of a host's error are followed.
@@ -32,15 +34,11 @@ struct Told {
 }
 
 /// Tries the operation of `ticket` once. An error is the vault's.
-pub(super) fn attempt(
-    vault: &Vault,
-    ticket: &Arc<Ticket>,
-    cancel: CancelToken,
-) -> Result<Attempted> {
-    let operation = match claim(vault, ticket) {
+pub(super) fn attempt(jobs: &Jobs, ticket: &Arc<Ticket>, cancel: CancelToken) -> Result<Attempted> {
+    let operation = match claim(&jobs.operations, ticket) {
         Err(e) if matches!(e.kind(), ErrorKind::Invalid | ErrorKind::AlreadyExists) => {
             // Since it was queued it was paused, which holds it, or somebody has done it.
-            return match vault.operations().can_resume(&ticket.id)? {
+            return match jobs.operations.can_resume(&ticket.id)? {
                 Resumable::Held => Ok(Attempted::Ended(OperationState::Paused)),
                 Resumable::Completed => Ok(Attempted::Ended(OperationState::Completed)),
                 Resumable::Cancelled => Ok(Attempted::Ended(OperationState::Cancelled)),
@@ -50,21 +48,22 @@ pub(super) fn attempt(
         claimed => claimed?,
     };
     let status = operation.status()?;
-    let handler = vault.inner().handlers.find(&status.name).cloned().ok_or_else(|| {
+    let handler = jobs.handlers.find(&status.name).cloned().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "run operation")
             .with_reason(Reason::HandlerMissing)
             .with_detail("there is no handler of its name")
     })?;
-    let job = Job { operation, status, cancel, ticket: Arc::clone(ticket) };
+    let job =
+        Job { vault: jobs.vault.clone(), operation, status, cancel, ticket: Arc::clone(ticket) };
     let outcome = run(&handler, &job);
     settle(&job, outcome, ticket.stopped())
 }
 
-fn claim(vault: &Vault, ticket: &Ticket) -> Result<Operation> {
+fn claim(operations: &Operations, ticket: &Ticket) -> Result<Operation> {
     if ticket.is_by_id() {
-        vault.operations().resume(&ticket.id)
+        operations.resume(&ticket.id)
     } else {
-        resume_unless_held(vault, &ticket.id)
+        resume_unless_held(operations, &ticket.id)
     }
 }
 
@@ -124,7 +123,7 @@ fn ended(operation: &Operation, state: OperationState) -> Result<Attempted> {
     if state != OperationState::Failed {
         return Ok(Attempted::Ended(state));
     }
-    Ok(match operation.vault().operations().can_resume(operation.id())? {
+    Ok(match operation.operations().can_resume(operation.id())? {
         Resumable::Ready => Attempted::Again(Duration::ZERO),
         Resumable::BackingOff { wait } => Attempted::Again(wait),
         _ => Attempted::Ended(state),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::job::Job;
-use crate::operations::LaneStatus;
+use crate::operations::{KnownWork, LaneStatus, Resumable};
 
 /// Any error of a host's.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -65,11 +65,11 @@ impl Handler {
         self
     }
 
-    pub(crate) fn reads(&self, version: u32) -> bool {
+    pub(super) fn reads(&self, version: u32) -> bool {
         self.versions.contains(&version)
     }
 
-    pub(crate) fn decodes(&self, lane: &LaneStatus) -> bool {
+    fn decodes(&self, lane: &LaneStatus) -> bool {
         self.decodes.as_ref().is_none_or(|decodes| decodes(lane))
     }
 
@@ -97,11 +97,26 @@ impl Handlers {
         self
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<&Handler> {
+    pub(super) fn find(&self, name: &str) -> Option<&Handler> {
         self.handlers.get(name)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.handlers.is_empty()
+    }
+}
+
+impl KnownWork for Handlers {
+    /// Returns nothing for a host without handlers.
+    fn obstacle(&self, name: &str, version: u32, lanes: &[LaneStatus]) -> Option<Resumable> {
+        if self.is_empty() {
+            return None;
+        }
+        let Some(handler) = self.find(name) else { return Some(Resumable::UnknownName) };
+        if !handler.reads(version) {
+            return Some(Resumable::UnknownVersion { version });
+        }
+        let unknown = lanes.iter().find(|lane| lane.checkpoints > 0 && !handler.decodes(lane))?;
+        Some(Resumable::UnknownData { lane: unknown.name.clone() })
     }
 }

@@ -14,6 +14,7 @@ use strongroom_base::{CancelToken, Progress};
 
 /// One try of an operation, in the hands of its [`Handler`](crate::Handler).
 pub struct Job {
+    pub(super) vault: Vault,
     pub(super) operation: Operation,
     pub(super) status: OperationStatus,
     pub(super) cancel: CancelToken,
@@ -35,7 +36,7 @@ impl Job {
 
     /// The vault.
     pub fn vault(&self) -> Vault {
-        self.operation.vault()
+        self.vault.clone()
     }
 
     /// The operation's handle. It need not be completed or failed by it: the runner does that.
@@ -77,10 +78,9 @@ impl Job {
     /// Tells those who [subscribed](crate::Operations::subscribe) of something that does not end it; of the text
     /// at most [`FAILURE_BYTES_MAX`](crate::FAILURE_BYTES_MAX).
     pub fn warn(&self, text: impl AsRef<str>) {
-        let vault = self.vault();
-        let inner = vault.inner();
-        inner.bus.warn(|| {
-            let now = inner.components.clock.unix_millis();
+        let operations = self.operation.operations();
+        operations.bus().warn(|| {
+            let now = operations.core().clock().unix_millis();
             let kind = EventKind::warning(text);
             Event::new(self.operation.id(), Some(&self.status.name), now, kind)
         });

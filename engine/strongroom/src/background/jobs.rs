@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use strongroom_base::component::Clock;
 use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::attempt::{Attempted, attempt};
+use super::handlers::Handlers;
 use super::ticket::{Asked, Stop, Ticket};
+use crate::operations::Operations;
 use crate::operations::{Event, EventKind, OperationState, RetryPolicy};
 use crate::vault::Vault;
 use strongroom_base::Progress;
@@ -25,6 +26,8 @@ const WAITING_MAX: usize = 1 << 20;
 /// What a runner shares with its tasks.
 pub(super) struct Jobs {
     pub(super) vault: Vault,
+    pub(super) operations: Operations,
+    pub(super) handlers: Handlers,
     workers: Pool,
     queue_max: usize,
     by_id: Mutex<HashMap<String, Arc<Ticket>>>,
@@ -60,10 +63,13 @@ impl Drop for Jobs {
 
 impl Jobs {
     /// None yet, over `vault`, on so many threads.
-    pub(super) fn new(vault: Vault, threads: usize, queue_max: usize) -> Self {
-        let clock: Arc<dyn Clock> = Arc::clone(&vault.inner().components.clock);
+    pub(super) fn new(vault: Vault, handlers: Handlers, threads: usize, queue_max: usize) -> Self {
+        let operations = vault.operations();
+        let clock = Arc::clone(operations.core().clock());
         Self {
             vault,
+            operations,
+            handlers,
             workers: Pool::new("strongroom-job", threads, WAITING_MAX, clock),
             queue_max,
             by_id: Mutex::default(),
@@ -100,7 +106,7 @@ impl Jobs {
     /// Another runner may have the vault.
     pub(super) fn let_go(&self) {
         if !self.let_go.swap(true, Ordering::AcqRel) {
-            self.vault.inner().has_runner.store(false, Ordering::Release);
+            self.operations.runner().store(false, Ordering::Release);
         }
     }
 
@@ -153,7 +159,7 @@ impl Jobs {
         let outcome = if jobs.stopping.load(Ordering::Acquire) {
             jobs.state(&ticket.id).map(Attempted::Ended)
         } else {
-            attempt(&jobs.vault, ticket, cancel)
+            attempt(jobs, ticket, cancel)
         };
         let stop = ticket.end_try();
         let next = jobs.next(ticket, outcome, stop);
@@ -238,14 +244,14 @@ impl Jobs {
     /// Ends an operation that nobody runs as it was asked to; its state then.
     pub(super) fn obey(&self, id: &str, why: Stop) -> Result<OperationState> {
         match why {
-            Stop::Cancel => self.vault.operations().abandon(id).map(|()| OperationState::Cancelled),
-            Stop::Pause => self.vault.operations().pause(id).map(|()| OperationState::Paused),
+            Stop::Cancel => self.operations.abandon(id).map(|()| OperationState::Cancelled),
+            Stop::Pause => self.operations.pause(id).map(|()| OperationState::Paused),
             Stop::Shutdown => self.state(id),
         }
     }
 
     fn state(&self, id: &str) -> Result<OperationState> {
-        let status = self.vault.read()?.operation(id)?;
+        let status = self.operations.snapshot()?.operation(id)?;
         status.map(|status| status.state).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "run operation")
                 .with_reason(Reason::OperationMissing)
@@ -254,10 +260,9 @@ impl Jobs {
     }
 
     fn warn(&self, id: &str, error: &Error) {
-        let inner = self.vault.inner();
-        inner.bus.warn(|| {
+        self.operations.bus().warn(|| {
             let kind = EventKind::warning(format!("the runner could not go on with it: {error}"));
-            Event::new(id, None, inner.components.clock.unix_millis(), kind)
+            Event::new(id, None, self.operations.core().clock().unix_millis(), kind)
         });
     }
 

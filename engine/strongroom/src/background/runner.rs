@@ -1,5 +1,6 @@
 //! Runs the host's operations on threads of its own.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
+use super::handlers::Handlers;
 use super::jobs::Jobs;
 use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
 use crate::operations::{OperationSpec, Resumable, UnfinishedOperation};
@@ -111,15 +113,17 @@ impl Runner {
                 "{threads} threads and a queue of {queue}, not 1 to {THREADS_MAX} and at least 1"
             ));
         }
-        let inner = vault.inner();
-        if inner.handlers.is_empty() {
+        let operations = vault.operations();
+        let known: &dyn Any = &**operations.known_work();
+        let handlers = known.downcast_ref::<Handlers>().cloned().unwrap_or_default();
+        if handlers.is_empty() {
             return invalid("the vault was opened without handlers".into());
         }
-        if inner.has_runner.swap(true, Ordering::AcqRel) {
+        if operations.runner().swap(true, Ordering::AcqRel) {
             return Err(Error::new(ErrorKind::Locked, START)
                 .with_detail("another runner of this vault lives in this process"));
         }
-        let jobs = Arc::new(Jobs::new(vault.clone(), threads, queue));
+        let jobs = Arc::new(Jobs::new(vault.clone(), handlers, threads, queue));
         Ok(Self { handle: Arc::new(Handle { jobs }) })
     }
 
@@ -158,7 +162,7 @@ impl Runner {
                 .with_subject(&spec.id))
         };
         let name = spec.name.as_deref().unwrap_or(&spec.id);
-        match jobs.vault.inner().handlers.find(name) {
+        match jobs.handlers.find(name) {
             None => return refuse(ErrorKind::Invalid, Resumable::UnknownName.to_string()),
             Some(handler) if !handler.reads(spec.version) => {
                 let told = Resumable::UnknownVersion { version: spec.version };
@@ -168,7 +172,7 @@ impl Runner {
         }
         // In the runner before it is in the vault: nobody else takes it in between.
         let ticket = jobs.enter(SUBMIT, &spec.id, progress, true)?;
-        let prepared = jobs.vault.operations().prepare(spec);
+        let prepared = jobs.operations.prepare(spec);
         let queued = prepared.and_then(|()| Jobs::queue(jobs, &ticket, Duration::ZERO));
         if let Err(error) = queued {
             jobs.end(&ticket, Err(error.clone()));
@@ -193,7 +197,7 @@ impl Runner {
             return Ok(job);
         }
         let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
-        match jobs.vault.operations().can_resume(id)? {
+        match jobs.operations.can_resume(id)? {
             Resumable::Ready | Resumable::BackingOff { .. } | Resumable::Held => {}
             told @ Resumable::Completed => {
                 return refuse(ErrorKind::AlreadyExists, told);
@@ -225,7 +229,7 @@ impl Runner {
         let mut report = Resumed::default();
         let mut after = None;
         loop {
-            let page = jobs.vault.operations().unfinished(after.as_deref(), PAGE)?;
+            let page = jobs.operations.unfinished(after.as_deref(), PAGE)?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|last| last.id.clone());
             for found in page {
@@ -273,7 +277,7 @@ impl Runner {
     fn stop(&self, call: &'static str, id: &str, why: Stop) -> Result<()> {
         let jobs = &self.handle.jobs;
         // It may have to wait for who waits for this thread's write.
-        jobs.vault.inner().refuse_nested_write(call)?;
+        jobs.operations.core().refuse_nested_write(call)?;
         let job = self.job(id).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, call)
                 .with_detail("the runner does not have it")

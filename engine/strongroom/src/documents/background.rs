@@ -46,7 +46,7 @@ impl BackgroundWrite {
     ) -> Result<Self> {
         let (counts, cancel) = (Arc::<Counts>::default(), CancelToken::new());
         let (heard, token) = (Arc::clone(&counts), cancel.clone());
-        let vault = partition.vault();
+        let room = partition.room();
         let write = move || {
             let progress = move |done, total: Option<u64>| {
                 heard.total.store(total.unwrap_or(0), Ordering::Release);
@@ -57,7 +57,7 @@ impl BackgroundWrite {
             partition.write_packed(packed, &options)
         };
         let (end, ended) = bounded(1);
-        vault.inner().workers.spawn(Duration::ZERO, move || {
+        room.workers.spawn(Duration::ZERO, move || {
             // Whoever waits gets the panic; perhaps nobody does.
             end.send(catch_unwind(AssertUnwindSafe(write))).ok();
         })?;

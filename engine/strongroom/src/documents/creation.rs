@@ -12,10 +12,10 @@ use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
 use super::room::Documents;
 use super::space::Space;
 use super::update::{Watched, wait_for_turn};
-use crate::vault::{Vault, VaultInner};
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_crypto::PasswordCosts;
 use strongroom_format::{CostsRow, GenerationRow, ObjectName, SPACE, SpaceRow, StageId};
+use strongroom_store::commit::Core;
 use strongroom_store::objects::Cut;
 use strongroom_store::state::Table;
 
@@ -95,20 +95,20 @@ impl Documents {
         let _span = tracing::debug_span!("create space").entered();
         let SpaceOptions { capacity, threshold, shares, partitions, costs } = *options;
         let geometry = options.geometry()?;
-        let inner = self.vault.inner();
-        let PasswordCosts { memory_kib, passes, lanes } = inner.document_costs(costs)?;
-        let _turn = wait_for_turn(inner, CREATE)?;
-        if self.vault.read()?.state().get(Table::Space, SPACE)?.is_some() {
+        let core = &self.room.core;
+        let PasswordCosts { memory_kib, passes, lanes } = self.room.document_costs(costs)?;
+        let _turn = wait_for_turn(&self.room, CREATE)?;
+        if core.read()?.state().get(Table::Space, SPACE)?.is_some() {
             return Err(exists());
         }
-        inner.objects.expect_room(CREATE, geometry.generation_bytes())?;
-        let stage = StageId(inner.components.entropy.draw()?);
-        let staging = Staging { home: inner, stage };
+        core.objects().expect_room(CREATE, geometry.generation_bytes())?;
+        let stage = StageId(core.entropy().draw()?);
+        let staging = Staging { core, stage };
         let watched = Watched { progress, cancel: Some(cancel) };
         let row = |generation| {
             Ok(SpaceRow::V0 {
-                id: inner.draw_uuid()?,
-                created_unix_millis: inner.components.clock.unix_millis(),
+                id: core.draw_uuid()?,
+                created_unix_millis: core.clock().unix_millis(),
                 updated_unix_millis: None,
                 capacity_bytes: capacity,
                 threshold,
@@ -118,9 +118,9 @@ impl Documents {
                 generation,
             })
         };
-        let made = first_generation(inner, &geometry, stage, watched)
+        let made = first_generation(core, &geometry, stage, watched)
             .and_then(row)
-            .and_then(|row| found_space(&self.vault, stage, &geometry, &row));
+            .and_then(|row| found_space(core, stage, &geometry, &row));
         drop(staging);
         made?;
         self.space()
@@ -130,13 +130,13 @@ impl Documents {
 /// Objects on their way. Once it ends what the founding commit has not taken over is due; of what
 /// it has, no pending row is left.
 struct Staging<'a> {
-    home: &'a VaultInner,
+    core: &'a Core,
     stage: StageId,
 }
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        self.home.abandon(self.stage);
+        self.core.abandon(self.stage);
     }
 }
 
@@ -147,27 +147,27 @@ fn exists() -> Error {
 }
 
 /// Random bytes in bulk, from a seed of the vault's entropy.
-pub(super) fn random_bytes(vault: &VaultInner) -> Result<ChaCha20Rng> {
-    let seed = Zeroizing::new(vault.components.entropy.draw()?);
+pub(super) fn random_bytes(core: &Core) -> Result<ChaCha20Rng> {
+    let seed = Zeroizing::new(core.entropy().draw()?);
     Ok(ChaCha20Rng::from_seed(*seed))
 }
 
 /// Puts a generation of random bytes, its names reserved by pending rows.
 fn first_generation(
-    inner: &Arc<VaultInner>,
+    core: &Arc<Core>,
     geometry: &Geometry,
     stage: StageId,
     watched: Watched<'_>,
 ) -> Result<GenerationRow> {
     let total = geometry.objects();
     let names: Vec<ObjectName> =
-        (0..total).map(|_| inner.objects.draw_name()).collect::<Result<_>>()?;
+        (0..total).map(|_| core.objects().draw_name()).collect::<Result<_>>()?;
     for (row, names) in (0..).zip(names.chunks(NAMES_PER_ROW)) {
-        inner.reserve(stage, row, names)?;
+        core.reserve(stage, row, names)?;
     }
     let mut objects = Vec::with_capacity(total);
-    let mut random = random_bytes(inner)?;
-    for wave in waves(&inner.objects, geometry, 0..total) {
+    let mut random = random_bytes(core)?;
+    for wave in waves(core.objects(), geometry, 0..total) {
         watched.check(CREATE)?;
         let end = wave.end;
         let mut bodies = Vec::with_capacity(wave.len());
@@ -177,18 +177,23 @@ fn first_generation(
             bodies.push((names[place], Cut::of_space(place), body));
         }
         let put = |(name, cut, body): &(ObjectName, Cut, Vec<u8>)| {
-            inner.objects.put_again(*name, *cut, body)
+            core.objects().put_again(*name, *cut, body)
         };
-        objects.extend(inner.objects.for_all(&bodies, put)?);
+        objects.extend(core.objects().for_all(&bodies, put)?);
         watched.progress.report(end as u64, Some(total as u64));
     }
-    Ok(GenerationRow { id: inner.draw_uuid()?, objects })
+    Ok(GenerationRow { id: core.draw_uuid()?, objects })
 }
 
 /// The commit from which on the space is there.
-fn found_space(vault: &Vault, stage: StageId, geometry: &Geometry, row: &SpaceRow) -> Result<()> {
+fn found_space(
+    core: &Arc<Core>,
+    stage: StageId,
+    geometry: &Geometry,
+    row: &SpaceRow,
+) -> Result<()> {
     let rows = u32::try_from(geometry.objects().div_ceil(NAMES_PER_ROW)).expect("few objects");
-    vault.write(|tx| {
+    core.write("create space", |tx| {
         if tx.state.get(Table::Space, SPACE, |row| row.is_some())? {
             return Err(exists());
         }

@@ -42,7 +42,7 @@ impl Draft<'_> {
         let space = turn.space();
         let (resumed, id) = match resumed {
             Some((row, id)) => (Some(row), id),
-            None => (None, space.vault.components.entropy.draw()?),
+            None => (None, space.core().entropy().draw()?),
         };
         let repaint = self.paint(space, key, id);
         let Self { document, padded, .. } = self;

@@ -9,7 +9,7 @@ use super::map::scatter;
 use super::secret::{SALT_BYTES, SecretPartitionKey, UPDATE_ID_BYTES, UpdateKey};
 use super::shares::{Layout, Slots, sample};
 use super::space::Space;
-use crate::transaction::Snapshot;
+use crate::records::Snapshot;
 use strongroom_crypto::{PasswordCosts, SecretPassword};
 use strongroom_sharing::{Element, SECRET_BYTES, Scheme};
 use strongroom_store::objects::Cut;
@@ -127,7 +127,7 @@ impl Space {
         for (place, object) in row.generation().objects.iter().enumerate() {
             let found = generation.object(place)?;
             sealed +=
-                self.vault.objects.seal(object.name, Cut::of_space(place), &found.body)?.len();
+                self.core().objects().seal(object.name, Cut::of_space(place), &found.body)?.len();
         }
         Ok(sealed as u64)
     }

@@ -14,15 +14,16 @@ use super::envelope::Envelope;
 use super::generation::Generation;
 use super::opening::{By, Damage, Look, Opened, find};
 use super::plan::Plan;
+use super::room::Room;
 use super::secret::{DocumentKey, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::space::{Space, read_row};
 use super::text::{self, Packed};
 use super::update::{Base, Watched, generation_of};
-use crate::transaction::Snapshot;
-use crate::vault::Vault;
+use crate::records::Snapshot;
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_crypto::SecretPassword;
 use strongroom_format::{CELL_OBJECTS, UpdateRow};
+use strongroom_store::state::StateRead;
 
 /// Which update wrote a document: 16 random bytes, shown as hex digits. Only of use to compare.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,7 +177,7 @@ impl Partition {
         password: &SecretPassword,
     ) -> Result<Self> {
         password.bytes()?;
-        let snapshot = Vault::from_inner(Arc::clone(&space.vault)).read()?;
+        let snapshot = space.core().read()?;
         let row = read_row(snapshot.state())?;
         let generation = space.generation(row.generation())?;
         let by = By::Password(password);
@@ -186,25 +187,29 @@ impl Partition {
         Ok(Self { space: space.clone(), inner: Arc::new(inner) })
     }
 
-    pub(super) fn vault(&self) -> Vault {
-        Vault::from_inner(Arc::clone(&self.space.vault))
+    pub(super) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.space.room)
     }
 
     /// The document as it is now: the whole old or the whole new one, whatever is being written.
     /// Waits for no writer. Errors as those of [`Space::partition`].
     pub fn read(&self) -> Result<Document> {
-        self.read_at(&self.vault().read()?)
+        self.read_in(self.space.core().read()?.state())
     }
 
     /// The document as it was when `snapshot` was taken: its generation stays on the backend for
     /// as long as the snapshot lives. `Invalid` for a snapshot of another vault; `Denied` for one
     /// from before the password was changed.
     pub fn read_at(&self, snapshot: &Snapshot) -> Result<Document> {
-        if !snapshot.is_of(&self.space.vault) {
+        if !snapshot.is_of(self.space.core()) {
             return Err(Error::new(ErrorKind::Invalid, "read document")
                 .with_detail("the snapshot is of another vault"));
         }
-        let row = read_row(snapshot.state())?;
+        self.read_in(snapshot.state())
+    }
+
+    fn read_in(&self, state: &StateRead) -> Result<Document> {
+        let row = read_row(state)?;
         let generation = self.space.generation(row.generation())?;
         Document::of(&self.opened(generation, Look::WhereNeeded)?)
     }
@@ -212,7 +217,7 @@ impl Partition {
     /// Reads the document and looks at the tag of every share: what is damaged, even where the
     /// text is whole. `Corrupt` if the text is lost.
     pub fn verify(&self) -> Result<Damage> {
-        let snapshot = self.vault().read()?;
+        let snapshot = self.space.core().read()?;
         let row = read_row(snapshot.state())?;
         Ok(self.opened(self.space.generation(row.generation())?, Look::AtAll)?.damage)
     }
@@ -304,9 +309,9 @@ impl Partition {
     pub fn plan(&self, text: impl AsRef<[u8]>) -> Result<Plan> {
         let text = text.as_ref();
         let packed = text::pack(text, &self.space.geometry)?;
-        let clock = &self.space.vault.components.clock;
+        let clock = &self.space.core().clock();
         let began = clock.monotonic();
-        let snapshot = self.vault().read()?;
+        let snapshot = self.space.core().read()?;
         let row = read_row(snapshot.state())?;
         let opened = self.opened(self.space.generation(row.generation())?, Look::WhereNeeded)?;
         let took = clock.monotonic().saturating_sub(began);
@@ -382,7 +387,7 @@ impl Partition {
                 return Ok(document);
             }
         }
-        let salt = self.space.vault.components.entropy.draw()?;
+        let salt = self.space.core().entropy().draw()?;
         let document = key.document_key(new, &salt, costs)?;
         let draft = Draft { map: envelope.map, salt, document: &document, padded };
         draft.write(&turn, &base, key, None, watched)?;
@@ -407,7 +412,7 @@ impl Partition {
             return Ok(None);
         }
         // What was given up may still land there, sealed under the key of then.
-        let objects = &self.space.vault.objects;
+        let objects = self.space.core().objects();
         if objects.is_far() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
             return Ok(None);
         }

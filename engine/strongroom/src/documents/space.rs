@@ -16,17 +16,17 @@ use super::geometry::{CELLS_PER_OBJECT, COPIES_PER_OBJECT, Geometry, PARTITIONS_
 use super::map::SlotMap;
 use super::opening::{By, Look, Opened, Rules, find, open};
 use super::partition::Partition;
-use super::room::Documents;
+use super::room::{Documents, Room};
 use super::secret::SecretPartitionKey;
 use super::shares::Slots;
 use super::stream::Stream;
 use super::update::{Repaint, Watched};
 use super::{text, update};
-use crate::vault::{Vault, VaultInner};
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
 use strongroom_format::{CostsRow, GenerationRow, SPACE, SpaceRow, UpdateRow};
 use strongroom_sharing::Scheme;
+use strongroom_store::commit::Core;
 use strongroom_store::state::{StateRead, Table};
 
 const ADD: &str = "add partition";
@@ -44,7 +44,7 @@ const FIRST_TEXT: &[u8] = b"null";
 /// Nothing in it lists partitions, for nothing knows of them: whoever has a key knows of one.
 #[derive(Clone)]
 pub struct Space {
-    pub(super) vault: Arc<VaultInner>,
+    pub(super) room: Arc<Room>,
     pub(super) id: Uuid,
     pub(super) geometry: Geometry,
     pub(super) scheme: Arc<Scheme>,
@@ -108,23 +108,27 @@ impl UnfinishedUpdate {
 impl Documents {
     /// The vault's share space; `NotFound` if it has none.
     pub fn space(&self) -> Result<Space> {
-        let row = read_row(self.vault.read()?.state())?;
+        let row = read_row(self.room.core.read()?.state())?;
         let SpaceRow::V0 { id, costs: CostsRow { memory_kib, passes, lanes }, .. } = row;
         let geometry = Geometry::of_row(&row)?;
         Ok(Space {
-            vault: Arc::clone(self.vault.inner()),
+            room: Arc::clone(&self.room),
             id,
             geometry,
             scheme: Arc::new(Scheme::new(geometry.threshold, geometry.shares)),
-            costs: self.vault.inner().bear_costs(PasswordCosts { memory_kib, passes, lanes })?,
+            costs: self.room.bear_costs(PasswordCosts { memory_kib, passes, lanes })?,
         })
     }
 }
 
 impl Space {
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.room.core
+    }
+
     /// What it is.
     pub fn info(&self) -> Result<SpaceInfo> {
-        let snapshot = Vault::from_inner(Arc::clone(&self.vault)).read()?;
+        let snapshot = self.core().read()?;
         let SpaceRow::V0 {
             id,
             created_unix_millis,
@@ -205,7 +209,7 @@ impl Space {
         let (taken, cells_taken) = self.kept(&cells, keep)?;
         drop(cells);
         let key = self.draw_key(&cells_taken)?;
-        let entropy = &*self.vault.components.entropy;
+        let entropy = &**self.core().entropy();
         let mut random = Stream::new(&SecretKey::draw(entropy)?, &[]);
         let map =
             SlotMap::choose(&taken, self.geometry.partition, &mut random).ok_or_else(|| {
@@ -252,7 +256,7 @@ impl Space {
     /// A key whose cells miss those that are taken.
     fn draw_key(&self, taken: &[usize]) -> Result<SecretPartitionKey> {
         for _ in 0..KEY_DRAWS_MAX {
-            let key = SecretPartitionKey::draw(&*self.vault.components.entropy)?;
+            let key = SecretPartitionKey::draw(&**self.core().entropy())?;
             if !cells_of(&key).iter().any(|cell| taken.contains(cell)) {
                 return Ok(key);
             }
@@ -301,7 +305,7 @@ impl Space {
                 .with_reason(Reason::PartitionMissing)
                 .with_detail("the key opens no partition of this space")
         })?;
-        let mut random = random_bytes(&self.vault)?;
+        let mut random = random_bytes(self.core())?;
         let mut slots = Slots::new(&self.geometry);
         slots.slots_mut().iter_mut().for_each(|slot| random.fill_bytes(slot));
         let garbage = |number| {
@@ -331,7 +335,7 @@ impl Space {
         by: By<'_>,
         look: Look,
     ) -> Result<Opened> {
-        open(generation, key, by, look, self.rules()).map_err(|e| self.vault.unless_taken_over(e))
+        open(generation, key, by, look, self.rules()).map_err(|e| self.core().unless_taken_over(e))
     }
 
     /// The cells of a generation that an update starts from which opens no document: `Corrupt` if
@@ -342,7 +346,7 @@ impl Space {
             self.geometry.refuse_if_hopeless(generation.gather(&nobodys)?.blocks_lost)?;
             Ok(cells)
         });
-        looked_at.map_err(|e| self.vault.unless_taken_over(e))
+        looked_at.map_err(|e| self.core().unless_taken_over(e))
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
@@ -358,13 +362,13 @@ impl Space {
 
     /// The generation of a row that is known to be sound, perhaps not all of it.
     pub(super) fn generation_of<'a>(&'a self, row: &'a GenerationRow) -> Generation<'a> {
-        Generation { objects: &self.vault.objects, row, geometry: &self.geometry, kept: &[] }
+        Generation { objects: self.core().objects(), row, geometry: &self.geometry, kept: &[] }
     }
 
     /// All cells and all slots, as they are under the sealing. Only under feature `testing`.
     #[cfg(feature = "testing")]
     pub fn dump(&self) -> Result<(Vec<u8>, Vec<u8>)> {
-        let snapshot = Vault::from_inner(Arc::clone(&self.vault)).read()?;
+        let snapshot = self.core().read()?;
         let row = read_row(snapshot.state())?;
         let generation = self.generation(row.generation())?;
         let mut bodies = Vec::new();

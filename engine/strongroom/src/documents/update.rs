@@ -18,18 +18,19 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::generation::{Generation, waves};
 use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
 use super::map::SlotMap;
+use super::room::Room;
 use super::shares::Slots;
 use super::space::Space;
 use super::stream::Stream;
 use crate::operations::{Checkpoint, Lane, Operation, begin_own, remove_own, resume_own};
-use crate::transaction::WriteTx;
-use crate::vault::{Vault, VaultInner};
 use strongroom_base::{CancelToken, Progress};
 use strongroom_crypto::SecretKey;
 use strongroom_format::{
     CELL_OBJECTS, GenerationRow, ObjectName, ObjectRef, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow,
     UpdateRow,
 };
+use strongroom_store::commit::Core;
+use strongroom_store::commit::Tx;
 use strongroom_store::objects::{Cut, Salvaged};
 use strongroom_store::state::{StateRead, Table};
 
@@ -90,12 +91,12 @@ impl Watched<'_> {
 
 /// Waits for the update under way in this process, a bounded time. Whose it is is not said.
 pub(super) fn wait_for_turn<'a>(
-    vault: &'a VaultInner,
-    operation: &'static str,
+    room: &'a Room,
+    action: &'static str,
 ) -> Result<MutexGuard<'a, ()>> {
-    vault.refuse_nested_write(operation)?;
-    vault.space_turn.try_lock_for(TURN_TIMEOUT).ok_or_else(|| {
-        Error::new(ErrorKind::Locked, operation).with_reason(Reason::WriteTimeout).with_detail(
+    room.core.refuse_nested_write(action)?;
+    room.turn.try_lock_for(TURN_TIMEOUT).ok_or_else(|| {
+        Error::new(ErrorKind::Locked, action).with_reason(Reason::WriteTimeout).with_detail(
             format!("another update of the space did not end within {} s", TURN_TIMEOUT.as_secs()),
         )
     })
@@ -104,7 +105,7 @@ pub(super) fn wait_for_turn<'a>(
 impl Space {
     /// Waits for the turn to update.
     pub(super) fn turn(&self) -> Result<Turn<'_>> {
-        Ok(Turn { space: self, _held: wait_for_turn(&self.vault, UPDATE)? })
+        Ok(Turn { space: self, _held: wait_for_turn(&self.room, UPDATE)? })
     }
 }
 
@@ -113,13 +114,13 @@ impl Turn<'_> {
         self.space
     }
 
-    fn vault(&self) -> Vault {
-        Vault::from_inner(Arc::clone(&self.space.vault))
+    fn core(&self) -> &Arc<Core> {
+        self.space.core()
     }
 
     /// What is there now. It stays until this turn ends.
     pub(super) fn base(&self) -> Result<Base> {
-        let snapshot = self.vault().read()?;
+        let snapshot = self.space.core().read()?;
         let geometry = &self.space.geometry;
         let row = super::space::read_row(snapshot.state())?;
         let generation = self.space.generation(row.generation())?;
@@ -127,7 +128,7 @@ impl Turn<'_> {
             Vec::new()
         } else {
             let mut kept = Vec::with_capacity(geometry.objects());
-            for wave in waves(&self.space.vault.objects, geometry, 0..geometry.objects()) {
+            for wave in waves(self.space.core().objects(), geometry, 0..geometry.objects()) {
                 kept.extend(generation.wave(wave)?.into_iter().map(Cow::into_owned));
             }
             kept
@@ -156,15 +157,15 @@ impl Turn<'_> {
         verify: impl FnOnce(Generation<'_>) -> Result<()>,
     ) -> Result<()> {
         let _span = tracing::debug_span!("update space").entered();
-        let vault = &self.space.vault;
+        let core = self.core();
         if resumed.is_none() {
             // Before the question for room, of which it takes some.
             self.discard()?;
-            vault.objects.expect_room(UPDATE, self.space.geometry.generation_bytes())?;
+            core.objects().expect_room(UPDATE, self.space.geometry.generation_bytes())?;
         }
         // A rotation keeps the keys of what is pinned: also those under which an object was put
         // whose checkpoint is not there yet.
-        let pin = vault.pin();
+        let pin = core.pin();
         let outcome = self.make(base, repaint, resumed, watched, verify);
         drop(pin);
         match &outcome {
@@ -182,7 +183,7 @@ impl Turn<'_> {
 
     /// Deletes what is due. It is no failure of the update if that fails: later writes go on.
     fn delete_due(&self) {
-        if let Err(error) = self.space.vault.delete_all_due() {
+        if let Err(error) = self.core().delete_all_due() {
             tracing::warn!(error = %error.kind(), "clean-up put off");
         }
     }
@@ -195,17 +196,17 @@ impl Turn<'_> {
         watched: Watched<'_>,
         verify: impl FnOnce(Generation<'_>) -> Result<()>,
     ) -> Result<()> {
-        let vault = self.vault();
+        let operations = &self.space.room.operations;
         let geometry = &self.space.geometry;
-        let objects = &self.space.vault.objects;
+        let objects = self.space.core().objects();
         let total = geometry.objects();
         let from = base.generation(self.space);
         let (mut row, operation) = match resumed {
-            Some(row) => (row, resume_own(&vault, UPDATE_OPERATION)?),
-            None => self.begin(&vault, base)?,
+            Some(row) => (row, resume_own(operations, UPDATE_OPERATION)?),
+            None => self.begin(base)?,
         };
         let lane = operation.lane(LANE)?;
-        let mut painter = Painter::new(geometry, repaint, &self.space.vault.components.entropy)?;
+        let mut painter = Painter::new(geometry, repaint, &self.space.core().entropy())?;
         let done = row.epochs().len();
         (0..done).for_each(|place| painter.skip(place));
         let report = |done: usize| watched.progress.report(done as u64, Some(total as u64));
@@ -226,7 +227,7 @@ impl Turn<'_> {
             };
             let epochs = objects.for_all(&bodies, put)?;
             drop(bodies);
-            checkpoint(&vault, &mut row, &lane, &epochs)?;
+            checkpoint(self.core(), &mut row, &lane, &epochs)?;
             report(wave.end);
         }
         drop(painter);
@@ -234,31 +235,32 @@ impl Turn<'_> {
         let made = generation_of(&row, geometry);
         verify(self.space.generation_of(&made))?;
         watched.check(UPDATE)?;
-        self.publish(&vault, &row, made)
+        self.publish(&row, made)
     }
 
-    fn begin(&self, vault: &Vault, base: &Base) -> Result<(UpdateRow, Operation)> {
-        let Space { geometry, vault: inner, .. } = self.space;
+    fn begin(&self, base: &Base) -> Result<(UpdateRow, Operation)> {
+        let (core, geometry) = (self.core(), &self.space.geometry);
         let names: Vec<ObjectName> =
-            (0..geometry.objects()).map(|_| inner.objects.draw_name()).collect::<Result<_>>()?;
+            (0..geometry.objects()).map(|_| core.objects().draw_name()).collect::<Result<_>>()?;
         let row = UpdateRow::V0 {
-            since_unix_millis: inner.components.clock.unix_millis(),
+            since_unix_millis: core.clock().unix_millis(),
             base: base.row.generation().id,
-            id: inner.draw_uuid()?,
+            id: core.draw_uuid()?,
             names,
             epochs: Vec::new(),
         };
-        let operation = begin_own(vault, UPDATE_OPERATION, &[LANE.to_owned()], |tx| {
-            tx.state.put(Table::Space, SPACE_UPDATE, &row.encode())
-        })?;
+        let operation =
+            begin_own(&self.space.room.operations, UPDATE_OPERATION, &[LANE.to_owned()], |tx| {
+                tx.state.put(Table::Space, SPACE_UPDATE, &row.encode())
+            })?;
         Ok((row, operation))
     }
 
     /// The commit that counts.
-    fn publish(&self, vault: &Vault, made: &UpdateRow, generation: GenerationRow) -> Result<()> {
+    fn publish(&self, made: &UpdateRow, generation: GenerationRow) -> Result<()> {
         let UpdateRow::V0 { base, .. } = made;
-        let now = self.space.vault.components.clock.unix_millis();
-        vault.write(|tx| {
+        let now = self.space.core().clock().unix_millis();
+        self.core().write(UPDATE, |tx| {
             let found = tx.state.get(Table::Space, SPACE, |row| row.map(SpaceRow::decode))?;
             let Some(mut row) = found.transpose()? else { return Err(moved()) };
             let SpaceRow::V0 { generation: current, updated_unix_millis, .. } = &mut row;
@@ -276,31 +278,31 @@ impl Turn<'_> {
 
     /// Takes back an unfinished update, of somebody dead; whether there was one.
     pub(super) fn discard(&self) -> Result<bool> {
-        let vault = self.vault();
-        if unfinished(vault.read()?.state())?.is_none() {
+        let core = self.core();
+        if unfinished(core.read()?.state())?.is_none() {
             return Ok(false);
         }
-        let discarded = vault.write(remove_unfinished)?;
+        let discarded = core.write(UPDATE, remove_unfinished)?;
         self.delete_due();
         Ok(discarded)
     }
 }
 
 /// More objects are there, each sealed under one of `put`.
-fn checkpoint(vault: &Vault, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -> Result<()> {
+fn checkpoint(core: &Arc<Core>, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -> Result<()> {
     let UpdateRow::V0 { epochs, names, .. } = row;
     epochs.extend_from_slice(put);
     let (done, total) = (epochs.len() as u64, names.len() as u64);
     let checkpoint = Checkpoint::encode(&(done, total))?.progress(done as f64 / total as f64);
-    vault.write(|tx| {
+    core.write(UPDATE, |tx| {
         tx.state.put(Table::Space, SPACE_UPDATE, &row.encode())?;
-        tx.checkpoint(lane, checkpoint)
+        lane.write_checkpoint(tx, checkpoint)
     })
 }
 
 /// Turns the update under way, of somebody dead, into objects that are due.
-pub(crate) fn remove_unfinished(tx: &mut WriteTx<'_>) -> Result<bool> {
-    tx.heard.exempt = true;
+pub(crate) fn remove_unfinished(tx: &mut Tx<'_>) -> Result<bool> {
+    tx.mark_internal();
     let found = tx.state.get(Table::Space, SPACE_UPDATE, |row| row.map(UpdateRow::decode))?;
     let Some(row) = found.transpose()? else { return Ok(false) };
     tx.doom(row.names().to_vec())?;

@@ -1,24 +1,22 @@
 //! Begin, resume, take over, remove: how an operation comes to an owner, and goes.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
 use super::operation::{Operation, OperationInner};
-use super::room::Operations;
+use super::room::{Operations, Room};
 use super::rows::{
     check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows, touch,
     write_row, write_step,
 };
 use super::spec::{OperationSpec, RetryPolicy};
 use super::standing::{Resumable, standing};
-use crate::transaction::WriteTx;
-use crate::vault::Vault;
 use strongroom_format::{CheckpointRow, OperationFields};
+use strongroom_store::commit::Tx;
 
 const BEGIN: &str = "begin operation";
 const RESUME: &str = "resume operation";
@@ -52,11 +50,11 @@ impl Operations {
     pub fn prepare(&self, spec: OperationSpec) -> Result<()> {
         const PREPARE: &str = "prepare operation";
         let spec = spec.checked()?;
-        let create = |tx: &mut WriteTx<'_>| {
+        let create = |tx: &mut Tx<'_>| {
             refuse_used(tx, &spec.id)?;
             create(tx, &spec, OperationState::Initialized).map(drop)
         };
-        self.vault.inner().write(PREPARE, create, |()| ())
+        self.room.core.write(PREPARE, create)
     }
 
     /// Resumes an operation where its lanes stood, or begins one that was
@@ -68,7 +66,7 @@ impl Operations {
     /// got nowhere. [`can_resume`](Self::can_resume) tells the same without trying.
     pub fn resume(&self, id: &str) -> Result<Operation> {
         check_id(RESUME, id)?;
-        self.claim(RESUME, id, |tx| resume_in(tx, id, By::Right))
+        self.claim(RESUME, id, |tx| resume_in(&self.room, tx, id, By::Right))
     }
 
     /// Begins the operation, or resumes it if it was begun. When it resumes, the lanes must be
@@ -90,7 +88,7 @@ impl Operations {
             if read_row(tx, &spec.id)?.is_none() {
                 return create(tx, &spec, OperationState::Running);
             }
-            let claimed = resume_in(tx, &spec.id, By::Right)?;
+            let claimed = resume_in(&self.room, tx, &spec.id, By::Right)?;
             check_same_lanes(tx, &spec)?;
             Ok(claimed)
         })
@@ -103,7 +101,7 @@ impl Operations {
         const TAKE_OVER: &str = "take over operation";
         check_id(TAKE_OVER, id)?;
         tracing::warn!("operation taken over by force");
-        self.claim(TAKE_OVER, id, |tx| resume_in(tx, id, By::Force))
+        self.claim(TAKE_OVER, id, |tx| resume_in(&self.room, tx, id, By::Force))
     }
 
     /// Lays aside an operation that nobody runs: whoever resumes *everything* leaves it, until it is
@@ -122,9 +120,9 @@ impl Operations {
 
     fn end_unowned(&self, call: &'static str, id: &str, next: OperationState) -> Result<()> {
         check_id(call, id)?;
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             let mut row = expect_row(tx, call, id)?;
-            refuse_live(tx, call, id)?;
+            refuse_live(&self.room, call, id)?;
             row.held = next == OperationState::Paused;
             touch(tx, &mut row);
             if row.held && OperationState::from(row.state) == OperationState::Paused {
@@ -132,7 +130,7 @@ impl Operations {
             }
             write_step(tx, call, id, row, next)
         };
-        self.vault.inner().write(call, change, |()| ())
+        self.room.core.write(call, change)
     }
 
     /// Removes an operation with its checkpoints, completed or not; whether there was one. Its
@@ -140,38 +138,43 @@ impl Operations {
     pub fn remove(&self, id: &str) -> Result<bool> {
         const REMOVE: &str = "remove operation";
         check_id(REMOVE, id)?;
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             // Also one whose row cannot be read.
             if tx.state.get(strongroom_store::state::Table::Operations, id.as_bytes(), |row| {
                 row.is_none()
             })? {
                 return Ok(false);
             }
-            refuse_live(tx, REMOVE, id)?;
+            refuse_live(&self.room, REMOVE, id)?;
             remove_rows(tx, id).map(|_| true)
         };
-        self.vault.inner().write(REMOVE, change, |_| ())
+        self.room.core.write(REMOVE, change)
     }
 
     fn claim(
         &self,
-        operation: &'static str,
+        action: &'static str,
         id: &str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<Claimed>,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<Claimed>,
     ) -> Result<Operation> {
-        let inner = self.vault.inner();
-        // Registered once it has happened, and before anybody else may write: a handle that was
-        // not taken over after all must stay registered.
-        let claim = Cell::new(0);
-        let claimed = inner.write(operation, change, |claimed| {
-            claim.set(inner.owners.claim(id, claimed.generation));
+        let claim = Arc::<AtomicU64>::default();
+        let claimed = self.room.core.write(action, |tx| {
+            let claimed = change(tx)?;
+            // Registered once it has committed, and under the turn: a handle that was not taken
+            // over after all must stay registered.
+            let (room, id, claim) = (Arc::clone(&self.room), id.to_owned(), Arc::clone(&claim));
+            let generation = claimed.generation;
+            tx.on_commit(move |_| {
+                claim.store(room.owners.claim(&id, generation), Ordering::Release);
+            });
+            Ok::<_, Error>(claimed)
         })?;
         Ok(Operation {
             inner: Arc::new(OperationInner {
-                vault: Arc::clone(self.vault.inner()),
+                room: Arc::clone(&self.room),
                 id: id.to_owned(),
                 generation: claimed.generation,
-                claim: claim.get(),
+                claim: claim.load(Ordering::Acquire),
                 order: Arc::new(AtomicU64::new(claimed.next_order)),
             }),
         })
@@ -181,32 +184,32 @@ impl Operations {
 /// Begins an operation of the engine's own, in the commit of `with`. It has no history, and nothing
 /// tells of it.
 pub(crate) fn begin_own(
-    vault: &Vault,
+    operations: &Operations,
     id: &str,
     lanes: &[String],
-    with: impl FnOnce(&mut WriteTx<'_>) -> Result<()>,
+    with: impl FnOnce(&mut Tx<'_>) -> Result<()>,
 ) -> Result<Operation> {
     let retry = RetryPolicy { attempts_max: 0, ..RetryPolicy::DEFAULT };
     let spec = OperationSpec::new(id).lanes(lanes).retry(retry).checkpoints_kept(1);
-    vault.operations().claim(BEGIN, id, |tx| {
-        tx.heard.exempt = true;
+    operations.claim(BEGIN, id, |tx| {
+        tx.mark_internal();
         with(tx)?;
         create(tx, &spec, OperationState::Running)
     })
 }
 
 /// Resumes an operation of the engine's own.
-pub(crate) fn resume_own(vault: &Vault, id: &str) -> Result<Operation> {
-    vault.operations().claim(RESUME, id, |tx| {
-        tx.heard.exempt = true;
-        resume_in(tx, id, By::Right)
+pub(crate) fn resume_own(operations: &Operations, id: &str) -> Result<Operation> {
+    operations.claim(RESUME, id, |tx| {
+        tx.mark_internal();
+        resume_in(&operations.room, tx, id, By::Right)
     })
 }
 
 /// Resumes an operation that is not paused; one that is, is `Invalid`.
-pub(crate) fn resume_unless_held(vault: &Vault, id: &str) -> Result<Operation> {
+pub(crate) fn resume_unless_held(operations: &Operations, id: &str) -> Result<Operation> {
     check_id(RESUME, id)?;
-    vault.operations().claim(RESUME, id, |tx| resume_in(tx, id, By::All))
+    operations.claim(RESUME, id, |tx| resume_in(&operations.room, tx, id, By::All))
 }
 
 /// What a claim has won.
@@ -223,7 +226,7 @@ enum By {
     Force,
 }
 
-fn refuse_used(tx: &WriteTx<'_>, id: &str) -> Result<()> {
+fn refuse_used(tx: &Tx<'_>, id: &str) -> Result<()> {
     match read_row(tx, id)? {
         Some(_) => Err(Error::new(ErrorKind::AlreadyExists, BEGIN)
             .with_reason(Reason::OperationExists)
@@ -232,18 +235,18 @@ fn refuse_used(tx: &WriteTx<'_>, id: &str) -> Result<()> {
     }
 }
 
-pub(super) fn refuse_live(tx: &WriteTx<'_>, operation: &'static str, id: &str) -> Result<()> {
-    match tx.vault.owners.generation(id) {
+pub(super) fn refuse_live(room: &Room, action: &'static str, id: &str) -> Result<()> {
+    match room.owners.generation(id) {
         None => Ok(()),
-        Some(live) => Err(Error::new(ErrorKind::Locked, operation)
+        Some(live) => Err(Error::new(ErrorKind::Locked, action)
             .with_reason(Reason::OperationRunning)
             .with_detail(format!("generation {live} of it is running in this process"))
             .with_subject(id)),
     }
 }
 
-fn create(tx: &mut WriteTx<'_>, spec: &OperationSpec, state: OperationState) -> Result<Claimed> {
-    let now = tx.vault.components.clock.unix_millis();
+fn create(tx: &mut Tx<'_>, spec: &OperationSpec, state: OperationState) -> Result<Claimed> {
+    let now = tx.now_unix_millis();
     let lanes = u32::try_from(spec.lanes.len()).expect("at most LANES_MAX");
     let begun = u32::from(state == OperationState::Running);
     let row = OperationFields {
@@ -251,7 +254,7 @@ fn create(tx: &mut WriteTx<'_>, spec: &OperationSpec, state: OperationState) -> 
         held: false,
         name: spec.name.clone(),
         version: spec.version,
-        owner: tx.vault.session,
+        owner: tx.session(),
         generation: begun.into(),
         attempts: begun,
         created_unix_millis: now,
@@ -270,14 +273,14 @@ fn create(tx: &mut WriteTx<'_>, spec: &OperationSpec, state: OperationState) -> 
     Ok(Claimed { generation: begun.into(), next_order: 1 })
 }
 
-fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
+fn resume_in(room: &Room, tx: &mut Tx<'_>, id: &str, by: By) -> Result<Claimed> {
     let mut row = expect_row(tx, RESUME, id)?;
-    let live = if by == By::Force { None } else { tx.vault.owners.generation(id) };
+    let live = if by == By::Force { None } else { room.owners.generation(id) };
     if by == By::Force {
         row.attempts = 0;
     }
     let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
-    match standing(&row, live, tx.vault.components.clock.unix_millis()) {
+    match standing(&row, live, tx.now_unix_millis()) {
         Resumable::Ready | Resumable::BackingOff { .. } => {}
         Resumable::Held if by != By::All => {}
         told @ Resumable::Completed => {
@@ -289,7 +292,7 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
     let next = OperationState::from(row.state).resumed().expect("it is not finished");
     row.held = false;
     row.generation += 1;
-    row.owner = tx.vault.session;
+    row.owner = tx.session();
     row.attempts = row.attempts.saturating_add(1);
     if bug::is_planted(Bug::UncountedTries) {
         row.attempts -= 1;
@@ -302,7 +305,7 @@ fn resume_in(tx: &mut WriteTx<'_>, id: &str, by: By) -> Result<Claimed> {
     Ok(Claimed { generation, next_order: newest.unwrap_or(0) + 1 })
 }
 
-fn check_same_lanes(tx: &WriteTx<'_>, spec: &OperationSpec) -> Result<()> {
+fn check_same_lanes(tx: &Tx<'_>, spec: &OperationSpec) -> Result<()> {
     let begun: Vec<String> = lane_rows(tx, &spec.id)?.into_iter().map(|(lane, _)| lane).collect();
     if begun == spec.lanes {
         return Ok(());

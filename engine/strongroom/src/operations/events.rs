@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::room::Operations;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 
 use super::machine::OperationState;
 use super::operation::cut;
-use super::room::Operations;
 
 /// Most events that a subscription can be asked to keep.
 pub const EVENTS_KEPT_MAX: usize = 1 << 16;
@@ -110,30 +110,28 @@ impl fmt::Debug for EventKind {
 /// What a transaction did that is to be heard of once it has committed.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Somebody has subscribed when it began: only then is progress collected. What happens seldom
-    /// is, always: a subscription that came in between hears of it.
+    /// There was a subscriber when it began: only then is progress collected. Rare events are,
+    /// always: a subscription that came in between hears of them.
     wanted: bool,
     events: Vec<Event>,
     pub(crate) transitions: Vec<(Option<OperationState>, OperationState)>,
     /// Lengths of the checkpoints' data.
     pub(crate) checkpoints: Vec<usize>,
-    /// The commit is of an update of the share space: nothing tells of it.
-    pub(crate) exempt: bool,
 }
 
 impl Heard {
-    pub(crate) fn new(bus: &Bus) -> Self {
-        Self { wanted: bus.is_wanted(), ..Self::default() }
+    pub(super) fn want_progress(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn progress(&mut self, event: impl FnOnce() -> Event) {
+        if self.wanted {
+            self.events.push(event());
+        }
     }
 
     pub(crate) fn event(&mut self, event: Event) {
         self.events.push(event);
-    }
-
-    pub(crate) fn progress(&mut self, event: impl FnOnce() -> Event) {
-        if self.wanted {
-            self.events.push(event());
-        }
     }
 }
 
@@ -152,7 +150,7 @@ struct Subscriber {
 }
 
 impl Bus {
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }
 
@@ -243,7 +241,7 @@ impl Operations {
     /// Keeps at most `kept` events that have not been fetched (1 to [`EVENTS_KEPT_MAX`]; 1,024
     /// suit most); it never holds up who works.
     pub fn subscribe(&self, kept: usize) -> Subscription {
-        self.vault.inner().bus.subscribe(kept)
+        self.room.hearing.bus.subscribe(kept)
     }
 }
 

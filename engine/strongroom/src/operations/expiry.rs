@@ -8,9 +8,9 @@ use strongroom_base::{Error, Result};
 use super::machine::OperationState;
 use super::room::Operations;
 use super::rows::{is_own, read_row, remove_rows};
-use crate::transaction::WriteTx;
 use strongroom_base::{CancelToken, NoProgress, Progress};
 use strongroom_format::OperationFields;
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 /// Rows that one commit of an expiry removes, more or less: an operation's go together.
@@ -92,9 +92,9 @@ impl Operations {
     /// bounded size. Interrupted, it has dropped some of them, each whole. Never drops one that
     /// can go on, or that a handle lives of. Looks at all operations.
     pub fn expire(&self, options: &ExpireOperations<'_>) -> Result<ExpiredOperations> {
-        let now = self.vault.inner().components.clock.unix_millis();
+        let now = self.room.core.clock().unix_millis();
         let mut report = ExpiredOperations::default();
-        let total = self.vault.read()?.operation_count()?;
+        let total = self.room.read()?.operation_count()?;
         let mut looked_at = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -125,7 +125,7 @@ impl Operations {
         now: u64,
         after: Option<&[u8]>,
     ) -> Result<Due> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.room.read()?;
         let span = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let (mut next, mut rows) = (Due::default(), 0);
         for entry in snapshot.state().range(Table::Operations, span)? {
@@ -139,7 +139,7 @@ impl Operations {
             // What cannot be read is not judged.
             if let Ok(row) = OperationFields::decode(entry.row.as_slice())
                 && is_due(options, &row, now)
-                && self.vault.inner().owners.generation(&id).is_none()
+                && self.room.owners.generation(&id).is_none()
             {
                 rows += 1 + u64::from(row.lanes) * u64::from(row.checkpoints_kept);
                 next.ids.push(id);
@@ -161,11 +161,11 @@ impl Operations {
         if options.dry_run || due.is_empty() {
             return Ok(due);
         }
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             let mut dropped = Vec::with_capacity(due.len());
             for id in due {
                 // It may have been taken over, or removed, since it was looked at.
-                if tx.vault.owners.generation(&id).is_none()
+                if self.room.owners.generation(&id).is_none()
                     && read_row(tx, &id)?.is_some_and(|row| is_due(options, &row, now))
                 {
                     remove_rows(tx, &id)?;
@@ -174,7 +174,7 @@ impl Operations {
             }
             Ok::<_, Error>(dropped)
         };
-        self.vault.inner().write(EXPIRE, change, |_| ())
+        self.room.core.write(EXPIRE, change)
     }
 }
 

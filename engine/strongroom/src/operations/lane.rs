@@ -8,13 +8,14 @@ use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::checkpoint::Checkpoint;
-use super::events::{Event, EventKind};
+use super::events::{Event, EventKind, Heard};
 use super::machine::OperationState;
 use super::operation::{Operation, complete_lane_row};
 use super::rows::{is_own, read_row, touch, write_row, write_step};
 use super::status::LaneStatus;
-use crate::transaction::{Batch, WriteTx};
+use crate::records::{Batch, Extra, WriteTx};
 use strongroom_format::{CheckpointRow, OperationFields, checkpoint_key, history_key};
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 /// A lane, open in one place at a time. Send it to the thread that works on it.
@@ -40,14 +41,14 @@ impl Lane {
         let refuse = |kind, detail: &str| {
             Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
-        if !inner.vault.owners.open_lane(&inner.id, inner.claim, name) {
+        if !inner.room.owners.open_lane(&inner.id, inner.claim, name) {
             return refuse(ErrorKind::Locked, "the lane is open already")
                 .map_err(|e| e.with_reason(Reason::LaneOpen));
         }
         // From here on dropping it closes the lane.
         let known = Arc::new(AtomicU64::new(0));
         let lane = Self { operation: operation.clone(), name: name.to_owned(), known };
-        match operation.vault().read()?.lane(&inner.id, name)? {
+        match operation.inner.room.read()?.lane(&inner.id, name)? {
             Some(status) => lane.known.store(status.checkpoints, Ordering::Release),
             None => return refuse(ErrorKind::NotFound, "the operation has no such lane"),
         }
@@ -64,7 +65,7 @@ impl Lane {
     pub fn status(&self) -> Result<LaneStatus> {
         let inner = &self.operation.inner;
         let status =
-            self.operation.vault().read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
+            self.operation.inner.room.read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name)
             })?;
         self.known.store(status.checkpoints, Ordering::Release);
@@ -76,19 +77,26 @@ impl Lane {
     /// [`WriteTx::checkpoint`].
     pub fn commit(&self, mut batch: Batch, checkpoint: Checkpoint) -> Result<()> {
         batch.checkpoint(self, checkpoint);
-        self.operation.vault().apply(batch)
+        self.operation.inner.room.core.submit("apply batch", Box::new(batch))
     }
 
     /// Completes the lane where it stands, without a further checkpoint; the last lane completes
     /// the operation. Durable on return. Errors as those of [`WriteTx::checkpoint`].
     pub fn complete(&self) -> Result<()> {
         let writer = self.writer();
-        let vault = &self.operation.inner.vault;
-        vault.write("complete lane", |tx| writer.complete(tx), |()| ())
+        let core = &self.operation.inner.room.core;
+        core.write("complete lane", |tx| writer.complete(tx))
+    }
+
+    /// Writes where this lane stands once `tx` commits: see [`WriteTx::checkpoint`].
+    pub(crate) fn write_checkpoint(&self, tx: &mut Tx<'_>, checkpoint: Checkpoint) -> Result<()> {
+        let writer = self.writer();
+        let outcome = writer.check(tx, &checkpoint).and_then(|()| writer.write(tx, checkpoint));
+        outcome.map_err(|e| tx.refuse(e))
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.operation.inner.vault.components.clock)
+        Arc::clone(&self.operation.inner.room.core.clock())
     }
 
     pub(crate) fn writer(&self) -> LaneWriter {
@@ -103,7 +111,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let inner = &self.operation.inner;
-        inner.vault.owners.close_lane(&inner.id, inner.claim, &self.name);
+        inner.room.owners.close_lane(&inner.id, inner.claim, &self.name);
     }
 }
 
@@ -116,12 +124,40 @@ impl WriteTx<'_> {
     /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds.
     /// After any error of it the transaction does not commit, even if the closure returns `Ok`: data without its checkpoint would be repeated.
     pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> Result<()> {
-        let writer = lane.writer();
-        let outcome = match writer.check(self, &checkpoint) {
-            Ok(()) => writer.write(self, checkpoint),
-            Err(refusal) => Err(refusal),
-        };
-        outcome.map_err(|e| self.refuse(e))
+        lane.write_checkpoint(&mut self.tx, checkpoint)
+    }
+}
+
+impl Batch {
+    /// Adds: where `lane` stands once these changes are in.
+    pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> &mut Self {
+        self.extra::<Checkpoints>().0.push((lane.writer(), checkpoint));
+        self
+    }
+}
+
+/// The checkpoints of a batch.
+#[derive(Default)]
+struct Checkpoints(Vec<(LaneWriter, Checkpoint)>);
+
+impl Extra for Checkpoints {
+    fn check(&self, tx: &Tx<'_>) -> Result<()> {
+        for (i, (lane, checkpoint)) in self.0.iter().enumerate() {
+            if self.0[..i].iter().any(|(earlier, _)| earlier.is_same(lane)) {
+                return Err(Error::new(ErrorKind::Invalid, "apply batch")
+                    .with_detail("two checkpoints of one lane"));
+            }
+            lane.check(tx, checkpoint)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        self.0.drain(..).try_for_each(|(lane, checkpoint)| lane.write(tx, checkpoint))
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -149,9 +185,9 @@ impl LaneWriter {
     }
 
     /// Whether the checkpoint may be written. Writes nothing.
-    pub(crate) fn check(&self, tx: &WriteTx<'_>, checkpoint: &Checkpoint) -> Result<()> {
+    pub(crate) fn check(&self, tx: &Tx<'_>, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.validate()?;
-        if !Arc::ptr_eq(&self.operation.inner.vault, &tx.vault) {
+        if !Arc::ptr_eq(&self.operation.inner.room.core, tx.core()) {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
         }
         let row = self.read_operation(tx)?;
@@ -176,20 +212,22 @@ impl LaneWriter {
     }
 
     /// Writes the checkpoint; [`check`](Self::check) has passed in this transaction.
-    pub(crate) fn write(&self, tx: &mut WriteTx<'_>, checkpoint: Checkpoint) -> Result<()> {
+    pub(crate) fn write(&self, tx: &mut Tx<'_>, checkpoint: Checkpoint) -> Result<()> {
         let row = self.read_operation(tx)?;
         let last = self.read_lane(tx)?;
         let CheckpointRow::V0 { sequence, progress, .. } = last;
         self.keep(tx, &row, &last)?;
-        let now = tx.vault.components.clock.unix_millis();
+        let now = tx.now_unix_millis();
         let Checkpoint { data, progress: given, complete } = checkpoint;
         let progress = if complete { 1.0 } else { given.unwrap_or(progress) };
-        tx.checkpointed.push((Arc::clone(&self.known), sequence + 1));
+        let known = Arc::clone(&self.known);
+        tx.on_commit(move |_| known.store(sequence + 1, Ordering::Release));
         if is_own(self.id()) {
-            tx.heard.exempt = true;
+            tx.mark_internal();
         } else {
-            tx.heard.checkpoints.push(data.len());
-            tx.heard.progress(|| {
+            let heard = tx.parts.get_mut::<Heard>();
+            heard.checkpoints.push(data.len());
+            heard.progress(|| {
                 let kind = EventKind::Progress { lane: self.lane.clone(), progress };
                 Event::new(self.id(), row.name.as_deref(), now, kind)
             });
@@ -208,12 +246,7 @@ impl LaneWriter {
     }
 
     /// Puts the checkpoint before this one into the lane's ring, over the oldest.
-    fn keep(
-        &self,
-        tx: &mut WriteTx<'_>,
-        row: &OperationFields,
-        last: &CheckpointRow,
-    ) -> Result<()> {
+    fn keep(&self, tx: &mut Tx<'_>, row: &OperationFields, last: &CheckpointRow) -> Result<()> {
         let CheckpointRow::V0 { sequence, .. } = last;
         let places = u64::from(row.checkpoints_kept.saturating_sub(1));
         if places == 0 || *sequence == 0 {
@@ -228,7 +261,7 @@ impl LaneWriter {
     /// somewhere, and the last lane completes it. Its row is written only if that is news.
     fn advance(
         &self,
-        tx: &mut WriteTx<'_>,
+        tx: &mut Tx<'_>,
         mut row: OperationFields,
         lane_complete: bool,
     ) -> Result<()> {
@@ -253,7 +286,7 @@ impl LaneWriter {
     }
 
     /// Completes the lane where it stands.
-    fn complete(&self, tx: &mut WriteTx<'_>) -> Result<()> {
+    fn complete(&self, tx: &mut Tx<'_>) -> Result<()> {
         self.check(tx, &Checkpoint::new([]))?;
         let row = self.read_operation(tx)?;
         let last = self.read_lane(tx)?;
@@ -262,7 +295,7 @@ impl LaneWriter {
     }
 
     /// The operation's row, if this lane's owner is still its owner.
-    fn read_operation(&self, tx: &WriteTx<'_>) -> Result<OperationFields> {
+    fn read_operation(&self, tx: &Tx<'_>) -> Result<OperationFields> {
         let row = read_row(tx, self.id())?
             .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))
             .map_err(|e| e.with_reason(Reason::OperationMissing))?;
@@ -273,7 +306,7 @@ impl LaneWriter {
         })
     }
 
-    fn read_lane(&self, tx: &WriteTx<'_>) -> Result<CheckpointRow> {
+    fn read_lane(&self, tx: &Tx<'_>) -> Result<CheckpointRow> {
         let key = checkpoint_key(self.id(), &self.lane);
         tx.state
             .get(Table::Checkpoints, &key, |row| row.map(CheckpointRow::decode))?

@@ -25,6 +25,7 @@ mod events;
 mod expiry;
 mod lane;
 mod machine;
+mod metrics;
 mod operation;
 mod owners;
 mod pace;
@@ -39,17 +40,16 @@ mod unfinished;
 
 pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub(crate) use claim::{begin_own, resume_own, resume_unless_held};
-pub(crate) use events::{Bus, Heard};
 pub use events::{EVENTS_KEPT_MAX, Event, EventKind, Subscription};
 pub use expiry::{ExpireOperations, ExpiredOperations};
 pub use lane::Lane;
-pub(crate) use lane::LaneWriter;
 pub use machine::OperationState;
+pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operation::{FAILURE_BYTES_MAX, Operation};
-pub(crate) use owners::Owners;
 pub use pace::{CheckpointPolicy, Paced};
 pub(crate) use resume::panic_text;
-pub use room::Operations;
+pub(crate) use room::NoKnownWork;
+pub use room::{KnownWork, Operations};
 pub(crate) use rows::remove_own;
 pub use spec::{
     CHECKPOINTS_KEPT_MAX, LANES_MAX, METADATA_BYTES_MAX, ONLY_LANE, OperationSpec, RetryPolicy,

@@ -9,11 +9,11 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::lane::Lane;
 use super::machine::OperationState;
+use super::room::{Operations, Room};
 use super::rows::{expect_row, lane_rows, touch, write_row, write_step};
 use super::status::{LaneStatus, OperationStatus};
-use crate::transaction::WriteTx;
-use crate::vault::{Vault, VaultInner};
 use strongroom_format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 /// Longest text of a failure that is kept, in bytes; what is longer is cut.
@@ -28,7 +28,7 @@ pub struct Operation {
 }
 
 pub(super) struct OperationInner {
-    pub(super) vault: Arc<VaultInner>,
+    pub(super) room: Arc<Room>,
     pub(super) id: String,
     pub(super) generation: u64,
     /// Of [`Owners`](super::Owners): no two handles have the same.
@@ -63,15 +63,16 @@ impl Operation {
 
     /// Where it stands now, lane by lane.
     pub fn status(&self) -> Result<OperationStatus> {
-        self.vault().read()?.operation(self.id())?.ok_or_else(|| {
+        self.inner.room.read()?.operation(self.id())?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "read operation")
                 .with_reason(Reason::OperationMissing)
                 .with_subject(self.id())
         })
     }
 
-    pub(crate) fn vault(&self) -> Vault {
-        Vault::from_inner(Arc::clone(&self.inner.vault))
+    /// Returns the operations of its vault.
+    pub(crate) fn operations(&self) -> Operations {
+        Operations { room: Arc::clone(&self.inner.room) }
     }
 }
 
@@ -138,17 +139,17 @@ impl Operation {
     fn end(
         &self,
         call: &'static str,
-        change: impl FnOnce(&mut WriteTx<'_>, OperationFields) -> Result<()>,
+        change: impl FnOnce(&mut Tx<'_>, OperationFields) -> Result<()>,
     ) -> Result<()> {
         let inner = &self.inner;
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             let mut row = self.owned_row(tx, call)?;
             touch(tx, &mut row);
+            let own = Arc::clone(inner);
+            tx.on_commit(move |_| own.room.owners.release(&own.id, own.claim));
             change(tx, row)
         };
-        inner.vault.write(call, change, |()| {
-            inner.vault.owners.release(&inner.id, inner.claim);
-        })
+        inner.room.core.write(call, change)
     }
 
     /// Brings it to another version of the host's checkpoints: `migrate` makes the new data of each
@@ -161,7 +162,7 @@ impl Operation {
         mut migrate: impl FnMut(&LaneStatus) -> Result<Vec<u8>>,
     ) -> Result<()> {
         const MIGRATE: &str = "migrate operation";
-        let change = |tx: &mut WriteTx<'_>| {
+        let change = |tx: &mut Tx<'_>| {
             let mut row = self.owned_row(tx, MIGRATE)?;
             if !OperationState::from(row.state).is_active() {
                 return Err(Error::new(ErrorKind::Invalid, MIGRATE)
@@ -186,15 +187,11 @@ impl Operation {
             touch(tx, &mut row);
             write_row(tx, self.id(), row)
         };
-        self.inner.vault.write(MIGRATE, change, |()| ())
+        self.inner.room.core.write(MIGRATE, change)
     }
 
     /// The operation's row, if this handle is still its owner's.
-    pub(super) fn owned_row(
-        &self,
-        tx: &WriteTx<'_>,
-        call: &'static str,
-    ) -> Result<OperationFields> {
+    pub(super) fn owned_row(&self, tx: &Tx<'_>, call: &'static str) -> Result<OperationFields> {
         let row = expect_row(tx, call, self.id())?;
         self.inner.refusal(&row).map_or(Ok(row), |detail| {
             Err(Error::new(ErrorKind::Conflict, call)
@@ -218,7 +215,7 @@ pub(super) fn cut(text: &str) -> &str {
 
 /// Marks a lane complete where it stands; whether it was open.
 pub(super) fn complete_lane_row(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
     id: &str,
     lane: &str,
     row: CheckpointRow,
@@ -243,7 +240,7 @@ impl OperationInner {
         if generation != own {
             return Some(format!("fenced: generation {generation} has taken over from {own}"));
         }
-        if !self.vault.owners.is_live(&self.id, self.claim) {
+        if !self.room.owners.is_live(&self.id, self.claim) {
             let state = OperationState::from(row.state);
             return Some(format!("this handle has ended, and the operation is {state}"));
         }
@@ -253,6 +250,6 @@ impl OperationInner {
 
 impl Drop for OperationInner {
     fn drop(&mut self) {
-        self.vault.owners.release(&self.id, self.claim);
+        self.room.owners.release(&self.id, self.claim);
     }
 }

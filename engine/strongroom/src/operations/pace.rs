@@ -9,8 +9,8 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::checkpoint::Checkpoint;
 use super::lane::Lane;
+use crate::records::Batch;
 use crate::records::Payload;
-use crate::transaction::Batch;
 use strongroom_base::{CancelToken, NoProgress, Progress};
 
 /// After so many intervals a commit is made whatever it costs.

@@ -6,13 +6,13 @@
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::events::{Event, EventKind};
+use super::events::{Event, EventKind, Heard};
 use super::machine::OperationState;
 use crate::records::check_name;
-use crate::transaction::WriteTx;
 use strongroom_format::{
     CheckpointRow, OWN_OPERATION_PREFIX, OperationFields, checkpoint_key, lanes_span,
 };
+use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
 /// Whether the operation of that id is the engine's own.
@@ -34,7 +34,7 @@ pub(super) fn check_id(operation: &'static str, id: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn read_row(tx: &WriteTx<'_>, id: &str) -> Result<Option<OperationFields>> {
+pub(super) fn read_row(tx: &Tx<'_>, id: &str) -> Result<Option<OperationFields>> {
     tx.state
         .get(Table::Operations, id.as_bytes(), |row| row.map(OperationFields::decode))?
         .transpose()
@@ -42,7 +42,7 @@ pub(super) fn read_row(tx: &WriteTx<'_>, id: &str) -> Result<Option<OperationFie
 
 /// The row of an operation that must be there.
 pub(super) fn expect_row(
-    tx: &WriteTx<'_>,
+    tx: &Tx<'_>,
     operation: &'static str,
     id: &str,
 ) -> Result<OperationFields> {
@@ -55,13 +55,13 @@ pub(super) fn expect_row(
 }
 
 /// The row was changed. Its time does not go back when the clock does.
-pub(super) fn touch(tx: &WriteTx<'_>, row: &mut OperationFields) {
-    let now = tx.vault.components.clock.unix_millis();
+pub(super) fn touch(tx: &Tx<'_>, row: &mut OperationFields) {
+    let now = tx.now_unix_millis();
     row.updated_unix_millis = row.updated_unix_millis.max(now);
 }
 
 /// The first row of an operation.
-pub(super) fn create_row(tx: &mut WriteTx<'_>, id: &str, row: OperationFields) -> Result<()> {
+pub(super) fn create_row(tx: &mut Tx<'_>, id: &str, row: OperationFields) -> Result<()> {
     let state = row.state.into();
     if !is_own(id) {
         tx.state.put(Table::Unfinished, id.as_bytes(), &[])?;
@@ -75,13 +75,13 @@ pub(super) fn create_row(tx: &mut WriteTx<'_>, id: &str, row: OperationFields) -
 }
 
 /// Writes the row of an operation that stays in its state.
-pub(super) fn write_row(tx: &mut WriteTx<'_>, id: &str, row: OperationFields) -> Result<()> {
+pub(super) fn write_row(tx: &mut Tx<'_>, id: &str, row: OperationFields) -> Result<()> {
     tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
 }
 
 /// Writes the row of an operation with `next` as its state; `Invalid` if it may not follow.
 pub(super) fn write_step(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
     operation: &'static str,
     id: &str,
     mut row: OperationFields,
@@ -116,20 +116,21 @@ pub(super) fn write_step(
 
 /// Notes what is to be heard of once the transaction has committed.
 fn tell(
-    tx: &mut WriteTx<'_>,
+    tx: &mut Tx<'_>,
     id: &str,
     row: &OperationFields,
     from: Option<OperationState>,
     kind: Option<EventKind>,
 ) {
-    tx.heard.transitions.push((from, row.state.into()));
+    let heard = tx.parts.get_mut::<Heard>();
+    heard.transitions.push((from, row.state.into()));
     if let Some(kind) = kind {
-        tx.heard.event(Event::new(id, row.name.as_deref(), row.updated_unix_millis, kind));
+        heard.event(Event::new(id, row.name.as_deref(), row.updated_unix_millis, kind));
     }
 }
 
 /// Writes a new lane.
-pub(super) fn create_lane(tx: &mut WriteTx<'_>, id: &str, lane: &str, now: u64) -> Result<()> {
+pub(super) fn create_lane(tx: &mut Tx<'_>, id: &str, lane: &str, now: u64) -> Result<()> {
     let start = CheckpointRow::V0 {
         sequence: 0,
         order: 0,
@@ -142,7 +143,7 @@ pub(super) fn create_lane(tx: &mut WriteTx<'_>, id: &str, lane: &str, now: u64) 
 }
 
 /// The lanes of an operation with their last checkpoints, by name.
-pub(super) fn lane_rows(tx: &WriteTx<'_>, id: &str) -> Result<Vec<(String, CheckpointRow)>> {
+pub(super) fn lane_rows(tx: &Tx<'_>, id: &str) -> Result<Vec<(String, CheckpointRow)>> {
     let (lower, upper) = lanes_span(id);
     let span = (std::ops::Bound::Included(&lower[..]), std::ops::Bound::Excluded(&upper[..]));
     tx.state
@@ -156,7 +157,7 @@ pub(super) fn lane_rows(tx: &WriteTx<'_>, id: &str) -> Result<Vec<(String, Check
 }
 
 /// Removes all rows of an operation, if there are any; how many.
-pub(super) fn remove_rows(tx: &mut WriteTx<'_>, id: &str) -> Result<u64> {
+pub(super) fn remove_rows(tx: &mut Tx<'_>, id: &str) -> Result<u64> {
     let (lower, upper) = lanes_span(id);
     let span = (std::ops::Bound::Included(&lower[..]), std::ops::Bound::Excluded(&upper[..]));
     let mut rows = 0;
@@ -178,7 +179,7 @@ pub(super) fn remove_rows(tx: &mut WriteTx<'_>, id: &str) -> Result<u64> {
 }
 
 /// Removes an operation of the engine's own. Nothing tells of the commit.
-pub(crate) fn remove_own(tx: &mut WriteTx<'_>, id: &str) -> Result<()> {
-    tx.heard.exempt = true;
+pub(crate) fn remove_own(tx: &mut Tx<'_>, id: &str) -> Result<()> {
+    tx.mark_internal();
     remove_rows(tx, id).map(drop)
 }

@@ -6,11 +6,11 @@ use std::ops::Bound;
 use strongroom_base::Result;
 
 use super::machine::OperationState;
+use super::metrics::Latencies;
 use super::room::Operations;
 use super::rows::is_own;
 use super::status::Failure;
-use crate::metrics::Latencies;
-use crate::transaction::Snapshot;
+use crate::records::Snapshot;
 use strongroom_format::{CheckpointRow, OperationFields};
 use strongroom_store::state::{Entry, Table};
 
@@ -47,7 +47,7 @@ impl Operations {
     /// hundred milliseconds for a hundred thousand. Held in memory, and 0 after opening: commits
     /// and missed events.
     pub fn statistics(&self) -> Result<Statistics> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.room.read()?;
         let mut statistics = Statistics {
             operations: OperationState::ALL.map(|state| (state, 0)).into(),
             unreadable_operations: 0,
@@ -57,8 +57,8 @@ impl Operations {
             checkpoint_bytes: 0,
             oldest_unfinished: None,
             last_failure: None,
-            commits: self.vault.inner().metrics.commits(),
-            events_missed: self.vault.inner().bus.missed(),
+            commits: self.room.hearing.metrics.commits(),
+            events_missed: self.room.hearing.bus.missed(),
         };
         statistics.count_operations(&snapshot)?;
         statistics.count_checkpoints(&snapshot, Table::Checkpoints)?;

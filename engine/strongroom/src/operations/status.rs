@@ -10,8 +10,8 @@ use strongroom_base::Result;
 
 use super::machine::OperationState;
 use super::spec::RetryPolicy;
+use crate::records::Snapshot;
 use crate::records::{check_name, decode_value};
-use crate::transaction::Snapshot;
 use strongroom_format::{
     CheckpointRow, FailureRow, OperationFields, checkpoint_key, history_key, lanes_span,
 };

@@ -9,12 +9,10 @@ use std::time::Duration;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
-use super::room::Operations;
+use super::room::{Operations, Room};
 use super::rows::check_id;
 use super::standing::{Resumable, standing};
-use crate::background::Handlers;
-use crate::transaction::Snapshot;
-use crate::vault::VaultInner;
+use crate::records::Snapshot;
 use strongroom_format::OperationFields;
 use strongroom_store::state::Table;
 
@@ -53,7 +51,7 @@ impl Operations {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<UnfinishedOperation>> {
-        let snapshot = self.vault.read()?;
+        let snapshot = self.room.read()?;
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         snapshot
             .state()
@@ -61,7 +59,7 @@ impl Operations {
             .take(limit)
             .map(|entry| {
                 let id = String::from_utf8_lossy(entry?.key.as_slice()).into_owned();
-                judge(self.vault.inner(), &snapshot, id)
+                judge(&self.room, &snapshot, id)
             })
             .collect()
     }
@@ -70,19 +68,19 @@ impl Operations {
     pub fn can_resume(&self, id: &str) -> Result<Resumable> {
         const ASK: &str = "read operation";
         check_id(ASK, id)?;
-        let snapshot = self.vault.read()?;
+        let snapshot = self.room.read()?;
         if snapshot.state().get(Table::Operations, id.as_bytes())?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, ASK)
                 .with_reason(Reason::OperationMissing)
                 .with_detail("there is no such operation")
                 .with_subject(id));
         }
-        Ok(judge(self.vault.inner(), &snapshot, id.to_owned())?.resumable)
+        Ok(judge(&self.room, &snapshot, id.to_owned())?.resumable)
     }
 }
 
 /// What is to be said of an operation. That a row does not decode is one of the answers.
-fn judge(vault: &VaultInner, snapshot: &Snapshot, id: String) -> Result<UnfinishedOperation> {
+fn judge(room: &Room, snapshot: &Snapshot, id: String) -> Result<UnfinishedOperation> {
     let missing = || {
         Error::new(ErrorKind::Corrupt, "read operation")
             .with_reason(Reason::RowDamaged)
@@ -98,11 +96,11 @@ fn judge(vault: &VaultInner, snapshot: &Snapshot, id: String) -> Result<Unfinish
         (Ok(row), Ok(lanes)) => (row, lanes),
         (Err(e), _) | (_, Err(e)) => return Ok(unreadable(id, &e)),
     };
-    let now = vault.components.clock.unix_millis();
-    let mut resumable = standing(&row, vault.owners.generation(&id), now);
+    let now = room.core.clock().unix_millis();
+    let mut resumable = standing(&row, room.owners.generation(&id), now);
     if resumable.by_id() {
         let name = row.name.as_deref().unwrap_or(&id);
-        if let Some(obstacle) = obstacle(&vault.handlers, name, row.version, &lanes) {
+        if let Some(obstacle) = room.handlers.obstacle(name, row.version, &lanes) {
             resumable = obstacle;
         }
     }
@@ -120,24 +118,6 @@ fn judge(vault: &VaultInner, snapshot: &Snapshot, id: String) -> Result<Unfinish
         age: Duration::from_millis(now.saturating_sub(updated.max(row.updated_unix_millis))),
         resumable,
     })
-}
-
-/// What the host's handlers have against it; nothing, if the vault was opened without any.
-fn obstacle(
-    handlers: &Handlers,
-    name: &str,
-    version: u32,
-    lanes: &[super::LaneStatus],
-) -> Option<Resumable> {
-    if handlers.is_empty() {
-        return None;
-    }
-    let Some(handler) = handlers.find(name) else { return Some(Resumable::UnknownName) };
-    if !handler.reads(version) {
-        return Some(Resumable::UnknownVersion { version });
-    }
-    let unknown = lanes.iter().find(|lane| lane.checkpoints > 0 && !handler.decodes(lane))?;
-    Some(Resumable::UnknownData { lane: unknown.name.clone() })
 }
 
 fn unreadable(id: String, error: &Error) -> UnfinishedOperation {
@@ -168,7 +148,7 @@ mod tests {
     }
 
     fn put(vault: &Vault, table: Table, key: &[u8], row: &[u8]) {
-        vault.write(|tx| tx.state.put(table, key, row)).expect("nothing fails in memory");
+        vault.write(|tx| tx.tx.state.put(table, key, row)).expect("nothing fails in memory");
     }
 
     #[test]
@@ -213,7 +193,7 @@ mod tests {
         put(&vault, Table::Unfinished, b"nobody", &[]);
         put(&vault, Table::History, b"a\0other\0\0\0", LATER);
         assert_eq!(problems(), 4, "listed and over, listed and gone, no lane, unreadable");
-        vault.write(|tx| tx.state.delete(Table::Unfinished, b"a")).unwrap();
+        vault.write(|tx| tx.tx.state.delete(Table::Unfinished, b"a")).unwrap();
         assert_eq!(problems(), 5, "left and not listed");
     }
 }

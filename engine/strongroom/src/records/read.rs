@@ -9,10 +9,10 @@ use parking_lot::RwLock;
 use strongroom_base::Result;
 
 use super::name::check_name;
+use super::snapshot::Snapshot;
 use super::span::Span;
 use super::value::Value;
-use crate::chunks::PinnedVault;
-use crate::transaction::Snapshot;
+use strongroom_content::Pinned;
 use strongroom_format::NamespaceRow;
 use strongroom_store::state::{Entry, Row, Rows, Table, TableRead};
 
@@ -86,7 +86,7 @@ impl Snapshot {
     /// How many records `namespace` has; 0 if there is none of that name. Takes the same time
     /// however many they are.
     pub fn count(&self, namespace: &str) -> Result<u64> {
-        self.with_namespace(namespace, |table| table.map_or(Ok(0), TableRead::len))
+        self.with_namespace(namespace, |table| table.map_or(Ok(0), TableRead::row_count))
     }
 
     /// All namespaces, by name.
@@ -141,7 +141,7 @@ impl Snapshot {
 /// Records in key order, from either end. It keeps what it reads, also past its snapshot's end.
 pub struct Records {
     rows: Option<Rows>,
-    pinned: PinnedVault,
+    pinned: Pinned,
 }
 
 impl fmt::Debug for Records {
@@ -179,7 +179,7 @@ pub struct Record {
 
 impl Record {
     #[inline]
-    fn new(entry: Entry, pinned: &PinnedVault) -> Result<Self> {
+    fn new(entry: Entry, pinned: &Pinned) -> Result<Self> {
         Ok(Self { key: entry.key, value: Value::new(entry.row, || pinned.clone())? })
     }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strongroom_base::{Error, Result};
+use strongroom_content::{Content, StoredContent, Upload};
+use strongroom_store::commit::Core;
 
-use crate::chunks::{StoredContent, Upload};
-use crate::vault::{Vault, VaultInner};
 use strongroom_base::{CancelToken, Progress};
 use strongroom_format::ROW_BYTES_MAX;
 
@@ -24,7 +24,7 @@ use strongroom_format::ROW_BYTES_MAX;
 /// it lives, chunks that are let go of wait, so do not keep it for longer than it is needed.
 pub struct Staged {
     parts: StagedParts,
-    vault: Vault,
+    content: Content,
 }
 
 /// What a transaction needs of a staging.
@@ -63,8 +63,8 @@ impl Staged {
     }
 
     /// Whether it is of that vault, in this session: it is of use in no other.
-    pub(super) fn is_of(&self, vault: &Arc<VaultInner>) -> bool {
-        Arc::ptr_eq(self.vault.inner(), vault)
+    pub(super) fn is_of(&self, core: &Arc<Core>) -> bool {
+        self.content.is_of(core)
     }
 
     pub(super) fn parts(&self) -> &StagedParts {
@@ -74,7 +74,7 @@ impl Staged {
 
 /// Stages all of `source`, in a store that may take `limit` bytes. What is a row asks for no limit.
 pub(crate) fn stage(
-    vault: &Vault,
+    content: &Content,
     limit: impl FnOnce() -> Result<Option<u64>>,
     source: &mut dyn Read,
     progress: &dyn Progress,
@@ -87,9 +87,9 @@ pub(crate) fn stage(
         .map_err(|e| Error::io("read source of value", e))?;
     if head.len() <= ROW_BYTES_MAX {
         progress.report(head.len() as u64, None);
-        return Ok(Staged { parts: StagedParts::Inline(head.into()), vault: vault.clone() });
+        return Ok(Staged { parts: StagedParts::Inline(head.into()), content: content.clone() });
     }
-    let upload = Upload::new(vault, limit()?, None)?;
+    let upload = Upload::new(content, limit()?, None)?;
     let stored = upload.store(&mut head[..].chain(source), progress, None, cancel)?;
-    Ok(Staged { parts: StagedParts::Content(Arc::new(stored)), vault: vault.clone() })
+    Ok(Staged { parts: StagedParts::Content(Arc::new(stored)), content: content.clone() })
 }

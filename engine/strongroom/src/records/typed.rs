@@ -13,8 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
+use super::batch::Batch;
 use super::read::Record;
-use crate::transaction::{Batch, Snapshot, WriteTx};
+use super::snapshot::Snapshot;
+use super::transaction::WriteTx;
 
 /// A namespace of keys `K` and values `V`.
 ///

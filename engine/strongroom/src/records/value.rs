@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::typed::decode_value;
-use crate::chunks::{ContentReader, PinnedVault, StoredContent, seek};
 use strongroom_base::CancelToken;
+use strongroom_content::{ContentReader, Pinned, StoredContent, seek};
 use strongroom_format::{ContentRef, ObjectsRow, RecordRow};
 use strongroom_store::state::Row;
 
@@ -35,7 +35,7 @@ enum Inner {
 /// A value in the content store.
 struct InContent {
     content: ContentRef,
-    pinned: PinnedVault,
+    pinned: Pinned,
     /// In the transaction that inserts it: what its commit will bring.
     adopted: Option<Arc<StoredContent>>,
 }
@@ -44,13 +44,13 @@ struct InContent {
 #[derive(Clone)]
 struct InObjects {
     row: ObjectsRow,
-    pinned: PinnedVault,
+    pinned: Pinned,
 }
 
 impl Value {
     /// The value that `row` holds or refers to, whose pin was taken before the row was read.
     #[inline]
-    pub(super) fn new(row: Row, pinned: impl FnOnce() -> PinnedVault) -> Result<Self> {
+    pub(super) fn new(row: Row, pinned: impl FnOnce() -> Pinned) -> Result<Self> {
         if RecordRow::is_inline(row.as_slice()) {
             return Ok(Self { inner: Inner::Inline(row) });
         }
@@ -58,7 +58,7 @@ impl Value {
     }
 
     #[cold]
-    fn elsewhere(row: &Row, pinned: impl FnOnce() -> PinnedVault) -> Result<Self> {
+    fn elsewhere(row: &Row, pinned: impl FnOnce() -> Pinned) -> Result<Self> {
         let inner = match RecordRow::decode(row.as_slice())? {
             RecordRow::Inline => {
                 return Err(Error::new(ErrorKind::Corrupt, "read record row")
@@ -153,7 +153,7 @@ impl Inner {
         match self {
             Self::Inline(row) => inline(row).len() as u64,
             Self::Content(content) => content.content.len,
-            Self::Objects(objects) => objects.row.len(),
+            Self::Objects(objects) => objects.row.value_bytes(),
         }
     }
 }
@@ -170,7 +170,10 @@ impl InObjects {
         let mut start = 0;
         for reference in self.row.objects() {
             if position < start + reference.len {
-                return Ok(Some(Held { start, body: self.pinned.vault().objects.get(reference)? }));
+                return Ok(Some(Held {
+                    start,
+                    body: self.pinned.content().core().objects().get(reference)?,
+                }));
             }
             start += reference.len;
         }
@@ -280,7 +283,7 @@ impl Seek for ValueReader {
         let (len, position) = match &mut self.source {
             Source::Content(reader) => return reader.seek(to),
             Source::Inline { row, position } => (inline(row).len() as u64, position),
-            Source::Objects { objects, position, .. } => (objects.row.len(), position),
+            Source::Objects { objects, position, .. } => (objects.row.value_bytes(), position),
         };
         *position = seek(to, len, *position)?;
         Ok(*position)

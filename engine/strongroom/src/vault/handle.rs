@@ -1,47 +1,26 @@
-//! The handle, and the calls that do not belong to one room alone: write, apply, read, stage.
+//! The handle of an open vault: it puts the rooms together, and hands each out.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
-use strongroom_backends::Backend;
-use strongroom_base::bug::{self, Bug};
-use strongroom_base::pool::Pool;
-use strongroom_base::{Error, Result};
-use uuid::Uuid;
+use strongroom_base::{CancelToken, Error, NoProgress, Progress, Result};
+use strongroom_content::{Content, GcOptions, GcReport, RebuildOptions, RebuildReport, Roots};
+use strongroom_crypto::KeySource;
+use strongroom_format::VaultRow;
+use strongroom_store::commit::{Core, Hook};
+use strongroom_store::state::Table;
 
-use super::cleaner::{Cleaner, Due};
-use super::key_copy::Witness;
+use super::custody::Custody;
 use super::keys::Keys;
-use super::lock::VaultLock;
-use super::options::{Components, PasswordPolicy, VaultOptions};
-use super::owner::Owner;
+use super::options::VaultOptions;
 use super::report::{Recovery, VaultInfo};
-use crate::artifacts::{Leases, SteadyTime};
-use crate::background::Handlers;
-use crate::chunks::{Codecs, Cutter, IdKeys, Uploads, preparing_pool};
+use crate::artifacts::{ArtifactRoots, Artifacts};
 use crate::documents::Documents;
-use crate::metrics::Metrics;
-use crate::operations::{Bus, Operations, Owners};
-use crate::records::{Staged, stage};
-use crate::transaction::{Batch, Group, Piece, Snapshot, Work, WriteTx, Writer, apply_pieces};
-use strongroom_base::{CancelToken, NoProgress, Progress};
-use strongroom_crypto::{KeySet, KeySource, PasswordCosts};
-use strongroom_format::{ObjectName, PendingRow, StageId, VaultRow};
-use strongroom_store::objects::{Objects, Pin, Pins};
-use strongroom_store::state::{Sealing, StateRead, StateWrite, Store, Table};
+use crate::operations::{KnownWork, Operations, Recorder};
+use crate::records::{Batch, DroppedNamespaces, RecordRoots, Snapshot, Staged, WriteTx, stage};
 
-/// Threads of the engine's own jobs: updates of one space would only wait for one another.
-const OWN_THREADS: usize = 1;
-/// Threads for what a store that is far is asked beside calls.
-const FAR_THREADS: usize = 1;
-/// Threads of upkeep: one run after another.
-const UPKEEP_THREADS: usize = 1;
-/// Tasks of each of these that wait; one more is refused.
-const QUEUE_MAX: usize = 10_000;
+const CLEAN: &str = "clean vault";
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
@@ -50,88 +29,47 @@ const QUEUE_MAX: usize = 10_000;
 /// deletes on a store that hosts share.
 #[derive(Clone)]
 pub struct Vault {
-    inner: Arc<VaultInner>,
+    rooms: Arc<Rooms>,
 }
 
-pub(crate) struct VaultInner {
-    id: Uuid,
-    /// What opens the vault. Changed under the writer's turn.
-    pub(super) keys: parking_lot::Mutex<KeySet>,
-    /// What the keys will be if a rotation that is under way has happened.
-    pub(super) rotating: parking_lot::Mutex<Option<KeySet>>,
-    pub(super) witness: parking_lot::Mutex<Witness>,
-    pub(super) password: PasswordPolicy,
-    /// Drawn at every open; owners of an earlier one are dead.
-    pub(crate) session: Uuid,
-    pub(crate) components: Components,
-    pub(crate) store: Store,
-    pub(crate) objects: Objects,
-    pub(crate) pins: Arc<Pins>,
-    /// The uploads under way.
-    pub(crate) uploads: Uploads,
-    /// Where streams are cut, and what chunks are called.
-    pub(crate) cutter: Cutter,
-    pub(crate) id_keys: Arc<IdKeys>,
-    pub(crate) codecs: Arc<Codecs>,
-    /// Prepares the chunks of long uploads, beside these.
-    pub(crate) preparing: Pool,
-    /// Chunks in state are about to be packed.
-    pub(crate) packing: AtomicBool,
-    /// Lengths of contents that were let go of since the last `gc` of its own, and whether one is due.
-    pub(super) let_go: AtomicU64,
-    pub(super) collecting: AtomicBool,
-    /// Bytes of those that the last packing has left.
-    pub(crate) kept_in_state: AtomicU64,
-    /// Who writes which artifact.
-    pub(crate) leases: Arc<Leases>,
-    pub(crate) steady: SteadyTime,
-    pub(crate) owners: Owners,
-    /// What the host does with its operations.
-    pub(crate) handlers: Handlers,
-    pub(crate) bus: Bus,
-    pub(crate) metrics: Metrics,
-    /// A runner of the host's operations lives.
-    pub(crate) has_runner: AtomicBool,
-    /// Runs the engine's own jobs.
-    pub(crate) workers: Pool,
-    /// Packs chunks, expires and frees, beside those jobs; the last two every so often, if asked for.
-    pub(crate) upkeep: Pool,
-    pub(super) upkeep_every: Option<Duration>,
-    pub(crate) cleaner: Cleaner,
-    /// Held by whoever updates the share space.
-    pub(crate) space_turn: parking_lot::Mutex<()>,
-    pub(super) writer: Writer,
-    group: Group,
+/// The rooms of a vault. Each was given what it may use, and nothing else.
+pub(super) struct Rooms {
+    pub(super) core: Arc<Core>,
+    pub(super) content: Content,
+    pub(super) keys: Keys,
+    pub(super) operations: Operations,
+    pub(super) artifacts: Artifacts,
+    pub(super) documents: Documents,
     pub(super) recovery: Recovery,
-    /// The claim to content that others can reach.
-    pub(super) owner: Option<Arc<Owner>>,
-    /// Asks a store that is far what no call shall wait for: whether the claim holds, and for deletes.
-    pub(super) far: Pool,
-    /// Dropped last, after the state is closed.
-    pub(super) lock: parking_lot::Mutex<Option<VaultLock>>,
 }
 
-/// What a vault is put together from.
-pub(super) struct Parts {
-    pub(super) keys: KeySet,
-    pub(super) session: Uuid,
-    pub(super) owner: Option<Arc<Owner>>,
-    pub(super) store: Store,
-    pub(super) backend: Arc<dyn Backend>,
-    pub(super) newest_commit: u64,
-    pub(super) recovery: Recovery,
-    pub(super) lock: Option<VaultLock>,
+impl Rooms {
+    /// Puts the rooms together over a core, and registers their parts in every commit.
+    pub(super) fn new(
+        core: Arc<Core>,
+        custody: Arc<Custody>,
+        handlers: Arc<dyn KnownWork>,
+        recorder: Arc<dyn Recorder>,
+    ) -> Self {
+        let (content, of_content) = custody.with_id_key(|id_key| Content::new(&core, id_key));
+        let (operations, of_operations) = Operations::new(content.clone(), handlers, recorder);
+        let of_records: Arc<dyn Hook> = Arc::<DroppedNamespaces>::default();
+        core.register(vec![of_records, of_content, of_operations]);
+        Self {
+            artifacts: Artifacts::new(content.clone()),
+            documents: Documents::new(operations.clone(), custody.password()),
+            keys: Keys::new(Arc::clone(&core), custody),
+            operations,
+            content,
+            core,
+            recovery: Recovery::default(),
+        }
+    }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("id", &self.inner.id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for VaultInner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultInner").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Vault").field("id", &self.rooms.core.id()).finish_non_exhaustive()
     }
 }
 
@@ -141,72 +79,22 @@ impl Vault {
         VaultOptions::new(Arc::new(keys))
     }
 
-    pub(super) fn assemble(options: VaultOptions, parts: Parts) -> Self {
-        let entropy = Arc::clone(&options.components.entropy);
-        let clock = Arc::clone(&options.components.clock);
-        let id = parts.keys.header().vault;
-        let content_keys = parts.keys.content_keys();
-        let (cutter, id_keys) =
-            (Cutter::new(parts.keys.id_key()), Arc::new(IdKeys::new(parts.keys.id_key())));
-        let inner = VaultInner {
-            id,
-            keys: parking_lot::Mutex::new(parts.keys),
-            rotating: parking_lot::Mutex::default(),
-            witness: parking_lot::Mutex::new(parts.recovery.witness()),
-            password: options.password,
-            session: parts.session,
-            components: options.components,
-            store: parts.store,
-            objects: Objects::new(
-                parts.backend,
-                entropy,
-                options.object_bytes,
-                id,
-                content_keys,
-                Arc::clone(&clock),
-            ),
-            pins: Pins::new(parts.newest_commit),
-            uploads: Uploads::new(parts.newest_commit),
-            cutter,
-            id_keys,
-            codecs: Arc::default(),
-            preparing: preparing_pool(Arc::clone(&clock)),
-            packing: AtomicBool::new(false),
-            let_go: AtomicU64::new(0),
-            collecting: AtomicBool::new(false),
-            kept_in_state: AtomicU64::new(0),
-            leases: Leases::new(Arc::clone(&clock)),
-            steady: SteadyTime::new(Arc::clone(&clock)),
-            owners: Owners::default(),
-            handlers: options.handlers,
-            bus: Bus::default(),
-            metrics: Metrics::new(options.recorder),
-            has_runner: AtomicBool::new(false),
-            workers: Pool::new("strongroom-own", OWN_THREADS, QUEUE_MAX, Arc::clone(&clock)),
-            owner: parts.owner,
-            far: Pool::new("strongroom-far", FAR_THREADS, QUEUE_MAX, Arc::clone(&clock)),
-            upkeep: Pool::new("strongroom-upkeep", UPKEEP_THREADS, QUEUE_MAX, clock),
-            upkeep_every: options.upkeep_every,
-            cleaner: Cleaner::default(),
-            space_turn: parking_lot::Mutex::default(),
-            writer: Writer::new(options.write_timeout),
-            group: Group::default(),
-            recovery: parts.recovery,
-            lock: parking_lot::Mutex::new(parts.lock),
-        };
-        Self { inner: Arc::new(inner) }
+    pub(super) fn new(rooms: Rooms) -> Self {
+        Self { rooms: Arc::new(rooms) }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<VaultInner> {
-        &self.inner
+    pub(super) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
     }
 
-    pub(super) fn inner_mut(&mut self) -> &mut VaultInner {
-        Arc::get_mut(&mut self.inner).expect("not shared before open returns")
+    pub(super) fn of_rooms(rooms: Arc<Rooms>) -> Self {
+        Self { rooms }
     }
 
-    pub(crate) fn from_inner(inner: Arc<VaultInner>) -> Self {
-        Self { inner }
+    /// Returns its core, for the test kit.
+    #[cfg(feature = "testing")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.rooms.core
     }
 
     /// Runs `change` in a transaction over everything in the vault: records, checkpoints,
@@ -225,7 +113,11 @@ impl Vault {
         &self,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.inner.write("write", change, |_| ())
+        self.rooms.core.write_owned("write", |tx| {
+            let mut tx = WriteTx::new(tx, self.rooms.content.clone());
+            let value = change(&mut tx)?;
+            Ok((value, tx.into_inner()))
+        })
     }
 
     /// Commits a prepared batch, together with those of other threads that wait at this moment:
@@ -236,22 +128,14 @@ impl Vault {
     /// told at [`write`](Self::write).
     pub fn apply(&self, batch: Batch) -> Result<()> {
         let _span = tracing::debug_span!("apply", changes = batch.len()).entered();
-        self.inner.submit("apply batch", Box::new(batch))
+        self.rooms.core.submit("apply batch", Box::new(batch))
     }
 
     /// A consistent snapshot. It waits for no writer; only while the state is checked, or opened
     /// again after a failure, does it wait for that. `Unavailable` after an `Uncertain` commit
     /// until the state was opened again and its outcome is known.
     pub fn read(&self) -> Result<Snapshot> {
-        let inner = &self.inner;
-        inner.try_to_reopen();
-        // The pin first: see `objects/pins.rs`.
-        let early = bug::is_planted(Bug::ReadBeforePin).then(|| inner.store.read());
-        let pin = early.is_none().then(|| inner.pin());
-        bug::reached(Bug::ReadBeforePin);
-        let pin = pin.unwrap_or_else(|| inner.pin());
-        let state = early.unwrap_or_else(|| inner.store.read())?;
-        Ok(Snapshot::new(state, pin, Arc::clone(inner)))
+        Ok(Snapshot::new(self.rooms.core.read()?, self.rooms.content.clone()))
     }
 
     /// Stores a value of any length, in bounded memory, for a transaction to
@@ -275,31 +159,112 @@ impl Vault {
         cancel: &CancelToken,
     ) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
-        self.inner.writer.refuse_nested("stage value")?;
+        let Rooms { core, content, artifacts, .. } = &*self.rooms;
+        core.refuse_nested_write("stage value")?;
         // A value that is a row touches nothing else that would tell.
-        drop(self.inner.objects.enter("stage value")?);
-        let limit = || Ok(self.artifacts().quota()?.map(|quota| quota.bytes));
-        stage(self, limit, &mut source, progress, cancel)
+        drop(core.objects().enter("stage value")?);
+        let limit = || Ok(artifacts.quota()?.map(|quota| quota.bytes));
+        stage(content, limit, &mut source, progress, cancel)
     }
 
     /// Its operations: long work that survives the death of its process.
     pub fn operations(&self) -> Operations {
-        Operations::new(self.clone())
+        self.rooms.operations.clone()
+    }
+
+    /// Its artifacts.
+    ///
+    /// ```
+    /// # use strongroom::{ArtifactName, ArtifactSpec, SecretPassword, Vault};
+    /// # fn main() -> strongroom::Result<()> {
+    /// # let folder = tempfile::tempdir().expect("a temporary folder");
+    /// # let path = folder.path().join("vault");
+    /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
+    /// let artifacts = vault.artifacts();
+    /// let name = ArtifactName::new("my-spec", "1.1", "log")?;
+    /// let uri = artifacts.put(ArtifactSpec::new(name).tag("nightly"), &b"all 12 passed"[..])?;
+    /// assert_eq!(uri.to_string(), "strongroom:///artifact/my-spec/1.1/log@1");
+    /// assert_eq!(artifacts.read(&uri)?, "all 12 passed");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn artifacts(&self) -> Artifacts {
+        self.rooms.artifacts.clone()
     }
 
     /// Its documents: the share space.
     pub fn documents(&self) -> Documents {
-        Documents::new(self.clone())
+        self.rooms.documents.clone()
     }
 
     /// Its keys: who may open it.
     pub fn keys(&self) -> Keys {
-        Keys::new(self.clone())
+        self.rooms.keys.clone()
+    }
+
+    /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size; then
+    /// moves chunks out of packs that are more than half waste, and out of state if they are many there; and
+    /// does all that [`clean`](Self::clean) does.
+    ///
+    /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were released, and
+    /// as often as [`upkeep`](crate::VaultOptions::upkeep) says.
+    ///
+    /// One at a time: `Locked` if another, the vault's own included, or a rebuild of the index, takes
+    /// longer than the write timeout.
+    pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
+        self.rooms.content.gc(options)
+    }
+
+    /// Removes all content that nothing refers to and no reader can reach, and the last rows of
+    /// dropped namespaces; to be called at leisure, or before the backend's size is looked at.
+    /// Chunks that share a pack with others stay in it: [`gc`](Self::gc) does this too, and then
+    /// empties packs that are mostly waste.
+    /// Ends with `Cancelled` between two steps when `cancel` is cancelled; what is done stays
+    /// done. `Locked` if chunks are being freed or moved for longer than the write timeout.
+    pub fn clean(&self, cancel: &CancelToken) -> Result<CleanReport> {
+        let _span = tracing::debug_span!("clean").entered();
+        let Rooms { core, content, .. } = &*self.rooms;
+        core.refuse_nested_write(CLEAN)?;
+        let mut report = CleanReport::default();
+        // In this order: values release chunks, and these leave packs empty, whose objects are due then.
+        core.settle_rows(Some(cancel))?;
+        cancel.check(CLEAN)?;
+        (report.chunks, report.waiting) = content.free_chunks(CLEAN, cancel)?;
+        report.objects = core.delete_due(Some(cancel))?;
+        report.waiting += core.read()?.state().len(Table::Doomed)?;
+        Ok(report)
+    }
+
+    /// Makes the index of chunks again from the packs on the backend, in one commit: which chunks
+    /// there are, where they are, and how often each is referred to. Chunks of packs that are gone,
+    /// and nodes that cannot be read, are known to be lost then: a put of the same bytes stores them
+    /// again, for all that had them. Of a pack whose list is damaged counts what rows say. Damaged
+    /// chunks of data stay where they are; `check` with all data read names them. Takes memory for
+    /// each chunk, some hundred bytes.
+    ///
+    /// `Locked` while something is being stored.
+    pub fn rebuild_index(&self, options: &RebuildOptions<'_>) -> Result<RebuildReport> {
+        let roots: [&dyn Roots; 2] = [&ArtifactRoots, &RecordRoots];
+        self.rooms.content.rebuild_index(options, &roots)
+    }
+
+    /// Gives space of the state file that nothing uses back to the file system. Reads and writes
+    /// wait meanwhile; `Locked` if reads under way take longer than the write timeout.
+    pub fn compact(&self) -> Result<CompactReport> {
+        const COMPACT: &str = "compact state";
+        let _span = tracing::debug_span!("compact").entered();
+        let (core, keys) = (&self.rooms.core, &self.rooms.keys);
+        let turn = core.turn(COMPACT)?;
+        core.reopen_if_failed(&turn)?;
+        keys.refuse_if_behind(COMPACT)?;
+        let bytes_before = core.store().bytes();
+        core.store().compact(core.write_timeout())?;
+        Ok(CompactReport { bytes_before, bytes_after: core.store().bytes() })
     }
 
     /// What opening the vault found, and recovered.
     pub fn recovery(&self) -> &Recovery {
-        &self.inner.recovery
+        &self.rooms.recovery
     }
 
     /// What the vault is.
@@ -307,222 +272,48 @@ impl Vault {
         let snapshot = self.read()?;
         let row = super::lifecycle::read_vault_row(snapshot.state())?;
         let VaultRow::V0 { id, created_unix_millis, .. } = row;
-        let (header, cipher) = {
-            let keys = self.inner.keys.lock();
-            (keys.header().clone(), keys.cipher())
-        };
+        let (header, cipher) = self.rooms.keys.header();
         Ok(VaultInfo {
             id,
             created_unix_millis,
             backend: header.backend.clone(),
             cipher,
             key_generation: header.generation,
-            state_bytes: self.inner.store.bytes(),
+            state_bytes: self.rooms.core.store().bytes(),
             records: snapshot.namespaces()?.iter().map(|namespace| namespace.records).sum(),
             operations: snapshot.operation_count()?,
         })
     }
-}
 
-impl VaultInner {
-    pub(super) fn vault_id(&self) -> Uuid {
-        self.id
-    }
-
-    /// What a state of `keys` is sealed with.
-    pub(super) fn sealing(&self, keys: &KeySet) -> Sealing {
-        Sealing {
-            key: Arc::new(keys.state_key()),
-            file: keys.header().file,
-            entropy: Arc::clone(&self.components.entropy),
-        }
-    }
-
-    /// The newest state. For whoever has a pin, and looks up what does not change while it has it.
-    pub(crate) fn read_state(&self) -> Result<StateRead> {
-        self.try_to_reopen();
-        self.store.read()
-    }
-
-    /// After a failure: opens the state again, if nobody is at it.
-    fn try_to_reopen(&self) {
-        if self.store.failed()
-            && let Some(_turn) = self.writer.try_acquire()
-            && let Err(error) = self.reopen_if_failed()
-        {
-            tracing::debug!(error = %error.kind(), "state not reopened yet");
-        }
-    }
-
-    /// Pins the newest commit for a reader.
-    pub(crate) fn pin(self: &Arc<Self>) -> Arc<Pin> {
-        let vault: Arc<Self> = Arc::clone(self);
-        self.pins.pin(vault)
-    }
-
-    /// How long a write waits for its turn.
-    pub(crate) fn write_timeout(&self) -> Duration {
-        self.writer.timeout()
-    }
-
-    /// `Invalid` if this thread is inside a write.
-    pub(crate) fn refuse_nested_write(&self, operation: &'static str) -> Result<()> {
-        self.writer.refuse_nested(operation)
-    }
-
-    /// What an attempt at a document's password shall cost: as `told`, or as the vault's own.
-    pub(crate) fn document_costs(&self, told: Option<PasswordCosts>) -> Result<PasswordCosts> {
-        self.password.with(told).checked()
-    }
-
-    /// What an attempt at a document's password costs in a space that asks for `costs`.
-    pub(crate) fn bear_costs(&self, costs: PasswordCosts) -> Result<PasswordCosts> {
-        self.password.bounds.check(costs, "open space").map(|()| costs)
-    }
-
-    /// A random id.
-    pub(crate) fn draw_uuid(&self) -> Result<Uuid> {
-        super::keys::draw_id(&*self.components.entropy)
-    }
-
-    /// One transaction; `then` hears what it committed, still under the writer's turn and before
-    /// anybody else does.
-    pub(crate) fn write<T, E: From<Error>>(
-        self: &Arc<Self>,
-        operation: &'static str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
-        then: impl FnOnce(&T),
-    ) -> Result<T, E> {
-        let _span = tracing::debug_span!("write").entered();
-        let turn = self.writer.acquire(operation)?;
-        let outcome = self.commit_then(operation, change, then);
-        let due = self.gather_due();
-        drop(turn);
-        self.delete_gathered(due);
-        outcome
-    }
-
-    /// One commit. The caller has the writer's turn.
-    pub(super) fn commit<T, E: From<Error>>(
-        self: &Arc<Self>,
-        operation: &'static str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.commit_then(operation, change, |_| ())
-    }
-
-    fn commit_then<T, E: From<Error>>(
-        self: &Arc<Self>,
-        operation: &'static str,
-        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
-        then: impl FnOnce(&T),
-    ) -> Result<T, E> {
-        self.refuse_if_behind(operation)?;
-        self.refuse_if_lost()?;
-        self.reopen_if_failed()?;
-        let clock = &*self.components.clock;
-        let began = clock.monotonic();
-        let (mut committed, exempt) = (None, Cell::new(false));
-        let change = |state: StateWrite<'_>| {
-            let mut tx = WriteTx::new(state, Arc::clone(self));
-            let value = change(&mut tx)?;
-            exempt.set(tx.heard.exempt);
-            committed = Some(tx.finish()?);
-            Ok::<T, E>(value)
-        };
-        let failed = |kind| {
-            if !exempt.get() {
-                self.metrics.failed(kind);
-            }
-        };
-        let value = self.store.write(operation, change, failed)?;
-        let took = clock.monotonic().saturating_sub(began);
-        then(&value);
-        committed.expect("finished before the commit").publish(self, took);
-        self.confirm_soon();
-        Ok(value)
-    }
-
-    /// Opens the state again after a failure. The caller has the writer's turn.
-    pub(super) fn reopen_if_failed(&self) -> Result<()> {
-        if self.store.reopen_if_failed()? {
-            self.settle_rotation();
-            // A commit of unknown outcome may have happened, with work for the cleaner.
-            self.note_leftovers(&self.store.read()?)?;
-        }
-        Ok(())
-    }
-
-    /// Has work done in a commit that others' work may share.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        operation: &'static str,
-        work: Box<dyn Work>,
-    ) -> Result<()> {
-        let mut due = Due::default();
-        let outcome = self.group.submit(operation, &self.writer, work, |pieces: &mut [Piece]| {
-            let outcome = self.commit(operation, |tx| apply_pieces(pieces, tx));
-            due = self.gather_due();
-            outcome
-        });
-        self.delete_gathered(due);
-        outcome
+    /// Closes the vault for all its handles, and lets other processes in. Waits for a write, for
+    /// calls of the backend that are under way, and for a shared store to be told, each at most the
+    /// write timeout; if they take longer it is `Locked`, and the vault is still open.
+    ///
+    /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
+    /// then on. Dropping the last handle closes as well, without telling an error.
+    pub fn close(self) -> Result<()> {
+        self.rooms.core.close()
     }
 }
 
-impl VaultInner {
-    /// Commits a pending row of objects that are to be put; durable on return.
-    pub(crate) fn reserve(
-        self: &Arc<Self>,
-        stage: StageId,
-        row: u32,
-        names: &[ObjectName],
-    ) -> Result<()> {
-        let since_unix_millis = self.components.clock.unix_millis();
-        let pending = PendingRow::V0 { since_unix_millis, names: names.to_vec() }.encode();
-        self.submit("reserve objects", Box::new(Reservation { stage, row, pending }))
-    }
-
-    /// Nothing will refer to those objects: they and their rows are due for removal.
-    pub(crate) fn abandon(&self, stage: StageId) {
-        self.cleaner.abandon(stage);
-    }
+/// What [`Vault::clean`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CleanReport {
+    /// Chunks of content that nothing referred to any more.
+    pub chunks: u64,
+    /// Objects deleted from the backend.
+    pub objects: u64,
+    /// Chunks and objects that wait for a live reader or an upload to end.
+    pub waiting: u64,
 }
 
-/// A pending row, committed together with what others commit.
-struct Reservation {
-    stage: StageId,
-    row: u32,
-    pending: Vec<u8>,
-}
-
-impl Work for Reservation {
-    fn check(&self, _tx: &WriteTx<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn apply(&mut self, tx: &mut WriteTx<'_>) -> Result<()> {
-        tx.state.put(Table::Pending, &self.stage.key(self.row), &self.pending)
-    }
-}
-
-impl Drop for VaultInner {
-    fn drop(&mut self) {
-        // Nobody can hold the turn any more; errors have nobody to go to, and the next open
-        // recovers what a failed close leaves.
-        let given_up = self.uploads.given_up();
-        if !given_up.is_empty() && !self.store.failed() && !self.seems_behind() {
-            let mark = |mut state: StateWrite<'_>| Uploads::mark(&mut state, &given_up);
-            if let Err(error) = self.store.write("close vault", mark, |_| ()) {
-                tracing::debug!(error = %error.kind(), "unfinished uploads not marked");
-            }
-        }
-        let ending = self.owner.as_ref().and_then(|owner| owner.end(&self.store));
-        if let Err(error) = self.store.close() {
-            tracing::warn!(error = %error.kind(), "vault not closed cleanly");
-        }
-        if let Some(ending) = ending {
-            ending.tell(self.writer.timeout());
-        }
-    }
+/// What a [compaction](Vault::compact) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Size of the state before, in bytes.
+    pub bytes_before: u64,
+    /// Its size now.
+    pub bytes_after: u64,
 }

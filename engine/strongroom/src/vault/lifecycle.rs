@@ -4,25 +4,27 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use strongroom_backends::{Backend, Disk};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
+use super::custody::{Custody, draw_id, sealing};
 use super::folder::{Folder, Found};
-use super::handle::{Parts, Vault};
+use super::handle::{Rooms, Vault};
 use super::key_copy::{KeyCopy, Standing, only_key_set};
-use super::keys::draw_id;
 use super::lock::{Locking, VaultLock};
 use super::options::VaultOptions;
 use super::owner::{Claimed, claim_content, create_owner_ref};
 use super::report::Recovery;
+use super::upkeep::schedule;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
 use strongroom_crypto::{KeySet, NewSlot, Unlock, Wrapping};
 use strongroom_format::{
     BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_OWNER, META_VAULT, VaultRow,
 };
-use strongroom_store::state::{
-    Mended, OpenedStore, Sealing, StateRead, StateStorage, Store, Table,
-};
+use strongroom_store::commit::{Components as CoreComponents, Core, CoreParts};
+use strongroom_store::objects::Objects;
+use strongroom_store::state::{Mended, OpenedStore, StateRead, StateStorage, Store, Table};
 
 /// After so long an update of the share space that was interrupted is taken back at open: an hour.
 const SPACE_UPDATE_EXPIRY_MILLIS: u64 = 60 * 60 * 1_000;
@@ -45,9 +47,16 @@ impl Vault {
         let state = folder.state();
         let backend = backend_of(&options, &folder)?;
         let keys = create_state(&options, &state, &backend, &unlock)?;
-        Self::open_parts(options, Arc::new(state), backend, keys, Recovery::default(), Some(lock))
-            .map(Self::just_created)
-            .map_err(created_and_yet)
+        Self::open_parts(
+            options,
+            Arc::new(state),
+            backend,
+            keys,
+            Recovery::default(),
+            Some(lock),
+            true,
+        )
+        .map_err(created_and_yet)
     }
 
     pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
@@ -85,7 +94,7 @@ impl Vault {
             recovery.temporaries = disk.clear_temporaries()?;
             Arc::new(disk)
         };
-        Self::open_parts(options, Arc::new(state), backend, keys, recovery, Some(lock))
+        Self::open_parts(options, Arc::new(state), backend, keys, recovery, Some(lock), false)
     }
 
     pub(super) fn create_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
@@ -97,8 +106,7 @@ impl Vault {
         }
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let keys = create_state(&options, &*state, &backend, &unlock)?;
-        Self::open_parts(options, state, backend, keys, Recovery::default(), None)
-            .map(Self::just_created)
+        Self::open_parts(options, state, backend, keys, Recovery::default(), None, true)
             .map_err(created_and_yet)
     }
 
@@ -109,7 +117,7 @@ impl Vault {
         let mut recovery = Recovery::default();
         let (name, restore) = (backend.name(), || only_key_set(&*backend));
         let keys = unlock_state(&options, &*state, name, &unlock, &mut recovery, restore)?;
-        Self::open_parts(options, state, backend, keys, recovery, None)
+        Self::open_parts(options, state, backend, keys, recovery, None, false)
     }
 
     fn open_parts(
@@ -119,10 +127,15 @@ impl Vault {
         keys: KeySet,
         mut recovery: Recovery,
         lock: Option<VaultLock>,
+        created: bool,
     ) -> Result<Self> {
         let clock = Arc::clone(&options.components.clock);
-        let OpenedStore { store, mended } =
-            Store::open(state, clock, options.cache_bytes, sealing(&options, &keys))?;
+        let OpenedStore { store, mended } = Store::open(
+            state,
+            clock,
+            options.cache_bytes,
+            sealing(&options.components.entropy, &keys),
+        )?;
         recovery.note(mended);
         // Only now: a key has opened the header, and the header the state.
         if recovery.key_set_restored {
@@ -151,38 +164,35 @@ impl Vault {
                 }
             },
         )?;
-        let parts = Parts { keys, session, owner, store, backend, newest_commit, recovery, lock };
-        let mut vault = Self::assemble(options, parts);
-        vault.recover()?;
-        Ok(vault)
-    }
-
-    /// That the copy of the key set was written is no recovery in a new vault.
-    fn just_created(mut self) -> Self {
-        self.inner_mut().recovery.key_copy_written = false;
-        self
-    }
-
-    /// Removes what a dead process left, and lists what it left unfinished.
-    fn recover(&mut self) -> Result<()> {
-        self.inner().adopt_leftovers()?;
-        // The vault is of use without either: later writes go on with them.
-        let expired = self.expire_space_update();
-        let cleaned = if self.inner().cleaner.has_leftovers() {
-            self.settle_rows(None).and_then(|()| self.delete_due(None))
-        } else {
-            Ok(0)
-        };
-        let operations = self.operations().unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
-        let recovery = &mut self.inner_mut().recovery;
-        recovery.objects = *cleaned.as_ref().unwrap_or(&0);
-        recovery.space_update = *expired.as_ref().unwrap_or(&None);
-        recovery.clean_up_error = expired.err().or(cleaned.err());
-        recovery.operations = operations;
-        if let Some(lock) = self.inner().lock.lock().as_mut() {
-            lock.confirm();
+        let content_keys = keys.content_keys();
+        let (clock, entropy) = (&options.components.clock, &options.components.entropy);
+        let id = keys.header().vault;
+        let objects = Objects::new(
+            backend,
+            Arc::clone(entropy),
+            options.object_bytes,
+            id,
+            content_keys,
+            Arc::clone(clock),
+        );
+        let custody = Custody::new(keys, options.password, recovery.witness(), owner);
+        let lock = lock.map(|lock| Arc::new(Mutex::new(lock)));
+        let core = Core::new(CoreParts {
+            id,
+            session,
+            components: CoreComponents { clock: Arc::clone(clock), entropy: Arc::clone(entropy) },
+            store,
+            objects,
+            fence: Arc::<Custody>::clone(&custody),
+            newest_commit,
+            write_timeout: options.write_timeout,
+            guard: lock.clone().map(|lock| Box::new(lock) as Box<dyn Send>),
+        });
+        let mut rooms = Rooms::new(core, custody, options.handlers, options.recorder);
+        recover(&rooms, &mut recovery)?;
+        if let Some(lock) = lock {
+            lock.lock().confirm();
         }
-        let recovery = self.recovery();
         tracing::info!(
             clean = recovery.was_clean(),
             repaired = recovery.state_repaired,
@@ -190,48 +200,49 @@ impl Vault {
             operations = recovery.operations.len(),
             "vault opened"
         );
-        Ok(())
+        // That the copy of the key set was written is no recovery in a new vault.
+        recovery.key_copy_written &= !created;
+        rooms.recovery = recovery;
+        let vault = Self::new(rooms);
+        if let Some(every) = options.upkeep_every {
+            schedule(&vault, every);
+        }
+        Ok(vault)
     }
+}
 
-    /// The update of the share space that was interrupted. Everything of an earlier session is dead;
-    /// what nobody has resumed for long is taken back.
-    fn expire_space_update(&self) -> Result<Option<UnfinishedUpdate>> {
-        let Some(row) = unfinished(self.read()?.state())? else { return Ok(None) };
-        let found = UnfinishedUpdate::of(&row);
-        let now = self.inner().components.clock.unix_millis();
-        if now.saturating_sub(found.since_unix_millis) < SPACE_UPDATE_EXPIRY_MILLIS {
-            return Ok(Some(found));
-        }
-        let inner = self.inner();
-        let _turn = inner.writer.acquire("open vault")?;
-        match inner.commit("open vault", remove_unfinished) {
-            // An older state lies in the place of a newer one: nothing is taken back in it.
-            Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
-            outcome => outcome.map(|_| None),
-        }
+/// Removes what a dead process left, and lists what it left unfinished.
+fn recover(rooms: &Rooms, recovery: &mut Recovery) -> Result<()> {
+    let core = &rooms.core;
+    core.adopt_leftovers()?;
+    // The vault is of use without either: later writes go on with them.
+    let expired = expire_space_update(core);
+    let cleaned = if core.has_leftovers() {
+        core.settle_rows(None).and_then(|()| core.delete_due(None))
+    } else {
+        Ok(0)
+    };
+    recovery.operations = rooms.operations.unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
+    recovery.objects = *cleaned.as_ref().unwrap_or(&0);
+    recovery.space_update = *expired.as_ref().unwrap_or(&None);
+    recovery.clean_up_error = expired.err().or(cleaned.err());
+    Ok(())
+}
+
+/// Looks for an update of the share space that was interrupted. Everything of an earlier session is
+/// dead; an update that was not resumed for an hour is discarded.
+fn expire_space_update(core: &Arc<Core>) -> Result<Option<UnfinishedUpdate>> {
+    let Some(row) = unfinished(core.read()?.state())? else { return Ok(None) };
+    let found = UnfinishedUpdate::of(&row);
+    let now = core.clock().unix_millis();
+    if now.saturating_sub(found.since_unix_millis) < SPACE_UPDATE_EXPIRY_MILLIS {
+        return Ok(Some(found));
     }
-
-    /// Closes the vault for all its handles, and lets other processes in. Waits for a write, for
-    /// calls of the backend that are under way, and for a shared store to be told, each at most the write timeout; if they take
-    /// longer it is `Locked`, and the vault is still open.
-    ///
-    /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
-    /// then on. Dropping the last handle closes as well, without telling an error.
-    pub fn close(self) -> Result<()> {
-        let inner = self.inner();
-        let _turn = inner.writer.acquire("close vault")?;
-        if let Err(error) = inner.clean_before_close() {
-            // The next open does it.
-            tracing::warn!(error = %error.kind(), "clean-up put off");
-        }
-        inner.objects.shut(inner.writer.timeout())?;
-        let ending = inner.owner.as_ref().and_then(|owner| owner.end(&inner.store));
-        let closed = inner.store.close();
-        if let Some(ending) = ending {
-            ending.tell(inner.writer.timeout());
-        }
-        *inner.lock.lock() = None;
-        closed
+    let turn = core.turn("open vault")?;
+    match core.commit(&turn, "open vault", remove_unfinished) {
+        // An older state is in the place of a newer one: nothing is discarded in it.
+        Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
+        outcome => outcome.map(|_| None),
     }
 }
 
@@ -298,15 +309,6 @@ fn settle_key_copy(
         Err(e) => recovery.key_copy_error = Some(e),
     }
     Ok(keys)
-}
-
-/// What a state of `keys` is sealed with.
-fn sealing(options: &VaultOptions, keys: &KeySet) -> Sealing {
-    Sealing {
-        key: Arc::new(keys.state_key()),
-        file: keys.header().file,
-        entropy: Arc::clone(&options.components.entropy),
-    }
 }
 
 impl Recovery {
@@ -377,7 +379,7 @@ fn create_state(
     let keys = KeySet::create(name, options.cipher, &first, &with)?;
     let shared = backend.is_shared();
     let owner = shared.then(|| create_owner_ref(options, backend, &keys)).transpose()?;
-    Store::create(state, keys.header(), sealing(options, &keys), |write| {
+    Store::create(state, keys.header(), sealing(&options.components.entropy, &keys), |write| {
         if let Some(owner) = &owner {
             write.put(Table::Meta, META_OWNER, &owner.encode())?;
         }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use strongroom_backends::Backend;
 use strongroom_base::component::{Clock, Entropy, OsEntropy, ProcessIdentity, SystemClock};
 use strongroom_base::fs::{FileSystem, Os};
-use strongroom_base::{Error, ErrorKind, Reason, Result};
+use strongroom_base::{Error, ErrorKind, Result};
 
 use super::handle::Vault;
 use super::lock::LockPolicy;
-use crate::background::Handlers;
-use crate::metrics::{NoRecorder, Recorder};
-use strongroom_crypto::{Cipher, CostBounds, KeySource, MEMORY_KIB_MAX, PasswordCosts};
+use crate::operations::{KnownWork, NoKnownWork, NoRecorder, Recorder};
+use strongroom_crypto::{Cipher, KeySource, PasswordCosts, PasswordPolicy};
 use strongroom_store::objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN};
 use strongroom_store::state::StateStorage;
 
@@ -35,19 +34,8 @@ pub struct VaultOptions {
     pub(super) restore_key_set: bool,
     pub(super) take_over: bool,
     pub(super) upkeep_every: Option<Duration>,
-    pub(super) handlers: Handlers,
+    pub(super) handlers: Arc<dyn KnownWork>,
     pub(super) recorder: Arc<dyn Recorder>,
-}
-
-/// What passwords cost.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PasswordPolicy {
-    /// Those that are added.
-    pub(super) costs: PasswordCosts,
-    /// The least of the above.
-    floor: PasswordCosts,
-    /// Those that a header may ask for.
-    pub(super) bounds: CostBounds,
 }
 
 /// The components that make a run repeatable.
@@ -86,16 +74,12 @@ impl VaultOptions {
             write_timeout: Duration::from_secs(30),
             object_bytes: OBJECT_BYTES_MAX,
             cipher: Cipher::for_this_machine(),
-            password: PasswordPolicy {
-                costs: PasswordCosts::RFC9106_SECOND,
-                floor: PasswordCosts::RFC9106_SECOND,
-                bounds: CostBounds::DEFAULT,
-            },
+            password: PasswordPolicy::default(),
             adopt_older_state: false,
             restore_key_set: false,
             take_over: false,
             upkeep_every: None,
-            handlers: Handlers::new(),
+            handlers: Arc::new(NoKnownWork),
             recorder: Arc::new(NoRecorder),
         }
     }
@@ -166,9 +150,7 @@ impl VaultOptions {
     /// Passwords that cost next to nothing. Only under feature `testing`.
     #[cfg(feature = "testing")]
     pub fn cheap_passwords(mut self) -> Self {
-        self.password.costs = PasswordCosts::FOR_TESTS;
-        self.password.floor = PasswordCosts::FOR_TESTS;
-        self.password.bounds.memory_kib_min = PasswordCosts::FOR_TESTS.memory_kib;
+        self.password = PasswordPolicy::for_tests();
         self
     }
 
@@ -208,8 +190,8 @@ impl VaultOptions {
     /// What the host does with its operations, by their names: what is left to do is judged by them
     /// ([`Recovery::operations`](crate::Recovery::operations)), and a
     /// [`Runner`](crate::Runner) runs them.
-    pub fn handlers(mut self, handlers: Handlers) -> Self {
-        self.handlers = handlers;
+    pub fn handlers(mut self, handlers: impl KnownWork) -> Self {
+        self.handlers = Arc::new(handlers);
         self
     }
 
@@ -267,9 +249,7 @@ impl VaultOptions {
     /// `Locked` if another process creates one at this moment and does not finish in time.
     pub fn create(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
-        Vault::create_in_folder(self, path)
-            .map(Vault::begin_upkeep)
-            .map_err(|e| e.or_subject(path.display()))
+        Vault::create_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
     }
 
     /// Opens the vault in the folder `path`, and recovers what a crash left: see
@@ -286,9 +266,7 @@ impl VaultOptions {
     /// [`LockRefused`]: crate::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
-        Vault::open_in_folder(self, path)
-            .map(Vault::begin_upkeep)
-            .map_err(|e| e.or_subject(path.display()))
+        Vault::open_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
     }
 
     /// Creates a vault without a folder: its state in `state`, its content on `backend`.
@@ -299,7 +277,7 @@ impl VaultOptions {
         state: impl StateStorage + 'static,
         backend: impl Backend + 'static,
     ) -> Result<Vault> {
-        Vault::create_on(self.backend(backend), Arc::new(state)).map(Vault::begin_upkeep)
+        Vault::create_on(self.backend(backend), Arc::new(state))
     }
 
     /// Opens a vault without a folder; see [`create_on`](Self::create_on).
@@ -308,36 +286,6 @@ impl VaultOptions {
         state: impl StateStorage + 'static,
         backend: impl Backend + 'static,
     ) -> Result<Vault> {
-        Vault::open_on(self.backend(backend), Arc::new(state)).map(Vault::begin_upkeep)
-    }
-}
-
-impl PasswordPolicy {
-    /// With other costs, if they are told.
-    pub(super) fn with(self, costs: Option<PasswordCosts>) -> Self {
-        Self { costs: costs.unwrap_or(self.costs), ..self }
-    }
-
-    /// The costs of passwords that are added, if they are within what the policy allows.
-    pub(super) fn checked(self) -> Result<PasswordCosts> {
-        const CONFIGURE: &str = "configure vault";
-        if self.bounds.memory_kib_max > MEMORY_KIB_MAX {
-            return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
-                .with_reason(Reason::PasswordCostsOutOfBounds)
-                .with_detail(format!(
-                    "password hashing with up to {} KiB, the limit is {MEMORY_KIB_MAX}",
-                    self.bounds.memory_kib_max
-                )));
-        }
-        let PasswordPolicy { costs, floor, .. } = self;
-        if costs.memory_kib < floor.memory_kib || costs.passes < floor.passes {
-            return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
-                .with_reason(Reason::PasswordCostsOutOfBounds)
-                .with_detail(format!(
-                    "password hashing with {} KiB and {} passes, not at least {} and {}",
-                    costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
-                )));
-        }
-        self.bounds.check(costs, CONFIGURE).map(|()| costs)
+        Vault::open_on(self.backend(backend), Arc::new(state))
     }
 }

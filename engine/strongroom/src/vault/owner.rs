@@ -23,8 +23,7 @@ use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
-use super::handle::VaultInner;
-use super::keys::draw_id;
+use super::custody::draw_id;
 use super::lock::{Holder, LockRefused};
 use super::options::VaultOptions;
 use super::report::TakenOver;
@@ -408,12 +407,12 @@ fn write_row(store: &Store, row: &OwnerRow) -> Result<()> {
 
 impl Owner {
     /// `Closed` once it is known that somebody else has the content; for good.
-    fn refuse_if_lost(&self) -> Result<()> {
+    pub(super) fn refuse_if_lost(&self) -> Result<()> {
         self.lost.lock().clone().map_or(Ok(()), Err)
     }
 
     /// Reads the ref. `Closed` if somebody else has the content, for good; another error if that cannot be told.
-    fn confirm(&self) -> Result<()> {
+    pub(super) fn confirm(&self) -> Result<()> {
         self.refuse_if_lost()?;
         let found = self.refs.read(OWNER)?;
         let found = found.as_deref().map(OwnerRefRow::decode).transpose()?;
@@ -506,70 +505,37 @@ impl Owner {
     }
 }
 
-impl VaultInner {
-    /// `Closed` once it is known that somebody else has the content.
-    pub(crate) fn refuse_if_lost(&self) -> Result<()> {
-        self.owner.as_ref().map_or(Ok(()), |owner| owner.refuse_if_lost())
-    }
-
-    /// Asks the store whether the content is still this vault's, if others can reach it.
-    pub(crate) fn confirm_ownership(&self) -> Result<()> {
-        self.owner.as_ref().map_or(Ok(()), |owner| owner.confirm())
-    }
-
-    /// The same, unless that was asked within the last minute.
-    pub(crate) fn confirm_recently(&self) -> Result<()> {
-        match &self.owner {
-            Some(owner) if owner.is_stale() => owner.confirm(),
-            _ => self.refuse_if_lost(),
-        }
-    }
-
-    /// What an error of reading content is: damage is none if whoever has taken the content over may have deleted
-    /// it.
-    pub(crate) fn unless_taken_over(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Corrupt {
-            return error;
-        }
-        match self.confirm_recently() {
-            Err(lost) if lost.kind() == ErrorKind::Closed => lost,
-            _ => error,
-        }
-    }
-
-    /// Whether deletes wait because the content was taken over.
+impl Owner {
+    /// Returns whether deletes wait because the content was taken over.
     pub(super) fn deletes_wait(&self) -> bool {
-        let now = self.components.clock.unix_millis();
-        self.owner.as_ref().is_some_and(|owner| {
-            let OwnerRow::V0 { taken_over_unix_millis, .. } = owner.row;
-            // Not for ever, if the clock was ahead then and was set right since.
-            taken_over_unix_millis.is_some_and(|at| at.abs_diff(now) < DELETES_WAIT_MILLIS)
-        })
+        let now = self.clock.unix_millis();
+        let OwnerRow::V0 { taken_over_unix_millis, .. } = self.row;
+        // Not for ever, if the clock was ahead then and was set right since.
+        taken_over_unix_millis.is_some_and(|at| at.abs_diff(now) < DELETES_WAIT_MILLIS)
     }
 
-    /// After a commit: has the store asked in the background, if that was long ago. No commit waits for it.
-    pub(super) fn confirm_soon(&self) {
-        let Some(owner) = &self.owner else { return };
-        if !owner.is_stale() || owner.asking.swap(true, Ordering::AcqRel) {
+    /// After a commit: asks the store in the background, if that was long ago. No commit waits.
+    pub(super) fn confirm_soon(self: &Arc<Self>, far: &Pool) {
+        if !self.is_stale() || self.asking.swap(true, Ordering::AcqRel) {
             return;
         }
         // Not the vault: that may be dropped meanwhile.
-        let asked = Arc::clone(owner);
+        let asked = Arc::clone(self);
         let ask = move || {
             if let Err(error) = asked.confirm() {
                 tracing::warn!(error = %error.kind(), "content not confirmed");
             }
             asked.asking.store(false, Ordering::Release);
         };
-        if self.far.spawn(Duration::ZERO, ask).is_err() {
-            owner.asking.store(false, Ordering::Release);
+        if far.spawn(Duration::ZERO, ask).is_err() {
+            self.asking.store(false, Ordering::Release);
         }
     }
 }
 
 impl Owner {
     /// Whether the ref was read last so long ago that it is to be read again.
-    fn is_stale(&self) -> bool {
+    pub(super) fn is_stale(&self) -> bool {
         let heard = *self.heard.lock();
         heard.passed(&*self.clock) >= HEARD_FOR
     }

@@ -11,8 +11,8 @@ use super::lifecycle::check_backend;
 use super::lock::Holder;
 use super::options::VaultOptions;
 use super::owner::read_owner;
-use crate::chunks::{IdKeys, survey_packs};
 use strongroom_base::NoProgress;
+use strongroom_content::{IdKeys, survey_packs};
 use strongroom_crypto::KeySet;
 use strongroom_store::objects::Objects;
 

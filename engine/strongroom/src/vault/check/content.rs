@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use strongroom_base::{ErrorKind, Result};
 
 use super::{Check, Named, Problem};
-use crate::chunks::{WAVE_CHUNKS, body_part, children, fetch, list_pack, or_damage};
+use strongroom_content::{WAVE_CHUNKS, body_part, children, fetch, list_pack, or_damage};
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, ObjectName, PackRow, PackedChunk,
     ReleasedRow, StoredTotal, TotalKey, UploadId, UploadRow,
@@ -161,11 +161,11 @@ impl Check<'_> {
         });
         let mut damaged: HashMap<ObjectName, u64> = HashMap::new();
         for wave in reads.chunks(WAVE_CHUNKS) {
-            let inner = self.inner;
-            let read = inner.objects.for_all(wave, |(id, kind, _)| {
+            let content = self.content;
+            let read = content.core().objects().for_all(wave, |(id, kind, _)| {
                 or_damage(match kind {
-                    ChunkKind::Data => fetch(inner, state, *kind, id).map(|_| Vec::new()),
-                    ChunkKind::Node => children(inner, state, id),
+                    ChunkKind::Data => fetch(content, state, *kind, id).map(|_| Vec::new()),
+                    ChunkKind::Node => children(content, state, id),
                 })
             })?;
             for ((id, _, place), read) in wave.iter().zip(read) {
@@ -289,7 +289,7 @@ impl Check<'_> {
             return Ok(());
         }
         self.step()?;
-        let detail = match list_pack(&self.inner.objects, name, bytes) {
+        let detail = match list_pack(self.content.core().objects(), name, bytes) {
             Ok((_, listed)) => {
                 let listed: HashSet<PackedChunk> = listed.into_iter().collect();
                 if lying.iter().all(|(_, chunk)| listed.contains(chunk)) {

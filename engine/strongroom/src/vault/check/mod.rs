@@ -10,9 +10,10 @@ use std::ops::Bound;
 
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::handle::{Vault, VaultInner};
+use super::handle::Vault;
 use crate::artifacts::ArtifactUri;
 use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_content::Content;
 use strongroom_format::{
     ContentRef, DoomedKey, NamespaceRow, ObjectName, ObjectRef, ObjectsRow, PendingRow, RecordRow,
     SPACE, SPACE_UPDATE, SpaceRow, UpdateRow, dropping_number,
@@ -160,18 +161,23 @@ impl Vault {
     pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
         let _span = tracing::debug_span!("check").entered();
         options.read_data.validate()?;
-        let inner = self.inner();
-        let _turn = inner.writer.acquire("check vault")?;
-        inner.reopen_if_failed()?;
-        let mut check = Check { inner, options, report: CheckReport::default(), done: 0 };
-        if inner.pins.live() == 0 {
-            check.report.state_intact = match inner.store.check_integrity() {
+        let core = &self.rooms().core;
+        let turn = core.turn("check vault")?;
+        core.reopen_if_failed(&turn)?;
+        let mut check = Check {
+            content: &self.rooms().content,
+            options,
+            report: CheckReport::default(),
+            done: 0,
+        };
+        if core.pins().live() == 0 {
+            check.report.state_intact = match core.store().check_integrity() {
                 Ok(intact) => Some(intact),
                 Err(e) if e.kind() == ErrorKind::Corrupt => Some(false),
                 Err(e) => return Err(e),
             };
         }
-        match inner.store.read() {
+        match core.store().read() {
             Ok(state) => check.rows(&state)?,
             // The walk met a damaged block: the state is not to be read any more.
             Err(e) if e.kind() == ErrorKind::Corrupt => {
@@ -184,7 +190,7 @@ impl Vault {
 }
 
 struct Check<'a> {
-    inner: &'a VaultInner,
+    content: &'a Content,
     options: &'a CheckOptions<'a>,
     report: CheckReport,
     done: u64,
@@ -329,7 +335,7 @@ impl Check<'_> {
         named: &mut HashMap<ObjectName, Named>,
     ) {
         let total: u64 = row.objects().iter().map(|object| object.len).sum();
-        if total != row.len() {
+        if total != row.value_bytes() {
             self.wrong(table, "a value's objects do not add up to its length");
         }
         for object in row.objects() {
@@ -406,9 +412,9 @@ impl Check<'_> {
     /// The listing against the rows; the packs that are missing or cut short. With the writer's turn held,
     /// no row is under way.
     fn objects(&mut self, mut named: HashMap<ObjectName, Named>) -> Result<HashSet<ObjectName>> {
-        let inner = self.inner;
+        let content = self.content;
         let mut lost = HashSet::new();
-        inner.objects.list(|name, size| {
+        content.core().objects().list(|name, size| {
             self.step()?;
             match name.map(|name| (name, named.remove(&name))) {
                 Ok((_, Some(Named::Referenced(object, cut)))) => self.object(&object, cut, size),
@@ -455,7 +461,7 @@ impl Check<'_> {
             Named::Pack(bytes) => *bytes,
             Named::Due => return Ok(true),
         };
-        match self.inner.objects.get_sealed(name, bytes.saturating_sub(1)..bytes) {
+        match self.content.core().objects().get_sealed(name, bytes.saturating_sub(1)..bytes) {
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(false),
             found => drop(found?),
         }
@@ -473,7 +479,7 @@ impl Check<'_> {
         let detail = if size != expected {
             format!("it has {size} bytes, not {expected}")
         } else if self.options.read_data.has(&object.name.0) {
-            let salvaged = self.inner.objects.salvage(object, cut)?;
+            let salvaged = self.content.core().objects().salvage(object, cut)?;
             if salvaged.is_whole() {
                 return Ok(());
             }

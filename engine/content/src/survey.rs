@@ -1,0 +1,149 @@
+//! What the packs on a store hold, told from them alone: for a vault whose state is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+
+use super::body::{self, Codecs, IdKeys};
+use super::pack::{MAGIC, Packed, list, read_chunk};
+use super::rebuild::read_node;
+use strongroom_base::{CancelToken, Progress};
+use strongroom_format::{Child, ChunkId, ChunkKind, ObjectName, PackedChunk};
+use strongroom_store::objects::{Cut, Objects};
+
+const SURVEY: &str = "check store";
+
+/// How many chunks are read between two looks at whether a check was cancelled.
+pub const WAVE_CHUNKS: usize = 64;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct PackSurvey {
+    pub objects: u64,
+    pub object_bytes: u64,
+    pub packs: u64,
+    /// Objects of the share space, and of values before schema 5.
+    pub others: u64,
+    /// Distinct chunks, and their length before compression.
+    pub chunks: u64,
+    pub chunk_bytes: u64,
+    /// Lengths of the contents: chunks that no node lists, in order of length.
+    pub contents: Vec<u64>,
+    /// Objects that are not what was put there, each with why.
+    pub damaged: Vec<(String, String)>,
+    /// Keys that are not the vault's.
+    pub unknown: Vec<String>,
+}
+
+/// Looks at every object; with `read_data` opens every chunk too.
+pub fn survey_packs(
+    objects: &Objects,
+    keys: &IdKeys,
+    read_data: bool,
+    progress: &dyn Progress,
+    cancel: Option<&CancelToken>,
+) -> Result<PackSurvey> {
+    let (mut survey, codecs) = (PackSurvey::default(), Codecs::default());
+    let mut names = Vec::new();
+    objects.list(|name, bytes| {
+        survey.objects += 1;
+        survey.object_bytes += bytes;
+        match name {
+            Ok(name) => names.push((name, bytes)),
+            Err(key) => survey.unknown.push(key.to_owned()),
+        }
+        Ok(())
+    })?;
+    // Lengths of chunks, and those that a node lists.
+    let (mut lengths, mut listed) = (BTreeMap::new(), BTreeSet::new());
+    for (done, (name, bytes)) in names.into_iter().enumerate() {
+        cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
+        progress.report(done as u64, Some(survey.objects));
+        let pack = match begin_of(objects, name, bytes).and_then(|magic| {
+            if Cut::of_magic(magic).is_some() {
+                return Ok(None);
+            }
+            if magic != *MAGIC {
+                return Err(Error::new(ErrorKind::Corrupt, SURVEY)
+                    .with_reason(Reason::ContentDamaged)
+                    .with_detail("it is of no kind that a vault puts"));
+            }
+            let (epoch, chunks) = list(objects, name, bytes)?;
+            Ok(Some(Packed { name, epoch, bytes, chunks }))
+        }) {
+            Ok(Some(pack)) => pack,
+            Ok(None) => {
+                survey.others += 1;
+                continue;
+            }
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                survey.damaged.push((name.key().to_string(), e.to_string()));
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        survey.packs += 1;
+        let mut damage = None;
+        for wave in pack.chunks.chunks(WAVE_CHUNKS) {
+            cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
+            let found = objects.for_all(wave, |chunk| {
+                or_damage(look_at(objects, &codecs, keys, &pack, chunk, read_data))
+            })?;
+            for (chunk, found) in wave.iter().zip(found) {
+                match found {
+                    Ok((content, children)) => {
+                        listed.extend(children.iter().map(|child| child.id));
+                        lengths.insert(chunk.id, (u64::from(chunk.len), content));
+                    }
+                    Err(e) => damage = Some(e.to_string()),
+                }
+            }
+        }
+        survey.damaged.extend(damage.map(|damage| (name.key().to_string(), damage)));
+    }
+    survey.chunks = lengths.len() as u64;
+    survey.chunk_bytes = lengths.values().map(|(len, _)| len).sum();
+    let is_root = |id: &ChunkId| !listed.contains(id);
+    survey.contents =
+        lengths.iter().filter(|(id, _)| is_root(id)).map(|(_, (_, content))| *content).collect();
+    survey.contents.sort_unstable();
+    Ok(survey)
+}
+
+/// What was read, or what is wrong with it; any other error ends the check.
+pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
+    match read {
+        Err(e) if e.kind() != ErrorKind::Corrupt => Err(e),
+        known => Ok(known),
+    }
+}
+
+/// Length of the content under a chunk, and of a node its children. Data is opened only if it is to be read.
+fn look_at(
+    objects: &Objects,
+    codecs: &Codecs,
+    keys: &IdKeys,
+    pack: &Packed,
+    chunk: &PackedChunk,
+    read_data: bool,
+) -> Result<(u64, Vec<Child>)> {
+    if chunk.kind == ChunkKind::Node {
+        let children = read_node(objects, codecs, keys, pack, chunk)?;
+        return Ok((children.iter().map(|child| child.len).sum(), children));
+    }
+    if read_data {
+        let stored = read_chunk(objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
+        body::unpack(codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)?;
+    }
+    Ok((chunk.len.into(), Vec::new()))
+}
+
+/// The first bytes of an object. `Corrupt` if it has not so many.
+fn begin_of(objects: &Objects, name: ObjectName, bytes: u64) -> Result<[u8; 8]> {
+    let begin = objects.get_sealed(name, 0..bytes.min(8))?;
+    begin[..].try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, SURVEY)
+            .with_reason(Reason::ContentDamaged)
+            .with_detail(format!("it has {bytes} bytes"))
+    })
+}

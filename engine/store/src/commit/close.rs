@@ -1,0 +1,59 @@
+//! How a core ends: by call, or with its last holder.
+
+use std::sync::Arc;
+
+use strongroom_base::Result;
+
+use super::core::Core;
+use crate::state::StateWrite;
+
+impl Core {
+    /// Closes the vault for all holders, and lets other processes in. `Locked` if a write, or calls
+    /// of the backend, take longer than the write timeout: then it is still open.
+    pub fn close(self: &Arc<Self>) -> Result<()> {
+        let turn = self.turn("close vault")?;
+        if let Err(error) = self.clean_before_close(&turn) {
+            // The next open does it.
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+        }
+        self.objects().shut(self.write_timeout())?;
+        let ending = self.fence().end(self.store());
+        let closed = self.store().close();
+        if let Some(ending) = ending {
+            ending(self.write_timeout());
+        }
+        *self.guard().lock() = None;
+        closed
+    }
+
+    /// Writes the last rows of features; the turn is held, or no other holder is left.
+    fn write_last_rows(&self) {
+        let hooks = self.hooks();
+        if !hooks.iter().any(|hook| hook.has_last_rows())
+            || self.store().failed()
+            || self.fence().seems_superseded()
+        {
+            return;
+        }
+        let write =
+            |mut state: StateWrite<'_>| hooks.iter().try_for_each(|hook| hook.closing(&mut state));
+        if let Err(error) = self.store().write("close vault", write, |_| ()) {
+            tracing::debug!(error = %error.kind(), "last rows not written");
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // No other thread can hold the turn. No caller is left to hear of an error: the next
+        // open recovers what a failed close leaves.
+        self.write_last_rows();
+        let ending = self.fence().end(self.store());
+        if let Err(error) = self.store().close() {
+            tracing::warn!(error = %error.kind(), "vault not closed cleanly");
+        }
+        if let Some(ending) = ending {
+            ending(self.write_timeout());
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Group commit: prepared work of many threads in one transaction, for the price of one sync.
+//!
+//! Threads queue up. The one at the head leads: it waits for the writer's turn, takes all that
+//! has queued up by then, checks and applies each piece in order, commits once and hands out
+//! the answers. Then the next head leads. A piece whose check fails gets its own error and has
+//! written nothing; if the commit fails, all in it get that error.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+
+use super::tx::Tx;
+use super::writer::{Turn, Writer};
+
+/// Most pieces of work in one commit.
+const GROUP_MAX: usize = 256;
+
+/// Prepared work: once it is checked, only the storage can fail it.
+pub trait Work: Send {
+    /// Whether it may happen, against the transaction so far. Writes nothing.
+    fn check(&self, tx: &Tx<'_>) -> Result<()>;
+
+    /// Makes its changes.
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
+}
+
+/// The queue of one vault.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    queue: Mutex<VecDeque<Arc<Ticket>>>,
+}
+
+struct Ticket {
+    stage: Mutex<Stage>,
+    moved: Condvar,
+}
+
+enum Stage {
+    Waiting(Box<dyn Work>),
+    /// Its thread is at the head of the queue and does what is to be done.
+    Leading(Box<dyn Work>),
+    /// A leader has it.
+    Taken,
+    Done(Result<()>),
+    /// The answer has been fetched, or the wait was given up.
+    Gone,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+/// One piece in a leader's hands.
+pub(super) struct Piece {
+    ticket: Arc<Ticket>,
+    work: Box<dyn Work>,
+    outcome: Result<()>,
+}
+
+impl Group {
+    /// Has `work` done together with others'; `commit` runs a transaction over the pieces that
+    /// its thread was given to lead.
+    pub(super) fn submit(
+        &self,
+        operation: &'static str,
+        writer: &Writer,
+        work: Box<dyn Work>,
+        commit: impl FnOnce(&Turn<'_>, &mut [Piece]) -> Result<()>,
+    ) -> Result<()> {
+        writer.refuse_nested(operation)?;
+        let ticket =
+            Arc::new(Ticket { stage: Mutex::new(Stage::Waiting(work)), moved: Condvar::new() });
+        let at_head = {
+            let mut queue = self.queue.lock();
+            queue.push_back(Arc::clone(&ticket));
+            queue.len() == 1
+        };
+        if at_head {
+            ticket.promote();
+        }
+        match ticket.wait(operation, writer.timeout()) {
+            Waited::Done(outcome) => outcome,
+            Waited::Lead => self.lead(operation, writer, &ticket, commit),
+            Waited::TooLong(error) => {
+                self.leave(&ticket);
+                Err(error)
+            }
+        }
+    }
+
+    fn lead(
+        &self,
+        operation: &'static str,
+        writer: &Writer,
+        own: &Arc<Ticket>,
+        commit: impl FnOnce(&Turn<'_>, &mut [Piece]) -> Result<()>,
+    ) -> Result<()> {
+        let turn = match writer.acquire(operation) {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.leave(own);
+                return Err(error);
+            }
+        };
+        let mut led = Led { group: self, pieces: self.take(), finished: false };
+        let outcome = commit(&turn, &mut led.pieces);
+        drop(turn);
+        if let Err(error) = outcome {
+            for piece in &mut led.pieces {
+                // A piece that was refused had no part in the commit.
+                if piece.outcome.is_ok() {
+                    piece.outcome = Err(error.clone());
+                }
+            }
+        }
+        led.finished = true;
+        led.pieces[0].outcome.clone()
+    }
+
+    /// Takes what has queued up; the head, which leads, first.
+    fn take(&self) -> Vec<Piece> {
+        let queue = self.queue.lock();
+        queue.iter().take(GROUP_MAX).filter_map(Ticket::take).collect()
+    }
+
+    /// Removes a ticket whose wait is over without an answer.
+    fn leave(&self, ticket: &Arc<Ticket>) {
+        let mut queue = self.queue.lock();
+        let was_head = queue.front().is_some_and(|head| Arc::ptr_eq(head, ticket));
+        queue.retain(|other| !Arc::ptr_eq(other, ticket));
+        if was_head && let Some(head) = queue.front() {
+            head.promote();
+        }
+    }
+}
+
+/// Pieces under way. However leading ends, by a panic too, each gets its answer and the queue
+/// its next head.
+struct Led<'a> {
+    group: &'a Group,
+    pieces: Vec<Piece>,
+    /// The outcomes are known.
+    finished: bool,
+}
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        // The work goes first, and what it holds: whoever is answered finds it gone.
+        let pieces: Vec<_> = self
+            .pieces
+            .drain(..)
+            .map(|Piece { ticket, work, outcome }| {
+                drop(work);
+                (ticket, outcome)
+            })
+            .collect();
+        let mut queue = self.group.queue.lock();
+        for (ticket, outcome) in pieces {
+            queue.retain(|other| !Arc::ptr_eq(other, &ticket));
+            let outcome = if self.finished {
+                outcome
+            } else {
+                Err(Error::new(ErrorKind::Uncertain, "apply batch")
+                    .with_detail("the thread that led the commit panicked"))
+            };
+            *ticket.stage.lock() = Stage::Done(outcome);
+            ticket.moved.notify_one();
+        }
+        if let Some(head) = queue.front() {
+            head.promote();
+        }
+    }
+}
+
+enum Waited {
+    Done(Result<()>),
+    Lead,
+    TooLong(Error),
+}
+
+impl Ticket {
+    /// Tells its thread to lead.
+    fn promote(&self) {
+        let mut stage = self.stage.lock();
+        *stage = match std::mem::replace(&mut *stage, Stage::Gone) {
+            Stage::Waiting(work) => Stage::Leading(work),
+            other => other,
+        };
+        self.moved.notify_one();
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Piece> {
+        let mut stage = self.stage.lock();
+        match std::mem::replace(&mut *stage, Stage::Taken) {
+            Stage::Waiting(work) | Stage::Leading(work) => {
+                Some(Piece { ticket: Arc::clone(self), work, outcome: Ok(()) })
+            }
+            other => {
+                *stage = other;
+                None
+            }
+        }
+    }
+
+    fn wait(&self, operation: &'static str, timeout: std::time::Duration) -> Waited {
+        let mut stage = self.stage.lock();
+        loop {
+            match &*stage {
+                Stage::Leading(_) => return Waited::Lead,
+                Stage::Done(_) => {
+                    let Stage::Done(outcome) = std::mem::replace(&mut *stage, Stage::Gone) else {
+                        unreachable!("matched above")
+                    };
+                    return Waited::Done(outcome);
+                }
+                _ => {}
+            }
+            // A piece that a leader has taken is answered by it: giving up would leave unknown
+            // what is about to be known. The leader's own waits are bounded.
+            let timed_out = self.moved.wait_for(&mut stage, timeout).timed_out();
+            if timed_out && matches!(*stage, Stage::Waiting(_)) {
+                *stage = Stage::Gone;
+                return Waited::TooLong(
+                    Error::new(ErrorKind::Locked, operation)
+                        .with_reason(Reason::WriteTimeout)
+                        .with_detail(format!(
+                            "writes before it did not end within {} s",
+                            timeout.as_secs_f32()
+                        )),
+                );
+            }
+        }
+    }
+}
+
+/// Checks and applies each piece in order. An error is the storage's and concerns all; or it is
+/// a refusal, and nothing is left to commit.
+pub(super) fn apply_pieces(pieces: &mut [Piece], tx: &mut Tx<'_>) -> Result<()> {
+    let mut refusal = None;
+    let mut applied = false;
+    for piece in pieces {
+        match piece.work.check(tx) {
+            Ok(()) => {
+                piece.work.apply(tx)?;
+                applied = true;
+            }
+            Err(refused) => {
+                piece.outcome = Err(refused.clone());
+                refusal = Some(refused);
+            }
+        }
+    }
+    match refusal {
+        Some(refusal) if !applied => Err(refusal),
+        _ => Ok(()),
+    }
+}

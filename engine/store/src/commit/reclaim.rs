@@ -1,0 +1,472 @@
+//! Removing content that nothing refers to, and the rows that say so.
+//!
+//! Two kinds of rows are due: **doomed** ones that every live reader began after, and the
+//! **pending** ones of stagings that were abandoned. An object is deleted first and its row
+//! after it, with whatever commits next, so that no sync is spent on it and a crash in between
+//! only deletes it again.
+//!
+//! What is due is gathered under the writer's turn: then no commit is in doubt, and a row that
+//! is read is a row on disk. The deleting itself holds no lock.
+//!
+//! It happens at the end of every write that finds something due (bounded), at open, at close
+//! (bounded), and by [`Core::delete_due`]. There is no thread of its own.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+
+use super::core::Core;
+use super::tx::Tx;
+use super::writer::Turn;
+use crate::state::Table;
+use strongroom_base::CancelToken;
+use strongroom_format::{DoomedKey, ObjectName, PendingRow, StageId};
+
+/// Most objects that one write deletes on its way.
+const OBJECTS_PER_WRITE_MAX: usize = 32;
+/// Most objects that one round of [`Core::delete_due`] deletes between two commits.
+const OBJECTS_PER_ROUND_MAX: usize = 1_000;
+
+/// How many such rounds a close does at most; the rest is the next open's.
+const CLOSE_ROUNDS_MAX: usize = 16;
+
+/// After a shared store has failed at deletes, for so long none are asked of it but by call.
+const FAILED_FOR: Duration = Duration::from_secs(60);
+
+/// What is known to be due, and what is being done about it.
+#[derive(Debug, Default)]
+pub struct Reclaim {
+    /// Stagings that will not be committed.
+    abandoned: Mutex<VecDeque<StageId>>,
+    /// There may be doomed rows.
+    doomed: AtomicBool,
+    /// Rows whose objects are deleted, for the next commit to remove; oldest first.
+    settled: Mutex<VecDeque<DueRow>>,
+    /// Rows that somebody has gathered and that are still in their table.
+    in_hand: Mutex<HashSet<DueRow>>,
+    /// When a shared store failed at deletes; by the monotonic clock.
+    failed_at: Mutex<Option<Duration>>,
+}
+
+/// A row of table pending or doomed, by its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DueRow {
+    Pending([u8; 20]),
+    Doomed([u8; 24]),
+}
+
+impl DueRow {
+    pub fn table(&self) -> Table {
+        match self {
+            Self::Pending(_) => Table::Pending,
+            Self::Doomed(_) => Table::Doomed,
+        }
+    }
+
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Pending(key) => key,
+            Self::Doomed(key) => key,
+        }
+    }
+}
+
+/// Gathered rows with the objects that they name.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    rows: Vec<(DueRow, Vec<ObjectName>)>,
+    objects: usize,
+    /// The limit was reached before the end.
+    more: bool,
+}
+
+impl Due {
+    fn push(&mut self, row: DueRow, objects: Vec<ObjectName>) {
+        self.objects += objects.len();
+        self.rows.push((row, objects));
+    }
+}
+
+impl Reclaim {
+    /// A staging that will not be committed is due.
+    pub fn abandon(&self, stage: StageId) {
+        self.abandoned.lock().push_back(stage);
+    }
+
+    /// There are doomed rows now.
+    pub fn note_doomed(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+
+    /// Rows for the commit under way to remove.
+    pub fn settled(&self) -> Vec<DueRow> {
+        self.settled.lock().iter().take(OBJECTS_PER_ROUND_MAX).cloned().collect()
+    }
+
+    /// The first `count` settled rows are removed for good.
+    pub fn forget_settled(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut in_hand = self.in_hand.lock();
+        for row in self.settled.lock().drain(..count) {
+            in_hand.remove(&row);
+        }
+    }
+
+    /// Whether anything is due, or was deleted and still has its row.
+    pub(super) fn has_leftovers(&self) -> bool {
+        !self.is_idle()
+    }
+
+    /// Whether the next commit has rows to remove.
+    pub(super) fn has_settled(&self) -> bool {
+        !self.settled.lock().is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.doomed.load(Ordering::Acquire) && self.abandoned.lock().is_empty()
+    }
+}
+
+/// Commits only what goes along with every commit.
+#[allow(clippy::unnecessary_wraps)] // It is a change, as a commit takes them.
+fn settle_alone(tx: &mut Tx<'_>) -> Result<()> {
+    // It is in no statistic: that would tell of updates of the share space.
+    tx.mark_internal();
+    Ok(())
+}
+
+impl Core {
+    /// Commits what goes along with every commit, until no feature has more of it.
+    pub fn settle_rows(self: &Arc<Self>, cancel: Option<&CancelToken>) -> Result<()> {
+        loop {
+            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
+            let turn = self.turn("clean vault")?;
+            self.commit(&turn, "clean vault", settle_alone)?;
+            if !self.hooks().iter().any(|hook| hook.has_more()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes objects that are due, and removes their rows. Returns how many.
+    pub fn delete_due(self: &Arc<Self>, cancel: Option<&CancelToken>) -> Result<u64> {
+        let mut objects = 0;
+        loop {
+            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
+            // What it fails at is due again.
+            self.wait_for_deletes("clean vault")?;
+            let due = {
+                let turn = self.turn("clean vault")?;
+                self.commit(&turn, "clean vault", settle_alone)?;
+                self.gather(&turn, OBJECTS_PER_ROUND_MAX)?
+            };
+            if due.rows.is_empty() {
+                return Ok(objects);
+            }
+            objects += due.objects as u64;
+            self.delete(due)?;
+        }
+    }
+
+    /// Returns whether there is work left of an earlier session, or of a failed deletion.
+    pub fn has_leftovers(&self) -> bool {
+        self.reclaim().has_leftovers() || self.hooks().iter().any(|hook| hook.has_more())
+    }
+}
+
+impl Core {
+    /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
+    /// at most so much that a close stays bounded.
+    pub(super) fn clean_before_close(self: &Arc<Self>, turn: &Turn<'_>) -> Result<()> {
+        if self.store().failed() || self.is_put_off() {
+            return Ok(());
+        }
+        for _ in 0..CLOSE_ROUNDS_MAX {
+            if self.reclaim().has_settled() || self.hooks().iter().any(|hook| hook.has_last_rows())
+            {
+                self.commit(turn, "close vault", settle_alone)?;
+            }
+            if self.reclaim().is_idle() {
+                break;
+            }
+            let due = self.gather(turn, OBJECTS_PER_ROUND_MAX)?;
+            if due.rows.is_empty() {
+                break;
+            }
+            if self.objects().is_far() {
+                // The store may not answer for long.
+                self.delete_gathered(due);
+                self.wait_for_deletes("close vault")?;
+            } else {
+                self.delete(due)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is to be deleted for now: an older state may lie in the place of a newer one, or a shared
+    /// store has failed at it a moment ago. A shared store is not asked here, but by a thread.
+    fn is_put_off(self: &Arc<Self>) -> bool {
+        if !self.objects().is_far() {
+            return self.fence().may_be_superseded(self);
+        }
+        let now = self.clock().monotonic();
+        if self.reclaim().failed_at.lock().is_some_and(|at| now.saturating_sub(at) < FAILED_FOR) {
+            return true;
+        }
+        if !self.fence().seems_superseded() {
+            return false;
+        }
+        let vault = Arc::downgrade(self);
+        let _ = self.far().spawn(Duration::ZERO, move || {
+            if let Some(inner) = vault.upgrade()
+                && inner.fence().may_be_superseded(&inner)
+            {
+                inner.note_failed();
+            }
+        });
+        true
+    }
+
+    /// A shared store has failed at deletes: they are not asked of it again for a while.
+    fn note_failed(&self) {
+        *self.reclaim().failed_at.lock() = Some(self.clock().monotonic());
+    }
+
+    /// Gathers what a write deletes on its way.
+    pub(super) fn gather_due(self: &Arc<Self>, turn: &Turn<'_>) -> Due {
+        if self.reclaim().is_idle() || self.store().failed() || self.is_put_off() {
+            return Due::default();
+        }
+        self.gather(turn, OBJECTS_PER_WRITE_MAX).unwrap_or_else(|error| {
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+            Due::default()
+        })
+    }
+
+    /// Deletes what a write gathered: by itself where the backend is near, else by a thread that no write waits
+    /// for. What fails is tried again by a later one.
+    pub(super) fn delete_gathered(self: &Arc<Self>, due: Due) {
+        if due.rows.is_empty() {
+            return;
+        }
+        if !self.objects().is_far() {
+            return self.delete_or_put_off(due);
+        }
+        let (vault, due) = (Arc::downgrade(self), Arc::new(Mutex::new(Some(due))));
+        let taken = Arc::clone(&due);
+        let run = move || {
+            // If the vault is closed by now, the next open finds what is due.
+            if let (Some(inner), Some(due)) = (vault.upgrade(), taken.lock().take()) {
+                inner.delete_or_put_off(due);
+            }
+        };
+        if self.far().spawn(Duration::ZERO, run).is_err()
+            && let Some(due) = due.lock().take()
+        {
+            due.rows.iter().for_each(|(row, _)| self.give_back(row));
+            self.reclaim().note_doomed();
+        }
+    }
+
+    /// Waits until what writes have had deleted by a thread is, or has failed; `Unavailable` if that takes longer
+    /// than the write timeout.
+    fn wait_for_deletes(&self, operation: &'static str) -> Result<()> {
+        if !self.objects().is_far() {
+            return Ok(());
+        }
+        let (sender, done) = std::sync::mpsc::sync_channel(1);
+        // Tasks of one thread run in order.
+        self.far().spawn(Duration::ZERO, move || {
+            let _ = sender.send(());
+        })?;
+        done.recv_timeout(self.write_timeout()).map_err(|_| {
+            Error::new(ErrorKind::Unavailable, operation)
+                .with_reason(Reason::StoreUnreachable)
+                .with_detail("the store has not answered deletes in time")
+        })
+    }
+
+    fn delete_or_put_off(&self, due: Due) {
+        if let Err(error) = self.delete(due) {
+            tracing::warn!(error = %error.kind(), "clean-up put off");
+            self.note_failed();
+            self.reclaim().note_doomed();
+        }
+    }
+
+    /// Deletes all that is due now and no reader can reach, however much that is. Their rows go
+    /// with whatever commits next. What fails is tried again by a later write.
+    pub fn delete_all_due(&self) -> Result<()> {
+        loop {
+            let due = {
+                let turn = self.turn("clean vault")?;
+                if self.reclaim().is_idle() || self.store().failed() {
+                    return Ok(());
+                }
+                self.gather(&turn, OBJECTS_PER_ROUND_MAX)?
+            };
+            if due.rows.is_empty() {
+                return Ok(());
+            }
+            self.delete(due)?;
+        }
+    }
+
+    /// Returns rows that are due, naming about `limit` objects. By the turn, what is read here is
+    /// on disk.
+    fn gather(&self, _turn: &Turn<'_>, limit: usize) -> Result<Due> {
+        let mut due = Due::default();
+        if self.fence().may_be_superseded(self) || self.fence().deletes_wait() {
+            return Ok(due);
+        }
+        // Cleared before the look, so that a deletion that fails meanwhile is not forgotten.
+        self.reclaim().doomed.store(false, Ordering::Release);
+        let abandoned: Vec<StageId> = self.reclaim().abandoned.lock().drain(..).collect();
+        let gathered = self
+            .gather_doomed(limit, &mut due)
+            .and_then(|()| self.gather_abandoned(&abandoned, limit, &mut due));
+        match gathered {
+            Ok(taken) => {
+                self.put_back(&abandoned[taken..]);
+                if due.more {
+                    self.reclaim().note_doomed();
+                }
+                self.reclaim().in_hand.lock().extend(due.rows.iter().map(|(row, _)| row.clone()));
+                Ok(due)
+            }
+            Err(error) => {
+                self.put_back(&abandoned);
+                self.reclaim().note_doomed();
+                Err(error)
+            }
+        }
+    }
+
+    fn put_back(&self, stages: &[StageId]) {
+        self.reclaim().abandoned.lock().extend(stages);
+    }
+
+    fn gather_doomed(&self, limit: usize, due: &mut Due) -> Result<()> {
+        let reached = self.pins().due();
+        let state = self.store().read()?;
+        let in_hand = self.reclaim().in_hand.lock().clone();
+        for entry in state.range(Table::Doomed, (Bound::Unbounded, Bound::Unbounded))? {
+            let key = DoomedKey::decode(entry?.key.as_slice())?;
+            let row = DueRow::Doomed(key.encode());
+            if in_hand.contains(&row) {
+                continue;
+            }
+            if key.commit > reached || due.objects >= limit {
+                due.more = true;
+                return Ok(());
+            }
+            due.push(row, vec![key.name]);
+        }
+        Ok(())
+    }
+
+    /// How many of `stages` were gathered.
+    fn gather_abandoned(&self, stages: &[StageId], limit: usize, due: &mut Due) -> Result<usize> {
+        let state = self.store().read()?;
+        for (taken, stage) in stages.iter().enumerate() {
+            if due.objects >= limit {
+                return Ok(taken);
+            }
+            let (from, to) = (stage.key(0), stage.key(u32::MAX));
+            let span = (Bound::Included(&from[..]), Bound::Included(&to[..]));
+            for entry in state.range(Table::Pending, span)? {
+                let entry = entry?;
+                let key = entry.key.as_slice().try_into().expect("within the span of such keys");
+                let pending = PendingRow::decode(entry.row.as_slice())?;
+                due.push(DueRow::Pending(key), pending.names().to_vec());
+            }
+        }
+        Ok(stages.len())
+    }
+
+    fn delete(&self, due: Due) -> Result<()> {
+        if due.rows.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.fence().admit_delete() {
+            due.rows.iter().for_each(|(row, _)| self.give_back(row));
+            return Err(error);
+        }
+        let names: Vec<ObjectName> =
+            due.rows.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut failure = None;
+        if names.len() > 1 {
+            match self.objects().delete_all(&names) {
+                Ok(()) => {
+                    self.reclaim().settled.lock().extend(due.rows.into_iter().map(|(row, _)| row));
+                    return Ok(());
+                }
+                Err(error) => failure = Some(error).filter(|error| self.is_of_all(error)),
+            }
+        }
+        // One by one, to learn which of them fail; but not where the backend does not answer.
+        for (row, objects) in due.rows {
+            let deleted = match &failure {
+                Some(error) if self.is_of_all(error) => Err(error.clone()),
+                _ => self.fence().admit_delete_again().and_then(|()| {
+                    objects.into_iter().try_for_each(|name| self.objects().delete(name))
+                }),
+            };
+            match deleted {
+                Ok(()) => self.reclaim().settled.lock().push_back(row),
+                Err(error) => {
+                    self.give_back(&row);
+                    if failure.as_ref().is_none_or(|earlier| !self.is_of_all(earlier)) {
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether what was asked next would fail as well: the store does not answer, or forbids it.
+    fn is_of_all(&self, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Uncertain | ErrorKind::Closed => true,
+            ErrorKind::Denied => self.objects().is_far(),
+            _ => false,
+        }
+    }
+
+    /// A row whose objects could not be deleted is due again.
+    fn give_back(&self, row: &DueRow) {
+        self.reclaim().in_hand.lock().remove(row);
+        if let DueRow::Pending(key) = row {
+            let stage = StageId(*key.first_chunk().expect("a stage id comes first"));
+            let mut abandoned = self.reclaim().abandoned.lock();
+            if !abandoned.contains(&stage) {
+                abandoned.push_back(stage);
+            }
+        }
+    }
+
+    /// Makes everything due that a dead process left: no staging of it lives, and no reader.
+    pub fn adopt_leftovers(&self) -> Result<()> {
+        let state = self.store().read()?;
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut last = None;
+        for entry in state.range(Table::Pending, all)? {
+            let entry = entry?;
+            let id = entry.key.as_slice().first_chunk().copied().map(StageId);
+            if let Some(stage) = id.filter(|_| id != last) {
+                self.reclaim().abandon(stage);
+                last = id;
+            }
+        }
+        self.note_leftovers(&state)
+    }
+}

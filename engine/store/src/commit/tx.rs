@@ -1,0 +1,196 @@
+//! One write transaction, without any feature.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_base::{Error, Result};
+use uuid::Uuid;
+
+use super::core::Core;
+use super::reclaim::DueRow;
+use crate::state::{StateWrite, Table};
+use strongroom_format::{DoomedKey, ObjectName};
+
+/// All changes of one commit. It sees its own changes; others see them after the commit.
+pub struct Tx<'t> {
+    /// The tables.
+    pub state: StateWrite<'t>,
+    /// What features keep for as long as the transaction lasts.
+    pub parts: Parts,
+    core: Arc<Core>,
+    /// The number under which it commits.
+    number: u64,
+    on_commit: Vec<OnCommit>,
+    /// The commit is the engine's own: no event and no statistic tells of it.
+    internal: bool,
+    doomed: bool,
+    /// A refusal that must not be committed over, even if the caller ignores it.
+    refused: Option<Error>,
+}
+
+type OnCommit = Box<dyn FnOnce(&CommitInfo) + Send>;
+
+impl fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// A commit that has happened.
+#[derive(Debug)]
+pub struct CommitInfo {
+    /// Its number, which counts the commits of this session.
+    pub number: u64,
+    /// How long it took, from its begin to the end of its sync.
+    pub took: Duration,
+    /// It is the engine's own: no event and no statistic tells of it.
+    pub internal: bool,
+    /// What features kept of it.
+    pub parts: Parts,
+}
+
+impl<'t> Tx<'t> {
+    pub(super) fn new(state: StateWrite<'t>, core: Arc<Core>) -> Self {
+        Self {
+            state,
+            parts: Parts::default(),
+            number: core.pins().next(),
+            core,
+            on_commit: Vec::new(),
+            internal: false,
+            doomed: false,
+            refused: None,
+        }
+    }
+
+    /// Returns the core that it is of.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Returns the number under which it commits.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the id of this session, drawn when the vault was opened.
+    pub fn session(&self) -> Uuid {
+        self.core.session()
+    }
+
+    /// Returns the present time in milliseconds since the Unix epoch.
+    pub fn now_unix_millis(&self) -> u64 {
+        self.core.clock().unix_millis()
+    }
+
+    /// Runs `effect` once the transaction has committed, still under the writer's turn.
+    pub fn on_commit(&mut self, effect: impl FnOnce(&CommitInfo) + Send + 'static) {
+        self.on_commit.push(Box::new(effect));
+    }
+
+    /// Marks the commit as the engine's own.
+    pub fn mark_internal(&mut self) {
+        self.internal = true;
+    }
+
+    pub(super) fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    /// Remembers a refusal after which the transaction must not commit.
+    pub fn refuse(&mut self, error: Error) -> Error {
+        self.refused.get_or_insert_with(|| error.clone());
+        error
+    }
+
+    /// Writes the doomed rows of objects that lost their reference.
+    pub fn doom(&mut self, objects: Vec<ObjectName>) -> Result<()> {
+        self.doomed |= !objects.is_empty();
+        for name in objects {
+            let key = DoomedKey { commit: self.number, name }.encode();
+            self.state.put(Table::Doomed, &key, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Adds what goes along with every commit: rows of features, and removes those of objects
+    /// that are deleted already.
+    pub(super) fn finish(mut self) -> Result<Finished> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let core = Arc::clone(&self.core);
+        for hook in core.hooks() {
+            hook.before_commit(&mut self)?;
+        }
+        let settled: Vec<DueRow> = core.reclaim().settled();
+        for row in &settled {
+            self.state.delete(row.table(), row.key())?;
+        }
+        let Self { parts, number, on_commit, internal, doomed, .. } = self;
+        let info = CommitInfo { number, took: Duration::ZERO, internal, parts };
+        Ok(Finished { info, on_commit, doomed, settled: settled.len() })
+    }
+}
+
+/// A transaction that is about to commit, and what is to be done once it has.
+pub(super) struct Finished {
+    pub(super) info: CommitInfo,
+    on_commit: Vec<OnCommit>,
+    /// It wrote doomed rows.
+    doomed: bool,
+    /// Rows of tables pending and doomed that this commit removed.
+    settled: usize,
+}
+
+impl Finished {
+    /// Does what is to be done once it has committed.
+    pub(super) fn publish(mut self, core: &Arc<Core>, took: Duration) {
+        self.info.took = took;
+        core.pins().publish(self.info.number);
+        core.reclaim().forget_settled(self.settled);
+        if self.doomed {
+            core.reclaim().note_doomed();
+        }
+        for effect in self.on_commit.drain(..) {
+            effect(&self.info);
+        }
+        for hook in core.hooks() {
+            Arc::clone(hook).committed(core, &mut self.info);
+        }
+    }
+}
+
+/// Typed values, at most one of each type.
+#[derive(Default)]
+pub struct Parts(Vec<Box<dyn Any + Send>>);
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("len", &self.0.len()).finish()
+    }
+}
+
+impl Parts {
+    /// Returns the value of type `T`, if there is one.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.iter().find_map(|part| part.downcast_ref())
+    }
+
+    /// Returns the value of type `T`, made if there is none.
+    pub fn get_mut<T: Any + Default + Send>(&mut self) -> &mut T {
+        let at = self.0.iter().position(|part| part.is::<T>()).unwrap_or_else(|| {
+            self.0.push(Box::<T>::default());
+            self.0.len() - 1
+        });
+        self.0[at].downcast_mut().expect("found by its type")
+    }
+
+    /// Takes the value of type `T` out.
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        let at = self.0.iter().position(|part| part.is::<T>())?;
+        self.0.swap_remove(at).downcast().ok().map(|part| *part)
+    }
+}

@@ -1,0 +1,79 @@
+//! The one writer at a time within this process.
+//!
+//! redb would let a second writer wait without limit. This lock stands before it: the wait is
+//! bounded, and a thread that asks while it holds the lock itself is told so instead of waiting
+//! for itself.
+
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+
+/// The writer's lock of one vault.
+#[derive(Debug)]
+pub(super) struct Writer {
+    turn: Mutex<()>,
+    holder: Mutex<Option<ThreadId>>,
+    timeout: Duration,
+}
+
+/// The right to write, and the proof of it for functions that need it. Passed on when dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    writer: &'a Writer,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Writer {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout }
+    }
+
+    /// How long a writer waits for its turn.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Waits for the turn. `Locked` when the wait was too long, `Invalid` from within a write.
+    pub(super) fn acquire(&self, operation: &'static str) -> Result<Turn<'_>> {
+        self.refuse_nested(operation)?;
+        let turn = self.turn.try_lock_for(self.timeout).ok_or_else(|| {
+            Error::new(ErrorKind::Locked, operation).with_reason(Reason::WriteTimeout).with_detail(
+                format!(
+                    "another write of this process did not end within {} s",
+                    self.timeout.as_secs_f32()
+                ),
+            )
+        })?;
+        Ok(self.held(turn))
+    }
+
+    /// The turn, if it is free now.
+    pub(super) fn try_acquire(&self) -> Option<Turn<'_>> {
+        self.turn.try_lock().map(|turn| self.held(turn))
+    }
+
+    /// `Invalid` if this thread is inside a write.
+    pub(super) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
+        if *self.holder.lock() == Some(thread::current().id()) {
+            let detail =
+                "called from within a write of the same vault, which holds the only write there is";
+            return Err(Error::new(ErrorKind::Invalid, operation)
+                .with_reason(Reason::NestedWrite)
+                .with_detail(detail));
+        }
+        Ok(())
+    }
+
+    fn held<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
+        *self.holder.lock() = Some(thread::current().id());
+        Turn { writer: self, _turn: turn }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.writer.holder.lock() = None;
+    }
+}

@@ -1,0 +1,58 @@
+//! A consistent read of the whole vault.
+
+use std::fmt;
+use std::sync::Arc;
+
+use strongroom_content::{Content, Pinned};
+use strongroom_store::commit::{Core, View};
+use strongroom_store::state::StateRead;
+
+use super::read::NamespaceCache;
+
+/// The vault as it was when the snapshot was taken: records, operations and content.
+///
+/// It takes no lock, never waits for a writer, and is not disturbed by one. Cheap to clone;
+/// while a clone or a value read from it lives, nothing that it can reach is removed, so do not
+/// keep it for longer than it is needed.
+#[derive(Clone)]
+pub struct Snapshot {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Fields drop in order: the tables close before the view does.
+    namespaces: NamespaceCache,
+    view: View,
+    content: Content,
+}
+
+impl Snapshot {
+    pub(crate) fn new(view: View, content: Content) -> Self {
+        let namespaces = NamespaceCache::default();
+        Self { inner: Arc::new(Inner { namespaces, view, content }) }
+    }
+
+    pub(crate) fn state(&self) -> &StateRead {
+        self.inner.view.state()
+    }
+
+    /// Returns whether it is of that core.
+    pub(crate) fn is_of(&self, core: &Arc<Core>) -> bool {
+        Arc::ptr_eq(self.inner.view.core(), core)
+    }
+
+    /// Keeps what it can reach for a reader that outlives it.
+    pub(super) fn pinned(&self) -> Pinned {
+        self.inner.content.pinned(&self.inner.view)
+    }
+
+    pub(super) fn namespace_cache(&self) -> &NamespaceCache {
+        &self.inner.namespaces
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("view", &self.inner.view).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! The host's transaction.
+
+use std::fmt;
+use std::ops::RangeBounds;
+
+use bytes::Bytes;
+use strongroom_base::Result;
+use strongroom_content::{Content, adopted};
+use strongroom_store::commit::Tx;
+use strongroom_store::state::Row;
+
+use super::payload::Payload;
+use super::read::Record;
+use super::rows;
+use super::span::Span;
+use super::value::Value;
+
+/// All changes of one commit. Made by [`Vault::write`](crate::Vault::write).
+///
+/// It sees its own changes. Nothing of it is visible to others, or on disk, before the commit.
+pub struct WriteTx<'t> {
+    pub(crate) tx: Tx<'t>,
+    content: Content,
+}
+
+impl fmt::Debug for WriteTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTx").field("commit", &self.tx.number()).finish_non_exhaustive()
+    }
+}
+
+impl<'t> WriteTx<'t> {
+    pub(crate) fn new(tx: Tx<'t>, content: Content) -> Self {
+        Self { tx, content }
+    }
+
+    pub(crate) fn into_inner(self) -> Tx<'t> {
+        self.tx
+    }
+}
+
+/// Records.
+impl WriteTx<'_> {
+    /// Returns the value of `key`, with what this transaction has written.
+    pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let Some(table) = rows::find_namespace(&self.tx, namespace)? else { return Ok(None) };
+        let row = self.tx.state.get(table, key.as_ref(), |row| row.map(Bytes::copy_from_slice))?;
+        row.map(|row| self.value(Row::Owned(row))).transpose()
+    }
+
+    /// Returns whether there is a record of that key.
+    pub fn contains(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
+        let Some(table) = rows::find_namespace(&self.tx, namespace)? else { return Ok(false) };
+        self.tx.state.get(table, key.as_ref(), |row| row.is_some())
+    }
+
+    /// Makes `value` the value of `key`; the namespace is made if it does not exist.
+    ///
+    /// Bytes may have up to [`ROW_BYTES_MAX`](crate::ROW_BYTES_MAX); a longer value is [staged]
+    /// before the transaction. `Invalid` if the key, the name or the bytes are too long, or the
+    /// staging is of another vault; `Full` if the content store may not take it. Then nothing of
+    /// this call is in the transaction. After an error of the storage or of a damaged row the
+    /// transaction does not commit, whatever the closure returns.
+    ///
+    /// [staged]: crate::Vault::stage
+    pub fn insert<'p>(
+        &mut self,
+        namespace: &str,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Payload<'p>>,
+    ) -> Result<()> {
+        let value = value.into();
+        rows::check_record("insert record", key.as_ref(), &value)?;
+        rows::check_staged(&self.tx, &value)?;
+        rows::insert(&mut self.tx, namespace, key.as_ref(), &value)
+    }
+
+    /// Removes the record of `key`. Returns whether there was one.
+    pub fn remove(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
+        rows::remove(&mut self.tx, namespace, key.as_ref())
+    }
+
+    /// Returns the records whose keys are in `keys`, in key order, from either end, with what this
+    /// transaction has written.
+    pub fn range<K: AsRef<[u8]>>(
+        &self,
+        namespace: &str,
+        keys: impl RangeBounds<K>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
+        self.records(namespace, Span::of_range(&keys))
+    }
+
+    /// Returns the records whose keys begin with `prefix`, in key order, from either end.
+    pub fn prefix(
+        &self,
+        namespace: &str,
+        prefix: impl AsRef<[u8]>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
+        self.records(namespace, Span::of_prefix(prefix.as_ref()))
+    }
+
+    /// Returns how many records `namespace` has; 0 if there is none of that name. Takes the same
+    /// time however many they are.
+    pub fn count(&self, namespace: &str) -> Result<u64> {
+        let table = rows::find_namespace(&self.tx, namespace)?;
+        table.map_or(Ok(0), |table| self.tx.state.len(table))
+    }
+
+    /// Drops a namespace with all its records. Returns whether there was one.
+    ///
+    /// It is gone at once. Its rows are removed in bounded batches: the first with this commit,
+    /// the others with later ones or [`clean`](crate::Vault::clean).
+    pub fn drop_namespace(&mut self, namespace: &str) -> Result<bool> {
+        rows::drop_namespace(&mut self.tx, namespace)
+    }
+
+    fn records(
+        &self,
+        namespace: &str,
+        span: Span,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Record>>> {
+        let rows = match rows::find_namespace(&self.tx, namespace)? {
+            Some(table) if !span.is_empty() => Some(self.tx.state.range(table, span.bounds())?),
+            _ => None,
+        };
+        Ok(rows.into_iter().flatten().map(|entry| {
+            let entry = entry?;
+            Ok(Record::of(entry.key, self.value(entry.row)?))
+        }))
+    }
+
+    /// Returns the value of a row as this transaction has it. One that is not in its row outlives
+    /// the transaction: its pin is of the commit before it.
+    fn value(&self, row: Row) -> Result<Value> {
+        Ok(Value::new(row, || self.content.pinned_now())?.with_adopted(adopted(&self.tx)))
+    }
+}

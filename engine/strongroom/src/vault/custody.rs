@@ -1,0 +1,149 @@
+//! The keys of an open vault, and whether its state is the one that counts: it may be older than its
+//! copy of the key set, or another session may have taken its content over.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use strongroom_base::component::Entropy;
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+use strongroom_crypto::{KeySet, PasswordPolicy, SecretKey};
+use strongroom_store::commit::{Core, Ending, Fence};
+use strongroom_store::state::{Sealing, Store};
+use uuid::Uuid;
+
+use super::key_copy::{KeyCopy, Witness};
+use super::owner::Owner;
+
+/// The keys of an open vault, and its claim to state and content.
+pub(super) struct Custody {
+    /// What opens the vault. Changed under the writer's turn.
+    pub(super) keys: Mutex<KeySet>,
+    /// What the keys will be if a rotation that is under way has happened.
+    pub(super) rotating: Mutex<Option<KeySet>>,
+    pub(super) password: PasswordPolicy,
+    witness: Mutex<Witness>,
+    /// The claim to content that others can reach.
+    owner: Option<Arc<Owner>>,
+}
+
+impl fmt::Debug for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custody").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl Custody {
+    pub(super) fn new(
+        keys: KeySet,
+        password: PasswordPolicy,
+        witness: Witness,
+        owner: Option<Arc<Owner>>,
+    ) -> Arc<Self> {
+        let (keys, witness) = (Mutex::new(keys), Mutex::new(witness));
+        Arc::new(Self { keys, rotating: Mutex::default(), password, witness, owner })
+    }
+
+    /// Returns what passwords cost.
+    pub(super) fn password(&self) -> PasswordPolicy {
+        self.password
+    }
+
+    /// Runs `make` on the key that ids come from.
+    pub(super) fn with_id_key<T>(&self, make: impl FnOnce(&SecretKey) -> T) -> T {
+        make(self.keys.lock().id_key())
+    }
+
+    /// Returns `Conflict` while an older state is in the place of a newer one.
+    pub(super) fn refuse_if_behind(&self, action: &'static str) -> Result<()> {
+        match *self.witness.lock() {
+            Witness::Ahead(generation) => Err(ahead(action, generation)),
+            Witness::Agrees | Witness::Unheard => Ok(()),
+        }
+    }
+
+    /// Goes on with the keys of the file that is there: after a rotation, and after each reopening
+    /// of the state, which may be the one that shows how a rotation ended.
+    pub(super) fn settle_rotation(&self, core: &Core) {
+        let Some(file) = core.store().file() else { return };
+        let Some(next) = self.rotating.lock().take() else { return };
+        if next.header().file == file {
+            core.objects().set_keys(next.content_keys());
+            *self.keys.lock() = next;
+        }
+    }
+}
+
+impl Fence for Custody {
+    fn admit_commit(&self, action: &'static str) -> Result<()> {
+        self.refuse_if_behind(action)?;
+        self.owner.as_ref().map_or(Ok(()), |owner| owner.refuse_if_lost())
+    }
+
+    fn admit_delete(&self) -> Result<()> {
+        self.owner.as_ref().map_or(Ok(()), |owner| owner.confirm())
+    }
+
+    fn admit_delete_again(&self) -> Result<()> {
+        match &self.owner {
+            Some(owner) if owner.is_stale() => owner.confirm(),
+            Some(owner) => owner.refuse_if_lost(),
+            None => Ok(()),
+        }
+    }
+
+    fn seems_superseded(&self) -> bool {
+        *self.witness.lock() != Witness::Agrees
+    }
+
+    /// Reads the copy of the key set, if it could not be read yet.
+    fn may_be_superseded(&self, core: &Core) -> bool {
+        let mut witness = self.witness.lock();
+        if *witness == Witness::Unheard {
+            let header = self.keys.lock().header().clone();
+            if let Ok(copy) = KeyCopy::read(core.objects().backend(), &header) {
+                *witness = copy.standing(&header).into();
+            }
+        }
+        *witness != Witness::Agrees
+    }
+
+    fn deletes_wait(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.deletes_wait())
+    }
+
+    fn committed(&self, core: &Core) {
+        if let Some(owner) = &self.owner {
+            owner.confirm_soon(core.far());
+        }
+    }
+
+    fn reopened(&self, core: &Core) {
+        self.settle_rotation(core);
+    }
+
+    fn end(&self, store: &Store) -> Option<Ending> {
+        let ending = self.owner.as_ref().and_then(|owner| owner.end(store))?;
+        Some(Box::new(move |timeout| ending.tell(timeout)))
+    }
+}
+
+/// Returns what a state of `keys` is sealed with.
+pub(super) fn sealing(entropy: &Arc<dyn Entropy>, keys: &KeySet) -> Sealing {
+    let (key, file) = (Arc::new(keys.state_key()), keys.header().file);
+    Sealing { key, file, entropy: Arc::clone(entropy) }
+}
+
+pub(super) fn ahead(action: &'static str, generation: u64) -> Error {
+    Error::new(ErrorKind::Conflict, action).with_reason(Reason::StateOlderThanKeyCopy).with_detail(
+        format!(
+            "an older state file was put back: the key set on the backend has generation \
+             {generation}; open it with `adopt_older_state` to go on from here"
+        ),
+    )
+}
+
+/// Draws a random id.
+pub(super) fn draw_id(entropy: &dyn Entropy) -> Result<Uuid> {
+    Ok(uuid::Builder::from_random_bytes(entropy.draw()?).into_uuid())
+}
