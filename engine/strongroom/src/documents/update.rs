@@ -206,7 +206,7 @@ impl Turn<'_> {
             None => self.begin(base)?,
         };
         let lane = operation.lane(LANE)?;
-        let mut painter = Painter::new(geometry, repaint, &self.space.core().entropy())?;
+        let mut painter = Painter::new(geometry, repaint, self.space.core().entropy())?;
         let done = row.epochs().len();
         (0..done).for_each(|place| painter.skip(place));
         let report = |done: usize| watched.progress.report(done as u64, Some(total as u64));

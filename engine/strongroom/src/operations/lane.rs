@@ -96,7 +96,7 @@ impl Lane {
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.operation.inner.room.core.clock())
+        Arc::clone(self.operation.inner.room.core.clock())
     }
 
     pub(crate) fn writer(&self) -> LaneWriter {

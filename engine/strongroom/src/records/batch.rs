@@ -93,8 +93,8 @@ impl Batch {
 
     /// Returns what another room has added, made if there is nothing yet.
     pub(crate) fn extra<T: Extra + Default>(&mut self) -> &mut T {
-        let is_it = |extra: &Box<dyn Extra>| (&**extra as &dyn Any).is::<T>();
-        let at = self.extras.iter().position(is_it).unwrap_or_else(|| {
+        let is_it = |extra: &dyn Any| extra.is::<T>();
+        let at = self.extras.iter().position(|extra| is_it(&**extra)).unwrap_or_else(|| {
             self.extras.push(Box::<T>::default());
             self.extras.len() - 1
         });
