@@ -132,7 +132,7 @@ impl Runner {
     ///
     /// `Invalid` for a name without a handler, or a version that it does not read; `Unavailable` if
     /// the queue is full; `AlreadyExists` if the runner has it; `Closed` after a shutdown; and as
-    /// [`Vault::prepare`]. After an error nothing is queued; after one that came in between, or is
+    /// [`Operations::prepare`](crate::Operations::prepare). After an error nothing is queued; after one that came in between, or is
     /// `Uncertain`, it may be known, for [`resume_all`](Self::resume_all).
     pub fn submit(&self, spec: OperationSpec) -> Result<JobHandle> {
         self.submit_any(spec, None)
@@ -182,7 +182,7 @@ impl Runner {
     }
 
     /// Goes on with one operation at once, paused or not, also if it is to wait. Errors as those of
-    /// [`Vault::resume`], and `Invalid` if no handler reads it. If the runner has it already, its
+    /// [`Operations::resume`](crate::Operations::resume), and `Invalid` if no handler reads it. If the runner has it already, its
     /// handle.
     pub fn resume(&self, id: &str) -> Result<JobHandle> {
         const RESUME: &str = "resume operation";

@@ -165,7 +165,7 @@ impl OperationSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Most tries without a checkpoint; then it is resumed by a
-    /// [take-over](crate::Vault::take_over) alone. 0 for no limit.
+    /// [take-over](crate::Operations::take_over) alone. 0 for no limit.
     pub attempts_max: u32,
     /// How long a [`Runner`](crate::Runner) waits after the first try that failed. Doubled after
     /// each further one.

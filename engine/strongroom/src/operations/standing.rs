@@ -32,7 +32,7 @@ pub enum Resumable {
         generation: u64,
     },
     /// As many tries as its [`RetryPolicy`] allows got nowhere. A
-    /// [take-over](crate::Vault::take_over) tries again.
+    /// [take-over](crate::Operations::take_over) tries again.
     AttemptsExhausted {
         /// Tries since its last checkpoint.
         attempts: u32,
@@ -58,7 +58,7 @@ pub enum Resumable {
 }
 
 impl Resumable {
-    /// Whether [`Vault::resume`](crate::Vault::resume) takes it.
+    /// Whether [`Operations::resume`](crate::Operations::resume) takes it.
     pub fn by_id(&self) -> bool {
         match self {
             Self::Ready
