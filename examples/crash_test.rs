@@ -8,7 +8,8 @@
 //! moves money in one transaction; the second one, with a bug that no ordinary test shows, in
 //! two. Both run on a simulated disk whose power is cut a thousand times.
 
-use strongroom::{TypedNamespace, Vault};
+use strongroom::Vault;
+use strongroom::records::TypedNamespace;
 use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test};
 
 const ACCOUNTS: TypedNamespace<u8, u64> = TypedNamespace::new("accounts");

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use strongroom::{
-    CheckOptions, Checkpoint, Lane, OperationState, ROW_BYTES_MAX, SecretPassword, Staged,
-    TypedNamespace, Vault, WriteTx,
-};
+use strongroom::check::CheckOptions;
+use strongroom::operations::{Checkpoint, Lane, OperationState};
+use strongroom::records::{ROW_BYTES_MAX, TypedNamespace};
+use strongroom::{SecretPassword, Staged, Vault, WriteTx};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -215,8 +215,10 @@ fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome 
         return Err(format!("{stored} files stored, {} expected", files.len()).into());
     }
     drop(snapshot);
-    let report = vault
-        .check(&CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() })?;
+    let report = vault.check(&CheckOptions {
+        read_data: strongroom::check::ReadData::All,
+        ..CheckOptions::default()
+    })?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }

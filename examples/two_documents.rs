@@ -14,9 +14,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use strongroom::{
-    ErrorKind, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault, WriteOptions,
-};
+use strongroom::documents::{SecretPartitionKey, Space, SpaceOptions, WriteOptions};
+use strongroom::{ErrorKind, SecretPassword, Vault};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 

@@ -7,8 +7,11 @@ mod support;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 use strongroom::backends::Memory;
-use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, MemoryState, Vault};
+use strongroom::content::GcOptions;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use support::records::{assert_whole, long};

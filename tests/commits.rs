@@ -12,10 +12,10 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 use strongroom::backends::{Backend, Memory};
-use strongroom::{
-    Batch, CancelToken, Checkpoint, Error, ErrorKind, MemoryState, Result, Snapshot,
-    TypedNamespace, Vault,
-};
+use strongroom::operations::Checkpoint;
+use strongroom::records::TypedNamespace;
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, CancelToken, Error, ErrorKind, Result, Snapshot, Vault};
 use strongroom_testkit::{
     BackendFault, Fault, FaultTiming, FaultyBackend, TestKey, World, memory_vault, world_options,
 };

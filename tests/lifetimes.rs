@@ -11,9 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::{
-    Batch, CheckOptions, Checkpoint, ErrorKind, GcOptions, LockPolicy, MemoryState, Result, Vault,
-};
+use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
+use strongroom::operations::Checkpoint;
+use strongroom::storage::MemoryState;
+use strongroom::vault::LockPolicy;
+use strongroom::{Batch, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, FaultError, FaultTiming, TestKey, World, world_options};
 
 use support::records::{

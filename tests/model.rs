@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use strongroom::OperationState;
+use strongroom::operations::OperationState;
 use strongroom_testkit::{Bug, Call, Driver, Transition, World, calls, operation_calls, plant};
 
 /// Most calls in one case.

@@ -23,7 +23,8 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::{ErrorKind, LockPolicy, LockRefused, Result, Vault, VaultOptions};
+use strongroom::vault::{LockPolicy, LockRefused};
+use strongroom::{ErrorKind, Result, Vault, VaultOptions};
 use strongroom_testkit::{SeededEntropy, TestKey, World};
 
 use support::clock::{SharedClock, TellingClock};

@@ -14,7 +14,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::rc::Rc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::{CancelToken, ErrorKind, MemoryState, Snapshot, Value, Vault};
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Snapshot, Value, Vault};
 use strongroom_testkit::{Bug, TestKey, bug, plant};
 
 use support::records::{assert_error, assert_whole, get, long, put, put_long};

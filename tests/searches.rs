@@ -14,10 +14,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{
-    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, Artifacts, SEARCH_PAGE_MAX, Vault,
+use strongroom::Vault;
+use strongroom::artifacts::{
+    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, Artifacts, SEARCH_PAGE_MAX,
 };
+use strongroom::backends::component::{Clock, SystemClock};
 use strongroom_testkit::TestKey;
 
 use support::records::assert_whole;

@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, Vault, VaultOptions};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, TestKey};
 
 use support::content::Content;

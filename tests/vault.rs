@@ -5,10 +5,10 @@
 
 use std::io::Read;
 
-use strongroom::{
-    Batch, CancelToken, CheckOptions, Checkpoint, ErrorKind, OperationState, ROW_BYTES_MAX, Result,
-    Vault,
-};
+use strongroom::check::CheckOptions;
+use strongroom::operations::{Checkpoint, OperationState};
+use strongroom::records::ROW_BYTES_MAX;
+use strongroom::{Batch, CancelToken, ErrorKind, Result, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 fn put(vault: &Vault, namespace: &str, key: &str, value: impl AsRef<[u8]>) {

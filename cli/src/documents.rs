@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use strongroom::{CancelToken, Document, DocumentVersion, Plan, WriteOptions, Written};
+use strongroom::CancelToken;
+use strongroom::documents::{Document, DocumentVersion, Plan, WriteOptions, Written};
 use zeroize::Zeroizing;
 
 use crate::args::{Documents, Place};

@@ -7,7 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
 
-use strongroom::{Error, ErrorKind, LockRefused, Reason};
+use strongroom::vault::LockRefused;
+use strongroom::{Error, ErrorKind, Reason};
 
 use crate::exit::Failure;
 use crate::secret::{

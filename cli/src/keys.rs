@@ -4,9 +4,8 @@
 //! costs never fall unless that is asked for.
 
 use serde_json::{Value as Json, json};
-use strongroom::{
-    CancelToken, Error, ErrorKind, KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts, Reason, Vault,
-};
+use strongroom::keys::{KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts};
+use strongroom::{CancelToken, Error, ErrorKind, Reason, Vault};
 
 use crate::args::{Costs, Keys, NewSecret};
 use crate::exit::{Failure, Outcome};

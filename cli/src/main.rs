@@ -28,7 +28,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use strongroom::{Error, ErrorKind, ReadData};
+use strongroom::check::ReadData;
+use strongroom::{Error, ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command};

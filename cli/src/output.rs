@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::Failure as OperationFailure;
+use strongroom::operations::Failure as OperationFailure;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;

@@ -4,9 +4,8 @@
 //! knows of them; so who adds one is told what that may do to those that were not named.
 
 use serde_json::{Value as Json, json};
-use strongroom::{
-    CancelToken, Damage, Error, ErrorKind, Partition, SecretPartitionKey, Space, Vault,
-};
+use strongroom::documents::{Damage, Partition, SecretPartitionKey, Space};
+use strongroom::{CancelToken, Error, ErrorKind, Vault};
 
 use crate::args::{PartitionKey, PartitionPassword, Partitions, Place};
 use crate::exit::{Failure, Outcome};

@@ -8,9 +8,9 @@ use std::io::{self, IsTerminal, Read};
 use std::ops::Bound;
 
 use serde_json::json;
+use strongroom::records::{RECORD_KEY_BYTES_MAX, Record};
 use strongroom::{
-    CancelToken, Error, ErrorKind, RECORD_KEY_BYTES_MAX, Record, Result as VaultResult, Snapshot,
-    Staged, Value, Vault,
+    CancelToken, Error, ErrorKind, Result as VaultResult, Snapshot, Staged, Value, Vault,
 };
 
 use crate::args::{Address, Page, Records};

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde_json::{Value as Json, json};
-use strongroom::{Error, Recovery, UnfinishedOperation, Vault};
+use strongroom::operations::UnfinishedOperation;
+use strongroom::vault::Recovery;
+use strongroom::{Error, Vault};
 
 use crate::exit::Failure;
 use crate::session::Notes;

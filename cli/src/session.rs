@@ -11,7 +11,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 use strongroom::backends::{Backend, open_url};
-use strongroom::{Cipher, Error, ErrorKind, LockPolicy, PasswordCosts, Vault, VaultOptions};
+use strongroom::keys::{Cipher, PasswordCosts};
+use strongroom::vault::LockPolicy;
+use strongroom::{Error, ErrorKind, Vault, VaultOptions};
 
 use crate::args::{Costs, Global};
 use crate::exit::Failure;

@@ -2,9 +2,9 @@
 //! is needed, and nothing that is told here depends on one.
 
 use serde_json::{Value as Json, json};
-use strongroom::{
-    CancelToken, Error, ErrorKind, PasswordCosts, SpaceInfo, SpaceOptions, UnfinishedUpdate,
-};
+use strongroom::documents::{SpaceInfo, SpaceOptions, UnfinishedUpdate};
+use strongroom::keys::PasswordCosts;
+use strongroom::{CancelToken, Error, ErrorKind};
 
 use crate::args::{Costs, Spaces};
 use crate::exit::{Failure, Outcome};

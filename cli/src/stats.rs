@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::Statistics;
 use strongroom::backends::component::{Clock, SystemClock};
+use strongroom::operations::Statistics;
 
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, age, failure_json, print_json, text, time};

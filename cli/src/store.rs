@@ -1,7 +1,7 @@
 //! `check --store`: what a store holds of a vault whose state is lost.
 
 use serde_json::json;
-use strongroom::{CheckOptions, ReadData, StoreReport};
+use strongroom::check::{CheckOptions, ReadData, StoreReport};
 
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json, time};

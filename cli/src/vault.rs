@@ -1,9 +1,10 @@
 //! `init`, `info`, `check` and `compact`: the vault as a whole.
 
 use serde_json::{Value as Json, json};
-use strongroom::{
-    CheckOptions, CheckReport, Cipher, Problem, ReadData, RebuildOptions, RebuildReport, Vault,
-};
+use strongroom::Vault;
+use strongroom::check::{CheckOptions, CheckReport, Problem, ReadData};
+use strongroom::content::{RebuildOptions, RebuildReport};
+use strongroom::keys::Cipher;
 
 use crate::args::{CipherName, Costs};
 use crate::exit::{Failure, Outcome};

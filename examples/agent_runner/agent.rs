@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use similar::TextDiff;
-use strongroom::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
 
 use crate::calculator::{check, new_file, steps, test};
 use crate::{NEW, Outcome, SPEC, TASKS_PER_AGENT};

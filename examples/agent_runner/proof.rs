@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use strongroom::{
-    ArtifactName, ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, CheckOptions,
-    ErrorKind, ExpireArtifactsOptions, GcOptions, Quota, ReadData, Vault,
+use strongroom::artifacts::{
+    ArtifactName, ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, ExpireArtifactsOptions,
+    Quota,
 };
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, ErrorKind, Vault};
 
 use crate::agent::Done;
 use crate::calculator::{STEPS, STEPS_THAT_FAIL};

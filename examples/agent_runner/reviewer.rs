@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use strongroom::{ArtifactInfo, ArtifactQuery, ArtifactUri, Artifacts, CancelToken, TagChange};
+use strongroom::CancelToken;
+use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri, Artifacts, TagChange};
 
 use crate::{NEW, Outcome, REVIEWED, SPEC};
 

@@ -32,7 +32,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use strongroom::backends::component::{Entropy, OsEntropy};
-use strongroom::{ErrorKind, KeySource, SecretKey, Unlock, Vault, VaultOptions};
+use strongroom::keys::{KeySource, Unlock};
+use strongroom::{ErrorKind, SecretKey, Vault, VaultOptions};
 
 use process::{Moment, Process};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use strongroom::{CheckOptions, OperationState, Snapshot};
+use strongroom::Snapshot;
+use strongroom::check::CheckOptions;
+use strongroom::operations::OperationState;
 
 use super::service::{DIGESTS, JOURNAL, digest, id, key};
 use super::{Outcome, Parts, options};
@@ -39,8 +41,10 @@ pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> 
         return Err("there is more than was asked for".into());
     }
     drop(snapshot);
-    let report = vault
-        .check(&CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() })?;
+    let report = vault.check(&CheckOptions {
+        read_data: strongroom::check::ReadData::All,
+        ..CheckOptions::default()
+    })?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }

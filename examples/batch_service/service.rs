@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom::{
-    Checkpoint, CheckpointPolicy, ErrorKind, Event, EventKind, Handler, Handlers, Job, ONLY_LANE,
-    OperationSpec, OperationState, RetryPolicy, Runner, RunnerOptions,
+use strongroom::ErrorKind;
+use strongroom::operations::{
+    Checkpoint, CheckpointPolicy, Event, EventKind, ONLY_LANE, OperationSpec, OperationState,
+    RetryPolicy,
 };
+use strongroom::runner::{Handler, Handlers, Job, Runner, RunnerOptions};
 
 use super::{Outcome, Parts, options, parts_of};
 

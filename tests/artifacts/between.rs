@@ -4,9 +4,11 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use strongroom::{
-    ArtifactSpec, Artifacts, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, Vault,
-};
+use strongroom::artifacts::{ArtifactSpec, Artifacts};
+use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{Bug, SeededEntropy, TestKey, memory_vault, plant};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -124,7 +126,7 @@ fn threads_put_the_same_and_delete_it_and_free_it() {
                     let uri = put(&artifacts, &task, &bytes[round * 1_000..]);
                     assert!(artifacts.read(&uri).unwrap() == bytes[round * 1_000..]);
                     artifacts.delete(&uri).unwrap();
-                    vault.gc(&strongroom::GcOptions::default()).unwrap();
+                    vault.gc(&strongroom::content::GcOptions::default()).unwrap();
                 }
             });
         }
@@ -267,7 +269,8 @@ fn an_artifact_that_was_put_in_between_is_refused_or_followed() {
     let bytes = noise(400_000, 2);
     let act = |_| drop(put(&artifacts, "new", b"first"));
     let source = Meddling { bytes: &bytes, every: 300_000, read: 0, act };
-    let spec = ArtifactSpec::new(name("new")).on_existing(strongroom::OnExisting::Refuse);
+    let spec =
+        ArtifactSpec::new(name("new")).on_existing(strongroom::artifacts::OnExisting::Refuse);
     let refused = artifacts.put(spec, source);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(artifacts.read(&name("new").newest()).unwrap(), "first");

@@ -3,7 +3,10 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use parking_lot::Mutex;
-use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, NoProgress};
+use strongroom::artifacts::ArtifactSpec;
+use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, ErrorKind, NoProgress};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{name, noise, put, whole};
@@ -107,7 +110,7 @@ fn a_node_that_fills_a_pack_is_there_with_its_list() {
     let vault = strongroom::Vault::options(strongroom_testkit::TestKey)
         .entropy(strongroom_testkit::SeededEntropy::new(1))
         .object_bytes(4_096)
-        .create_on(strongroom::MemoryState::new(), strongroom::backends::Memory::new())
+        .create_on(strongroom::storage::MemoryState::new(), strongroom::backends::Memory::new())
         .unwrap();
     let bytes = noise(40_000_000, 7);
     let uri = put(&vault.artifacts(), "1", &bytes);

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use strongroom::artifacts::ArtifactUri;
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::{
-    ArtifactUri, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, ReadData, Vault,
-};
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::content::GcOptions;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{SeededEntropy, TestKey};
 
 use crate::scene::{collect, name, noise, put, whole};

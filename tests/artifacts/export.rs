@@ -8,11 +8,10 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, ErrorKind, MemoryState,
-    NoProgress, Vault,
-};
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, NoProgress, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 use zip::ZipArchive;
 

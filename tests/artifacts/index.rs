@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use strongroom::artifacts::ArtifactSpec;
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::{
-    ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, MemoryState, NewKey,
-    RebuildOptions, Result, Vault,
-};
+use strongroom::check::CheckOptions;
+use strongroom::content::{GcOptions, RebuildOptions};
+use strongroom::keys::NewKey;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Result, Vault};
 use strongroom_testkit::{Layer, SeededEntropy, TestKey, forget_packs, impl_backend, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};

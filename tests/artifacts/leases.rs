@@ -8,10 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    ArtifactQuery, ArtifactSpec, Artifacts, CancelToken, Error, ErrorKind, LeasePolicy,
-    LeaseRefused, MemoryState, NoProgress, TagChange, Vault,
+use strongroom::artifacts::{
+    ArtifactQuery, ArtifactSpec, Artifacts, LeasePolicy, LeaseRefused, TagChange,
 };
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, Error, ErrorKind, NoProgress, Vault};
 use strongroom_testkit::{ManualClock, TestKey, memory_vault};
 
 use crate::scene::{Meddling, name, noise, put, whole};

@@ -1,14 +1,14 @@
 //! Names, versions, listings and deletions; and what is refused.
 
-use strongroom::{
-    ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactSpec, ArtifactUri, CancelToken, ErrorKind,
-    OnExisting, TAGS_MAX,
+use strongroom::artifacts::{
+    ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactSpec, ArtifactUri, OnExisting, TAGS_MAX,
 };
+use strongroom::{CancelToken, ErrorKind};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{collect, name, put, whole};
 
-fn uris(found: &[strongroom::ArtifactInfo]) -> Vec<String> {
+fn uris(found: &[strongroom::artifacts::ArtifactInfo]) -> Vec<String> {
     found.iter().map(|version| version.uri().to_string()).collect()
 }
 

@@ -4,7 +4,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use strongroom::{ArtifactSpec, CancelToken, CheckOptions, ErrorKind, GcOptions, Vault};
+use strongroom::artifacts::ArtifactSpec;
+use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{ManualClock, Replay, World, world_options};
 
 use crate::scene::{Meddling, name, noise, whole};

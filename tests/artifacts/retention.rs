@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strongroom::backends::component::Clock;
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, ErrorKind,
-    ExpireArtifactsOptions, ExpiredArtifacts, MemoryState, Vault,
+use strongroom::artifacts::{
+    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, ExpireArtifactsOptions, ExpiredArtifacts,
 };
+use strongroom::backends::component::Clock;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{ManualClock, TestKey};
 
 use crate::scene::whole;
@@ -279,7 +280,7 @@ fn a_version_put_while_the_clock_was_back_is_kept_though_none_was_put_shortly_be
     put_log(&vault, "old");
     clock.advance(DAY * 100);
     // Something else is written at the right time.
-    vault.artifacts().set_quota(Some(strongroom::Quota::new(1 << 30))).unwrap();
+    vault.artifacts().set_quota(Some(strongroom::artifacts::Quota::new(1 << 30))).unwrap();
     vault.close().unwrap();
     // The clock loses its time while the machine is off.
     clock.jump(-90 * 24 * 60 * 60 * 1_000);

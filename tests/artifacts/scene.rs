@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, CancelToken, CheckOptions, CheckReport,
-    GcOptions, Vault,
-};
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
+use strongroom::check::{CheckOptions, CheckReport};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, Vault};
 
 pub(crate) fn name(task: &str) -> ArtifactName {
     ArtifactName::new("spec", task, "log").unwrap()
@@ -31,7 +31,8 @@ pub(crate) fn put(artifacts: &Artifacts, task: &str, bytes: &[u8]) -> ArtifactUr
 /// That everything is whole and counted right, with all data read.
 #[track_caller]
 pub(crate) fn whole(vault: &Vault) -> CheckReport {
-    let options = CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() };
+    let options =
+        CheckOptions { read_data: strongroom::check::ReadData::All, ..CheckOptions::default() };
     let report = vault.check(&options).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
     report

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strongroom::{
+use strongroom::artifacts::{
     ArtifactCursor, ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, ArtifactUri,
-    Artifacts, ErrorKind, MemoryState, SEARCH_PAGE_MAX, TagChange, Vault,
+    Artifacts, SEARCH_PAGE_MAX, TagChange,
 };
+use strongroom::storage::MemoryState;
+use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::{ManualClock, TestKey};
 
 use crate::scene::whole;
@@ -231,7 +233,8 @@ proptest! {
 fn a_search_beyond_its_bounds_is_refused() {
     let vault = strongroom_testkit::memory_vault().unwrap();
     let artifacts = vault.artifacts();
-    let many = (0..=strongroom::TAGS_MAX).fold(ArtifactQuery::new(), |q, n| q.tag(n.to_string()));
+    let many = (0..=strongroom::artifacts::TAGS_MAX)
+        .fold(ArtifactQuery::new(), |q, n| q.tag(n.to_string()));
     let query = ArtifactQuery::new;
     for (bad, limit) in [
         (query(), 0),

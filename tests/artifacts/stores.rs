@@ -10,12 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use parking_lot::{Condvar, Mutex};
+use strongroom::artifacts::ArtifactSpec;
 use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, Condition, Key, ObjectStore, Version};
-use strongroom::{
-    ArtifactSpec, CheckOptions, ErrorKind, MemoryState, NewKey, ReadData, Result, SecretPassword,
-    SpaceOptions, Vault, WriteOptions,
-};
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::documents::{SpaceOptions, WriteOptions};
+use strongroom::keys::NewKey;
+use strongroom::storage::MemoryState;
+use strongroom::{ErrorKind, Result, SecretPassword, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend, Layer, TestKey, impl_backend};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::{
-    ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, ErrorKind, TAGS_MAX, TagChange,
+use strongroom::ErrorKind;
+use strongroom::artifacts::{
+    ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, TAGS_MAX, TagChange,
 };
 use strongroom_testkit::memory_vault;
 

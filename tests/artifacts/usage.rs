@@ -7,10 +7,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactTotal, Artifacts, CancelToken, ErrorKind, MemoryState,
-    OnExisting, Quota, TagChange, Vault,
+use strongroom::artifacts::{
+    ArtifactName, ArtifactSpec, ArtifactTotal, Artifacts, OnExisting, Quota, TagChange,
 };
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{SeededEntropy, TestKey, memory_vault};
 use tracing_subscriber::util::SubscriberInitExt;
 

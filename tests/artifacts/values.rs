@@ -4,12 +4,12 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use strongroom::artifacts::{ArtifactSpec, Quota};
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Key, Memory};
-use strongroom::{
-    ArtifactSpec, Batch, CancelToken, Error, ErrorKind, GcOptions, MemoryState, Quota,
-    RebuildOptions, Staged, Value, Vault, WriteTx,
-};
+use strongroom::content::{GcOptions, RebuildOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, CancelToken, Error, ErrorKind, Staged, Value, Vault, WriteTx};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -262,7 +262,7 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
     let packs: Vec<Key> =
         backend.list(prefix, None, 10).unwrap().into_iter().map(|entry| entry.key).collect();
     backend.delete(&packs[0]).unwrap();
-    let report = vault.check(&strongroom::CheckOptions::default()).unwrap();
+    let report = vault.check(&strongroom::check::CheckOptions::default()).unwrap();
     let read = |key: &&str| value(&vault, key).bytes().is_err();
     let unread = ["a", "b", "c", "again"].iter().filter(|key| read(key)).count() as u64;
     assert_eq!((report.is_ok(), report.records_affected), (false, unread), "{report:?}");

@@ -11,10 +11,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Memory};
-use strongroom::{
-    CancelToken, ErrorKind, Partition, PasswordCosts, SecretPartitionKey, SecretPassword, Space,
-    SpaceOptions, Vault,
-};
+use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions};
+use strongroom::keys::PasswordCosts;
+use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BackendCall, RecordingBackend, TestKey, passwords_hashed};
 
 use crate::support::syncs::{HeardState, StateCall};

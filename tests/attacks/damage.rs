@@ -2,7 +2,9 @@
 //! shares in there. `verify` counts them, `heal` makes them whole.
 
 use strongroom::backends::{Backend, Condition, Memory};
-use strongroom::{CancelToken, Damage, MemoryState, SecretPassword, Space, SpaceOptions, Vault};
+use strongroom::documents::{Damage, Space, SpaceOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
 use crate::entropy;

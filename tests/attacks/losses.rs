@@ -6,7 +6,9 @@
 //! segment is counted over millions of chunks, up to the seven that are too many.
 
 use strongroom::backends::{Backend, Condition, Memory};
-use strongroom::{CancelToken, ErrorKind, MemoryState, SecretPassword, SpaceOptions, Vault};
+use strongroom::documents::SpaceOptions;
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{PlacesLab, TestKey};
 
 use crate::support::chance::{ONE_IN_A_MILLION, binomial_band};

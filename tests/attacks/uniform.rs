@@ -2,7 +2,9 @@
 //! each at one in a million, and no block of 16 bytes is met twice.
 
 use strongroom::backends::Memory;
-use strongroom::{MemoryState, SecretPassword, SpaceOptions, Vault};
+use strongroom::documents::SpaceOptions;
+use strongroom::storage::MemoryState;
+use strongroom::{SecretPassword, Vault};
 use strongroom_testkit::{ShareLab, TestKey};
 
 use crate::entropy;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use strongroom::{ErrorKind, LockPolicy, Result, Vault};
+use strongroom::vault::LockPolicy;
+use strongroom::{ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
 use crate::support::clock::TellingClock;

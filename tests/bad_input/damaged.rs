@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use strongroom::{ErrorKind, Problem, Result, Vault, VaultOptions};
+use strongroom::check::Problem;
+use strongroom::{ErrorKind, Result, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, SeededEntropy, TestKey, World};
 
 use crate::support::folder::{copy, unchanged};

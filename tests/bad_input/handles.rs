@@ -2,10 +2,8 @@
 
 use std::io::{self, Read};
 
-use strongroom::{
-    Batch, CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, ExpireOperations,
-    OperationSpec, Reason, Result, Vault,
-};
+use strongroom::operations::{Checkpoint, CheckpointPolicy, ExpireOperations, OperationSpec};
+use strongroom::{Batch, CancelToken, Error, ErrorKind, Reason, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::support::records::{

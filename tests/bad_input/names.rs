@@ -1,9 +1,8 @@
 //! Names, keys, values and checkpoints that are out of their bounds.
 
-use strongroom::{
-    Batch, CHECKPOINT_BYTES_MAX, Checkpoint, Error, ErrorKind, NAME_BYTES_MAX, OperationSpec,
-    RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX, Result, Vault,
-};
+use strongroom::operations::{CHECKPOINT_BYTES_MAX, Checkpoint, OperationSpec};
+use strongroom::records::{NAME_BYTES_MAX, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
+use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::support::records::{all, assert_error, put};

@@ -1,14 +1,14 @@
 //! Operations and lanes begun, opened or resumed the wrong way.
 
-use strongroom::{
-    Batch, CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointPolicy, ErrorKind, LANES_MAX, OperationSpec,
-    OperationState, Vault,
+use strongroom::operations::{
+    CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointPolicy, LANES_MAX, OperationSpec, OperationState,
 };
+use strongroom::{Batch, ErrorKind, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::support::records::{assert_error, get};
 
-fn status(vault: &Vault) -> Option<strongroom::OperationStatus> {
+fn status(vault: &Vault) -> Option<strongroom::operations::OperationStatus> {
     vault.read().unwrap().operation("import").unwrap()
 }
 

@@ -6,7 +6,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use strongroom::backends::Memory;
-use strongroom::{Batch, CancelToken, Error, ErrorKind, MemoryState, Result, Vault};
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, CancelToken, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::support::records::{all, assert_error, assert_whole, long, put, put_long};

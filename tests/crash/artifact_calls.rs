@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use strongroom::{
-    ArtifactSpec, CancelToken, CheckOptions, ErrorKind, ExpireArtifactsOptions, GcOptions,
-    OnExisting, Quota, TagChange, Vault,
-};
+use strongroom::artifacts::{ArtifactSpec, ExpireArtifactsOptions, OnExisting, Quota, TagChange};
+use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Scene, crash_test, pass_time};
 
 use super::artifact_model::{Act, CONTENTS, Model, PARTS, artifact, content, tags};

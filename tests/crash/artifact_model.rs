@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use strongroom::{ArtifactName, ArtifactQuery, ArtifactTotal, Quota, Vault};
+use strongroom::Vault;
+use strongroom::artifacts::{ArtifactName, ArtifactQuery, ArtifactTotal, Quota};
 use strongroom_testkit::{BoxError, ManualClock};
 
 /// An artifact: which of two specs, tasks and types.
@@ -283,7 +284,7 @@ impl Model {
     }
 }
 
-type Uris = Vec<strongroom::ArtifactUri>;
+type Uris = Vec<strongroom::artifacts::ArtifactUri>;
 
 fn same(what: &str, found: &Uris, expected: &Uris) -> Result<(), BoxError> {
     if found == expected {

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use strongroom::{ArtifactName, ArtifactSpec, CancelToken, GcOptions, OnExisting, Vault};
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, OnExisting};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test, pass_time};
 
 use super::{images, in_rounds};
@@ -188,7 +190,7 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError>
     pass_time(vault, DAY);
     vault.gc(&GcOptions::default())?;
     vault.clean(&CancelToken::new())?;
-    let report = vault.check(&strongroom::CheckOptions::default())?;
+    let report = vault.check(&strongroom::check::CheckOptions::default())?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("{report:?}").into());
     }

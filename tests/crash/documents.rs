@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strongroom::{
-    CancelToken, ErrorKind, Partition, SecretPartitionKey, SecretPassword, SpaceOptions, Vault,
-};
+use strongroom::documents::{Partition, SecretPartitionKey, SpaceOptions};
+use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Defect, Scene, crash_test};
 
 use super::images;
@@ -152,7 +151,7 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act], keys: &Keys) -> Result<
         }
         let unfinished = vault.documents().space()?.info()?.unfinished;
         vault.clean(&CancelToken::new())?;
-        let report = vault.check(&strongroom::CheckOptions::default())?;
+        let report = vault.check(&strongroom::check::CheckOptions::default())?;
         if unfinished.is_some() || report.due > 0 || !report.unknown.is_empty() {
             return Err(format!("left over: {unfinished:?}, {report:?}").into());
         }

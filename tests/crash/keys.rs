@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::{KeySource, NewKey, Vault};
+use strongroom::Vault;
+use strongroom::keys::{KeySource, NewKey};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, NumberedKey, Scene, crash_test};
 
 use super::images;
@@ -32,7 +33,7 @@ impl Act {
         match self {
             Self::Put(number, len) => {
                 let key = number.to_be_bytes();
-                if *len > strongroom::ROW_BYTES_MAX {
+                if *len > strongroom::records::ROW_BYTES_MAX {
                     let staged = vault.stage(&value(*number, *len)[..])?;
                     vault.write(|tx| tx.insert("n", key, staged))?;
                 } else {

@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use strongroom::{Batch, Checkpoint, Vault};
+use strongroom::operations::Checkpoint;
+use strongroom::{Batch, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Scene, crash_test};
 
 use super::images;

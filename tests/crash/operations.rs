@@ -1,7 +1,8 @@
 //! Operations in all states, cut at every event: what an image lists as left to do, and why, is what
 //! the model says.
 
-use strongroom::{OperationState, Vault};
+use strongroom::Vault;
+use strongroom::operations::OperationState;
 use strongroom_testkit::{
     BoxError, Call, CrashOptions, Model, calls_of_seed, crash_test, operation_calls_of_seed,
 };

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::{Error, ErrorKind, Result, StateStorage, StorageBackend};
+use strongroom::storage::{StateFile, StateStorage};
+use strongroom::{Error, ErrorKind, Result};
 
 /// Where things lie in a state file (docs/format.md).
 pub(crate) mod layout {
@@ -269,7 +270,7 @@ impl StateStorage for Shelf {
         Ok(self.published.lock().is_some())
     }
 
-    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+    fn create(&self) -> Result<Box<dyn StateFile>> {
         let sheet = Sheet::default();
         *self.created.lock() = Some(Arc::clone(&sheet));
         Ok(Box::new(Storage(sheet)))
@@ -293,7 +294,7 @@ impl StateStorage for Shelf {
         Ok(u64::MAX)
     }
 
-    fn open(&self) -> Result<Box<dyn StorageBackend>> {
+    fn open(&self) -> Result<Box<dyn StateFile>> {
         let sheet = self.published.lock().clone();
         Ok(Box::new(Storage(sheet.ok_or_else(|| Error::new(ErrorKind::NotFound, "open state"))?)))
     }
@@ -313,7 +314,7 @@ fn place(sheets: &Sheets, offset: u64, len: usize) -> io::Result<usize> {
     if fits { Ok(at) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-impl StorageBackend for Storage {
+impl StateFile for Storage {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.lock().len as u64)
     }
@@ -333,7 +334,7 @@ impl StorageBackend for Storage {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 

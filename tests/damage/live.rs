@@ -5,7 +5,8 @@
 //! the bytes are right again.
 
 use strongroom::backends::Memory;
-use strongroom::{Batch, Cipher, ErrorKind, Result, Vault};
+use strongroom::keys::Cipher;
+use strongroom::{Batch, ErrorKind, Result, Vault};
 
 use crate::image::{Damage, Image, Shelf, layout};
 use crate::scene::{Left, Seen, options, vaults};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom::Cipher;
+use strongroom::keys::Cipher;
 
 use crate::image::{Damage, Image, layout};
 use crate::judge::{Bytes, judge_each};

@@ -1,8 +1,8 @@
 //! Content objects, and the copy of the key set: flipped, cut, exchanged, gone.
 
 use bytes::Bytes;
-use strongroom::Cipher;
 use strongroom::backends::Key;
+use strongroom::keys::Cipher;
 
 use crate::flips::all_bytes;
 use crate::image::{Damage, Image, bit};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strongroom::backends::Memory;
-use strongroom::{
-    Batch, Checkpoint, Cipher, ErrorKind, Lane, Result, Snapshot, Vault, VaultOptions,
-};
+use strongroom::keys::Cipher;
+use strongroom::operations::{Checkpoint, Lane};
+use strongroom::{Batch, ErrorKind, Result, Snapshot, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, SeededEntropy, TestKey};
 
 use crate::image::{Image, Shelf};

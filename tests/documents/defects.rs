@@ -2,7 +2,8 @@
 
 use std::sync::Barrier;
 
-use strongroom::{ErrorKind, SpaceOptions};
+use strongroom::ErrorKind;
+use strongroom::documents::SpaceOptions;
 use strongroom_testkit::BackendFault;
 
 use crate::scene::{Scene, password};
@@ -97,7 +98,7 @@ fn its_lock_lets_one_holder_in_at_a_time() {
                     loop {
                         let read = a.read().unwrap();
                         let next: u32 = read.decode::<u32>().unwrap() + 1;
-                        let options = strongroom::WriteOptions {
+                        let options = strongroom::documents::WriteOptions {
                             expected: Some(read.version()),
                             ..Default::default()
                         };

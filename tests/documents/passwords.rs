@@ -1,8 +1,9 @@
 //! The one error, passwords, keys to keep, destruction.
 
-use strongroom::{
-    CheckOptions, Error, ErrorKind, PasswordCosts, SecretPartitionKey, SpaceOptions, WriteOptions,
-};
+use strongroom::check::CheckOptions;
+use strongroom::documents::{SecretPartitionKey, SpaceOptions, WriteOptions};
+use strongroom::keys::PasswordCosts;
+use strongroom::{Error, ErrorKind};
 
 use crate::scene::{Scene, noise, password};
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Condition, Key, Memory};
-use strongroom::{
-    MemoryState, Partition, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault,
-    VaultOptions,
-};
+use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::{FaultyBackend, SeededEntropy, TestKey};
 
 use crate::support::clock::SharedClock;

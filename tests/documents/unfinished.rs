@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use strongroom::backends::Backend;
-use strongroom::{
-    CancelToken, CheckOptions, ErrorKind, NewKey, Partition, Result, SecretPartitionKey,
-    SpaceOptions, WriteOptions,
-};
+use strongroom::check::CheckOptions;
+use strongroom::documents::{Partition, SecretPartitionKey, SpaceOptions, WriteOptions};
+use strongroom::keys::NewKey;
+use strongroom::{CancelToken, ErrorKind, Result};
 use strongroom_testkit::{BackendFault, SeededEntropy, TestKey, World, world_options};
 
 use crate::scene::{Scene, password};

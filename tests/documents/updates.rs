@@ -4,7 +4,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use strongroom::{CancelToken, CheckOptions, ErrorKind, SpaceOptions, WriteOptions};
+use strongroom::check::CheckOptions;
+use strongroom::documents::{SpaceOptions, WriteOptions};
+use strongroom::{CancelToken, ErrorKind};
 
 use crate::scene::{Scene, noise, password};
 

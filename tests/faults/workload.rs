@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use strongroom::backends::Memory;
-use strongroom::{
-    Batch, CancelToken, CheckOptions, Checkpoint, MemoryState, OperationStatus, Result, Vault,
-    VaultOptions,
-};
+use strongroom::check::CheckOptions;
+use strongroom::operations::{Checkpoint, OperationStatus};
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, CancelToken, Result, Vault, VaultOptions};
 use strongroom_testkit::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey, World};
 
 use crate::support::clock::SharedClock;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use strongroom::backends::Memory;
 use strongroom::backends::component::Clock;
-use strongroom::{
-    Error, ErrorKind, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, MemoryState, NewKey, Reason,
-    Result, Vault,
-};
+use strongroom::keys::{KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, NewKey};
+use strongroom::storage::MemoryState;
+use strongroom::{Error, ErrorKind, Reason, Result, Vault};
 
 use crate::forge::HEADER;
 use crate::scene::{FIRST, Scene, Secret, add, assert_filled, generation, ids};

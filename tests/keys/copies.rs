@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::{ErrorKind, MemoryState, NewKey, Result, Vault};
+use strongroom::keys::NewKey;
+use strongroom::storage::MemoryState;
+use strongroom::{ErrorKind, Result, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, HEADER, sign, without_header};
@@ -219,8 +221,8 @@ type Change = (&'static str, fn(&Vault) -> Result<()>, &'static [u32]);
 
 const CHANGES: [Change; 5] = [
     ("add", |vault| vault.keys().add(&NewKey::new(&Secret::Key(3))).map(drop), &[1, 2, 3]),
-    ("remove", |vault| vault.keys().remove(strongroom::KeyId(2)), &[1]),
-    ("replace", |vault| vault.keys().replace(strongroom::KeyId(2), &Secret::Key(3)), &[1, 2]),
+    ("remove", |vault| vault.keys().remove(strongroom::keys::KeyId(2)), &[1]),
+    ("replace", |vault| vault.keys().replace(strongroom::keys::KeyId(2), &Secret::Key(3)), &[1, 2]),
     ("rewrap", |vault| vault.keys().rewrap(&OTHER).map(drop), &[1, 2]),
     ("rotate", |vault| vault.keys().rotate(&[NewKey::new(&FIRST)]), &[3]),
 ];

@@ -1,6 +1,7 @@
 //! What a password costs, and headers that ask for more than a host allows.
 
-use strongroom::{ErrorKind, KeyKind, NewKey, PasswordCosts, Result, Vault, VaultOptions};
+use strongroom::keys::{KeyKind, NewKey, PasswordCosts};
+use strongroom::{ErrorKind, Result, Vault, VaultOptions};
 use strongroom_testkit::World;
 
 use crate::forge::{LANES, MEMORY, PASSES, forged, set_u32, slot};

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use strongroom::{Error, ErrorKind, KeyId, NewKey, Result, Vault};
+use strongroom::keys::{KeyId, NewKey};
+use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, FaultError, FaultTiming, Replay};
 
 use crate::scene::{FIRST, NEW_STATE, Scene, Secret, assert_filled, ids};

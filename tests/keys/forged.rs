@@ -2,7 +2,7 @@
 //! nothing is written.
 
 use strongroom::ErrorKind::{self, Corrupt, Denied, Invalid};
-use strongroom::KeyId;
+use strongroom::keys::KeyId;
 
 use crate::forge::{
     CIPHER, COMMITMENT, CREATED, FILE_ID, GENERATION, HEADER, MAC, MEMORY, NONCE, RING, SALT, SLOT,

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Memory};
-use strongroom::{Batch, CancelToken, ErrorKind, KeyId, MemoryState, NewKey, StateStorage, Vault};
+use strongroom::keys::{KeyId, NewKey};
+use strongroom::storage::{MemoryState, StateStorage};
+use strongroom::{Batch, CancelToken, ErrorKind, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, sign};

@@ -4,10 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use strongroom::{
-    Cipher, Error, ErrorKind, KeyKind, KeySource, NewKey, PasswordCosts, Result, SecretPassword,
-    Unlock, Vault,
-};
+use strongroom::keys::{Cipher, KeyKind, KeySource, NewKey, PasswordCosts, Unlock};
+use strongroom::{Error, ErrorKind, Result, SecretPassword, Vault};
 
 use crate::scene::{FIRST, Scene, Secret, assert_filled, fill};
 use crate::support::folder::{copy, unchanged};

@@ -3,9 +3,8 @@
 use std::error::Error as _;
 use std::fmt::Debug;
 
-use strongroom::{
-    Error, KeyId, KeySource, NewKey, Result, SecretKey, SecretPassword, Unlock, Vault,
-};
+use strongroom::keys::{KeyId, KeySource, NewKey, Unlock};
+use strongroom::{Error, Result, SecretKey, SecretPassword, Vault};
 
 use crate::scene::{FIRST, Scene};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::component::Clock;
-use strongroom::{
-    Batch, CancelToken, Checkpoint, ErrorKind, KeySource, NewKey, Progress, Snapshot, Vault,
-};
+use strongroom::keys::{KeySource, NewKey};
+use strongroom::operations::Checkpoint;
+use strongroom::{Batch, CancelToken, ErrorKind, Progress, Snapshot, Vault};
 use strongroom_testkit::ManualClock;
 
 use crate::forge::{FILE_ID, HEADER};

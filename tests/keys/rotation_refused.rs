@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use strongroom::{CancelToken, ErrorKind, NewKey, Result, Vault};
+use strongroom::keys::NewKey;
+use strongroom::{CancelToken, ErrorKind, Result, Vault};
 
 use crate::scene::{FIRST, NEW_STATE, Scene, Secret, assert_filled, fill, generation, ids};
 use crate::support::records::{assert_error, long, put};

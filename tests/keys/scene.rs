@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use strongroom::backends::fs::FileSystem;
-use strongroom::{
-    Batch, Checkpoint, KeyId, KeySource, NewKey, Result, SecretKey, SecretPassword, Unlock, Vault,
-    VaultOptions,
-};
+use strongroom::keys::{KeyId, KeySource, NewKey, Unlock};
+use strongroom::operations::Checkpoint;
+use strongroom::{Batch, Result, SecretKey, SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, SeededEntropy, World};
 
 use crate::support::records::{all, assert_whole, get, long, put, put_long};

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use strongroom::{LockPolicy, NewKey, Vault};
+use strongroom::Vault;
+use strongroom::keys::NewKey;
+use strongroom::vault::LockPolicy;
 
 use crate::scene::{FIRST, Secret, assert_filled, fill};
 use crate::support::clock::TellingClock;

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, ErrorKind, Handler, Handlers, Job, OperationState, Result, Runner,
-    RunnerOptions,
-};
+use strongroom::operations::{Checkpoint, OperationState};
+use strongroom::runner::{Handler, Handlers, Job, Runner, RunnerOptions};
+use strongroom::{Batch, ErrorKind, Result};
 
 use crate::gate::Gate;
 use crate::runner::{at_gate, ended};

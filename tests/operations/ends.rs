@@ -2,10 +2,8 @@
 
 use std::cell::Cell;
 
-use strongroom::{
-    Checkpoint, Error, ErrorKind, FAILURE_BYTES_MAX, Operation, OperationState, Result, Resumable,
-    Vault,
-};
+use strongroom::operations::{Checkpoint, FAILURE_BYTES_MAX, Operation, OperationState, Resumable};
+use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{FaultTiming, memory_vault};
 
 use crate::scene::{Scene, commit, row, spec, stands, state, status, unfinished};
@@ -64,7 +62,7 @@ fn assert_commits_nothing(vault: &Vault, operation: &Operation, told: &str, kind
     for (end, ..) in ENDS {
         assert_error(end(operation), ErrorKind::Conflict, told);
     }
-    let unasked = |_: &strongroom::LaneStatus| unreachable!("it may not migrate");
+    let unasked = |_: &strongroom::operations::LaneStatus| unreachable!("it may not migrate");
     assert_error(operation.migrate(1, unasked), ErrorKind::Conflict, told);
     // One of its lanes that is opened only now is no better.
     let lane = operation.lane("b").unwrap();
@@ -73,7 +71,11 @@ fn assert_commits_nothing(vault: &Vault, operation: &Operation, told: &str, kind
 }
 
 #[track_caller]
-fn assert_lane_commits_nothing(vault: &Vault, lane: &strongroom::Lane, kind: ErrorKind) {
+fn assert_lane_commits_nothing(
+    vault: &Vault,
+    lane: &strongroom::operations::Lane,
+    kind: ErrorKind,
+) {
     assert_error(lane.commit(row("late"), Checkpoint::new("late")), kind, "");
     assert_error(lane.complete(), kind, "");
     let outcome = vault.write(|tx| {

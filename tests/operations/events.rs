@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, Event, EventKind, Handler, Handlers, Job, Operation,
-    OperationState, Recorder, Result, Resumable, Subscription, Vault,
+use strongroom::operations::{
+    Checkpoint, Event, EventKind, Operation, OperationState, Recorder, Resumable, Subscription,
 };
+use strongroom::runner::{Handler, Handlers, Job};
+use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{FaultTiming, ManualClock};
 
 use crate::runner::{ended, nothing, single};
@@ -324,7 +325,7 @@ fn the_channel_can_be_waited_on_with_others() {
     assert_eq!(from.next_within(Duration::ZERO), None);
     let runner = single(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    let next = || from.receiver().recv_timeout(PATIENCE).unwrap().kind;
+    let next = || from.next_within(PATIENCE).unwrap().kind;
     assert_eq!([next(), next()], [EventKind::Started, EventKind::Completed]);
     ended(&job);
     assert_error(runner.cancel("op"), ErrorKind::NotFound, "does not have it");

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    CancelToken, ErrorKind, ExpireOperations, ExpiredOperations, Operation, OperationSpec,
-    OperationState, RetryPolicy, Vault,
+use strongroom::operations::{
+    ExpireOperations, ExpiredOperations, Operation, OperationSpec, OperationState, RetryPolicy,
 };
+use strongroom::{CancelToken, ErrorKind, Vault};
 
 use crate::scene::{AT_ONCE, Scene, commit, spec, state};
 use crate::support::records::{all, assert_error, assert_whole};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use strongroom::{
-    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, Error, ErrorKind, LaneStatus,
-    METADATA_BYTES_MAX, NAME_BYTES_MAX, ONLY_LANE, Operation, OperationSpec, OperationState,
-    Result, Resumable, RetryPolicy, Vault,
+use strongroom::operations::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, LaneStatus, METADATA_BYTES_MAX,
+    ONLY_LANE, Operation, OperationSpec, OperationState, Resumable, RetryPolicy,
 };
+use strongroom::records::NAME_BYTES_MAX;
+use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use strongroom::{
-    Batch, BoxError, Checkpoint, Error, ErrorKind, EventKind, Handler, Handlers, Job, LaneStatus,
-    OperationState, Result, Resumable, Runner, RunnerOptions, Subscription,
+use strongroom::operations::{
+    Checkpoint, EventKind, LaneStatus, OperationState, Resumable, Subscription,
 };
+use strongroom::runner::{BoxError, Handler, Handlers, Job, Runner, RunnerOptions};
+use strongroom::{Batch, Error, ErrorKind, Result};
 
 use crate::gate::Gate;
 use crate::runner::{ended, single};

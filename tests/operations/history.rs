@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, ExpireOperations, LaneStatus, Operation, Vault,
-};
+use strongroom::operations::{Checkpoint, ExpireOperations, LaneStatus, Operation};
+use strongroom::{Batch, Error, ErrorKind, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{Scene, commit, lane_status, spec};

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::{
-    CancelToken, Checkpoint, CheckpointPolicy, Error, ErrorKind, Lane, OperationState, Paced,
-    Result, Vault,
-};
+use strongroom::operations::{Checkpoint, CheckpointPolicy, Lane, OperationState, Paced};
+use strongroom::{CancelToken, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, TestKey, World};
 
 use crate::scene::{Scene, lane_status, row, spec, state, status};

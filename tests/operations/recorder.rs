@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, Handler, Handlers, MemoryState, OperationState, Recorder,
-    Result, Vault,
-};
+use strongroom::operations::{Checkpoint, OperationState, Recorder};
+use strongroom::runner::{Handler, Handlers};
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, FaultTiming, TestKey, World, world_options};
 
 use crate::runner::{ended, nothing, single};
@@ -267,7 +267,7 @@ fn a_recorder_that_calls_the_vault_is_refused_and_holds_up_nobody() {
     for outcome in told {
         assert_error(outcome, ErrorKind::Invalid, "within a write");
     }
-    assert_eq!(stands(&vault, "op"), strongroom::Resumable::Held);
+    assert_eq!(stands(&vault, "op"), strongroom::operations::Resumable::Held);
     assert_eq!(get(&vault, "meddled"), None);
     // It holds the vault, which holds it.
     meddler.vault.lock().take();

@@ -4,10 +4,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::time::Duration;
 
-use strongroom::{
-    Checkpoint, Error, ErrorKind, Lane, LaneStatus, OperationState, OperationStatus, Result,
-    Resumable, Vault,
+use strongroom::operations::{
+    Checkpoint, Lane, LaneStatus, OperationState, OperationStatus, Resumable,
 };
+use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{Scene, commit, row, spec, stands, state, status};

@@ -6,10 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, CheckpointPolicy, Error, ErrorKind, Handler, Handlers, Job, JobHandle,
-    OperationSpec, OperationState, Result, Resumable, Resumed, RetryPolicy, Runner, RunnerOptions,
+use strongroom::operations::{
+    Checkpoint, CheckpointPolicy, OperationSpec, OperationState, Resumable, RetryPolicy,
 };
+use strongroom::runner::{Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
+use strongroom::{Batch, Error, ErrorKind, Result};
 
 use crate::gate::Gate;
 use crate::scene::{AT_ONCE, Scene, lane_status, row, spec, stands, state, status, unfinished};

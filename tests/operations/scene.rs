@@ -1,10 +1,13 @@
 //! A vault in memory on a clock that stands, and what tests ask of it.
 
 use strongroom::backends::Memory;
-use strongroom::{
-    Batch, Checkpoint, Handlers, Lane, LaneStatus, MemoryState, OperationSpec, OperationState,
-    OperationStatus, Recorder, Result, Resumable, RetryPolicy, Vault, VaultOptions,
+use strongroom::operations::{
+    Checkpoint, Lane, LaneStatus, OperationSpec, OperationState, OperationStatus, Recorder,
+    Resumable, RetryPolicy,
 };
+use strongroom::runner::Handlers;
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, Result, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::support::clock::SharedClock;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::backends::Memory;
-use strongroom::{
-    CancelToken, ErrorKind, ExpireOperations, Handler, Handlers, Latencies, MemoryState,
-    OperationState, Partition, Runner, RunnerOptions, SecretPartitionKey, SecretPassword, Space,
-    SpaceOptions, Statistics, Subscription, Vault, WriteOptions,
+use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions, WriteOptions};
+use strongroom::operations::{
+    ExpireOperations, Latencies, OperationState, Statistics, Subscription,
 };
+use strongroom::runner::{Handler, Handlers, Runner, RunnerOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BackendFault, Fault, FaultyBackend, TestKey, World, world_options};
 
 use crate::recorder::{Ear, Heard};

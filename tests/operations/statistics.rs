@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use strongroom::{Batch, Checkpoint, OperationState, OperationStatus, Snapshot, Statistics, Vault};
+use strongroom::operations::{Checkpoint, OperationState, OperationStatus, Statistics};
+use strongroom::{Batch, Snapshot, Vault};
 
 use crate::scene::{Scene, commit, spec};
 use crate::support::random::Random;
@@ -57,7 +58,7 @@ fn assert_counted(vault: &Vault) -> Statistics {
     let expected = count(&vault.read().unwrap());
     assert_eq!(found.total(), expected.operations.values().sum::<u64>());
     assert_eq!(found.unreadable_operations + found.unreadable_checkpoints, 0);
-    let failure = |(id, failure): &(String, strongroom::Failure)| {
+    let failure = |(id, failure): &(String, strongroom::operations::Failure)| {
         (id.clone(), failure.unix_millis, failure.error.clone())
     };
     let told = Counted {

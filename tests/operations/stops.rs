@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, EventKind, Handler, Handlers, Job, JobHandle,
-    OperationSpec, OperationState, Result, Resumable, RetryPolicy, Runner, RunnerOptions, Vault,
+use strongroom::operations::{
+    Checkpoint, EventKind, OperationSpec, OperationState, Resumable, RetryPolicy,
 };
+use strongroom::runner::{Handler, Handlers, Job, JobHandle, Runner, RunnerOptions};
+use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 
 use crate::gate::Gate;
 use crate::runner::{at_gate, ended, nothing, single};

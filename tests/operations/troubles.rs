@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, EventKind, ExpireOperations, Handler, Handlers, Job,
-    JobHandle, MemoryState, OperationState, Recorder, Resumable, RetryPolicy, Runner,
-    RunnerOptions, Vault,
+use strongroom::operations::{
+    Checkpoint, EventKind, ExpireOperations, OperationState, Recorder, Resumable, RetryPolicy,
 };
+use strongroom::runner::{Handler, Handlers, Job, JobHandle, Runner, RunnerOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, Error, ErrorKind, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::gate::Gate;

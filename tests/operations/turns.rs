@@ -7,10 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, Checkpoint, Error, ErrorKind, EventKind, Handler, Handlers, Job, JobHandle,
-    OperationState, Recorder, Result, RetryPolicy, Runner, RunnerOptions,
-};
+use strongroom::operations::{Checkpoint, EventKind, OperationState, Recorder, RetryPolicy};
+use strongroom::runner::{Handler, Handlers, Job, JobHandle, Runner, RunnerOptions};
+use strongroom::{Batch, Error, ErrorKind, Result};
 
 use crate::gate::Gate;
 use crate::runner::{at_gate, ended, let_run, nothing, single};

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use strongroom::{
-    Checkpoint, ErrorKind, Handler, Handlers, Job, Operation, OperationSpec, OperationState,
-    Recovery, Result, Resumable, RetryPolicy, UnfinishedOperation, Vault,
+use strongroom::operations::{
+    Checkpoint, Operation, OperationSpec, OperationState, Resumable, RetryPolicy,
+    UnfinishedOperation,
 };
+use strongroom::runner::{Handler, Handlers, Job};
+use strongroom::vault::Recovery;
+use strongroom::{ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{AT_ONCE, Scene, commit, row, spec, stands, status, unfinished};

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use strongroom::{ErrorKind, NewKey};
+use strongroom::ErrorKind;
+use strongroom::keys::NewKey;
 use strongroom_testkit::{BoxError, NumberedKey};
 
 use crate::commits::{commit, commits_in};

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{
-    ErrorKind, LockPolicy, Partition, SecretPartitionKey, SecretPassword, SpaceOptions, Vault,
-    WriteOptions,
-};
+use strongroom::documents::{Partition, SecretPartitionKey, SpaceOptions, WriteOptions};
+use strongroom::vault::LockPolicy;
+use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
 use crate::support::process::{Heard, Worker, say};

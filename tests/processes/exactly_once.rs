@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{
-    Checkpoint, Error, ErrorKind, GcOptions, Lane, OperationState, Result, Vault, WriteTx,
-};
+use strongroom::content::GcOptions;
+use strongroom::operations::{Checkpoint, Lane, OperationState};
+use strongroom::{Error, ErrorKind, Result, Vault, WriteTx};
 use strongroom_testkit::TestKey;
 
 use crate::support::process::{Heard, Worker, say};

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ErrorKind, LockPolicy, NewKey, Vault};
+use strongroom::keys::NewKey;
+use strongroom::vault::LockPolicy;
+use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::NumberedKey;
 
 use crate::support::process::{Heard, Worker, say};

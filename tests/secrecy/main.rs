@@ -36,7 +36,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use strongroom::Cipher;
+use strongroom::keys::Cipher;
 
 use markers::Markers;
 use scan::Scanner;

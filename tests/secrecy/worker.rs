@@ -5,10 +5,13 @@ use std::fmt::Debug;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use strongroom::documents::SpaceOptions;
+use strongroom::keys::{Cipher, NewKey};
+use strongroom::operations::{CHECKPOINT_BYTES_MAX, Checkpoint, Operation};
+use strongroom::records::RECORD_KEY_BYTES_MAX;
+use strongroom::vault::LockPolicy;
 use strongroom::{
-    Batch, CHECKPOINT_BYTES_MAX, CancelToken, Checkpoint, Cipher, Error, ErrorKind, LockPolicy,
-    NewKey, Operation, RECORD_KEY_BYTES_MAX, Result, SecretPassword, SpaceOptions, Vault,
-    VaultOptions,
+    Batch, CancelToken, Error, ErrorKind, Result, SecretPassword, Vault, VaultOptions,
 };
 
 use crate::log;
@@ -72,7 +75,7 @@ impl Host {
         SecretPassword::new(&self.of(Use::Password)[n])
     }
 
-    fn options(&self, key: impl strongroom::KeySource + 'static) -> VaultOptions {
+    fn options(&self, key: impl strongroom::keys::KeySource + 'static) -> VaultOptions {
         let options = Vault::options(key).cipher(self.cipher).object_bytes(OBJECT_BYTES);
         options.cheap_passwords().purpose("test of secrecy")
     }

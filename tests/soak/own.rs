@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use strongroom::{
+use strongroom::artifacts::{
     ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactReader, ArtifactSpec, ArtifactUri,
-    Artifacts, CancelToken, ErrorKind, NoProgress, OnExisting, TagChange,
+    Artifacts, OnExisting, TagChange,
 };
+use strongroom::{CancelToken, ErrorKind, NoProgress};
 
 use crate::scene::{Content, Failing, name};
 use crate::support::random::Random;

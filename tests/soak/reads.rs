@@ -7,8 +7,9 @@ use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use strongroom::Vault;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, Vault};
 
 use crate::scene::{ShiftedClock, in_memory, name, on_disk};
 use crate::setting;

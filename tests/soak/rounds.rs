@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use strongroom::artifacts::{ArtifactTotal, ArtifactUsage, Quota};
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ArtifactTotal, ArtifactUsage, CancelToken, GcOptions, Quota, Vault};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, Vault};
 
 use crate::own::Owner;
 use crate::scene::{ShiftedClock, in_memory, on_disk};

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use strongroom::artifacts::ArtifactName;
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ArtifactName, MemoryState, Vault, VaultOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::support::random::Random;

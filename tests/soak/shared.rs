@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
-use strongroom::{
-    ArtifactQuery, ArtifactSpec, Artifacts, CancelToken, ErrorKind, GcOptions, NoProgress,
-    OnExisting, TagChange, Vault,
-};
+use strongroom::artifacts::{ArtifactQuery, ArtifactSpec, Artifacts, OnExisting, TagChange};
+use strongroom::content::GcOptions;
+use strongroom::{CancelToken, ErrorKind, NoProgress, Vault};
 
 use crate::scene::{Content, name};
 use crate::support::random::Random;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use strongroom::backends::component::{Clock, OsEntropy, SystemClock};
 use strongroom::backends::{Backend, Condition, Key, StoreOptions, StoreRetryPolicy, open_url};
-use strongroom::{
-    CheckOptions, Error, ErrorKind, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions,
-};
+use strongroom::check::CheckOptions;
+use strongroom::documents::SpaceOptions;
+use strongroom::keys::NewKey;
+use strongroom::storage::MemoryState;
+use strongroom::{Error, ErrorKind, SecretKey, SecretPassword};
 use strongroom_testkit::{SeededEntropy, TestRefs};
 
 use crate::proxy::{Chaos, Fault, Head, Proxy, Rule};
@@ -474,7 +476,7 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
         if round % 3 == 0 {
             vault.artifacts().delete(&uri).unwrap();
-            vault.gc(&strongroom::GcOptions::default()).unwrap();
+            vault.gc(&strongroom::content::GcOptions::default()).unwrap();
         } else {
             kept.push((uri, bytes));
         }

@@ -11,12 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri};
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, StoreOptions, StoreRetryPolicy};
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactUri, CancelToken, ErrorKind, GcOptions, MemoryState,
-    Partition, SecretPassword, SpaceOptions, Vault, VaultOptions,
-};
+use strongroom::content::GcOptions;
+use strongroom::documents::{Partition, SpaceOptions};
+use strongroom::storage::MemoryState;
+use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::proxy::Proxy;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use strongroom::backends::component::{OsEntropy, SystemClock};
 use strongroom::backends::{RequestCounts, Requests, StoreOptions};
-use strongroom::{
-    Batch, GcOptions, MemoryState, NewKey, SecretKey, SecretPassword, SpaceOptions, Vault,
-};
+use strongroom::content::GcOptions;
+use strongroom::documents::SpaceOptions;
+use strongroom::keys::NewKey;
+use strongroom::storage::MemoryState;
+use strongroom::{Batch, SecretKey, SecretPassword, Vault};
 use strongroom_testkit::{TestKey, TestRefs};
 
 use crate::proxy::Proxy;
@@ -128,7 +130,7 @@ fn requests_of_each_operation() {
     meter.of("add a key", || {
         vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
     });
-    meter.of("check", || vault.check(&strongroom::CheckOptions::default()).unwrap());
+    meter.of("check", || vault.check(&strongroom::check::CheckOptions::default()).unwrap());
     meter.of("check, with all data", || whole(&vault));
     vault.artifacts().delete(&uri).unwrap();
     meter.of("gc, with nothing to free", || vault.gc(&GcOptions::default()).unwrap());

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri};
 use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, ObjectStore};
-use strongroom::{
-    ArtifactName, ArtifactSpec, ArtifactUri, CheckOptions, CheckReport, ReadData, Vault,
-    VaultOptions,
-};
+use strongroom::check::{CheckOptions, CheckReport, ReadData};
+use strongroom::{Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::support::random::Random;

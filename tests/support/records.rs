@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use strongroom::{CancelToken, CheckOptions, CheckReport, Error, ErrorKind, Result, Vault};
+use strongroom::check::{CheckOptions, CheckReport};
+use strongroom::{CancelToken, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
 /// A value of `len` bytes that differs from place to place and from `seed` to `seed`.
@@ -68,7 +69,10 @@ pub(crate) fn clean(vault: &Vault) {
 
 /// A check that reads every object.
 pub(crate) fn check(vault: &Vault) -> Result<CheckReport> {
-    vault.check(&CheckOptions { read_data: strongroom::ReadData::All, ..CheckOptions::default() })
+    vault.check(&CheckOptions {
+        read_data: strongroom::check::ReadData::All,
+        ..CheckOptions::default()
+    })
 }
 
 /// After a clean-up nothing is wrong, unknown or due.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use strongroom::{MemoryState, Result, StateStorage, StorageBackend};
+use strongroom::Result;
+use strongroom::storage::{MemoryState, StateFile, StateStorage};
 
 type Hook = Arc<dyn Fn(StateCall) + Send + Sync>;
 
@@ -51,7 +52,7 @@ impl StateStorage for HeardState {
         self.memory.exists()
     }
 
-    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+    fn create(&self) -> Result<Box<dyn StateFile>> {
         self.memory.create()
     }
 
@@ -71,14 +72,14 @@ impl StateStorage for HeardState {
         self.memory.available_bytes()
     }
 
-    fn open(&self) -> Result<Box<dyn StorageBackend>> {
+    fn open(&self) -> Result<Box<dyn StateFile>> {
         let inner = self.memory.open()?;
         Ok(Box::new(HeardStorage { inner, hook: Arc::clone(&self.hook) }))
     }
 }
 
 struct HeardStorage {
-    inner: Box<dyn StorageBackend>,
+    inner: Box<dyn StateFile>,
     hook: Hook,
 }
 
@@ -88,7 +89,7 @@ impl fmt::Debug for HeardStorage {
     }
 }
 
-impl StorageBackend for HeardStorage {
+impl StateFile for HeardStorage {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
@@ -103,9 +104,9 @@ impl StorageBackend for HeardStorage {
         self.inner.set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         (self.hook)(StateCall::Sync);
-        self.inner.sync_data()
+        self.inner.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

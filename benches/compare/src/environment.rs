@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use strongroom::Cipher;
+use strongroom::keys::Cipher;
 
 use crate::{measure, peers};
 

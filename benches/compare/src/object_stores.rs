@@ -11,8 +11,10 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use serde_json::json;
+use strongroom::Vault;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri};
 use strongroom::backends::{Backend, Condition, Key, open_url};
-use strongroom::{ArtifactName, ArtifactSpec, ArtifactUri, MemoryState, Vault};
+use strongroom::storage::MemoryState;
 use strongroom_testkit::TestKey;
 
 use crate::artifacts::bytes::Source;

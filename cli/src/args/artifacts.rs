@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use strongroom::{ArtifactCursor, ArtifactUri, OnExisting};
+use strongroom::artifacts::{ArtifactCursor, ArtifactUri, OnExisting};
 
 use super::help;
 use super::units::{When, bytes, when};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use strongroom::DocumentVersion;
+use strongroom::documents::DocumentVersion;
 
 use super::{Costs, help, units};
 use crate::secret::KeyArgument;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use strongroom::{Cipher, PasswordCosts};
+use strongroom::keys::{Cipher, PasswordCosts};
 
 use super::help;
 

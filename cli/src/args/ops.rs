@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use strongroom::OperationState;
+use strongroom::operations::OperationState;
 
 use super::help;
 use super::units::duration;

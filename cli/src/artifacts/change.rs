@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use strongroom::{
-    ArtifactName, ArtifactUri, Artifacts, CancelToken, Result as VaultResult, TagChange,
-};
+use strongroom::artifacts::{ArtifactName, ArtifactUri, Artifacts, TagChange};
+use strongroom::{CancelToken, Result as VaultResult};
 
 use super::{VERSIONS_PER_PAGE, not_found, print_info};
 use crate::args::{Removed, Tagged};

@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use serde_json::json;
-use strongroom::{
-    ArtifactInfo, ArtifactName, ArtifactReader, ArtifactSpec, ArtifactUri, Artifacts, CancelToken,
-    Error, ErrorKind,
+use strongroom::artifacts::{
+    ArtifactInfo, ArtifactName, ArtifactReader, ArtifactSpec, ArtifactUri, Artifacts,
 };
+use strongroom::{CancelToken, Error, ErrorKind};
 
 use super::info_json;
 use crate::args::Added;

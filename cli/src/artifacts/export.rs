@@ -4,7 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use serde_json::json;
-use strongroom::{Artifacts, CancelToken, Error, ExportReport};
+use strongroom::artifacts::{Artifacts, ExportReport};
+use strongroom::{CancelToken, Error};
 
 use super::content::told;
 use crate::exit::Failure;

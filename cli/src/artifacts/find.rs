@@ -1,8 +1,8 @@
 //! `ls`, `search` and `versions`: read page by page, and printed as they are read.
 
 use serde_json::json;
+use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri};
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{ArtifactInfo, ArtifactQuery, ArtifactUri};
 
 use super::{VERSIONS_PER_PAGE, info_json, not_found, row};
 use crate::args::{Sought, Whose};

@@ -14,7 +14,8 @@ mod store;
 mod verify;
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::{ArtifactInfo, Error, ErrorKind, Reason};
+use strongroom::artifacts::ArtifactInfo;
+use strongroom::{Error, ErrorKind, Reason};
 
 use export::Export;
 

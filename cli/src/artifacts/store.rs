@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use strongroom::{ArtifactTotal, ArtifactUsage, ExpireArtifactsOptions, GcOptions, Quota};
+use strongroom::artifacts::{ArtifactTotal, ArtifactUsage, ExpireArtifactsOptions, Quota};
+use strongroom::content::GcOptions;
 
 use crate::args::{Amount, Kept};
 use crate::exit::{Failure, Outcome};

@@ -1,7 +1,8 @@
 //! `verify`: one artifact or many, read and compared; past what is damaged.
 
 use serde_json::{Value as Json, json};
-use strongroom::{ArtifactUri, Artifacts, CancelToken, Error, ErrorKind, Result as VaultResult};
+use strongroom::artifacts::{ArtifactUri, Artifacts};
+use strongroom::{CancelToken, Error, ErrorKind, Result as VaultResult};
 
 use crate::args::Whose;
 use crate::exit::{Failure, Outcome};

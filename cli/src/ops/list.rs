@@ -1,7 +1,8 @@
 //! `ops list`: all operations, or those that are not finished, read and printed page by page.
 
 use serde_json::{Value as Json, json};
-use strongroom::{OperationState, OperationStatus, Result as VaultResult, UnfinishedOperation};
+use strongroom::Result as VaultResult;
+use strongroom::operations::{OperationState, OperationStatus, UnfinishedOperation};
 
 use super::{can_resume, operation_json, percent, resumable_json};
 use crate::args::Which;

@@ -10,7 +10,7 @@ mod list;
 mod show;
 
 use serde_json::{Value as Json, json};
-use strongroom::{ExpireOperations, ExpiredOperations, OperationStatus, Resumable};
+use strongroom::operations::{ExpireOperations, ExpiredOperations, OperationStatus, Resumable};
 
 use crate::args::{Expiry, Ops};
 use crate::exit::{Failure, Outcome};

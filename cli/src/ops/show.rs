@@ -1,9 +1,8 @@
 //! `ops show`: all that a vault knows of one operation.
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::{
-    Error, ErrorKind, LaneStatus, OperationStatus, Reason, Resumable, RetryPolicy, Snapshot, Vault,
-};
+use strongroom::operations::{LaneStatus, OperationStatus, Resumable, RetryPolicy};
+use strongroom::{Error, ErrorKind, Reason, Snapshot, Vault};
 
 use super::{can_resume, operation_json, percent, resumable_json};
 use crate::exit::Failure;

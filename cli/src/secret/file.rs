@@ -7,7 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use strongroom::backends::component::{Entropy, OsEntropy};
-use strongroom::{DOCUMENT_BYTES_MAX, Error, ErrorKind, Result, SecretKey, SecretPassword};
+use strongroom::documents::DOCUMENT_BYTES_MAX;
+use strongroom::{Error, ErrorKind, Result, SecretKey, SecretPassword};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;

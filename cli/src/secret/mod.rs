@@ -14,7 +14,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use strongroom::{Error, ErrorKind, KeySource, Result, SecretKey, SecretPassword, Unlock};
+use strongroom::keys::{KeySource, Unlock};
+use strongroom::{Error, ErrorKind, Result, SecretKey, SecretPassword};
 
 use crate::hint::CliReason;
 use crate::session::Notes;

@@ -9,7 +9,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use strongroom::{Error, ErrorKind, Result, SecretPartitionKey};
+use strongroom::documents::SecretPartitionKey;
+use strongroom::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
 use super::{STDIN, file, read_variable};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
-use strongroom::{ArtifactName, ArtifactSpec};
+use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 
 use crate::host::days_ago;
 use crate::{Cli, finish, noise, tree};

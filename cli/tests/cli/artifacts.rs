@@ -321,8 +321,8 @@ fn a_long_list_is_whole() {
     let vault = strongroom::Vault::options(key).open(cli.path("v")).expect("opens");
     for n in 0..600_u32 {
         let task = format!("{:03}", n % 300);
-        let name = strongroom::ArtifactName::new("s", task, "log").unwrap();
-        vault.artifacts().put(strongroom::ArtifactSpec::new(name), &b"x"[..]).unwrap();
+        let name = strongroom::artifacts::ArtifactName::new("s", task, "log").unwrap();
+        vault.artifacts().put(strongroom::artifacts::ArtifactSpec::new(name), &b"x"[..]).unwrap();
     }
     vault.close().expect("closes");
     let listed = cli.json(&["ls", "v", "--json"]);

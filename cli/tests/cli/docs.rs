@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use strongroom::{Checkpoint, SecretPassword, Vault};
+use strongroom::operations::Checkpoint;
+use strongroom::{SecretPassword, Vault};
 
 use crate::host::{at, begin, commit, import, lane, tried_once};
 use crate::{Cli, noise};

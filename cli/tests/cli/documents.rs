@@ -8,7 +8,8 @@ use std::process::Command;
 use std::thread;
 
 use serde_json::{Value as Json, json};
-use strongroom::{SecretKey, SecretPartitionKey, SecretPassword, Vault, WriteOptions};
+use strongroom::documents::{SecretPartitionKey, WriteOptions};
+use strongroom::{SecretKey, SecretPassword, Vault};
 
 use crate::{Cli, KEY, Said, noise, tree};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom::{
-    Batch, Checkpoint, KeySource, Lane, Operation, OperationSpec, RetryPolicy, SecretKey, Vault,
-};
+use strongroom::keys::KeySource;
+use strongroom::operations::{Checkpoint, Lane, Operation, OperationSpec, RetryPolicy};
+use strongroom::{Batch, SecretKey, Vault};
 
 use crate::{Cli, KEY};
 

@@ -1,7 +1,8 @@
 //! Operations laid aside, given up and dropped; and what none of that may touch.
 
 use serde_json::{Value as Json, json};
-use strongroom::{Batch, Checkpoint};
+use strongroom::Batch;
+use strongroom::operations::Checkpoint;
 
 use crate::host::{begin, days_ago, import, lane, tried_once, with_every_state};
 use crate::{Cli, tree};

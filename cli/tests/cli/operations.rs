@@ -3,7 +3,9 @@
 use std::io::Read;
 
 use serde_json::{Value as Json, json};
-use strongroom::{Batch, Checkpoint, OperationState, Recovery, SecretKey, Vault};
+use strongroom::operations::{Checkpoint, OperationState};
+use strongroom::vault::Recovery;
+use strongroom::{Batch, SecretKey, Vault};
 
 use crate::host::{FAILURE, begin, commit, days_ago, import, lane, with_every_state};
 use crate::{Cli, KEY, said};
@@ -15,7 +17,7 @@ fn with_operations(many: usize) -> Cli {
     let begin = |id: &str, lanes: &[&str]| {
         vault.operations().begin(id, lanes.iter().copied()).expect("begins")
     };
-    let commit = |lane: strongroom::Lane, checkpoint| {
+    let commit = |lane: strongroom::operations::Lane, checkpoint| {
         lane.commit(Batch::new(), checkpoint).expect("commits");
     };
     let done = begin("done", &["a"]);

@@ -1,7 +1,7 @@
 //! `stats`: a vault's operations in numbers.
 
 use serde_json::{Value as Json, json};
-use strongroom::Checkpoint;
+use strongroom::operations::Checkpoint;
 
 use crate::Cli;
 use crate::documents::interrupt;

@@ -8,7 +8,8 @@
 //! When a commit returns, its rows and its checkpoint survive the loss of power.
 //!
 //! ```
-//! use strongroom::{Batch, Checkpoint, Vault};
+//! use strongroom::operations::Checkpoint;
+//! use strongroom::{Batch, Vault};
 //! # use strongroom::SecretPassword;
 //!
 //! # fn main() -> strongroom::Result<()> {
@@ -31,8 +32,23 @@
 //! Calls are synchronous. From async code, run them where blocking is allowed
 //! (`tokio::task::spawn_blocking`); handles are cheap to clone, `Send` and `Sync`.
 //!
-//! Everything at rest is encrypted and authenticated, names and keys of records included; what
-//! opens the vault is told by a [`KeySource`].
+//! Everything at rest is encrypted and authenticated, names and keys of records included. A
+//! [`KeySource`](keys::KeySource) says which key opens the vault.
+//!
+//! The root has what every host needs; the rest is in modules, by what it is for:
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`records`] | namespaces and their rows, typed and untyped |
+//! | [`operations`], [`runner`] | long work with checkpoints; running it in the background |
+//! | [`artifacts`] | versions of what tasks leave behind |
+//! | [`documents`] | JSON texts in one share space |
+//! | [`keys`] | who may open a vault |
+//! | [`vault`], [`check`], [`content`] | opening, checking and cleaning up |
+//! | [`backends`], [`storage`] | where content and state are kept |
+//!
+//! Each name has one public path. Types of other crates in the interface are `bytes::Bytes`,
+//! `uuid::Uuid`, and the traits of serde.
 
 /// The README's example is a test.
 #[cfg(all(doctest, feature = "testing"))]
@@ -52,50 +68,82 @@ struct ArtifactsManual;
 #[doc = include_str!("../../../docs/object-stores.md")]
 struct ObjectStoresManual;
 
-mod artifacts;
+pub mod artifacts;
 mod background;
-mod documents;
-mod operations;
-mod records;
+pub mod documents;
+pub mod operations;
+pub mod records;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
-mod vault;
+pub mod vault;
 
-pub use artifacts::{
-    ARTIFACT_METADATA_BYTES_MAX, ArtifactCursor, ArtifactInfo, ArtifactLease, ArtifactName,
-    ArtifactPage, ArtifactQuery, ArtifactReader, ArtifactSpec, ArtifactTotal, ArtifactUri,
-    ArtifactUsage, Artifacts, ExpireArtifactsOptions, ExpiredArtifacts, ExportReport, LeaseHolder,
-    LeasePolicy, LeaseRefused, OnExisting, Quota, SEARCH_PAGE_MAX, TAGS_MAX, TagChange,
-    VerifiedArtifacts,
-};
-pub use background::{BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
-pub use documents::{
-    BackgroundWrite, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, DOCUMENT_BYTES_MAX, Damage, Document,
-    DocumentVersion, Documents, PARTITIONS_OF_SPACE_MAX, Partition, Plan, SecretPartitionKey,
-    Space, SpaceInfo, SpaceOptions, UnfinishedUpdate, WriteOptions, Written,
-};
-pub use operations::{
-    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, CheckpointPolicy, EVENTS_KEPT_MAX,
-    Event, EventKind, ExpireOperations, ExpiredOperations, FAILURE_BYTES_MAX, Failure, KnownWork,
-    LANES_MAX, Lane, LaneStatus, Latencies, METADATA_BYTES_MAX, NoRecorder, ONLY_LANE, Operation,
-    OperationSpec, OperationState, OperationStatus, Operations, Paced, Recorder, Resumable,
-    RetryPolicy, Statistics, Subscription, UnfinishedOperation,
-};
-pub use records::{
-    Batch, NAME_BYTES_MAX, Namespace, Payload, Record, Records, Snapshot, Staged, TypedNamespace,
-    TypedRecord, Value, ValueReader, WriteTx,
-};
+pub mod check {
+    //! The check of a vault: is everything there, and whole.
+    //!
+    //! [`Vault::check`](crate::Vault::check) takes [`CheckOptions`] and returns a [`CheckReport`]
+    //! with a [`Problem`] for each fact that is wrong. [`StoreReport`] says which objects a backend
+    //! holds when the state is lost.
+
+    pub use crate::vault::check::{CheckOptions, CheckReport, Problem, ReadData};
+    pub use crate::vault::survey::StoreReport;
+}
+
+pub mod content {
+    //! The content store: what long values and artifacts share, and how its space comes back.
+    //!
+    //! [`Vault::gc`](crate::Vault::gc) takes [`GcOptions`] and returns a [`GcReport`];
+    //! [`Vault::clean`](crate::Vault::clean) returns a [`CleanReport`].
+    //! [`Vault::rebuild_index`](crate::Vault::rebuild_index) takes [`RebuildOptions`] and returns a
+    //! [`RebuildReport`].
+
+    pub use crate::vault::handle::CleanReport;
+    pub use strongroom_content::{GcOptions, GcReport, RebuildOptions, RebuildReport};
+}
+
+pub mod keys {
+    //! The keys of a vault: who may open it.
+    //!
+    //! [`Keys`] is the handle, from [`Vault::keys`](crate::Vault::keys): it adds a [`NewKey`], lists
+    //! each [`KeyInfo`], removes keys and rotates them. A [`KeySource`] gives an [`Unlock`] when a
+    //! vault is opened; [`SecretPassword`](crate::SecretPassword) and
+    //! [`SecretKey`](crate::SecretKey) are two.
+
+    pub use crate::vault::keys::{Keys, NewKey};
+    pub use strongroom_crypto::{
+        Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
+        Unlock,
+    };
+}
+
+pub mod runner {
+    //! The runner of operations in the background.
+    //!
+    //! A [`Runner`] gives each operation as a [`Job`] to the [`Handler`] of its name, on a thread of
+    //! its own. A host registers its [`Handlers`] when it opens the vault, and waits for a submitted
+    //! operation by its [`JobHandle`].
+
+    pub use crate::background::{
+        BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions,
+    };
+}
+
+pub mod storage {
+    //! The storage of a vault's state.
+    //!
+    //! [`FileState`] keeps it in a file, [`MemoryState`] in memory. A host that keeps it elsewhere
+    //! implements [`StateStorage`] and its [`StateFile`].
+
+    pub use strongroom_store::state::{FileLock, FileState, MemoryState, StateFile, StateStorage};
+}
+
+pub use records::batch::Batch;
+pub use records::snapshot::Snapshot;
+pub use records::staged::Staged;
+pub use records::transaction::WriteTx;
+pub use records::value::Value;
 pub use strongroom_backends as backends;
 pub use strongroom_base::{CancelToken, Error, ErrorKind, NoProgress, Progress, Reason, Result};
-pub use strongroom_content::{GcOptions, GcReport, RebuildOptions, RebuildReport};
-pub use strongroom_crypto::{
-    Cipher, KEY_LABEL_BYTES_MAX, KEYS_MAX, KeyId, KeyInfo, KeyKind, KeySource, PasswordCosts,
-    SecretKey, SecretPassword, Unlock,
-};
-pub use strongroom_format::{RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
-pub use strongroom_store::state::{FileState, MemoryState, StateStorage, StorageBackend};
-pub use vault::{
-    CheckOptions, CheckReport, CleanReport, CompactReport, Holder, Keys, LockPolicy, LockRefused,
-    NewKey, Problem, ReadData, Recovery, StoreReport, TakenOver, Vault, VaultInfo, VaultOptions,
-};
+pub use strongroom_crypto::{SecretKey, SecretPassword};
+pub use vault::handle::Vault;
+pub use vault::options::VaultOptions;

@@ -10,7 +10,8 @@ use strongroom_store::state::Table;
 use crate::Vault;
 use crate::records::WriteTx;
 
-pub use crate::documents::{PlacesLab, ShareBench, ShareLab};
+pub use crate::documents::lab::{PlacesLab, ShareLab};
+pub use crate::documents::lab_bench::ShareBench;
 pub use strongroom_crypto::passwords_hashed;
 
 /// Removes all rows that tell of packs and of what lies in them, as if these had been lost.

@@ -10,7 +10,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use strongroom::{CancelToken, CheckOptions, ReadData, Vault, VaultOptions};
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::{CancelToken, Vault, VaultOptions};
 use strongroom_backends::Disk;
 use strongroom_base::{Error, ErrorKind, Result};
 

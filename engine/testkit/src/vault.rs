@@ -1,6 +1,8 @@
 //! Keys that everybody knows, and vaults in memory or on a world.
 
-use strongroom::{KeySource, MemoryState, SecretKey, Unlock, Vault, VaultOptions};
+use strongroom::keys::{KeySource, Unlock};
+use strongroom::storage::MemoryState;
+use strongroom::{SecretKey, Vault, VaultOptions};
 use strongroom_backends::Memory;
 use strongroom_base::Result;
 use strongroom_base::component::{ManualClock, ProcessIdentity, SeededEntropy};

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom::backends::component::ProcessIdentity;
 use strongroom::backends::{Backend, Condition, Key, Version};
-use strongroom::{Error, ErrorKind, LockPolicy, LockRefused, MemoryState, Result};
+use strongroom::storage::MemoryState;
+use strongroom::vault::{LockPolicy, LockRefused};
+use strongroom::{Error, ErrorKind, Result};
 use strongroom_testkit::{BackendFault, FaultyBackend, Layer, impl_backend};
 
 use super::{Scene, insert, refused};

@@ -3,7 +3,8 @@
 use std::fs;
 
 use strongroom::backends::Condition;
-use strongroom::{CheckOptions, ErrorKind, ReadData, Vault};
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::{ErrorKind, Vault};
 
 use super::Scene;
 use crate::scene::{noise, put, whole};
@@ -17,7 +18,7 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     put(&vault, "in state", b"short");
     vault
         .documents()
-        .create_space(&strongroom::SpaceOptions::default().capacity_bytes(16 << 10))
+        .create_space(&strongroom::documents::SpaceOptions::default().capacity_bytes(16 << 10))
         .unwrap();
     let whole = whole(&vault);
     vault.close().unwrap();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use strongroom::backends::Backend;
-use strongroom::{Error, ErrorKind, LockPolicy, Result, Vault, VaultOptions};
+use strongroom::vault::LockPolicy;
+use strongroom::{Error, ErrorKind, Result, Vault, VaultOptions};
 use tempfile::TempDir;
 
 pub(crate) use processes::hold;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use strongroom::{CancelToken, ErrorKind, LockRefused};
+use strongroom::vault::LockRefused;
+use strongroom::{CancelToken, ErrorKind};
 
 use super::{DAY, insert, refused};
 use crate::scene::{copy_folder, noise, options, put, whole};
@@ -57,7 +58,7 @@ fn of_two_processes_with_copies_on_a_server_one_works() {
     whole(&winner);
     // Also once the winner deletes again.
     clock.advance(2 * DAY);
-    winner.gc(&strongroom::GcOptions::default()).unwrap();
+    winner.gc(&strongroom::content::GcOptions::default()).unwrap();
     winner.clean(&CancelToken::new()).unwrap();
     whole(&winner);
     winner.close().unwrap();

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::backends::{Backend, Condition};
-use strongroom::{CancelToken, ErrorKind, GcOptions, LockRefused, SecretPassword, SpaceOptions};
+use strongroom::content::GcOptions;
+use strongroom::documents::SpaceOptions;
+use strongroom::vault::LockRefused;
+use strongroom::{CancelToken, ErrorKind, SecretPassword};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use super::{DAY, Scene, insert, refused};
@@ -38,7 +41,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
         insert(&first, "after").unwrap_err(),
         first
             .keys()
-            .add(&strongroom::NewKey::new(&strongroom::SecretKey::new([9; 32])))
+            .add(&strongroom::keys::NewKey::new(&strongroom::SecretKey::new([9; 32])))
             .unwrap_err(),
         first.gc(&GcOptions::default()).unwrap_err(),
     ] {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use rusqlite::Connection;
-use strongroom::{ArtifactName, ArtifactSpec, Artifacts, Vault};
+use strongroom::Vault;
+use strongroom::artifacts::{ArtifactName, ArtifactSpec, Artifacts};
 use strongroom_testkit::TestKey;
 
 use crate::peers::{self, CACHE_BYTES, SQLCIPHER, SQLITE, STRONGROOM, Unlock};

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use strongroom::{ArtifactName, SecretPassword, Vault, VaultOptions};
+use strongroom::artifacts::ArtifactName;
+use strongroom::{SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::peers::PASSWORD;
@@ -187,6 +188,6 @@ impl Repository {
 pub(crate) fn put_version(vault: &Path, file: &Path, by_password: bool) -> Result<()> {
     let vault = vault_options(by_password).open(vault)?;
     let source = fs::File::open(file)?;
-    vault.artifacts().put(strongroom::ArtifactSpec::new(name()?), source)?;
+    vault.artifacts().put(strongroom::artifacts::ArtifactSpec::new(name()?), source)?;
     Ok(vault.close()?)
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use strongroom::{CAPACITY_BYTES_MAX, SecretPassword, SpaceOptions, Vault};
+use strongroom::documents::{CAPACITY_BYTES_MAX, SpaceOptions};
+use strongroom::{SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
 use super::{PASSWORD, text};

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use strongroom::{
-    Partition, PasswordCosts, SecretPartitionKey, SecretPassword, Space, SpaceOptions, Vault,
-};
+use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions};
+use strongroom::keys::PasswordCosts;
+use strongroom::{SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
 use crate::measure::{self, Contender, Samples, Series};

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use strongroom::{Batch, Checkpoint, Lane, ONLY_LANE, Operation, OperationSpec, Vault};
+use strongroom::operations::{Checkpoint, Lane, ONLY_LANE, Operation, OperationSpec};
+use strongroom::{Batch, Vault};
 
 use super::{Scale, create, open, subfolder};
 use crate::data::Stream;

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use strongroom::{Batch, Checkpoint, ONLY_LANE, OperationSpec, Vault};
+use strongroom::operations::{Checkpoint, ONLY_LANE, OperationSpec};
+use strongroom::{Batch, Vault};
 use strongroom_testkit::memory_vault;
 
 use super::{create, subfolder};

@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use strongroom::{Checkpoint, CheckpointPolicy, ONLY_LANE, Vault};
+use strongroom::Vault;
+use strongroom::operations::{Checkpoint, CheckpointPolicy, ONLY_LANE};
 
 use super::{Scale, create, subfolder};
 use crate::data::{Key, Row};

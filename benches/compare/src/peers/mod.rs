@@ -8,7 +8,7 @@ mod strongroom;
 
 use std::path::Path;
 
-use ::strongroom::Cipher;
+use ::strongroom::keys::Cipher;
 use anyhow::{Result, bail};
 
 use crate::data::{Key, Row};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use strongroom::{
-    Batch, Checkpoint, Cipher, Lane, Operation, SecretPassword, Value, Vault, VaultOptions,
-};
+use strongroom::keys::Cipher;
+use strongroom::operations::{Checkpoint, Lane, Operation};
+use strongroom::{Batch, SecretPassword, Value, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use super::{OPERATION, PASSWORD, Peer, Session, Store, Unlock};

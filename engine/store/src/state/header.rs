@@ -3,9 +3,9 @@
 //! A change writes one copy, syncs, writes the other, syncs: at any moment one is whole, and once
 //! the change is acknowledged neither holds what was there before (a removed password, say).
 
-use redb::StorageBackend;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
+use super::storage::StateFile;
 use strongroom_format::{HEADER_BYTES, HEADER_COPIES, Header, header_at};
 
 /// The header as it was found.
@@ -22,7 +22,7 @@ pub struct FoundHeader {
 /// Reads both copies.
 ///
 /// If both are damaged it is `Corrupt`; for what is no vault, or of another format, `Invalid`.
-pub(super) fn read(file: &dyn StorageBackend) -> Result<FoundHeader> {
+pub(super) fn read(file: &dyn StateFile) -> Result<FoundHeader> {
     let io = |e| Error::io("open vault", e);
     let len = file.len().map_err(io)?;
     let copy = |copy: usize| -> Result<Result<Header>> {
@@ -63,7 +63,7 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<FoundHeader> {
 }
 
 /// Writes the copy that `found` says is not as the other.
-pub(super) fn repair(file: &dyn StorageBackend, found: &FoundHeader) -> Result<()> {
+pub(super) fn repair(file: &dyn StateFile, found: &FoundHeader) -> Result<()> {
     match found.stale {
         Some(copy) => write_copy(file, copy, &found.header.encode()),
         None => Ok(()),
@@ -72,13 +72,13 @@ pub(super) fn repair(file: &dyn StorageBackend, found: &FoundHeader) -> Result<(
 
 /// Writes both copies, each durable before the other is touched. They must be whole before: see
 /// [`repair`].
-pub(super) fn write(file: &dyn StorageBackend, header: &Header) -> Result<()> {
+pub(super) fn write(file: &dyn StateFile, header: &Header) -> Result<()> {
     let bytes = header.encode();
     (0..HEADER_COPIES).try_for_each(|copy| write_copy(file, copy, &bytes))
 }
 
-fn write_copy(file: &dyn StorageBackend, copy: usize, bytes: &[u8]) -> Result<()> {
+fn write_copy(file: &dyn StateFile, copy: usize, bytes: &[u8]) -> Result<()> {
     let io = |e| Error::io("write header", e);
     file.write(header_at(copy), bytes).map_err(io)?;
-    file.sync_data().map_err(io)
+    file.sync().map_err(io)
 }

@@ -4,8 +4,8 @@
 //! ([`Table`]), a consistent read ([`StateRead`]) and one write at a time ([`StateWrite`]).
 //! It knows nothing of records, operations or content; what the bytes mean is `format/`.
 //!
-//! - `storage.rs`: where the bytes lie, behind redb's `StorageBackend`: a file or memory,
-//!   handed in as a factory, because redb consumes one storage per open.
+//! - `storage.rs`: where the bytes lie, behind [`StateFile`]: a file or memory, handed in as a
+//!   factory, because redb consumes one storage per open.
 //! - `header.rs`: the vault's own header at the beginning of the file, in two copies.
 //! - `sealed/`: authenticated encryption between redb and those bytes.
 //! - `watch.rs`: what only the storage sees, told to the store.
@@ -25,9 +25,8 @@ mod store;
 mod tables;
 mod watch;
 
-pub use redb::StorageBackend;
 pub use replace::Copying;
 pub use sealed::Sealing;
-pub use storage::{FileState, MemoryState, StateStorage};
+pub use storage::{FileLock, FileState, MemoryState, StateFile, StateStorage};
 pub use store::{Mended, OpenedStore, Store};
 pub use tables::{Entry, KeySpan, Row, Rows, StateRead, StateWrite, Table, TableRead};

@@ -7,14 +7,60 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use redb::{BackendError, StorageBackend};
 use strongroom_base::fs::{Access, File, FileSystem};
 use strongroom_base::{Error, ErrorKind, Result};
+
+/// The bytes of one opened state.
+///
+/// Calls come from several threads. An implementation over another one passes every call on,
+/// `close` and the locks included.
+pub trait StateFile: fmt::Debug + Send + Sync + 'static {
+    /// Returns its length in bytes.
+    #[allow(clippy::len_without_is_empty)] // Nothing asks whether a state is empty.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `out` from `offset` on. `UnexpectedEof` if that reaches beyond the end.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`, within the length.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts it, or extends it with zeros, to `len` bytes.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes all writes and the length durable; on return they survive the loss of power.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Releases its locks and resources. The last call of each opened state.
+    fn close(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Tries to lock the whole state against other programs.
+    fn try_lock(&self) -> io::Result<FileLock> {
+        Ok(FileLock::Unsupported)
+    }
+
+    /// Releases the lock that [`try_lock`](Self::try_lock) acquired.
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The outcome of a try to lock a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLock {
+    /// The lock is held from here on.
+    Acquired,
+    /// Another program has it.
+    Refused,
+    /// This storage has no locks: the vault opens without one.
+    Unsupported,
+}
 
 /// A factory of storages for one vault's state.
 ///
@@ -25,7 +71,7 @@ pub trait StateStorage: fmt::Debug + Send + Sync {
 
     /// A new, empty storage apart from the published state; what an earlier `create` left
     /// unpublished is discarded.
-    fn create(&self) -> Result<Box<dyn StorageBackend>>;
+    fn create(&self) -> Result<Box<dyn StateFile>>;
 
     /// Makes what was last created, and since closed, the published state. All or nothing under
     /// a power cut; durable on return.
@@ -42,7 +88,7 @@ pub trait StateStorage: fmt::Debug + Send + Sync {
     fn available_bytes(&self) -> Result<u64>;
 
     /// The published state's storage. `NotFound` if there is none.
-    fn open(&self) -> Result<Box<dyn StorageBackend>>;
+    fn open(&self) -> Result<Box<dyn StateFile>>;
 }
 
 /// The state in a file of a folder; the default.
@@ -81,7 +127,7 @@ impl StateStorage for FileState {
         }
     }
 
-    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+    fn create(&self) -> Result<Box<dyn StateFile>> {
         self.discard()?;
         let path = self.new_path();
         let failed = |e| Error::io("create state", e).with_subject(path.display());
@@ -125,7 +171,7 @@ impl StateStorage for FileState {
             .map_err(|e| Error::io("look for space", e).with_subject(self.folder.display()))
     }
 
-    fn open(&self) -> Result<Box<dyn StorageBackend>> {
+    fn open(&self) -> Result<Box<dyn StateFile>> {
         let path = self.path();
         let file = self
             .fs
@@ -135,20 +181,15 @@ impl StateStorage for FileState {
     }
 }
 
-/// A file of the seam as redb's storage.
+/// A file of the seam.
 ///
-/// Of redb's locks it offers the whole file, which is all that its exclusive-writer mode asks
-/// for: a program that opens the state file with redb itself is kept out.
+/// Its lock keeps out a program that opens the state file with redb itself.
 #[derive(Debug)]
 struct FileStorage {
     file: Box<dyn File>,
 }
 
-fn is_whole_file(start: Bound<u64>, end: Bound<u64>) -> bool {
-    matches!(start, Bound::Unbounded | Bound::Included(0)) && end == Bound::Unbounded
-}
-
-impl StorageBackend for FileStorage {
+impl StateFile for FileStorage {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -161,7 +202,7 @@ impl StorageBackend for FileStorage {
         self.file.set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.file.sync()
     }
 
@@ -173,20 +214,12 @@ impl StorageBackend for FileStorage {
         self.file.unlock()
     }
 
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        if is_whole_file(start, end) {
-            Ok(self.file.try_lock()?)
-        } else {
-            Err(BackendError::Unsupported)
-        }
+    fn try_lock(&self) -> io::Result<FileLock> {
+        Ok(if self.file.try_lock()? { FileLock::Acquired } else { FileLock::Refused })
     }
 
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if is_whole_file(start, end) {
-            Ok(self.file.unlock()?)
-        } else {
-            Err(BackendError::Unsupported)
-        }
+    fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
     }
 }
 
@@ -214,7 +247,7 @@ impl StateStorage for MemoryState {
         Ok(self.cells.lock().published.is_some())
     }
 
-    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+    fn create(&self) -> Result<Box<dyn StateFile>> {
         let storage = MemoryStorage::default();
         self.cells.lock().created = Some(storage.clone());
         Ok(Box::new(storage))
@@ -242,7 +275,7 @@ impl StateStorage for MemoryState {
         Ok(u64::MAX)
     }
 
-    fn open(&self) -> Result<Box<dyn StorageBackend>> {
+    fn open(&self) -> Result<Box<dyn StateFile>> {
         let published = self.cells.lock().published.clone();
         let storage = published
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "open state").with_subject("memory"))?;
@@ -270,7 +303,7 @@ fn span(offset: u64, len: usize, size: usize) -> io::Result<std::ops::Range<usiz
         .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-impl StorageBackend for MemoryStorage {
+impl StateFile for MemoryStorage {
     fn len(&self) -> io::Result<u64> {
         Ok(self.bytes.read().len() as u64)
     }
@@ -288,7 +321,7 @@ impl StorageBackend for MemoryStorage {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 

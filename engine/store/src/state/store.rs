@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, ReadableDatabase, RepairSession, StorageBackend, WriteTransaction};
+use redb::{Database, ReadableDatabase, RepairSession, WriteTransaction};
 use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
@@ -26,7 +26,7 @@ use super::failure::{RedbFailure, panic_as_corrupt};
 use super::header::{self, FoundHeader};
 use super::migrate;
 use super::sealed::{Sealed, Sealing};
-use super::storage::StateStorage;
+use super::storage::{StateFile, StateStorage};
 use super::tables::{StateRead, StateWrite};
 use super::watch::Watch;
 use uuid::Uuid;
@@ -160,7 +160,7 @@ impl Store {
     fn on_file<T>(
         &self,
         operation: &'static str,
-        act: impl FnOnce(&dyn StorageBackend) -> Result<T>,
+        act: impl FnOnce(&dyn StateFile) -> Result<T>,
     ) -> Result<T> {
         match &*self.slot.read() {
             Slot::Open(opened) => act(opened.sealed.file()),
@@ -401,7 +401,7 @@ fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> 
 
 /// A new, empty database behind `header` and `sealing`.
 pub(super) fn create_database(
-    storage: Box<dyn StorageBackend>,
+    storage: Box<dyn StateFile>,
     header: &Header,
     sealing: Sealing,
     cache_bytes: usize,

@@ -1,17 +1,21 @@
-//! Artifacts: what tasks leave behind (diffs, logs, test results, anything), named by spec, task and type,
-//! in versions, each a content of the content store.
+//! Artifacts: what tasks leave behind, such as diffs, logs and test results.
 //!
-//! - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
-//! - `catalogue.rs` writes the rows of versions, and all that is kept beside them; nobody else does.
-//! - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
-//!   `steady.rs` has the time from which that counts.
-//! - `lease.rs`: one writer of an artifact at a time.
-//! - `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
-//! - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
-//! - `usage.rs`: what artifacts come to, and the quota.
-//!
-//! A version's row, its content's reference, its tags, what it is found by and the totals change in one
-//! commit.
+//! An [`ArtifactName`] has a spec, a task and a type; each put of an [`ArtifactSpec`] makes a
+//! version, which an [`ArtifactUri`] names. [`Artifacts`] finds versions by an [`ArtifactQuery`],
+//! and an [`ArtifactReader`] streams one. An [`ArtifactLease`] has one writer at a time; a [`Quota`]
+//! limits the space.
+
+// - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
+// - `catalogue.rs` writes the rows of versions, and all that is kept beside them; nobody else does.
+// - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
+//   `steady.rs` has the time from which that counts.
+// - `lease.rs`: one writer of an artifact at a time.
+// - `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
+// - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
+// - `usage.rs`: what artifacts come to, and the quota.
+//
+// A version's row, its content's reference, its tags, what it is found by and the totals change in one
+// commit.
 
 mod archive_path;
 mod catalogue;

@@ -18,7 +18,7 @@ pub struct ArtifactName {
 }
 
 impl ArtifactName {
-    /// `Invalid` unless each part has 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no
+    /// `Invalid` unless each part has 1 to [`NAME_BYTES_MAX`](crate::records::NAME_BYTES_MAX) bytes and no
     /// control character.
     pub fn new(
         spec: impl Into<String>,

@@ -143,7 +143,7 @@ impl Artifacts {
     /// [`OnExisting::Refuse`] has it, `Full` if a source of known [size](ArtifactSpec::size) does not fit the
     /// [quota](Self::set_quota); with sources of unknown size that comes when it does not.
     ///
-    /// [`LeasePolicy`]: crate::LeasePolicy
+    /// [`LeasePolicy`]: crate::artifacts::LeasePolicy
     pub fn put(&self, spec: ArtifactSpec, source: impl Read) -> Result<ArtifactUri> {
         self.put_with(spec, source, &NoProgress, &CancelToken::new())
     }

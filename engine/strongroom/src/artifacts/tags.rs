@@ -29,7 +29,7 @@ impl Artifacts {
     /// Durable on return, and found by its tags from the same commit on.
     ///
     /// `NotFound` if there is no such version; `Invalid` if it would have more than
-    /// [`TAGS_MAX`](crate::TAGS_MAX) tags, or for one that is none.
+    /// [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags, or for one that is none.
     pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
         let (TagChange::Add(told) | TagChange::Remove(told) | TagChange::Replace(told)) = change;
         check_tags(TAG, told).map_err(|e| e.or_subject(uri))?;

@@ -37,7 +37,7 @@ impl Handler {
     /// A handler that runs `work`, for version 0 of its checkpoints.
     ///
     /// `Ok` completes the operation. An error, or a panic, ends the try, which is repeated as the
-    /// operation's [`RetryPolicy`](crate::RetryPolicy) says. It should call
+    /// operation's [`RetryPolicy`](crate::operations::RetryPolicy) says. It should call
     /// [`Job::check`] between items, or go by [`Job::paced`], and return the `Cancelled` that it
     /// gets there: that is how it is paused, cancelled, and shut down.
     pub fn new<E: Into<BoxError>>(
@@ -48,13 +48,13 @@ impl Handler {
     }
 
     /// Which versions of checkpoints it reads; it brings older ones forward itself, by
-    /// [`Operation::migrate`](crate::Operation::migrate) or as it goes. Others are left alone.
+    /// [`Operation::migrate`](crate::operations::Operation::migrate) or as it goes. Others are left alone.
     pub fn versions(mut self, versions: RangeInclusive<u32>) -> Self {
         self.versions = versions;
         self
     }
 
-    /// Its checkpoints are `T`, encoded by [`Checkpoint::encode`](crate::Checkpoint::encode): an
+    /// Its checkpoints are `T`, encoded by [`Checkpoint::encode`](crate::operations::Checkpoint::encode): an
     /// operation with one that is not is told as unreadable before it is tried. Leave it out if
     /// versions differ in their types.
     pub fn checkpoints<T: DeserializeOwned>(mut self) -> Self {

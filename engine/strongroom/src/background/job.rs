@@ -6,13 +6,13 @@ use std::sync::Arc;
 use strongroom_base::Result;
 
 use super::ticket::Ticket;
+use crate::Vault;
 use crate::operations::{
     CheckpointPolicy, Event, EventKind, Lane, Operation, OperationStatus, Paced,
 };
-use crate::vault::Vault;
 use strongroom_base::{CancelToken, Progress};
 
-/// One try of an operation, in the hands of its [`Handler`](crate::Handler).
+/// One try of an operation, in the hands of its [`Handler`](crate::runner::Handler).
 pub struct Job {
     pub(super) vault: Vault,
     pub(super) operation: Operation,
@@ -75,8 +75,8 @@ impl Job {
         Ok(lane.paced(policy, done, total)?.progress(self.progress()).cancel(&self.cancel))
     }
 
-    /// Tells those who [subscribed](crate::Operations::subscribe) of something that does not end it; of the text
-    /// at most [`FAILURE_BYTES_MAX`](crate::FAILURE_BYTES_MAX).
+    /// Warns each [subscription](crate::operations::Operations::subscribe); the operation continues. Of
+    /// the text at most [`FAILURE_BYTES_MAX`](crate::operations::FAILURE_BYTES_MAX) bytes are kept.
     pub fn warn(&self, text: impl AsRef<str>) {
         let operations = self.operation.operations();
         operations.bus().warn(|| {

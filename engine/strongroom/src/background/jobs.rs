@@ -15,9 +15,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::attempt::{Attempted, attempt};
 use super::handlers::Handlers;
 use super::ticket::{Asked, Stop, Ticket};
+use crate::Vault;
 use crate::operations::Operations;
 use crate::operations::{Event, EventKind, OperationState, RetryPolicy};
-use crate::vault::Vault;
 use strongroom_base::Progress;
 
 /// Tries that wait for a thread or their time, far above what hosts submit; one more is refused.

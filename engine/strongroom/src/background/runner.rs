@@ -11,8 +11,8 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::handlers::Handlers;
 use super::jobs::Jobs;
 use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
+use crate::Vault;
 use crate::operations::{OperationSpec, Resumable, UnfinishedOperation};
-use crate::vault::Vault;
 use strongroom_base::Progress;
 
 /// Most threads of a runner.
@@ -46,16 +46,15 @@ pub struct Resumed {
     pub left: Vec<UnfinishedOperation>,
 }
 
-/// Runs operations in the background, each by the [`Handler`](crate::Handler) of its name that the
+/// Runs operations in the background, each by the [`Handler`](crate::runner::Handler) of its name that the
 /// vault was opened with. Cheap to clone; dropped with its last clone, it stops as by
 /// [`shutdown`](Self::shutdown), without waiting. It keeps the vault open.
 ///
 /// ```
 /// use std::time::Duration;
-/// use strongroom::{
-///     Checkpoint, CheckpointPolicy, Handler, Handlers, OperationSpec, OperationState, Runner,
-///     RunnerOptions, Vault,
-/// };
+/// use strongroom::operations::{Checkpoint, CheckpointPolicy, OperationSpec, OperationState};
+/// use strongroom::runner::{Handler, Handlers, Runner, RunnerOptions};
+/// use strongroom::Vault;
 /// # use strongroom::SecretPassword;
 ///
 /// # fn main() -> strongroom::Result<()> {
@@ -132,8 +131,9 @@ impl Runner {
     ///
     /// `Invalid` for a name without a handler, or a version that it does not read; `Unavailable` if
     /// the queue is full; `AlreadyExists` if the runner has it; `Closed` after a shutdown; and as
-    /// [`Operations::prepare`](crate::Operations::prepare). After an error nothing is queued; after one that came in between, or is
-    /// `Uncertain`, it may be known, for [`resume_all`](Self::resume_all).
+    /// [`Operations::prepare`](crate::operations::Operations::prepare). After an error nothing is queued;
+    /// after one that came in between, or is `Uncertain`, it may be known, for
+    /// [`resume_all`](Self::resume_all).
     pub fn submit(&self, spec: OperationSpec) -> Result<JobHandle> {
         self.submit_any(spec, None)
     }
@@ -182,8 +182,8 @@ impl Runner {
     }
 
     /// Goes on with one operation at once, paused or not, also if it is to wait. Errors as those of
-    /// [`Operations::resume`](crate::Operations::resume), and `Invalid` if no handler reads it. If the runner has it already, its
-    /// handle.
+    /// [`Operations::resume`](crate::operations::Operations::resume), and `Invalid` if no handler reads
+    /// it. If the runner has it already, its handle.
     pub fn resume(&self, id: &str) -> Result<JobHandle> {
         const RESUME: &str = "resume operation";
         let jobs = &self.handle.jobs;
@@ -220,7 +220,7 @@ impl Runner {
     }
 
     /// Goes on with everything that is not finished and can be resumed, each when its
-    /// [`RetryPolicy`](crate::RetryPolicy) says; what is paused is left, with what cannot be. The
+    /// [`RetryPolicy`](crate::operations::RetryPolicy) says; what is paused is left, with what cannot be. The
     /// queue's bound does not count here: all of it is in the vault anyway.
     pub fn resume_all(&self) -> Result<Resumed> {
         const RESUME: &str = "resume operations";
@@ -262,7 +262,7 @@ impl Runner {
     }
 
     /// Asks an operation to lay itself aside: it does so at its next
-    /// [check](crate::Job::check), which may come too late; or at once if it is waiting, in a commit
+    /// [check](crate::runner::Job::check), which may come too late; or at once if it is waiting, in a commit
     /// whose errors are returned. Whoever resumes everything leaves it then. `NotFound` if the
     /// runner does not have it.
     pub fn pause(&self, id: &str) -> Result<()> {

@@ -233,7 +233,7 @@ impl Progress for Ticket {
     }
 }
 
-/// An operation that a [`Runner`](crate::Runner) has, to wait for and to watch. Dropped, it goes on.
+/// An operation that a [`Runner`](crate::runner::Runner) has, to wait for and to watch. Dropped, it goes on.
 #[derive(Clone)]
 pub struct JobHandle {
     pub(super) ticket: Arc<Ticket>,

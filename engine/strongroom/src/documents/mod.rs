@@ -1,23 +1,24 @@
 //! Documents: several JSON texts in one share space, each behind its partition key and password.
 //!
-//! A **partition** is a set of slots of the space that its key finds. A **document** is the text
-//! in it: compressed, padded to the full capacity, sealed, cut into chunks, and each chunk shared
-//! into slots that its password orders. A slot tells nothing of its owner, and nothing tells how
-//! many partitions there are; a space without any looks the same, but for that it never was
-//! updated.
+//! [`Documents`] makes and opens the [`Space`]. A [`Partition`] is a set of slots that its
+//! [`SecretPartitionKey`] finds. A [`Document`] is the text in it: compressed, padded to the full
+//! capacity, sealed, cut into chunks, and each chunk shared into slots that its password orders.
 //!
-//! - `creation.rs`: make the space. `space.rs`: look at it, add and destroy partitions; [`Space`].
-//!   `partition.rs`: read, write, heal, verify, change the password; [`Partition`].
-//!   `background.rs`: a write on a thread of its own. `plan.rs`: what a write would do.
-//! - `draft.rs`: what a partition shall hold, painted. `update.rs`: the space copied into a new
-//!   generation. `opening.rs`: from a generation to a text, or the one error. `generation.rs`:
-//!   reading cells and slots.
-//! - `envelope.rs`, `map.rs`, `shares.rs`, `text.rs`: the layers, from the key to the text.
-//!   `secret.rs`, `stream.rs`: the keys, and what is drawn from them. `geometry.rs`: all sizes.
-//!
-//! This room knows the field only through `sharing/`, and objects only as what bears losses. What
-//! the layers are for, and against whom, stands in `SECURITY.md`. Nothing here logs, counts or
-//! names a partition, in an event, a span, an error or a row of state.
+//! A slot tells nothing of its owner, and nothing tells how many partitions there are. A space
+//! without any looks the same, except that it never was updated.
+
+// - `creation.rs`: make the space. `space.rs`: look at it, add and destroy partitions; [`Space`].
+//   `partition.rs`: read, write, heal, verify, change the password; [`Partition`].
+//   `background.rs`: a write on a thread of its own. `plan.rs`: what a write would do.
+// - `draft.rs`: what a partition shall hold, painted. `update.rs`: the space copied into a new
+//   generation. `opening.rs`: from a generation to a text, or the one error. `generation.rs`:
+//   reading cells and slots.
+// - `envelope.rs`, `map.rs`, `shares.rs`, `text.rs`: the layers, from the key to the text.
+//   `secret.rs`, `stream.rs`: the keys, and what is drawn from them. `geometry.rs`: all sizes.
+//
+// This room knows the field only through `sharing/`, and objects only as what bears losses. What
+// the layers are for, and against whom, stands in `SECURITY.md`. Nothing here logs, counts or
+// names a partition, in an event, a span, an error or a row of state.
 
 mod background;
 mod creation;
@@ -26,9 +27,9 @@ mod envelope;
 mod generation;
 mod geometry;
 #[cfg(feature = "testing")]
-mod lab;
+pub(crate) mod lab;
 #[cfg(feature = "testing")]
-mod lab_bench;
+pub(crate) mod lab_bench;
 mod map;
 mod opening;
 mod partition;
@@ -44,10 +45,6 @@ mod update;
 pub use background::BackgroundWrite;
 pub use creation::SpaceOptions;
 pub use geometry::{CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, PARTITIONS_OF_SPACE_MAX};
-#[cfg(feature = "testing")]
-pub use lab::{PlacesLab, ShareLab};
-#[cfg(feature = "testing")]
-pub use lab_bench::ShareBench;
 pub use opening::Damage;
 pub use partition::{Document, DocumentVersion, Partition, WriteOptions, Written};
 pub use plan::Plan;

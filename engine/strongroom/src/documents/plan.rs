@@ -20,7 +20,7 @@ const SYNC_TIME: Duration = Duration::from_millis(5);
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The version that is there; name it as [`expected`](crate::WriteOptions::expected) to write
+    /// The version that is there; name it as [`expected`](crate::documents::WriteOptions::expected) to write
     /// only what was planned.
     pub version: DocumentVersion,
     /// Chunks that the document takes now, of those that its partition always has.

@@ -187,7 +187,7 @@ impl Space {
     /// that is not named.
     ///
     /// `Denied` if a key to keep opens no partition; `Full` if there is no room beside those
-    /// named, or they are [`PARTITIONS_OF_SPACE_MAX`](crate::PARTITIONS_OF_SPACE_MAX) already;
+    /// named, or they are [`PARTITIONS_OF_SPACE_MAX`](crate::documents::PARTITIONS_OF_SPACE_MAX) already;
     /// `Invalid` for an empty password; else as [`Partition::write_with`].
     pub fn add_partition_with(
         &self,

@@ -27,7 +27,7 @@ impl Checkpoint {
     }
 
     /// A checkpoint whose data is `value`, encoded as values of a
-    /// [`TypedNamespace`](crate::TypedNamespace) are. `Invalid` if it cannot be encoded.
+    /// [`TypedNamespace`](crate::records::TypedNamespace) are. `Invalid` if it cannot be encoded.
     pub fn encode<T: Serialize>(value: &T) -> Result<Self> {
         rmp_serde::to_vec_named(value).map(Self::new).map_err(|_| unencodable("encode checkpoint"))
     }

@@ -59,7 +59,7 @@ pub enum EventKind {
     Recovered,
     /// It was given up.
     Cancelled,
-    /// Something that does not end it: told by its [`Job`](crate::Job), or by the runner.
+    /// Something that does not end it: told by its [`Job`](crate::runner::Job), or by the runner.
     Warning {
         /// What.
         text: String,
@@ -205,7 +205,7 @@ impl Bus {
 /// The receiving end of a vault's events, oldest first. Ends when it is dropped.
 ///
 /// It keeps as many events as it was asked to; what comes while it is full is [missed](Self::missed),
-/// never waited for. [`receiver`](Self::receiver) is the channel, for `select!`.
+/// never waited for. As an iterator it waits for the next event, and ends with the vault.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: Receiver<Event>,
@@ -227,10 +227,13 @@ impl Subscription {
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
+}
 
-    /// The channel.
-    pub fn receiver(&self) -> &Receiver<Event> {
-        &self.receiver
+impl Iterator for Subscription {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().ok()
     }
 }
 
@@ -266,6 +269,15 @@ mod tests {
         assert_eq!((told(&short), short.missed()), (vec![0, 1], 3));
         assert_eq!((told(&long), long.missed()), (vec![0, 1, 2, 3, 4], 0));
         assert_eq!(bus.missed(), 3);
+    }
+
+    #[test]
+    fn subscription_as_iterator_ends_with_the_vault() {
+        let bus = Bus::default();
+        let events = bus.subscribe(4);
+        (0..3).for_each(|n| bus.warn(|| warning(n)));
+        drop(bus);
+        assert_eq!(events.map(|e| e.unix_millis).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

@@ -1,23 +1,25 @@
 //! Operations: long work that survives the death of its process.
 //!
-//! An [`Operation`] runs in [`Lane`]s, independent streams of writes. Each lane commits its data
-//! together with a [`Checkpoint`] that says where it stands, so after a crash it goes on there:
-//! nothing is lost and nothing is repeated. The last lane to complete completes the operation.
+//! [`Operations`] begins an [`OperationSpec`], and resumes it after a crash. An [`Operation`] runs
+//! in [`Lane`]s, independent streams of writes: each commits its data together with a
+//! [`Checkpoint`], so nothing is lost and nothing is repeated. The last lane to complete completes
+//! the operation. [`OperationStatus`] describes one, [`Statistics`] all, and a [`Subscription`]
+//! yields each [`Event`].
 //!
 //! An operation has one owner at a time, with a generation that every begin, resume and
 //! take-over raises. A commit under an older generation is refused inside the transaction.
-//!
-//! - `machine.rs`: the states, and which may follow which. `standing.rs`: whether an operation can
-//!   be resumed, and why not. Both are pure.
-//! - `spec.rs`: what an operation is begun with. `claim.rs`: begin, resume, take over.
-//!   `operation.rs`: the handle, and the ways to end. `owners.rs`: which handles live.
-//! - `rows.rs`: an operation's rows in a transaction, and what is kept in step with them.
-//! - `checkpoint.rs`, `lane.rs`: a lane's handle, and its checkpoint inside a transaction.
-//!   `pace.rs`: when to make one. `resume.rs`: resuming by a callback.
-//! - `status.rs`: looking at operations from a snapshot. `unfinished.rs`: what is left to do.
-//!   `statistics.rs`: in numbers. `events.rs`: as they happen. `expiry.rs`: dropping the old.
-//!
-//! Who runs operations in the background is `background/`.
+
+// - `machine.rs`: the states, and which may follow which. `standing.rs`: whether an operation can
+//   be resumed, and why not. Both are pure.
+// - `spec.rs`: what an operation is begun with. `claim.rs`: begin, resume, take over.
+//   `operation.rs`: the handle, and the ways to end. `owners.rs`: which handles live.
+// - `rows.rs`: an operation's rows in a transaction, and what is kept in step with them.
+// - `checkpoint.rs`, `lane.rs`: a lane's handle, and its checkpoint inside a transaction.
+//   `pace.rs`: when to make one. `resume.rs`: resuming by a callback.
+// - `status.rs`: looking at operations from a snapshot. `unfinished.rs`: what is left to do.
+//   `statistics.rs`: in numbers. `events.rs`: as they happen. `expiry.rs`: dropping the old.
+//
+// Who runs operations in the background is `background/`.
 
 mod checkpoint;
 mod claim;

@@ -118,7 +118,7 @@ impl Operation {
     }
 
     /// Ends this try with an error, of which at most [`FAILURE_BYTES_MAX`] are kept. It can be
-    /// resumed while its [`RetryPolicy`](crate::RetryPolicy) has tries left.
+    /// resumed while its [`RetryPolicy`](crate::operations::RetryPolicy) has tries left.
     pub fn fail(&self, error: impl fmt::Display) -> Result<()> {
         const FAIL: &str = "fail operation";
         let error = error.to_string();

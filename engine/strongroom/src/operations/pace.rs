@@ -74,7 +74,8 @@ impl Default for CheckpointPolicy {
 /// is lost too.
 ///
 /// ```
-/// # use strongroom::{Checkpoint, CheckpointPolicy, SecretPassword, Vault};
+/// # use strongroom::operations::{Checkpoint, CheckpointPolicy};
+/// # use strongroom::{SecretPassword, Vault};
 /// # fn main() -> strongroom::Result<()> {
 /// # let folder = tempfile::tempdir().expect("a temporary folder");
 /// # let path = folder.path().join("vault");

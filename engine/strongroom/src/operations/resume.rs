@@ -22,7 +22,8 @@ impl Operations {
     /// ```
     /// # fn main() -> strongroom::Result<()> {
     /// # let folder = tempfile::tempdir().expect("a temporary folder");
-    /// # use strongroom::{Batch, Checkpoint, OperationState, SecretPassword, Vault};
+    /// # use strongroom::operations::{Checkpoint, OperationState};
+    /// # use strongroom::{Batch, SecretPassword, Vault};
     /// # let path = folder.path().join("vault");
     /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
     /// drop(vault.operations().begin("import-7", ["a", "b"])?); // and then the process dies

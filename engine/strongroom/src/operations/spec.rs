@@ -30,7 +30,7 @@ pub const ONLY_LANE: &str = "main";
 ///
 /// ```
 /// use std::time::Duration;
-/// use strongroom::{OperationSpec, RetryPolicy};
+/// use strongroom::operations::{OperationSpec, RetryPolicy};
 ///
 /// let spec = OperationSpec::new("import-2026-11")
 ///     .name("import")
@@ -75,7 +75,7 @@ impl OperationSpec {
         }
     }
 
-    /// What kind of work it is, by which its [`Handler`](crate::Handler) is found; the id without
+    /// What kind of work it is, by which its [`Handler`](crate::runner::Handler) is found; the id without
     /// it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -89,7 +89,7 @@ impl OperationSpec {
     }
 
     /// The version of the program's checkpoints, as the host counts; 0 without it. A later program
-    /// sees it, and can refuse the operation or [migrate](crate::Operation::migrate) it.
+    /// sees it, and can refuse the operation or [migrate](crate::operations::Operation::migrate) it.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
@@ -165,9 +165,9 @@ impl OperationSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Most tries without a checkpoint; then it is resumed by a
-    /// [take-over](crate::Operations::take_over) alone. 0 for no limit.
+    /// [take-over](crate::operations::Operations::take_over) alone. 0 for no limit.
     pub attempts_max: u32,
-    /// How long a [`Runner`](crate::Runner) waits after the first try that failed. Doubled after
+    /// How long a [`Runner`](crate::runner::Runner) waits after the first try that failed. Doubled after
     /// each further one.
     pub backoff_first: Duration,
     /// The longest wait.

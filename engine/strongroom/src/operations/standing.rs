@@ -32,12 +32,12 @@ pub enum Resumable {
         generation: u64,
     },
     /// As many tries as its [`RetryPolicy`] allows got nowhere. A
-    /// [take-over](crate::Operations::take_over) tries again.
+    /// [take-over](crate::operations::Operations::take_over) tries again.
     AttemptsExhausted {
         /// Tries since its last checkpoint.
         attempts: u32,
     },
-    /// The vault was opened with [`Handlers`](crate::Handlers), and none is for its name. Whoever does
+    /// The vault was opened with [`Handlers`](crate::runner::Handlers), and none is for its name. Whoever does
     /// its work without one can resume it by its id.
     UnknownName,
     /// Its handler does not read checkpoints of that version.
@@ -58,7 +58,7 @@ pub enum Resumable {
 }
 
 impl Resumable {
-    /// Whether [`Operations::resume`](crate::Operations::resume) takes it.
+    /// Whether [`Operations::resume`](crate::operations::Operations::resume) takes it.
     pub fn by_id(&self) -> bool {
         match self {
             Self::Ready
@@ -75,7 +75,7 @@ impl Resumable {
         }
     }
 
-    /// Whether [`Runner::resume_all`](crate::Runner::resume_all) takes it.
+    /// Whether [`Runner::resume_all`](crate::runner::Runner::resume_all) takes it.
     pub fn with_all(&self) -> bool {
         matches!(self, Self::Ready | Self::BackingOff { .. })
     }

@@ -133,7 +133,7 @@ impl LaneStatus {
         }
     }
 
-    /// The data as [`Checkpoint::encode`](crate::Checkpoint::encode) wrote it; `None` before the
+    /// The data as [`Checkpoint::encode`](crate::operations::Checkpoint::encode) wrote it; `None` before the
     /// first checkpoint.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         if self.checkpoints == 0 {

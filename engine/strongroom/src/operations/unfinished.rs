@@ -138,7 +138,10 @@ fn unreadable(id: String, error: &Error) -> UnfinishedOperation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CheckOptions, ExpireOperations, MemoryState, SecretKey, Vault, VaultOptions};
+    use crate::check::CheckOptions;
+    use crate::operations::ExpireOperations;
+    use crate::storage::MemoryState;
+    use crate::{SecretKey, Vault, VaultOptions};
 
     /// A row of a version that does not exist yet.
     const LATER: &[u8] = &[9, 9, 9];

@@ -56,7 +56,7 @@ impl WriteTx<'_> {
 
     /// Makes `value` the value of `key`; the namespace is made if it does not exist.
     ///
-    /// Bytes may have up to [`ROW_BYTES_MAX`](crate::ROW_BYTES_MAX); a longer value is [staged]
+    /// Bytes may have up to [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX); a longer value is [staged]
     /// before the transaction. `Invalid` if the key, the name or the bytes are too long, or the
     /// staging is of another vault; `Full` if the content store may not take it. Then nothing of
     /// this call is in the transaction. After an error of the storage or of a damaged row the

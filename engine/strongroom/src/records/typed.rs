@@ -24,7 +24,10 @@ use super::transaction::WriteTx;
 /// caller's promise; rows that do not decode as such are `Corrupt`.
 ///
 /// ```
-/// # use strongroom::{MemoryState, SecretKey, TypedNamespace, Vault, backends::Memory};
+/// # use strongroom::backends::Memory;
+/// # use strongroom::records::TypedNamespace;
+/// # use strongroom::storage::MemoryState;
+/// # use strongroom::{SecretKey, Vault};
 /// const BIRTHS: TypedNamespace<(u32, String), String> = TypedNamespace::new("births");
 ///
 /// # fn main() -> strongroom::Result<()> {

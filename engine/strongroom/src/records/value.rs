@@ -94,7 +94,7 @@ impl Value {
     }
 
     /// The value without a copy, if it lies in its row: that is, if it has at most
-    /// [`ROW_BYTES_MAX`](crate::ROW_BYTES_MAX) bytes.
+    /// [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) bytes.
     pub fn as_inline(&self) -> Option<&[u8]> {
         match &self.inner {
             Inner::Inline(row) => Some(inline(row)),
@@ -121,7 +121,7 @@ impl Value {
         Ok(bytes.into())
     }
 
-    /// The value decoded as `T`, as [`TypedNamespace`](crate::TypedNamespace) encodes it.
+    /// The value decoded as `T`, as [`TypedNamespace`](crate::records::TypedNamespace) encodes it.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         match self.as_inline() {
             Some(value) => decode_value(value),

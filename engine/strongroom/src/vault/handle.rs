@@ -145,7 +145,7 @@ impl Vault {
     /// is on the backend on return, and durable; a short one, up to 256 KiB as it is stored, goes with its
     /// transaction. Nothing refers to it yet: if the [`Staged`] is dropped, or the process dies, it is freed
     /// later. `Full` if the content store may not take it: see
-    /// [`set_quota`](crate::Artifacts::set_quota).
+    /// [`set_quota`](crate::artifacts::Artifacts::set_quota).
     pub fn stage(&self, source: impl Read) -> Result<Staged> {
         self.stage_with(source, &NoProgress, &CancelToken::new())
     }
@@ -175,7 +175,8 @@ impl Vault {
     /// Its artifacts.
     ///
     /// ```
-    /// # use strongroom::{ArtifactName, ArtifactSpec, SecretPassword, Vault};
+    /// # use strongroom::artifacts::{ArtifactName, ArtifactSpec};
+    /// # use strongroom::{SecretPassword, Vault};
     /// # fn main() -> strongroom::Result<()> {
     /// # let folder = tempfile::tempdir().expect("a temporary folder");
     /// # let path = folder.path().join("vault");

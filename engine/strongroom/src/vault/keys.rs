@@ -39,7 +39,7 @@ impl<'a> NewKey<'a> {
     }
 
     /// What it shall be called: one line of at most
-    /// [`KEY_LABEL_BYTES_MAX`](crate::KEY_LABEL_BYTES_MAX) bytes. It lies sealed in the header.
+    /// [`KEY_LABEL_BYTES_MAX`](crate::keys::KEY_LABEL_BYTES_MAX) bytes. It lies sealed in the header.
     pub fn label(self, label: &'a str) -> Self {
         Self { label, ..self }
     }
@@ -95,7 +95,7 @@ impl Keys {
     /// Adds a key; durable on return. Like every change of keys it wants the backend: if that
     /// cannot be reached its error comes, and nothing has changed.
     ///
-    /// `Full` if there are [`KEYS_MAX`](crate::KEYS_MAX), `AlreadyExists` if it opens the vault
+    /// `Full` if there are [`KEYS_MAX`](crate::keys::KEYS_MAX), `AlreadyExists` if it opens the vault
     /// already. `Uncertain` as told at [`remove`](Self::remove).
     pub fn add(&self, key: &NewKey<'_>) -> Result<KeyId> {
         let unlock = key.source.unlock()?;

@@ -156,7 +156,7 @@ impl VaultOptions {
 
     /// Goes on from an older state that was put in the place of a newer one, which is lost then.
     /// Without it such a vault can be read, and writes are `Conflict`
-    /// ([`Recovery::key_copy_ahead`](crate::Recovery::key_copy_ahead)).
+    /// ([`Recovery::key_copy_ahead`](crate::vault::Recovery::key_copy_ahead)).
     pub fn adopt_older_state(mut self, adopt: bool) -> Self {
         self.adopt_older_state = adopt;
         self
@@ -173,14 +173,14 @@ impl VaultOptions {
     /// state of the vault; of no effect where there is nothing to take over. That session finds out before its next
     /// deletes and within a minute of its next commit, and writes nothing from then on; this one deletes
     /// nothing for a day. Whatever only the other state knew is lost. Told by
-    /// [`Recovery::taken_over`](crate::Recovery::taken_over).
+    /// [`Recovery::taken_over`](crate::vault::Recovery::taken_over).
     pub fn take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
         self
     }
 
     /// Has a thread of the vault's own drop expired artifacts and free what nothing refers to, every so
-    /// often; without it that is the host's to call ([`Artifacts::expire`](crate::Artifacts::expire),
+    /// often; without it that is the host's to call ([`Artifacts::expire`](crate::artifacts::Artifacts::expire),
     /// [`Vault::gc`]). The first time is one such wait after the vault was opened.
     pub fn upkeep(mut self, every: Duration) -> Self {
         self.upkeep_every = Some(every);
@@ -188,8 +188,8 @@ impl VaultOptions {
     }
 
     /// What the host does with its operations, by their names: what is left to do is judged by them
-    /// ([`Recovery::operations`](crate::Recovery::operations)), and a
-    /// [`Runner`](crate::Runner) runs them.
+    /// ([`Recovery::operations`](crate::vault::Recovery::operations)), and a
+    /// [`Runner`](crate::runner::Runner) runs them.
     pub fn handlers(mut self, handlers: impl KnownWork) -> Self {
         self.handlers = Arc::new(handlers);
         self
@@ -263,7 +263,7 @@ impl VaultOptions {
     /// with another state since, `NotFound` if the store knows nothing of the vault: see
     /// [`take_over`](Self::take_over).
     ///
-    /// [`LockRefused`]: crate::LockRefused
+    /// [`LockRefused`]: crate::vault::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
         Vault::open_in_folder(self, path).map_err(|e| e.or_subject(path.display()))

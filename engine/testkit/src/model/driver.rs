@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom::{
-    Batch, CancelToken, CheckOptions, Checkpoint, ExpireOperations, Operation, OperationState,
-    ReadData, Recorder, Snapshot, Staged, Vault, VaultOptions, WriteTx,
-};
+use strongroom::check::{CheckOptions, ReadData};
+use strongroom::operations::{Checkpoint, ExpireOperations, Operation, OperationState, Recorder};
+use strongroom::{Batch, CancelToken, Snapshot, Staged, Vault, VaultOptions, WriteTx};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::ManualClock;
 use strongroom_base::{Error, ErrorKind, Result};

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use strongroom::ROW_BYTES_MAX;
+use strongroom::records::ROW_BYTES_MAX;
 use strongroom_base::ErrorKind;
 
 mod driver;

@@ -1,6 +1,7 @@
 //! Acts on operations, on the driver's vault; and operations compared with the model's.
 
-use strongroom::{Lane, Operation, OperationSpec, Snapshot, Vault};
+use strongroom::operations::{Lane, Operation, OperationSpec};
+use strongroom::{Snapshot, Vault};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::driver::{Driver, lane_name, operation_id};
@@ -83,7 +84,8 @@ impl OperationsModel {
             return Err(format!("operations are {ids:?}, expected {expected:?}"));
         }
         for (status, expected) in found.iter().zip(self.operations.values()) {
-            let as_model = |lane: &strongroom::LaneStatus| (lane.checkpoints, lane.complete);
+            let as_model =
+                |lane: &strongroom::operations::LaneStatus| (lane.checkpoints, lane.complete);
             let lanes: Vec<_> = status.lanes.iter().map(as_model).collect();
             let expected_lanes: Vec<_> =
                 expected.lanes.iter().map(|lane| (lane.checkpoints, lane.complete)).collect();

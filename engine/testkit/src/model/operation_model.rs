@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use strongroom::{OperationState, Resumable, RetryPolicy};
+use strongroom::operations::{OperationState, Resumable, RetryPolicy};
 use strongroom_base::ErrorKind;
 
 /// Tries without a checkpoint that the driver's operations have.

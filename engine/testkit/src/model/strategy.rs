@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use strongroom::ROW_BYTES_MAX;
+use strongroom::records::ROW_BYTES_MAX;
 
 use super::operation_model::{Act, End, Who};
 use super::{Call, Ending, Pattern, Step};

@@ -37,6 +37,7 @@ use strongroom_base::component::Entropy;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
+use super::storage::{FileLock, StateFile};
 use super::watch::Watch;
 use pending::Pending;
 use strongroom_crypto::SealKey;
@@ -59,7 +60,7 @@ pub(super) struct Sealed {
 }
 
 struct Inner {
-    file: Box<dyn StorageBackend>,
+    file: Box<dyn StateFile>,
     sealing: Sealing,
     watch: Arc<Watch>,
     pending: Pending,
@@ -92,12 +93,12 @@ impl fmt::Debug for Sealed {
 
 impl Sealed {
     /// A new state in `file`, which has its header already and nothing else.
-    pub(super) fn create(file: Box<dyn StorageBackend>, sealing: Sealing) -> Self {
+    pub(super) fn create(file: Box<dyn StateFile>, sealing: Sealing) -> Self {
         Self::new(file, sealing, Watch::default(), SuperHeaders::new(), true)
     }
 
     /// The state in `file`, and how it was left. Writes nothing.
-    pub(super) fn open(file: Box<dyn StorageBackend>, sealing: Sealing) -> Result<(Self, Left)> {
+    pub(super) fn open(file: Box<dyn StateFile>, sealing: Sealing) -> Result<(Self, Left)> {
         let corrupt = |detail: &str| {
             Err(Error::new(ErrorKind::Corrupt, "open vault")
                 .with_reason(Reason::StateDamaged)
@@ -119,7 +120,7 @@ impl Sealed {
     }
 
     fn new(
-        file: Box<dyn StorageBackend>,
+        file: Box<dyn StateFile>,
         sealing: Sealing,
         watch: Watch,
         supers: SuperHeaders,
@@ -155,7 +156,7 @@ impl Sealed {
     }
 
     /// The file below, for its header.
-    pub(super) fn file(&self) -> &dyn StorageBackend {
+    pub(super) fn file(&self) -> &dyn StateFile {
         &*self.inner.file
     }
 
@@ -193,7 +194,7 @@ impl Inner {
             return Err(io::Error::other("an earlier write failed"));
         }
         supers.write_if_changed(&*self.file, &self.sealing, &self.watch)?;
-        self.file.sync_data()?;
+        self.file.sync()?;
         supers.note_sync();
         Ok(())
     }
@@ -261,40 +262,20 @@ impl StorageBackend for Sealed {
     }
 
     // Lock ranges name bytes of the file. redb's modes for several processes lock parts of it,
-    // and write page 0 twice between two syncs, which two copies do not bear: only the lock of
-    // the whole file is passed on.
+    // and write page 0 twice between two syncs, which two copies do not bear: only the exclusive
+    // lock of the whole file is passed on. The other locks are unsupported.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         expect_whole_file(start, end)?;
-        self.inner.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        expect_whole_file(start, end)?;
-        self.inner.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        expect_whole_file(start, end)?;
-        self.inner.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        expect_whole_file(start, end)?;
-        self.inner.file.lock_shared_range(start, end)
+        match self.inner.file.try_lock()? {
+            FileLock::Acquired => Ok(true),
+            FileLock::Refused => Ok(false),
+            FileLock::Unsupported => Err(BackendError::Unsupported),
+        }
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         expect_whole_file(start, end)?;
-        self.inner.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        expect_whole_file(start, end)?;
-        self.inner.file.query_lock_range(start, end)
+        Ok(self.inner.file.unlock()?)
     }
 }
 

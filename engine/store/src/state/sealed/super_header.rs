@@ -7,10 +7,10 @@
 
 use std::io;
 
-use redb::StorageBackend;
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
+use super::super::storage::StateFile;
 use super::super::watch::Watch;
 use super::{Left, Sealing};
 use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
@@ -46,7 +46,7 @@ impl SuperHeaders {
 
     pub(super) fn read(
         &self,
-        file: &dyn StorageBackend,
+        file: &dyn StateFile,
         sealing: &Sealing,
         watch: &Watch,
         offset: u64,
@@ -90,17 +90,17 @@ impl SuperHeaders {
     /// not closed any more.
     pub(super) fn touch(
         &mut self,
-        file: &dyn StorageBackend,
+        file: &dyn StateFile,
         sealing: &Sealing,
         watch: &Watch,
     ) -> io::Result<()> {
         let Some(synced) = self.untouched.take() else { return Ok(()) };
         if !self.durable {
-            file.sync_data()?;
+            file.sync()?;
         }
         let page = std::mem::replace(&mut self.now.page, synced);
         watch.note_touch(true);
-        let written = self.write_next(file, sealing, None).and_then(|()| file.sync_data());
+        let written = self.write_next(file, sealing, None).and_then(|()| file.sync());
         watch.note_touch(written.is_err());
         self.changed = page != synced;
         self.now.page = page;
@@ -111,7 +111,7 @@ impl SuperHeaders {
     /// Writes what redb wrote. The caller syncs, and then tells [`note_sync`](Self::note_sync).
     pub(super) fn write_if_changed(
         &mut self,
-        file: &dyn StorageBackend,
+        file: &dyn StateFile,
         sealing: &Sealing,
         watch: &Watch,
     ) -> io::Result<()> {
@@ -119,7 +119,7 @@ impl SuperHeaders {
             return Ok(());
         }
         if !self.durable {
-            file.sync_data()?;
+            file.sync()?;
             self.durable = true;
         }
         watch.note_header();
@@ -136,7 +136,7 @@ impl SuperHeaders {
     /// Marks both copies closed, one after the other, each durable; unless they still are.
     pub(super) fn close(
         &mut self,
-        file: &dyn StorageBackend,
+        file: &dyn StateFile,
         sealing: &Sealing,
         closed: Closed,
     ) -> io::Result<()> {
@@ -145,14 +145,14 @@ impl SuperHeaders {
         }
         for _ in 0..SUPER_COPIES {
             self.write_next(file, sealing, Some(closed))?;
-            file.sync_data()?;
+            file.sync()?;
         }
         Ok(())
     }
 
     fn write_next(
         &mut self,
-        file: &dyn StorageBackend,
+        file: &dyn StateFile,
         sealing: &Sealing,
         closed: Option<Closed>,
     ) -> io::Result<()> {
@@ -168,7 +168,7 @@ impl SuperHeaders {
 }
 
 /// Reads both copies; the higher sequence counts. `Corrupt` if neither opens.
-pub(super) fn open(file: &dyn StorageBackend, sealing: &Sealing) -> Result<(SuperHeaders, Left)> {
+pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHeaders, Left)> {
     let io = |e| Error::io("open vault", e);
     let copies =
         [read_copy(file, sealing, 0).map_err(io)?, read_copy(file, sealing, 1).map_err(io)?];
@@ -221,7 +221,7 @@ fn place(sealing: &Sealing, copy: usize) -> [u8; 24] {
 
 /// nonce 24 | ciphertext 472 | tag 16.
 fn write_copy(
-    file: &dyn StorageBackend,
+    file: &dyn StateFile,
     sealing: &Sealing,
     copy: usize,
     header: &SuperHeader,
@@ -238,7 +238,7 @@ fn write_copy(
 
 /// The copy, if it opens.
 fn read_copy(
-    file: &dyn StorageBackend,
+    file: &dyn StateFile,
     sealing: &Sealing,
     copy: usize,
 ) -> io::Result<Option<SuperHeader>> {
