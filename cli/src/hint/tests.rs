@@ -1,3 +1,5 @@
+//! Each reason has its hint, and its own code.
+
 use std::collections::BTreeSet;
 
 use super::*;
