@@ -1,0 +1,167 @@
+//! Every path in ARCHITECTURE.md exists.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::tree::{Finding, Tree};
+
+const DOCUMENT: &str = "ARCHITECTURE.md";
+const MAP: &str = "## Code map";
+
+/// The files and folders of a repository, without slashes at their end.
+struct Listing(BTreeSet<String>);
+
+impl Listing {
+    fn new(tree: &Tree) -> Self {
+        let all = tree.keys().flat_map(|path| path.ancestors());
+        Self(all.filter_map(Path::to_str).map(str::to_owned).collect())
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.contains(path.trim_end_matches('/'))
+    }
+
+    /// Whether a path ends so.
+    fn has_end(&self, end: &str) -> bool {
+        let end = format!("/{}", end.trim_end_matches('/'));
+        self.0.iter().any(|path| path.ends_with(&end))
+    }
+
+    fn begins_at_top(&self, path: &str) -> bool {
+        path.split_once('/').is_some_and(|(top, _)| !top.is_empty() && self.0.contains(top))
+    }
+}
+
+/// Paths in the document that do not exist, or contain a glob.
+fn lost(tree: &Tree) -> Vec<Finding> {
+    let document = Path::new(DOCUMENT);
+    let Some(text) = tree.get(document) else {
+        return vec![Finding::new(document, 1, "missing: write it")];
+    };
+    let listing = Listing::new(tree);
+    let mut findings = Vec::new();
+    let (mut is_block, mut is_map) = (false, false);
+    for (line, text) in (1..).zip(text.lines()) {
+        if text.starts_with("```") {
+            is_block = !is_block;
+            continue;
+        }
+        if text.starts_with('#') {
+            is_map = text == MAP;
+        }
+        let mut report = |path: &str, fault: Option<&str>| {
+            findings.extend(
+                fault.map(|fault| Finding::new(document, line, format!("`{path}` {fault}"))),
+            );
+        };
+        if is_block {
+            for word in text.split_whitespace().filter(|word| is_folder(word)) {
+                report(word, fault(&listing, word));
+            }
+            continue;
+        }
+        let first_cell = text.split('|').nth(1).unwrap_or_default();
+        let mut parent = "";
+        for path in spans(first_cell).filter(|_| is_map) {
+            let below = format!("{parent}/{path}");
+            if !listing.has(path) && !listing.has(below.trim_start_matches('/')) {
+                report(path, Some(MISSING));
+            }
+            parent =
+                path.trim_end_matches('/').rsplit_once('/').map_or(parent, |(parent, _)| parent);
+        }
+        let rest =
+            if is_map { text.strip_prefix('|').map(|t| &t[first_cell.len()..]) } else { None };
+        for span in spans(rest.unwrap_or(text)) {
+            report(span, fault(&listing, span));
+        }
+    }
+    findings
+}
+
+const MISSING: &str = "does not exist: name the path that took its place";
+
+/// The fault of a span that looks like a path.
+fn fault(listing: &Listing, span: &str) -> Option<&'static str> {
+    let is_top = listing.begins_at_top(span);
+    let is_source = Path::new(span).extension().is_some_and(|extension| extension == "rs");
+    let is_path = is_top || (span.contains('/') && (span.ends_with('/') || is_source));
+    if !is_path || span.starts_with('/') || span.contains(char::is_whitespace) {
+        None
+    } else if span.contains(['*', '{', '?']) {
+        Some("names several paths: name each")
+    } else if listing.has(span) || (!is_top && listing.has_end(span)) {
+        None
+    } else {
+        Some(MISSING)
+    }
+}
+
+/// Whether a word of a drawing is the path of a folder.
+fn is_folder(word: &str) -> bool {
+    word.ends_with('/') && word.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// The texts between backticks.
+fn spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{added, assert_none, assert_one, made_up, planted, repository};
+
+    #[test]
+    fn paths_in_the_document_exist() {
+        assert_none(&lost(repository()));
+    }
+
+    #[test]
+    fn lost_path_is_reported() {
+        for path in ["engine/attic/src/", "tests/attic.rs", "attic/old.rs", "state/attic/"] {
+            let tree = planted(DOCUMENT, &format!("\nSee `{path}`.\n"));
+            assert_one(&added(lost, &tree), DOCUMENT, &format!("`{path}` does not exist"));
+        }
+    }
+
+    #[test]
+    fn path_with_a_glob_is_reported() {
+        for path in ["engine/*/src", "engine/{base,store}/src/"] {
+            let tree = planted(DOCUMENT, &format!("\nSee `{path}`.\n"));
+            assert_one(&added(lost, &tree), DOCUMENT, "name each");
+        }
+    }
+
+    #[test]
+    fn lost_path_in_a_drawing_is_reported() {
+        let tree = planted(DOCUMENT, "\n```\n |-- attic/  old things\n```\n");
+        assert_one(&added(lost, &tree), DOCUMENT, "`attic/` does not exist");
+    }
+
+    #[test]
+    fn text_that_is_no_path_is_not_reported() {
+        let text = "\n`/proc`, `a/b`, `cargo test engine/attic/`, `strongroom.x`, engine/attic\n";
+        assert_none(&added(lost, &planted(DOCUMENT, text)));
+    }
+
+    #[test]
+    fn first_column_of_the_map_is_all_paths() {
+        let row = |cell| format!("# A\n\n{MAP}\n\n| folder | |\n| --- | --- |\n| {cell} | b |\n");
+        let of = |cell| {
+            lost(&made_up(&[
+                (DOCUMENT, &row(cell)),
+                ("cli/src/a/mod.rs", ""),
+                ("cli/src/b.rs", ""),
+            ]))
+        };
+        assert_none(&of("`cli/src/a/`, `b.rs`"));
+        assert_one(&of("`cli/src/a/`, `c.rs`"), DOCUMENT, "`c.rs` does not exist");
+        assert_one(&of("`attic`"), DOCUMENT, "`attic` does not exist");
+    }
+
+    #[test]
+    fn missing_document_is_reported() {
+        assert_one(&lost(&made_up(&[])), DOCUMENT, "missing");
+    }
+}
