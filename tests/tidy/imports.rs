@@ -163,7 +163,7 @@ mod tests {
         assert_one(&added(check, &planted(path, "fn f(_: &crate::Vault) {}")), path, part);
         assert_one(&added(check, &planted(path, "use super::super::vault::Vault;")), path, part);
         assert_one(
-            &added(check, &planted(path, "use crate::{Batch, VaultInfo as I};")),
+            &added(check, &planted(path, "use crate::{Batch, VaultOptions as I};")),
             path,
             part,
         );
