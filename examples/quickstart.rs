@@ -215,10 +215,7 @@ fn prove(vault: &Path, folder: &Path, files: &BTreeMap<String, u64>) -> Outcome 
         return Err(format!("{stored} files stored, {} expected", files.len()).into());
     }
     drop(snapshot);
-    let report = vault.check(&CheckOptions {
-        read_data: strongroom::check::ReadData::All,
-        ..CheckOptions::default()
-    })?;
+    let report = vault.check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }

@@ -62,7 +62,7 @@ fn main() -> Outcome {
         println!("warning: the length changes by more than half");
     }
     let expected = Some(plan.version);
-    a.write_with(&next, &WriteOptions { expected, ..WriteOptions::default() })?;
+    a.write_with(&next, &WriteOptions::new().expected(expected))?;
     assert_eq!(a.read_at(&reader)?.text(), text_a);
     assert_eq!(a.read()?.text(), next);
     println!("updated: the reader still has the old version, others the new one");

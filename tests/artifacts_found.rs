@@ -7,11 +7,11 @@ mod support;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use strongroom::artifacts::{ArtifactName, ArtifactSpec};
+use strongroom::artifacts::{ArtifactName, ArtifactScope, ArtifactSpec};
 use strongroom::backends::Memory;
 use strongroom::content::GcOptions;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, Vault};
+use strongroom::{CancelToken, LongCall, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use support::records::{assert_whole, long};
@@ -51,10 +51,14 @@ fn a_pack_that_others_emptied_while_its_upload_was_under_way_goes() {
         let done = usize::try_from(done).unwrap();
         first_chunk.compare_exchange(0, done, Ordering::SeqCst, Ordering::SeqCst).ok();
     };
-    artifacts.put_with(spec("cut"), &bytes[..], &progress, &cancel).unwrap();
+    artifacts
+        .put_with(spec("cut"), &bytes[..], LongCall::new().progress(&progress).cancel(&cancel))
+        .unwrap();
     let delete_all = || {
-        artifacts.delete_all("spec", None, &cancel).unwrap();
-        vault.gc(&GcOptions::default()).unwrap();
+        artifacts
+            .delete_all(&ArtifactScope::spec("spec"), LongCall::new().cancel(&cancel))
+            .unwrap();
+        vault.gc(&GcOptions::new()).unwrap();
         let report = assert_whole(&vault);
         assert_eq!((report.chunks, report.objects), (0, 0));
         assert_eq!(artifacts.usage().unwrap().stored_bytes, 0);

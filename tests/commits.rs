@@ -12,10 +12,11 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 use strongroom::backends::{Backend, Memory};
+use strongroom::content::GcOptions;
 use strongroom::operations::Checkpoint;
 use strongroom::records::TypedNamespace;
 use strongroom::storage::MemoryState;
-use strongroom::{Batch, CancelToken, Error, ErrorKind, Result, Snapshot, Vault};
+use strongroom::{Batch, Error, ErrorKind, Result, Snapshot, Vault};
 use strongroom_testkit::{
     BackendFault, Fault, FaultTiming, FaultyBackend, TestKey, World, memory_vault, world_options,
 };
@@ -106,7 +107,7 @@ fn a_leader_that_unwinds_tells_the_others_the_truth() {
                 assert!(told.is_ok(), "nothing failed: {told:?}");
             }
         });
-        vault.write(|tx| tx.drop_namespace("n")).unwrap();
+        vault.write(|tx| tx.delete_namespace("n")).unwrap();
         syncs < THREADS * alone
     };
     assert!((0..ROUNDS_MAX).any(|round| shares(&round)), "no commit was shared");
@@ -162,7 +163,7 @@ fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
             |_, vault, (first, lane), error| {
                 assert_error(vault.operations().resume("op"), ErrorKind::Locked, "");
                 assert_error(first.lane("a"), ErrorKind::Locked, "open already");
-                assert_error(vault.operations().remove("op"), ErrorKind::Locked, "");
+                assert_error(vault.operations().delete("op"), ErrorKind::Locked, "");
                 let commit = lane.commit(two_rows("w"), Checkpoint::new("1"));
                 if error.kind() == ErrorKind::Uncertain {
                     // If it happened the lane is fenced; the next owner is whoever asks.
@@ -258,11 +259,12 @@ fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
                 scene.faulty.fail_at(nth, fault);
             }
             // The deletes are no part of these commits.
-            scene.vault.write(|tx| tx.remove("n", "k")).unwrap();
+            scene.vault.write(|tx| tx.delete("n", "k")).unwrap();
             drop(staged);
             put(&scene.vault, "other", "x");
             // A delete that fails is told of, and made up for by the next one.
-            let cleaned = [(); 2].map(|()| scene.vault.clean(&CancelToken::new()));
+            let cleaned =
+                [(); 2].map(|()| scene.vault.gc(&GcOptions::new().without_repacking(true)));
             assert!(cleaned[1].as_ref().is_ok_and(|report| report.waiting == 0) || lasting);
             if reopens {
                 scene.vault.clone().close().unwrap();
@@ -290,7 +292,7 @@ fn read_elsewhere(vault: &Vault) -> Snapshot {
 /// While a snapshot lives that began before the overwrite of "k" was committed, its value is
 /// there after a clean-up.
 fn assert_reads_on(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert!(snapshot.get("n", "k").unwrap().unwrap().bytes().unwrap() == long(1, LONG));
     assert_eq!(get(vault, "k").unwrap(), b"short");
     drop(snapshot);
@@ -335,10 +337,10 @@ fn an_operation_is_removed_once_no_handle_lives_and_its_id_can_be_used_again() {
     let vault = memory_vault().unwrap();
     let first = vault.operations().begin("op", ["a", "b"]).unwrap();
     first.lane("a").unwrap().commit(two_rows("w"), Checkpoint::new("1").complete()).unwrap();
-    assert_error(vault.operations().remove("op"), ErrorKind::Locked, "op");
+    assert_error(vault.operations().delete("op"), ErrorKind::Locked, "op");
     drop(first);
-    assert!(vault.operations().remove("op").unwrap());
-    assert!(!vault.operations().remove("op").unwrap(), "it is gone");
+    assert!(vault.operations().delete("op").unwrap());
+    assert!(!vault.operations().delete("op").unwrap(), "it is gone");
     assert_error(vault.operations().resume("op"), ErrorKind::NotFound, "op");
     let second = vault.operations().begin("op", ["a"]).unwrap();
     let status = second.lane("a").unwrap().status().unwrap();
@@ -347,7 +349,7 @@ fn an_operation_is_removed_once_no_handle_lives_and_its_id_can_be_used_again() {
     assert!(whole_or_absent(&vault, "w"), "what it committed stays");
     second.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("").complete()).unwrap();
     drop(second);
-    assert!(vault.operations().remove("op").unwrap(), "a completed one too");
+    assert!(vault.operations().delete("op").unwrap(), "a completed one too");
     assert_whole(&vault);
 }
 

@@ -169,7 +169,7 @@ fn a_close_during_a_staging_leaves_no_orphan() {
         };
         struck += 1;
         assert_error(staged, ErrorKind::Closed, "");
-        let report = other.check(&CheckOptions::default()).unwrap();
+        let report = other.check(&CheckOptions::new()).unwrap();
         assert_eq!((&report.unknown[..], report.due), (&[][..], 0), "closed at read {at}");
     }
     assert!(struck > 20, "closed at {struck} reads only");
@@ -185,9 +185,9 @@ fn closes_cleanly(work: impl FnOnce(&Vault)) {
     vault.close().unwrap();
     let vault = open(&path).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((&report.unknown[..], report.due), (&[][..], 0), "{report:?}");
-    vault.gc(&GcOptions::default()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
     assert_eq!(assert_whole(&vault).objects, 0);
 }
 
@@ -201,7 +201,7 @@ fn a_close_after_a_reader_held_a_removed_value_is_clean() {
     closes_cleanly(|vault| {
         put_long(vault, "k", &long(1, LONG));
         let snapshot = vault.read().unwrap();
-        vault.write(|tx| tx.remove("n", "k")).unwrap();
+        vault.write(|tx| tx.delete("n", "k")).unwrap();
         drop(snapshot);
     });
 }
@@ -212,10 +212,10 @@ fn a_close_while_a_reader_holds_a_removed_value_leaves_it_to_the_next_open() {
     let vault = world_options(&world, 1).create("/vault").unwrap();
     put_long(&vault, "k", &long(1, LONG));
     let snapshot = vault.read().unwrap();
-    vault.write(|tx| tx.remove("n", "k")).unwrap();
+    vault.write(|tx| tx.delete("n", "k")).unwrap();
     vault.close().unwrap();
     let vault = world_options(&world, 2).open("/vault").unwrap();
-    assert_eq!(vault.gc(&GcOptions::default()).unwrap().waiting, 0, "no reader is left");
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().waiting, 0, "no reader is left");
     assert_eq!(assert_whole(&vault).objects, 0);
     drop(snapshot);
 }
@@ -247,7 +247,7 @@ fn a_full_disk_opens_and_is_read() {
     let note = world.read_file("/vault/holder").unwrap_or_default();
     assert!(note.is_empty(), "there was room for the note");
     world.set_capacity(None);
-    vault.write(|tx| tx.remove("n", "k")).unwrap();
+    vault.write(|tx| tx.delete("n", "k")).unwrap();
     assert_eq!(all(&vault).unwrap(), []);
 }
 

@@ -14,8 +14,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::rc::Rc;
 
 use strongroom::backends::{Backend, Memory};
+use strongroom::content::GcOptions;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, Snapshot, Value, Vault};
+use strongroom::{ErrorKind, Snapshot, Value, Vault};
 use strongroom_testkit::{Bug, TestKey, bug, plant};
 
 use support::records::{assert_error, assert_whole, get, long, put, put_long};
@@ -41,13 +42,13 @@ const ENDS: [End; 5] =
 
 fn end(vault: &Vault, end: End) {
     match end {
-        End::Delete => assert!(vault.write(|tx| tx.remove("n", "k")).unwrap()),
+        End::Delete => assert!(vault.write(|tx| tx.delete("n", "k")).unwrap()),
         End::OverwriteShort => put(vault, "k", "short"),
         End::OverwriteLong => put_long(vault, "k", &long(9, OTHER_LEN)),
-        End::DropNamespace => assert!(vault.write(|tx| tx.drop_namespace("n")).unwrap()),
+        End::DropNamespace => assert!(vault.write(|tx| tx.delete_namespace("n")).unwrap()),
         End::DeleteInBatch => {
             let mut batch = strongroom::Batch::new();
-            batch.remove("n", "k");
+            batch.delete("n", "k");
             vault.apply(batch).unwrap();
         }
     }
@@ -82,7 +83,7 @@ impl Scene {
 
     /// Cleans up, and tells whether anything waits for a reader.
     fn is_waiting(&self) -> bool {
-        self.vault.clean(&CancelToken::new()).unwrap().waiting > 0
+        self.vault.gc(&GcOptions::new().without_repacking(true)).unwrap().waiting > 0
     }
 
     /// While the reader lives its objects stay; once it has ended they go.
@@ -207,7 +208,7 @@ fn stepped_into(how: End) -> (Scene, Snapshot) {
     let step = bug::at(Bug::ReadBeforePin, move || {
         count.set(count.get() + 1);
         end(&vault, how);
-        vault.clean(&CancelToken::new()).unwrap();
+        vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     });
     let snapshot = scene.vault.read().unwrap();
     drop(step);

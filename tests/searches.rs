@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use strongroom::Vault;
 use strongroom::artifacts::{
-    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactSpec, Artifacts, SEARCH_PAGE_MAX,
+    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactScope, ArtifactSpec, Artifacts, ListQuery,
+    SEARCH_PAGE_MAX,
 };
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom_testkit::TestKey;
@@ -161,7 +162,7 @@ fn walk(artifacts: &Artifacts, query: &ArtifactQuery) -> Vec<ArtifactInfo> {
     let (mut found, mut after) = (Vec::new(), None);
     let mut limit = PAGE;
     loop {
-        let page = artifacts.search(query, after, limit).unwrap();
+        let page = artifacts.search(&query.clone().after(after).limit(limit)).unwrap();
         found.extend(page.versions);
         let Some(next) = page.next else { return found };
         assert_ne!(Some(next), after, "the next page is another");
@@ -183,7 +184,7 @@ fn time(artifacts: &Artifacts, search: &Search, found: usize) {
     let ends = clock.monotonic() + TIMED_FOR;
     while times.len() < TIMED && clock.monotonic() < ends {
         let began = clock.monotonic();
-        let page = artifacts.search(&search.query, None, PAGE).unwrap();
+        let page = artifacts.search(&search.query.clone().limit(PAGE)).unwrap();
         times.push(clock.monotonic().saturating_sub(began));
         assert_eq!(page.versions.len(), found.min(PAGE));
     }
@@ -224,7 +225,7 @@ fn every_search_finds_what_a_filter_finds_the_newest_first() {
 
     let vault = Vault::options(TestKey).open(&many).unwrap();
     let artifacts = vault.artifacts();
-    let listed = artifacts.list(None, None, None, usize::MAX).unwrap();
+    let listed = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
     let names: BTreeSet<_> = listed.iter().map(|info| info.uri().name().clone()).collect();
     assert!(names == (0..all).map(name).collect(), "all of them are there, and no others");
     let mut created: Vec<u64> = listed.iter().map(ArtifactInfo::created_unix_millis).collect();

@@ -22,7 +22,7 @@ use std::time::Duration;
 use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, Vault, VaultOptions};
+use strongroom::{LongCall, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, TestKey};
 
 use support::content::Content;
@@ -84,7 +84,7 @@ fn worker() {
                 say(&format!("at {mib}"));
             }
         };
-        artifacts.put_with(spec, Content::new(size), &progress, &CancelToken::new()).unwrap();
+        artifacts.put_with(spec, Content::new(size), LongCall::new().progress(&progress)).unwrap();
     }
     vault.close().unwrap();
     say(&format!("peak {}", peak_kib(std::process::id())));
@@ -244,7 +244,7 @@ fn assert_whole_and_alone(path: &Path) {
     clock.advance(TWO_DAYS);
     let vault = options().clock(clock).open(path).unwrap();
     let collect = || {
-        let freed = vault.gc(&GcOptions::default()).unwrap();
+        let freed = vault.gc(&GcOptions::new()).unwrap();
         (freed, assert_whole(&vault))
     };
     let objects = |vault: &Path| files(vault).values().filter(|bytes| **bytes > 0).count() as u64;

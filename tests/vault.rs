@@ -6,9 +6,10 @@
 use std::io::Read;
 
 use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
 use strongroom::operations::{Checkpoint, OperationState};
 use strongroom::records::ROW_BYTES_MAX;
-use strongroom::{Batch, CancelToken, ErrorKind, Result, Vault};
+use strongroom::{Batch, ErrorKind, Result, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 fn put(vault: &Vault, namespace: &str, key: &str, value: impl AsRef<[u8]>) {
@@ -47,7 +48,7 @@ fn a_write_is_there_after_reopening() {
     let vault = Vault::options(TestKey).open(&path).unwrap();
     assert_eq!(get(&vault, "people", "ada").unwrap(), b"1815");
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
-    assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());
+    assert!(vault.check(&CheckOptions::new()).unwrap().is_ok());
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn an_error_or_a_panic_leaves_nothing_and_the_vault_usable() {
     assert_eq!(get(&vault, "people", "ada"), None);
     put(&vault, "people", "ada", "1815");
     assert_eq!(keys(&vault, "people"), ["ada"]);
-    assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());
+    assert!(vault.check(&CheckOptions::new()).unwrap().is_ok());
 }
 
 #[test]
@@ -107,10 +108,10 @@ fn a_long_value_is_staged_and_streamed_back() {
     stored.into_reader().read_to_end(&mut back).unwrap();
     assert!(back == value);
     drop(snapshot);
-    assert!(vault.check(&CheckOptions::default()).unwrap().objects > 0);
-    vault.write(|tx| tx.remove("files", "big")).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    assert!(vault.check(&CheckOptions::new()).unwrap().objects > 0);
+    vault.write(|tx| tx.delete("files", "big")).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.objects, report.unknown.len()), (0, 0));
     assert!(report.is_ok(), "{report:?}");
 }
@@ -132,7 +133,7 @@ fn batches_apply_whole_or_not_at_all() {
     batch.insert("n", "a", "1").insert("n", "b", "2").require_absent("n", "a");
     vault.apply(batch).unwrap();
     let mut batch = Batch::new();
-    batch.insert("n", "c", "3").remove("n", "b").require_equal("n", "a", "other");
+    batch.insert("n", "c", "3").delete("n", "b").require_equal("n", "a", "other");
     assert_eq!(vault.apply(batch).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(keys(&vault, "n"), ["a", "b"]);
 }
@@ -182,12 +183,12 @@ fn a_dropped_namespace_is_gone_at_once_and_its_content_with_it() {
         }
     }
     vault.write(|tx| (0..2_500).try_for_each(|i| tx.insert("n", format!("k{i}"), "v"))).unwrap();
-    assert!(vault.write(|tx| tx.drop_namespace("n")).unwrap());
+    assert!(vault.write(|tx| tx.delete_namespace("n")).unwrap());
     assert_eq!(keys(&vault, "n"), [""; 0]);
     put(&vault, "n", "new", "life");
     assert_eq!(keys(&vault, "n"), ["new"]);
-    vault.clean(&CancelToken::new()).unwrap();
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.records, report.objects, report.due), (1, 0, 0), "{report:?}");
     assert!(report.is_ok());
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use strongroom::CancelToken;
+use strongroom::LongCall;
 use strongroom::documents::{Document, DocumentVersion, Plan, WriteOptions, Written};
 use zeroize::Zeroizing;
 
@@ -105,7 +105,7 @@ fn write(
     let (vault, partition) = opening.open(session, "doc write")?;
     let bar = session.objects_bar();
     let progress = moving(&bar);
-    let options = WriteOptions { expected, resume, progress: Some(&progress), cancel: None };
+    let options = WriteOptions::new().expected(expected).resume(resume).progress(&progress);
     let written = partition.write_with(&*text, &options);
     bar.finish_and_clear();
     let Written { version, damage, .. } = written?;
@@ -177,7 +177,7 @@ fn print_plan_json(plan: &Plan) -> Result<(), Failure> {
 fn heal(session: &Session<'_>, place: &Place) -> Result<(), Failure> {
     let (vault, partition) = Opening::new(session, place, &[])?.open(session, "doc heal")?;
     let bar = session.objects_bar();
-    let damage = partition.heal_with(&moving(&bar), &CancelToken::new());
+    let damage = partition.heal_with(LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     let damage = damage?;
     vault.close()?;

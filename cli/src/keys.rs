@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 use strongroom::keys::{KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts};
-use strongroom::{CancelToken, Error, ErrorKind, Reason, Vault};
+use strongroom::{Error, ErrorKind, LongCall, Reason, Vault};
 
 use crate::args::{Costs, Keys, NewSecret};
 use crate::exit::{Failure, Outcome};
@@ -77,7 +77,7 @@ fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
             .with_subject(id)
             .into());
     }
-    vault.keys().remove(id)?;
+    vault.keys().delete(id)?;
     vault.close()?;
     warn_of_copies(session);
     session.answer(&json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
@@ -145,7 +145,7 @@ fn rotate(
     let key = NewKey::new(&source).label(label.unwrap_or(&in_use.label));
     let bar = session.spinner("{spinner} {pos} rows sealed anew");
     let progress = |done, _| bar.set_position(done);
-    let rotated = vault.keys().rotate_with(&[key], &progress, &CancelToken::new());
+    let rotated = vault.keys().rotate_with(&[key], LongCall::new().progress(&progress));
     bar.finish_and_clear();
     rotated?;
     let generation = vault.info()?.key_generation;

@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 use strongroom::documents::{Damage, Partition, SecretPartitionKey, Space};
-use strongroom::{CancelToken, Error, ErrorKind, Vault};
+use strongroom::{Error, ErrorKind, LongCall, Vault};
 
 use crate::args::{PartitionKey, PartitionPassword, Partitions, Place};
 use crate::exit::{Failure, Outcome};
@@ -54,7 +54,7 @@ fn add(
     let password = password.read(Question::NewOfPartition, session.path(), session.notes())?;
     let bar = session.objects_bar();
     let keep: Vec<_> = keep.iter().collect();
-    let key = space.add_partition_with(&password, &keep, &moving(&bar), &CancelToken::new());
+    let key = space.add_partition_with(&password, &keep, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     // At once, for nobody can tell it again.
     print_key(session, &key?)?;
@@ -120,7 +120,7 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
     let vault = session.open("partition destroy")?;
     let space = vault.documents().space()?;
     let bar = session.objects_bar();
-    let destroyed = space.destroy_partition_with(&key, &moving(&bar), &CancelToken::new());
+    let destroyed = space.destroy_partition_with(&key, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     destroyed?;
     vault.close()?;

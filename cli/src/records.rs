@@ -10,7 +10,7 @@ use std::ops::Bound;
 use serde_json::json;
 use strongroom::records::{RECORD_KEY_BYTES_MAX, Record};
 use strongroom::{
-    CancelToken, Error, ErrorKind, Result as VaultResult, Snapshot, Staged, Value, Vault,
+    Error, ErrorKind, LongCall, Result as VaultResult, Snapshot, Staged, Value, Vault,
 };
 
 use crate::args::{Address, Page, Records};
@@ -75,7 +75,7 @@ fn stage_stdin(session: &Session<'_>, vault: &Vault) -> VaultResult<Staged> {
     }
     let bar = session.bytes_bar(None);
     let progress = |done, _| bar.set_position(done);
-    let staged = vault.stage_with(io::stdin().lock(), &progress, &CancelToken::new());
+    let staged = vault.stage_with(io::stdin().lock(), LongCall::new().progress(&progress));
     bar.finish_and_clear();
     staged
 }
@@ -129,7 +129,7 @@ fn print_value_json(namespace: &str, key: &[u8], value: &Value) -> Result<(), Fa
 fn delete(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
     let (namespace, key) = (&address.namespace, key(&address.key, address.hex_key)?);
     let vault = session.open("records delete")?;
-    let deleted = vault.write(|tx| tx.remove(namespace, &key))?;
+    let deleted = vault.write(|tx| tx.delete(namespace, &key))?;
     vault.close()?;
     if !deleted {
         return Err(no_record("delete record", namespace));

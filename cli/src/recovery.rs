@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value as Json, json};
-use strongroom::operations::UnfinishedOperation;
+use strongroom::operations::{OperationsQuery, UnfinishedOperation};
 use strongroom::vault::Recovery;
 use strongroom::{Error, Vault};
 
@@ -84,7 +84,9 @@ impl Unfinished {
         let mut page = vault.recovery().operations.clone();
         let mut count = Self::default().and(&page);
         while page.len() == PAGE {
-            page = vault.operations().unfinished(page.last().map(|last| last.id.as_str()), PAGE)?;
+            page = vault.operations().unfinished(
+                &OperationsQuery::new().after(page.last().map(|last| last.id.as_str())).limit(PAGE),
+            )?;
             count = count.and(&page);
         }
         Ok(count)

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use strongroom::documents::{SpaceInfo, SpaceOptions, UnfinishedUpdate};
 use strongroom::keys::PasswordCosts;
-use strongroom::{CancelToken, Error, ErrorKind};
+use strongroom::{Error, ErrorKind, LongCall};
 
 use crate::args::{Costs, Spaces};
 use crate::exit::{Failure, Outcome};
@@ -49,7 +49,8 @@ fn options(
 fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
     let vault = session.open("space create")?;
     let bar = session.objects_bar();
-    let space = vault.documents().create_space_with(&options, &moving(&bar), &CancelToken::new());
+    let space =
+        vault.documents().create_space_with(&options, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     let info = space?.info()?;
     vault.close()?;

@@ -15,8 +15,7 @@ pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, F
     let bar = session.spinner("{spinner} {pos} objects looked at");
     let progress = |done, _| bar.set_position(done);
     let read_data = if read_data { ReadData::All } else { ReadData::No };
-    let report =
-        options.check_store(&CheckOptions { read_data, progress: Some(&progress), cancel: None });
+    let report = options.check_store(&CheckOptions::new().read_data(read_data).progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     if session.json() {

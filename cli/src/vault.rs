@@ -127,8 +127,7 @@ pub(crate) fn check(
     let rebuilt = if rebuild_index { Some(rebuild(session, &vault)?) } else { None };
     let bar = session.spinner("{spinner} {pos} rows and objects checked");
     let progress = |done, _| bar.set_position(done);
-    let report =
-        vault.check(&CheckOptions { read_data, progress: Some(&progress), cancel: None })?;
+    let report = vault.check(&CheckOptions::new().read_data(read_data).progress(&progress))?;
     bar.finish_and_clear();
     vault.close()?;
     if session.json() {
@@ -142,7 +141,7 @@ pub(crate) fn check(
 fn rebuild(session: &Session<'_>, vault: &Vault) -> Result<RebuildReport, Failure> {
     let bar = session.spinner("{spinner} {pos} objects looked at for chunks");
     let progress = |done, _| bar.set_position(done);
-    let report = vault.rebuild_index(&RebuildOptions { progress: &progress, cancel: None });
+    let report = vault.rebuild_index(&RebuildOptions::new().progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     session.say(format!(

@@ -5,12 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use strongroom::artifacts::{
-    ArtifactName, ArtifactQuery, ArtifactSpec, ArtifactUri, Artifacts, ExpireArtifactsOptions,
-    Quota,
+    ArtifactName, ArtifactQuery, ArtifactScope, ArtifactSpec, ArtifactUri, Artifacts,
+    ExpireArtifactsOptions, Quota, VersionsQuery,
 };
 use strongroom::check::{CheckOptions, ReadData};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{ErrorKind, LongCall, Vault};
 
 use crate::agent::Done;
 use crate::calculator::{STEPS, STEPS_THAT_FAIL};
@@ -70,7 +70,7 @@ pub(crate) fn counts(artifacts: &Artifacts, done: &[Done], reviewed: &Reviewed) 
 fn found(artifacts: &Artifacts, query: &ArtifactQuery) -> Outcome<u64> {
     let (mut count, mut cursor) = (0, None);
     loop {
-        let page = artifacts.search(query, cursor, 10)?;
+        let page = artifacts.search(&query.clone().after(cursor).limit(10))?;
         count += page.versions.len() as u64;
         cursor = page.next;
         if cursor.is_none() {
@@ -83,7 +83,7 @@ fn found(artifacts: &Artifacts, query: &ArtifactQuery) -> Outcome<u64> {
 pub(crate) fn diffs_add_up(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     for Done { task, first, last, .. } in done {
         let name = ArtifactName::new(SPEC, task, "diff")?;
-        let mut versions = artifacts.versions(&name, None, usize::MAX)?;
+        let mut versions = artifacts.versions(&VersionsQuery::of(&name).limit(usize::MAX))?;
         versions.reverse();
         ensure(versions.len() as u64 == STEPS, format!("{} diffs of {task}", versions.len()))?;
         let mut text = first.clone();
@@ -127,8 +127,11 @@ fn apply(text: &str, diff: &str) -> Outcome<String> {
 pub(crate) fn exported(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     let Some(Done { task, uris, .. }) = done.first() else { return Err("nothing was done".into()) };
     let mut archive = Vec::new();
-    let (progress, cancel) = (strongroom::NoProgress, CancelToken::new());
-    let report = artifacts.export(SPEC, Some(task), &mut archive, &progress, &cancel)?;
+    let report = artifacts.export(
+        &ArtifactScope::spec(SPEC).task(task.as_str()),
+        &mut archive,
+        LongCall::new(),
+    )?;
     ensure(report.versions == uris.len() as u64, format!("{} are exported", report.versions))?;
     let mut archive = zip::ZipArchive::new(io::Cursor::new(archive))?;
     ensure(archive.len() == uris.len() + 1, format!("{} are in the archive", archive.len()))?;
@@ -163,20 +166,19 @@ pub(crate) fn retention(vault: &Vault) -> Outcome {
     let artifacts = vault.artifacts();
     let before = artifacts.usage()?;
     artifacts.set_retention("log", Some(Duration::ZERO))?;
-    let dry = ExpireArtifactsOptions { dry_run: true, ..ExpireArtifactsOptions::default() };
+    let dry = ExpireArtifactsOptions::new().dry_run(true);
     let planned = artifacts.expire(&dry)?;
-    let expired = artifacts.expire(&ExpireArtifactsOptions::default())?;
+    let expired = artifacts.expire(&ExpireArtifactsOptions::new())?;
     ensure(planned == expired, "a dry run tells something else")?;
     ensure(expired.versions == TASKS * STEPS, format!("{} logs expired", expired.versions))?;
-    let freed = vault.gc(&GcOptions::default())?;
+    let freed = vault.gc(&GcOptions::new())?;
     let after = artifacts.usage()?;
     ensure(before.all.versions - after.all.versions == expired.versions, "others went too")?;
     ensure(before.all.bytes - after.all.bytes == expired.bytes, "other bytes went too")?;
     ensure(after.stored_bytes < before.stored_bytes, "no space came back")?;
-    let everything =
-        artifacts.verify_all(None, None, &strongroom::NoProgress, &CancelToken::new())?;
+    let everything = artifacts.verify_all(&ArtifactScope::all(), LongCall::new())?;
     ensure(everything.is_ok() && everything.whole == after.all.versions, "not all are whole")?;
-    let thorough = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let thorough = CheckOptions::new().read_data(ReadData::All);
     let report = vault.check(&thorough)?;
     ensure(report.is_ok() && report.unknown.is_empty(), format!("check found {report:?}"))?;
     println!(

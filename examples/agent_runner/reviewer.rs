@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use strongroom::CancelToken;
 use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri, Artifacts, TagChange};
 
 use crate::{NEW, Outcome, REVIEWED, SPEC};
@@ -51,7 +50,7 @@ pub(crate) fn review_all(artifacts: &Artifacts, woken: Receiver<()>) -> Outcome<
 fn review_new(artifacts: &Artifacts, reviewed: &mut Reviewed) -> Outcome {
     let new = ArtifactQuery::new().spec(SPEC).tag(NEW);
     loop {
-        let page = artifacts.search(&new, None, PAGE)?;
+        let page = artifacts.search(&new.clone().limit(PAGE))?;
         if page.versions.is_empty() {
             return Ok(());
         }
@@ -63,7 +62,7 @@ fn review_new(artifacts: &Artifacts, reviewed: &mut Reviewed) -> Outcome {
 
 fn review(artifacts: &Artifacts, info: &ArtifactInfo, reviewed: &mut Reviewed) -> Outcome {
     let uri = info.uri();
-    let verified = artifacts.verify(uri, &CancelToken::new())?;
+    let verified = artifacts.verify(uri)?;
     let text = String::from_utf8(artifacts.read(uri)?.into())?;
     let told = |key: &str| -> Outcome<u64> {
         let pair = verified.metadata().iter().find(|(other, _)| other == key);

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use strongroom::backends::component::{Entropy, OsEntropy};
 use strongroom::keys::{KeySource, Unlock};
+use strongroom::operations::OperationsQuery;
 use strongroom::{ErrorKind, SecretKey, Vault, VaultOptions};
 
 use process::{Moment, Process};
@@ -101,7 +102,7 @@ fn stop_half_way(site: &Path, folder: &Path, batch: &mut u64) -> Outcome<usize> 
         service.works();
         service.stop()?;
         let vault = options(site).open(site.join("vault"))?;
-        let left = vault.operations().unfinished(None, usize::MAX)?;
+        let left = vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX))?;
         if !vault.recovery().was_clean() || left.iter().any(|left| !left.resumable.with_all()) {
             return Err(format!("{:?} was found, and left was {left:?}", vault.recovery()).into());
         }

@@ -41,10 +41,7 @@ pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> 
         return Err("there is more than was asked for".into());
     }
     drop(snapshot);
-    let report = vault.check(&CheckOptions {
-        read_data: strongroom::check::ReadData::All,
-        ..CheckOptions::default()
-    })?;
+    let report = vault.check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("check found {report:?}").into());
     }

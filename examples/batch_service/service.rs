@@ -57,7 +57,7 @@ pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
     let vault = options(site).handlers(handlers).open(site.join("vault"))?;
     println!("{OPENED}");
     let events = vault.operations().subscribe(1_024);
-    let runner = Runner::start(&vault, RunnerOptions { threads: 4, ..RunnerOptions::default() })?;
+    let runner = Runner::start(&vault, RunnerOptions::new().threads(4))?;
     let resumed = runner.resume_all()?;
     if let Some(left) = resumed.left.first() {
         return Err(format!("{} cannot go on: {}", left.id, left.resumable).into());
@@ -146,7 +146,7 @@ fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
         return Err("the folder has changed".into());
     }
     let generation = job.operation().generation();
-    let mut paced = job.paced(&lane, POLICY, first as u64, Some(files.len() as u64))?;
+    let mut paced = job.paced(&lane, POLICY, first as u64)?.total(files.len() as u64);
     for (place, path) in files.iter().enumerate().skip(first) {
         let key = key(batch, path);
         paced.insert(DIGESTS, key.clone(), digest(&folder.join(path), batch)?);

@@ -8,7 +8,7 @@ use strongroom::artifacts::{ArtifactSpec, Artifacts};
 use strongroom::check::CheckOptions;
 use strongroom::content::GcOptions;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::{Bug, SeededEntropy, TestKey, memory_vault, plant};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -126,7 +126,7 @@ fn threads_put_the_same_and_delete_it_and_free_it() {
                     let uri = put(&artifacts, &task, &bytes[round * 1_000..]);
                     assert!(artifacts.read(&uri).unwrap() == bytes[round * 1_000..]);
                     artifacts.delete(&uri).unwrap();
-                    vault.gc(&strongroom::content::GcOptions::default()).unwrap();
+                    vault.gc(&strongroom::content::GcOptions::new()).unwrap();
                 }
             });
         }
@@ -159,7 +159,7 @@ fn loses(vault: &Vault, bytes: &[u8], mut act: impl FnMut()) -> bool {
     let source = Meddling { bytes, every: bytes.len() - 1_000, read: 0, act: |_| act() };
     let Ok(uri) = artifacts.put(ArtifactSpec::new(name("new")), source) else { return true };
     !artifacts.read(&uri).is_ok_and(|read| read == bytes)
-        || !vault.check(&CheckOptions::default()).unwrap().is_ok()
+        || !vault.check(&CheckOptions::new()).unwrap().is_ok()
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_pin_that_comes_after_the_look_up_is_noticed() {
         let old = put(&vault.artifacts(), "old", &bytes);
         let lost = loses(&vault, &bytes, || {
             vault.artifacts().delete(&old).unwrap();
-            vault.gc(&GcOptions::default()).unwrap();
+            vault.gc(&GcOptions::new()).unwrap();
         });
         assert_eq!(lost, bug.is_some());
     }
@@ -210,13 +210,13 @@ fn a_look_up_that_finds_what_was_let_go_of_is_noticed() {
             });
             has_begun.recv_timeout(LONG).unwrap();
             // The node goes; what it listed is let go of, and stays because of the other upload.
-            let report = vault.gc(&GcOptions::default()).unwrap();
+            let report = vault.gc(&GcOptions::new()).unwrap();
             assert!(report.chunks > 0 && report.waiting > 0, "{report:?}");
             let mut other = Some(other);
             loses(&vault, &bytes, || {
                 end.send(()).unwrap();
                 other.take().unwrap().join().unwrap();
-                vault.gc(&GcOptions::default()).unwrap();
+                vault.gc(&GcOptions::new()).unwrap();
             })
         });
         assert_eq!(lost, bug.is_some());
@@ -249,14 +249,14 @@ fn chunks_that_are_moved_are_read_and_found_as_before() {
     artifacts.delete(&name("old").newest()).unwrap();
     let before = whole(&vault).object_bytes;
     put_meddled(&artifacts, &bytes[..900_000], 300_000, |_| collect(&vault));
-    let report = vault.gc(&GcOptions::default()).unwrap();
+    let report = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!(report.damaged, 0);
     assert!(artifacts.read(&half).unwrap() == bytes[..1_000_000]);
     // Whoever had it open reads the places where it lay.
     let mut old = Vec::new();
     { reader }.read_to_end(&mut old).unwrap();
     assert!(old == bytes);
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let after = whole(&vault).object_bytes;
     assert!(after < before && after < 1_400_000, "{before} bytes before, {after} after");
 }

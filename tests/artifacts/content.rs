@@ -3,10 +3,10 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use parking_lot::Mutex;
-use strongroom::artifacts::ArtifactSpec;
+use strongroom::artifacts::{ArtifactScope, ArtifactSpec};
 use strongroom::check::CheckOptions;
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, ErrorKind, NoProgress};
+use strongroom::{CancelToken, ErrorKind, LongCall};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{name, noise, put, whole};
@@ -19,7 +19,7 @@ fn every_length_comes_back_from_every_position() {
         for bytes in [noise(len, 7), vec![b'x'; len]] {
             let uri = put(&artifacts, "1", &bytes);
             assert!(artifacts.read(&uri).unwrap() == bytes, "{len}");
-            artifacts.verify(&uri, &CancelToken::new()).unwrap();
+            artifacts.verify(&uri).unwrap();
             let mut reader = artifacts.open(&uri).unwrap();
             assert_eq!(reader.info().len(), len as u64);
             for at in [0, len / 3, len / 2, len.saturating_sub(1), len, len + 5] {
@@ -40,7 +40,7 @@ fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
     let bytes = noise(10_000_000, 3);
     let first = put(&artifacts, "1", &bytes);
     let stored = || {
-        let report = vault.check(&CheckOptions::default()).unwrap();
+        let report = vault.check(&CheckOptions::new()).unwrap();
         assert!(report.is_ok(), "{report:?}");
         report.object_bytes
     };
@@ -56,22 +56,22 @@ fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
     assert_eq!(artifacts.delete(&first).unwrap(), 1);
     assert_eq!(artifacts.delete(&first).unwrap(), 0);
     assert_eq!(artifacts.info(&first).unwrap_err().kind(), ErrorKind::NotFound);
-    vault.gc(&GcOptions::default()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
     assert!(artifacts.read(&third).unwrap() == bytes);
     let mut reader = artifacts.open(&second).unwrap();
-    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    artifacts.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
     // Whoever reads it reads on.
-    let kept = vault.gc(&GcOptions::default()).unwrap();
+    let kept = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((kept.chunks, kept.waiting > 0), (0, true), "{kept:?}");
     let mut read = Vec::new();
     reader.read_to_end(&mut read).unwrap();
     assert!(read == edited);
     drop(reader);
-    let planned = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    let planned = vault.gc(&GcOptions::new().dry_run(true)).unwrap();
     assert!(planned.chunks > 0);
-    let freed = vault.gc(&GcOptions::default()).unwrap();
+    let freed = vault.gc(&GcOptions::new()).unwrap();
     assert!(freed.chunks >= planned.chunks && freed.bytes > 10_000_000, "{freed:?}");
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert_eq!(stored(), 0);
     whole(&vault);
 }
@@ -98,10 +98,10 @@ fn a_source_that_fails_leaves_nothing() {
     let failed = artifacts.put(ArtifactSpec::new(name("1")), Failing(40_000_000));
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!artifacts.exists(&name("1").newest()).unwrap());
-    let freed = vault.gc(&GcOptions::default()).unwrap();
+    let freed = vault.gc(&GcOptions::new()).unwrap();
     assert!(freed.uploads_given_up > 0 && freed.chunks > 0, "{freed:?}");
-    vault.clean(&CancelToken::new()).unwrap();
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.object_bytes, report.is_ok()), (0, true), "{report:?}");
 }
 
@@ -145,19 +145,24 @@ fn a_copy_is_whole_or_an_error_and_tells_how_far_it_is() {
     let (heard, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
     let progress = |done, total| heard.lock().push((done, total));
     let mut copy = Vec::new();
-    let info = artifacts.copy_to(&uri, &mut copy, &progress, &cancel).unwrap();
+    let info = artifacts
+        .copy_to(&uri, &mut copy, LongCall::new().progress(&progress).cancel(&cancel))
+        .unwrap();
     assert!(copy == bytes && info.len() == 3_000_000);
     let heard = heard.into_inner();
     assert!(heard.is_sorted() && heard.last() == Some(&(3_000_000, Some(3_000_000))), "{heard:?}");
 
-    let full = artifacts.copy_to(&uri, Narrow(1_000_000), &NoProgress, &cancel).unwrap_err();
+    let full =
+        artifacts.copy_to(&uri, Narrow(1_000_000), LongCall::new().cancel(&cancel)).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Full);
-    let none = artifacts.copy_to(&name("2").newest(), &mut copy, &NoProgress, &cancel);
+    let none = artifacts.copy_to(&name("2").newest(), &mut copy, LongCall::new().cancel(&cancel));
     assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
     let stop = cancel.clone();
     let progress = move |_, _| stop.cancel();
     let mut part = Vec::new();
-    let cancelled = artifacts.copy_to(&uri, &mut part, &progress, &cancel).unwrap_err();
+    let cancelled = artifacts
+        .copy_to(&uri, &mut part, LongCall::new().progress(&progress).cancel(&cancel))
+        .unwrap_err();
     assert_eq!(cancelled.kind(), ErrorKind::Cancelled);
     assert!(!part.is_empty() && part.len() < bytes.len() && bytes.starts_with(&part));
 }

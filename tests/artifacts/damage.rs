@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use strongroom::artifacts::ArtifactUri;
+use strongroom::artifacts::{ArtifactScope, ArtifactUri};
 use strongroom::backends::{Backend, Condition, Key, Memory};
 use strongroom::check::{CheckOptions, ReadData};
 use strongroom::content::GcOptions;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{CancelToken, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{SeededEntropy, TestKey};
 
 use crate::scene::{collect, name, noise, put, whole};
@@ -70,11 +70,15 @@ impl Scene {
             assert!(artifacts.read(uri).unwrap() == *bytes);
         }
         let cancel = CancelToken::new();
-        assert_eq!(artifacts.verify(&self.bad, &cancel).unwrap_err().kind(), ErrorKind::Corrupt);
-        let all = artifacts.verify_all(None, None, &strongroom::NoProgress, &cancel).unwrap();
+        assert_eq!(
+            artifacts.verify_with(&self.bad, LongCall::new().cancel(&cancel)).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        let all =
+            artifacts.verify_all(&ArtifactScope::all(), LongCall::new().cancel(&cancel)).unwrap();
         assert_eq!((all.whole, all.damaged, all.is_ok()), (3, 1, false));
         assert_eq!(all.named[0].0, self.bad);
-        let options = CheckOptions { read_data, ..CheckOptions::default() };
+        let options = CheckOptions::new().read_data(read_data);
         let report = self.vault.check(&options).unwrap();
         assert!(!report.is_ok());
         assert_eq!((&report.affected[..], report.artifacts_affected), (&[self.bad.clone()][..], 1));
@@ -92,7 +96,7 @@ fn a_pack_that_is_missing_costs_what_it_held_and_nothing_else() {
 fn a_pack_that_is_cut_short_is_noticed_without_reading_it() {
     let scene = scene();
     scene.replace(|body| body.truncate(body.len() - 5_000));
-    let report = scene.vault.check(&CheckOptions::default()).unwrap();
+    let report = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(!report.is_ok());
     scene.replace(|body| body.truncate(1_000));
     scene.tells(ReadData::No);
@@ -110,7 +114,7 @@ fn a_changed_byte_is_noticed_wherever_it_is_and_never_served() {
     // The list behind the chunks is needed for no read.
     scene.replace(|body| body[len - 30] ^= 1);
     assert!(scene.vault.artifacts().read(&scene.bad).is_ok());
-    let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let options = CheckOptions::new().read_data(ReadData::All);
     assert!(!scene.vault.check(&options).unwrap().is_ok());
     // Without it what lies in the pack is told by the rows.
     scene.vault.artifacts().delete(&scene.bad).unwrap();
@@ -124,11 +128,11 @@ fn every_part_of_the_data_is_read_by_one_of_as_many_checks() {
     scene.replace(|body| body[100] ^= 1);
     let noticed = (1..=4).filter(|&part| {
         let read_data = ReadData::Part { part, of: 4 };
-        let options = CheckOptions { read_data, ..CheckOptions::default() };
+        let options = CheckOptions::new().read_data(read_data);
         !scene.vault.check(&options).unwrap().is_ok()
     });
     assert_eq!(noticed.count(), 1);
-    let none = CheckOptions { read_data: ReadData::Part { part: 5, of: 4 }, ..Default::default() };
+    let none = CheckOptions::new().read_data(ReadData::Part { part: 5, of: 4 });
     assert_eq!(scene.vault.check(&none).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -136,13 +140,13 @@ fn every_part_of_the_data_is_read_by_one_of_as_many_checks() {
 fn garbage_is_freed_past_a_pack_that_is_lost() {
     let scene = scene();
     scene.bad_objects.iter().for_each(|key| scene.backend.delete(key).unwrap());
-    scene.vault.artifacts().delete_all("spec", None, &CancelToken::new()).unwrap();
-    let first = scene.vault.gc(&GcOptions::default()).unwrap();
+    scene.vault.artifacts().delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
+    let first = scene.vault.gc(&GcOptions::new()).unwrap();
     assert!(first.damaged > 0 && first.chunks > 100, "{first:?}");
-    let again = scene.vault.gc(&GcOptions::default()).unwrap();
+    let again = scene.vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((again.chunks, again.damaged), (0, first.damaged));
     // What the lost node lists stays, counted and told of; that is all.
-    let left = scene.vault.check(&CheckOptions::default()).unwrap();
+    let left = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(left.chunks < 10, "{left:?}");
     assert!(!scene.vault.artifacts().exists(&name("bad").newest()).unwrap());
 }

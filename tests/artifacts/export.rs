@@ -8,10 +8,10 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
-use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
+use strongroom::artifacts::{ArtifactName, ArtifactScope, ArtifactSpec, ArtifactUri, Artifacts};
 use strongroom::backends::{Backend, Condition, Key, Memory};
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, NoProgress, Vault};
+use strongroom::{CancelToken, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 use zip::ZipArchive;
 
@@ -38,7 +38,7 @@ fn unpack(archive: &[u8]) -> (Files, Vec<Value>) {
 
 fn export(artifacts: &Artifacts, spec: &str, task: Option<&str>) -> Vec<u8> {
     let mut archive = Vec::new();
-    artifacts.export(spec, task, &mut archive, &NoProgress, &CancelToken::new()).unwrap();
+    artifacts.export(&ArtifactScope::spec(spec).task(task), &mut archive, LongCall::new()).unwrap();
     archive
 }
 
@@ -69,7 +69,9 @@ fn an_archive_has_every_version_of_a_spec_or_of_one_task_of_it_and_what_is_told_
     let heard = Mutex::new(Vec::new());
     let progress = |done: u64, total: Option<u64>| heard.lock().push((done, total));
     let mut archive = Vec::new();
-    let report = artifacts.export("s", None, &mut archive, &progress, &CancelToken::new()).unwrap();
+    let report = artifacts
+        .export(&ArtifactScope::spec("s"), &mut archive, LongCall::new().progress(&progress))
+        .unwrap();
     let all = 24 + long.len() as u64;
     assert_eq!((report.versions, report.bytes), (5, all));
     let heard = heard.into_inner();
@@ -204,12 +206,12 @@ fn an_archive_is_of_one_moment_whatever_is_written_and_freed_meanwhile() {
     put(&artifacts, ["s", "2", "log"], &long);
     let mut archive = Vec::new();
     let act = || {
-        artifacts.delete_all("s", None, &CancelToken::new()).unwrap();
+        artifacts.delete_all(&ArtifactScope::spec("s"), LongCall::new()).unwrap();
         put(&artifacts, ["s", "3", "log"], b"too late");
         collect(&vault);
     };
     let to = Acting { act: Some(act), to: &mut archive };
-    let report = artifacts.export("s", None, to, &NoProgress, &CancelToken::new()).unwrap();
+    let report = artifacts.export(&ArtifactScope::spec("s"), to, LongCall::new()).unwrap();
     assert_eq!(report.versions, 2);
     let (files, listing) = unpack(&archive);
     assert!(files == [("1/log@1".into(), b"short".to_vec()), ("2/log@1".into(), long)]);
@@ -234,7 +236,7 @@ fn damaged_content_is_corrupt_naming_the_artifact_and_no_archive_is_left() {
         memory.put(&key, Bytes::from(body), &Condition::Any).unwrap();
     }
     let mut archive = Vec::new();
-    let error = artifacts.export("s", None, &mut archive, &NoProgress, &CancelToken::new());
+    let error = artifacts.export(&ArtifactScope::spec("s"), &mut archive, LongCall::new());
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(error.subject(), Some(&*damaged.to_string()), "{error}");
@@ -274,7 +276,7 @@ fn an_export_that_fails_or_is_cancelled_leaves_no_archive() {
     for room in [0, 10, 300_000, whole - 1] {
         let mut archive = Vec::new();
         let to = Filling(&mut archive, room);
-        let error = artifacts.export("s", None, to, &NoProgress, &CancelToken::new()).unwrap_err();
+        let error = artifacts.export(&ArtifactScope::spec("s"), to, LongCall::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full, "{error}");
         assert!(ZipArchive::new(Cursor::new(archive)).is_err(), "{room}");
     }
@@ -289,13 +291,19 @@ fn an_export_that_fails_or_is_cancelled_leaves_no_archive() {
         }
     };
     let mut archive = Vec::new();
-    let error = artifacts.export("s", None, &mut archive, &progress, &cancel).unwrap_err();
+    let error = artifacts
+        .export(
+            &ArtifactScope::spec("s"),
+            &mut archive,
+            LongCall::new().progress(&progress).cancel(&cancel),
+        )
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(!archive.is_empty() && ZipArchive::new(Cursor::new(archive)).is_err());
 }
 
 fn export_to(artifacts: &Artifacts, to: impl Write) {
-    artifacts.export("s", None, to, &NoProgress, &CancelToken::new()).unwrap();
+    artifacts.export(&ArtifactScope::spec("s"), to, LongCall::new()).unwrap();
 }
 
 #[test]
@@ -312,7 +320,8 @@ fn an_export_of_nothing_is_not_found_and_writes_nothing() {
         ("s", Some("a\nb"), ErrorKind::Invalid),
     ] {
         let mut archive = Vec::new();
-        let refused = artifacts.export(spec, task, &mut archive, &NoProgress, &CancelToken::new());
+        let refused =
+            artifacts.export(&ArtifactScope::spec(spec).task(task), &mut archive, LongCall::new());
         assert_eq!(refused.unwrap_err().kind(), kind, "{spec}");
         assert!(archive.is_empty());
     }

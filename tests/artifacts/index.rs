@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use strongroom::artifacts::ArtifactSpec;
+use strongroom::artifacts::{ArtifactScope, ArtifactSpec};
 use strongroom::backends::{Backend, Condition, Key, Memory};
 use strongroom::check::CheckOptions;
 use strongroom::content::{GcOptions, RebuildOptions};
 use strongroom::keys::NewKey;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, Result, Vault};
+use strongroom::{ErrorKind, LongCall, Result, Vault};
 use strongroom_testkit::{Layer, SeededEntropy, TestKey, forget_packs, impl_backend, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -61,20 +61,20 @@ fn short_contents_lie_in_state_until_they_are_many() {
     for n in 0..100 {
         put(&artifacts, &n.to_string(), &content(n));
     }
-    let report = vault.gc(&GcOptions::default()).unwrap();
+    let report = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((report.moved, whole(&vault).objects), (0, 0));
     for n in 100..300 {
         put(&artifacts, &n.to_string(), &content(n));
     }
     // The vault's own thread packs them too, at its leisure.
-    vault.gc(&GcOptions::default()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
     let packed = whole(&vault);
     assert!(packed.objects > 0 && packed.chunks >= 300, "{packed:?}");
     assert!(packed.object_bytes > 4_000_000, "{packed:?}");
     for n in 0..300 {
         assert!(artifacts.read(&name(&n.to_string()).newest()).unwrap() == content(n));
     }
-    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    artifacts.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
     collect(&vault);
     let report = whole(&vault);
     assert_eq!((report.chunks, report.object_bytes), (0, 0));
@@ -104,10 +104,10 @@ fn an_index_that_is_lost_is_made_anew_from_the_packs() {
 
     forget_packs(&vault).unwrap();
     assert_eq!(artifacts.read(&name("long").newest()).unwrap_err().kind(), ErrorKind::Corrupt);
-    let lost = vault.check(&CheckOptions::default()).unwrap();
+    let lost = vault.check(&CheckOptions::new()).unwrap();
     assert!(!lost.is_ok() && !lost.unknown.is_empty());
 
-    let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert_eq!((report.missing, report.damaged), (0, 0));
     assert!(report.unreferenced > 0, "what was deleted is found too: {report:?}");
     assert_eq!(whole(&vault), before);
@@ -116,7 +116,7 @@ fn an_index_that_is_lost_is_made_anew_from_the_packs() {
     assert_eq!(artifacts.read(&name("short").newest()).unwrap(), "a few bytes");
     collect(&vault);
     assert!(whole(&vault).chunks < before.chunks);
-    artifacts.delete_all("spec", None, &CancelToken::new()).unwrap();
+    artifacts.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
     collect(&vault);
     let report = whole(&vault);
     assert_eq!((report.chunks, report.object_bytes), (0, 0));
@@ -132,11 +132,11 @@ fn nothing_is_stored_freed_or_moved_while_the_index_is_made_anew() {
     let progress = |_: u64, _: Option<u64>| {
         let put = artifacts.put(ArtifactSpec::new(name("meanwhile")), &b"a few bytes"[..]);
         assert_eq!(put.unwrap_err().kind(), ErrorKind::Locked);
-        let gc = vault.gc(&GcOptions::default());
+        let gc = vault.gc(&GcOptions::new());
         assert_eq!(gc.unwrap_err().kind(), ErrorKind::Locked);
         asked.fetch_add(1, Ordering::SeqCst);
     };
-    vault.rebuild_index(&RebuildOptions { progress: &progress, cancel: None }).unwrap();
+    vault.rebuild_index(&RebuildOptions::new().progress(&progress)).unwrap();
     assert!(asked.into_inner() > 0);
     assert_eq!(whole(&vault), before);
     put(&artifacts, "after", b"a few bytes");
@@ -154,7 +154,7 @@ fn what_a_lost_pack_held_is_back_once_it_is_put_again() {
         for key in keys(&backend.memory).into_iter().filter(|key| !before.contains(key)) {
             backend.memory.delete(&key).unwrap();
         }
-        let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+        let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
         assert!(report.missing > 0, "{report:?}");
         put(&artifacts, "again", &bytes);
         assert!(artifacts.read(&name("again").newest()).unwrap() == bytes, "acknowledged");
@@ -174,7 +174,7 @@ fn an_index_that_is_lost_can_be_made_anew_after_the_keys_were_rotated() {
     for _ in 0..2 {
         vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     }
-    vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert!(artifacts.read(&name("1").newest()).unwrap() == bytes);
 }
 
@@ -188,7 +188,7 @@ fn what_is_moved_once_is_not_moved_again() {
     artifacts.delete(&name("waste").newest()).unwrap();
     collect(&vault);
     collect(&vault);
-    let again = vault.gc(&GcOptions::default()).unwrap();
+    let again = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((again.moved, again.packs), (0, 0), "{again:?}");
 }
 
@@ -204,7 +204,7 @@ fn an_object_that_says_that_it_is_a_pack_is_not_read_whole() {
     body.extend_from_slice(&len.to_le_bytes());
     let key = Key::new(format!("content/{}", "ab".repeat(16))).unwrap();
     backend.memory.put(&key, body.into(), &Condition::Absent).unwrap();
-    let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert_eq!((report.packs, report.damaged), (1, 0));
     let longest = backend.longest_read.load(Ordering::SeqCst);
     assert!(longest <= 40 << 20, "{longest} bytes at once");
@@ -215,7 +215,7 @@ fn the_index_is_not_made_anew_while_something_is_stored() {
     let vault = vault();
     let bytes = noise(1_000_000, 5);
     let act = |_| {
-        let refused = vault.rebuild_index(&RebuildOptions::default()).unwrap_err();
+        let refused = vault.rebuild_index(&RebuildOptions::new()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Locked);
     };
     let source = Meddling { bytes: &bytes, every: 900_000, read: 0, act };
@@ -245,7 +245,7 @@ fn what_cannot_be_listed_or_counted_is_not_lost_with_the_rest_when_the_index_is_
         body[at] ^= 1;
         backend.memory.put(key, body.into(), &Condition::Any).unwrap();
 
-        let report = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+        let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
         assert_eq!(report.damaged, 1, "{damage}: {report:?}");
         if damage == "node" {
             let error = artifacts.read(&name("harmed").newest()).unwrap_err();
@@ -254,7 +254,7 @@ fn what_cannot_be_listed_or_counted_is_not_lost_with_the_rest_when_the_index_is_
             put(&artifacts, "again", &bytes);
         }
         assert!(artifacts.read(&name("harmed").newest()).unwrap() == bytes, "{damage}");
-        let checked = vault.check(&CheckOptions::default()).unwrap();
+        let checked = vault.check(&CheckOptions::new()).unwrap();
         assert!(checked.is_ok(), "{damage}: {checked:?}");
     }
 }

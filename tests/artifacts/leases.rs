@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::artifacts::{
-    ArtifactQuery, ArtifactSpec, Artifacts, LeasePolicy, LeaseRefused, TagChange,
+    ArtifactQuery, ArtifactScope, ArtifactSpec, Artifacts, LeasePolicy, LeaseRefused, ListQuery,
+    TagChange, VersionsQuery,
 };
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, Error, ErrorKind, NoProgress, Vault};
+use strongroom::{Error, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{ManualClock, TestKey, memory_vault};
 
 use crate::scene::{Meddling, name, noise, put, whole};
@@ -107,7 +108,7 @@ fn different_artifacts_are_written_side_by_side() {
     };
     let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act };
     artifacts.put(spec("1"), source).unwrap();
-    assert_eq!(artifacts.versions(&name("2"), None, 9).unwrap().len(), 2);
+    assert_eq!(artifacts.versions(&VersionsQuery::of(&name("2")).limit(9)).unwrap().len(), 2);
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn who_waits_too_long_hears_who_has_it_and_how_often_it_was_tried() {
         hasty.delete(&uri).map(drop).unwrap_err(),
         hasty.delete(&name("1").newest()).map(drop).unwrap_err(),
         hasty.delete_old(&name("1"), 1).map(drop).unwrap_err(),
-        hasty.delete_all("spec", None, &CancelToken::new()).map(drop).unwrap_err(),
+        hasty.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).map(drop).unwrap_err(),
     ] {
         assert_eq!(refused(&error).attempts, 1, "{error}");
     }
@@ -182,7 +183,7 @@ fn a_holder_whose_lease_was_taken_away_stores_nothing() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert_eq!(artifacts.exists(&name("1").newest()).unwrap(), others);
     }
-    assert_eq!(artifacts.versions(&name("1"), None, 9).unwrap().len(), 1);
+    assert_eq!(artifacts.versions(&VersionsQuery::of(&name("1")).limit(9)).unwrap().len(), 1);
 
     let lease = artifacts.lock(&name("1")).unwrap();
     let held = artifacts.holding(&lease);
@@ -238,7 +239,7 @@ fn a_lease_that_ran_out_goes_to_whoever_asks_and_a_put_renews_its_own() {
     put(&artifacts, "1", b"by another");
     let error = held.put(spec("1"), &b"too late"[..]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    assert_eq!(artifacts.versions(&name("1"), None, 9).unwrap().len(), 2);
+    assert_eq!(artifacts.versions(&VersionsQuery::of(&name("1")).limit(9)).unwrap().len(), 2);
 
     let bytes = noise(500_000, 3);
     let act = |_: usize| {
@@ -267,7 +268,7 @@ fn a_handle_that_holds_a_lease_writes_under_it_and_waits_for_other_artifacts() {
     assert!(artifacts.is_locked(&name("1")));
     drop((lease, held));
     put(&artifacts, "1", b"e");
-    assert_eq!(artifacts.versions(&name("1"), None, 9).unwrap().len(), 2);
+    assert_eq!(artifacts.versions(&VersionsQuery::of(&name("1")).limit(9)).unwrap().len(), 2);
 }
 
 #[test]
@@ -303,14 +304,14 @@ fn readers_wait_for_no_lease_and_no_writer_mid_stream() {
         assert_eq!(text, "before");
         assert!(artifacts.exists(&newest).unwrap());
         assert_eq!(artifacts.info(&newest).unwrap().uri(), &uri);
-        assert_eq!(artifacts.versions(&name("1"), None, 9).unwrap().len(), 1);
-        assert_eq!(artifacts.list(None, None, None, 9).unwrap().len(), 1);
-        let page = artifacts.search(&ArtifactQuery::new().kind("log"), None, 9).unwrap();
+        assert_eq!(artifacts.versions(&VersionsQuery::of(&name("1")).limit(9)).unwrap().len(), 1);
+        assert_eq!(artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(9)).unwrap().len(), 1);
+        let page = artifacts.search(&ArtifactQuery::new().kind("log").limit(9)).unwrap();
         assert_eq!(page.versions.len(), 1);
         assert_eq!(artifacts.usage().unwrap().all.versions, 1);
-        artifacts.verify(&newest, &CancelToken::new()).unwrap();
+        artifacts.verify(&newest).unwrap();
         assert!(artifacts.expired(9).unwrap().is_empty());
-        let export = artifacts.export("spec", None, Vec::new(), &NoProgress, &CancelToken::new());
+        let export = artifacts.export(&ArtifactScope::spec("spec"), Vec::new(), LongCall::new());
         assert_eq!(export.unwrap().versions, 1);
         looked += 1;
     };

@@ -1,9 +1,10 @@
 //! Names, versions, listings and deletions; and what is refused.
 
 use strongroom::artifacts::{
-    ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactSpec, ArtifactUri, OnExisting, TAGS_MAX,
+    ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactScope, ArtifactSpec, ArtifactUri, ListQuery,
+    OnExisting, TAGS_MAX, VersionsQuery,
 };
-use strongroom::{CancelToken, ErrorKind};
+use strongroom::{ErrorKind, LongCall};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{collect, name, put, whole};
@@ -44,15 +45,18 @@ fn versions_add_up_or_take_the_place_of_others_and_old_ones_go() {
         assert_eq!(put(&artifacts, "1", format!("{n}").as_bytes()), name("1").version(n));
     }
     assert_eq!(artifacts.read(&name("1").newest()).unwrap(), "5");
-    assert_eq!(artifacts.versions(&name("1"), None, 100).unwrap().len(), 5);
+    assert_eq!(artifacts.versions(&VersionsQuery::of(&name("1")).limit(100)).unwrap().len(), 5);
     assert_eq!(artifacts.delete(&name("1").version(2)).unwrap(), 1);
     assert_eq!(artifacts.delete_old(&name("1"), 2).unwrap(), 2);
-    let left = artifacts.versions(&name("1"), None, 100).unwrap();
+    let left = artifacts.versions(&VersionsQuery::of(&name("1")).limit(100)).unwrap();
     assert_eq!(left.iter().map(|v| v.uri().version().unwrap()).collect::<Vec<_>>(), [5, 4]);
     let replace = ArtifactSpec::new(name("1")).on_existing(OnExisting::Replace);
     let uri = artifacts.put(replace, &b"alone"[..]).unwrap();
     assert_eq!(
-        (uri.version(), artifacts.versions(&name("1"), None, 100).unwrap().len()),
+        (
+            uri.version(),
+            artifacts.versions(&VersionsQuery::of(&name("1")).limit(100)).unwrap().len()
+        ),
         (Some(6), 1)
     );
     let refuse = || ArtifactSpec::new(name("1")).on_existing(OnExisting::Refuse);
@@ -87,7 +91,9 @@ fn a_listing_comes_in_pages_of_one_spec_or_task_and_a_deletion_takes_just_those(
     let mut all = Vec::new();
     let mut after: Option<ArtifactUri> = None;
     loop {
-        let page = artifacts.list(None, None, after.as_ref(), 5).unwrap();
+        let page = artifacts
+            .list(&ListQuery::of(ArtifactScope::all()).after(after.as_ref()).limit(5))
+            .unwrap();
         all.extend(uris(&page));
         after = page.last().map(|last| last.uri().clone());
         if page.len() < 5 {
@@ -95,18 +101,34 @@ fn a_listing_comes_in_pages_of_one_spec_or_task_and_a_deletion_takes_just_those(
         }
     }
     assert_eq!(all.len(), 12);
-    let of = |spec, task| uris(&artifacts.list(Some(spec), task, None, 100).unwrap());
+    let of = |spec, task| {
+        uris(
+            &artifacts
+                .list(&ListQuery::of(ArtifactScope::spec(spec).task(task)).limit(100))
+                .unwrap(),
+        )
+    };
     assert_eq!((of("a", None).len(), of("a", Some("1")).len(), of("ab", None).len()), (8, 4, 2));
     assert_eq!(of("a", Some("1")), all[..4]);
     assert_eq!(of("c", None), [""; 0]);
     let beyond = ArtifactName::new("zzz", "1", "log").unwrap().newest();
-    assert_eq!(artifacts.list(Some("a"), None, Some(&beyond), 5).unwrap(), []);
-    let refused = artifacts.list(None, Some("1"), None, 9).unwrap_err();
+    assert_eq!(
+        artifacts.list(&ListQuery::of(ArtifactScope::spec("a")).after(&beyond).limit(5)).unwrap(),
+        []
+    );
+    let refused =
+        artifacts.list(&ListQuery::of(ArtifactScope::all().task("1")).limit(9)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
-    assert_eq!(artifacts.delete_all("a", Some("1"), &CancelToken::new()).unwrap(), 4);
-    assert_eq!(artifacts.delete_all("a", None, &CancelToken::new()).unwrap(), 4);
-    assert_eq!(artifacts.delete_all("a", None, &CancelToken::new()).unwrap(), 0);
-    assert_eq!(artifacts.list(None, None, None, 100).unwrap().len(), 4);
+    // What is not named is not deleted.
+    let refused = artifacts.delete_all(&ArtifactScope::all(), LongCall::new()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        artifacts.delete_all(&ArtifactScope::spec("a").task("1"), LongCall::new()).unwrap(),
+        4
+    );
+    assert_eq!(artifacts.delete_all(&ArtifactScope::spec("a"), LongCall::new()).unwrap(), 4);
+    assert_eq!(artifacts.delete_all(&ArtifactScope::spec("a"), LongCall::new()).unwrap(), 0);
+    assert_eq!(artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(100)).unwrap().len(), 4);
     whole(&vault);
 }
 

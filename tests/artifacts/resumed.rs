@@ -7,7 +7,7 @@ use std::time::Duration;
 use strongroom::artifacts::ArtifactSpec;
 use strongroom::check::CheckOptions;
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{CancelToken, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{ManualClock, Replay, World, world_options};
 
 use crate::scene::{Meddling, name, noise, whole};
@@ -33,7 +33,7 @@ fn cut_off(bytes: &[u8], at: usize) -> World {
 }
 
 fn object_bytes(vault: &Vault) -> u64 {
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
     report.object_bytes
 }
@@ -53,7 +53,7 @@ fn the_same_put_stores_only_the_rest() {
         let stored = object_bytes(&vault) - before;
         assert!(stored < (BYTES as u64 - before) + (200 << 10), "{stored} bytes were stored again");
         // Nothing of it is anybody's garbage.
-        let freed = vault.gc(&GcOptions::default()).unwrap();
+        let freed = vault.gc(&GcOptions::new()).unwrap();
         assert_eq!((freed.chunks, freed.uploads_given_up), (0, 0));
         whole(&vault);
     }
@@ -68,15 +68,15 @@ fn what_nobody_goes_on_with_goes_after_a_day_and_never_before() {
     assert!(before > 0);
     for millis in [0, -3_600_000_000, 3_600_000_000] {
         clock.jump(millis);
-        assert_eq!(vault.gc(&GcOptions::default()).unwrap().chunks, 0, "{millis}");
+        assert_eq!(vault.gc(&GcOptions::new()).unwrap().chunks, 0, "{millis}");
     }
     clock.advance(DAY);
-    let planned = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    let planned = vault.gc(&GcOptions::new().dry_run(true)).unwrap();
     assert!(planned.uploads_given_up > 0);
     assert_eq!(object_bytes(&vault), before);
-    let freed = vault.gc(&GcOptions::default()).unwrap();
+    let freed = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!(freed.uploads_given_up, planned.uploads_given_up);
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = whole(&vault);
     assert_eq!((report.object_bytes, report.chunks), (0, 0));
 }
@@ -91,7 +91,7 @@ fn an_upload_that_takes_longer_than_a_day_keeps_what_it_stored() {
     let act = |_| {
         days += 1;
         clock.advance(DAY);
-        vault.gc(&GcOptions::default()).unwrap();
+        vault.gc(&GcOptions::new()).unwrap();
     };
     let source = Meddling { bytes: &bytes, every: BYTES / 3, read: 0, act };
     // Its lease is renewed only when it reads.
@@ -113,11 +113,14 @@ fn a_put_that_is_cancelled_leaves_nothing() {
             cancel.cancel();
         }
     };
-    let put =
-        vault.artifacts().put_with(ArtifactSpec::new(name("1")), &bytes[..], &progress, &cancel);
+    let put = vault.artifacts().put_with(
+        ArtifactSpec::new(name("1")),
+        &bytes[..],
+        LongCall::new().progress(&progress).cancel(&cancel),
+    );
     assert_eq!(put.unwrap_err().kind(), ErrorKind::Cancelled);
-    vault.gc(&GcOptions::default()).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = whole(&vault);
     assert_eq!((report.object_bytes, report.chunks, report.due), (0, 0, 0));
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use strongroom::artifacts::{
-    ArtifactName, ArtifactSpec, ArtifactUri, Artifacts, ExpireArtifactsOptions, ExpiredArtifacts,
+    ArtifactName, ArtifactScope, ArtifactSpec, ArtifactUri, Artifacts, ExpireArtifactsOptions,
+    ExpiredArtifacts, ListQuery,
 };
 use strongroom::backends::component::Clock;
 use strongroom::storage::MemoryState;
@@ -35,11 +36,11 @@ fn put(artifacts: &Artifacts, task: &str, kind: &str) -> ArtifactUri {
 }
 
 fn expire(artifacts: &Artifacts) -> ExpiredArtifacts {
-    artifacts.expire(&ExpireArtifactsOptions::default()).unwrap()
+    artifacts.expire(&ExpireArtifactsOptions::new()).unwrap()
 }
 
 fn there(artifacts: &Artifacts) -> Vec<String> {
-    let all = artifacts.list(None, None, None, usize::MAX).unwrap();
+    let all = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
     all.iter().map(|info| info.uri().name().kind().to_owned()).collect()
 }
 
@@ -120,7 +121,7 @@ fn a_dry_run_tells_and_drops_nothing() {
     (0..5).for_each(|_| drop(put(&artifacts, "1", "log")));
     clock.advance(DAY * 7);
     put(&artifacts, "1", "log");
-    let dry = ExpireArtifactsOptions { dry_run: true, ..ExpireArtifactsOptions::default() };
+    let dry = ExpireArtifactsOptions::new().dry_run(true);
     let report = artifacts.expire(&dry).unwrap();
     assert_eq!((report.versions, report.bytes), (5, 50));
     assert_eq!(there(&artifacts).len(), 6);
@@ -161,8 +162,7 @@ fn more_than_a_commit_drops_expire_in_one_call_and_a_cancel_ends_between_two() {
     assert_eq!(artifacts.expired(300).unwrap().len(), 300);
     let cancel = CancelToken::new();
     let stop = |_: u64, _: Option<u64>| cancel.cancel();
-    let options =
-        ExpireArtifactsOptions { progress: &stop, cancel: Some(&cancel), ..Default::default() };
+    let options = ExpireArtifactsOptions::new().progress(&stop).cancel(&cancel);
     assert_eq!(artifacts.expire(&options).unwrap_err().kind(), ErrorKind::Cancelled);
     let left = there(&artifacts).len();
     assert!((1..600).contains(&left), "{left} are left");
@@ -253,7 +253,7 @@ proptest! {
                     expire(&artifacts);
                     let week = u64::try_from(7 * DAY_MILLIS).unwrap();
                     let is_kept = |since: u64| true_millis(behind) < since + week;
-                    let left = artifacts.list(None, None, None, usize::MAX).unwrap();
+                    let left = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
                     let left: BTreeSet<_> = left.iter().map(|info| info.uri().clone()).collect();
                     for (uri, since) in &kept {
                         prop_assert!(!is_kept(*since) || left.contains(uri), "{} went early", uri);
@@ -287,6 +287,6 @@ fn a_version_put_while_the_clock_was_back_is_kept_though_none_was_put_shortly_be
     let vault = options().open_on(state, memory).unwrap();
     let uri = put_log(&vault, "new");
     clock.jump(90 * 24 * 60 * 60 * 1_000);
-    vault.artifacts().expire(&ExpireArtifactsOptions::default()).unwrap();
+    vault.artifacts().expire(&ExpireArtifactsOptions::new()).unwrap();
     assert!(vault.artifacts().exists(&uri).unwrap(), "a minute old, kept for 7 days");
 }

@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
+use strongroom::Vault;
 use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
 use strongroom::check::{CheckOptions, CheckReport};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, Vault};
 
 pub(crate) fn name(task: &str) -> ArtifactName {
     ArtifactName::new("spec", task, "log").unwrap()
@@ -31,8 +31,7 @@ pub(crate) fn put(artifacts: &Artifacts, task: &str, bytes: &[u8]) -> ArtifactUr
 /// That everything is whole and counted right, with all data read.
 #[track_caller]
 pub(crate) fn whole(vault: &Vault) -> CheckReport {
-    let options =
-        CheckOptions { read_data: strongroom::check::ReadData::All, ..CheckOptions::default() };
+    let options = CheckOptions::new().read_data(strongroom::check::ReadData::All);
     let report = vault.check(&options).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
     report
@@ -40,8 +39,8 @@ pub(crate) fn whole(vault: &Vault) -> CheckReport {
 
 /// Frees all that can be freed.
 pub(crate) fn collect(vault: &Vault) {
-    vault.gc(&GcOptions::default()).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
 }
 
 /// Does something to the vault when so many bytes of it have been read.

@@ -165,7 +165,7 @@ impl World {
         behind: Option<(u64, usize)>,
         limit: usize,
     ) -> Option<(ArtifactCursor, (u64, usize))> {
-        let page = self.artifacts.search(&asked.query(), cursor, limit).unwrap();
+        let page = self.artifacts.search(&asked.query().after(cursor).limit(limit)).unwrap();
         let expected = self.expected(asked, behind);
         let found: Vec<_> = page.versions.iter().map(ArtifactInfo::uri).collect();
         let uris: Vec<_> = expected.iter().take(limit).map(|row| &row.uri).collect();
@@ -245,7 +245,7 @@ fn a_search_beyond_its_bounds_is_refused() {
         (query().tag(""), 1),
         (many, 1),
     ] {
-        let error = artifacts.search(&bad, None, limit).unwrap_err();
+        let error = artifacts.search(&bad.clone().limit(limit)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
     let last: ArtifactCursor = "ffffffffffffffff-ffffffffffffffff".parse().unwrap();
@@ -253,7 +253,7 @@ fn a_search_beyond_its_bounds_is_refused() {
     for created in [0..0, 5..2, u64::MAX..u64::MAX, 0..u64::MAX] {
         let query = query().created(created);
         for after in [None, Some(last), Some("0-0".parse().unwrap())] {
-            let page = artifacts.search(&query, after, 5).unwrap();
+            let page = artifacts.search(&query.clone().after(after).limit(5)).unwrap();
             assert!(page.versions.is_empty() && page.next.is_none());
         }
     }

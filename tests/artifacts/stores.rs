@@ -14,6 +14,7 @@ use strongroom::artifacts::ArtifactSpec;
 use strongroom::backends::component::OsEntropy;
 use strongroom::backends::{Backend, Condition, Key, ObjectStore, Version};
 use strongroom::check::{CheckOptions, ReadData};
+use strongroom::content::GcOptions;
 use strongroom::documents::{SpaceOptions, WriteOptions};
 use strongroom::keys::NewKey;
 use strongroom::storage::MemoryState;
@@ -54,7 +55,7 @@ fn artifacts_values_and_documents_lie_on_an_object_store_and_go_from_it() {
     assert_eq!(partition.read().unwrap().text(), r#"{"a": 1}"#);
     let before = whole(&vault).objects;
     vault.artifacts().delete(&uri).unwrap();
-    vault.write(|tx| tx.drop_namespace("values")).unwrap();
+    vault.write(|tx| tx.delete_namespace("values")).unwrap();
     collect(&vault);
     let after = whole(&vault);
     assert!(after.objects < before && after.chunks == 0, "{after:?}");
@@ -84,7 +85,7 @@ fn an_upload_whose_source_fails_goes_on_and_what_is_emptied_behind_the_vault_is_
         other.delete(&entry.key).unwrap();
     }
     assert_eq!(artifacts.read(&uri).unwrap_err().kind(), ErrorKind::Corrupt);
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.is_ok(), &report.affected[..]), (false, &[uri][..]), "{report:?}");
 }
 
@@ -181,7 +182,7 @@ fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks");
     vault.close().unwrap();
 
-    let all = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let all = CheckOptions::new().read_data(ReadData::All);
     let check = || options().backend(Arc::clone(&store)).check_store(&all).unwrap();
     let pairs = store.pairs_in(SHORT, || assert!(check().is_ok()));
     assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks of {uri}");
@@ -235,7 +236,7 @@ fn a_check_ends_when_the_store_fails_and_does_not_ask_for_the_rest() {
     let vault = options().create_on(MemoryState::new(), Arc::clone(&faulty)).unwrap();
     put(&vault.artifacts(), "1", &noise(20_000_000, 1));
     assert!(whole(&vault).chunks > 100);
-    let all = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let all = CheckOptions::new().read_data(ReadData::All);
     let before = faulty.calls();
     faulty.fail_from(10, BackendFault::before(ErrorKind::Unavailable));
     assert_eq!(vault.check(&all).unwrap_err().kind(), ErrorKind::Unavailable);
@@ -261,10 +262,10 @@ fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
         vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1 << 10)).unwrap();
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
-    let resume = WriteOptions { resume: true, ..WriteOptions::default() };
+    let resume = WriteOptions::new().resume(true);
     let interrupt = |text: &str| {
         let progress = |_, _| faulty.fail_from(1, BackendFault::after(ErrorKind::Uncertain));
-        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        let options = WriteOptions::new().progress(&progress);
         let error = partition.write_with(text, &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Uncertain);
         faulty.clear();
@@ -316,7 +317,7 @@ fn an_update_that_a_store_fails_anywhere_in_keeps_the_old_document_and_goes_on()
     }
     // All but those of the clean-up behind it.
     assert!(failed > calls, "{failed} of {calls} calls, twice");
-    vault.clean(&strongroom::CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = whole(&vault);
     assert!(report.unknown.is_empty() && report.due == 0, "{report:?}");
 }

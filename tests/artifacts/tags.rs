@@ -15,7 +15,7 @@ fn some(tags: &[&str]) -> BTreeSet<String> {
 }
 
 fn found(artifacts: &Artifacts, tag: &str) -> Vec<ArtifactUri> {
-    let page = artifacts.search(&ArtifactQuery::new().tag(tag), None, 100).unwrap();
+    let page = artifacts.search(&ArtifactQuery::new().tag(tag).limit(100)).unwrap();
     page.versions.iter().map(|info| info.uri().clone()).collect()
 }
 

@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use strongroom::artifacts::{
-    ArtifactName, ArtifactSpec, ArtifactTotal, Artifacts, OnExisting, Quota, TagChange,
+    ArtifactName, ArtifactScope, ArtifactSpec, ArtifactTotal, Artifacts, ListQuery, OnExisting,
+    Quota, TagChange, VersionsQuery,
 };
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{ErrorKind, LongCall, Vault};
 use strongroom_testkit::{SeededEntropy, TestKey, memory_vault};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -272,7 +273,7 @@ fn make(vault: &Vault, act: &Act) {
             assert!(tagged.is_ok() || tagged.is_err_and(|e| e.kind() == ErrorKind::NotFound));
         }
         Act::DeleteNewest(name) => {
-            let newest = artifacts.versions(&artifact(name), None, 1).unwrap();
+            let newest = artifacts.versions(&VersionsQuery::of(&artifact(name)).limit(1)).unwrap();
             for info in newest {
                 assert_eq!(artifacts.delete(info.uri()).unwrap(), 1);
             }
@@ -280,7 +281,9 @@ fn make(vault: &Vault, act: &Act) {
         Act::Delete(name) => drop(artifacts.delete(&artifact(name).newest()).unwrap()),
         Act::DeleteTask(spec, task) => {
             let task = task.map(|task| NAMES[task]);
-            artifacts.delete_all(NAMES[spec], task, &CancelToken::new()).unwrap();
+            artifacts
+                .delete_all(&ArtifactScope::spec(NAMES[spec]).task(task), LongCall::new())
+                .unwrap();
         }
         Act::Collect => collect(vault),
     }
@@ -289,7 +292,7 @@ fn make(vault: &Vault, act: &Act) {
 fn recounts(artifacts: &Artifacts) {
     let mut all = ArtifactTotal::default();
     let (mut by_spec, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
-    for info in artifacts.list(None, None, None, usize::MAX).unwrap() {
+    for info in artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap() {
         let name = info.uri().name();
         let spec = by_spec.entry(name.spec().to_owned()).or_default();
         let kind = by_kind.entry(name.kind().to_owned()).or_default();
@@ -318,7 +321,7 @@ proptest! {
         // Counts the store's own total as well.
         whole(&vault);
         for spec in NAMES {
-            artifacts.delete_all(spec, None, &CancelToken::new()).unwrap();
+            artifacts.delete_all(&ArtifactScope::spec(spec), LongCall::new()).unwrap();
         }
         collect(&vault);
         let usage = artifacts.usage().unwrap();

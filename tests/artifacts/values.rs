@@ -9,7 +9,7 @@ use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Key, Memory};
 use strongroom::content::{GcOptions, RebuildOptions};
 use strongroom::storage::MemoryState;
-use strongroom::{Batch, CancelToken, Error, ErrorKind, Staged, Value, Vault, WriteTx};
+use strongroom::{Batch, CancelToken, Error, ErrorKind, LongCall, Staged, Value, Vault, WriteTx};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::scene::{Meddling, collect, name, noise, put, whole};
@@ -72,7 +72,7 @@ fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_the
         assert!(more < 1_000, "two more of {len} bytes took {more}");
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
 
-        vault.write(|tx| tx.remove("values", "a")).unwrap();
+        vault.write(|tx| tx.delete("values", "a")).unwrap();
         vault.artifacts().delete(&uri).unwrap();
         collect(&vault);
         reads(value(&vault, "b"), &bytes);
@@ -81,7 +81,7 @@ fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_the
         insert(&vault, "b", &noise(len, 2));
         collect(&vault);
         reads(value(&vault, "b"), &noise(len, 2));
-        vault.write(|tx| tx.drop_namespace("values")).unwrap();
+        vault.write(|tx| tx.delete_namespace("values")).unwrap();
         empty(&vault);
     }
 }
@@ -112,7 +112,7 @@ fn a_value_is_read_in_the_transaction_that_inserts_it_and_after_it_whether_it_co
         });
         assert_eq!(outcome.is_ok(), commits);
         // Nothing is freed under whoever read it.
-        vault.write(|tx| tx.drop_namespace("values")).unwrap();
+        vault.write(|tx| tx.delete_namespace("values")).unwrap();
         collect(&vault);
         for (value, bytes) in read.into_iter().zip(all.iter().cycle()) {
             reads(value, bytes);
@@ -132,8 +132,8 @@ fn a_transaction_may_replace_and_remove_what_it_inserted_itself() {
                 tx.insert("values", "a", first)?;
                 tx.insert("values", "a", again)?;
                 tx.insert("values", "b", third)?;
-                assert!(tx.remove("values", "a")?);
-                assert!(tx.remove("values", "b")?);
+                assert!(tx.delete("values", "a")?);
+                assert!(tx.delete("values", "b")?);
                 tx.insert("values", "c", fourth)
             })
             .unwrap();
@@ -147,11 +147,11 @@ fn a_transaction_may_replace_and_remove_what_it_inserted_itself() {
         collect(&vault);
         reads(value(&vault, "c"), &bytes);
         let mut batch = Batch::new();
-        batch.insert("values", "d", staged(&vault, &bytes)).remove("values", "c");
+        batch.insert("values", "d", staged(&vault, &bytes)).delete("values", "c");
         vault.apply(batch).unwrap();
         collect(&vault);
         reads(value(&vault, "d"), &bytes);
-        vault.write(|tx| tx.remove("values", "d")).unwrap();
+        vault.write(|tx| tx.delete("values", "d")).unwrap();
         empty(&vault);
     }
 }
@@ -184,8 +184,8 @@ fn what_a_staging_has_found_waits_for_it() {
     let bytes = noise(3_000_000, 6);
     insert(&vault, "a", &bytes);
     let found = staged(&vault, &bytes);
-    vault.write(|tx| tx.remove("values", "a")).unwrap();
-    assert!(vault.gc(&GcOptions::default()).unwrap().waiting > 0);
+    vault.write(|tx| tx.delete("values", "a")).unwrap();
+    assert!(vault.gc(&GcOptions::new()).unwrap().waiting > 0);
     vault.write(|tx| tx.insert("values", "b", found)).unwrap();
     collect(&vault);
     reads(value(&vault, "b"), &bytes);
@@ -225,7 +225,7 @@ fn a_source_that_is_cut_off_or_cancelled_leaves_nothing() {
     let cancel = CancelToken::new();
     let act = |_| cancel.cancel();
     let source = Meddling { bytes: &bytes, every: 30_000_000, read: 0, act };
-    let cancelled = vault.stage_with(source, &strongroom::NoProgress, &cancel);
+    let cancelled = vault.stage_with(source, LongCall::new().cancel(&cancel));
     assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
     empty(&vault);
 }
@@ -249,8 +249,8 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
             tx.insert("dropped", [0xff; 5], last)
         })
         .unwrap();
-    vault.write(|tx| tx.drop_namespace("dropped")).unwrap();
-    let rebuilt = vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    vault.write(|tx| tx.delete_namespace("dropped")).unwrap();
+    let rebuilt = vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert_eq!((rebuilt.packs, rebuilt.missing, rebuilt.unreferenced), (4, 0, 0), "{rebuilt:?}");
     whole(&vault);
     collect(&vault);
@@ -262,13 +262,13 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
     let packs: Vec<Key> =
         backend.list(prefix, None, 10).unwrap().into_iter().map(|entry| entry.key).collect();
     backend.delete(&packs[0]).unwrap();
-    let report = vault.check(&strongroom::check::CheckOptions::default()).unwrap();
+    let report = vault.check(&strongroom::check::CheckOptions::new()).unwrap();
     let read = |key: &&str| value(&vault, key).bytes().is_err();
     let unread = ["a", "b", "c", "again"].iter().filter(|key| read(key)).count() as u64;
     assert_eq!((report.is_ok(), report.records_affected), (false, unread), "{report:?}");
     assert!(unread > 0);
     // Whoever brings the bytes again brings them back for all.
-    vault.rebuild_index(&RebuildOptions::default()).unwrap();
+    vault.rebuild_index(&RebuildOptions::new()).unwrap();
     for bytes in &bytes {
         insert(&vault, "brought", bytes);
     }
@@ -289,10 +289,10 @@ fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
     }
     let taken = stored(&vault);
     for key in 0..6 {
-        vault.write(|tx| tx.remove("values", format!("{key}"))).unwrap();
+        vault.write(|tx| tx.delete("values", format!("{key}"))).unwrap();
     }
     assert_eq!(stored(&vault), taken, "it is still there for others");
-    vault.write(|tx| tx.drop_namespace("values")).unwrap();
+    vault.write(|tx| tx.delete_namespace("values")).unwrap();
     let clock = SystemClock::new();
     for wait in 0.. {
         if stored(&vault) == 0 {
@@ -318,7 +318,7 @@ fn what_was_given_up_is_freed_after_a_reopening_however_the_vault_was_closed() {
         }
         let vault = options().open_on(state, backend).unwrap();
         assert!(!vault.recovery().state_repaired, "{:?}", vault.recovery());
-        assert_eq!(vault.gc(&GcOptions::default()).unwrap().uploads_given_up, 1);
+        assert_eq!(vault.gc(&GcOptions::new()).unwrap().uploads_given_up, 1);
         empty(&vault);
     }
 }

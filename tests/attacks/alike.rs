@@ -11,9 +11,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::backends::{Backend, Memory};
+use strongroom::content::GcOptions;
 use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions};
 use strongroom::keys::PasswordCosts;
-use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
+use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BackendCall, RecordingBackend, TestKey, passwords_hashed};
 
 use crate::support::syncs::{HeardState, StateCall};
@@ -167,7 +168,7 @@ fn all_refusals_ask_the_same_of_the_storage_hash_one_password_and_say_the_same()
     let scene = Scene::new(110, &SpaceOptions::default());
     let refusals = Refusals::new(&scene, 111);
     // What the last write left to delete is no part of this.
-    scene.vault.clean(&CancelToken::new()).unwrap();
+    scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     drop(scene.vault.read().unwrap());
     let attempt = |number| {
         let hashed = passwords_hashed();
@@ -199,7 +200,7 @@ fn all_refusals_ask_the_same_of_the_storage_hash_one_password_and_say_the_same()
 fn whatever_is_missing_all_refusals_say_the_same() {
     let scene = Scene::new(120, &SpaceOptions::default().capacity_bytes(8 << 10));
     let refusals = Refusals::new(&scene, 121);
-    scene.vault.clean(&CancelToken::new()).unwrap();
+    scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let listed = scene.memory.list("content/", None, 100).unwrap();
     let (cells, segments): (Vec<_>, Vec<_>) = listed
         .into_iter()

@@ -2,9 +2,10 @@
 //! shares in there. `verify` counts them, `heal` makes them whole.
 
 use strongroom::backends::{Backend, Condition, Memory};
+use strongroom::content::GcOptions;
 use strongroom::documents::{Damage, Space, SpaceOptions};
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, SecretPassword, Vault};
+use strongroom::{SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
 use crate::entropy;
@@ -63,7 +64,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
     let (a, b) = (space.partition(&key_a, &pa).unwrap(), space.partition(&key_b, &pb).unwrap());
     a.write(r#"{"a": 1}"#).unwrap();
     b.write(r#"{"b": 2}"#).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
 
     let mut random = Random::new(71);
     let mut of_all = 0;
@@ -107,7 +108,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         for partition in [&a, &b] {
             assert!(!partition.verify().unwrap().any());
         }
-        vault.clean(&CancelToken::new()).unwrap();
+        vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     }
     // Two thirds of the slots are of the two, and ten in eleven of those in use: 31 a block, but
     // for one block in 16 that is padding.

@@ -6,9 +6,10 @@
 //! segment is counted over millions of chunks, up to the seven that are too many.
 
 use strongroom::backends::{Backend, Condition, Memory};
+use strongroom::content::GcOptions;
 use strongroom::documents::SpaceOptions;
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
+use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{PlacesLab, TestKey};
 
 use crate::support::chance::{ONE_IN_A_MILLION, binomial_band};
@@ -201,7 +202,7 @@ fn a_real_space_reads_on_without_any_one_of_its_segments() {
     let space = vault.documents().create_space(&SpaceOptions::default()).unwrap();
     let password = SecretPassword::new("pa");
     let key = space.add_partition(&password, &[]).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let segments: Vec<_> = memory
         .list("content/", None, 100)
         .unwrap()

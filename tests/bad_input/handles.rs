@@ -2,8 +2,11 @@
 
 use std::io::{self, Read};
 
-use strongroom::operations::{Checkpoint, CheckpointPolicy, ExpireOperations, OperationSpec};
-use strongroom::{Batch, CancelToken, Error, ErrorKind, Reason, Result, Vault};
+use strongroom::content::GcOptions;
+use strongroom::operations::{
+    Checkpoint, CheckpointPolicy, ExpireOperations, OperationSpec, OperationsQuery,
+};
+use strongroom::{Batch, Error, ErrorKind, Reason, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::support::records::{
@@ -34,15 +37,15 @@ fn every_call_of_a_clone_after_the_close_is_closed() {
     closed(clone.operations().prepare(OperationSpec::new("other")));
     closed(clone.operations().resume_with("import", |_, _| Ok::<_, Error>(())));
     closed(clone.operations().can_resume("import"));
-    closed(clone.operations().unfinished(None, 10));
+    closed(clone.operations().unfinished(&OperationsQuery::new().limit(10)));
     closed(clone.operations().pause("import"));
     closed(clone.operations().abandon("import"));
-    closed(clone.operations().remove("import"));
-    closed(clone.operations().expire(&ExpireOperations::default()));
+    closed(clone.operations().delete("import"));
+    closed(clone.operations().expire(&ExpireOperations::new()));
     closed(clone.operations().statistics());
     assert_eq!(clone.operations().subscribe(1).next_now(), None);
     closed(clone.info());
-    closed(clone.clean(&CancelToken::new()));
+    closed(clone.gc(&GcOptions::new().without_repacking(true)));
     closed(check(&clone));
     clone.close().expect("what is closed stays closed");
 }
@@ -84,7 +87,7 @@ fn values_and_their_readers_that_outlive_the_close_are_closed() {
 
     // From now on nothing keeps the objects: another process may remove them.
     let next = open(&path).unwrap();
-    next.write(|tx| tx.remove("n", "k")).unwrap();
+    next.write(|tx| tx.delete("n", "k")).unwrap();
     assert_whole(&next);
     closed(kept.bytes());
     let error = reader.read_to_end(&mut half).unwrap_err();
@@ -99,7 +102,7 @@ fn operations_and_lanes_that_outlive_the_close_are_closed() {
     let mut batch = Batch::new();
     batch.insert("n", "k", "v");
     vault.close().unwrap();
-    let mut paced = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap();
+    let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap();
     closed(paced.step(|| Checkpoint::encode(&1)));
     closed(lane.commit(batch, Checkpoint::new("1")));
     closed(lane.complete());
@@ -226,7 +229,7 @@ fn a_write_within_a_write_is_invalid() {
         nested(vault.stage(&long(1, 70_000)[..]).map(drop));
         nested(vault.operations().begin("other", ["a"]).map(drop));
         nested(vault.operations().resume("import").map(drop));
-        nested(vault.clean(&CancelToken::new()).map(drop));
+        nested(vault.gc(&GcOptions::new().without_repacking(true)).map(drop));
         nested(check(&vault).map(drop));
         nested(vault.clone().close());
         // Reading is not writing.

@@ -1,6 +1,6 @@
 //! Names, keys, values and checkpoints that are out of their bounds.
 
-use strongroom::operations::{CHECKPOINT_BYTES_MAX, Checkpoint, OperationSpec};
+use strongroom::operations::{CHECKPOINT_BYTES_MAX, Checkpoint, OperationSpec, OperationsQuery};
 use strongroom::records::{NAME_BYTES_MAX, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX};
 use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
@@ -10,7 +10,11 @@ use crate::support::records::{all, assert_error, put};
 /// All that the vault holds, as far as a reader sees it.
 fn picture(vault: &Vault) -> impl PartialEq + std::fmt::Debug + use<> {
     let snapshot = vault.read().unwrap();
-    (snapshot.namespaces().unwrap(), all(vault).unwrap(), snapshot.operations(None, 100).unwrap())
+    (
+        snapshot.namespaces().unwrap(),
+        all(vault).unwrap(),
+        snapshot.operations(&OperationsQuery::new().limit(100)).unwrap(),
+    )
 }
 
 /// The call is `Invalid` and told so, nothing is there that was not, and the vault goes on.
@@ -21,7 +25,7 @@ fn refused<T>(vault: &Vault, told: &str, call: impl FnOnce(&Vault) -> Result<T>)
     assert_error(outcome, ErrorKind::Invalid, told);
     assert!(picture(vault) == before, "changed by what was refused");
     put(vault, "still", "usable");
-    vault.write(|tx| tx.remove("n", "still")).unwrap();
+    vault.write(|tx| tx.delete("n", "still")).unwrap();
 }
 
 fn batch(namespace: &str, key: &[u8], value: Vec<u8>) -> Batch {
@@ -46,8 +50,8 @@ fn a_bad_namespace_is_refused_by_every_call() {
     for (name, told) in bad_names() {
         let name = &name[..];
         refused(&vault, told, |v| v.write(|tx| tx.insert(name, "k", "v")));
-        refused(&vault, told, |v| v.write(|tx| tx.remove(name, "k")));
-        refused(&vault, told, |v| v.write(|tx| tx.drop_namespace(name)));
+        refused(&vault, told, |v| v.write(|tx| tx.delete(name, "k")));
+        refused(&vault, told, |v| v.write(|tx| tx.delete_namespace(name)));
         refused(&vault, told, |v| v.write(|tx| tx.count(name)));
         refused(&vault, told, |v| v.apply(batch(name, b"k", b"v".to_vec())));
         refused(&vault, told, |v| v.read()?.get(name, "k"));
@@ -79,7 +83,7 @@ fn a_bad_operation_id_or_lane_is_refused() {
         refused(&vault, told, |v| v.operations().can_resume(name));
         refused(&vault, told, |v| v.operations().pause(name));
         refused(&vault, told, |v| v.operations().abandon(name));
-        refused(&vault, told, |v| v.operations().remove(name));
+        refused(&vault, told, |v| v.operations().delete(name));
         refused(&vault, told, |v| v.operations().begin("new", ["a", name]));
         refused(&vault, told, |v| v.read()?.operation(name));
         refused(&vault, told, |v| v.read()?.lane("good", name));
@@ -114,7 +118,7 @@ fn a_key_above_its_limit_is_refused_with_the_number() {
     vault.write(|tx| tx.insert("n", &long[1..], "v")).unwrap();
     // No record can have such a key, so looking for it finds none.
     assert!(vault.read().unwrap().get("n", &long).unwrap().is_none());
-    assert!(!vault.write(|tx| tx.remove("n", &long)).unwrap());
+    assert!(!vault.write(|tx| tx.delete("n", &long)).unwrap());
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn an_operation_of_the_engine_s_own_is_no_host_s() {
         assert_error(vault.operations().can_resume(id), ErrorKind::Invalid, told);
         assert_error(vault.operations().pause(id), ErrorKind::Invalid, told);
         assert_error(vault.operations().abandon(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().remove(id), ErrorKind::Invalid, told);
+        assert_error(vault.operations().delete(id), ErrorKind::Invalid, told);
         assert_eq!(vault.read().unwrap().operation(id).unwrap(), None);
     }
     // Names that only resemble it are the host's.
@@ -183,11 +183,11 @@ fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
         (Checkpoint::new(vec![0; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes"),
     ];
     for (checkpoint, told) in bad {
-        let mut paced = lane.paced(CheckpointPolicy::EACH, 0, Some(10)).unwrap();
+        let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap().total(10);
         paced.insert("n", "k", "v");
         let outcome = paced.step(|| Ok(checkpoint.clone()));
         assert_error(outcome, ErrorKind::Invalid, told);
-        let finish = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap().finish(checkpoint);
+        let finish = lane.paced(CheckpointPolicy::EACH, 0).unwrap().finish(checkpoint);
         assert_error(finish, ErrorKind::Invalid, told);
     }
     assert_eq!((status(&vault), get(&vault, "k")), (before, None));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strongroom::backends::Memory;
 use strongroom::storage::MemoryState;
-use strongroom::{Batch, CancelToken, Error, ErrorKind, Result, Vault};
+use strongroom::{Batch, CancelToken, Error, ErrorKind, LongCall, Result, Vault};
 use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::support::records::{all, assert_error, assert_whole, long, put, put_long};
@@ -25,8 +25,8 @@ fn a_panic_in_the_callback_takes_its_transaction_and_nothing_else() {
         vault.write(|tx| -> Result<()> {
             tx.insert("n", "gone", "1")?;
             tx.insert("n", "staged", staged)?;
-            tx.remove("n", "long")?;
-            tx.drop_namespace("n")?;
+            tx.delete("n", "long")?;
+            tx.delete_namespace("n")?;
             panic!("the host's own bug")
         })
     }));
@@ -96,7 +96,7 @@ fn a_source_that_fails_half_way_leaves_nothing() {
         let report = assert_whole(&vault);
         assert_eq!((report.objects, report.records), (0, 0));
         put_long(&vault, "k", &long(1, 70_000));
-        vault.write(|tx| tx.remove("n", "k")).unwrap();
+        vault.write(|tx| tx.delete("n", "k")).unwrap();
     }
 }
 
@@ -115,7 +115,8 @@ fn a_staging_cancelled_half_way_leaves_nothing() {
                 switch.cancel();
             }
         };
-        let outcome = vault.stage_with(&bytes[..], &progress, &cancel);
+        let outcome =
+            vault.stage_with(&bytes[..], LongCall::new().progress(&progress).cancel(&cancel));
         assert_error(outcome, ErrorKind::Cancelled, "store content");
         assert_eq!(assert_whole(&vault).objects, 0);
     }

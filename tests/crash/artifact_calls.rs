@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
-use strongroom::artifacts::{ArtifactSpec, ExpireArtifactsOptions, OnExisting, Quota, TagChange};
+use strongroom::artifacts::{
+    ArtifactScope, ArtifactSpec, ExpireArtifactsOptions, OnExisting, Quota, TagChange,
+    VersionsQuery,
+};
 use strongroom::check::CheckOptions;
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, ErrorKind, Vault};
+use strongroom::{ErrorKind, LongCall, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Scene, crash_test, pass_time};
 
 use super::artifact_model::{Act, CONTENTS, Model, PARTS, artifact, content, tags};
@@ -39,7 +42,9 @@ fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
             }
         }
         Act::DeleteNewest(name) => {
-            if let Some(newest) = artifacts.versions(&artifact(name), None, 1)?.first() {
+            if let Some(newest) =
+                artifacts.versions(&VersionsQuery::of(&artifact(name)).limit(1))?.first()
+            {
                 artifacts.delete(newest.uri())?;
             }
         }
@@ -47,14 +52,15 @@ fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
         Act::Delete(name) => drop(artifacts.delete(&artifact(name).newest())?),
         Act::DeleteAll { spec, task } => {
             let task = task.map(|task| PARTS[1][task]);
-            artifacts.delete_all(PARTS[0][spec], task, &CancelToken::new())?;
+            artifacts
+                .delete_all(&ArtifactScope::spec(PARTS[0][spec]).task(task), LongCall::new())?;
         }
         Act::SetQuota { tight } => artifacts.set_quota(tight.then(|| Quota::new(0)))?,
         Act::SetRetention { kind, hours } => {
             let kept = hours.map(|hours| Duration::from_secs(hours * 3_600));
             artifacts.set_retention(PARTS[2][kind], kept)?;
         }
-        Act::Expire => drop(artifacts.expire(&ExpireArtifactsOptions::default())?),
+        Act::Expire => drop(artifacts.expire(&ExpireArtifactsOptions::new())?),
         Act::PassHours(hours) => {
             pass_time(vault, Duration::from_secs(hours * 3_600));
         }
@@ -65,8 +71,8 @@ fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
 }
 
 fn collect(vault: &Vault) -> Result<(), BoxError> {
-    vault.gc(&GcOptions::default())?;
-    vault.clean(&CancelToken::new())?;
+    vault.gc(&GcOptions::new())?;
+    vault.gc(&GcOptions::new().without_repacking(true))?;
     Ok(())
 }
 
@@ -139,7 +145,7 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError>
     model.apply(Act::Expire);
     collect(vault)?;
     model.differs_from(vault).map_err(|told| format!("a day later: {told}"))?;
-    let waiting = vault.gc(&GcOptions { dry_run: true, ..GcOptions::default() })?;
+    let waiting = vault.gc(&GcOptions::new().dry_run(true))?;
     if waiting.chunks > 0 {
         return Err(format!("gc left something to free: {waiting:?}").into());
     }
@@ -149,7 +155,7 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError>
     }
     collect(vault)?;
     model.differs_from(vault).map_err(|told| format!("with all deleted: {told}"))?;
-    let report = vault.check(&CheckOptions::default())?;
+    let report = vault.check(&CheckOptions::new())?;
     let stored = vault.artifacts().usage()?.stored_bytes;
     if !report.is_ok() || !report.unknown.is_empty() || report.chunks > 0 || stored > 0 {
         return Err(format!("{stored} bytes are left of nothing: {report:?}").into());

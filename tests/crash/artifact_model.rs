@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use strongroom::Vault;
-use strongroom::artifacts::{ArtifactName, ArtifactQuery, ArtifactTotal, Quota};
+use strongroom::artifacts::{
+    ArtifactName, ArtifactQuery, ArtifactScope, ArtifactTotal, ListQuery, Quota,
+};
 use strongroom_testkit::{BoxError, ManualClock};
 
 /// An artifact: which of two specs, tasks and types.
@@ -194,7 +196,7 @@ impl Model {
         let artifacts = vault.artifacts();
         let mut expected: Vec<&Version> = self.versions.iter().collect();
         expected.sort_by_key(|version| (version.name, version.number));
-        let found = artifacts.list(None, None, None, usize::MAX)?;
+        let found = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX))?;
         let same = |found: &_, expected: &_| same("versions", found, expected);
         same(
             &found.iter().map(|info| info.uri().clone()).collect(),
@@ -243,7 +245,7 @@ impl Model {
             // The newest first; of those of one time, the one that came last.
             expected.reverse();
             expected.sort_by_key(|version| std::cmp::Reverse(version.created));
-            let found = artifacts.search(&query, None, 1_000)?;
+            let found = artifacts.search(&query.clone().limit(1_000))?;
             same(
                 &format!("search by {names:?}, tags {mask}, time {in_time}"),
                 &found.versions.iter().map(|info| info.uri().clone()).collect(),

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use strongroom::artifacts::{ArtifactName, ArtifactSpec, OnExisting};
+use strongroom::Vault;
+use strongroom::artifacts::{
+    ArtifactName, ArtifactScope, ArtifactSpec, ListQuery, OnExisting, VersionsQuery,
+};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test, pass_time};
 
 use super::{images, in_rounds};
@@ -105,15 +107,18 @@ fn make(vault: &Vault, act: Act) -> Result<(), BoxError> {
             artifacts.put(spec, &content(number)[..])?;
         }
         Act::DeleteNewest(task) => {
-            let newest = artifacts.versions(&name(task), None, 1)?.first().map(|v| v.uri().clone());
+            let newest = artifacts
+                .versions(&VersionsQuery::of(&name(task)).limit(1))?
+                .first()
+                .map(|v| v.uri().clone());
             if let Some(newest) = newest {
                 artifacts.delete(&newest)?;
             }
         }
         Act::Delete(task) => drop(artifacts.delete(&name(task).newest())?),
         Act::Gc => {
-            vault.gc(&GcOptions::default())?;
-            vault.clean(&CancelToken::new())?;
+            vault.gc(&GcOptions::new())?;
+            vault.gc(&GcOptions::new().without_repacking(true))?;
         }
         Act::Reopen => {}
     }
@@ -153,7 +158,7 @@ fn work(seed: u64) -> impl FnOnce(&mut Scene<Act>) -> Result<(), BoxError> {
 fn differs(vault: &Vault, expected: &AllExpected) -> Result<(), BoxError> {
     let artifacts = vault.artifacts();
     let mut found: BTreeMap<u8, BTreeMap<u64, u8>> = BTreeMap::new();
-    for version in artifacts.list(None, None, None, usize::MAX)? {
+    for version in artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX))? {
         let bytes = artifacts.read(version.uri())?;
         let task = version.uri().name().task().parse()?;
         let number = version.uri().version().ok_or("no number")?;
@@ -181,16 +186,16 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError>
         differs(vault, &expected)
             .map_err(|with| format!("{without}; with {under_way:?}: {with}"))?;
     }
-    vault.gc(&GcOptions::default())?;
+    vault.gc(&GcOptions::new())?;
     differs(vault, &expected).map_err(|told| format!("after gc: {told}"))?;
     for task in 0..TASKS {
         vault.artifacts().delete(&name(task).newest())?;
     }
     // What a dead upload stored is kept that long for whoever goes on with it.
     pass_time(vault, DAY);
-    vault.gc(&GcOptions::default())?;
-    vault.clean(&CancelToken::new())?;
-    let report = vault.check(&strongroom::check::CheckOptions::default())?;
+    vault.gc(&GcOptions::new())?;
+    vault.gc(&GcOptions::new().without_repacking(true))?;
+    let report = vault.check(&strongroom::check::CheckOptions::new())?;
     if !report.is_ok() || !report.unknown.is_empty() {
         return Err(format!("{report:?}").into());
     }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use strongroom::content::GcOptions;
 use strongroom::documents::{Partition, SecretPartitionKey, SpaceOptions};
-use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
+use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Defect, Scene, crash_test};
 
 use super::images;
@@ -150,8 +151,8 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act], keys: &Keys) -> Result<
             return Err(format!("after {act:?} it is {then:?}, not {new:?}").into());
         }
         let unfinished = vault.documents().space()?.info()?.unfinished;
-        vault.clean(&CancelToken::new())?;
-        let report = vault.check(&strongroom::check::CheckOptions::default())?;
+        vault.gc(&GcOptions::new().without_repacking(true))?;
+        let report = vault.check(&strongroom::check::CheckOptions::new())?;
         if unfinished.is_some() || report.due > 0 || !report.unknown.is_empty() {
             return Err(format!("left over: {unfinished:?}, {report:?}").into());
         }

@@ -41,7 +41,7 @@ impl Act {
                 }
             }
             Self::Add(key) => drop(vault.keys().add(&NewKey::new(&NumberedKey(*key)))?),
-            Self::Remove(key) => vault.keys().remove(id(*key)?)?,
+            Self::Remove(key) => vault.keys().delete(id(*key)?)?,
             Self::Replace(old, new) => vault.keys().replace(id(*old)?, &NumberedKey(*new))?,
             Self::Rewrap(key) => drop(vault.keys().rewrap(&NumberedKey(*key))?),
             Self::Rotate(keys) => {

@@ -2,7 +2,7 @@
 //! the model says.
 
 use strongroom::Vault;
-use strongroom::operations::OperationState;
+use strongroom::operations::{OperationState, OperationsQuery};
 use strongroom_testkit::{
     BoxError, Call, CrashOptions, Model, calls_of_seed, crash_test, operation_calls_of_seed,
 };
@@ -24,7 +24,7 @@ fn calls(seed: u64) -> Vec<Call> {
 /// The list that `open` made is the one that the vault makes now, and both are the model's.
 fn lists_agree(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
     agrees_with_the_model(vault, done, under_way)?;
-    let now = vault.operations().unfinished(None, usize::MAX)?;
+    let now = vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX))?;
     if vault.recovery().operations == now {
         return Ok(());
     }

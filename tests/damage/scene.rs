@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use strongroom::backends::Memory;
 use strongroom::keys::Cipher;
-use strongroom::operations::{Checkpoint, Lane};
+use strongroom::operations::{Checkpoint, Lane, OperationsQuery};
 use strongroom::{Batch, ErrorKind, Result, Snapshot, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, SeededEntropy, TestKey};
 
@@ -56,7 +56,7 @@ impl View {
                 view.records.insert(key, record.value().bytes()?.to_vec());
             }
         }
-        for operation in snapshot.operations(None, 100)? {
+        for operation in snapshot.operations(&OperationsQuery::new().limit(100))? {
             let lanes = operation.lanes.into_iter();
             view.lanes.extend(lanes.map(|lane| (lane.name, (lane.checkpoints, lane.data))));
         }
@@ -140,8 +140,8 @@ impl Scene {
         self.checkpoint(&lane, 2);
         drop((lane, operation));
         let removed = self.vault.write(|tx| {
-            tx.remove("n", "k07")?;
-            tx.remove("other", "page")
+            tx.delete("n", "k07")?;
+            tx.delete("other", "page")
         });
         assert!(removed.unwrap());
         self.note();

@@ -27,7 +27,7 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
 
     let report = scene
         .vault
-        .check(&CheckOptions { read_data: strongroom::check::ReadData::All, ..Default::default() })
+        .check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))
         .unwrap();
     assert_eq!(report.problems.len(), 1, "{report:?}");
     assert_eq!(a.heal().unwrap().blocks, 1);
@@ -39,7 +39,7 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
     assert!(!b.verify().unwrap().any() && !a.verify().unwrap().any());
     let report = scene
         .vault
-        .check(&CheckOptions { read_data: strongroom::check::ReadData::All, ..Default::default() })
+        .check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))
         .unwrap();
     assert!(report.is_ok(), "{report:?}");
 }
@@ -58,8 +58,7 @@ fn damage_of_every_kind_to_one_segment_is_borne_and_told() {
         let damage = a.verify().unwrap();
         assert_eq!(damage.blocks, [1, 0, 1][at], "case {at}");
         assert_eq!(a.read().unwrap().text(), "[\"a\"]");
-        let thorough =
-            CheckOptions { read_data: strongroom::check::ReadData::All, ..Default::default() };
+        let thorough = CheckOptions::new().read_data(strongroom::check::ReadData::All);
         assert_eq!(scene.vault.check(&thorough).unwrap().problems.len(), 1);
         a.heal().unwrap();
         assert!(!a.verify().unwrap().any());

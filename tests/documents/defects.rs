@@ -98,10 +98,8 @@ fn its_lock_lets_one_holder_in_at_a_time() {
                     loop {
                         let read = a.read().unwrap();
                         let next: u32 = read.decode::<u32>().unwrap() + 1;
-                        let options = strongroom::documents::WriteOptions {
-                            expected: Some(read.version()),
-                            ..Default::default()
-                        };
+                        let options =
+                            strongroom::documents::WriteOptions::new().expected(read.version());
                         match a.write_with(next.to_string(), &options) {
                             Ok(_) => break,
                             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),

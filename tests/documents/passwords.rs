@@ -141,7 +141,7 @@ fn a_document_that_does_not_fit_or_is_no_json_changes_nothing() {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(told), "{error}");
         }
-        let error = match a.write_in_background(text, None) {
+        let error = match a.write_in_background(text) {
             Ok(write) => write.wait().unwrap_err(),
             Err(error) => error,
         };
@@ -173,7 +173,7 @@ fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(told), "{error}");
     }
-    assert!(vault.check(&CheckOptions::default()).unwrap().unknown.is_empty());
+    assert!(vault.check(&CheckOptions::new()).unwrap().unknown.is_empty());
     assert_eq!(vault.documents().space().unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -186,7 +186,7 @@ fn nothing_that_is_shown_of_handles_holds_a_secret() {
         a.read().unwrap(),
         a.read().unwrap().version(),
         scene.space,
-        WriteOptions::default()
+        WriteOptions::new()
     );
     for secret in ["hunter2", "marker", &key.to_text()[5..]] {
         assert!(!shown.contains(secret), "{shown}");

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use strongroom::backends::Backend;
 use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
 use strongroom::documents::{Partition, SecretPartitionKey, SpaceOptions, WriteOptions};
 use strongroom::keys::NewKey;
-use strongroom::{CancelToken, ErrorKind, Result};
+use strongroom::{CancelToken, ErrorKind, LongCall, Result};
 use strongroom_testkit::{BackendFault, SeededEntropy, TestKey, World, world_options};
 
 use crate::scene::{Scene, password};
@@ -19,7 +20,7 @@ fn interrupt_after(scene: &Scene, partition: &Partition, text: &str, objects: u6
             scene.faulty.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
         }
     };
-    let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+    let options = WriteOptions::new().progress(&progress);
     let error = partition.write_with(text, &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     scene.faulty.clear();
@@ -34,7 +35,7 @@ fn interrupt(scene: &Scene, partition: &Partition, text: &str, objects: u64) {
 }
 
 fn resume() -> WriteOptions<'static> {
-    WriteOptions { resume: true, ..WriteOptions::default() }
+    WriteOptions::new().resume(true)
 }
 
 #[test]
@@ -92,8 +93,8 @@ fn another_update_takes_an_interrupted_one_back() {
     assert_eq!(a.write_with("2", &resume()).unwrap_err().kind(), ErrorKind::NotFound);
     a.write("4").unwrap();
     assert_eq!((a.read().unwrap().text(), b.read().unwrap().text()), ("4", "3"));
-    scene.vault.clean(&CancelToken::new()).unwrap();
-    let report = scene.vault.check(&CheckOptions::default()).unwrap();
+    scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
+    let report = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
     assert_eq!((report.objects, report.due), (22, 0));
 }
@@ -110,7 +111,12 @@ fn an_interrupted_change_of_password_leaves_the_old_one_and_resumes_with_the_new
             }
         };
         let cancel = CancelToken::new();
-        let error = a.change_password_with(&password(word), &progress, &cancel).unwrap_err();
+        let error = a
+            .change_password_with(
+                &password(word),
+                LongCall::new().progress(&progress).cancel(&cancel),
+            )
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         scene.faulty.clear();
         assert_eq!(other.read().unwrap().text(), "1");
@@ -255,7 +261,7 @@ fn a_rotation_in_the_midst_of_an_update_and_after_its_interruption_loses_no_key(
             scene.vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
         }
     };
-    let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+    let options = WriteOptions::new().progress(&progress);
     a.write_with("3", &options).unwrap();
     drop(a);
     let scene = scene.reopen();
@@ -314,7 +320,7 @@ fn an_update_under_way_shows_as_an_operation_that_names_no_partition() {
     let error = scene.vault.operations().resume("strongroom.space.update").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(
-        scene.vault.operations().remove("strongroom.space.update").unwrap_err().kind(),
+        scene.vault.operations().delete("strongroom.space.update").unwrap_err().kind(),
         ErrorKind::Invalid
     );
     drop(snapshot);
@@ -332,7 +338,7 @@ fn a_vault_that_closes_under_an_update_ends_it_and_keeps_it_resumable() {
             vault.clone().close().unwrap();
         }
     };
-    let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+    let options = WriteOptions::new().progress(&progress);
     assert_eq!(a.write_with("2", &options).unwrap_err().kind(), ErrorKind::Closed);
     drop((a, progress));
     let scene = scene.reopen_closed();
@@ -368,7 +374,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_tha
             world.set_capacity(Some(used()));
         }
     };
-    let watched = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+    let watched = WriteOptions::new().progress(&progress);
     let error = a.write_with("[\"new\"]", &watched).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert_eq!(a.read().unwrap().text(), "[\"old\"]");
@@ -401,7 +407,7 @@ fn a_vault_opens_although_its_disk_is_full_of_an_update_that_nobody_resumed() {
             world.set_capacity(Some(used()));
         }
     };
-    let watched = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+    let watched = WriteOptions::new().progress(&progress);
     assert_eq!(a.write_with("1", &watched).unwrap_err().kind(), ErrorKind::Full);
     drop((a, space, vault));
 

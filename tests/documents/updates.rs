@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
 use strongroom::documents::{SpaceOptions, WriteOptions};
 use strongroom::{CancelToken, ErrorKind};
 
@@ -43,9 +44,9 @@ fn a_reader_keeps_the_old_document_whole_while_the_new_one_is_written() {
     assert_eq!(a.read_at(&foreign).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(a.read().unwrap().text(), "[4]");
     drop(before);
-    scene.vault.clean(&CancelToken::new()).unwrap();
+    scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert_eq!(a.read().unwrap().text(), "[4]");
-    let report = scene.vault.check(&CheckOptions::default()).unwrap();
+    let report = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
     // Two of cells and twenty segments: nothing of an old generation is left.
     assert_eq!((report.objects, report.due), (22, 0));
@@ -109,7 +110,7 @@ fn a_write_that_expects_another_version_is_a_conflict_and_changes_nothing() {
     let read = a.read().unwrap();
     let other = scene.open(&key, "pa");
     let newest = other.write("2").unwrap().version;
-    let expecting = |version| WriteOptions { expected: Some(version), ..WriteOptions::default() };
+    let expecting = |version| WriteOptions::new().expected(version);
     let before = scene.space.dump().unwrap();
     let error = a.write_with("3", &expecting(read.version())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -138,7 +139,7 @@ fn a_plan_tells_chunks_sizes_and_capacity_and_changes_nothing() {
 fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
-    let write = a.write_in_background("2", None).unwrap();
+    let write = a.write_in_background("2").unwrap();
     while !write.is_finished() {
         assert!(write.done() <= 22 && (0.0..=1.0).contains(&write.progress()));
         std::thread::yield_now();
@@ -148,7 +149,10 @@ fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
     let version = write.wait().unwrap().version;
     let read = a.read().unwrap();
     assert_eq!((read.text(), read.version()), ("2", version));
-    let error = a.write_in_background("not json", None).unwrap_err();
+    let written = a.replace_in_background("3", version).unwrap().wait().unwrap();
+    let stale = a.replace_in_background("4", version).unwrap().wait().unwrap_err();
+    assert_eq!((stale.kind(), a.read().unwrap().version()), (ErrorKind::Conflict, written.version));
+    let error = a.write_in_background("not json").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 
     // Held back by a turn that somebody else has, so that it is cancelled before it begins.
@@ -160,13 +164,13 @@ fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
                 go.wait();
             }
         };
-        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        let options = WriteOptions::new().progress(&progress);
         a.write_with("\"held\"", &options).unwrap();
     };
     std::thread::scope(|scope| {
         scope.spawn(hold);
         begun.wait();
-        let write = a.write_in_background("\"never\"", None).unwrap();
+        let write = a.write_in_background("\"never\"").unwrap();
         write.cancel();
         go.wait();
         assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::Cancelled);
@@ -182,16 +186,12 @@ fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
             cancel.cancel();
         }
     };
-    let options = WriteOptions {
-        progress: Some(&progress),
-        cancel: Some(&cancel),
-        ..WriteOptions::default()
-    };
+    let options = WriteOptions::new().progress(&progress).cancel(&cancel);
     let error = a.write_with("3", &options).unwrap_err();
     assert_eq!((error.kind(), seen.load(Ordering::SeqCst)), (ErrorKind::Cancelled, 7));
     assert_eq!(a.read().unwrap().text(), "\"held\"");
     assert_eq!(scene.space.info().unwrap().unfinished, None);
-    scene.vault.clean(&CancelToken::new()).unwrap();
+    scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert_eq!(sizes(&scene).len(), 22);
 }
 

@@ -113,7 +113,7 @@ fn a_reader_that_outlives_its_grace_is_closed_and_writes_go_on() {
     assert_eq!(served(&snapshot, ErrorKind::Closed), 0, "from its cache");
     drop(snapshot);
     // Its content is pinned as before.
-    scene.vault.write(|tx| tx.remove("n", "long")).unwrap();
+    scene.vault.write(|tx| tx.delete("n", "long")).unwrap();
     assert!(kept.bytes().unwrap() == long(7, 70_000));
     drop(kept);
     assert_whole(&scene.vault);
@@ -161,7 +161,7 @@ fn with_other() -> Scene {
 }
 
 fn drop_other(vault: &Vault) -> Result<bool> {
-    vault.write(|tx| tx.drop_namespace("other"))
+    vault.write(|tx| tx.delete_namespace("other"))
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Run<'_> {
         }
         let _ = picture(vault);
         self.place.clear_faults();
-        let retried = vault.write(|tx| tx.remove("n", "probe"));
+        let retried = vault.write(|tx| tx.delete("n", "probe"));
         retried.unwrap_or_else(|e| panic!("{}: write after {during}: {e}", self.name));
         let (before, after) = (&self.expected[at], &self.expected[at + 1]);
         let now = self.picture(vault, &during);

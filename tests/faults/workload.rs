@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use strongroom::backends::Memory;
 use strongroom::check::CheckOptions;
+use strongroom::content::GcOptions;
 use strongroom::operations::{Checkpoint, OperationStatus};
 use strongroom::storage::MemoryState;
-use strongroom::{Batch, CancelToken, Result, Vault, VaultOptions};
+use strongroom::{Batch, Result, Vault, VaultOptions};
 use strongroom_testkit::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey, World};
 
 use crate::support::clock::SharedClock;
@@ -203,10 +204,10 @@ impl Step {
                 let staged = vault.stage(&long(seed, 70_000)[..])?;
                 vault.write(|tx| tx.insert("n", key, staged))
             }
-            Remove(key) => vault.write(|tx| tx.remove("n", key)).map(drop),
+            Remove(key) => vault.write(|tx| tx.delete("n", key)).map(drop),
             Apply => {
                 let mut batch = Batch::new();
-                batch.insert("n", "f", "3").remove("n", "c");
+                batch.insert("n", "f", "3").delete("n", "c");
                 vault.apply(batch)
             }
             Begin => vault.operations().begin("import", ["x", "y"]).map(drop),
@@ -219,9 +220,9 @@ impl Step {
                     (0..1_050u32).try_for_each(|i| tx.insert("other", i.to_be_bytes(), "v"))
                 })
             }
-            DropOther => vault.write(|tx| tx.drop_namespace("other")).map(drop),
+            DropOther => vault.write(|tx| tx.delete_namespace("other")).map(drop),
             ReadAll => picture(vault).map(drop),
-            Clean => vault.clean(&CancelToken::new()).map(drop),
+            Clean => vault.gc(&GcOptions::new().without_repacking(true)).map(drop),
             Check => {
                 let report = check(vault)?;
                 assert!(report.is_ok(), "{report:?}");
@@ -295,7 +296,7 @@ pub(crate) fn pictures(place: &dyn Place) -> Vec<Picture> {
 fn run(place: &dyn Place) {
     let vault = place.create().unwrap();
     let vault = STEPS.into_iter().fold(vault, |vault, step| follow(place, vault, step));
-    assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());
+    assert!(vault.check(&CheckOptions::new()).unwrap().is_ok());
     vault.close().unwrap();
 }
 

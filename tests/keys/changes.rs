@@ -48,7 +48,7 @@ fn keys_are_added_replaced_and_removed_and_the_vault_remembers() {
     assert_eq!((named(&vault), generation(&vault)), (all.to_vec(), 4));
     let vault = reopened(&scene, vault, NEW);
 
-    vault.keys().remove(KeyId(1)).unwrap();
+    vault.keys().delete(KeyId(1)).unwrap();
     assert_eq!((named(&vault), generation(&vault)), (all[1..].to_vec(), 5));
     let vault = reopened(&scene, vault, NEW);
     assert_filled(&vault);
@@ -63,7 +63,7 @@ fn ids_are_never_used_again() {
     let mut vault = scene.open(FIRST).unwrap();
     for id in 2..12 {
         assert_eq!(add(&vault, OLD), KeyId(id));
-        vault.keys().remove(KeyId(id)).unwrap();
+        vault.keys().delete(KeyId(id)).unwrap();
         vault = reopened(&scene, vault, FIRST);
         assert_eq!(ids(&vault), [1]);
     }
@@ -86,7 +86,7 @@ fn eight_keys_open_a_vault_and_a_ninth_is_full() {
     assert_eq!((vault.keys().list(), generation(&vault)), (keys, generation_before));
     // Replacing needs no place of its own.
     vault.keys().replace(KeyId(4), &ninth).unwrap();
-    vault.keys().remove(KeyId(5)).unwrap();
+    vault.keys().delete(KeyId(5)).unwrap();
     assert_eq!(add(&vault, Secret::Key(4)), KeyId(9));
     vault.close().unwrap();
     let tried: Vec<_> = (1..=most + 1).map(Secret::Key).collect();
@@ -118,10 +118,10 @@ fn the_last_key_cannot_be_removed_and_an_unknown_one_is_not_found() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
-        let last = assert_error(vault.keys().remove(KeyId(1)), ErrorKind::Invalid, "the last key");
+        let last = assert_error(vault.keys().delete(KeyId(1)), ErrorKind::Invalid, "the last key");
         assert_eq!(last.reason(), Some(Reason::LastKey));
         for unknown in [KeyId(0), KeyId(2), KeyId(u32::MAX)] {
-            assert_error(vault.keys().remove(unknown), ErrorKind::NotFound, "no such key");
+            assert_error(vault.keys().delete(unknown), ErrorKind::NotFound, "no such key");
             assert_error(vault.keys().replace(unknown, &NEW), ErrorKind::NotFound, "no such key");
         }
         let denied = assert_error(vault.keys().rewrap(&NEW), ErrorKind::Denied, "");
@@ -191,7 +191,7 @@ fn a_key_tells_when_it_was_added_or_wrapped_anew() {
 
 #[test]
 fn a_removed_or_replaced_password_opens_nothing_even_after_damage_to_a_header() {
-    let removed = |vault: &Vault| vault.keys().remove(KeyId(2)).unwrap();
+    let removed = |vault: &Vault| vault.keys().delete(KeyId(2)).unwrap();
     let replaced = |vault: &Vault| vault.keys().replace(KeyId(2), &NEW).unwrap();
     let changes: [&dyn Fn(&Vault); 2] = [&removed, &replaced];
     for change in changes {
@@ -244,7 +244,7 @@ fn keys_added_by_several_threads_are_each_told_their_own_id() {
                     let told = add(vault, secret);
                     let id = vault.keys().find(&secret).unwrap();
                     assert_eq!(told, id, "round {round}, {secret:?}");
-                    vault.keys().remove(id).unwrap();
+                    vault.keys().delete(id).unwrap();
                 }
             });
         }
@@ -261,7 +261,7 @@ fn keys_are_not_changed_from_within_a_write_nor_after_the_close() {
         assert_error(vault.keys().add(&NewKey::new(&NEW)), kind, "");
         assert_error(vault.keys().replace(id, &NEW), kind, "");
         assert_error(vault.keys().rewrap(&OLD), kind, "");
-        assert_error(vault.keys().remove(id), kind, "");
+        assert_error(vault.keys().delete(id), kind, "");
         assert_error(vault.keys().rotate(&[NewKey::new(&NEW)]), kind, "");
         assert_error(vault.compact(), kind, "");
     };

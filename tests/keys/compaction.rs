@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use strongroom::content::GcOptions;
 use strongroom::{ErrorKind, Vault};
 
 use crate::scene::{FIRST, Scene, assert_filled, fill};
@@ -16,8 +17,8 @@ fn grow_and_shrink(vault: &Vault) {
         (0..ROWS).try_for_each(|i| tx.insert("ballast", i.to_be_bytes(), long(i, 2_000)))
     });
     grown.unwrap();
-    vault.write(|tx| tx.drop_namespace("ballast")).unwrap();
-    while vault.clean(&strongroom::CancelToken::new()).unwrap().waiting > 0 {}
+    vault.write(|tx| tx.delete_namespace("ballast")).unwrap();
+    while vault.gc(&GcOptions::new().without_repacking(true)).unwrap().waiting > 0 {}
 }
 
 #[test]

@@ -84,12 +84,12 @@ fn every_change_brings_the_copy_up() {
     assert_moved("replace");
     vault.keys().rewrap(&FIRST).unwrap();
     assert_moved("rewrap");
-    vault.keys().remove(id).unwrap();
+    vault.keys().delete(id).unwrap();
     assert_moved("remove");
     vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
     assert_moved("rotate");
     // Nor does a change without effect move it.
-    assert_error(vault.keys().remove(id), ErrorKind::NotFound, "");
+    assert_error(vault.keys().delete(id), ErrorKind::NotFound, "");
     assert!(scene.key_copy() == seen);
 }
 
@@ -182,8 +182,8 @@ fn two_vaults_live_side_by_side_on_one_backend() {
         assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
         add(&vault, Secret::Key(7));
         vault.keys().rotate(&[NewKey::new(&secret), NewKey::new(&Secret::Key(8))]).unwrap();
-        vault.write(|tx| tx.remove("n", "long")).unwrap();
-        vault.write(|tx| tx.remove("n", "k00")).unwrap();
+        vault.write(|tx| tx.delete("n", "long")).unwrap();
+        vault.write(|tx| tx.delete("n", "k00")).unwrap();
         vault.close().unwrap();
         let vault = open(Secret::Key(8)).unwrap();
         assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
@@ -221,7 +221,7 @@ type Change = (&'static str, fn(&Vault) -> Result<()>, &'static [u32]);
 
 const CHANGES: [Change; 5] = [
     ("add", |vault| vault.keys().add(&NewKey::new(&Secret::Key(3))).map(drop), &[1, 2, 3]),
-    ("remove", |vault| vault.keys().remove(strongroom::keys::KeyId(2)), &[1]),
+    ("remove", |vault| vault.keys().delete(strongroom::keys::KeyId(2)), &[1]),
     ("replace", |vault| vault.keys().replace(strongroom::keys::KeyId(2), &Secret::Key(3)), &[1, 2]),
     ("rewrap", |vault| vault.keys().rewrap(&OTHER).map(drop), &[1, 2]),
     ("rotate", |vault| vault.keys().rotate(&[NewKey::new(&FIRST)]), &[3]),

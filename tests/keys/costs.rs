@@ -73,7 +73,7 @@ fn a_password_gets_the_costs_that_its_vault_was_opened_with_and_they_can_be_rais
     // What it is opened with does not count for opening.
     let vault = options(&world, WORD).open("/vault").unwrap();
     assert_eq!(costs_of(&vault), [Some(higher), None, Some(higher)]);
-    vault.keys().remove(id).unwrap();
+    vault.keys().delete(id).unwrap();
     vault.close().unwrap();
 
     // A host may allow less than a header asks for.

@@ -36,7 +36,7 @@ const CHANGES: [Change; 4] = [
         act: |vault| vault.keys().add(&NewKey::new(&NEW)).map(drop),
         after: &[FIRST, OTHER, NEW],
     },
-    Change { name: "remove", act: |vault| vault.keys().remove(KeyId(2)), after: &[FIRST] },
+    Change { name: "remove", act: |vault| vault.keys().delete(KeyId(2)), after: &[FIRST] },
     Change {
         name: "replace",
         act: |vault| vault.keys().replace(KeyId(2), &NEW),

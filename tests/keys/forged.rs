@@ -106,7 +106,7 @@ fn a_removed_slot_put_back_is_corrupt() {
     let scene = Scene::with_vault(&[FIRST, WORD, WORD_TOO]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
-    vault.keys().remove(KeyId(2)).unwrap();
+    vault.keys().delete(KeyId(2)).unwrap();
     vault.close().unwrap();
     // It still wraps the root key, which a removal leaves; but nobody signed it.
     let back = |header: &mut [u8]| {

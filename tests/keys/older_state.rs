@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use strongroom::backends::{Backend, Memory};
+use strongroom::content::GcOptions;
 use strongroom::keys::{KeyId, NewKey};
 use strongroom::storage::{MemoryState, StateStorage};
-use strongroom::{Batch, CancelToken, ErrorKind, Vault};
+use strongroom::{Batch, ErrorKind, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, sign};
@@ -36,7 +37,7 @@ fn put_back_with_work_under_way() -> (Scene, Vec<u8>) {
     let vault = scene.open(FIRST).unwrap();
     put_long(&vault, "removed", &long(5, 70_000));
     let snapshot = vault.read().unwrap();
-    vault.write(|tx| tx.remove("n", "removed")).unwrap();
+    vault.write(|tx| tx.delete("n", "removed")).unwrap();
     let staged = vault.stage(&long(6, 70_000)[..]).unwrap();
     let older = scene.state();
     vault.write(|tx| tx.insert("n", "newer", staged)).unwrap();
@@ -59,11 +60,11 @@ fn assert_writes_nothing(vault: &Vault) {
     assert_error(vault.stage(&long(9, 70_000)[..]), ErrorKind::Conflict, told);
     assert_error(vault.operations().begin("export", ["a"]), ErrorKind::Conflict, told);
     assert_error(vault.operations().take_over("import"), ErrorKind::Conflict, told);
-    assert_error(vault.clean(&CancelToken::new()), ErrorKind::Conflict, told);
+    assert_error(vault.gc(&GcOptions::new().without_repacking(true)), ErrorKind::Conflict, told);
     assert_error(vault.keys().add(&NewKey::new(&Secret::Key(9))), ErrorKind::Conflict, told);
     assert_error(vault.keys().replace(KeyId(2), &Secret::Key(9)), ErrorKind::Conflict, told);
     assert_error(vault.keys().rewrap(&FIRST), ErrorKind::Conflict, told);
-    assert_error(vault.keys().remove(KeyId(2)), ErrorKind::Conflict, told);
+    assert_error(vault.keys().delete(KeyId(2)), ErrorKind::Conflict, told);
     assert_error(vault.keys().rotate(&[NewKey::new(&FIRST)]), ErrorKind::Conflict, told);
     assert_error(vault.compact(), ErrorKind::Conflict, told);
 }

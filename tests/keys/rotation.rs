@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use strongroom::backends::component::Clock;
 use strongroom::keys::{KeySource, NewKey};
 use strongroom::operations::Checkpoint;
-use strongroom::{Batch, CancelToken, ErrorKind, Progress, Snapshot, Vault};
+use strongroom::{Batch, ErrorKind, LongCall, Progress, Snapshot, Vault};
 use strongroom_testkit::ManualClock;
 
 use crate::forge::{FILE_ID, HEADER};
@@ -213,7 +213,7 @@ fn a_rotation_tells_its_rows_and_reads_go_on_meanwhile() {
         assert_error(nested, ErrorKind::Invalid, "from within a write");
     };
     let heard = Heard(Mutex::default(), reading);
-    vault.keys().rotate_with(&[NewKey::new(&NEW)], &heard, &CancelToken::new()).unwrap();
+    vault.keys().rotate_with(&[NewKey::new(&NEW)], LongCall::new().progress(&heard)).unwrap();
     let told = heard.0.into_inner();
     assert!(told.is_sorted() && *told.last().unwrap() > 21, "{told:?}");
     assert_filled(&vault);
@@ -273,7 +273,7 @@ fn rotations_and_changes_follow_each_other() {
         vault.keys().rotate(&[NewKey::new(&secret)]).unwrap();
         let extra = add(&vault, Secret::Key(number + 100));
         put(&vault, &format!("r{number}"), "1");
-        vault.keys().remove(extra).unwrap();
+        vault.keys().delete(extra).unwrap();
         vault.keys().rewrap(&secret).unwrap();
         if number % 2 == 0 {
             vault.close().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strongroom::keys::NewKey;
-use strongroom::{CancelToken, ErrorKind, Result, Vault};
+use strongroom::{CancelToken, ErrorKind, LongCall, Result, Vault};
 
 use crate::scene::{FIRST, NEW_STATE, Scene, Secret, assert_filled, fill, generation, ids};
 use crate::support::records::{assert_error, long, put};
@@ -57,7 +57,7 @@ fn a_cancelled_rotation_changes_nothing() {
         let mut done = false;
         let keys = [NewKey::new(&NEW)];
         let before = scene.files();
-        match vault.keys().rotate_with(&keys, &progress, &cancel) {
+        match vault.keys().rotate_with(&keys, LongCall::new().progress(&progress).cancel(&cancel)) {
             // It was cancelled when nothing more could be stopped.
             Ok(()) => done = true,
             Err(e) => {

@@ -55,7 +55,7 @@ fn assert_each_ran_once(scene: &Scene, runs: &Runs) {
 fn many_threads_submit_and_resume_everything_and_each_operation_runs_once() {
     let runs = Runs::default();
     let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
-    let options = RunnerOptions { threads: 8, queue: OPERATIONS };
+    let options = RunnerOptions::new().threads(8).queue(OPERATIONS);
     let runner = Runner::start(&scene.vault, options).unwrap();
     let (next, submitting) = (AtomicUsize::new(0), AtomicUsize::new(THREADS));
     thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn a_vault_has_one_runner_at_a_time() {
     for n in 0..OPERATIONS {
         scene.vault.operations().prepare(spec(&format!("op {n}")).name("work")).unwrap();
     }
-    let options = RunnerOptions { threads: 3, queue: 1 };
+    let options = RunnerOptions::new().threads(3).queue(1);
     let first = Runner::start(&scene.vault, options).unwrap();
     let second = || Runner::start(&scene.vault, options);
     assert_error(second(), ErrorKind::Locked, "another runner");
@@ -113,7 +113,7 @@ fn no_more_wait_than_may_however_many_submit_at_once() {
     const ROOM: usize = 5;
     let gate = Gate::default();
     let scene = Scene::with(Handlers::new().with("held up", at_gate(&gate)));
-    let options = RunnerOptions { threads: 1, queue: ROOM };
+    let options = RunnerOptions::new().threads(1).queue(ROOM);
     let runner = Runner::start(&scene.vault, options).unwrap();
     let first = runner.submit(spec("first").name("held up")).unwrap();
     gate.await_arrivals(1);
@@ -137,7 +137,7 @@ fn no_more_wait_than_may_however_many_submit_at_once() {
 fn many_threads_that_submit_one_id_get_it_once() {
     let runs = Runs::default();
     let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let submit = || runner.submit(spec("op").name("work"));
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(submit)).collect();
@@ -175,7 +175,7 @@ fn lanes_of_one_job_run_on_threads_of_the_handler_s_own() {
         })
     });
     let scene = Scene::with(Handlers::new().with("work", handler));
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let names: Vec<_> = (0..8).map(|n| format!("lane {n}")).collect();
     let job = runner.submit(spec("op").name("work").lanes(&names)).unwrap();
     assert_eq!(ended(&job), OperationState::Completed);

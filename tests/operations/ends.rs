@@ -142,7 +142,7 @@ fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
         let mut old_batch = row("late");
         old_batch.checkpoint(&old_lane, Checkpoint::new("late"));
         end(&old).unwrap();
-        assert!(vault.operations().remove("op").unwrap());
+        assert!(vault.operations().delete("op").unwrap());
 
         let new = vault.operations().begin("op", ["a", "b"]).unwrap();
         assert_eq!((old.generation(), new.generation()), (1, 1));

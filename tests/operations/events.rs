@@ -77,7 +77,7 @@ fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
     operation.lane("b").unwrap().commit(row("b"), Checkpoint::new("").complete()).unwrap();
     expect(&[progress("b", 1.0), EventKind::Completed]);
     drop(operation);
-    assert!(vault.operations().remove("op").unwrap());
+    assert!(vault.operations().delete("op").unwrap());
     expect(&[]);
 
     let millis = |secs: u64| ManualClock::START_UNIX_MILLIS + secs * 1_000;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::operations::{
-    ExpireOperations, ExpiredOperations, Operation, OperationSpec, OperationState, RetryPolicy,
+    ExpireOperations, ExpiredOperations, Operation, OperationSpec, OperationState, OperationsQuery,
+    RetryPolicy,
 };
 use strongroom::{CancelToken, ErrorKind, Vault};
 
@@ -15,7 +16,7 @@ use crate::support::records::{all, assert_error, assert_whole};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn older_than(older_than: Duration) -> ExpireOperations<'static> {
-    ExpireOperations { older_than, ..ExpireOperations::default() }
+    ExpireOperations::new().older_than(older_than)
 }
 
 fn expire(vault: &Vault, options: &ExpireOperations<'_>) -> ExpiredOperations {
@@ -25,7 +26,8 @@ fn expire(vault: &Vault, options: &ExpireOperations<'_>) -> ExpiredOperations {
 }
 
 fn ids(vault: &Vault) -> Vec<String> {
-    let listed = vault.read().unwrap().operations(None, usize::MAX).unwrap();
+    let listed =
+        vault.read().unwrap().operations(&OperationsQuery::new().limit(usize::MAX)).unwrap();
     listed.into_iter().map(|operation| operation.id).collect()
 }
 
@@ -60,7 +62,7 @@ fn what_ended_is_dropped_and_what_can_go_on_is_not_however_old_it_is() {
         let scene = Scene::new();
         in_all_states(&scene.vault);
         scene.clock.advance(HOUR * 24 * 365);
-        let options = ExpireOperations { exhausted, ..ExpireOperations::default() };
+        let options = ExpireOperations::new().exhausted(exhausted);
         let report = expire(&scene.vault, &options);
         let dropped: &[&str] = if exhausted {
             &["cancelled", "completed", "died at its last try", "exhausted"]
@@ -97,9 +99,9 @@ fn age_is_since_the_end_and_to_the_millisecond() {
     // By default 30 days.
     worked_on(&scene.vault, spec("op")).cancel().unwrap();
     scene.clock.advance((HOUR * 24 * 30).saturating_sub(Duration::from_millis(1)));
-    assert_eq!(expire(&scene.vault, &ExpireOperations::default()).operations, 0);
+    assert_eq!(expire(&scene.vault, &ExpireOperations::new()).operations, 0);
     scene.clock.advance(Duration::from_millis(1));
-    assert_eq!(expire(&scene.vault, &ExpireOperations::default()).operations, 1);
+    assert_eq!(expire(&scene.vault, &ExpireOperations::new()).operations, 1);
 }
 
 #[test]
@@ -132,7 +134,7 @@ fn a_dry_run_tells_what_would_go_and_drops_nothing() {
     let before = (ids(&scene.vault), scene.vault.operations().statistics().unwrap().checkpoints);
     let run = |dry_run| {
         let options = older_than(Duration::ZERO);
-        expire(&scene.vault, &ExpireOperations { dry_run, exhausted: true, ..options })
+        expire(&scene.vault, &options.dry_run(dry_run).exhausted(true))
     };
     let told = run(true);
     assert_eq!(
@@ -189,11 +191,7 @@ fn it_is_cancelled_between_two_commits_and_goes_on_next_time() {
             cancel.cancel();
         }
     };
-    let options = ExpireOperations {
-        progress: &progress,
-        cancel: Some(&cancel),
-        ..older_than(Duration::ZERO)
-    };
+    let options = older_than(Duration::ZERO).progress(&progress).cancel(&cancel);
     let outcome = scene.vault.operations().expire(&options);
     assert_error(outcome, ErrorKind::Cancelled, "expire operations");
     assert_eq!((calls.load(SeqCst), ids(&scene.vault).len()), (2, 5), "two commits of two");
@@ -214,7 +212,7 @@ fn progress_goes_up_to_all_operations_whether_they_go_or_stay() {
         .for_each(|n| scene.vault.operations().prepare(spec(&format!("next {n:04}"))).unwrap());
     let heard = Mutex::new(Vec::new());
     let progress = |done, total| heard.lock().push((done, total));
-    let options = ExpireOperations { progress: &progress, ..older_than(Duration::ZERO) };
+    let options = older_than(Duration::ZERO).progress(&progress);
     let report = expire(&scene.vault, &options);
     assert_eq!((report.operations, report.kept), (7, 2_100));
     let heard = heard.into_inner();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strongroom::operations::{
     CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT_MAX, Checkpoint, LaneStatus, METADATA_BYTES_MAX,
-    ONLY_LANE, Operation, OperationSpec, OperationState, Resumable, RetryPolicy,
+    ONLY_LANE, Operation, OperationSpec, OperationState, OperationsQuery, Resumable, RetryPolicy,
 };
 use strongroom::records::NAME_BYTES_MAX;
 use strongroom::{Error, ErrorKind, Result, Vault};
@@ -339,7 +339,7 @@ fn names_and_the_length_of_history_have_bounds() {
     }
     let own = vault.operations().prepare(spec("strongroom.op"));
     assert_error(own, ErrorKind::Invalid, "the engine's own");
-    assert_eq!(vault.read().unwrap().operations(None, 10).unwrap(), []);
+    assert_eq!(vault.read().unwrap().operations(&OperationsQuery::new().limit(10)).unwrap(), []);
 
     let most = OperationSpec::new("op").name("x".repeat(NAME_BYTES_MAX));
     drop(vault.operations().begin_with(most.checkpoints_kept(CHECKPOINTS_KEPT_MAX)).unwrap());
@@ -360,7 +360,9 @@ fn in_a_listing_each_operation_has_its_own_lanes_however_alike_the_ids() {
     for limit in 1..=ids.len() + 1 {
         let (mut listed, mut after) = (Vec::new(), None);
         loop {
-            let page = snapshot.operations(after.as_deref(), limit).unwrap();
+            let page = snapshot
+                .operations(&OperationsQuery::new().after(after.as_deref()).limit(limit))
+                .unwrap();
             let is_last = page.len() < limit;
             after = page.last().map(|last| last.id.clone());
             listed.extend(page);

@@ -191,7 +191,7 @@ fn a_vault_that_is_closed_under_a_job_ends_it_with_closed() {
     });
     let handlers = Handlers::new().with("op", handler);
     let scene = Scene::with(handlers.clone());
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let job = runner.submit(spec("op")).unwrap();
     gate.await_arrivals(1);
     let scene = scene.reopen_with(handlers);

@@ -87,7 +87,7 @@ fn lanes_keep_their_own_whatever_their_names() {
         assert_eq!(numbers(&vault, name), expected(10 * u32::try_from(i).unwrap(), 3), "{name}");
     }
     drop((op, opera));
-    assert!(vault.operations().remove("op").unwrap());
+    assert!(vault.operations().delete("op").unwrap());
     for name in names {
         let others = vault.read().unwrap().checkpoints("op a", name).unwrap();
         assert_eq!(others.len(), 2, "those of the other operation stay");
@@ -142,10 +142,10 @@ fn a_snapshot_keeps_showing_its_own() {
 #[test]
 fn an_end_keeps_it_and_removing_the_operation_removes_it() {
     let expire = |vault: &Vault| {
-        let at_once = ExpireOperations { older_than: Duration::ZERO, ..Default::default() };
+        let at_once = ExpireOperations::new().older_than(Duration::ZERO);
         assert_eq!(vault.operations().expire(&at_once).unwrap().ids, ["op"]);
     };
-    let remove = |vault: &Vault| assert!(vault.operations().remove("op").unwrap());
+    let remove = |vault: &Vault| assert!(vault.operations().delete("op").unwrap());
     for end in [&expire as &dyn Fn(&Vault), &remove] {
         let vault = memory_vault().unwrap();
         let operation = begin(&vault, 3);

@@ -66,7 +66,7 @@ fn it_commits_after_so_many_items() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap();
     assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
     assert_eq!(done(&scene.vault), 9);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 3);
@@ -77,7 +77,7 @@ fn it_commits_after_so_much_time_counted_from_the_commit_before() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { interval: SECOND * 10, ..NEVER };
-    let mut paced = lane.paced(policy, 0, Some(1_000)).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap().total(1_000);
     // 4 s an item, but for the seventh, which takes 40.
     let work = |item| scene.clock.advance(SECOND * if item == 6 { 40 } else { 4 });
     assert_eq!(commits_of(&mut paced, 11, work), [2, 5, 6, 9]);
@@ -91,10 +91,10 @@ fn it_commits_after_so_much_progress_where_the_total_is_known() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { progress: 0.25, ..NEVER };
-    let mut unknown = lane.paced(policy, 0, None).unwrap();
+    let mut unknown = lane.paced(policy, 0).unwrap();
     assert_eq!(commits_of(&mut unknown, 100, |_| ()), [0; 0]);
     drop(unknown);
-    let mut paced = lane.paced(policy, 0, Some(10)).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap().total(10);
     assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
     assert_near(lane_status(&scene.vault, "op", "main").progress, 0.9);
 }
@@ -105,19 +105,19 @@ fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
     let progress = || lane_status(&scene.vault, "op", "main").progress;
-    let mut paced = lane.paced(each, 0, Some(4)).unwrap();
+    let mut paced = lane.paced(each, 0).unwrap().total(4);
     paced.step(|| Ok(Checkpoint::new("").progress(0.9))).unwrap();
     assert_near(progress(), 0.9);
     paced.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(paced);
-    let mut unknown = lane.paced(each, 0, None).unwrap();
+    let mut unknown = lane.paced(each, 0).unwrap();
     unknown.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(unknown);
     // More than the total is all of it; and of nothing too.
     for total in [5, 0] {
-        let mut paced = lane.paced(each, 6, Some(total)).unwrap();
+        let mut paced = lane.paced(each, 6).unwrap().total(total);
         paced.step(|| Ok(Checkpoint::new(""))).unwrap();
         assert_near(progress(), 1.0);
     }
@@ -128,7 +128,7 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { batch_bytes: 1_000, cost: f64::MIN_POSITIVE, ..NEVER };
-    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap();
     let insert = |paced: &mut Paced<'_>, bytes: usize| {
         // The namespace has one byte, and the key four.
         paced.insert("n", "0000", vec![0; bytes - 5]);
@@ -142,9 +142,9 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     let staged = scene.vault.stage(&long(1, 300_000)[..]).unwrap();
     paced.insert("n", "0000", staged);
     assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
-    paced.remove("n", vec![b'k'; 390]);
+    paced.delete("n", vec![b'k'; 390]);
     assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
-    paced.remove("n", "kkkk");
+    paced.delete("n", "kkkk");
     assert!(paced.step(|| Checkpoint::encode(&1)).unwrap());
 }
 
@@ -162,7 +162,7 @@ fn cost(vault: &Vault, clock: &SharedClock, lane: &Lane) -> Duration {
     use strongroom::backends::component::Clock;
     let before = clock.monotonic();
     lane.commit(row("0000"), Checkpoint::encode(&1).unwrap()).unwrap();
-    vault.write(|tx| tx.remove("n", "0000")).unwrap();
+    vault.write(|tx| tx.delete("n", "0000")).unwrap();
     let took = clock.monotonic().saturating_sub(before) / 2;
     assert!(took >= SECOND);
     took
@@ -174,13 +174,13 @@ fn it_puts_a_commit_off_until_it_is_a_small_part_of_the_work() {
     let lane = begin(&vault);
     let cost = cost(&vault, &clock, &lane);
     let policy = CheckpointPolicy { items: 1, cost: 0.1, ..NEVER };
-    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap();
     // An item takes as long as a commit. Of the first nobody knows yet what it costs.
     let commits = commits_of(&mut paced, 31, |_| clock.advance(cost));
     assert_eq!(commits, [0, 10, 20, 30]);
     // Half as much work allows half as many.
     drop(paced);
-    let mut paced = lane.paced(policy, 31, None).unwrap();
+    let mut paced = lane.paced(policy, 31).unwrap();
     let commits = commits_of(&mut paced, 41, |_| clock.advance(cost / 2));
     assert_eq!(commits, [0, 20, 40]);
 }
@@ -190,11 +190,11 @@ fn without_a_bound_on_its_cost_it_commits_when_it_is_due_however_little_work_the
     let (vault, clock) = slow();
     let lane = begin(&vault);
     assert!(cost(&vault, &clock, &lane) >= SECOND);
-    let mut paced = lane.paced(CheckpointPolicy::EACH, 0, None).unwrap();
+    let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap();
     assert_eq!(commits_of(&mut paced, 5, |_| ()), [0, 1, 2, 3, 4]);
     drop(paced);
     let policy = CheckpointPolicy { items: 2, ..NEVER };
-    let mut paced = lane.paced(policy, 5, None).unwrap();
+    let mut paced = lane.paced(policy, 5).unwrap();
     assert_eq!(commits_of(&mut paced, 5, |_| ()), [1, 3]);
 }
 
@@ -203,7 +203,7 @@ fn a_cancelled_one_commits_what_is_done_and_says_so() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.paced(NEVER, 0, None).unwrap().cancel(&cancel);
+    let mut paced = lane.paced(NEVER, 0).unwrap().cancel(&cancel);
     (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
     assert_eq!(done(&scene.vault), 0);
     cancel.cancel();
@@ -219,7 +219,7 @@ fn a_finish_commits_the_rest_and_completes_the_lane() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.paced(NEVER, 0, Some(8)).unwrap().cancel(&cancel);
+    let mut paced = lane.paced(NEVER, 0).unwrap().total(8).cancel(&cancel);
     (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
     // The end is the end, also of what was asked to stop.
     cancel.cancel();
@@ -230,7 +230,7 @@ fn a_finish_commits_the_rest_and_completes_the_lane() {
     // Of nothing left too.
     let vault = Scene::new().vault;
     let lane = begin(&vault);
-    lane.paced(NEVER, 0, None).unwrap().finish(Checkpoint::new("")).unwrap();
+    lane.paced(NEVER, 0).unwrap().finish(Checkpoint::new("")).unwrap();
     assert_eq!(state(&vault, "op"), OperationState::Completed);
 }
 
@@ -239,12 +239,12 @@ fn one_that_is_dropped_leaves_what_it_committed_last() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 4, ..NEVER };
-    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap();
     commits_of(&mut paced, 6, |_| ());
     drop(paced);
     assert_eq!(done(&scene.vault), 4);
     // The lane goes on from there: items 4 and 5 are done again, and stored once.
-    let mut paced = lane.paced(policy, 4, None).unwrap();
+    let mut paced = lane.paced(policy, 4).unwrap();
     assert_eq!((4..8).filter(|&item| step(&mut paced, item).unwrap()).count(), 1);
     drop(paced);
     assert_eq!(done(&scene.vault), 8);
@@ -257,7 +257,7 @@ fn progress_hears_of_each_item_in_order() {
     let heard = Mutex::new(Vec::new());
     let progress = |done, total| heard.lock().push((done, total));
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 10, Some(13)).unwrap().progress(&progress);
+    let mut paced = lane.paced(policy, 10).unwrap().total(13).progress(&progress);
     commits_of(&mut paced, 3, |_| ());
     assert_eq!(*heard.lock(), [11, 12, 13].map(|done| (done, Some(13))));
 }
@@ -268,7 +268,7 @@ fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
     let lane = begin(&scene.vault);
     let made = Cell::new(0);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 0, None).unwrap();
+    let mut paced = lane.paced(policy, 0).unwrap();
     for item in 0..9_u64 {
         paced.insert("n", format!("{item:04}"), "row");
         let checkpoint = || {
@@ -290,7 +290,7 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     let vault = strongroom_testkit::world_options(&world, 1).create("/vault").unwrap();
     let lane = begin(&vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.paced(each, 0, None).unwrap();
+    let mut paced = lane.paced(each, 0).unwrap();
     assert!(step(&mut paced, 0).unwrap());
     world.fail_from(1, Fault::before(EIO));
     let failed = step(&mut paced, 1).unwrap_err();
@@ -302,9 +302,9 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     let finish = paced.finish(Checkpoint::encode(&3_u64).unwrap());
     assert_error(finish, ErrorKind::Invalid, "ask the lane where it stands");
     // A write makes the vault look at its state again; then the lane knows.
-    vault.write(|tx| tx.remove("n", "none")).unwrap();
+    vault.write(|tx| tx.delete("n", "none")).unwrap();
     let stands = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
-    let mut paced = lane.paced(each, stands, None).unwrap();
+    let mut paced = lane.paced(each, stands).unwrap();
     (stands..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
     drop(paced);
     assert_eq!(done(&vault), 5);
@@ -315,7 +315,7 @@ fn a_commit_that_is_refused_ends_it_too() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.paced(each, 0, None).unwrap();
+    let mut paced = lane.paced(each, 0).unwrap();
     let fresh = scene.vault.operations().take_over("op").unwrap();
     assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
     assert_error(step(&mut paced, 1), ErrorKind::Invalid, "a commit before it failed");
@@ -329,7 +329,7 @@ fn a_policy_out_of_bounds_is_invalid() {
     let lane = begin(&scene.vault);
     let refused = RefCell::new(0);
     let refuse = |policy: CheckpointPolicy| {
-        assert_error(lane.paced(policy, 0, None), ErrorKind::Invalid, "must be above 0");
+        assert_error(lane.paced(policy, 0), ErrorKind::Invalid, "must be above 0");
         *refused.borrow_mut() += 1;
     };
     refuse(CheckpointPolicy { items: 0, ..NEVER });
@@ -340,8 +340,8 @@ fn a_policy_out_of_bounds_is_invalid() {
     }
     assert_eq!(refused.take(), 14);
     for policy in [NEVER, CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH] {
-        lane.paced(policy, 0, None).unwrap();
+        lane.paced(policy, 0).unwrap();
     }
     let always = CheckpointPolicy { interval: Duration::ZERO, ..NEVER };
-    assert_eq!(commits_of(&mut lane.paced(always, 0, None).unwrap(), 3, |_| ()), [0, 1, 2]);
+    assert_eq!(commits_of(&mut lane.paced(always, 0).unwrap(), 3, |_| ()), [0, 1, 2]);
 }

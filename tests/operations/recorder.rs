@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::operations::{Checkpoint, OperationState, Recorder};
+use strongroom::operations::{Checkpoint, OperationState, OperationsQuery, Recorder};
 use strongroom::runner::{Handler, Handlers};
 use strongroom::storage::MemoryState;
 use strongroom::{Batch, Error, ErrorKind, Result, Vault};
@@ -106,7 +106,7 @@ fn it_hears_of_each_change_of_a_state_and_each_checkpoint() {
     expect(heard(2, &[], &[(None, Running), (Some(Running), Cancelled)]));
     // Other commits are commits, and nothing else.
     put(vault, "k", "v");
-    assert!(vault.operations().remove("op").unwrap());
+    assert!(vault.operations().delete("op").unwrap());
     expect(heard(2, &[], &[]));
     assert_eq!(vault.operations().statistics().unwrap().commits.count(), 15);
 }
@@ -126,7 +126,7 @@ fn it_hears_nothing_of_what_is_refused_or_taken_back() {
         Err::<(), _>(Error::new(ErrorKind::Invalid, "change its mind"))
     });
     changed_its_mind.unwrap_err();
-    scene.vault.read().unwrap().operations(None, 10).unwrap();
+    scene.vault.read().unwrap().operations(&OperationsQuery::new().limit(10)).unwrap();
     assert_eq!(ear.take(), Heard::default());
 }
 
@@ -250,7 +250,7 @@ impl Recorder for Meddler {
             told.push(vault.apply(row("meddled")));
             told.push(vault.operations().begin_with(spec("meddled")).map(drop));
             told.push(vault.operations().pause("op"));
-            told.push(vault.operations().remove("op").map(drop));
+            told.push(vault.operations().delete("op").map(drop));
         }
     }
 }

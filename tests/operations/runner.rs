@@ -19,7 +19,7 @@ use crate::support::records::{all, assert_error, assert_whole, get};
 
 /// A runner whose jobs run one after the other.
 pub(crate) fn single(scene: &Scene) -> Runner {
-    Runner::start(&scene.vault, RunnerOptions { threads: 1, queue: 1_000 }).unwrap()
+    Runner::start(&scene.vault, RunnerOptions::new().threads(1).queue(1_000)).unwrap()
 }
 
 #[track_caller]
@@ -217,7 +217,7 @@ fn what_no_handler_takes_is_refused_and_not_written() {
 #[test]
 fn a_runner_is_started_with_handlers_and_within_bounds() {
     let start = |scene: &Scene, threads, queue| {
-        Runner::start(&scene.vault, RunnerOptions { threads, queue })
+        Runner::start(&scene.vault, RunnerOptions::new().threads(threads).queue(queue))
     };
     assert_error(start(&Scene::new(), 1, 1), ErrorKind::Invalid, "without handlers");
     let scene = Scene::with(Handlers::new().with("op", Handler::new(nothing)));
@@ -232,7 +232,7 @@ fn a_runner_is_started_with_handlers_and_within_bounds() {
 fn a_full_queue_refuses_and_writes_nothing_until_there_is_room() {
     let gate = Gate::default();
     let scene = Scene::with(Handlers::new().with("held up", at_gate(&gate)));
-    let runner = Runner::start(&scene.vault, RunnerOptions { threads: 1, queue: 2 }).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new().threads(1).queue(2)).unwrap();
     let submit = |id: &str| runner.submit(spec(id).name("held up"));
     let runs = submit("runs").unwrap();
     gate.await_arrivals(1);
@@ -262,7 +262,7 @@ fn a_handler_s_progress_is_told_by_the_handle_and_to_whoever_was_named() {
         held.pass();
         let lane = job.lane("main")?;
         let policy = CheckpointPolicy { items: 2, progress: 1.0, ..CheckpointPolicy::EACH };
-        let mut paced = job.paced(&lane, policy, 4, Some(7))?;
+        let mut paced = job.paced(&lane, policy, 4)?.total(7);
         for item in 4..7_u32 {
             paced.step(|| Checkpoint::encode(&item))?;
         }

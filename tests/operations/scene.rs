@@ -2,8 +2,8 @@
 
 use strongroom::backends::Memory;
 use strongroom::operations::{
-    Checkpoint, Lane, LaneStatus, OperationSpec, OperationState, OperationStatus, Recorder,
-    Resumable, RetryPolicy,
+    Checkpoint, Lane, LaneStatus, OperationSpec, OperationState, OperationStatus, OperationsQuery,
+    Recorder, Resumable, RetryPolicy,
 };
 use strongroom::runner::Handlers;
 use strongroom::storage::MemoryState;
@@ -85,7 +85,7 @@ pub(crate) fn stands(vault: &Vault, id: &str) -> Resumable {
 
 /// The ids of what is left to do.
 pub(crate) fn unfinished(vault: &Vault) -> Vec<String> {
-    let listed = vault.operations().unfinished(None, usize::MAX).unwrap();
+    let listed = vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX)).unwrap();
     listed.into_iter().map(|operation| operation.id).collect()
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::backends::Memory;
+use strongroom::content::GcOptions;
 use strongroom::documents::{Partition, SecretPartitionKey, Space, SpaceOptions, WriteOptions};
 use strongroom::operations::{
-    ExpireOperations, Latencies, OperationState, Statistics, Subscription,
+    ExpireOperations, Latencies, OperationState, OperationsQuery, Statistics, Subscription,
 };
 use strongroom::runner::{Handler, Handlers, Runner, RunnerOptions};
 use strongroom::storage::MemoryState;
@@ -76,12 +77,8 @@ impl Listener {
     fn hears_nothing(&self, name: &str, act: impl FnOnce(&Self)) {
         let picture = || {
             let vault = &self.vault;
-            let dry = ExpireOperations {
-                older_than: Duration::ZERO,
-                exhausted: true,
-                dry_run: true,
-                ..ExpireOperations::default()
-            };
+            let dry =
+                ExpireOperations::new().older_than(Duration::ZERO).exhausted(true).dry_run(true);
             let expired = vault.operations().expire(&dry).unwrap();
             (told(&vault.operations().statistics().unwrap()), unfinished(vault), expired)
         };
@@ -100,7 +97,7 @@ impl Listener {
                 self.faulty.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
             }
         };
-        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        let options = WriteOptions::new().progress(&progress);
         let error = self.partition.write_with(text, &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         self.faulty.clear();
@@ -116,7 +113,7 @@ fn updates_that_come_to_their_end_are_not_told_of() {
         l.partition.write("\"second\"").unwrap();
     });
     listener.hears_nothing("write in background", |l| {
-        l.partition.write_in_background("\"third\"", None).unwrap().wait().unwrap();
+        l.partition.write_in_background("\"third\"").unwrap().wait().unwrap();
     });
     listener.hears_nothing("heal", |l| {
         l.partition.heal().unwrap();
@@ -127,7 +124,7 @@ fn updates_that_come_to_their_end_are_not_told_of() {
         other.write("1").unwrap();
     });
     listener.hears_nothing("clean", |l| {
-        l.vault.clean(&CancelToken::new()).unwrap();
+        l.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     });
 }
 
@@ -138,7 +135,7 @@ fn updates_that_are_interrupted_or_taken_back_are_not_told_of() {
     listener.hears_nothing("interrupt", |l| l.interrupt("\"second\"", 7));
     listener.hears_nothing("interrupt again", |l| l.interrupt("\"second\"", 15));
     listener.hears_nothing("resume", |l| {
-        let options = WriteOptions { resume: true, ..WriteOptions::default() };
+        let options = WriteOptions::new().resume(true);
         l.partition.write_with("\"second\"", &options).unwrap();
     });
     listener.hears_nothing("interrupt, and write another text", |l| {
@@ -152,8 +149,7 @@ fn updates_that_are_interrupted_or_taken_back_are_not_told_of() {
                 cancel.cancel();
             }
         };
-        let (progress, cancel) = (Some(&progress as _), Some(&cancel));
-        let options = WriteOptions { progress, cancel, ..WriteOptions::default() };
+        let options = WriteOptions::new().progress(&progress).cancel(&cancel);
         let error = l.partition.write_with("\"fifth\"", &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     });
@@ -203,7 +199,7 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
     let id = vault
         .read()
         .unwrap()
-        .operations(None, 10)
+        .operations(&OperationsQuery::new().limit(10))
         .unwrap()
         .into_iter()
         .map(|operation| operation.id)
@@ -215,19 +211,19 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
             vault.operations().take_over(&id).map(drop),
             vault.operations().pause(&id),
             vault.operations().abandon(&id),
-            vault.operations().remove(&id).map(drop),
+            vault.operations().delete(&id).map(drop),
             vault.operations().can_resume(&id).map(drop),
         ];
         for outcome in outcomes {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
         }
     });
-    let runner = Runner::start(vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(vault, RunnerOptions::new()).unwrap();
     let report = runner.resume_all().unwrap();
     assert_eq!((report.resumed.len(), report.left.len()), (1, 0), "the host's own");
     let ended = report.resumed[0].wait(crate::support::group::PATIENCE).unwrap();
     assert_eq!(ended, Some(OperationState::Completed));
-    let everything = ExpireOperations { older_than: Duration::ZERO, ..Default::default() };
+    let everything = ExpireOperations::new().older_than(Duration::ZERO);
     assert_eq!(vault.operations().expire(&everything).unwrap().ids, ["op"]);
     listener.partition.write("\"second\"").expect("it goes on");
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use strongroom::operations::{Checkpoint, OperationState, OperationStatus, Statistics};
+use strongroom::operations::{
+    Checkpoint, OperationState, OperationStatus, OperationsQuery, Statistics,
+};
 use strongroom::{Batch, Snapshot, Vault};
 
 use crate::scene::{Scene, commit, spec};
@@ -27,7 +29,7 @@ fn count(snapshot: &Snapshot) -> Counted {
         operations: OperationState::ALL.map(|state| (state, 0)).into(),
         ..Counted::default()
     };
-    for operation in snapshot.operations(None, usize::MAX).unwrap() {
+    for operation in snapshot.operations(&OperationsQuery::new().limit(usize::MAX)).unwrap() {
         let OperationStatus { id, state, failure, created_unix_millis: began, .. } = &operation;
         *counted.operations.get_mut(state).unwrap() += 1;
         for lane in &operation.lanes {
@@ -128,7 +130,7 @@ fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
                 assert_counted(&scene.vault);
             }
             if n % 15 == 7 {
-                assert!(scene.vault.operations().remove(&format!("op {:02}", n / 2)).unwrap());
+                assert!(scene.vault.operations().delete(&format!("op {:02}", n / 2)).unwrap());
             }
         }
         let before = assert_counted(&scene.vault);
@@ -166,7 +168,7 @@ fn the_last_failure_is_told_though_it_went_on_and_the_oldest_until_it_ends() {
     z.complete().unwrap();
     assert_eq!(told(), (Some("a".into()), some("z", "second")));
     drop(z);
-    assert!(scene.vault.operations().remove("z").unwrap());
+    assert!(scene.vault.operations().delete("z").unwrap());
     assert_eq!(told(), (Some("a".into()), some("a", "first")));
     scene.vault.operations().abandon("a").unwrap();
     assert_eq!(told(), (None, some("a", "first")));

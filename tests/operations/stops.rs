@@ -387,7 +387,7 @@ fn a_shutdown_is_asked_for_from_a_job_without_waiting_for_itself() {
         job.check()
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let job = runner.submit(spec("op")).unwrap();
     *slot.lock() = Some(runner.clone());
     gate.open();

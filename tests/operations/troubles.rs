@@ -174,13 +174,13 @@ fn a_loop_of_crashes_is_given_up_and_expires_and_a_pause_is_no_way_around() {
     scene.vault.operations().pause("op").unwrap();
     assert_eq!(stands(&scene.vault, "op"), exhausted);
     assert_eq!(scene.vault.operations().resume("op").unwrap_err().kind(), ErrorKind::Invalid);
-    let options = ExpireOperations { older_than: Duration::ZERO, ..ExpireOperations::default() };
+    let options = ExpireOperations::new().older_than(Duration::ZERO);
     assert_eq!(scene.vault.operations().expire(&options).unwrap().operations, 0);
-    let options = ExpireOperations { exhausted: true, ..options };
+    let options = options.exhausted(true);
     assert_eq!(scene.vault.operations().expire(&options).unwrap().ids, ["op"]);
     assert_eq!(unfinished(&scene.vault), [""; 0]);
 }
 
 fn single_of(vault: &Vault) -> Runner {
-    Runner::start(vault, RunnerOptions { threads: 1, queue: 10 }).unwrap()
+    Runner::start(vault, RunnerOptions::new().threads(1).queue(10)).unwrap()
 }

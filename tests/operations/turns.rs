@@ -96,7 +96,7 @@ fn a_stop_that_is_refused_hurries_nothing() {
 #[test]
 fn what_is_stopped_while_it_is_made_known_is_stopped_and_not_forgotten() {
     let scene = Scene::with(Handlers::new().with("work", Handler::new(nothing)));
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     for n in 0..300 {
         let id = format!("op {n}");
         let over = AtomicBool::new(false);
@@ -132,7 +132,7 @@ fn what_is_asked_for_while_it_is_made_known_runs_once() {
         Ok::<_, Error>(())
     });
     let scene = Scene::with(Handlers::new().with("work", counts));
-    let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+    let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     for n in 0..300 {
         let id = format!("op {n}");
         let over = AtomicBool::new(false);
@@ -165,7 +165,7 @@ fn after_a_shutdown_every_handle_tells_at_once() {
     let handlers = Handlers::new().with("goes on", goes_on);
     let scene = Scene::with(handlers.with("at once", Handler::new(nothing)));
     for round in 0..100 {
-        let runner = Runner::start(&scene.vault, RunnerOptions::default()).unwrap();
+        let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
         let submit = |n: usize| {
             let name = if n.is_multiple_of(2) { "goes on" } else { "at once" };
             runner.submit(spec(&format!("op {round} {n}")).name(name)).unwrap()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strongroom::operations::{
-    Checkpoint, Operation, OperationSpec, OperationState, Resumable, RetryPolicy,
+    Checkpoint, Operation, OperationSpec, OperationState, OperationsQuery, Resumable, RetryPolicy,
     UnfinishedOperation,
 };
 use strongroom::runner::{Handler, Handlers, Job};
@@ -33,7 +33,8 @@ fn begin(vault: &Vault, spec: OperationSpec) -> Operation {
 }
 
 fn find(vault: &Vault, id: &str) -> UnfinishedOperation {
-    let mut listed = vault.operations().unfinished(None, usize::MAX).unwrap();
+    let mut listed =
+        vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX)).unwrap();
     listed.retain(|operation| operation.id == id);
     listed.pop().expect("it is listed")
 }
@@ -186,7 +187,10 @@ fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
     for size in [1, 2, 7, 15, 16] {
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
-            let page = vault.operations().unfinished(after.as_deref(), size).unwrap();
+            let page = vault
+                .operations()
+                .unfinished(&OperationsQuery::new().after(after.as_deref()).limit(size))
+                .unwrap();
             assert!(page.len() <= size);
             let ends = page.len() < size;
             paged.extend(page.into_iter().map(|operation| operation.id));
@@ -197,9 +201,16 @@ fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
         }
         assert_eq!(paged, expected, "{size} a page");
     }
-    assert_eq!(vault.operations().unfinished(None, 0).unwrap(), []);
-    assert_eq!(vault.operations().unfinished(Some("op 03x"), 1).unwrap()[0].id, "op 05");
-    assert_eq!(vault.operations().unfinished(Some("z"), 9).unwrap(), []);
+    assert_eq!(vault.operations().unfinished(&OperationsQuery::new().limit(0)).unwrap(), []);
+    assert_eq!(
+        vault.operations().unfinished(&OperationsQuery::new().after("op 03x").limit(1)).unwrap()[0]
+            .id,
+        "op 05"
+    );
+    assert_eq!(
+        vault.operations().unfinished(&OperationsQuery::new().after("z").limit(9)).unwrap(),
+        []
+    );
 }
 
 #[test]
@@ -214,7 +225,11 @@ fn an_opening_lists_a_thousand_and_the_vault_the_rest() {
     let listed: Vec<_> =
         scene.vault.recovery().operations.iter().map(|operation| operation.id.clone()).collect();
     assert_eq!(listed, ids[..Recovery::OPERATIONS_LISTED_MAX]);
-    let rest = scene.vault.operations().unfinished(listed.last().map(|id| &id[..]), 10).unwrap();
+    let rest = scene
+        .vault
+        .operations()
+        .unfinished(&OperationsQuery::new().after(listed.last().map(|id| &id[..])).limit(10))
+        .unwrap();
     let rest: Vec<_> = rest.into_iter().map(|operation| operation.id).collect();
     assert_eq!(rest, ids[Recovery::OPERATIONS_LISTED_MAX..]);
 }

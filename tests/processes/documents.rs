@@ -243,7 +243,7 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
 
 /// Resumes an update that was interrupted after its cells were there; begins it anew otherwise.
 fn go_on(partition: &Partition, vault: &Vault, text: &str) {
-    let resume = WriteOptions { resume: true, ..WriteOptions::default() };
+    let resume = WriteOptions::new().resume(true);
     match partition.write_with(text, &resume) {
         Ok(_) => {}
         // The update had not come so far; what is unfinished is of another act, if anything is.

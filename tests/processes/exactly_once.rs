@@ -246,8 +246,8 @@ fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
     assert_eq!(status.state, OperationState::Completed);
     drop(snapshot);
     assert_whole(&vault);
-    vault.write(|tx| tx.drop_namespace("long")).unwrap();
-    vault.gc(&GcOptions::default()).unwrap();
+    vault.write(|tx| tx.delete_namespace("long")).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
     assert_eq!(assert_whole(&vault).objects, 0, "none but those");
     println!(
         "exactly once: {} rows in {LANES} lanes, {objects} of them long, {kills} kills: {:?}, \

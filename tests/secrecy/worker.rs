@@ -5,14 +5,13 @@ use std::fmt::Debug;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use strongroom::content::GcOptions;
 use strongroom::documents::SpaceOptions;
 use strongroom::keys::{Cipher, NewKey};
 use strongroom::operations::{CHECKPOINT_BYTES_MAX, Checkpoint, Operation};
 use strongroom::records::RECORD_KEY_BYTES_MAX;
 use strongroom::vault::LockPolicy;
-use strongroom::{
-    Batch, CancelToken, Error, ErrorKind, Result, SecretPassword, Vault, VaultOptions,
-};
+use strongroom::{Batch, Error, ErrorKind, Result, SecretPassword, Vault, VaultOptions};
 
 use crate::log;
 use crate::markers::{Markers, Use};
@@ -126,7 +125,7 @@ impl Host {
         self.advance(&vault, &operation, 3);
         vault.keys().replace(vault.keys().list()[0].id, &self.password(3)).unwrap();
         self.provoke(&vault);
-        vault.clean(&CancelToken::new()).unwrap();
+        vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
         assert!(check(&vault).unwrap().is_ok());
         self.expect_within_scratch();
         stop("worked on");
@@ -206,16 +205,16 @@ impl Host {
         let namespaces = self.of(Use::Namespace);
         let removed: Result<()> = vault.write(|tx| {
             for key in &self.of(Use::RecordKey)[..4] {
-                tx.remove(&namespaces[0], key)?;
+                tx.delete(&namespaces[0], key)?;
             }
-            tx.remove("staged", marker_key(0))?;
-            tx.drop_namespace(&namespaces[1])?;
+            tx.delete("staged", marker_key(0))?;
+            tx.delete_namespace(&namespaces[1])?;
             tx.insert("staged", marker_key(1), self.of(Use::Value)[0].as_bytes())
         });
         removed.unwrap();
-        vault.operations().remove(&self.of(Use::Operation)[1]).unwrap();
-        vault.keys().remove(vault.keys().list()[1].id).unwrap();
-        vault.clean(&CancelToken::new()).unwrap();
+        vault.operations().delete(&self.of(Use::Operation)[1]).unwrap();
+        vault.keys().delete(vault.keys().list()[1].id).unwrap();
+        vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     }
 
     /// Calls that are refused, with markers in them. No error has what is no name.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use strongroom::artifacts::{
-    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactReader, ArtifactSpec, ArtifactUri,
-    Artifacts, OnExisting, TagChange,
+    ArtifactInfo, ArtifactName, ArtifactQuery, ArtifactReader, ArtifactScope, ArtifactSpec,
+    ArtifactUri, Artifacts, ListQuery, OnExisting, TagChange,
 };
-use strongroom::{CancelToken, ErrorKind, NoProgress};
+use strongroom::{CancelToken, ErrorKind, LongCall};
 
 use crate::scene::{Content, Failing, name};
 use crate::support::random::Random;
@@ -149,7 +149,7 @@ impl Owner {
         }
         if let Some((uri, version)) = self.draw_version() {
             assert!(self.artifacts.read(&uri).unwrap() == version.content.bytes(), "{uri}");
-            let info = self.artifacts.verify(&uri, &CancelToken::new()).unwrap();
+            let info = self.artifacts.verify(&uri).unwrap();
             assert!(version.is(&info), "{info:?}");
         } else {
             let name = self.draw_name();
@@ -221,7 +221,7 @@ impl Owner {
         let limit = 1 + usize::try_from(self.random.below(20)).unwrap();
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = self.artifacts.search(&query, after, limit).unwrap();
+            let page = self.artifacts.search(&query.clone().after(after).limit(limit)).unwrap();
             assert!(page.versions.len() == limit || page.next.is_none());
             found.extend(page.versions);
             after = page.next;
@@ -270,7 +270,13 @@ impl Owner {
     fn delete_task(&mut self) -> &'static str {
         let name = self.draw_name();
         let cancel = CancelToken::new();
-        let deleted = self.artifacts.delete_all(&self.spec, Some(name.task()), &cancel).unwrap();
+        let deleted = self
+            .artifacts
+            .delete_all(
+                &ArtifactScope::spec(&self.spec).task(name.task()),
+                LongCall::new().cancel(&cancel),
+            )
+            .unwrap();
         let of_task = self.kept.iter_mut().filter(|(other, _)| other.task() == name.task());
         let had: usize = of_task.map(|(_, kept)| kept.versions.drain(..).len()).sum();
         assert_eq!(deleted, had as u64);
@@ -283,7 +289,11 @@ impl Owner {
         });
         let versions: Vec<_> = versions.collect();
         let (mut archive, cancel) = (Vec::new(), CancelToken::new());
-        let exported = self.artifacts.export(&self.spec, None, &mut archive, &NoProgress, &cancel);
+        let exported = self.artifacts.export(
+            &ArtifactScope::spec(&self.spec),
+            &mut archive,
+            LongCall::new().cancel(&cancel),
+        );
         if versions.is_empty() {
             assert_eq!(exported.unwrap_err().kind(), ErrorKind::NotFound);
             return "export nothing";
@@ -301,7 +311,10 @@ impl Owner {
 
     /// All of its artifacts are there with all of their versions, and no others.
     pub(crate) fn assert_all_there(&self) {
-        let listed = self.artifacts.list(Some(&self.spec), None, None, usize::MAX).unwrap();
+        let listed = self
+            .artifacts
+            .list(&ListQuery::of(ArtifactScope::spec(&self.spec)).limit(usize::MAX))
+            .unwrap();
         let expected = self
             .kept
             .iter()

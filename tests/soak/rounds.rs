@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use strongroom::artifacts::{ArtifactTotal, ArtifactUsage, Quota};
+use strongroom::artifacts::{ArtifactScope, ArtifactTotal, ArtifactUsage, ListQuery, Quota};
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, Vault};
+use strongroom::{LongCall, Vault};
 
 use crate::own::Owner;
 use crate::scene::{ShiftedClock, in_memory, on_disk};
@@ -29,7 +29,7 @@ fn recount(vault: &Vault) -> ArtifactUsage {
     let (mut by_spec, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
     let mut usage = artifacts.usage().unwrap();
     usage.all = ArtifactTotal::default();
-    for info in artifacts.list(None, None, None, usize::MAX).unwrap() {
+    for info in artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap() {
         let name = info.uri().name();
         let of_spec = by_spec.entry(name.spec().to_owned()).or_default();
         let of_kind = by_kind.entry(name.kind().to_owned()).or_default();
@@ -106,10 +106,10 @@ fn assert_nothing_is_left(vault: &Vault, clock: &ShiftedClock) {
     let artifacts = vault.artifacts();
     let owned = (0..THREADS).map(|thread| format!("own {thread}"));
     for spec in owned.chain([shared::SPEC.to_owned()]) {
-        artifacts.delete_all(&spec, None, &CancelToken::new()).unwrap();
+        artifacts.delete_all(&ArtifactScope::spec(&spec), LongCall::new()).unwrap();
     }
     clock.put_forward(TWO_DAYS);
-    let freed = vault.gc(&GcOptions::default()).unwrap();
+    let freed = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((freed.waiting, freed.damaged), (0, 0), "{freed:?}");
     let report = assert_whole(vault);
     assert_eq!((report.artifacts, report.chunks, report.objects), (0, 0, 0), "{report:?}");

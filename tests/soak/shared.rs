@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
-use strongroom::artifacts::{ArtifactQuery, ArtifactSpec, Artifacts, OnExisting, TagChange};
+use strongroom::artifacts::{
+    ArtifactQuery, ArtifactScope, ArtifactSpec, Artifacts, OnExisting, TagChange, VersionsQuery,
+};
 use strongroom::content::GcOptions;
-use strongroom::{CancelToken, ErrorKind, NoProgress, Vault};
+use strongroom::{CancelToken, ErrorKind, LongCall, Vault};
 
 use crate::scene::{Content, name};
 use crate::support::random::Random;
@@ -56,7 +58,7 @@ impl Shared {
 #[track_caller]
 fn assert_versions(artifacts: &Artifacts, task: &str, versions: &Versions) {
     let name = name(SPEC, task, "log");
-    let found = artifacts.versions(&name, None, usize::MAX).unwrap();
+    let found = artifacts.versions(&VersionsQuery::of(&name).limit(usize::MAX)).unwrap();
     let numbers: Vec<_> = found.iter().filter_map(|info| info.uri().version()).collect();
     assert!(numbers.iter().eq(versions.keys().rev()), "{task}: {numbers:?}");
     for (&number, content) in versions {
@@ -96,11 +98,11 @@ impl<'a> Sharer<'a> {
             8..=9 => self.tag(),
             10 => self.export(),
             11..=12 => {
-                self.vault.gc(&GcOptions::default()).unwrap();
+                self.vault.gc(&GcOptions::new()).unwrap();
                 "gc"
             }
             _ => {
-                self.vault.clean(&CancelToken::new()).unwrap();
+                self.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
                 "clean"
             }
         }
@@ -112,7 +114,7 @@ impl<'a> Sharer<'a> {
         let lease = self.artifacts.lock(&name).unwrap();
         let mut versions = self.shared.leased[at].try_lock().expect("its lease keeps others out");
         let artifacts = self.artifacts.holding(&lease);
-        let found = artifacts.versions(&name, None, usize::MAX).unwrap();
+        let found = artifacts.versions(&VersionsQuery::of(&name).limit(usize::MAX)).unwrap();
         let numbers = found.iter().filter_map(|info| info.uri().version());
         assert!(numbers.eq(versions.keys().rev().copied()), "{found:?} for {versions:?}");
         if versions.len() == LEASED_VERSIONS_MAX {
@@ -174,8 +176,10 @@ impl<'a> Sharer<'a> {
     /// What it writes is from one moment, whatever is written meanwhile.
     fn export(&mut self) -> &'static str {
         let cancel = CancelToken::new();
-        let exported =
-            self.artifacts.export(SPEC, None, std::io::sink(), &NoProgress, &cancel).unwrap();
+        let exported = self
+            .artifacts
+            .export(&ArtifactScope::spec(SPEC), std::io::sink(), LongCall::new().cancel(&cancel))
+            .unwrap();
         assert!(exported.versions > 0, "one of them always stays");
         "export beside others"
     }
@@ -196,7 +200,7 @@ impl<'a> Sharer<'a> {
         let info = self.artifacts.info(&name.newest()).unwrap();
         assert!(info.tags().iter().filter(|tag| tag.starts_with(&mine)).eq(&self.tags));
         let query = ArtifactQuery::new().task("tagged").tag(&tag);
-        let found = self.artifacts.search(&query, None, 10).unwrap().versions;
+        let found = self.artifacts.search(&query.clone().limit(10)).unwrap().versions;
         assert_eq!(found.len(), usize::from(self.tags.contains(&tag)), "{tag}");
         "tag beside others"
     }

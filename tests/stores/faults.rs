@@ -445,7 +445,7 @@ fn a_pack_that_comes_changed_or_is_gone_is_told_as_damage_and_others_are_read() 
         direct.delete(&entry.key).unwrap();
     }
     told(vault.artifacts().read(&uri), ErrorKind::Corrupt, "missing");
-    let report = vault.check(&CheckOptions::default()).unwrap();
+    let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.is_ok(), &report.affected[..]), (false, &[uri][..]));
     let kept = put(&vault, "2", &noise(1_000_000, 2));
     assert!(vault.artifacts().read(&kept).is_ok());
@@ -476,13 +476,13 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
         if round % 3 == 0 {
             vault.artifacts().delete(&uri).unwrap();
-            vault.gc(&strongroom::content::GcOptions::default()).unwrap();
+            vault.gc(&strongroom::content::GcOptions::new()).unwrap();
         } else {
             kept.push((uri, bytes));
         }
         partition.write(format!(r#"{{"round": {round}}}"#)).unwrap();
         let added = vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
-        vault.keys().remove(added).unwrap();
+        vault.keys().delete(added).unwrap();
     }
     drop((partition, space));
     vault.close().unwrap();

@@ -17,7 +17,7 @@ use strongroom::backends::{Backend, StoreOptions, StoreRetryPolicy};
 use strongroom::content::GcOptions;
 use strongroom::documents::{Partition, SpaceOptions};
 use strongroom::storage::MemoryState;
-use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault, VaultOptions};
+use strongroom::{ErrorKind, LongCall, SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::proxy::Proxy;
@@ -72,7 +72,7 @@ pub(crate) fn upload(folder: &Path) {
         };
         let spec = ArtifactSpec::new(upload_name()).size(size);
         let content = Content::new(size);
-        artifacts.put_with(spec, content, &progress, &CancelToken::new()).unwrap();
+        artifacts.put_with(spec, content, LongCall::new().progress(&progress)).unwrap();
     }
     vault.close().unwrap();
     say("done");
@@ -129,8 +129,8 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     }
     assert_eq!(read.read(&mut left).unwrap(), 0, "and no longer");
     drop(read);
-    vault.gc(&GcOptions::default()).unwrap();
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = whole(&vault);
     assert!(report.unknown.is_empty(), "nothing else is left: {report:?}");
     let in_vain = sent - content_bytes();

@@ -86,7 +86,7 @@ fn requests_of_each_operation() {
         for (n, body) in small[1..].iter().enumerate() {
             put(&vault, &format!("small {n}"), body);
         }
-        vault.gc(&GcOptions::default()).unwrap();
+        vault.gc(&GcOptions::new()).unwrap();
     });
     assert_eq!(writes(&batch), 0, "they go with the state");
     assert!(writes(&puts) <= 5, "so do these, until they are packed: {puts:?}");
@@ -130,10 +130,10 @@ fn requests_of_each_operation() {
     meter.of("add a key", || {
         vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
     });
-    meter.of("check", || vault.check(&strongroom::check::CheckOptions::default()).unwrap());
+    meter.of("check", || vault.check(&strongroom::check::CheckOptions::new()).unwrap());
     meter.of("check, with all data", || whole(&vault));
     vault.artifacts().delete(&uri).unwrap();
-    meter.of("gc, with nothing to free", || vault.gc(&GcOptions::default()).unwrap());
+    meter.of("gc, with nothing to free", || vault.gc(&GcOptions::new()).unwrap());
     drop((partition, space));
     meter.of("close", || vault.close().unwrap());
 }

@@ -39,7 +39,7 @@ pub(crate) fn put(vault: &Vault, task: &str, bytes: &[u8]) -> ArtifactUri {
 /// That everything is whole, with all data read.
 #[track_caller]
 pub(crate) fn whole(vault: &Vault) -> CheckReport {
-    let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let options = CheckOptions::new().read_data(ReadData::All);
     let report = vault.check(&options).unwrap();
     assert!(report.is_ok(), "{report:?}");
     report

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use strongroom::check::{CheckOptions, CheckReport};
-use strongroom::{CancelToken, Error, ErrorKind, Result, Vault};
+use strongroom::content::GcOptions;
+use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
 /// A value of `len` bytes that differs from place to place and from `seed` to `seed`.
@@ -64,15 +65,12 @@ pub(crate) fn all(vault: &Vault) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 pub(crate) fn clean(vault: &Vault) {
-    vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
 }
 
 /// A check that reads every object.
 pub(crate) fn check(vault: &Vault) -> Result<CheckReport> {
-    vault.check(&CheckOptions {
-        read_data: strongroom::check::ReadData::All,
-        ..CheckOptions::default()
-    })
+    vault.check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))
 }
 
 /// After a clean-up nothing is wrong, unknown or due.

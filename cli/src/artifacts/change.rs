@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use strongroom::artifacts::{ArtifactName, ArtifactUri, Artifacts, TagChange};
-use strongroom::{CancelToken, Result as VaultResult};
+use strongroom::artifacts::{
+    ArtifactName, ArtifactScope, ArtifactUri, Artifacts, ListQuery, TagChange,
+};
+use strongroom::{LongCall, Result as VaultResult};
 
 use super::{VERSIONS_PER_PAGE, not_found, print_info};
 use crate::args::{Removed, Tagged};
@@ -80,15 +82,19 @@ fn remove_of_spec(
     task: Option<&str>,
     keep: Option<usize>,
 ) -> VaultResult<u64> {
-    if artifacts.list(Some(spec), task, None, 1)?.is_empty() {
+    if artifacts.list(&ListQuery::of(ArtifactScope::spec(spec).task(task)).limit(1))?.is_empty() {
         return Err(not_found(DELETE, "there is none of that spec or task"));
     }
     let Some(keep) = keep else {
-        return artifacts.delete_all(spec, task, &CancelToken::new());
+        return artifacts.delete_all(&ArtifactScope::spec(spec).task(task), LongCall::new());
     };
     let (mut deleted, mut after, mut thinned) = (0, None::<ArtifactUri>, None::<ArtifactName>);
     loop {
-        let page = artifacts.list(Some(spec), task, after.as_ref(), VERSIONS_PER_PAGE)?;
+        let page = artifacts.list(
+            &ListQuery::of(ArtifactScope::spec(spec).task(task))
+                .after(after.as_ref())
+                .limit(VERSIONS_PER_PAGE),
+        )?;
         for name in page.iter().map(|info| info.uri().name()) {
             if thinned.as_ref() != Some(name) {
                 deleted += artifacts.delete_old(name, keep)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use strongroom::artifacts::{
     ArtifactInfo, ArtifactName, ArtifactReader, ArtifactSpec, ArtifactUri, Artifacts,
 };
-use strongroom::{CancelToken, Error, ErrorKind};
+use strongroom::{Error, ErrorKind, LongCall};
 
 use super::info_json;
 use crate::args::Added;
@@ -105,7 +105,7 @@ fn store(
 ) -> Result<ArtifactUri, Failure> {
     let bar = session.bytes_bar(size);
     let progress = |done, _| bar.set_position(done);
-    let uri = artifacts.put_with(spec, source, &progress, &CancelToken::new());
+    let uri = artifacts.put_with(spec, source, LongCall::new().progress(&progress));
     bar.finish_and_clear();
     Ok(uri?)
 }

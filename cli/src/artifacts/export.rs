@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use serde_json::json;
-use strongroom::artifacts::{Artifacts, ExportReport};
-use strongroom::{CancelToken, Error};
+use strongroom::artifacts::{ArtifactScope, Artifacts, ExportReport};
+use strongroom::{Error, LongCall};
 
 use super::content::told;
 use crate::exit::Failure;
@@ -68,7 +68,11 @@ fn write(
     to: impl Write,
 ) -> Result<ExportReport, Failure> {
     let bar = session.bytes_bar(Some(0));
-    let report = artifacts.export(export.spec, export.task, to, &moving(&bar), &CancelToken::new());
+    let report = artifacts.export(
+        &ArtifactScope::spec(export.spec).task(export.task),
+        to,
+        LongCall::new().progress(&moving(&bar)),
+    );
     bar.finish_and_clear();
     Ok(report?)
 }

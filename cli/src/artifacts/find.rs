@@ -1,10 +1,10 @@
 //! `ls`, `search` and `versions`: read page by page, and printed as they are read.
 
 use serde_json::json;
-use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri};
+use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri, ListQuery, VersionsQuery};
 use strongroom::backends::component::{Clock, SystemClock};
 
-use super::{VERSIONS_PER_PAGE, info_json, not_found, row};
+use super::{VERSIONS_PER_PAGE, info_json, not_found, row, scope};
 use crate::args::{Sought, Whose};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -58,19 +58,19 @@ impl Rows {
 }
 
 pub(super) fn list(session: &Session<'_>, whose: &Whose) -> Result<(), Failure> {
-    let (spec, task) = (whose.spec.as_deref(), whose.task.as_deref());
     let vault = session.open("ls")?;
     let artifacts = vault.artifacts();
-    let mut page = artifacts.list(spec, task, None, VERSIONS_PER_PAGE)?;
+    let mut page = artifacts.list(&ListQuery::of(scope(whose)).limit(VERSIONS_PER_PAGE))?;
     // A name that was mistyped is an error, not an empty list.
-    if spec.is_some() && page.is_empty() {
+    if whose.spec.is_some() && page.is_empty() {
         return Err(not_found("list artifacts", "there is none of that spec or task").into());
     }
     let mut rows = Rows::begin(session)?;
     loop {
         page.iter().try_for_each(|info| rows.add(info))?;
         let Some(last) = page.last().filter(|_| page.len() == VERSIONS_PER_PAGE) else { break };
-        page = artifacts.list(spec, task, Some(last.uri()), VERSIONS_PER_PAGE)?;
+        page = artifacts
+            .list(&ListQuery::of(scope(whose)).after(last.uri()).limit(VERSIONS_PER_PAGE))?;
     }
     rows.finish()?;
     Ok(vault.close()?)
@@ -79,7 +79,7 @@ pub(super) fn list(session: &Session<'_>, whose: &Whose) -> Result<(), Failure> 
 pub(super) fn search(session: &Session<'_>, sought: &Sought) -> Result<(), Failure> {
     let query = query(sought)?;
     let vault = session.open("search")?;
-    let page = vault.artifacts().search(&query, sought.after, sought.limit)?;
+    let page = vault.artifacts().search(&query.clone().after(sought.after).limit(sought.limit))?;
     vault.close()?;
     let mut rows = Rows::begin(session)?;
     page.versions.iter().try_for_each(|info| rows.add(info))?;
@@ -116,7 +116,7 @@ fn query(sought: &Sought) -> Result<ArtifactQuery, Failure> {
 pub(super) fn versions(session: &Session<'_>, uri: &ArtifactUri) -> Result<(), Failure> {
     let vault = session.open("versions")?;
     let artifacts = vault.artifacts();
-    let mut page = artifacts.versions(uri.name(), None, VERSIONS_PER_PAGE)?;
+    let mut page = artifacts.versions(&VersionsQuery::of(uri.name()).limit(VERSIONS_PER_PAGE))?;
     if page.is_empty() {
         let error = not_found("list versions", "there is no such artifact");
         return Err(error.with_subject(uri.name().newest()).into());
@@ -125,7 +125,9 @@ pub(super) fn versions(session: &Session<'_>, uri: &ArtifactUri) -> Result<(), F
     loop {
         page.iter().try_for_each(|info| rows.add(info))?;
         let Some(last) = page.last().filter(|_| page.len() == VERSIONS_PER_PAGE) else { break };
-        page = artifacts.versions(uri.name(), last.uri().version(), VERSIONS_PER_PAGE)?;
+        page = artifacts.versions(
+            &VersionsQuery::of(uri.name()).before(last.uri().version()).limit(VERSIONS_PER_PAGE),
+        )?;
     }
     rows.finish()?;
     Ok(vault.close()?)

@@ -14,12 +14,12 @@ mod store;
 mod verify;
 
 use serde_json::{Map, Value as Json, json};
-use strongroom::artifacts::ArtifactInfo;
+use strongroom::artifacts::{ArtifactInfo, ArtifactScope};
 use strongroom::{Error, ErrorKind, Reason};
 
 use export::Export;
 
-use crate::args::Artifacts;
+use crate::args::{Artifacts, Whose};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, hex, print_json, text, time};
 use crate::session::Session;
@@ -50,6 +50,12 @@ pub(crate) fn run(session: &Session<'_>, command: &Artifacts) -> Result<Outcome,
         Artifacts::Gc { dry_run, .. } => return store::gc(session, *dry_run),
     }
     Ok(Outcome::Done)
+}
+
+/// The artifacts that a command covers.
+fn scope(whose: &Whose) -> ArtifactScope {
+    let all = ArtifactScope::all();
+    whose.spec.as_ref().map_or(all, ArtifactScope::spec).task(whose.task.as_deref())
 }
 
 /// A version as a row.

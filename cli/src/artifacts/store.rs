@@ -116,7 +116,7 @@ pub(super) fn expire(session: &Session<'_>, dry_run: bool) -> Result<(), Failure
     let bar = session.spinner("{spinner} {pos} versions");
     let progress = |done, _| bar.set_position(done);
     let report =
-        artifacts.expire(&ExpireArtifactsOptions { dry_run, progress: &progress, cancel: None });
+        artifacts.expire(&ExpireArtifactsOptions::new().dry_run(dry_run).progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     vault.close()?;
@@ -146,7 +146,7 @@ pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failur
     let vault = session.open("gc")?;
     let bar = session.spinner("{spinner} {pos} chunks");
     let progress = |done, _| bar.set_position(done);
-    let report = vault.gc(&GcOptions { dry_run, progress: &progress, cancel: None });
+    let report = vault.gc(&GcOptions::new().dry_run(dry_run).progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     vault.close()?;

@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 use strongroom::artifacts::{ArtifactUri, Artifacts};
-use strongroom::{CancelToken, Error, ErrorKind, Result as VaultResult};
+use strongroom::{Error, ErrorKind, LongCall, Result as VaultResult};
 
+use super::scope;
 use crate::args::Whose;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json};
@@ -30,8 +31,7 @@ pub(super) fn run(
         verify_one(&artifacts, uri)
     } else {
         let progress = |done, _| bar.set_position(done);
-        let (spec, task) = (whose.spec.as_deref(), whose.task.as_deref());
-        let all = artifacts.verify_all(spec, task, &progress, &CancelToken::new());
+        let all = artifacts.verify_all(&scope(whose), LongCall::new().progress(&progress));
         all.map(|all| Verified {
             whole: all.whole,
             bytes: all.bytes,
@@ -52,7 +52,7 @@ pub(super) fn run(
 
 /// Told as of many, so that damage has the same exit code.
 fn verify_one(artifacts: &Artifacts, uri: &ArtifactUri) -> VaultResult<Verified> {
-    match artifacts.verify(uri, &CancelToken::new()) {
+    match artifacts.verify(uri) {
         Ok(info) => Ok(Verified { whole: 1, bytes: info.len(), ..Verified::default() }),
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             Ok(Verified { damaged: 1, named: vec![(uri.clone(), e)], ..Verified::default() })

@@ -2,7 +2,9 @@
 
 use serde_json::{Value as Json, json};
 use strongroom::Result as VaultResult;
-use strongroom::operations::{OperationState, OperationStatus, UnfinishedOperation};
+use strongroom::operations::{
+    OperationState, OperationStatus, OperationsQuery, UnfinishedOperation,
+};
 
 use super::{can_resume, operation_json, percent, resumable_json};
 use crate::args::Which;
@@ -21,10 +23,14 @@ pub(super) fn run(session: &Session<'_>, which: &Which) -> Result<(), Failure> {
     }
     let vault = session.open("ops list")?;
     if which.unfinished {
-        print(session, which, |after, limit| vault.operations().unfinished(after, limit))?;
+        print(session, which, |after, limit| {
+            vault.operations().unfinished(&OperationsQuery::new().after(after).limit(limit))
+        })?;
     } else {
         let snapshot = vault.read()?;
-        print(session, which, |after, limit| snapshot.operations(after, limit))?;
+        print(session, which, |after, limit| {
+            snapshot.operations(&OperationsQuery::new().after(after).limit(limit))
+        })?;
     }
     Ok(vault.close()?)
 }

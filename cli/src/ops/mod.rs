@@ -46,13 +46,13 @@ fn expire(session: &Session<'_>, expiry: &Expiry) -> Result<(), Failure> {
     let Expiry { older_than, exhausted, dry_run } = *expiry;
     let vault = session.open("ops expire")?;
     let bar = session.operations_bar();
-    let report = vault.operations().expire(&ExpireOperations {
-        older_than,
-        exhausted,
-        dry_run,
-        progress: &moving(&bar),
-        cancel: None,
-    });
+    let report = vault.operations().expire(
+        &ExpireOperations::new()
+            .older_than(older_than)
+            .exhausted(exhausted)
+            .dry_run(dry_run)
+            .progress(&moving(&bar)),
+    );
     bar.finish_and_clear();
     let report = report?;
     vault.close()?;

@@ -57,7 +57,7 @@ pub(crate) fn interrupt(cli: &Cli, name: &str, text: &str) {
                 panic::resume_unwind(Box::new("a crash"));
             }
         };
-        let options = WriteOptions { progress: Some(&progress), ..WriteOptions::default() };
+        let options = WriteOptions::new().progress(&progress);
         partition.write_with(text, &options).expect("it dies before");
     });
     assert!(write.join().is_err());

@@ -52,7 +52,7 @@ fn compacting_makes_the_state_small_and_loses_nothing() {
     let cli = Cli::new();
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
     vault.write(|tx| (0..200_u8).try_for_each(|i| tx.insert("n", [i], noise(60_000)))).unwrap();
-    vault.write(|tx| (0..199_u8).try_for_each(|i| tx.remove("n", [i]).map(drop))).unwrap();
+    vault.write(|tx| (0..199_u8).try_for_each(|i| tx.delete("n", [i]).map(drop))).unwrap();
     vault.close().expect("closes");
     let report = cli.json(&["compact", "v", "--json"]);
     let bytes = |field: &str| report[field].as_u64().expect("a number");

@@ -10,7 +10,7 @@
 //! - [`bug`]: the bugs that tests plant, one enum for all of them;
 //! - [`pool`]: the bounded pool of threads, the only place that starts any;
 //! - [`Key`]: the name of an object on a backend;
-//! - [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
+//! - [`LongCall`], with [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
 
 pub mod backoff;
 pub mod bug;
@@ -24,5 +24,5 @@ mod reason;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, Key};
-pub use progress::{CancelToken, NoProgress, Progress};
+pub use progress::{CancelToken, LongCall, Progress};
 pub use reason::Reason;

@@ -1,4 +1,4 @@
-//! How a long call tells how far it is, and how it is told to stop.
+//! Long calls: their progress, and their cancellation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,19 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reason::Reason;
 
-/// Hears how far a long call is. Called on the thread that works, so it should return at once.
+/// Receives the progress of a long call. Called on the thread that works, so it should return at once.
 pub trait Progress: Send + Sync {
     /// `done` units of `total`, if the total is known. Each call names its unit: bytes for
     /// `Vault::stage`, rows for `Vault::check`.
     fn report(&self, done: u64, total: Option<u64>);
-}
-
-/// Hears nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoProgress;
-
-impl Progress for NoProgress {
-    fn report(&self, _done: u64, _total: Option<u64>) {}
 }
 
 impl<F: Fn(u64, Option<u64>) + Send + Sync> Progress for F {
@@ -58,6 +50,90 @@ impl CancelToken {
             Ok(())
         }
     }
+}
+
+/// Progress and cancellation of one long call; neither by default.
+///
+/// Every call that takes long has a variant with this as its last argument, or options with the same
+/// two methods. Cheap to copy.
+///
+/// ```
+/// use strongroom_base::{CancelToken, LongCall};
+///
+/// let (progress, cancel) = (|done, _total: Option<u64>| println!("{done}"), CancelToken::new());
+/// let call = LongCall::new().progress(&progress).cancel(&cancel);
+/// # call.check("example").unwrap();
+/// ```
+#[derive(Clone, Copy, Default)]
+pub struct LongCall<'a> {
+    progress: Option<&'a dyn Progress>,
+    cancel: Option<&'a CancelToken>,
+}
+
+impl<'a> LongCall<'a> {
+    /// A call without either.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reports to `progress`.
+    #[must_use]
+    pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Ends with `Cancelled` once `cancel` is cancelled, at its next step.
+    #[must_use]
+    pub fn cancel(mut self, cancel: &'a CancelToken) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+
+    /// Reports `done` units of `total`, if the total is known.
+    pub fn report(&self, done: u64, total: Option<u64>) {
+        if let Some(progress) = self.progress {
+            progress.report(done, total);
+        }
+    }
+
+    /// Returns `Cancelled`, met in `action`, if the call was cancelled.
+    pub fn check(&self, action: &'static str) -> Result<()> {
+        self.cancel.map_or(Ok(()), |cancel| cancel.check(action))
+    }
+
+    /// Whether the call was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_some_and(CancelToken::is_cancelled)
+    }
+}
+
+impl fmt::Debug for LongCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongCall").field("cancel", &self.cancel).finish_non_exhaustive()
+    }
+}
+
+/// Adds `progress` and `cancel` to options with a field `call`.
+#[macro_export]
+macro_rules! long_call_options {
+    ($options:ident) => {
+        impl<'a> $options<'a> {
+            /// Reports to `progress`.
+            #[must_use]
+            pub fn progress(mut self, progress: &'a dyn $crate::Progress) -> Self {
+                self.call = self.call.progress(progress);
+                self
+            }
+
+            /// Ends with `Cancelled` once `cancel` is cancelled, at its next step.
+            #[must_use]
+            pub fn cancel(mut self, cancel: &'a $crate::CancelToken) -> Self {
+                self.call = self.call.cancel(cancel);
+                self
+            }
+        }
+    };
 }
 
 impl fmt::Debug for CancelToken {

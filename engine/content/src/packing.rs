@@ -17,7 +17,7 @@ use super::pack::{Packed, list, read_chunk as read_packed};
 use super::release::{GcReport, list_by_rows};
 use super::store::Content;
 use super::writer::{OpenPack, PutPack};
-use strongroom_base::CancelToken;
+use strongroom_base::LongCall;
 use strongroom_format::{ChunkId, ChunkPlace, ChunkRow, ObjectName, PackRow, PackedChunk};
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
@@ -55,17 +55,11 @@ struct Moved {
 impl Content {
     /// Empties packs that hold more waste than chunks, and drops those that hold none. The caller has the
     /// turn for upkeep.
-    pub(crate) fn empty_packs(
-        &self,
-        cancel: Option<&CancelToken>,
-        report: &mut GcReport,
-    ) -> Result<()> {
+    pub(crate) fn empty_packs(&self, call: LongCall<'_>, report: &mut GcReport) -> Result<()> {
         let wasteful = self.wasteful_packs()?;
         let mut damaged = 0;
         let chunks = wasteful.iter().flat_map(|&(name, bytes)| {
-            let read = cancel
-                .map_or(Ok(()), |cancel| cancel.check(PACK))
-                .and_then(|()| self.chunks_of(name, bytes, &mut damaged));
+            let read = call.check(PACK).and_then(|()| self.chunks_of(name, bytes, &mut damaged));
             read.unwrap_or_else(|e| vec![Err(e)])
         });
         let moved = self.move_chunks(chunks)?;
@@ -104,14 +98,14 @@ impl Content {
     }
 
     /// Moves what lies in state into packs, if that is much. The caller has the turn for upkeep.
-    pub(crate) fn pack_state(&self, cancel: Option<&CancelToken>) -> Result<u64> {
+    pub(crate) fn pack_state(&self, call: LongCall<'_>) -> Result<u64> {
         let (state_bytes, _) = read_stored_parts(self.core().read()?.state())?;
         if state_bytes < STATE_BYTES_KEPT {
             return Ok(0);
         }
         let (mut after, mut moved): (Option<ChunkId>, u64) = (None, 0);
         loop {
-            cancel.map_or(Ok(()), |cancel| cancel.check(PACK))?;
+            call.check(PACK)?;
             let bodies = self.next_bodies(after.as_ref())?;
             let Some(last) = bodies.last() else {
                 // What is left was let go of: it is no reason to look again.

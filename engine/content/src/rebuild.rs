@@ -15,7 +15,7 @@ use super::pack::{Packed, list, read_chunk as read_packed};
 use super::reader::children;
 use super::release::list_by_rows;
 use super::store::Content;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NodeBody, ObjectName, PackRow,
     PackedChunk, PendingRow,
@@ -28,24 +28,20 @@ const REBUILD: &str = "rebuild index";
 
 const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
-/// How `Vault::rebuild_index` runs.
-#[derive(Clone, Copy)]
+/// Options of `Vault::rebuild_index`.
+///
+/// Progress is the objects that were looked at. A cancelled call has changed nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RebuildOptions<'a> {
-    /// Hears how many objects were looked at.
-    pub progress: &'a dyn Progress,
-    /// Ends it with `Cancelled` before anything is changed.
-    pub cancel: Option<&'a CancelToken>,
+    call: LongCall<'a>,
 }
 
-impl std::fmt::Debug for RebuildOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RebuildOptions").finish_non_exhaustive()
-    }
-}
+long_call_options!(RebuildOptions);
 
-impl Default for RebuildOptions<'_> {
-    fn default() -> Self {
-        Self { progress: &NoProgress, cancel: None }
+impl RebuildOptions<'_> {
+    /// The default options.
+    pub fn new() -> Self {
+        Self::default()
     }
 }
 
@@ -135,8 +131,8 @@ impl Content {
         })?;
         let mut found = Found::default();
         for (done, (name, size)) in names.into_iter().enumerate() {
-            options.cancel.map_or(Ok(()), |cancel| cancel.check(REBUILD))?;
-            options.progress.report(done as u64, None);
+            options.call.check(REBUILD)?;
+            options.call.report(done as u64, None);
             let mut pack = match list(objects, name, size) {
                 Ok((epoch, chunks)) => Packed { name, epoch, bytes: size, chunks },
                 Err(e) if e.kind() == ErrorKind::Corrupt => {

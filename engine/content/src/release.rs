@@ -17,7 +17,7 @@ use super::index::{
 use super::pack::list;
 use super::reader::children;
 use super::store::Content;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{
     ChunkId, ChunkKind, ChunkPlace, ChunkRow, ObjectName, PackRow, PackedChunk, ReleasedRow,
     UploadId, UploadRow,
@@ -34,26 +34,37 @@ const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// more only if one node alone has more.
 const CHUNKS_PER_COMMIT: usize = 2_048;
 
-/// How `Vault::gc` runs.
-#[derive(Clone, Copy)]
+/// Options of `Vault::gc`.
+///
+/// Progress is the chunks that were freed. A cancelled call ends between two commits; what is freed
+/// stays so.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct GcOptions<'a> {
-    /// Tell what is released, and free nothing.
-    pub dry_run: bool,
-    /// Hears how many chunks were freed.
-    pub progress: &'a dyn Progress,
-    /// Ends it with `Cancelled` between two commits; what is freed stays so.
-    pub cancel: Option<&'a CancelToken>,
+    dry_run: bool,
+    without_repacking: bool,
+    call: LongCall<'a>,
 }
 
-impl std::fmt::Debug for GcOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GcOptions").field("dry_run", &self.dry_run).finish_non_exhaustive()
+long_call_options!(GcOptions);
+
+impl GcOptions<'_> {
+    /// The default options: free what can be freed, and empty wasteful packs.
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-impl Default for GcOptions<'_> {
-    fn default() -> Self {
-        Self { dry_run: false, progress: &NoProgress, cancel: None }
+    /// Reports what would be freed, and frees nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Leaves chunks where they are: no pack is emptied, so this needs no room and little time.
+    #[must_use]
+    pub fn without_repacking(mut self, without_repacking: bool) -> Self {
+        self.without_repacking = without_repacking;
+        self
     }
 }
 
@@ -72,8 +83,9 @@ pub struct GcReport {
     pub packs: u64,
     /// Chunks that were moved: out of packs that held more waste than chunks, and out of state.
     pub moved: u64,
-    /// Chunks that stay because an upload under way may have found them, or a live reader reach them; for
-    /// the next run.
+    /// Objects deleted from the backend.
+    pub objects: u64,
+    /// Chunks and objects that stay until a live reader or an upload under way ends; for the next run.
     pub waiting: u64,
     /// Nodes and packs that could not be read: what they alone refer to stays. `check` tells more.
     pub damaged: u64,
@@ -96,28 +108,21 @@ impl Content {
         let mut report = GcReport::default();
         if !options.dry_run {
             // The last rows of dropped namespaces let go of values.
-            self.core().settle_rows(options.cancel)?;
+            self.core().settle_rows(options.call)?;
         }
         self.give_up_uploads(options, &mut report)?;
         self.free_released(options, &mut report)?;
         if options.dry_run {
             return Ok(report);
         }
-        self.empty_packs(options.cancel, &mut report)?;
-        report.moved += self.pack_state(options.cancel)?;
+        if !options.without_repacking {
+            self.empty_packs(options.call, &mut report)?;
+            report.moved += self.pack_state(options.call)?;
+        }
         // The last: what fails here is nothing's condition.
-        self.core().delete_due(options.cancel)?;
+        report.objects = self.core().delete_due(options.call)?;
+        report.waiting += self.core().read()?.state().len(Table::Doomed)?;
         Ok(report)
-    }
-
-    /// Frees what ended uploads left and what is released and due; how many chunks, and how many wait.
-    pub fn free_chunks(&self, action: &'static str, cancel: &CancelToken) -> Result<(u64, u64)> {
-        let _turn = self.uploads().upkeep_turn(action, self.core().write_timeout())?;
-        let mut report = GcReport::default();
-        let options = GcOptions { cancel: Some(cancel), ..GcOptions::default() };
-        self.give_up_uploads(&options, &mut report)?;
-        self.free_released(&options, &mut report)?;
-        Ok((report.chunks, report.waiting))
     }
 
     /// Frees what is released and due, in commits of bounded size. The caller has the turn for upkeep.
@@ -125,7 +130,7 @@ impl Content {
         let mut after: Option<ChunkId> = None;
         let mut freed_before = None;
         loop {
-            options.cancel.map_or(Ok(()), |cancel| cancel.check(GC))?;
+            options.call.check(GC)?;
             let batch = next_batch(self, after.as_ref(), report)?;
             let Some(last) = batch.last().map(|(id, _)| *id) else {
                 // Children may have been let go of that come before it: once more, while that frees.
@@ -150,7 +155,7 @@ impl Content {
                 report.chunks += freed.chunks;
                 report.bytes += freed.bytes;
                 report.packs += freed.packs;
-                options.progress.report(report.chunks, None);
+                options.call.report(report.chunks, None);
             }
             after = Some(last);
         }
@@ -184,7 +189,7 @@ impl Content {
             }
         }
         for &(name, bytes) in &packs {
-            options.cancel.map_or(Ok(()), |cancel| cancel.check(GC))?;
+            options.call.check(GC)?;
             let chunks = match list(self.core().objects(), name, bytes) {
                 Ok((_, chunks)) => chunks,
                 Err(e) if e.kind() == ErrorKind::Corrupt => list_by_rows(self, name)?,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use strongroom_base::Result;
 use strongroom_base::pool::Pool;
+use strongroom_base::{LongCall, Result};
 use strongroom_crypto::SecretKey;
 use strongroom_store::commit::{CommitInfo, Core, Hook, Tx, View};
 use strongroom_store::state::StateWrite;
@@ -208,7 +208,7 @@ impl Shared {
             let packed = content
                 .uploads()
                 .upkeep_turn(PACK, content.core.write_timeout())
-                .and_then(|_turn| content.pack_state(None));
+                .and_then(|_turn| content.pack_state(LongCall::new()));
             if let Err(error) = packed {
                 tracing::warn!(error = %error.kind(), "chunks not packed yet");
             }
@@ -236,7 +236,7 @@ impl Shared {
             shared.released.store(0, Ordering::Release);
             shared.collecting.store(false, Ordering::Release);
             let content = Content { core, shared };
-            if let Err(error) = content.gc(&GcOptions::default()) {
+            if let Err(error) = content.gc(&GcOptions::new()) {
                 tracing::warn!(error = %error.kind(), "released contents are not freed yet");
                 // The next commit that releases a content asks again.
                 content.shared.released.fetch_add(RELEASED_BYTES_MAX, Ordering::AcqRel);

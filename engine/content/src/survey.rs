@@ -7,7 +7,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::body::{self, Codecs, IdKeys};
 use super::pack::{MAGIC, Packed, list, read_chunk};
 use super::rebuild::read_node;
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::LongCall;
 use strongroom_format::{Child, ChunkId, ChunkKind, ObjectName, PackedChunk};
 use strongroom_store::objects::{Cut, Objects};
 
@@ -40,8 +40,7 @@ pub fn survey_packs(
     objects: &Objects,
     keys: &IdKeys,
     read_data: bool,
-    progress: &dyn Progress,
-    cancel: Option<&CancelToken>,
+    call: LongCall<'_>,
 ) -> Result<PackSurvey> {
     let (mut survey, codecs) = (PackSurvey::default(), Codecs::default());
     let mut names = Vec::new();
@@ -57,8 +56,8 @@ pub fn survey_packs(
     // Lengths of chunks, and those that a node lists.
     let (mut lengths, mut listed) = (BTreeMap::new(), BTreeSet::new());
     for (done, (name, bytes)) in names.into_iter().enumerate() {
-        cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
-        progress.report(done as u64, Some(survey.objects));
+        call.check(SURVEY)?;
+        call.report(done as u64, Some(survey.objects));
         let pack = match begin_of(objects, name, bytes).and_then(|magic| {
             if Cut::of_magic(magic).is_some() {
                 return Ok(None);
@@ -85,7 +84,7 @@ pub fn survey_packs(
         survey.packs += 1;
         let mut damage = None;
         for wave in pack.chunks.chunks(WAVE_CHUNKS) {
-            cancel.map_or(Ok(()), |cancel| cancel.check(SURVEY))?;
+            call.check(SURVEY)?;
             let found = objects.for_all(wave, |chunk| {
                 or_damage(look_at(objects, &codecs, keys, &pack, chunk, read_data))
             })?;

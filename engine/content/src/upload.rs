@@ -17,7 +17,7 @@ use super::prepare::{Prepared, Preparers, prepare};
 use super::store::Content;
 use super::stored::{PUT, StoredContent, UnderWay, check_limit, full};
 use super::writer::{OpenPack, PackUnderWay, PutPack, Reservation};
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::LongCall;
 use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody, UploadRow};
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
@@ -110,17 +110,15 @@ impl Upload {
     pub fn store(
         mut self,
         source: &mut dyn Read,
-        progress: &dyn Progress,
         size: Option<u64>,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<StoredContent> {
         let store = self.under_way.content.clone();
         let mut stream = Stream {
             pieces: Pieces::new(store.cutter(), source),
             checksum: blake3::Hasher::new(),
-            progress,
             size,
-            cancel,
+            call,
             done: 0,
         };
         let mut first = stream.next()?.map(<[u8]>::to_vec);
@@ -188,7 +186,7 @@ impl Upload {
         let id = self.hold(prepared)?;
         self.link(0, Child { id, len })?;
         stream.done += len;
-        stream.progress.report(stream.done, stream.size);
+        stream.call.report(stream.done, stream.size);
         Ok(())
     }
 
@@ -342,16 +340,15 @@ impl Batch {
 struct Stream<'a> {
     pieces: Pieces<'a>,
     checksum: blake3::Hasher,
-    progress: &'a dyn Progress,
     size: Option<u64>,
-    cancel: &'a CancelToken,
+    call: LongCall<'a>,
     /// Bytes of chunks that are held.
     done: u64,
 }
 
 impl Stream<'_> {
     fn next(&mut self) -> Result<Option<&[u8]>> {
-        self.cancel.check(PUT)?;
+        self.call.check(PUT)?;
         let piece = self.pieces.next()?;
         if let Some(piece) = piece {
             self.checksum.update(piece);

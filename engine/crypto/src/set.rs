@@ -191,7 +191,7 @@ impl KeySet {
         let mut next = self.successor();
         let at = next.position(id)?;
         if next.header.slots.len() == 1 {
-            return Err(Error::new(ErrorKind::Invalid, "remove key")
+            return Err(Error::new(ErrorKind::Invalid, "delete key")
                 .with_reason(Reason::LastKey)
                 .with_detail("it is the last key: nothing would open the vault any more"));
         }

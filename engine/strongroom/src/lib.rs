@@ -92,12 +92,10 @@ pub mod check {
 pub mod content {
     //! The content store: what long values and artifacts share, and how its space comes back.
     //!
-    //! [`Vault::gc`](crate::Vault::gc) takes [`GcOptions`] and returns a [`GcReport`];
-    //! [`Vault::clean`](crate::Vault::clean) returns a [`CleanReport`].
+    //! [`Vault::gc`](crate::Vault::gc) takes [`GcOptions`] and returns a [`GcReport`].
     //! [`Vault::rebuild_index`](crate::Vault::rebuild_index) takes [`RebuildOptions`] and returns a
     //! [`RebuildReport`].
 
-    pub use crate::vault::handle::CleanReport;
     pub use strongroom_content::{GcOptions, GcReport, RebuildOptions, RebuildReport};
 }
 
@@ -105,7 +103,7 @@ pub mod keys {
     //! The keys of a vault: who may open it.
     //!
     //! [`Keys`] is the handle, from [`Vault::keys`](crate::Vault::keys): it adds a [`NewKey`], lists
-    //! each [`KeyInfo`], removes keys and rotates them. A [`KeySource`] gives an [`Unlock`] when a
+    //! each [`KeyInfo`], deletes keys and rotates them. A [`KeySource`] gives an [`Unlock`] when a
     //! vault is opened; [`SecretPassword`](crate::SecretPassword) and
     //! [`SecretKey`](crate::SecretKey) are two.
 
@@ -143,7 +141,7 @@ pub use records::staged::Staged;
 pub use records::transaction::WriteTx;
 pub use records::value::Value;
 pub use strongroom_backends as backends;
-pub use strongroom_base::{CancelToken, Error, ErrorKind, NoProgress, Progress, Reason, Result};
+pub use strongroom_base::{CancelToken, Error, ErrorKind, LongCall, Progress, Reason, Result};
 pub use strongroom_crypto::{SecretKey, SecretPassword};
 pub use vault::handle::Vault;
 pub use vault::options::VaultOptions;

@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use strongroom::check::{CheckOptions, ReadData};
-use strongroom::{CancelToken, Vault, VaultOptions};
+use strongroom::content::GcOptions;
+use strongroom::{Vault, VaultOptions};
 use strongroom_backends::Disk;
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -387,7 +388,7 @@ fn judge_new(place: &Place) -> Result<(), String> {
 /// Every row decodes, every object that a row names is there, and no others are.
 fn check(vault: &Vault) -> Result<(), String> {
     let report = vault
-        .check(&CheckOptions { read_data: ReadData::All, ..CheckOptions::default() })
+        .check(&CheckOptions::new().read_data(ReadData::All))
         .map_err(|e| format!("check failed: {e}"))?;
     if !report.is_ok() {
         return Err(format!("check: {:?}, {:?}", report.state_intact, report.problems));
@@ -395,7 +396,8 @@ fn check(vault: &Vault) -> Result<(), String> {
     if !report.unknown.is_empty() {
         return Err(format!("objects that no row names: {:?}", report.unknown));
     }
-    let waiting = vault.clean(&CancelToken::new()).map_err(|e| e.to_string())?.waiting;
+    let waiting =
+        vault.gc(&GcOptions::new().without_repacking(true)).map_err(|e| e.to_string())?.waiting;
     if report.due > 0 || waiting > 0 {
         return Err(format!("{} objects still due after open", report.due));
     }

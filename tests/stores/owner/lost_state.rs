@@ -25,7 +25,7 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     fs::remove_dir_all(scene.folder("a")).unwrap();
 
     for read_data in [ReadData::No, ReadData::All] {
-        let check = CheckOptions { read_data, ..CheckOptions::default() };
+        let check = CheckOptions::new().read_data(read_data);
         let report = scene.options().check_store(&check).unwrap();
         assert!(report.is_ok() && report.is_closed && report.unknown.is_empty(), "{report:?}");
         assert_eq!(report.objects, whole.objects);
@@ -37,7 +37,7 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     }
     // Another key opens nothing; a damaged pack is told.
     let other = Vault::options(strongroom::SecretKey::new([1; 32])).backend(scene.store());
-    let denied = other.check_store(&CheckOptions::default()).unwrap_err();
+    let denied = other.check_store(&CheckOptions::new()).unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::Denied);
     let store = scene.store();
     let longest = store.list("content/", None, 100).unwrap();
@@ -45,7 +45,7 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     let mut body = store.get(&longest).unwrap().body.to_vec();
     body[100] ^= 1;
     store.put(&longest, body.into(), &Condition::Any).unwrap();
-    let check = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+    let check = CheckOptions::new().read_data(ReadData::All);
     let report = scene.options().check_store(&check).unwrap();
     assert_eq!(report.damaged.len(), 1, "{report:?}");
     assert_eq!(report.damaged[0].0, longest.as_str());

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use strongroom::ErrorKind;
+use strongroom::content::GcOptions;
 use strongroom::vault::LockRefused;
-use strongroom::{CancelToken, ErrorKind};
 
 use super::{DAY, insert, refused};
 use crate::scene::{copy_folder, noise, options, put, whole};
@@ -22,7 +23,7 @@ pub(crate) fn hold(folder: &Path) {
     say("open");
     wait_for_go();
     vault.artifacts().delete(&uri).unwrap();
-    let stopped = vault.clean(&CancelToken::new()).unwrap_err();
+    let stopped = vault.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
     say(&format!("deletes: {}", stopped.kind()));
     let stopped = insert(&vault, "after").unwrap_err();
     say(&format!("writes: {}", stopped.kind()));
@@ -58,8 +59,8 @@ fn of_two_processes_with_copies_on_a_server_one_works() {
     whole(&winner);
     // Also once the winner deletes again.
     clock.advance(2 * DAY);
-    winner.gc(&strongroom::content::GcOptions::default()).unwrap();
-    winner.clean(&CancelToken::new()).unwrap();
+    winner.gc(&strongroom::content::GcOptions::new()).unwrap();
+    winner.gc(&GcOptions::new().without_repacking(true)).unwrap();
     whole(&winner);
     winner.close().unwrap();
     refused(options(&store).open(&first), ErrorKind::Denied);

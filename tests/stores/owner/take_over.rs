@@ -7,7 +7,7 @@ use strongroom::backends::{Backend, Condition};
 use strongroom::content::GcOptions;
 use strongroom::documents::SpaceOptions;
 use strongroom::vault::LockRefused;
-use strongroom::{CancelToken, ErrorKind, SecretPassword};
+use strongroom::{ErrorKind, SecretPassword};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use super::{DAY, Scene, insert, refused};
@@ -34,7 +34,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     assert!(first.artifacts().read(&kept).is_ok());
     first.artifacts().delete(&kept).unwrap();
     let before = scene.objects();
-    let lost = first.clean(&CancelToken::new()).unwrap_err();
+    let lost = first.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
     assert_eq!((lost.kind(), lost.action()), (ErrorKind::Closed, "claim content"));
     assert!(lost.to_string().contains("taken over"), "{lost}");
     for stopped in [
@@ -43,7 +43,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
             .keys()
             .add(&strongroom::keys::NewKey::new(&strongroom::SecretKey::new([9; 32])))
             .unwrap_err(),
-        first.gc(&GcOptions::default()).unwrap_err(),
+        first.gc(&GcOptions::new()).unwrap_err(),
     ] {
         assert_eq!(stopped.kind(), ErrorKind::Closed, "{stopped}");
     }
@@ -78,10 +78,10 @@ fn what_the_winner_has_deleted_is_no_damage_to_the_loser() {
     let winner = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     scene.clock.advance(2 * DAY);
     winner.artifacts().delete(&uri).unwrap();
-    winner.gc(&GcOptions::default()).unwrap();
+    winner.gc(&GcOptions::new()).unwrap();
     let written = winner.documents().space().unwrap().partition(&key, &password).unwrap();
     written.write("[1]").unwrap();
-    winner.clean(&CancelToken::new()).unwrap();
+    winner.gc(&GcOptions::new().without_repacking(true)).unwrap();
     for error in [
         loser.artifacts().read(&uri).unwrap_err(),
         read.read().unwrap_err(),
@@ -136,8 +136,8 @@ fn nothing_is_deleted_for_a_day_after_a_take_over() {
     let vault = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     let before = scene.objects();
     vault.artifacts().delete(&uri).unwrap();
-    vault.gc(&GcOptions::default()).unwrap();
-    let report = vault.clean(&CancelToken::new()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    let report = vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert_eq!((scene.objects(), report.objects), (before, 0));
     assert!(report.waiting > 0, "{report:?}");
     vault.close().unwrap();
@@ -146,7 +146,7 @@ fn nothing_is_deleted_for_a_day_after_a_take_over() {
     let vault = scene.open("b").unwrap();
     assert_eq!(scene.objects(), before);
     scene.clock.advance(DAY);
-    assert!(vault.clean(&CancelToken::new()).unwrap().objects > 0);
+    assert!(vault.gc(&GcOptions::new().without_repacking(true)).unwrap().objects > 0);
     assert_eq!(scene.objects(), 0);
     drop(held);
 }
@@ -162,9 +162,9 @@ fn a_take_over_by_a_clock_that_was_ahead_does_not_stop_deletes_for_good() {
     scene.clock.jump(CENTURY_MILLIS);
     let vault = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     vault.artifacts().delete(&uri).unwrap();
-    assert_eq!(vault.clean(&CancelToken::new()).unwrap().objects, 0);
+    assert_eq!(vault.gc(&GcOptions::new().without_repacking(true)).unwrap().objects, 0);
     scene.clock.jump(-CENTURY_MILLIS + 2 * 24 * 60 * 60 * 1_000);
-    assert!(vault.clean(&CancelToken::new()).unwrap().objects > 0);
+    assert!(vault.gc(&GcOptions::new().without_repacking(true)).unwrap().objects > 0);
 }
 
 #[test]
@@ -234,12 +234,12 @@ fn a_store_that_is_emptied_behind_an_open_vault_stops_its_deletes_and_nothing_el
     let body = store.get(&name).unwrap().body;
     store.delete(&name).unwrap();
     vault.artifacts().delete(&uri).unwrap();
-    let error = vault.clean(&CancelToken::new()).unwrap_err();
+    let error = vault.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     insert(&vault, "k").unwrap();
     // It was only a stray answer.
     store.put(&name, body, &Condition::Absent).unwrap();
-    assert!(vault.clean(&CancelToken::new()).unwrap().objects > 0);
+    assert!(vault.gc(&GcOptions::new().without_repacking(true)).unwrap().objects > 0);
     vault.close().unwrap();
     scene.open("a").unwrap();
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use strongroom::operations::{Checkpoint, Lane, ONLY_LANE, Operation, OperationSpec};
+use strongroom::operations::{
+    Checkpoint, Lane, ONLY_LANE, Operation, OperationSpec, OperationsQuery,
+};
 use strongroom::{Batch, Vault};
 
 use super::{Scale, create, open, subfolder};
@@ -174,13 +176,15 @@ impl Crowd {
         ensure!(recovery.operations.len() == self.unfinished, "open lists what is not finished");
         match part {
             Part::Page => {
-                let (page, _) =
-                    samples.time_both(1, || Ok(vault.read()?.operations(None, PAGE)?))?;
+                let (page, _) = samples.time_both(1, || {
+                    Ok(vault.read()?.operations(&OperationsQuery::new().limit(PAGE))?)
+                })?;
                 ensure!(page.len() == PAGE, "the page is not full");
             }
             Part::Unfinished => {
-                let (page, _) =
-                    samples.time_both(1, || Ok(vault.operations().unfinished(None, PAGE)?))?;
+                let (page, _) = samples.time_both(1, || {
+                    Ok(vault.operations().unfinished(&OperationsQuery::new().limit(PAGE))?)
+                })?;
                 ensure!(page.len() == self.unfinished, "others are unfinished");
             }
             Part::Open | Part::OpenKilled => {}

@@ -24,8 +24,10 @@ use super::core::Core;
 use super::tx::Tx;
 use super::writer::Turn;
 use crate::state::Table;
-use strongroom_base::CancelToken;
+use strongroom_base::LongCall;
 use strongroom_format::{DoomedKey, ObjectName, PendingRow, StageId};
+
+const CLEAN: &str = "clean vault";
 
 /// Most objects that one write deletes on its way.
 const OBJECTS_PER_WRITE_MAX: usize = 32;
@@ -144,11 +146,11 @@ fn settle_alone(tx: &mut Tx<'_>) -> Result<()> {
 
 impl Core {
     /// Commits what goes along with every commit, until no feature has more of it.
-    pub fn settle_rows(self: &Arc<Self>, cancel: Option<&CancelToken>) -> Result<()> {
+    pub fn settle_rows(self: &Arc<Self>, call: LongCall<'_>) -> Result<()> {
         loop {
-            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
-            let turn = self.turn("clean vault")?;
-            self.commit(&turn, "clean vault", settle_alone)?;
+            call.check(CLEAN)?;
+            let turn = self.turn(CLEAN)?;
+            self.commit(&turn, CLEAN, settle_alone)?;
             if !self.hooks().iter().any(|hook| hook.has_more()) {
                 return Ok(());
             }
@@ -156,15 +158,15 @@ impl Core {
     }
 
     /// Deletes objects that are due, and removes their rows. Returns how many.
-    pub fn delete_due(self: &Arc<Self>, cancel: Option<&CancelToken>) -> Result<u64> {
+    pub fn delete_due(self: &Arc<Self>, call: LongCall<'_>) -> Result<u64> {
         let mut objects = 0;
         loop {
-            cancel.map_or(Ok(()), |cancel| cancel.check("clean vault"))?;
+            call.check(CLEAN)?;
             // What it fails at is due again.
-            self.wait_for_deletes("clean vault")?;
+            self.wait_for_deletes(CLEAN)?;
             let due = {
-                let turn = self.turn("clean vault")?;
-                self.commit(&turn, "clean vault", settle_alone)?;
+                let turn = self.turn(CLEAN)?;
+                self.commit(&turn, CLEAN, settle_alone)?;
                 self.gather(&turn, OBJECTS_PER_ROUND_MAX)?
             };
             if due.rows.is_empty() {
@@ -307,7 +309,7 @@ impl Core {
     pub fn delete_all_due(&self) -> Result<()> {
         loop {
             let due = {
-                let turn = self.turn("clean vault")?;
+                let turn = self.turn(CLEAN)?;
                 if self.reclaim().is_idle() || self.store().failed() {
                     return Ok(());
                 }

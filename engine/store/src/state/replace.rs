@@ -18,7 +18,7 @@ use super::sealed::Sealing;
 use super::store::{Opened, Slot, Store, broken, closed, create_database, damaged};
 use super::tables::{StateRead, StateWrite, Table};
 use super::watch::Watch;
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::LongCall;
 use strongroom_format::Header;
 
 /// So many bytes of rows share one transaction while a state is copied.
@@ -29,9 +29,8 @@ const READERS_POLL: Duration = Duration::from_millis(5);
 
 /// How a state is copied.
 pub struct Copying<'a> {
-    /// Told the rows that are copied.
-    pub progress: &'a dyn Progress,
-    pub cancel: &'a CancelToken,
+    /// Reports the rows that are copied.
+    pub call: LongCall<'a>,
     /// How long to wait for readers.
     pub timeout: Duration,
 }
@@ -195,8 +194,8 @@ impl Copy<'_> {
             }
             drop(write);
             transaction.commit().map_err(|e| e.during(ROTATE))?;
-            self.with.cancel.check(ROTATE)?;
-            self.with.progress.report(self.rows, None);
+            self.with.call.check(ROTATE)?;
+            self.with.call.report(self.rows, None);
             if rows.peek().is_none() {
                 return Ok(());
             }

@@ -9,9 +9,9 @@ use super::catalogue::{drop_version, version_numbers};
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
 use super::read::NameSpan;
+use super::scope::{ArtifactScope, VersionsQuery};
 use super::steady::SteadyTime;
-use crate::records::check_name;
-use strongroom_base::CancelToken;
+use strongroom_base::LongCall;
 use strongroom_format::{ArtifactRow, split_key};
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
@@ -45,7 +45,7 @@ impl Artifacts {
         }
         self.core().refuse_nested_write(DELETE)?;
         let lease = self.lease_for(name, DELETE)?;
-        let newest = self.versions(name, None, kept)?;
+        let newest = self.versions(&VersionsQuery::of(name).limit(kept))?;
         let oldest_kept = newest.last().and_then(|info| info.uri.version);
         match oldest_kept {
             Some(oldest) => self.drop_before(name, oldest, lease.as_ref()),
@@ -53,15 +53,13 @@ impl Artifacts {
         }
     }
 
-    /// Deletes all artifacts of a spec, or of one task of it; how many versions that were. Each artifact that
-    /// somebody writes is waited for in turn, with nothing held meanwhile; those that are put meanwhile may
-    /// stay. Ends with `Cancelled` between two commits when `cancel` is cancelled; what is deleted stays so.
-    pub fn delete_all(&self, spec: &str, task: Option<&str>, cancel: &CancelToken) -> Result<u64> {
-        check_name(DELETE, "spec", spec)?;
-        task.map_or(Ok(()), |task| check_name(DELETE, "task", task))?;
+    /// Deletes all artifacts of the scope's spec, or task; returns how many versions that were. Each artifact
+    /// that is being written is waited for in turn, with nothing held meanwhile; those that are put meanwhile
+    /// may stay. `Invalid` for a scope without a spec. Progress is the versions deleted so far; a cancelled
+    /// call ends between two commits, and what is deleted stays so.
+    pub fn delete_all(&self, scope: &ArtifactScope, call: LongCall<'_>) -> Result<u64> {
+        let span = NameSpan::new(&scope.names_of_spec(DELETE)?);
         self.core().refuse_nested_write(DELETE)?;
-        let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
-        let span = NameSpan::new(&names);
         let (mut deleted, mut behind) = (0, None);
         let at_once = self.at_once();
         loop {
@@ -70,7 +68,7 @@ impl Artifacts {
             behind = Some(last.clone());
             let mut together = Together::default();
             for (_, Counted { name, versions }) in artifacts {
-                cancel.check(DELETE)?;
+                call.check(DELETE)?;
                 let is_full = together.versions + versions > VERSIONS_PER_COMMIT;
                 if !is_full && let Ok(lease) = at_once.lease_for(&name, DELETE) {
                     together.add(name, lease, versions);
@@ -85,6 +83,7 @@ impl Artifacts {
                 }
             }
             deleted += self.drop_together(together)?;
+            call.report(deleted, None);
         }
     }
 

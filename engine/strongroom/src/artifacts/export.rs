@@ -18,8 +18,8 @@ use super::Artifacts;
 use super::archive_path::{LISTING, archive_path};
 use super::info::ArtifactInfo;
 use super::read::{ArtifactReader, NameSpan};
-use crate::records::check_name;
-use strongroom_base::{CancelToken, Progress};
+use super::scope::ArtifactScope;
+use strongroom_base::LongCall;
 use strongroom_content::Content;
 use strongroom_format::split_key;
 use strongroom_store::commit::View;
@@ -47,43 +47,33 @@ pub struct ExportReport {
 }
 
 impl Artifacts {
-    /// Writes all versions of a spec, or of one task of it, as a ZIP archive: each as
+    /// Writes all versions of the scope's spec, or task, as a ZIP archive: each as
     /// `<task>/<type>@<version>`, and `metadata.json` at the end, which lists them with what is told of
     /// each. Names are made safe to unpack on any system: what is no letter, digit or `-._` of ASCII is
     /// percent-encoded, and `~` with a mask of its capitals follows a name that has any; the listing has
     /// them as they were given.
     ///
-    /// All is from one moment, whatever is written meanwhile, and no lock is taken. `progress` hears the
+    /// All is from one moment, whatever is written meanwhile, and no lock is taken. Progress is the
     /// bytes read, of all. Without buffer: give it one if small writes to `to` are slow.
     ///
-    /// `NotFound` if there is nothing to write, before anything is. `Corrupt`, naming the artifact, for
+    /// `Invalid` for a scope without a spec. `NotFound` if there is nothing to write, before anything is. `Corrupt`, naming the artifact, for
     /// content that is not what was put; what was written so far is then no archive.
     pub fn export(
         &self,
-        spec: &str,
-        task: Option<&str>,
+        scope: &ArtifactScope,
         to: impl Write,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<ExportReport> {
         let _span = tracing::debug_span!("export artifacts").entered();
-        check_name(EXPORT, "spec", spec)?;
-        task.map_or(Ok(()), |task| check_name(EXPORT, "task", task))?;
+        let names = scope.names_of_spec(EXPORT)?;
         let snapshot = self.core().read()?;
-        let names: Vec<&str> = std::iter::once(spec).chain(task).collect();
-        let export = Export {
-            content: &self.room.content,
-            snapshot,
-            span: NameSpan::new(&names),
-            progress,
-            cancel,
-        };
+        let export =
+            Export { content: &self.room.content, snapshot, span: NameSpan::new(&names), call };
         let total = export.count()?;
         if total.versions == 0 {
-            let subject = task.map_or_else(|| spec.to_owned(), |task| format!("{spec}/{task}"));
             return Err(Error::new(ErrorKind::NotFound, EXPORT)
                 .with_reason(Reason::ArtifactMissing)
-                .with_subject(subject));
+                .with_subject(names.join("/")));
         }
         export.write(total, to)?;
         Ok(total)
@@ -94,8 +84,7 @@ struct Export<'a> {
     content: &'a Content,
     snapshot: View,
     span: NameSpan,
-    progress: &'a dyn Progress,
-    cancel: &'a CancelToken,
+    call: LongCall<'a>,
 }
 
 type Archive<'a, W> = ZipWriter<StreamWriter<Outlet<'a, W>>>;
@@ -117,7 +106,7 @@ impl Export<'_> {
 
     fn count(&self) -> Result<ExportReport> {
         self.versions()?.try_fold(ExportReport::default(), |sum, info| {
-            self.cancel.check(EXPORT)?;
+            self.call.check(EXPORT)?;
             Ok(ExportReport { versions: sum.versions + 1, bytes: sum.bytes + info?.len() })
         })
     }
@@ -144,7 +133,7 @@ impl Export<'_> {
             let mut reader = ArtifactReader::new(self.content, &self.snapshot, info);
             let mut hasher = blake3::Hasher::new();
             loop {
-                self.cancel.check(EXPORT)?;
+                self.call.check(EXPORT)?;
                 let read = reader.read(&mut buffer).map_err(|e| Error::io(EXPORT, e))?;
                 if read == 0 {
                     break;
@@ -152,7 +141,7 @@ impl Export<'_> {
                 hasher.update(&buffer[..read]);
                 archive.write_all(&buffer[..read]).map_err(|e| Error::io(EXPORT, e))?;
                 done += read as u64;
-                self.progress.report(done, Some(total.bytes));
+                self.call.report(done, Some(total.bytes));
             }
             if hasher.finalize().as_bytes() != reader.info().checksum() {
                 return Err(Error::new(ErrorKind::Corrupt, EXPORT)
@@ -170,7 +159,7 @@ impl Export<'_> {
         let failed = |e| Error::io(EXPORT, e);
         let mut before = "{\"artifacts\": [\n";
         for info in self.versions()? {
-            self.cancel.check(EXPORT)?;
+            self.call.check(EXPORT)?;
             archive.write_all(before.as_bytes()).map_err(failed)?;
             before = ",\n";
             let line = serde_json::to_vec(&Listed::new(&info?)).map_err(io::Error::from);

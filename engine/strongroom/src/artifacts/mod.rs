@@ -2,7 +2,8 @@
 //!
 //! An [`ArtifactName`] has a spec, a task and a type; each put of an [`ArtifactSpec`] makes a
 //! version, which an [`ArtifactUri`] names. [`Artifacts`] finds versions by an [`ArtifactQuery`],
-//! and an [`ArtifactReader`] streams one. An [`ArtifactLease`] has one writer at a time; a [`Quota`]
+//! and an [`ArtifactReader`] streams one; an [`ArtifactScope`] names many for export, deletion and
+//! verification. An [`ArtifactLease`] has one writer at a time; a [`Quota`]
 //! limits the space.
 
 // - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
@@ -10,7 +11,7 @@
 // - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
 //   `steady.rs` has the time from which that counts.
 // - `lease.rs`: one writer of an artifact at a time.
-// - `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
+// - `scope.rs`: which artifacts a call covers. `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
 // - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
 // - `usage.rs`: what artifacts come to, and the quota.
 //
@@ -27,6 +28,7 @@ mod name;
 mod put;
 mod read;
 mod retention;
+mod scope;
 mod search;
 mod steady;
 mod tags;
@@ -44,6 +46,7 @@ pub use name::{ArtifactName, ArtifactUri};
 pub use put::{ARTIFACT_METADATA_BYTES_MAX, ArtifactSpec, OnExisting, TAGS_MAX};
 pub use read::ArtifactReader;
 pub use retention::{ExpireArtifactsOptions, ExpiredArtifacts};
+pub use scope::{ArtifactScope, ListQuery, VersionsQuery};
 pub use search::{ArtifactCursor, ArtifactPage, ArtifactQuery, SEARCH_PAGE_MAX};
 pub use tags::TagChange;
 pub use usage::{ArtifactTotal, ArtifactUsage, Quota};

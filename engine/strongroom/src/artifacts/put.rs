@@ -13,7 +13,7 @@ use super::delete::drop_some;
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
 use crate::records::check_name;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::LongCall;
 use strongroom_content::Upload;
 use strongroom_store::commit::Tx;
 
@@ -145,29 +145,26 @@ impl Artifacts {
     ///
     /// [`LeasePolicy`]: crate::artifacts::LeasePolicy
     pub fn put(&self, spec: ArtifactSpec, source: impl Read) -> Result<ArtifactUri> {
-        self.put_with(spec, source, &NoProgress, &CancelToken::new())
+        self.put_with(spec, source, LongCall::new())
     }
 
-    /// As [`put`](Self::put), telling `progress` the bytes read so far, and ending with `Cancelled` when
-    /// `cancel` is cancelled.
+    /// As [`put`](Self::put). Progress is the bytes read so far.
     pub fn put_with(
         &self,
         spec: ArtifactSpec,
         source: impl Read,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<ArtifactUri> {
         let _span = tracing::debug_span!("put artifact").entered();
         let name = spec.name.clone();
-        self.put_version(spec, source, progress, cancel).map_err(|e| e.or_subject(name.newest()))
+        self.put_version(spec, source, call).map_err(|e| e.or_subject(name.newest()))
     }
 
     fn put_version(
         &self,
         spec: ArtifactSpec,
         source: impl Read,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<ArtifactUri> {
         spec.validate()?;
         self.core().refuse_nested_write(PUT)?;
@@ -178,7 +175,7 @@ impl Artifacts {
         let limit = self.quota()?.map(|quota| quota.bytes);
         let upload = Upload::new(&self.room.content, limit, spec.size)?;
         let mut source = Exactly { source, size: spec.size, read: 0, lease: lease.as_ref() };
-        let stored = upload.store(&mut source, progress, spec.size, cancel)?;
+        let stored = upload.store(&mut source, spec.size, call)?;
         let ArtifactSpec { name, mime, tags, metadata, on_existing, .. } = spec;
         let of = name.clone();
         let grant = lease.clone();

@@ -10,8 +10,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::Artifacts;
 use super::catalogue::key_of;
 use super::info::ArtifactInfo;
-use super::name::{ArtifactName, ArtifactUri};
-use strongroom_base::{CancelToken, Progress};
+use super::name::ArtifactUri;
+use super::scope::{ListQuery, VersionsQuery};
+use strongroom_base::LongCall;
 use strongroom_content::{Content, ContentReader};
 use strongroom_format::{artifacts_prefix, split_key, version_key};
 use strongroom_store::commit::View;
@@ -96,8 +97,8 @@ impl Artifacts {
         Ok(bytes.into())
     }
 
-    /// Writes all bytes of a version to `to`, in bounded memory, telling `progress` how many were written, and
-    /// ending with `Cancelled` when `cancel` is cancelled; what is told of the version. `to` is flushed at the end.
+    /// Writes all bytes of a version to `to`, in bounded memory; returns what is known of the version.
+    /// `to` is flushed at the end. Progress is the bytes written so far.
     ///
     /// After an error some of the bytes are written, none of them of a damaged chunk; an error of `to` is of
     /// the kind that its own has. For parts of it [`open`](Self::open) it and seek.
@@ -105,41 +106,34 @@ impl Artifacts {
         &self,
         uri: &ArtifactUri,
         mut to: impl Write,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<ArtifactInfo> {
         let mut reader = self.open(uri)?;
         reader.content.expect_all();
         let (mut buffer, mut done) = (vec![0; COPY_BYTES], 0);
         loop {
-            cancel.check(READ)?;
+            call.check(READ)?;
             let read = reader.read(&mut buffer).map_err(|e| Error::io(READ, e))?;
             if read == 0 {
                 break;
             }
             to.write_all(&buffer[..read]).map_err(|e| Error::io(COPY, e))?;
             done += read as u64;
-            progress.report(done, Some(reader.info.len()));
+            call.report(done, Some(reader.info.len()));
         }
         to.flush().map_err(|e| Error::io(COPY, e))?;
         Ok(reader.info)
     }
 
-    /// At most `limit` versions of an artifact, the newest first, from the first one older than `before`
-    /// on; none if there is no such artifact.
-    pub fn versions(
-        &self,
-        name: &ArtifactName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<ArtifactInfo>> {
+    /// Returns versions of an artifact, the newest first; none if there is no such artifact.
+    pub fn versions(&self, query: &VersionsQuery) -> Result<Vec<ArtifactInfo>> {
         let snapshot = self.core().read()?;
-        let artifact = key_of(name);
+        let artifact = key_of(&query.name);
         let lower = version_key(&artifact, 0);
-        let upper = version_key(&artifact, before.unwrap_or(u64::MAX));
+        let upper = version_key(&artifact, query.before.unwrap_or(u64::MAX));
         let span = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
         let rows = snapshot.state().range(Table::Artifacts, span)?.rev();
-        rows.take(limit)
+        rows.take(query.limit)
             .map(|entry| {
                 let entry = entry?;
                 ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice())
@@ -147,21 +141,11 @@ impl Artifacts {
             .collect()
     }
 
-    /// At most `limit` versions, in order of spec, task, type and number, from the first behind `after` on;
-    /// of one spec, or of one task of it, if that is told. A page shorter than `limit` is the last one.
-    pub fn list(
-        &self,
-        spec: Option<&str>,
-        task: Option<&str>,
-        after: Option<&ArtifactUri>,
-        limit: usize,
-    ) -> Result<Vec<ArtifactInfo>> {
-        if spec.is_none() && task.is_some() {
-            return Err(Error::new(ErrorKind::Invalid, "list artifacts")
-                .with_detail("a task is one of a spec"));
-        }
-        let names: Vec<&str> = spec.into_iter().chain(task).collect();
-        let span = NameSpan::new(&names);
+    /// Returns versions in order of spec, task, type and number. A page shorter than its limit is the
+    /// last one.
+    pub fn list(&self, query: &ListQuery) -> Result<Vec<ArtifactInfo>> {
+        let span = NameSpan::new(&query.scope.names("list artifacts")?);
+        let after = query.after.as_ref();
         let behind =
             after.map(|uri| version_key(&key_of(&uri.name), uri.version.unwrap_or(u64::MAX)));
         let snapshot = self.core().read()?;
@@ -169,7 +153,7 @@ impl Artifacts {
         let Some(bounds) = span.behind(behind.as_deref()) else { return Ok(page) };
         for entry in snapshot.state().range(Table::Artifacts, bounds)? {
             let entry = entry?;
-            if page.len() == limit {
+            if page.len() == query.limit {
                 break;
             }
             if split_key(entry.key.as_slice())?.1.is_some() {

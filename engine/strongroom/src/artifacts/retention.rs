@@ -20,7 +20,7 @@ use super::lease::{self, Grant};
 use super::search::version_at;
 use super::usage::read_settings;
 use crate::records::check_name;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{Arrival, FoundBy};
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
@@ -39,28 +39,29 @@ const DEFAULTS: [(&str, Duration); 3] = [
 /// Most types for which a retention may be set.
 const KINDS_SET_MAX: usize = 1_000;
 
-/// How [`Artifacts::expire`] runs.
-#[derive(Clone, Copy)]
+/// Options of [`Artifacts::expire`].
+///
+/// Progress is the versions that were deleted. A cancelled call ends between two commits; what is
+/// deleted stays so.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ExpireArtifactsOptions<'a> {
-    /// Tell what has expired, and drop nothing.
-    pub dry_run: bool,
-    /// Hears how many versions were dropped.
-    pub progress: &'a dyn Progress,
-    /// Ends it with `Cancelled` between two commits; what is dropped stays so.
-    pub cancel: Option<&'a CancelToken>,
+    dry_run: bool,
+    call: LongCall<'a>,
 }
 
-impl std::fmt::Debug for ExpireArtifactsOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExpireArtifactsOptions")
-            .field("dry_run", &self.dry_run)
-            .finish_non_exhaustive()
+long_call_options!(ExpireArtifactsOptions);
+
+impl ExpireArtifactsOptions<'_> {
+    /// The default options: delete what has expired.
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-impl Default for ExpireArtifactsOptions<'_> {
-    fn default() -> Self {
-        Self { dry_run: false, progress: &NoProgress, cancel: None }
+    /// Reports what has expired, and deletes nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
     }
 }
 
@@ -137,7 +138,7 @@ impl Artifacts {
             let Some(kept) = kept else { continue };
             let (mut behind, before) = (None, report);
             loop {
-                options.cancel.map_or(Ok(()), |cancel| cancel.check(EXPIRE))?;
+                options.call.check(EXPIRE)?;
                 let some = self.next_expired(&kind, kept, &mut behind)?;
                 if some.is_empty() {
                     break;
@@ -148,7 +149,7 @@ impl Artifacts {
                 } else {
                     self.drop_expired(&some, &mut report)?;
                 }
-                options.progress.report(report.versions, None);
+                options.call.report(report.versions, None);
             }
             let versions = report.versions - before.versions;
             if versions > 0 && !options.dry_run {

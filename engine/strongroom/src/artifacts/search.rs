@@ -22,6 +22,9 @@ use strongroom_store::state::{StateRead, Table};
 
 const SEARCH: &str = "search artifacts";
 
+/// Most versions of a page whose query has no limit.
+const PAGE: usize = 1_000;
+
 /// Longest page of a search.
 pub const SEARCH_PAGE_MAX: usize = 10_000;
 
@@ -29,13 +32,22 @@ pub const SEARCH_PAGE_MAX: usize = 10_000;
 const MISSES_PER_PAGE: usize = 512;
 
 /// What to look for: everything, unless it is narrowed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ArtifactQuery {
     spec: Option<String>,
     task: Option<String>,
     kind: Option<String>,
     tags: BTreeSet<String>,
     created: Option<Range<u64>>,
+    after: Option<ArtifactCursor>,
+    limit: usize,
+}
+
+impl Default for ArtifactQuery {
+    fn default() -> Self {
+        let tags = BTreeSet::new();
+        Self { spec: None, task: None, kind: None, tags, created: None, after: None, limit: PAGE }
+    }
 }
 
 impl fmt::Debug for ArtifactQuery {
@@ -84,6 +96,20 @@ impl ArtifactQuery {
     #[must_use]
     pub fn created(mut self, unix_millis: Range<u64>) -> Self {
         self.created = Some(unix_millis);
+        self
+    }
+
+    /// Only those behind a page's [`next`](ArtifactPage::next); `None` is the first page.
+    #[must_use]
+    pub fn after(mut self, cursor: impl Into<Option<ArtifactCursor>>) -> Self {
+        self.after = cursor.into();
+        self
+    }
+
+    /// At most that many, 1 to [`SEARCH_PAGE_MAX`]; 1,000 by default.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -145,26 +171,22 @@ pub struct ArtifactPage {
 }
 
 impl Artifacts {
-    /// At most `limit` versions (1 to [`SEARCH_PAGE_MAX`]) that are as `query` asks, the newest first, from
-    /// the first one behind `after` on. It takes as long as the page is, whatever else the vault holds.
+    /// Returns a page of the versions that `query` describes, the newest first. It takes as long as the page
+    /// is, whatever else the vault holds.
     ///
-    /// With several tags a page may be shorter than `limit`, even empty, though more follow: it ends once 512
+    /// With several tags a page may be shorter than its limit, even empty, though more follow: it ends once 512
     /// versions had some of the tags and not all. Only without
     /// [`next`](ArtifactPage::next) was that all.
-    pub fn search(
-        &self,
-        query: &ArtifactQuery,
-        after: Option<ArtifactCursor>,
-        limit: usize,
-    ) -> Result<ArtifactPage> {
+    pub fn search(&self, query: &ArtifactQuery) -> Result<ArtifactPage> {
         query.validate()?;
+        let limit = query.limit;
         if !(1..=SEARCH_PAGE_MAX).contains(&limit) {
             return Err(Error::new(ErrorKind::Invalid, SEARCH)
                 .with_detail(format!("a page of {limit}, not of 1 to {SEARCH_PAGE_MAX}")));
         }
         let snapshot = self.core().read()?;
         let state = snapshot.state();
-        let mut walk = Walk::new(state, query, after);
+        let mut walk = Walk::new(state, query, query.after);
         let (mut versions, mut last) = (Vec::new(), None);
         loop {
             match walk.next()? {

@@ -7,7 +7,8 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::Artifacts;
 use super::info::ArtifactInfo;
 use super::name::ArtifactUri;
-use strongroom_base::{CancelToken, Progress};
+use super::scope::{ArtifactScope, ListQuery};
+use strongroom_base::LongCall;
 
 const VERIFY: &str = "verify artifact";
 
@@ -44,18 +45,35 @@ impl VerifiedArtifacts {
 impl Artifacts {
     /// Reads a version, the newest if the URI has no number, and compares its checksum. `Corrupt` if it is
     /// not what was put, `NotFound` if there is none.
-    pub fn verify(&self, uri: &ArtifactUri, cancel: &CancelToken) -> Result<ArtifactInfo> {
+    pub fn verify(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
+        self.verify_with(uri, LongCall::new())
+    }
+
+    /// As [`verify`](Self::verify). Progress is the bytes read so far.
+    pub fn verify_with(&self, uri: &ArtifactUri, call: LongCall<'_>) -> Result<ArtifactInfo> {
+        self.verify_one(uri, call, |done, total| call.report(done, Some(total)))
+    }
+
+    fn verify_one(
+        &self,
+        uri: &ArtifactUri,
+        call: LongCall<'_>,
+        report: impl Fn(u64, u64),
+    ) -> Result<ArtifactInfo> {
+        let mut done = 0;
         let mut reader = self.open(uri)?;
         let uri = reader.info().uri().clone();
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; STEP_BYTES];
         loop {
-            cancel.check(VERIFY)?;
+            call.check(VERIFY)?;
             let read = reader.read(&mut buffer).map_err(|e| Error::io(VERIFY, e))?;
             if read == 0 {
                 break;
             }
             hasher.update(&buffer[..read]);
+            done += read as u64;
+            report(done, reader.info().len());
         }
         if *hasher.finalize().as_bytes() == *reader.info().checksum() {
             return Ok(reader.info().clone());
@@ -66,21 +84,19 @@ impl Artifacts {
             .with_subject(uri))
     }
 
-    /// Verifies all versions, or those of a spec, or of a task of it, and goes on past damaged ones;
-    /// `progress` hears how many bytes were read. Versions that are dropped meanwhile are left out.
+    /// Verifies the versions in `scope`, and continues after damaged ones. Versions that are deleted
+    /// meanwhile are left out. Progress is the bytes read so far.
     pub fn verify_all(
         &self,
-        spec: Option<&str>,
-        task: Option<&str>,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        scope: &ArtifactScope,
+        call: LongCall<'_>,
     ) -> Result<VerifiedArtifacts> {
         let mut verified = VerifiedArtifacts::default();
-        let mut after: Option<ArtifactUri> = None;
+        let mut query = ListQuery::of(scope.clone()).limit(PAGE);
         loop {
-            let page = self.list(spec, task, after.as_ref(), PAGE)?;
+            let page = self.list(&query)?;
             for info in &page {
-                match self.verify(info.uri(), cancel) {
+                match self.verify_one(info.uri(), call, |_, _| ()) {
                     Ok(info) => {
                         verified.whole += 1;
                         verified.bytes += info.len();
@@ -94,10 +110,10 @@ impl Artifacts {
                     }
                     Err(e) => return Err(e),
                 }
-                progress.report(verified.bytes, None);
+                call.report(verified.bytes, None);
             }
             match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.uri().clone()),
+                Some(last) if page.len() == PAGE => query = query.after(last.uri()),
                 _ => return Ok(verified),
             }
         }

@@ -10,7 +10,7 @@ use crate::Vault;
 use crate::operations::{
     CheckpointPolicy, Event, EventKind, Lane, Operation, OperationStatus, Paced,
 };
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::{CancelToken, LongCall, Progress};
 
 /// One try of an operation, in the hands of its [`Handler`](crate::runner::Handler).
 pub struct Job {
@@ -64,15 +64,19 @@ impl Job {
         &*self.ticket
     }
 
+    /// Its progress and its cancellation, for calls that take long.
+    pub fn call(&self) -> LongCall<'_> {
+        LongCall::new().progress(self.progress()).cancel(&self.cancel)
+    }
+
     /// [`Lane::paced`], with this job's progress and its token.
     pub fn paced<'a>(
         &'a self,
         lane: &'a Lane,
         policy: CheckpointPolicy,
         done: u64,
-        total: Option<u64>,
     ) -> Result<Paced<'a>> {
-        Ok(lane.paced(policy, done, total)?.progress(self.progress()).cancel(&self.cancel))
+        Ok(lane.paced(policy, done)?.progress(self.progress()).cancel(&self.cancel))
     }
 
     /// Warns each [subscription](crate::operations::Operations::subscribe); the operation continues. Of

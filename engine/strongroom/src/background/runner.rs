@@ -12,7 +12,7 @@ use super::handlers::Handlers;
 use super::jobs::Jobs;
 use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
 use crate::Vault;
-use crate::operations::{OperationSpec, Resumable, UnfinishedOperation};
+use crate::operations::{OperationSpec, OperationsQuery, Resumable, UnfinishedOperation};
 use strongroom_base::Progress;
 
 /// Most threads of a runner.
@@ -21,13 +21,32 @@ const THREADS_MAX: usize = 256;
 /// How many unfinished operations are read at a time.
 const PAGE: usize = 256;
 
-/// How a [`Runner`] runs.
+/// Options of a [`Runner`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunnerOptions {
-    /// How many operations run at once: 2 by default, 1 to 256.
-    pub threads: usize,
-    /// How many may wait for a thread before more are refused: 1,000 by default.
-    pub queue: usize,
+    threads: usize,
+    queue: usize,
+}
+
+impl RunnerOptions {
+    /// The default options: 2 threads and a queue of 1,000.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many operations run at once, 1 to 256.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// How many may wait for a thread before more are refused, at least 1.
+    #[must_use]
+    pub fn queue(mut self, queue: usize) -> Self {
+        self.queue = queue;
+        self
+    }
 }
 
 impl Default for RunnerOptions {
@@ -63,7 +82,7 @@ pub struct Resumed {
 /// let squares = Handler::new(|job| {
 ///     let lane = job.lane("main")?;
 ///     let (first, total) = (lane.status()?.decode::<u64>()?.unwrap_or(0), 1_000);
-///     let mut paced = job.paced(&lane, CheckpointPolicy::DEFAULT, first, Some(total))?;
+///     let mut paced = job.paced(&lane, CheckpointPolicy::DEFAULT, first)?.total(total);
 ///     for item in first..total {
 ///         paced.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
 ///         paced.step(|| Checkpoint::encode(&(item + 1)))?;
@@ -73,7 +92,7 @@ pub struct Resumed {
 /// # let key = SecretPassword::new("correct horse battery staple");
 /// let handlers = Handlers::new().with("squares", squares.checkpoints::<u64>());
 /// let vault = Vault::options(key).handlers(handlers).create(&path)?;
-/// let runner = Runner::start(&vault, RunnerOptions::default())?;
+/// let runner = Runner::start(&vault, RunnerOptions::new())?;
 /// runner.resume_all()?; // whatever the last process left
 /// let job = runner.submit(OperationSpec::new("squares-1").name("squares"))?;
 /// assert_eq!(job.wait(Duration::from_secs(60))?, Some(OperationState::Completed));
@@ -227,11 +246,13 @@ impl Runner {
         let jobs = &self.handle.jobs;
         jobs.refuse_stopping(RESUME)?;
         let mut report = Resumed::default();
-        let mut after = None;
+        let mut query = OperationsQuery::new().limit(PAGE);
         loop {
-            let page = jobs.operations.unfinished(after.as_deref(), PAGE)?;
+            let page = jobs.operations.unfinished(&query)?;
             let is_last = page.len() < PAGE;
-            after = page.last().map(|last| last.id.clone());
+            if let Some(last) = page.last() {
+                query = query.after(last.id.as_str());
+            }
             for found in page {
                 let wait = match found.resumable {
                     Resumable::Ready => Duration::ZERO,

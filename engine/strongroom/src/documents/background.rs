@@ -52,8 +52,7 @@ impl BackgroundWrite {
                 heard.total.store(total.unwrap_or(0), Ordering::Release);
                 heard.done.store(done, Ordering::Release);
             };
-            let (progress, cancel) = (Some(&progress as _), Some(&token));
-            let options = WriteOptions { expected, resume: false, progress, cancel };
+            let options = WriteOptions::new().expected(expected).progress(&progress).cancel(&token);
             partition.write_packed(packed, &options)
         };
         let (end, ended) = bounded(1);

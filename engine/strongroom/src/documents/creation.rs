@@ -11,8 +11,8 @@ use super::generation::waves;
 use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
 use super::room::Documents;
 use super::space::Space;
-use super::update::{Watched, wait_for_turn};
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use super::update::wait_for_turn;
+use strongroom_base::LongCall;
 use strongroom_crypto::PasswordCosts;
 use strongroom_format::{CostsRow, GenerationRow, ObjectName, SPACE, SpaceRow, StageId};
 use strongroom_store::commit::Core;
@@ -78,20 +78,15 @@ impl SpaceOptions {
 impl Documents {
     /// Makes the vault's share space. See [`create_space_with`](Self::create_space_with).
     pub fn create_space(&self, options: &SpaceOptions) -> Result<Space> {
-        self.create_space_with(options, &NoProgress, &CancelToken::new())
+        self.create_space_with(options, LongCall::new())
     }
 
-    /// Makes the vault's share space, telling `progress` the objects written so far. A vault has
-    /// one: who needs a larger one makes another vault and copies the documents there.
+    /// Makes the vault's share space. Progress is the objects written so far. A vault has one: for a
+    /// larger one, make another vault and copy the documents there.
     ///
     /// `AlreadyExists` if it has one, `Invalid` for numbers that make none, `Full` if there is no
     /// room for it. A crash, an error or a cancelled call leaves none.
-    pub fn create_space_with(
-        &self,
-        options: &SpaceOptions,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<Space> {
+    pub fn create_space_with(&self, options: &SpaceOptions, call: LongCall<'_>) -> Result<Space> {
         let _span = tracing::debug_span!("create space").entered();
         let SpaceOptions { capacity, threshold, shares, partitions, costs } = *options;
         let geometry = options.geometry()?;
@@ -104,7 +99,6 @@ impl Documents {
         core.objects().expect_room(CREATE, geometry.generation_bytes())?;
         let stage = StageId(core.entropy().draw()?);
         let staging = Staging { core, stage };
-        let watched = Watched { progress, cancel: Some(cancel) };
         let row = |generation| {
             Ok(SpaceRow::V0 {
                 id: core.draw_uuid()?,
@@ -118,7 +112,7 @@ impl Documents {
                 generation,
             })
         };
-        let made = first_generation(core, &geometry, stage, watched)
+        let made = first_generation(core, &geometry, stage, call)
             .and_then(row)
             .and_then(|row| found_space(core, stage, &geometry, &row));
         drop(staging);
@@ -157,7 +151,7 @@ fn first_generation(
     core: &Arc<Core>,
     geometry: &Geometry,
     stage: StageId,
-    watched: Watched<'_>,
+    call: LongCall<'_>,
 ) -> Result<GenerationRow> {
     let total = geometry.objects();
     let names: Vec<ObjectName> =
@@ -168,7 +162,7 @@ fn first_generation(
     let mut objects = Vec::with_capacity(total);
     let mut random = random_bytes(core)?;
     for wave in waves(core.objects(), geometry, 0..total) {
-        watched.check(CREATE)?;
+        call.check(CREATE)?;
         let end = wave.end;
         let mut bodies = Vec::with_capacity(wave.len());
         for place in wave {
@@ -180,7 +174,7 @@ fn first_generation(
             core.objects().put_again(*name, *cut, body)
         };
         objects.extend(core.objects().for_all(&bodies, put)?);
-        watched.progress.report(end as u64, Some(total as u64));
+        call.report(end as u64, Some(total as u64));
     }
     Ok(GenerationRow { id: core.draw_uuid()?, objects })
 }

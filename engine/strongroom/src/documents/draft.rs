@@ -1,7 +1,7 @@
 //! What a partition shall hold, and how it is painted into the next generation: its envelope's
 //! copies and its slots, all of them drawn from one update key.
 
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::{Error, ErrorKind, LongCall, Result};
 use zeroize::Zeroizing;
 
 use super::envelope::Envelope;
@@ -11,7 +11,7 @@ use super::secret::{DocumentKey, SALT_BYTES, SecretPartitionKey, UPDATE_ID_BYTES
 use super::shares::{Layout, Slots};
 use super::space::Space;
 use super::text;
-use super::update::{Base, Repaint, Turn, UPDATE, Watched};
+use super::update::{Base, Repaint, Turn, UPDATE};
 use strongroom_format::UpdateRow;
 
 /// What a partition shall hold.
@@ -37,7 +37,7 @@ impl Draft<'_> {
         base: &Base,
         key: &SecretPartitionKey,
         resumed: Option<(UpdateRow, [u8; UPDATE_ID_BYTES])>,
-        watched: Watched<'_>,
+        call: LongCall<'_>,
     ) -> Result<[u8; UPDATE_ID_BYTES]> {
         let space = turn.space();
         let (resumed, id) = match resumed {
@@ -46,7 +46,7 @@ impl Draft<'_> {
         };
         let repaint = self.paint(space, key, id);
         let Self { document, padded, .. } = self;
-        turn.run(base, repaint, resumed, watched, |made| {
+        turn.run(base, repaint, resumed, call, |made| {
             let opened = space.open(made, key, By::Key(document), Look::AtAll)?;
             let same = *opened.padded == *padded && opened.envelope.update == id;
             if same && opened.damage == (Damage { shares: Some(0), ..Damage::default() }) {

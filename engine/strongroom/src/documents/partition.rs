@@ -18,9 +18,9 @@ use super::room::Room;
 use super::secret::{DocumentKey, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::space::{Space, read_row};
 use super::text::{self, Packed};
-use super::update::{Base, Watched, generation_of};
+use super::update::{Base, generation_of};
 use crate::records::Snapshot;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_crypto::SecretPassword;
 use strongroom_format::{CELL_OBJECTS, UpdateRow};
 use strongroom_store::state::StateRead;
@@ -126,21 +126,43 @@ pub struct Written {
     pub damage: Damage,
 }
 
-/// How a document is written.
+/// Options of a write.
+///
+/// Progress is the objects written so far, of all. A write can be cancelled until it is published;
+/// then the old document stays.
 #[derive(Clone, Copy, Default)]
 pub struct WriteOptions<'a> {
-    /// Only if this version is still there; else `Conflict`, and nothing changes.
-    pub expected: Option<DocumentVersion>,
-    /// Only go on with an interrupted write of this very text: `NotFound` if there is none,
-    /// `Conflict` if it was of another. Without it such a write is gone on with where it fits, and
-    /// taken back where it does not. On a store that hosts share none is gone on with that began
-    /// before a rotation of keys.
-    pub resume: bool,
-    /// Hears of objects written so far, of all.
-    pub progress: Option<&'a dyn Progress>,
-    /// Ends the write with `Cancelled`, up to the moment at which it counts; what it began is
-    /// taken back.
-    pub cancel: Option<&'a CancelToken>,
+    expected: Option<DocumentVersion>,
+    resume: bool,
+    call: LongCall<'a>,
+}
+
+long_call_options!(WriteOptions);
+
+impl WriteOptions<'_> {
+    /// The default options: write whatever version is there.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes only in place of this version; else it is `Conflict`, and nothing changes. `None` writes
+    /// whatever version is there.
+    #[must_use]
+    pub fn expected(mut self, version: impl Into<Option<DocumentVersion>>) -> Self {
+        self.expected = version.into();
+        self
+    }
+
+    /// Only resumes an interrupted write of this very text: `NotFound` if there is none, `Conflict`
+    /// if it was of another.
+    ///
+    /// Without it such a write is resumed where it fits, and discarded where it does not. On a store
+    /// that hosts share, a write that began before a rotation of keys is not resumed.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
 }
 
 impl fmt::Debug for WriteOptions<'_> {
@@ -224,7 +246,7 @@ impl Partition {
 
     /// Writes a document in place of the one that is there. See [`write_with`](Self::write_with).
     pub fn write(&self, text: impl AsRef<[u8]>) -> Result<Written> {
-        self.write_with(text, &WriteOptions::default())
+        self.write_with(text, &WriteOptions::new())
     }
 
     /// Writes `value` as JSON in place of the document that is there.
@@ -289,19 +311,31 @@ impl Partition {
             }
             _ => None,
         };
-        let progress = options.progress.unwrap_or(&NoProgress);
-        let watched = Watched { progress, cancel: options.cancel };
-        let id = draft.write(&turn, &base, &self.inner.key, resumed, watched)?;
+        let id = draft.write(&turn, &base, &self.inner.key, resumed, options.call)?;
         Ok(Written { version: DocumentVersion(id), damage })
     }
 
-    /// The same on a thread of its own; what the text itself shows to be wrong is told at once.
-    pub fn write_in_background(
+    /// Starts the same write on a thread of the vault's own. A text that cannot be written is refused
+    /// at once.
+    pub fn write_in_background(&self, text: impl AsRef<[u8]>) -> Result<BackgroundWrite> {
+        self.start_write(text.as_ref(), None)
+    }
+
+    /// Starts a write in place of the version `expected`; with another there it ends with `Conflict`.
+    pub fn replace_in_background(
         &self,
         text: impl AsRef<[u8]>,
+        expected: DocumentVersion,
+    ) -> Result<BackgroundWrite> {
+        self.start_write(text.as_ref(), Some(expected))
+    }
+
+    fn start_write(
+        &self,
+        text: &[u8],
         expected: Option<DocumentVersion>,
     ) -> Result<BackgroundWrite> {
-        let packed = text::pack(text.as_ref(), &self.space.geometry)?;
+        let packed = text::pack(text, &self.space.geometry)?;
         BackgroundWrite::start(self.clone(), packed, expected)
     }
 
@@ -325,12 +359,11 @@ impl Partition {
     /// Writes the same text anew, with all of its envelope's copies and shares: what was damaged
     /// is whole afterwards. What had been damaged.
     pub fn heal(&self) -> Result<Damage> {
-        self.heal_with(&NoProgress, &CancelToken::new())
+        self.heal_with(LongCall::new())
     }
 
-    /// As [`heal`](Self::heal), telling `progress` the objects written so far, and ending with
-    /// `Cancelled` when `cancel` is cancelled.
-    pub fn heal_with(&self, progress: &dyn Progress, cancel: &CancelToken) -> Result<Damage> {
+    /// As [`heal`](Self::heal). Progress is the objects written so far.
+    pub fn heal_with(&self, call: LongCall<'_>) -> Result<Damage> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
         let Opened { envelope, padded, damage, .. } =
@@ -341,8 +374,7 @@ impl Partition {
         let draft = Draft { map, salt, document: &self.inner.document, padded };
         let begun = begun.filter(|(_, begun)| draft.is_of(begun));
         let resumed = begun.map(|(row, begun)| (row, begun.update));
-        let watched = Watched { progress, cancel: Some(cancel) };
-        draft.write(&turn, &base, &self.inner.key, resumed, watched)?;
+        draft.write(&turn, &base, &self.inner.key, resumed, call)?;
         Ok(damage)
     }
 
@@ -351,25 +383,19 @@ impl Partition {
     /// with the old one. After `Uncertain` open the partition again, with the new password or the
     /// old one: this handle goes on with the old.
     pub fn change_password(&mut self, new: &SecretPassword) -> Result<()> {
-        self.change_password_with(new, &NoProgress, &CancelToken::new())
+        self.change_password_with(new, LongCall::new())
     }
 
-    /// As [`change_password`](Self::change_password), telling `progress` the objects written so
-    /// far, and ending with `Cancelled` when `cancel` is cancelled.
-    pub fn change_password_with(
-        &mut self,
-        new: &SecretPassword,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<()> {
+    /// As [`change_password`](Self::change_password). Progress is the objects written so far.
+    pub fn change_password_with(&mut self, new: &SecretPassword, call: LongCall<'_>) -> Result<()> {
         new.bytes()?;
-        let document = self.under_password(new, Watched { progress, cancel: Some(cancel) })?;
+        let document = self.under_password(new, call)?;
         self.inner = Arc::new(Inner { key: self.inner.key.duplicate(), document });
         Ok(())
     }
 
     /// Writes the same text for another password; what that comes to.
-    fn under_password(&self, new: &SecretPassword, watched: Watched<'_>) -> Result<DocumentKey> {
+    fn under_password(&self, new: &SecretPassword, call: LongCall<'_>) -> Result<DocumentKey> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
         let Opened { envelope, padded, damage, .. } =
@@ -383,14 +409,14 @@ impl Partition {
             let (map, salt) = (envelope.map.clone(), begun.salt);
             let draft = Draft { map, salt, document: &document, padded: padded.clone() };
             if draft.is_of(&begun) {
-                draft.write(&turn, &base, key, Some((row, begun.update)), watched)?;
+                draft.write(&turn, &base, key, Some((row, begun.update)), call)?;
                 return Ok(document);
             }
         }
         let salt = self.space.core().entropy().draw()?;
         let document = key.document_key(new, &salt, costs)?;
         let draft = Draft { map: envelope.map, salt, document: &document, padded };
-        draft.write(&turn, &base, key, None, watched)?;
+        draft.write(&turn, &base, key, None, call)?;
         Ok(document)
     }
 

@@ -20,9 +20,9 @@ use super::room::{Documents, Room};
 use super::secret::SecretPartitionKey;
 use super::shares::Slots;
 use super::stream::Stream;
-use super::update::{Repaint, Watched};
+use super::update::Repaint;
 use super::{text, update};
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::LongCall;
 use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
 use strongroom_format::{CostsRow, GenerationRow, SPACE, SpaceRow, UpdateRow};
 use strongroom_sharing::Scheme;
@@ -175,7 +175,7 @@ impl Space {
         password: &SecretPassword,
         keep: &[&SecretPartitionKey],
     ) -> Result<SecretPartitionKey> {
-        self.add_partition_with(password, keep, &NoProgress, &CancelToken::new())
+        self.add_partition_with(password, keep, LongCall::new())
     }
 
     /// Adds a partition, and keeps the partitions of the keys `keep` out of its way. **A document
@@ -193,8 +193,7 @@ impl Space {
         &self,
         password: &SecretPassword,
         keep: &[&SecretPartitionKey],
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<SecretPartitionKey> {
         password.bytes()?;
         if keep.len() >= PARTITIONS_OF_SPACE_MAX {
@@ -223,8 +222,7 @@ impl Space {
         let document = key.document_key(password, &salt, self.costs)?;
         let packed = text::pack(FIRST_TEXT, &self.geometry)?;
         let draft = Draft { map, salt, document: &document, padded: packed.padded };
-        let watched = Watched { progress, cancel: Some(cancel) };
-        draft.write(&turn, &base, &key, None, watched)?;
+        draft.write(&turn, &base, &key, None, call)?;
         Ok(key)
     }
 
@@ -283,16 +281,14 @@ impl Space {
     ///
     /// `Denied` if there is no such partition; else as [`Partition::write_with`].
     pub fn destroy_partition(&self, key: &SecretPartitionKey) -> Result<()> {
-        self.destroy_partition_with(key, &NoProgress, &CancelToken::new())
+        self.destroy_partition_with(key, LongCall::new())
     }
 
-    /// As [`destroy_partition`](Self::destroy_partition), telling `progress` the objects written
-    /// so far, and ending with `Cancelled` when `cancel` is cancelled.
+    /// As [`destroy_partition`](Self::destroy_partition). Progress is the objects written so far.
     pub fn destroy_partition_with(
         &self,
         key: &SecretPartitionKey,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
+        call: LongCall<'_>,
     ) -> Result<()> {
         let turn = self.turn()?;
         let base = turn.base()?;
@@ -315,8 +311,7 @@ impl Space {
         };
         let cells = cells_of(key).into_iter().map(garbage).collect();
         let repaint = Repaint { cells, map, slots };
-        let watched = Watched { progress, cancel: Some(cancel) };
-        turn.run(&base, repaint, None, watched, |made| {
+        turn.run(&base, repaint, None, call, |made| {
             let left = find(&made.cells()?, key, self.rules())?;
             let read = made.gather(&SlotMap::empty(self.geometry.slots))?;
             if left.envelope.is_none() && read.blocks_lost == 0 {

@@ -23,7 +23,7 @@ use super::shares::Slots;
 use super::space::Space;
 use super::stream::Stream;
 use crate::operations::{Checkpoint, Lane, Operation, begin_own, remove_own, resume_own};
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::LongCall;
 use strongroom_crypto::SecretKey;
 use strongroom_format::{
     CELL_OBJECTS, GenerationRow, ObjectName, ObjectRef, SLOT_BYTES, SPACE, SPACE_UPDATE, SpaceRow,
@@ -73,19 +73,6 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn generation<'a>(&'a self, space: &'a Space) -> Generation<'a> {
         Generation { kept: &self.kept, ..space.generation_of(self.row.generation()) }
-    }
-}
-
-/// How a long update is told of, and stopped.
-#[derive(Clone, Copy)]
-pub(super) struct Watched<'a> {
-    pub(super) progress: &'a dyn Progress,
-    pub(super) cancel: Option<&'a CancelToken>,
-}
-
-impl Watched<'_> {
-    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
-        self.cancel.map_or(Ok(()), |cancel| cancel.check(operation))
     }
 }
 
@@ -153,7 +140,7 @@ impl Turn<'_> {
         base: &Base,
         repaint: Repaint,
         resumed: Option<UpdateRow>,
-        watched: Watched<'_>,
+        call: LongCall<'_>,
         verify: impl FnOnce(Generation<'_>) -> Result<()>,
     ) -> Result<()> {
         let _span = tracing::debug_span!("update space").entered();
@@ -166,7 +153,7 @@ impl Turn<'_> {
         // A rotation keeps the keys of what is pinned: also those under which an object was put
         // whose checkpoint is not there yet.
         let pin = core.pin();
-        let outcome = self.make(base, repaint, resumed, watched, verify);
+        let outcome = self.make(base, repaint, resumed, call, verify);
         drop(pin);
         match &outcome {
             Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Corrupt) => {
@@ -193,7 +180,7 @@ impl Turn<'_> {
         base: &Base,
         repaint: Repaint,
         resumed: Option<UpdateRow>,
-        watched: Watched<'_>,
+        call: LongCall<'_>,
         verify: impl FnOnce(Generation<'_>) -> Result<()>,
     ) -> Result<()> {
         let operations = &self.space.room.operations;
@@ -209,12 +196,12 @@ impl Turn<'_> {
         let mut painter = Painter::new(geometry, repaint, self.space.core().entropy())?;
         let done = row.epochs().len();
         (0..done).for_each(|place| painter.skip(place));
-        let report = |done: usize| watched.progress.report(done as u64, Some(total as u64));
+        let report = |done: usize| call.report(done as u64, Some(total as u64));
         if done > 0 {
             report(done);
         }
         for wave in waves(objects, geometry, done..total) {
-            watched.check(UPDATE)?;
+            call.check(UPDATE)?;
             let names = &row.names()[wave.clone()];
             let mut bodies = Vec::with_capacity(wave.len());
             for ((place, name), found) in wave.clone().zip(names).zip(from.wave(wave.clone())?) {
@@ -234,7 +221,7 @@ impl Turn<'_> {
         drop(lane);
         let made = generation_of(&row, geometry);
         verify(self.space.generation_of(&made))?;
-        watched.check(UPDATE)?;
+        call.check(UPDATE)?;
         self.publish(&row, made)
     }
 

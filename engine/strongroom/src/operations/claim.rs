@@ -133,11 +133,11 @@ impl Operations {
         self.room.core.write(call, change)
     }
 
-    /// Removes an operation with its checkpoints, completed or not; whether there was one. Its
+    /// Deletes an operation with its checkpoints, completed or not; whether there was one. Its
     /// id can be used again. `Locked` while a handle of it lives.
-    pub fn remove(&self, id: &str) -> Result<bool> {
-        const REMOVE: &str = "remove operation";
-        check_id(REMOVE, id)?;
+    pub fn delete(&self, id: &str) -> Result<bool> {
+        const DELETE: &str = "delete operation";
+        check_id(DELETE, id)?;
         let change = |tx: &mut Tx<'_>| {
             // Also one whose row cannot be read.
             if tx.state.get(strongroom_store::state::Table::Operations, id.as_bytes(), |row| {
@@ -145,10 +145,10 @@ impl Operations {
             })? {
                 return Ok(false);
             }
-            refuse_live(&self.room, REMOVE, id)?;
+            refuse_live(&self.room, DELETE, id)?;
             remove_rows(tx, id).map(|_| true)
         };
-        self.room.core.write(REMOVE, change)
+        self.room.core.write(DELETE, change)
     }
 
     fn claim(

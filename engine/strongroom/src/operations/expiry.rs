@@ -8,7 +8,7 @@ use strongroom_base::{Error, Result};
 use super::machine::OperationState;
 use super::room::Operations;
 use super::rows::{is_own, read_row, remove_rows};
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::OperationFields;
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
@@ -18,43 +18,53 @@ const ROWS_PER_COMMIT: u64 = 2_000;
 
 const EXPIRE: &str = "expire operations";
 
-/// Which operations [`Operations::expire`] drops.
-#[derive(Clone, Copy)]
+/// Options of [`Operations::expire`]: by default what ended 30 days ago.
+///
+/// Progress is the operations that were looked at, of all. A cancelled call leaves the rest; what is
+/// deleted stays so.
+#[derive(Clone, Copy, Debug)]
 pub struct ExpireOperations<'a> {
-    /// Only those whose last change lies at least so far back. While the clock stands before
-    /// that change, it counts as now.
-    pub older_than: Duration,
-    /// Not only what is completed or cancelled, but also what was tried so often that no try is
-    /// left, whether the tries failed or their process died.
-    pub exhausted: bool,
-    /// Tell what would go, and drop nothing.
-    pub dry_run: bool,
-    /// Hears how many operations were looked at, of how many.
-    pub progress: &'a dyn Progress,
-    /// Ends it with `Cancelled`; what is dropped by then stays so.
-    pub cancel: Option<&'a CancelToken>,
+    older_than: Duration,
+    exhausted: bool,
+    dry_run: bool,
+    call: LongCall<'a>,
 }
 
-impl std::fmt::Debug for ExpireOperations<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExpireOperations")
-            .field("older_than", &self.older_than)
-            .field("exhausted", &self.exhausted)
-            .field("dry_run", &self.dry_run)
-            .finish_non_exhaustive()
+long_call_options!(ExpireOperations);
+
+impl Default for ExpireOperations<'_> {
+    fn default() -> Self {
+        let older_than = Duration::from_secs(30 * 24 * 60 * 60);
+        Self { older_than, exhausted: false, dry_run: false, call: LongCall::new() }
     }
 }
 
-impl Default for ExpireOperations<'_> {
-    /// What ended 30 days ago.
-    fn default() -> Self {
-        Self {
-            older_than: Duration::from_secs(30 * 24 * 60 * 60),
-            exhausted: false,
-            dry_run: false,
-            progress: &NoProgress,
-            cancel: None,
-        }
+impl ExpireOperations<'_> {
+    /// The default options: what ended 30 days ago.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those whose last change was at least that long ago. A change later than the clock counts
+    /// as now.
+    #[must_use]
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = age;
+        self
+    }
+
+    /// Includes operations that have no try left, besides those that are completed or cancelled.
+    #[must_use]
+    pub fn exhausted(mut self, exhausted: bool) -> Self {
+        self.exhausted = exhausted;
+        self
+    }
+
+    /// Reports what would be deleted, and deletes nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
     }
 }
 
@@ -98,7 +108,7 @@ impl Operations {
         let mut looked_at = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
-            options.cancel.map_or(Ok(()), |cancel| cancel.check(EXPIRE))?;
+            options.call.check(EXPIRE)?;
             let Due { ids: due, last, looked_at: seen, of_host } =
                 self.next_due(options, now, after.as_deref())?;
             looked_at += seen;
@@ -110,7 +120,7 @@ impl Operations {
                     report.ids.push(id);
                 }
             }
-            options.progress.report(looked_at.min(total), Some(total));
+            options.call.report(looked_at.min(total), Some(total));
             after = last;
             if after.is_none() {
                 return Ok(report);

@@ -17,7 +17,7 @@
 // - `checkpoint.rs`, `lane.rs`: a lane's handle, and its checkpoint inside a transaction.
 //   `pace.rs`: when to make one. `resume.rs`: resuming by a callback.
 // - `status.rs`: looking at operations from a snapshot. `unfinished.rs`: what is left to do.
-//   `statistics.rs`: in numbers. `events.rs`: as they happen. `expiry.rs`: dropping the old.
+//   `query.rs`: pages of either. `statistics.rs`: in numbers. `events.rs`: as they happen. `expiry.rs`: dropping the old.
 //
 // Who runs operations in the background is `background/`.
 
@@ -31,6 +31,7 @@ mod metrics;
 mod operation;
 mod owners;
 mod pace;
+mod query;
 mod resume;
 mod room;
 mod rows;
@@ -49,6 +50,7 @@ pub use machine::OperationState;
 pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operation::{FAILURE_BYTES_MAX, Operation};
 pub use pace::{CheckpointPolicy, Paced};
+pub use query::OperationsQuery;
 pub(crate) use resume::panic_text;
 pub(crate) use room::NoKnownWork;
 pub use room::{KnownWork, Operations};

@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::lane::Lane;
 use crate::records::Batch;
 use crate::records::Payload;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{CancelToken, LongCall, Progress};
 
 /// After so many intervals a commit is made whatever it costs.
 const INTERVALS_MAX: u32 = 10;
@@ -83,7 +83,7 @@ impl Default for CheckpointPolicy {
 /// let import = vault.operations().begin("import-7", ["main"])?;
 /// let lane = import.lane("main")?;
 /// let (first, total) = (lane.status()?.decode::<u64>()?.unwrap_or(0), 5_000);
-/// let mut paced = lane.paced(CheckpointPolicy::DEFAULT, first, Some(total))?;
+/// let mut paced = lane.paced(CheckpointPolicy::DEFAULT, first)?.total(total);
 /// for item in first..total {
 ///     paced.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
 ///     paced.step(|| Checkpoint::encode(&(item + 1)))?;
@@ -97,8 +97,7 @@ pub struct Paced<'a> {
     lane: &'a Lane,
     policy: CheckpointPolicy,
     clock: Arc<dyn Clock>,
-    progress: &'a dyn Progress,
-    cancel: Option<&'a CancelToken>,
+    call: LongCall<'a>,
     batch: Batch,
     batch_bytes: u64,
     /// Items done, and how many there are.
@@ -126,23 +125,17 @@ impl fmt::Debug for Paced<'_> {
 impl Lane {
     /// Works through the lane's items, of which `done` are done, at the pace that `policy` says.
     /// `Invalid` for a policy beyond its bounds.
-    pub fn paced(
-        &self,
-        policy: CheckpointPolicy,
-        done: u64,
-        total: Option<u64>,
-    ) -> Result<Paced<'_>> {
+    pub fn paced(&self, policy: CheckpointPolicy, done: u64) -> Result<Paced<'_>> {
         policy.validate()?;
         let clock = self.clock();
         Ok(Paced {
             lane: self,
             policy,
-            progress: &NoProgress,
-            cancel: None,
+            call: LongCall::new(),
             batch: Batch::new(),
             batch_bytes: 0,
             done,
-            total,
+            total: None,
             done_then: done,
             ended: clock.monotonic(),
             cost: Duration::ZERO,
@@ -153,15 +146,22 @@ impl Lane {
 }
 
 impl<'a> Paced<'a> {
-    /// Tells `progress` the items done, after each.
+    /// Says how many items there are, done ones included: progress is a part of that.
+    #[must_use]
+    pub fn total(mut self, items: u64) -> Self {
+        self.total = Some(items);
+        self
+    }
+
+    /// Reports the items done to `progress`, after each.
     pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
-        self.progress = progress;
+        self.call = self.call.progress(progress);
         self
     }
 
     /// Ends with `Cancelled` when `cancel` is cancelled, once what is done has been committed.
     pub fn cancel(mut self, cancel: &'a CancelToken) -> Self {
-        self.cancel = Some(cancel);
+        self.call = self.call.cancel(cancel);
         self
     }
 
@@ -178,11 +178,11 @@ impl<'a> Paced<'a> {
         self
     }
 
-    /// Adds to the next commit: remove the record of `key`, if there is one.
-    pub fn remove(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
+    /// Adds to the next commit: delete the record of `key`, if there is one.
+    pub fn delete(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
         let (namespace, key) = (namespace.into(), key.into());
         self.batch_bytes += (namespace.len() + key.len()) as u64;
-        self.batch.remove(namespace, key);
+        self.batch.delete(namespace, key);
         self
     }
 
@@ -197,8 +197,8 @@ impl<'a> Paced<'a> {
         const STEP: &str = "step lane";
         self.refuse_failed(STEP)?;
         self.done += 1;
-        self.progress.report(self.done, self.total);
-        let cancelled = self.cancel.is_some_and(CancelToken::is_cancelled);
+        self.call.report(self.done, self.total);
+        let cancelled = self.call.is_cancelled();
         let now = self.clock.monotonic();
         let commits = cancelled || self.is_due(now);
         if commits {

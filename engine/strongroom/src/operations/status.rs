@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use strongroom_base::Result;
 
 use super::machine::OperationState;
+use super::query::OperationsQuery;
 use super::spec::RetryPolicy;
 use crate::records::Snapshot;
 use crate::records::{check_name, decode_value};
@@ -165,9 +166,9 @@ impl Snapshot {
         status(id.to_owned(), row.as_slice(), self.lanes(id)?).map(Some)
     }
 
-    /// At most `limit` operations in order of their ids, from the first after `after` on. A page
-    /// shorter than `limit` is the last one.
-    pub fn operations(&self, after: Option<&str>, limit: usize) -> Result<Vec<OperationStatus>> {
+    /// Returns operations in order of their ids. A page shorter than its limit is the last one.
+    pub fn operations(&self, query: &OperationsQuery) -> Result<Vec<OperationStatus>> {
+        let (after, limit) = (query.after.as_deref(), query.limit);
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         let rows = self.state().range(Table::Operations, (lower, Bound::Unbounded))?.take(limit);
         // Lanes lie in the order of their operations: one scan of each table, in step.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
+use super::query::OperationsQuery;
 use super::room::{Operations, Room};
 use super::rows::check_id;
 use super::standing::{Resumable, standing};
@@ -44,19 +45,16 @@ pub struct UnfinishedOperation {
 
 /// What is left to do.
 impl Operations {
-    /// At most `limit` of the host's operations that are not finished, in order of their ids, from
-    /// the first after `after` on. Reads all of their lanes, and no operation that is finished.
-    pub fn unfinished(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<UnfinishedOperation>> {
+    /// Returns the host's operations that are not finished, in order of their ids. Reads all of their
+    /// lanes, and no operation that is finished.
+    pub fn unfinished(&self, query: &OperationsQuery) -> Result<Vec<UnfinishedOperation>> {
         let snapshot = self.room.read()?;
+        let after = query.after.as_deref();
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         snapshot
             .state()
             .range(Table::Unfinished, (lower, Bound::Unbounded))?
-            .take(limit)
+            .take(query.limit)
             .map(|entry| {
                 let id = String::from_utf8_lossy(entry?.key.as_slice()).into_owned();
                 judge(&self.room, &snapshot, id)
@@ -178,9 +176,9 @@ mod tests {
         assert_eq!(counted.total(), 3);
         assert_eq!(vault.check(&CheckOptions::default()).unwrap().problems.len(), 3);
         // Nothing judges them but whoever removes them.
-        let all = ExpireOperations { older_than: Duration::ZERO, ..ExpireOperations::default() };
+        let all = ExpireOperations::new().older_than(Duration::ZERO);
         assert_eq!(vault.operations().expire(&all).unwrap().operations, 0);
-        assert!(vault.operations().remove("a").unwrap() && vault.operations().remove("b").unwrap());
+        assert!(vault.operations().delete("a").unwrap() && vault.operations().delete("b").unwrap());
         assert!(vault.check(&CheckOptions::default()).unwrap().is_ok());
     }
 

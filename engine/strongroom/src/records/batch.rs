@@ -86,7 +86,7 @@ impl Batch {
     }
 
     /// Adds: remove the record of `key`, if there is one.
-    pub fn remove(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
+    pub fn delete(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
         self.changes.push(Change::Remove { namespace: namespace.into(), key: key.into() });
         self
     }

@@ -13,13 +13,13 @@ use strongroom_base::{Error, Result};
 use strongroom_content::{Content, StoredContent, Upload};
 use strongroom_store::commit::Core;
 
-use strongroom_base::{CancelToken, Progress};
+use strongroom_base::LongCall;
 use strongroom_format::ROW_BYTES_MAX;
 
 /// A value on its way into the vault: stored, and waiting for a transaction to
 /// [insert](crate::WriteTx::insert) it.
 ///
-/// Dropped without that, what was stored for it alone is freed by the next [`clean`](crate::Vault::clean) or
+/// Dropped without that, what was stored for it alone is freed by the next
 /// [`gc`](crate::Vault::gc); so it is when the transaction fails, or, a day later, when the process dies. While
 /// it lives, chunks that are let go of wait, so do not keep it for longer than it is needed.
 pub struct Staged {
@@ -77,8 +77,7 @@ pub(crate) fn stage(
     content: &Content,
     limit: impl FnOnce() -> Result<Option<u64>>,
     source: &mut dyn Read,
-    progress: &dyn Progress,
-    cancel: &CancelToken,
+    call: LongCall<'_>,
 ) -> Result<Staged> {
     let mut head = Vec::new();
     source
@@ -86,10 +85,10 @@ pub(crate) fn stage(
         .read_to_end(&mut head)
         .map_err(|e| Error::io("read source of value", e))?;
     if head.len() <= ROW_BYTES_MAX {
-        progress.report(head.len() as u64, None);
+        call.report(head.len() as u64, None);
         return Ok(Staged { parts: StagedParts::Inline(head.into()), content: content.clone() });
     }
     let upload = Upload::new(content, limit()?, None)?;
-    let stored = upload.store(&mut head[..].chain(source), progress, None, cancel)?;
+    let stored = upload.store(&mut head[..].chain(source), None, call)?;
     Ok(Staged { parts: StagedParts::Content(Arc::new(stored)), content: content.clone() })
 }

@@ -76,7 +76,7 @@ impl WriteTx<'_> {
     }
 
     /// Removes the record of `key`. Returns whether there was one.
-    pub fn remove(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
+    pub fn delete(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
         rows::remove(&mut self.tx, namespace, key.as_ref())
     }
 
@@ -109,8 +109,8 @@ impl WriteTx<'_> {
     /// Drops a namespace with all its records. Returns whether there was one.
     ///
     /// It is gone at once. Its rows are removed in bounded batches: the first with this commit,
-    /// the others with later ones or [`clean`](crate::Vault::clean).
-    pub fn drop_namespace(&mut self, namespace: &str) -> Result<bool> {
+    /// the others with later ones or [`gc`](crate::Vault::gc).
+    pub fn delete_namespace(&mut self, namespace: &str) -> Result<bool> {
         rows::drop_namespace(&mut self.tx, namespace)
     }
 

@@ -102,8 +102,8 @@ where
     }
 
     /// Removes the record of `key`; whether there was one.
-    pub fn remove(&self, tx: &mut WriteTx<'_>, key: &K) -> Result<bool> {
-        tx.remove(self.name, encode_key(key)?)
+    pub fn delete(&self, tx: &mut WriteTx<'_>, key: &K) -> Result<bool> {
+        tx.delete(self.name, encode_key(key)?)
     }
 
     /// Adds an insert to `batch`.

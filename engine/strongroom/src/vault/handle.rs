@@ -4,12 +4,11 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
-use strongroom_base::{CancelToken, Error, NoProgress, Progress, Result};
+use strongroom_base::{Error, LongCall, Result};
 use strongroom_content::{Content, GcOptions, GcReport, RebuildOptions, RebuildReport, Roots};
 use strongroom_crypto::KeySource;
 use strongroom_format::VaultRow;
 use strongroom_store::commit::{Core, Hook};
-use strongroom_store::state::Table;
 
 use super::custody::Custody;
 use super::keys::Keys;
@@ -19,8 +18,6 @@ use crate::artifacts::{ArtifactRoots, Artifacts};
 use crate::documents::Documents;
 use crate::operations::{KnownWork, Operations, Recorder};
 use crate::records::{Batch, DroppedNamespaces, RecordRoots, Snapshot, Staged, WriteTx, stage};
-
-const CLEAN: &str = "clean vault";
 
 /// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
 /// or when the last of its handles is dropped: clones, snapshots, records being read, values that
@@ -147,24 +144,18 @@ impl Vault {
     /// later. `Full` if the content store may not take it: see
     /// [`set_quota`](crate::artifacts::Artifacts::set_quota).
     pub fn stage(&self, source: impl Read) -> Result<Staged> {
-        self.stage_with(source, &NoProgress, &CancelToken::new())
+        self.stage_with(source, LongCall::new())
     }
 
-    /// As [`stage`](Self::stage), telling `progress` the bytes staged so far, and ending with
-    /// `Cancelled` when `cancel` is cancelled.
-    pub fn stage_with(
-        &self,
-        mut source: impl Read,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<Staged> {
+    /// As [`stage`](Self::stage). Progress is the bytes staged so far.
+    pub fn stage_with(&self, mut source: impl Read, call: LongCall<'_>) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
         let Rooms { core, content, artifacts, .. } = &*self.rooms;
         core.refuse_nested_write("stage value")?;
         // A value that is a row touches nothing else that would tell.
         drop(core.objects().enter("stage value")?);
         let limit = || Ok(artifacts.quota()?.map(|quota| quota.bytes));
-        stage(content, limit, &mut source, progress, cancel)
+        stage(content, limit, &mut source, call)
     }
 
     /// Its operations: long work that survives the death of its process.
@@ -204,8 +195,11 @@ impl Vault {
     }
 
     /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size; then
-    /// moves chunks out of packs that are more than half waste, and out of state if they are many there; and
-    /// does all that [`clean`](Self::clean) does.
+    /// moves chunks out of packs that are more than half waste, and out of state if they are many there.
+    /// Deletes objects that are due, and the last rows of deleted namespaces.
+    ///
+    /// [`without_repacking`](GcOptions::without_repacking) moves nothing: chunks that share a pack with
+    /// others stay in it. That takes little time, before the backend's size is looked at for example.
     ///
     /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were released, and
     /// as often as [`upkeep`](crate::VaultOptions::upkeep) says.
@@ -214,26 +208,6 @@ impl Vault {
     /// longer than the write timeout.
     pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
         self.rooms.content.gc(options)
-    }
-
-    /// Removes all content that nothing refers to and no reader can reach, and the last rows of
-    /// dropped namespaces; to be called at leisure, or before the backend's size is looked at.
-    /// Chunks that share a pack with others stay in it: [`gc`](Self::gc) does this too, and then
-    /// empties packs that are mostly waste.
-    /// Ends with `Cancelled` between two steps when `cancel` is cancelled; what is done stays
-    /// done. `Locked` if chunks are being freed or moved for longer than the write timeout.
-    pub fn clean(&self, cancel: &CancelToken) -> Result<CleanReport> {
-        let _span = tracing::debug_span!("clean").entered();
-        let Rooms { core, content, .. } = &*self.rooms;
-        core.refuse_nested_write(CLEAN)?;
-        let mut report = CleanReport::default();
-        // In this order: values release chunks, and these leave packs empty, whose objects are due then.
-        core.settle_rows(Some(cancel))?;
-        cancel.check(CLEAN)?;
-        (report.chunks, report.waiting) = content.free_chunks(CLEAN, cancel)?;
-        report.objects = core.delete_due(Some(cancel))?;
-        report.waiting += core.read()?.state().len(Table::Doomed)?;
-        Ok(report)
     }
 
     /// Makes the index of chunks again from the packs on the backend, in one commit: which chunks
@@ -295,18 +269,6 @@ impl Vault {
     pub fn close(self) -> Result<()> {
         self.rooms.core.close()
     }
-}
-
-/// What [`Vault::clean`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CleanReport {
-    /// Chunks of content that nothing referred to any more.
-    pub chunks: u64,
-    /// Objects deleted from the backend.
-    pub objects: u64,
-    /// Chunks and objects that wait for a live reader or an upload to end.
-    pub waiting: u64,
 }
 
 /// What a [compaction](Vault::compact) did.

@@ -14,7 +14,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::custody::{Custody, ahead, sealing};
 use super::key_copy::{KeyCopy, Standing};
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::LongCall;
 use strongroom_crypto::{
     Cipher, KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find,
 };
@@ -96,7 +96,7 @@ impl Keys {
     /// cannot be reached its error comes, and nothing has changed.
     ///
     /// `Full` if there are [`KEYS_MAX`](crate::keys::KEYS_MAX), `AlreadyExists` if it opens the vault
-    /// already. `Uncertain` as told at [`remove`](Self::remove).
+    /// already. `Uncertain` as told at [`delete`](Self::delete).
     pub fn add(&self, key: &NewKey<'_>) -> Result<KeyId> {
         let unlock = key.source.unlock()?;
         let mut added = None;
@@ -130,25 +130,24 @@ impl Keys {
         Ok(found.expect("found before it was replaced"))
     }
 
-    /// Removes a key; durable on return. It opens the vault no more. But whoever has it and an older
+    /// Deletes a key; durable on return. It opens the vault no more. But whoever has it and an older
     /// copy of the header, 4 KiB, still reads all that the vault holds, later writes included: only
     /// [`rotate`](Self::rotate) draws new keys.
     ///
     /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain`: it may
     /// have happened, or its copy on the backend may still be the one of before; [`list`](Self::list) tells,
     /// and the next change or open completes it.
-    pub fn remove(&self, id: KeyId) -> Result<()> {
-        self.change("remove key", |keys, with| keys.without_key(id, with.entropy))
+    pub fn delete(&self, id: KeyId) -> Result<()> {
+        self.change("delete key", |keys, with| keys.without_key(id, with.entropy))
     }
 
     /// Draws new keys and seals the whole state under them, in a new file; from then on `keys`
     /// open the vault and nothing else does. See [`rotate_with`](Self::rotate_with).
     pub fn rotate(&self, keys: &[NewKey<'_>]) -> Result<()> {
-        self.rotate_with(keys, &NoProgress, &CancelToken::new())
+        self.rotate_with(keys, LongCall::new())
     }
 
-    /// As [`rotate`](Self::rotate), telling `progress` the rows copied so far, and ending with
-    /// `Cancelled` when `cancel` is cancelled.
+    /// As [`rotate`](Self::rotate). Progress is the rows copied so far.
     ///
     /// Takes as much room again as the state has, and time by its size; writes wait meanwhile, at
     /// most their timeout. Reads go on, except for a moment at the end, when it waits for those
@@ -156,12 +155,7 @@ impl Keys {
     /// changed. A crash at any moment leaves the old state under the old keys or the new one under
     /// the new; `Uncertain` says so of an error, and [`find`](Self::find) tells. Content objects keep the keys that they were sealed under, which the new keys
     /// protect; what is staged from now on is sealed under a new one.
-    pub fn rotate_with(
-        &self,
-        keys: &[NewKey<'_>],
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<()> {
+    pub fn rotate_with(&self, keys: &[NewKey<'_>], call: LongCall<'_>) -> Result<()> {
         let _span = tracing::debug_span!("rotate").entered();
         let unlocks: Vec<Unlock> =
             keys.iter().map(|key| key.source.unlock()).collect::<Result<_>>()?;
@@ -170,7 +164,7 @@ impl Keys {
             .zip(keys)
             .map(|(unlock, key)| NewSlot { unlock, label: key.label })
             .collect();
-        self.draw_anew(&slots, progress, cancel)
+        self.draw_anew(&slots, call)
     }
 }
 
@@ -210,12 +204,7 @@ impl Keys {
         self.write_copy(copy, &header, action)
     }
 
-    fn draw_anew(
-        &self,
-        slots: &[NewSlot<'_>],
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<()> {
+    fn draw_anew(&self, slots: &[NewSlot<'_>], call: LongCall<'_>) -> Result<()> {
         const ROTATE: &str = "rotate keys";
         let turn = self.core.turn(ROTATE)?;
         self.core.reopen_if_failed(&turn)?;
@@ -224,7 +213,7 @@ impl Keys {
         let copy = self.copy_to_replace(current.header(), ROTATE)?;
         let in_use = self.epochs_in_use(&turn)?;
         let next = current.rotated(slots, in_use.as_ref(), &self.wrapping())?;
-        let with = Copying { progress, cancel, timeout: self.core.write_timeout() };
+        let with = Copying { call, timeout: self.core.write_timeout() };
         let (header, sealing) = (next.header().clone(), sealing(self.core.entropy(), &next));
         *self.custody.rotating.lock() = Some(next);
         let replaced = self.core.store().replace(&header, sealing, &with);

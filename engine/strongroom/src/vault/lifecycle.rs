@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strongroom_backends::{Backend, Disk};
-use strongroom_base::{Error, ErrorKind, Reason, Result};
+use strongroom_base::{Error, ErrorKind, LongCall, Reason, Result};
 
 use super::custody::{Custody, draw_id, sealing};
 use super::folder::{Folder, Found};
@@ -18,6 +18,7 @@ use super::owner::{Claimed, claim_content, create_owner_ref};
 use super::report::Recovery;
 use super::upkeep::schedule;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
+use crate::operations::OperationsQuery;
 use strongroom_crypto::{KeySet, NewSlot, Unlock, Wrapping};
 use strongroom_format::{
     BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_OWNER, META_VAULT, VaultRow,
@@ -218,11 +219,12 @@ fn recover(rooms: &Rooms, recovery: &mut Recovery) -> Result<()> {
     // The vault is of use without either: later writes go on with them.
     let expired = expire_space_update(core);
     let cleaned = if core.has_leftovers() {
-        core.settle_rows(None).and_then(|()| core.delete_due(None))
+        core.settle_rows(LongCall::new()).and_then(|()| core.delete_due(LongCall::new()))
     } else {
         Ok(0)
     };
-    recovery.operations = rooms.operations.unfinished(None, Recovery::OPERATIONS_LISTED_MAX)?;
+    let query = OperationsQuery::new().limit(Recovery::OPERATIONS_LISTED_MAX);
+    recovery.operations = rooms.operations.unfinished(&query)?;
     recovery.objects = *cleaned.as_ref().unwrap_or(&0);
     recovery.space_update = *expired.as_ref().unwrap_or(&None);
     recovery.clean_up_error = expired.err().or(cleaned.err());

@@ -11,7 +11,6 @@ use super::lifecycle::check_backend;
 use super::lock::Holder;
 use super::options::VaultOptions;
 use super::owner::read_owner;
-use strongroom_base::NoProgress;
 use strongroom_content::{IdKeys, survey_packs};
 use strongroom_crypto::KeySet;
 use strongroom_store::objects::Objects;
@@ -88,9 +87,8 @@ impl VaultOptions {
             Arc::clone(&self.components.clock),
         );
         let read_data = options.read_data == ReadData::All;
-        let progress = options.progress.unwrap_or(&NoProgress);
         let ids = IdKeys::new(keys.id_key());
-        let found = survey_packs(&objects, &ids, read_data, progress, options.cancel)?;
+        let found = survey_packs(&objects, &ids, read_data, options.call)?;
         let is_closed = owner.as_ref().is_some_and(|(_, closed)| *closed);
         Ok(StoreReport {
             vault: header.vault,

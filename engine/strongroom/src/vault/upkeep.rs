@@ -34,8 +34,8 @@ fn schedule_next(rooms: &Arc<Rooms>, every: Duration) {
 }
 
 fn upkeep(vault: &Vault) -> Result<()> {
-    let expired = vault.artifacts().expire(&ExpireArtifactsOptions::default())?;
-    let freed = vault.gc(&GcOptions::default())?;
+    let expired = vault.artifacts().expire(&ExpireArtifactsOptions::new())?;
+    let freed = vault.gc(&GcOptions::new())?;
     tracing::info!(
         expired = expired.versions,
         locked = expired.locked,

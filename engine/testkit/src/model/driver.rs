@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::check::{CheckOptions, ReadData};
+use strongroom::content::GcOptions;
 use strongroom::operations::{Checkpoint, ExpireOperations, Operation, OperationState, Recorder};
-use strongroom::{Batch, CancelToken, Snapshot, Staged, Vault, VaultOptions, WriteTx};
+use strongroom::{Batch, Snapshot, Staged, Vault, VaultOptions, WriteTx};
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::ManualClock;
 use strongroom_base::{Error, ErrorKind, Result};
@@ -173,7 +174,7 @@ impl Driver {
             }
             Call::Expire { older_secs } => {
                 let older_than = Duration::from_secs((*older_secs).into());
-                let options = ExpireOperations { older_than, ..ExpireOperations::default() };
+                let options = ExpireOperations::new().older_than(older_than);
                 self.vault().operations().expire(&options).map(drop)
             }
             Call::Jump { millis } => {
@@ -185,7 +186,7 @@ impl Driver {
                 Ok(())
             }
             Call::Release => self.release_oldest(),
-            Call::Clean => self.vault().clean(&CancelToken::new()).map(drop),
+            Call::Clean => self.vault().gc(&GcOptions::new().without_repacking(true)).map(drop),
             Call::Check => self.check(),
             Call::Reopen => self.reopen(None),
             Call::Crash { seed } => self.reopen(Some(*seed)),
@@ -230,7 +231,7 @@ impl Driver {
                     batch.insert(namespace_name(namespace), key_bytes(key), value.bytes());
                 }
                 Step::Remove { namespace, key } => {
-                    batch.remove(namespace_name(namespace), key_bytes(key));
+                    batch.delete(namespace_name(namespace), key_bytes(key));
                 }
                 Step::Drop { .. } => unreachable!("as_batch leaves none"),
             }
@@ -248,8 +249,7 @@ impl Driver {
     }
 
     fn check(&self) -> Result<()> {
-        let report =
-            self.vault().check(&CheckOptions { read_data: ReadData::All, ..Default::default() })?;
+        let report = self.vault().check(&CheckOptions::new().read_data(ReadData::All))?;
         if report.is_ok() && report.unknown.is_empty() {
             return Ok(());
         }
@@ -303,10 +303,10 @@ fn perform(tx: &mut WriteTx<'_>, steps: &[Step], mut staged: VecDeque<Staged>) -
             }
             Step::Remove { .. } if inserted && bug::is_planted(Bug::DriverSkipsRemoval) => {}
             Step::Remove { namespace, key } => {
-                tx.remove(&namespace_name(namespace), key_bytes(key))?;
+                tx.delete(&namespace_name(namespace), key_bytes(key))?;
             }
             Step::Drop { namespace } => {
-                tx.drop_namespace(&namespace_name(namespace))?;
+                tx.delete_namespace(&namespace_name(namespace))?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Acts on operations, on the driver's vault; and operations compared with the model's.
 
-use strongroom::operations::{Lane, Operation, OperationSpec};
+use strongroom::operations::{Lane, Operation, OperationSpec, OperationsQuery};
 use strongroom::{Snapshot, Vault};
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -44,7 +44,7 @@ impl Driver {
             }
             Act::PauseUnowned => return vault.operations().pause(&id),
             Act::Abandon => return vault.operations().abandon(&id),
-            Act::Remove => return vault.operations().remove(&id).map(drop),
+            Act::Remove => return vault.operations().delete(&id).map(drop),
         };
         self.handles.entry(operation).or_default().push(handle);
         Ok(())
@@ -77,7 +77,9 @@ impl Driver {
 impl OperationsModel {
     /// `Ok` if `snapshot` shows just these operations; else where it differs.
     pub(super) fn differs(&self, snapshot: &Snapshot) -> Result<(), String> {
-        let found = snapshot.operations(None, usize::MAX).map_err(|e| e.to_string())?;
+        let found = snapshot
+            .operations(&OperationsQuery::new().limit(usize::MAX))
+            .map_err(|e| e.to_string())?;
         let ids: Vec<_> = found.iter().map(|status| &*status.id).collect();
         let expected: Vec<_> = self.operations.keys().map(|&number| operation_id(number)).collect();
         if ids != expected {
@@ -109,7 +111,10 @@ impl OperationsModel {
 
     /// `Ok` if the vault lists just what is left to do, with the right reasons.
     pub(super) fn unfinished_differ(&self, vault: &Vault) -> Result<(), String> {
-        let found = vault.operations().unfinished(None, usize::MAX).map_err(|e| e.to_string())?;
+        let found = vault
+            .operations()
+            .unfinished(&OperationsQuery::new().limit(usize::MAX))
+            .map_err(|e| e.to_string())?;
         let told: Vec<_> =
             found.into_iter().map(|found| (found.id, found.state, found.resumable)).collect();
         let expected: Vec<_> = self

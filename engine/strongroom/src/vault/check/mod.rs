@@ -12,7 +12,7 @@ use strongroom_base::{Error, ErrorKind, Result};
 
 use super::handle::Vault;
 use crate::artifacts::ArtifactUri;
-use strongroom_base::{CancelToken, NoProgress, Progress};
+use strongroom_base::{LongCall, long_call_options};
 use strongroom_content::Content;
 use strongroom_format::{
     ContentRef, DoomedKey, NamespaceRow, ObjectName, ObjectRef, ObjectsRow, PendingRow, RecordRow,
@@ -63,20 +63,26 @@ impl ReadData {
     }
 }
 
-/// How thorough a check is.
-#[derive(Clone, Copy, Default)]
+/// Options of a check. Progress is the rows and objects checked so far.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CheckOptions<'a> {
-    /// Which objects it reads.
-    pub read_data: ReadData,
-    /// Hears of rows and objects checked so far.
-    pub progress: Option<&'a dyn Progress>,
-    /// Ends the check with `Cancelled`.
-    pub cancel: Option<&'a CancelToken>,
+    pub(super) read_data: ReadData,
+    pub(super) call: LongCall<'a>,
 }
 
-impl fmt::Debug for CheckOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CheckOptions").field("read_data", &self.read_data).finish_non_exhaustive()
+long_call_options!(CheckOptions);
+
+impl CheckOptions<'_> {
+    /// The default options: all rows, and no object's bytes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which objects' bytes are read.
+    #[must_use]
+    pub fn read_data(mut self, read_data: ReadData) -> Self {
+        self.read_data = read_data;
+        self
     }
 }
 
@@ -256,10 +262,8 @@ impl Check<'_> {
 
     fn step(&mut self) -> Result<()> {
         self.done += 1;
-        if let Some(cancel) = self.options.cancel {
-            cancel.check("check vault")?;
-        }
-        self.options.progress.unwrap_or(&NoProgress).report(self.done, None);
+        self.options.call.check("check vault")?;
+        self.options.call.report(self.done, None);
         Ok(())
     }
 
