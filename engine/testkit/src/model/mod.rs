@@ -127,7 +127,7 @@ pub enum Call {
         /// By which handle.
         who: Who,
     },
-    /// `Vault::expire_operations`, of what is so old.
+    /// `Operations::expire`, of what is so old.
     Expire {
         /// Age in seconds.
         older_secs: u8,
@@ -141,7 +141,7 @@ pub enum Call {
     Hold,
     /// Compares the oldest kept snapshot with the model of its time, and drops it.
     Release,
-    /// `Vault::clean`.
+    /// `Vault::gc` without repacking.
     Clean,
     /// `Vault::check`, reading all data.
     Check,

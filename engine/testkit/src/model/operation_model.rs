@@ -21,13 +21,13 @@ pub(super) const CHECKPOINTS_KEPT: u16 = 3;
 /// Something done to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// `Vault::begin_with`, in so many lanes.
+    /// `Operations::begin_with`, in so many lanes.
     Begin(u8),
-    /// `Vault::prepare`, in so many lanes.
+    /// `Operations::prepare`, in so many lanes.
     Prepare(u8),
-    /// `Vault::resume`.
+    /// `Operations::resume`.
     Resume,
-    /// `Vault::take_over`. The handle that was fenced is kept.
+    /// `Operations::take_over`. The handle that was fenced is kept.
     TakeOver,
     /// Drops all handles.
     LetGo,
@@ -37,11 +37,11 @@ pub enum Act {
     CompleteLane(u8, Who),
     /// `Operation::migrate` to a version.
     Migrate(u8, Who),
-    /// `Vault::pause_operation`.
+    /// `Operations::pause`.
     PauseUnowned,
-    /// `Vault::abandon_operation`.
+    /// `Operations::abandon`.
     Abandon,
-    /// `Vault::remove_operation`.
+    /// `Operations::delete`.
     Remove,
 }
 
