@@ -18,9 +18,9 @@ use strongroom_base::{Error, ErrorKind, Result};
 ///
 /// Calls come from several threads. An implementation over another one passes every call on,
 /// `close` and the locks included.
+#[allow(clippy::len_without_is_empty)] // No caller asks whether a state is empty.
 pub trait StateFile: fmt::Debug + Send + Sync + 'static {
     /// Returns its length in bytes.
-    #[allow(clippy::len_without_is_empty)] // Nothing asks whether a state is empty.
     fn len(&self) -> io::Result<u64>;
 
     /// Fills `out` from `offset` on. `UnexpectedEof` if that reaches beyond the end.

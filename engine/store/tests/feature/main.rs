@@ -13,7 +13,7 @@ use strongroom_store::commit::Core;
 fn bookmarks(core: &Arc<Core>) -> Bookmarks {
     let (bookmarks, hook) = Bookmarks::new(core);
     core.register(vec![hook]);
-    core.adopt_leftovers().unwrap();
+    core.adopt_leftovers().expect("a new state has none");
     bookmarks
 }
 

@@ -305,9 +305,9 @@ impl Space {
         let mut slots = Slots::new(&self.geometry);
         slots.slots_mut().iter_mut().for_each(|slot| random.fill_bytes(slot));
         let garbage = |number| {
-            let mut cell = vec![0; self.geometry.cell_bytes];
-            random.fill_bytes(&mut cell);
-            (number, cell)
+            let mut garbage_cell = vec![0; self.geometry.cell_bytes];
+            random.fill_bytes(&mut garbage_cell);
+            (number, garbage_cell)
         };
         let cells = cells_of(key).into_iter().map(garbage).collect();
         let repaint = Repaint { cells, map, slots };
