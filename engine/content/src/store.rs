@@ -1,4 +1,4 @@
-//! The content store of one vault: what its parts share, and its part in every commit.
+//! The content store of one vault: pipeline and index put together, and its part in every commit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,73 +8,50 @@ use std::time::Duration;
 use strongroom_base::pool::Pool;
 use strongroom_base::{LongCall, Result};
 use strongroom_crypto::SecretKey;
+use strongroom_format::{Child, ChunkId, ChunkKind};
 use strongroom_store::commit::{CommitInfo, Core, Hook, Tx, View};
-use strongroom_store::state::StateWrite;
+use strongroom_store::state::{StateRead, StateWrite, Table};
 
-use super::body::{Codecs, IdKeys};
-use super::cutter::Cutter;
-use super::index::stored_total;
-use super::packing::{PACK, STATE_BYTES_KEPT};
-use super::prepare::pool as preparing_pool;
-use super::reader::Pinned;
-use super::release::GcOptions;
-use super::stored::StoredContent;
-use super::uploads::Uploads;
+use crate::index::{
+    self, Effects, HELD_BYTES_KEPT, LocalIndex, LocalUpload, RebuildOptions, RebuildReport, Roots,
+    Uploads, adopted, stored_total,
+};
+use crate::pipeline::{
+    Codecs, GC, GcOptions, GcReport, IdKeys, PACK, Pinned, Pipeline, Upload, empty_packs,
+    free_released, listed,
+};
 
 /// Threads of upkeep: one run after another.
 const UPKEEP_THREADS: usize = 1;
 /// How many runs may wait; one more is refused.
 const UPKEEP_QUEUE_MAX: usize = 10_000;
 
-/// Contents of this many released bytes are freed in the background: counted in full, whatever of
-/// them is stored once.
+/// Contents of this many released bytes are freed in the background: counted in full, although
+/// they may share chunks.
 const RELEASED_BYTES_MAX: u64 = 256 << 20;
 
 /// The content store of one vault. Cheap to clone.
 #[derive(Clone)]
 pub struct Content {
-    core: Arc<Core>,
+    index: Arc<LocalIndex>,
     shared: Arc<Shared>,
 }
 
-/// What the store holds beside its core.
+/// The parts of the store without its core, which a hook must not hold.
 struct Shared {
+    pipeline: Arc<Pipeline>,
     /// The uploads under way.
-    uploads: Uploads,
-    /// Where streams are cut.
-    cutter: Cutter,
-    /// What chunks are called.
-    id_keys: Arc<IdKeys>,
-    codecs: Arc<Codecs>,
+    uploads: Arc<Uploads>,
     /// Chunks in state are about to be packed.
     packing: AtomicBool,
     /// Bytes of those that the last packing has left.
     kept_in_state: AtomicU64,
-    /// Lengths of contents released since the last `gc` in the background; whether one is due.
+    /// Lengths of contents released since the last `gc` in the background.
     released: AtomicU64,
+    /// A `gc` in the background is due.
     collecting: AtomicBool,
     /// Packs, expires and frees in the background.
     upkeep: Pool,
-    /// Prepares the chunks of long uploads, beside their own threads.
-    preparing: Pool,
-}
-
-/// What a transaction does to the content store.
-#[derive(Default)]
-pub(crate) struct Effects {
-    /// Contents that it refers to first.
-    pub(crate) adopted: Vec<Arc<StoredContent>>,
-    /// If it adopted any: how much of the store lies in state, in bytes.
-    state_bytes: u64,
-    /// Lengths of contents that it releases, in bytes together.
-    pub(crate) let_go: u64,
-    /// Uploads whose rows say from this commit on that they were given up.
-    given_up: usize,
-}
-
-/// Returns the contents that a transaction refers to first.
-pub fn adopted<'t>(tx: &'t Tx<'_>) -> &'t [Arc<StoredContent>] {
-    tx.parts.get::<Effects>().map_or(&[], |effects| &effects.adopted)
 }
 
 impl fmt::Debug for Content {
@@ -88,10 +65,8 @@ impl Content {
     pub fn new(core: &Arc<Core>, id_key: &SecretKey) -> (Self, Arc<dyn Hook>) {
         let clock = core.clock();
         let shared = Arc::new(Shared {
-            uploads: Uploads::new(core.pins().newest()),
-            cutter: Cutter::new(id_key),
-            id_keys: Arc::new(IdKeys::new(id_key)),
-            codecs: Arc::default(),
+            pipeline: Arc::new(Pipeline::new(core.objects(), id_key, clock)),
+            uploads: Arc::new(Uploads::new(core.pins().newest())),
             packing: AtomicBool::new(false),
             kept_in_state: AtomicU64::new(0),
             released: AtomicU64::new(0),
@@ -102,37 +77,28 @@ impl Content {
                 UPKEEP_QUEUE_MAX,
                 Arc::clone(clock),
             ),
-            preparing: preparing_pool(Arc::clone(clock)),
         });
         let hook: Arc<dyn Hook> = Arc::<Shared>::clone(&shared);
-        (Self { core: Arc::clone(core), shared }, hook)
+        (Self::of(core, shared), hook)
     }
 
-    /// Returns the core that it stands on.
+    fn of(core: &Arc<Core>, shared: Arc<Shared>) -> Self {
+        Self { index: Arc::new(LocalIndex::new(core, &shared.uploads)), shared }
+    }
+
+    /// Returns the core that its index is in.
     pub fn core(&self) -> &Arc<Core> {
-        &self.core
+        self.index.core()
     }
 
-    pub(crate) fn uploads(&self) -> &Uploads {
-        &self.shared.uploads
-    }
-
-    pub(crate) fn cutter(&self) -> &Cutter {
-        &self.shared.cutter
-    }
-
-    /// Returns the names of chunks.
+    /// Returns the keys of chunk ids.
     pub fn id_keys(&self) -> &Arc<IdKeys> {
-        &self.shared.id_keys
+        self.shared.pipeline.id_keys()
     }
 
     /// Returns the codecs.
     pub fn codecs(&self) -> &Arc<Codecs> {
-        &self.shared.codecs
-    }
-
-    pub(crate) fn preparing(&self) -> &Pool {
-        &self.shared.preparing
+        self.shared.pipeline.codecs()
     }
 
     /// Returns the threads of upkeep, which run one task after another.
@@ -140,24 +106,109 @@ impl Content {
         &self.shared.upkeep
     }
 
-    /// Keeps what `view` can reach for a reader that outlives it.
-    pub fn pinned(&self, view: &View) -> Pinned {
-        Pinned::new(self, view.pin())
+    /// Begins to store a stream of `size` bytes, if known, in a store that may take `limit`.
+    ///
+    /// `Full` if they do not fit.
+    pub fn upload(&self, limit: Option<u64>, size: Option<u64>) -> Result<Upload<LocalUpload>> {
+        Upload::new(&self.shared.pipeline, LocalUpload::begin(&self.index, limit, size)?)
     }
 
-    /// Keeps what the newest commit can reach.
+    /// Keeps all that `view` can reach for a reader that outlives it.
+    pub fn pinned(&self, view: &View) -> Pinned {
+        Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), view.pin())
+    }
+
+    /// Keeps all that the newest commit can reach.
     pub fn pinned_now(&self) -> Pinned {
-        Pinned::new(self, &self.core.pin())
+        let pin = self.core().pin();
+        Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), &pin)
     }
 
     /// Returns whether it is of that core.
     pub fn is_of(&self, core: &Arc<Core>) -> bool {
-        Arc::ptr_eq(&self.core, core)
+        Arc::ptr_eq(self.core(), core)
+    }
+}
+
+/// Garbage collection.
+impl Content {
+    /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size.
+    ///
+    /// Then it moves chunks out of packs that are more than half waste, and out of state if they are many
+    /// there; and deletes objects that became due.
+    ///
+    /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were released, and
+    /// as often as `VaultOptions::upkeep` says.
+    ///
+    /// One at a time: `Locked` if another, the vault's own included, or a rebuild of the index takes longer
+    /// than the write timeout.
+    pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
+        self.core().refuse_nested_write(GC)?;
+        let _turn = self.index.uploads().upkeep_turn(GC, self.core().write_timeout())?;
+        let mut report = GcReport::default();
+        if !options.dry_run {
+            // The last rows of dropped namespaces release values.
+            self.core().settle_rows(options.call)?;
+        }
+        self.free(options, &mut report)?;
+        if options.dry_run {
+            return Ok(report);
+        }
+        if !options.without_repacking {
+            empty_packs(&self.shared.pipeline, &self.index, options.call, &mut report)?;
+            report.moved += self.pack_held(options.call)?;
+        }
+        // The last: nothing depends on it.
+        report.objects = self.core().delete_due(options.call)?;
+        report.waiting += self.core().read()?.state().len(Table::Doomed)?;
+        Ok(report)
     }
 
-    pub(crate) fn keep_in_state(&self, bytes: u64) {
-        self.shared.kept_in_state.store(bytes, Ordering::Release);
+    fn free(&self, options: &GcOptions<'_>, report: &mut GcReport) -> Result<()> {
+        self.index.give_up_uploads(options, report)?;
+        free_released(&self.shared.pipeline, &*self.index, options, report)
     }
+
+    /// Moves chunks in state into packs, if they are many. The caller has the turn for upkeep.
+    fn pack_held(&self, call: LongCall<'_>) -> Result<u64> {
+        let (moved, left) = self.index.pack_held(&self.shared.pipeline, call)?;
+        if let Some(left) = left {
+            self.shared.kept_in_state.store(left, Ordering::Release);
+        }
+        Ok(moved)
+    }
+
+    /// Rebuilds the index of chunks from the packs on the backend, in one commit.
+    ///
+    /// The packs say which chunks there are, where they are, and how often each is referred to. Chunks of
+    /// packs that are gone, and nodes that cannot be read, are known to be lost then: a put of the same bytes
+    /// stores them again, for all contents that had them. Of a pack whose list is damaged its rows count.
+    /// Damaged chunks of data stay where they are; `check` with all data read reports them. It takes memory
+    /// for each chunk, some hundred bytes.
+    ///
+    /// `Locked` while something is being stored.
+    pub fn rebuild_index(
+        &self,
+        options: &RebuildOptions<'_>,
+        roots: &[&dyn Roots],
+    ) -> Result<RebuildReport> {
+        self.index.rebuild(&self.shared.pipeline, options, roots)
+    }
+}
+
+/// Returns the bytes of a chunk, as a read of the state has it.
+pub fn fetch(
+    content: &Content,
+    state: &StateRead,
+    kind: ChunkKind,
+    id: &ChunkId,
+) -> Result<Vec<u8>> {
+    content.shared.pipeline.open(kind, id, index::find(state, id)?)
+}
+
+/// Returns the children of a node, as a read of the state has it.
+pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Vec<Child>> {
+    listed(&fetch(content, state, ChunkKind::Node, id)?)
 }
 
 impl Hook for Shared {
@@ -195,20 +246,21 @@ impl Hook for Shared {
 impl Shared {
     /// Packs chunks in state in the background, if they take much.
     fn pack_if_much(self: &Arc<Self>, core: &Arc<Core>, state_bytes: u64) {
-        let kept = self.kept_in_state.load(Ordering::Acquire).saturating_add(STATE_BYTES_KEPT);
+        let kept = self.kept_in_state.load(Ordering::Acquire).saturating_add(HELD_BYTES_KEPT);
         if state_bytes < kept || self.packing.swap(true, Ordering::AcqRel) {
             return;
         }
         let (core, shared) = (Arc::downgrade(core), Arc::downgrade(self));
         let run = move || {
             let (Some(core), Some(shared)) = (core.upgrade(), shared.upgrade()) else { return };
-            // Before it looks: what comes in while it works asks again.
+            // Before it looks: a commit while it works asks again.
             shared.packing.store(false, Ordering::Release);
-            let content = Content { core, shared };
+            let content = Content::of(&core, shared);
             let packed = content
+                .index
                 .uploads()
-                .upkeep_turn(PACK, content.core.write_timeout())
-                .and_then(|_turn| content.pack_state(LongCall::new()));
+                .upkeep_turn(PACK, core.write_timeout())
+                .and_then(|_turn| content.pack_held(LongCall::new()));
             if let Err(error) = packed {
                 tracing::warn!(error = %error.kind(), "chunks not packed yet");
             }
@@ -232,10 +284,10 @@ impl Shared {
         let (core, shared) = (Arc::downgrade(core), Arc::downgrade(self));
         let run = move || {
             let (Some(core), Some(shared)) = (core.upgrade(), shared.upgrade()) else { return };
-            // Before it looks: what comes in while it works counts for the next one.
+            // Before it looks: a release while it works counts for the next one.
             shared.released.store(0, Ordering::Release);
             shared.collecting.store(false, Ordering::Release);
-            let content = Content { core, shared };
+            let content = Content::of(&core, shared);
             if let Err(error) = content.gc(&GcOptions::new()) {
                 tracing::warn!(error = %error.kind(), "released contents are not freed yet");
                 // The next commit that releases a content asks again.

@@ -1,22 +1,20 @@
-//! What the packs on a store hold, told from them alone: for a vault whose state is lost.
+//! The content of a store, read from its packs alone: for a vault whose state is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::body::{self, Codecs, IdKeys};
-use super::pack::{MAGIC, Packed, list, read_chunk};
-use super::rebuild::read_node;
+use crate::pipeline::{Codecs, IdKeys, MAGIC, Packed, list_pack, read_chunk, read_node, unpack};
 use strongroom_base::LongCall;
 use strongroom_format::{Child, ChunkId, ChunkKind, ObjectName, PackedChunk};
 use strongroom_store::objects::{Cut, Objects};
 
 const SURVEY: &str = "check store";
 
-/// How many chunks are read between two looks at whether a check was cancelled.
+/// Chunks that a check reads before it looks again for a cancel.
 pub const WAVE_CHUNKS: usize = 64;
 
-/// What was found.
+/// The outcome of a survey.
 #[derive(Debug, Default)]
 pub struct PackSurvey {
     pub objects: u64,
@@ -29,7 +27,7 @@ pub struct PackSurvey {
     pub chunk_bytes: u64,
     /// Lengths of the contents: chunks that no node lists, in order of length.
     pub contents: Vec<u64>,
-    /// Objects that are not what was put there, each with why.
+    /// Objects that differ from those that were put, each with the reason.
     pub damaged: Vec<(String, String)>,
     /// Keys that are not the vault's.
     pub unknown: Vec<String>,
@@ -67,7 +65,7 @@ pub fn survey_packs(
                     .with_reason(Reason::ContentDamaged)
                     .with_detail("it is of no kind that a vault puts"));
             }
-            let (epoch, chunks) = list(objects, name, bytes)?;
+            let (epoch, chunks) = list_pack(objects, name, bytes)?;
             Ok(Some(Packed { name, epoch, bytes, chunks }))
         }) {
             Ok(Some(pack)) => pack,
@@ -109,7 +107,7 @@ pub fn survey_packs(
     Ok(survey)
 }
 
-/// What was read, or what is wrong with it; any other error ends the check.
+/// Separates damage, which a check reports, from errors that end it.
 pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
     match read {
         Err(e) if e.kind() != ErrorKind::Corrupt => Err(e),
@@ -117,7 +115,9 @@ pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
     }
 }
 
-/// Length of the content under a chunk, and of a node its children. Data is opened only if it is to be read.
+/// Returns the length of the content under a chunk, and the children of a node.
+///
+/// Data is opened only if `read_data`.
 fn look_at(
     objects: &Objects,
     codecs: &Codecs,
@@ -131,13 +131,13 @@ fn look_at(
         return Ok((children.iter().map(|child| child.len).sum(), children));
     }
     if read_data {
-        let stored = read_chunk(objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
-        body::unpack(codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)?;
+        let stored = read_chunk(objects, &pack.place(chunk))?;
+        unpack(codecs, keys, chunk.kind, &chunk.id, chunk.len, &stored)?;
     }
     Ok((chunk.len.into(), Vec::new()))
 }
 
-/// The first bytes of an object. `Corrupt` if it has not so many.
+/// Reads the first bytes of an object. `Corrupt` if it is shorter.
 fn begin_of(objects: &Objects, name: ObjectName, bytes: u64) -> Result<[u8; 8]> {
     let begin = objects.get_sealed(name, 0..bytes.min(8))?;
     begin[..].try_into().map_err(|_| {

@@ -14,7 +14,6 @@ use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
 use crate::records::check_name;
 use strongroom_base::LongCall;
-use strongroom_content::Upload;
 use strongroom_store::commit::Tx;
 
 const PUT: &str = "put artifact";
@@ -173,7 +172,7 @@ impl Artifacts {
             return Err(exists(&spec.name));
         }
         let limit = self.quota()?.map(|quota| quota.bytes);
-        let upload = Upload::new(&self.room.content, limit, spec.size)?;
+        let upload = self.room.content.upload(limit, spec.size)?;
         let mut source = Exactly { source, size: spec.size, read: 0, lease: lease.as_ref() };
         let stored = upload.store(&mut source, spec.size, call)?;
         let ArtifactSpec { name, mime, tags, metadata, on_existing, .. } = spec;

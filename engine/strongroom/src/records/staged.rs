@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strongroom_base::{Error, Result};
-use strongroom_content::{Content, StoredContent, Upload};
+use strongroom_content::{Content, StoredContent};
 use strongroom_store::commit::Core;
 
 use strongroom_base::LongCall;
@@ -88,7 +88,7 @@ pub(crate) fn stage(
         call.report(head.len() as u64, None);
         return Ok(Staged { parts: StagedParts::Inline(head.into()), content: content.clone() });
     }
-    let upload = Upload::new(content, limit()?, None)?;
+    let upload = content.upload(limit()?, None)?;
     let stored = upload.store(&mut head[..].chain(source), None, call)?;
     Ok(Staged { parts: StagedParts::Content(Arc::new(stored)), content: content.clone() })
 }

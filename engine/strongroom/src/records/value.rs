@@ -36,7 +36,7 @@ enum Inner {
 struct InContent {
     content: ContentRef,
     pinned: Pinned,
-    /// In the transaction that inserts it: what its commit will bring.
+    /// In the transaction that inserts it: the content that its commit will bring.
     adopted: Option<Arc<StoredContent>>,
 }
 
@@ -160,7 +160,11 @@ impl Inner {
 
 impl InContent {
     fn reader(&self) -> ContentReader {
-        ContentReader::new(self.pinned.clone(), self.content).with(self.adopted.clone())
+        let pinned = match &self.adopted {
+            Some(stored) => stored.shown_in(&self.pinned),
+            None => self.pinned.clone(),
+        };
+        ContentReader::new(pinned, self.content)
     }
 }
 
@@ -170,10 +174,7 @@ impl InObjects {
         let mut start = 0;
         for reference in self.row.objects() {
             if position < start + reference.len {
-                return Ok(Some(Held {
-                    start,
-                    body: self.pinned.content().core().objects().get(reference)?,
-                }));
+                return Ok(Some(Held { start, body: self.pinned.objects().get(reference)? }));
             }
             start += reference.len;
         }

@@ -1,14 +1,12 @@
 //! Chunks, packs and references in state, inside a transaction.
 //!
-//! The one place that changes counts. A commit either adds ([`Additions`]) what an upload has stored, with
+//! The one place that changes counts. A commit either adds the chunks of an upload ([`Additions`]), with
 //! the references of its new nodes, or drops a reference.
-
-use std::collections::BTreeMap;
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::pack::Packed;
-use super::store::Effects;
+use super::Effects;
+use crate::pipeline::{Additions, EncodedChunk, Packed};
 use strongroom_format::{
     ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, ObjectName, PackRow, PackedChunk,
     ReleasedRow, StoredTotal, TotalKey, UploadId,
@@ -16,75 +14,58 @@ use strongroom_format::{
 use strongroom_store::commit::Tx;
 use strongroom_store::state::{StateRead, Table};
 
-/// A chunk in its stored form, for state.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    pub(crate) id: ChunkId,
-    pub(crate) kind: ChunkKind,
-    pub(crate) len: u32,
-    pub(crate) stored: Vec<u8>,
-}
-
-/// What an upload has to tell the index.
-#[derive(Debug, Default)]
-pub(crate) struct Additions {
-    /// Packs on the backend.
-    pub(crate) packs: Vec<Packed>,
-    /// Chunks that go into state themselves.
-    pub(crate) bodies: Vec<Body>,
-    /// Nodes that are among those, with their children, each once.
-    pub(crate) nodes: BTreeMap<ChunkId, Vec<ChunkId>>,
-}
-
-impl Additions {
-    /// How much of it is to be stored, in bytes: no less than it will take. `find` looks a chunk up.
-    pub(crate) fn bytes(&self, find: impl Fn(&ChunkId) -> Result<Option<ChunkRow>>) -> Result<u64> {
-        let mut bytes = self.packs.iter().map(|pack| pack.bytes).sum();
-        for body in &self.bodies {
-            let is_there = find(&body.id)?.is_some_and(|row| {
-                let ChunkRow::V0 { references, place, .. } = row;
-                references > 0 && place != ChunkPlace::Lost
-            });
-            bytes += if is_there { 0 } else { body.stored.len() as u64 };
-        }
-        Ok(bytes)
+/// Returns how many bytes `additions` will take at most. `find` looks a chunk up.
+pub(crate) fn added_bytes(
+    additions: &Additions,
+    find: impl Fn(&ChunkId) -> Result<Option<ChunkRow>>,
+) -> Result<u64> {
+    let mut bytes = additions.packs.iter().map(|pack| pack.bytes).sum();
+    for chunk in &additions.chunks {
+        let is_there = find(&chunk.id)?.is_some_and(|row| {
+            let ChunkRow::V0 { references, place, .. } = row;
+            references > 0 && place != ChunkPlace::Lost
+        });
+        bytes += if is_there { 0 } else { chunk.stored.len() as u64 };
     }
+    Ok(bytes)
+}
 
-    /// Writes the rows of it; its packs are of `upload`, if that has not ended.
-    pub(crate) fn write(&self, tx: &mut Tx<'_>, upload: Option<UploadId>) -> Result<()> {
-        let mut new_nodes = Vec::new();
-        for pack in &self.packs {
-            let (mut chunks, mut chunk_bytes) = (0, 0);
-            for chunk in &pack.chunks {
-                let PackedChunk { id, kind, len, stored, .. } = *chunk;
-                let place = pack.place(chunk);
-                if place_chunk(tx, &id, kind, len, place, &mut new_nodes)? {
-                    chunks += 1;
-                    chunk_bytes += u64::from(stored);
-                }
-            }
-            let (epoch, bytes) = (pack.epoch, pack.bytes);
-            let row = PackRow::V0 { epoch, bytes, chunks, chunk_bytes, upload };
-            write_pack(tx, pack.name, &row)?;
-        }
-        for body in &self.bodies {
-            let stored = u32::try_from(body.stored.len()).expect("a chunk is short");
-            let place = ChunkPlace::State { stored };
-            if place_chunk(tx, &body.id, body.kind, body.len, place, &mut new_nodes)? {
-                put_body(tx, body)?;
-                change_stored(tx, |state, _| *state += u64::from(stored))?;
+/// Writes the rows of `additions`; its packs are of `upload`, if that has not ended.
+pub(crate) fn add(tx: &mut Tx<'_>, additions: &Additions, upload: Option<UploadId>) -> Result<()> {
+    let mut new_nodes = Vec::new();
+    for pack in &additions.packs {
+        let (mut chunks, mut chunk_bytes) = (0, 0);
+        for chunk in &pack.chunks {
+            let PackedChunk { id, kind, len, stored, .. } = *chunk;
+            let place = pack.place(chunk).into();
+            if place_chunk(tx, &id, kind, len, place, &mut new_nodes)? {
+                chunks += 1;
+                chunk_bytes += u64::from(stored);
             }
         }
-        for node in new_nodes {
-            let children = self.nodes.get(&node).ok_or_else(|| missing("a node's list"))?;
-            children.iter().try_for_each(|child| refer(tx, child))?;
-        }
-        Ok(())
+        let (epoch, bytes) = (pack.epoch, pack.bytes);
+        let row = PackRow::V0 { epoch, bytes, chunks, chunk_bytes, upload };
+        write_pack(tx, pack.name, &row)?;
     }
+    for chunk in &additions.chunks {
+        let stored = u32::try_from(chunk.stored.len()).expect("a chunk is short");
+        let place = ChunkPlace::State { stored };
+        if place_chunk(tx, &chunk.id, chunk.kind, chunk.len, place, &mut new_nodes)? {
+            put_body(tx, chunk)?;
+            change_stored(tx, |state, _| *state += u64::from(stored))?;
+        }
+    }
+    for node in new_nodes {
+        let children = additions.nodes.get(&node).ok_or_else(|| missing("a node's list"))?;
+        children.iter().try_for_each(|child| refer(tx, child))?;
+    }
+    Ok(())
 }
 
-/// Whether the chunk lies at `place` from now on: it is new; or it lay in state and is packed now; or it
-/// was released, and an upload has stored it again, for which it must be its own.
+/// Places a chunk; returns whether it is at `place` from now on.
+///
+/// It is if the chunk is new, was lost, or was in state and is packed now; or if it was released, and an
+/// upload has stored it again, for which it must be its own.
 fn place_chunk(
     tx: &mut Tx<'_>,
     id: &ChunkId,
@@ -99,7 +80,7 @@ fn place_chunk(
         let is_released = references == 0 && read_released(tx, id)?.is_some();
         let is_packed = matches!((old, place), (ChunkPlace::State { .. }, ChunkPlace::Pack { .. }));
         if old == place && matches!(place, ChunkPlace::Pack { .. }) {
-            // The index was made anew since the pack was put.
+            // The index was rebuilt since the pack was put.
             return Ok(true);
         }
         let was_lost = old == ChunkPlace::Lost;
@@ -111,7 +92,7 @@ fn place_chunk(
         }
         leave_place(tx, id, old)?;
         tx.state.delete(Table::Released, &id.0)?;
-        // The children of a node that was there count it already; of one that was lost, anew.
+        // The children of a node that was there count it already; those of a lost one do not.
         row = ChunkRow::V0 { kind, references, len, place };
     } else if kind == ChunkKind::Node {
         new_nodes.push(*id);
@@ -120,7 +101,7 @@ fn place_chunk(
     Ok(true)
 }
 
-/// A chunk does not lie there any more; whether that leaves its pack empty.
+/// Removes a chunk from a place; returns whether that leaves its pack empty.
 pub(crate) fn leave_place(tx: &mut Tx<'_>, id: &ChunkId, place: ChunkPlace) -> Result<bool> {
     let (pack, stored) = match place {
         ChunkPlace::Pack { pack, stored, .. } => (pack, stored),
@@ -137,11 +118,10 @@ pub(crate) fn leave_place(tx: &mut Tx<'_>, id: &ChunkId, place: ChunkPlace) -> R
     write_pack(tx, pack, &row)
 }
 
-/// Longest part of a chunk's bytes in one row of table `bodies`: rows that are longer take up to twice as
-/// much.
+/// Longest part of a chunk's bytes in one row of table `bodies`: longer rows take up to twice as much.
 const BODY_PART_BYTES: usize = 65_000;
 
-/// The key of a part of a chunk's bytes: its id, then the part's number.
+/// Returns the key of a part of a chunk's bytes: its id, then the part's number.
 fn body_key(id: &ChunkId, part: usize) -> [u8; 33] {
     let mut key = [0; 33];
     key[..32].copy_from_slice(&id.0);
@@ -149,7 +129,7 @@ fn body_key(id: &ChunkId, part: usize) -> [u8; 33] {
     key
 }
 
-/// The chunk of a row of table `bodies`, and which part of its bytes that is.
+/// Reads the key of a row of table `bodies`: the chunk, and the number of the part.
 pub fn body_part(key: &[u8]) -> Result<(ChunkId, u8)> {
     let (&part, id) = key.split_last().ok_or_else(|| missing("a part of a chunk"))?;
     Ok((ChunkId::of_key(id)?, part))
@@ -159,10 +139,10 @@ fn body_parts(stored: u32) -> usize {
     (stored as usize).div_ceil(BODY_PART_BYTES).max(1)
 }
 
-fn put_body(tx: &mut Tx<'_>, body: &Body) -> Result<()> {
-    // One that is replaced was as long: the id tells its bytes, and they how they are stored.
-    for (part, bytes) in body.stored.chunks(BODY_PART_BYTES).enumerate() {
-        tx.state.put(Table::Bodies, &body_key(&body.id, part), bytes)?;
+fn put_body(tx: &mut Tx<'_>, chunk: &EncodedChunk) -> Result<()> {
+    // A replaced one is as long: an id has one stored form.
+    for (part, bytes) in chunk.stored.chunks(BODY_PART_BYTES).enumerate() {
+        tx.state.put(Table::Bodies, &body_key(&chunk.id, part), bytes)?;
     }
     Ok(())
 }
@@ -171,7 +151,7 @@ fn delete_body(tx: &mut Tx<'_>, id: &ChunkId, stored: u32) -> Result<()> {
     (0..body_parts(stored)).try_for_each(|part| tx.state.delete(Table::Bodies, &body_key(id, part)))
 }
 
-/// The stored form of a chunk that lies in state.
+/// Reads the stored form of a chunk in state.
 pub(crate) fn read_body(state: &StateRead, id: &ChunkId, stored: u32) -> Result<Vec<u8>> {
     let mut body = Vec::with_capacity(stored as usize);
     for part in 0..body_parts(stored) {
@@ -185,7 +165,7 @@ pub(crate) fn read_released(tx: &Tx<'_>, id: &ChunkId) -> Result<Option<Released
     tx.state.get(Table::Released, &id.0, |row| row.map(ReleasedRow::decode))?.transpose()
 }
 
-/// Nothing refers to the chunk from this commit on.
+/// Releases a chunk: nothing refers to it from this commit on.
 pub(crate) fn release(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let row = ReleasedRow::V0 { session: tx.session(), commit: tx.number() };
     tx.state.put(Table::Released, &id.0, &row.encode())
@@ -199,7 +179,7 @@ pub(crate) fn write_chunk(tx: &mut Tx<'_>, id: &ChunkId, row: &ChunkRow) -> Resu
     tx.state.put(Table::Chunks, &id.0, &row.encode())
 }
 
-/// The chunk as a snapshot shows it.
+/// Finds a chunk's row in a read of the state.
 pub(crate) fn find_chunk(state: &StateRead, id: &ChunkId) -> Result<Option<ChunkRow>> {
     state.get(Table::Chunks, &id.0)?.map(|row| ChunkRow::decode(row.as_slice())).transpose()
 }
@@ -214,7 +194,7 @@ fn missing(what: &str) -> Error {
         .with_detail(format!("{what} has no row"))
 }
 
-/// One reference more to a chunk that is in the index.
+/// Adds a reference to a chunk that is in the index.
 pub(crate) fn refer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let Some(mut row) = read_chunk(tx, id)? else { return Err(missing("a chunk")) };
     let ChunkRow::V0 { references, .. } = &mut row;
@@ -222,14 +202,14 @@ pub(crate) fn refer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     write_chunk(tx, id, &row)
 }
 
-/// One reference fewer to a content: whatever it was of has it no more.
+/// Drops a reference to a content.
 pub fn let_go(tx: &mut Tx<'_>, content: &ContentRef) -> Result<()> {
     let effects = tx.parts.get_mut::<Effects>();
     effects.let_go = effects.let_go.saturating_add(content.len);
     unrefer(tx, &content.root)
 }
 
-/// One reference fewer; the last one gone, the chunk is released.
+/// Drops a reference to a chunk; releases the chunk with its last one.
 pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let Some(mut row) = read_chunk(tx, id)? else { return Err(missing("a chunk")) };
     let ChunkRow::V0 { references, .. } = &mut row;
@@ -244,8 +224,7 @@ pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     write_chunk(tx, id, &row)
 }
 
-/// Writes a pack's row; or, with nothing left in it and no upload that may have more use of it, dooms
-/// its object. Whether it did.
+/// Writes a pack's row; or dooms its object, if it is empty and of no live upload. Returns whether it did.
 pub(crate) fn write_pack(tx: &mut Tx<'_>, name: ObjectName, row: &PackRow) -> Result<bool> {
     let PackRow::V0 { bytes, chunks, upload, .. } = row;
     if *chunks == 0 && !is_under_way(tx, *upload)? {
@@ -261,8 +240,7 @@ pub(crate) fn write_pack(tx: &mut Tx<'_>, name: ObjectName, row: &PackRow) -> Re
     Ok(false)
 }
 
-/// So many chunks more lie in a pack that is on the backend; its row is made if it has none, and stays even if
-/// that is none.
+/// Adds chunks to the count of a pack on the backend. Makes its row if it has none, even for no chunk.
 pub(crate) fn add_to_pack(
     tx: &mut Tx<'_>,
     packed: &Packed,
@@ -283,7 +261,7 @@ pub(crate) fn add_to_pack(
     Ok(())
 }
 
-/// What the store takes by now, in bytes: in state, and in packs.
+/// Returns the bytes of the store in a transaction: in state, and in packs.
 pub fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
     let key = TotalKey::Stored.encode();
     let row = tx.state.get(Table::Totals, &key, |row| row.map(StoredTotal::decode))?;
@@ -303,7 +281,7 @@ pub(crate) fn set_stored(tx: &mut Tx<'_>, state_bytes: u64, pack_bytes: u64) -> 
     tx.state.put(Table::Totals, &TotalKey::Stored.encode(), &row.encode())
 }
 
-/// What the store takes as a snapshot shows it, in bytes: in state, and in packs.
+/// Returns the bytes of the store in a read of the state: in state, and in packs.
 pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     let row = state.get(Table::Totals, &TotalKey::Stored.encode())?;
     match row.map(|row| StoredTotal::decode(row.as_slice())).transpose()? {
@@ -312,7 +290,7 @@ pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     }
 }
 
-/// What the store takes as a snapshot shows it, in bytes.
+/// Returns the bytes of the store in a read of the state.
 pub fn read_stored(state: &StateRead) -> Result<u64> {
     read_stored_parts(state).map(|(in_state, in_packs)| in_state.saturating_add(in_packs))
 }

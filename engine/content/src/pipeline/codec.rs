@@ -1,9 +1,9 @@
-//! A chunk's bytes as they are stored: hashed, and compressed where that helps.
+//! The stored form of a chunk: named by a hash, and compressed where that helps.
 
 use parking_lot::Mutex;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::cutter::CHUNK_BYTES_MAX;
+use super::chunker::CHUNK_BYTES_MAX;
 use strongroom_crypto::SecretKey;
 use strongroom_format::{ChunkId, ChunkKind};
 
@@ -13,7 +13,7 @@ const ZSTD_LEVEL: i32 = 1;
 const TAG_PLAIN: u8 = 0;
 const TAG_ZSTD: u8 = 1;
 
-/// What ids are made with.
+/// The keys of chunk ids.
 pub struct IdKeys {
     data: SecretKey,
     node: SecretKey,
@@ -26,7 +26,7 @@ impl std::fmt::Debug for IdKeys {
 }
 
 impl IdKeys {
-    /// Those of a vault with that id key.
+    /// Derives them from a vault's id key.
     pub fn new(id_key: &SecretKey) -> Self {
         Self {
             data: id_key.derive("strongroom 2026 chunk id", b"data"),
@@ -34,7 +34,7 @@ impl IdKeys {
         }
     }
 
-    /// The id of a chunk with these bytes.
+    /// Returns the id of a chunk with these bytes.
     pub(crate) fn id(&self, kind: ChunkKind, bytes: &[u8]) -> ChunkId {
         let key = match kind {
             ChunkKind::Data => &self.data,
@@ -44,10 +44,22 @@ impl IdKeys {
     }
 }
 
+/// A chunk in its stored form.
+#[derive(Clone, Debug)]
+pub struct EncodedChunk {
+    pub id: ChunkId,
+    pub kind: ChunkKind,
+    /// Length of its bytes.
+    pub len: u32,
+    pub stored: Vec<u8>,
+}
+
 /// Most of each kind that are kept for reuse.
 const KEPT_MAX: usize = 8;
 
-/// What compresses and decompresses: zstd's tables take longer to make than a short chunk to go through them.
+/// Compressors and decompressors for reuse.
+///
+/// Making zstd's tables takes longer than a short chunk takes to go through them.
 #[derive(Default)]
 pub struct Codecs {
     compressors: Mutex<Vec<Compressor>>,
@@ -61,7 +73,7 @@ impl std::fmt::Debug for Codecs {
 }
 
 impl Codecs {
-    /// One to be given back by [`keep`](Self::keep).
+    /// Takes a compressor, to be given back by [`keep`](Self::keep).
     pub(crate) fn compressor(&self) -> Result<Compressor> {
         self.compressors.lock().pop().map_or_else(Compressor::new, Ok)
     }
@@ -104,11 +116,11 @@ impl Compressor {
         Ok(Self { zstd })
     }
 
-    /// The stored form of `bytes`: a tag, and they themselves or shorter.
+    /// Returns the stored form of `bytes`: a tag, then the bytes, compressed if that is shorter.
     pub(crate) fn pack(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut stored = Vec::with_capacity(bytes.len() + 1);
         stored.push(TAG_ZSTD);
-        // A destination as long as the bytes: what does not get shorter does not fit.
+        // A destination as long as the bytes: a result that is not shorter does not fit.
         stored.resize(bytes.len() + 1, 0);
         match self.zstd.compress_to_buffer(bytes, &mut stored[1..]) {
             Ok(len) if len < bytes.len() => stored.truncate(len + 1),
@@ -122,7 +134,7 @@ impl Compressor {
     }
 }
 
-/// The bytes that are stored so; `len` of them, with that id, or `Corrupt`.
+/// Returns the bytes of a stored form; `Corrupt` if length or id differ.
 pub(crate) fn unpack(
     codecs: &Codecs,
     keys: &IdKeys,

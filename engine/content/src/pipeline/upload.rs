@@ -1,121 +1,117 @@
-//! Storing a stream: cut, looked up, compressed, packed. What comes of it is a [`StoredContent`].
+//! Storing a stream: cut, looked up, compressed, packed.
 //!
-//! Full packs are put and indexed as the stream goes, so an upload that a crash interrupts has stored them:
-//! read from its start again, it finds their chunks and stores the rest: all but the pack that was being
-//! filled, and those before it that were being put. The last pack's rows are written by the transaction
-//! that refers to the content.
+//! Full packs are put and indexed while the stream is read. So an upload that a crash interrupts has stored
+//! them: read from its start again, it finds their chunks and stores the rest. Lost are the pack that was
+//! being filled, and those that were being put. The last pack is indexed by the commit that refers to the
+//! content.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::Read;
+use std::sync::Arc;
 
 use strongroom_base::Result;
 
-use super::body::Compressor;
-use super::cutter::Pieces;
-use super::index::{Additions, Body, read_stored};
+use super::Pipeline;
+use super::chunk_index::{Additions, ChunkIndex, NewContent, UploadIndex};
+use super::chunker::Pieces;
+use super::codec::{Compressor, EncodedChunk};
 use super::prepare::{Prepared, Preparers, prepare};
-use super::store::Content;
-use super::stored::{PUT, StoredContent, UnderWay, check_limit, full};
 use super::writer::{OpenPack, PackUnderWay, PutPack, Reservation};
 use strongroom_base::LongCall;
-use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody, UploadRow};
-use strongroom_store::commit::Tx;
-use strongroom_store::state::Table;
+use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody};
 
-/// A content whose chunks take at most so many bytes, stored, lies in state (at most an object's length, if
-/// that is shorter): a pack costs three syncs more, which take longer than so many bytes in state.
-const STATE_BYTES_MAX: usize = 256 << 10;
+pub(crate) const PUT: &str = "store content";
+
+/// Longest content that the index holds itself, in stored bytes; less if objects are shorter.
+///
+/// A pack costs three syncs more, which take longer than these bytes in state.
+const INDEX_BYTES_MAX: usize = 256 << 10;
 
 /// Most children of a node.
 const CHILDREN_MAX: usize = 1_024;
-/// A node ends behind a child whose id has this many zero bits at its beginning: after 256 on average, and
-/// wherever they are inserted, at the same ones.
+/// A node ends behind a child whose id begins with this many zero bits: after 256 on average.
+///
+/// So an insertion moves few ends of nodes.
 const NODE_BITS: u32 = 8;
 
-/// Most packs on their way at once, each in memory: where a put takes long, more of them are faster.
+/// Most packs on their way at once, each in memory: more are faster where a put takes long.
 const PUTTING_MAX: usize = 4;
 
-/// So many children of new nodes are indexed at the latest, however few bytes the nodes have: a commit
-/// raises the count of each.
+/// Children of new nodes that one commit indexes, about: it raises the count of each.
 const CHILDREN_PER_COMMIT: usize = 8_192;
 
 /// A stream that is being stored.
-pub struct Upload {
+pub struct Upload<U> {
+    pipeline: Arc<Pipeline>,
+    index: Arc<dyn ChunkIndex>,
     compressor: Compressor,
     /// The pack that is being filled.
     filling: Option<OpenPack>,
     /// The buffer of one that was put.
     spare: Option<Vec<u8>>,
-    /// What is to be indexed with that pack, or without one by the commit.
+    /// Chunks to be indexed with that pack, or without one by the commit.
     batch: Batch,
-    /// The full packs before it, on their way, the oldest first, and what is to be indexed with each.
+    /// The full packs before it, on their way, the oldest first, with their batches.
     putting: VecDeque<(PackUnderWay, Batch)>,
     /// How many of them there may be.
     putting_max: usize,
     /// The stream is long: packs are put beside the rest of the work.
     is_long: bool,
+    /// A pack of it was indexed, or may have been.
+    has_indexed: bool,
     /// Children without a node, by height.
     levels: Vec<Vec<Child>>,
-    since: u64,
-    /// What the store may take at most, in bytes.
-    limit: Option<u64>,
-    // The last to go: what was reserved is due for deletion by then.
-    under_way: UnderWay,
+    // The last to be dropped: by then its reservations are due for deletion.
+    under_way: U,
 }
 
-/// What is to be indexed together.
+/// Chunks to be indexed together.
 #[derive(Default)]
 struct Batch {
-    /// Chunks of it.
+    /// Their ids.
     new: HashSet<ChunkId>,
     additions: Additions,
-    /// Children of its nodes.
+    /// Number of children of its nodes.
     children: usize,
     /// Of its packs.
     reservations: Vec<Reservation>,
 }
 
-impl std::fmt::Debug for Upload {
+impl<U> std::fmt::Debug for Upload<U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upload").finish_non_exhaustive()
     }
 }
 
-impl Upload {
-    /// An upload of so many bytes, if that is known, to a store that may take so many. `Full` if they do
-    /// not fit.
-    pub fn new(content: &Content, limit: Option<u64>, size: Option<u64>) -> Result<Self> {
-        let (core, under_way) = (content.core(), UnderWay::begin(content)?);
-        if let (Some(limit), Some(size)) = (limit, size) {
-            let stored = || core.read().and_then(|view| read_stored(view.state()));
-            let reserved = content.uploads().reserve(under_way.id, size, limit, stored)?;
-            reserved.map_err(|taken| full(taken, size, limit))?;
-        }
+impl<U: UploadIndex> Upload<U> {
+    /// Begins to store a stream for an upload that its index has begun.
+    pub(crate) fn new(pipeline: &Arc<Pipeline>, under_way: U) -> Result<Self> {
         Ok(Self {
-            compressor: content.codecs().compressor()?,
+            pipeline: Arc::clone(pipeline),
+            index: under_way.index(),
+            compressor: pipeline.codecs().compressor()?,
             filling: None,
             spare: None,
             batch: Batch::default(),
             putting: VecDeque::new(),
-            putting_max: core.objects().at_once_max().min(PUTTING_MAX),
+            putting_max: pipeline.objects().at_once_max().min(PUTTING_MAX),
             is_long: false,
+            has_indexed: false,
             levels: Vec::new(),
-            since: core.clock().unix_millis(),
-            limit,
             under_way,
         })
     }
 
-    /// Stores all of `source`; what is left is to commit it.
+    /// Stores all of `source`; the commit is left to the caller.
     pub fn store(
         mut self,
         source: &mut dyn Read,
         size: Option<u64>,
         call: LongCall<'_>,
-    ) -> Result<StoredContent> {
-        let store = self.under_way.content.clone();
+    ) -> Result<U::Stored> {
+        let pipeline = Arc::clone(&self.pipeline);
         let mut stream = Stream {
-            pieces: Pieces::new(store.cutter(), source),
+            pieces: Pieces::new(&pipeline.chunker, source),
             checksum: blake3::Hasher::new(),
             size,
             call,
@@ -145,20 +141,15 @@ impl Upload {
         }
         let content = ContentRef { len: stream.done, root, height };
         let checksum = *stream.checksum.finalize().as_bytes();
-        let Self { compressor, batch, limit, under_way, .. } = self;
-        store.codecs().keep(compressor);
+        let Self { compressor, batch, under_way, .. } = self;
+        pipeline.codecs().keep(compressor);
         let Batch { additions, reservations, .. } = batch;
-        let stored =
-            StoredContent::new(under_way, content, checksum, additions, reservations, limit);
-        if size.is_none() {
-            stored.reserve()?;
-        }
-        Ok(stored)
+        under_way.finish(NewContent { content, checksum, additions, reservations })
     }
 
     /// Prepares the chunks of a stream on the pool, while this thread reads and packs.
     fn store_long(&mut self, stream: &mut Stream<'_>, first: Option<Vec<u8>>) -> Result<()> {
-        let mut preparers = Preparers::new(&self.under_way.content);
+        let mut preparers = Preparers::new(&self.pipeline, &self.index);
         let mut next = first;
         loop {
             while let Some(piece) = next.take() {
@@ -177,10 +168,10 @@ impl Upload {
 
     /// Prepares a chunk on this thread.
     fn prepare(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<Prepared> {
-        prepare(&self.under_way.content, &mut self.compressor, kind, bytes)
+        prepare(&self.pipeline, &*self.index, &mut self.compressor, kind, bytes)
     }
 
-    /// The next chunk of the stream.
+    /// Takes the next chunk of the stream.
     fn take(&mut self, prepared: Prepared, stream: &mut Stream<'_>) -> Result<()> {
         let len = u64::from(prepared.len());
         let id = self.hold(prepared)?;
@@ -195,39 +186,35 @@ impl Upload {
         putting.any(|(_, batch)| batch.new.contains(id)) || self.batch.new.contains(id)
     }
 
-    /// Keeps a chunk if it is new: for state while all of them are short, in a pack from then on.
+    /// Keeps a chunk if it is new: in memory while all are short, in a pack from then on.
     fn hold(&mut self, prepared: Prepared) -> Result<ChunkId> {
-        let body = match prepared {
-            Prepared::New(body) if !self.is_new(&body.id) => body,
-            Prepared::New(Body { id, .. }) | Prepared::Found { id, .. } => return Ok(id),
+        let chunk = match prepared {
+            Prepared::New(chunk) if !self.is_new(&chunk.id) => chunk,
+            Prepared::New(EncodedChunk { id, .. }) | Prepared::Found { id, .. } => return Ok(id),
         };
-        let id = body.id;
+        let id = chunk.id;
         self.batch.new.insert(id);
-        self.batch.additions.bodies.push(body);
-        let held = self.batch.additions.bodies.iter().map(|body| body.stored.len()).sum::<usize>();
-        let objects = self.under_way.content.core().objects();
-        let is_small = held <= STATE_BYTES_MAX.min(objects.object_bytes());
-        let is_packed =
-            self.filling.is_some() || !self.putting.is_empty() || self.under_way.has_row;
+        let held = &mut self.batch.additions.chunks;
+        held.push(chunk);
+        let bytes = held.iter().map(|chunk| chunk.stored.len()).sum::<usize>();
+        let is_small = bytes <= INDEX_BYTES_MAX.min(self.pipeline.objects().object_bytes());
+        let is_packed = self.filling.is_some() || !self.putting.is_empty() || self.has_indexed;
         if is_small && !is_packed {
             return Ok(id);
         }
         let pack = match &mut self.filling {
             Some(pack) => pack,
-            none => none.insert(OpenPack::begin(self.under_way.content.core(), self.spare.take())?),
+            none => none.insert(OpenPack::begin(&self.pipeline, &self.index, self.spare.take())?),
         };
-        let bodies = std::mem::take(&mut self.batch.additions.bodies);
-        bodies
-            .iter()
-            .try_for_each(|body| pack.add(self.under_way.content.core().objects(), body))?;
+        let chunks = std::mem::take(&mut self.batch.additions.chunks);
+        chunks.iter().try_for_each(|chunk| pack.add(chunk))?;
         Ok(id)
     }
 
-    /// Puts and indexes what is there, if that is much. Between two chunks: each node is there with its
-    /// list.
+    /// Puts and indexes the pack, if it is full. Called between two chunks: each node has its list.
     fn index_if_full(&mut self) -> Result<()> {
         while self.putting.front().is_some_and(|(pack, _)| pack.is_done()) {
-            // As soon as it is there: a crash costs what is not indexed.
+            // As soon as it is there: a crash costs the packs that are not indexed.
             self.index_oldest()?;
         }
         let Some(pack) = &self.filling else { return Ok(()) };
@@ -257,33 +244,11 @@ impl Upload {
     }
 
     fn index(&mut self, batch: Batch) -> Result<()> {
-        // Before the commit: one whose outcome is unknown is given up like the others.
-        self.under_way.has_row = true;
-        let change = |tx: &mut Tx<'_>| {
-            check_limit(
-                &self.under_way.content,
-                tx,
-                self.under_way.id,
-                self.limit,
-                &batch.additions,
-            )?;
-            let row = UploadRow::V0 { since_unix_millis: self.since };
-            tx.state.put(Table::Uploads, &self.under_way.id.0, &row.encode())?;
-            batch.additions.write(tx, Some(self.under_way.id))?;
-            // Under the turn: no other upload may count these bytes twice.
-            let (content, id) = (self.under_way.content.clone(), self.under_way.id);
-            let indexed = batch.additions.packs.iter().map(|pack| pack.bytes).sum();
-            tx.on_commit(move |_| content.uploads().settle(id, indexed));
-            batch.reservations.iter().try_for_each(|reservation| {
-                tx.state.delete(Table::Pending, &reservation.stage().key(0))
-            })
-        };
-        self.under_way.content.core().write(PUT, change)?;
-        batch.reservations.into_iter().for_each(Reservation::settled);
-        Ok(())
+        self.has_indexed = true;
+        self.under_way.add(batch.additions, batch.reservations)
     }
 
-    /// One more child at a height; a node above it where one ends.
+    /// Adds a child at a height, and a node above it where one ends.
     fn link(&mut self, height: usize, child: Child) -> Result<()> {
         if self.levels.len() == height {
             self.levels.push(Vec::new());
@@ -310,7 +275,7 @@ impl Upload {
         self.link(height + 1, Child { id, len })
     }
 
-    /// The root, once the stream has ended.
+    /// Returns the root and the height, once the stream has ended.
     fn close(&mut self) -> Result<(ChunkId, u8)> {
         let mut height = 0;
         loop {
@@ -328,7 +293,7 @@ impl Upload {
 }
 
 impl Batch {
-    /// Takes a pack that is to be indexed with it; its buffer.
+    /// Takes a pack that is to be indexed with it; returns its buffer.
     fn take(&mut self, put: PutPack) -> Option<Vec<u8>> {
         self.additions.packs.push(put.packed);
         self.reservations.push(put.reservation);
@@ -336,7 +301,7 @@ impl Batch {
     }
 }
 
-/// What is being read, and who hears of it.
+/// The stream that is read, and its progress.
 struct Stream<'a> {
     pieces: Pieces<'a>,
     checksum: blake3::Hasher,

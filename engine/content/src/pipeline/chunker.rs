@@ -1,9 +1,10 @@
-//! Cuts a stream into chunks at places that its bytes choose: an insertion moves the cuts around it and
-//! no others.
+//! Cuts a stream into chunks at places that its bytes choose.
+//!
+//! An insertion moves the cuts around it and no others.
 //!
 //! `FastCDC` of 2020 (Xia et al., "The Design of Fast Content-Defined Chunking", TPDS 31) with a table of
-//! random numbers drawn from the vault's id key. Without the key the lengths of chunks tell less of what
-//! is in them; they still tell something.
+//! random numbers drawn from the vault's id key. Without the key the lengths of chunks show less of their
+//! bytes; they still show something.
 
 use std::io::Read;
 
@@ -14,29 +15,29 @@ use strongroom_crypto::SecretKey;
 
 /// Shortest chunk but the last of a stream, in bytes.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
-/// What chunks come to on average, in bytes.
+/// Average length of chunks, in bytes.
 const CHUNK_BYTES_AVERAGE: usize = 64 << 10;
 /// Longest chunk, in bytes.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
 
-/// How much of a stream is read at a time, in bytes: some chunks.
+/// Bytes of a stream that are read at a time: some chunks.
 const READ_BYTES: usize = 1 << 20;
 
 /// The places where a vault's streams are cut.
-pub(crate) struct Cutter {
+pub(crate) struct Chunker {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
 }
 
-impl std::fmt::Debug for Cutter {
+impl std::fmt::Debug for Chunker {
     /// Never the table: it is of a key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cutter(..)")
+        f.write_str("Chunker(..)")
     }
 }
 
-impl Cutter {
-    /// The cutter of a vault with that id key.
+impl Chunker {
+    /// Makes the chunker of a vault with that id key.
     pub(crate) fn new(id_key: &SecretKey) -> Self {
         let key = id_key.derive("strongroom 2026 cutter", &[]);
         let mut stream = blake3::Hasher::new_keyed(key.expose()).finalize_xof();
@@ -50,8 +51,9 @@ impl Cutter {
         Self { gear, gear_shifted }
     }
 
-    /// Length of the first chunk of `bytes`, which are the rest of a stream or at least the longest
-    /// chunk.
+    /// Returns the length of the first chunk of `bytes`.
+    ///
+    /// They are the rest of a stream, or at least as long as the longest chunk.
     fn first(&self, bytes: &[u8]) -> usize {
         let (strict, relaxed) = select_masks(CHUNK_BYTES_AVERAGE, Normalization::Level1);
         let (_, len) = cut_gear(
@@ -72,7 +74,7 @@ impl Cutter {
 
 /// The chunks of one stream.
 pub(crate) struct Pieces<'a> {
-    cutter: &'a Cutter,
+    chunker: &'a Chunker,
     source: &'a mut dyn Read,
     held: Vec<u8>,
     at: usize,
@@ -80,11 +82,11 @@ pub(crate) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    pub(crate) fn new(cutter: &'a Cutter, source: &'a mut dyn Read) -> Self {
-        Self { cutter, source, held: Vec::new(), at: 0, ended: false }
+    pub(crate) fn new(chunker: &'a Chunker, source: &'a mut dyn Read) -> Self {
+        Self { chunker, source, held: Vec::new(), at: 0, ended: false }
     }
 
-    /// The next chunk; `None` at the end of the stream.
+    /// Returns the next chunk; `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Result<Option<&[u8]>> {
         if self.held.len() - self.at < CHUNK_BYTES_MAX && !self.ended {
             self.fill()?;
@@ -93,12 +95,12 @@ impl<'a> Pieces<'a> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let len = self.cutter.first(rest);
+        let len = self.chunker.first(rest);
         self.at += len;
         Ok(Some(&rest[..len]))
     }
 
-    /// Whether the stream has shown to be longer than what is read at a time.
+    /// Returns whether the stream is longer than one read of it.
     pub(crate) fn is_long(&self) -> bool {
         !self.ended
     }
@@ -131,9 +133,9 @@ mod tests {
         bytes
     }
 
-    fn cut(cutter: &Cutter, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn cut(chunker: &Chunker, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut source = bytes;
-        let mut pieces = Pieces::new(cutter, &mut source);
+        let mut pieces = Pieces::new(chunker, &mut source);
         let mut cut = Vec::new();
         while let Some(piece) = pieces.next().unwrap() {
             cut.push(piece.to_vec());
@@ -143,12 +145,12 @@ mod tests {
 
     #[test]
     fn pieces_are_the_stream_within_their_bounds() {
-        let cutter = Cutter::new(&key(1));
+        let chunker = Chunker::new(&key(1));
         for len in
             [0, 1, CHUNK_BYTES_MIN, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, READ_BYTES, 5_000_000]
         {
             for bytes in [bytes(len, 7), vec![0; len]] {
-                let cut = cut(&cutter, &bytes);
+                let cut = cut(&chunker, &bytes);
                 assert_eq!(cut.concat(), bytes);
                 let (last, others) = cut.split_last().map_or((0, &cut[..]), |(l, o)| (l.len(), o));
                 assert!(last <= CHUNK_BYTES_MAX);
@@ -157,17 +159,17 @@ mod tests {
                 );
             }
         }
-        let average = 5_000_000 / cut(&cutter, &bytes(5_000_000, 7)).len();
+        let average = 5_000_000 / cut(&chunker, &bytes(5_000_000, 7)).len();
         assert!((40_000..110_000).contains(&average), "{average}");
     }
 
     #[test]
     fn an_insertion_moves_few_cuts() {
-        let cutter = Cutter::new(&key(1));
+        let chunker = Chunker::new(&key(1));
         let before = bytes(4_000_000, 3);
         let mut after = before.clone();
         after.splice(2_000_000..2_000_000, bytes(100, 4));
-        let (before, after) = (cut(&cutter, &before), cut(&cutter, &after));
+        let (before, after) = (cut(&chunker, &before), cut(&chunker, &after));
         let new = after.iter().filter(|piece| !before.contains(piece)).count();
         assert!(new <= 4, "{new} of {} pieces are new", after.len());
     }
@@ -176,7 +178,7 @@ mod tests {
     fn another_key_cuts_elsewhere() {
         let bytes = bytes(4_000_000, 3);
         let lens =
-            |byte| cut(&Cutter::new(&key(byte)), &bytes).iter().map(Vec::len).collect::<Vec<_>>();
+            |byte| cut(&Chunker::new(&key(byte)), &bytes).iter().map(Vec::len).collect::<Vec<_>>();
         let (one, other) = (lens(1), lens(2));
         let ends = |lens: &[usize]| {
             lens.iter()

@@ -1,5 +1,6 @@
-//! A pack: many chunks in one object of the backend, each sealed by itself so that it can be read alone,
-//! and behind them a trailer that lists them.
+//! A pack: many chunks in one object of the backend, and a trailer that lists them.
+//!
+//! Each chunk is sealed by itself, so that it can be read alone.
 //!
 //! ```text
 //! magic 8 | format version u32 LE: 1 | epoch u32 LE
@@ -7,23 +8,24 @@
 //! trailer: nonce 24 | ciphertext | tag 16 | its length, all three, u32 LE
 //! ```
 //!
-//! A chunk is bound to the vault, the pack's name and its place in it; its id tells whether its bytes are
-//! right. The trailer is bound to the vault, the name and its place. What is in a pack can so be told from
-//! the pack alone.
+//! A chunk is bound to the vault, the pack's name and its place in it; its id proves its bytes. The trailer
+//! is bound to the vault, the name and its place. So a pack alone proves its chunks.
 
 use bytes::Bytes;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
-use super::cutter::CHUNK_BYTES_MAX;
+use super::chunk_index::PackPlace;
+use super::chunker::CHUNK_BYTES_MAX;
+use super::codec::{Codecs, EncodedChunk, IdKeys, unpack};
 use strongroom_crypto::{ContentKeys, NONCE_BYTES, SealKey, TAG_BYTES};
-use strongroom_format::{ChunkId, ChunkKind, ChunkPlace, ObjectName, PackTrailer, PackedChunk};
+use strongroom_format::{Child, ChunkKind, NodeBody, ObjectName, PackTrailer, PackedChunk};
 use strongroom_store::objects::Objects;
 
-/// A pack is about so many times as long as an object of a value: 16 MiB, unless the host sets that.
+/// Length of a pack, in longest objects: 16 MiB, unless the host sets their length.
 const PACK_OBJECTS: usize = 2;
 
-/// What packs begin with.
+/// The first bytes of a pack.
 pub(crate) const MAGIC: &[u8; 8] = b"STRNGPAK";
 const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
@@ -39,14 +41,14 @@ const LIST_BYTES_MAX: u32 = 2 * 64 * CHUNKS_MAX;
 /// Room for the list of a pack's chunks; of very short ones it may be longer.
 const LIST_BYTES: usize = 64 << 10;
 
-/// What a sealed part of a pack is. Blocks of other objects, sealed under the same key, have 0 and 1 there.
+/// The kind of a sealed part. Blocks of other objects, under the same key, have 0 and 1 there.
 #[derive(Clone, Copy)]
 enum Part {
     Chunk = 2,
     Trailer = 3,
 }
 
-/// A pack is full at so many bytes.
+/// Returns the length at which a pack is full, in bytes.
 pub(crate) fn full_bytes(objects: &Objects) -> usize {
     PACK_OBJECTS * objects.object_bytes()
 }
@@ -65,18 +67,18 @@ pub(crate) struct Packer {
     pub(crate) name: ObjectName,
     vault: Uuid,
     keys: std::sync::Arc<ContentKeys>,
-    /// Full at so many bytes; the chunk that fills it goes in whole.
+    /// Length at which it is full; the chunk that fills it goes in whole.
     full: usize,
     bytes: Vec<u8>,
     chunks: Vec<PackedChunk>,
 }
 
 impl Packer {
-    /// An empty one, in a buffer that another pack had if there is one.
+    /// Makes an empty one, in the buffer of an earlier pack if there is one.
     pub(crate) fn new(objects: &Objects, name: ObjectName, spare: Option<Vec<u8>>) -> Self {
         let keys = objects.keys();
         let full = full_bytes(objects);
-        // At once, for growing step by step takes up to three times that; what is not written takes nothing.
+        // At once: growing step by step takes up to three times that, and unwritten room takes nothing.
         let room = full + CHUNK_BYTES_MAX + OVERHEAD_BYTES + LIST_BYTES;
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(room));
         bytes.clear();
@@ -86,19 +88,13 @@ impl Packer {
         Self { name, vault: objects.vault(), keys, full, bytes, chunks: Vec::new() }
     }
 
-    /// Adds a chunk in its stored form.
-    pub(crate) fn add(
-        &mut self,
-        objects: &Objects,
-        id: ChunkId,
-        kind: ChunkKind,
-        len: u32,
-        stored: &[u8],
-    ) -> Result<()> {
+    /// Adds a chunk.
+    pub(crate) fn add(&mut self, objects: &Objects, chunk: &EncodedChunk) -> Result<()> {
         let at = self.bytes.len();
-        self.seal(objects, stored, Part::Chunk)?;
+        self.seal(objects, &chunk.stored, Part::Chunk)?;
         let number = |n: usize| u32::try_from(n).expect("a pack is far shorter");
         let (at, stored) = (number(at), number(self.bytes.len() - at));
+        let EncodedChunk { id, kind, len, .. } = *chunk;
         self.chunks.push(PackedChunk { id, kind, len, at, stored });
         Ok(())
     }
@@ -119,7 +115,7 @@ impl Packer {
         self.bytes.len() >= self.full || self.chunks.len() >= CHUNKS_MAX as usize
     }
 
-    /// Puts it on the backend; durable on return. With its buffer, unless the backend has kept that.
+    /// Puts it on the backend; durable on return. Returns its buffer too, unless the backend kept that.
     pub(crate) fn put(mut self, objects: &Objects) -> Result<(Packed, Option<Vec<u8>>)> {
         let at = self.bytes.len();
         let trailer = PackTrailer::V0 { chunks: self.chunks };
@@ -139,18 +135,20 @@ impl Packer {
 
 /// A pack that is on the backend.
 #[derive(Clone, Debug)]
-pub(crate) struct Packed {
-    pub(crate) name: ObjectName,
-    pub(crate) epoch: u32,
+pub struct Packed {
+    pub name: ObjectName,
+    /// Number of the key that it is sealed under.
+    pub epoch: u32,
     /// Length of the object.
-    pub(crate) bytes: u64,
-    pub(crate) chunks: Vec<PackedChunk>,
+    pub bytes: u64,
+    pub chunks: Vec<PackedChunk>,
 }
 
 impl Packed {
-    pub(crate) fn place(&self, chunk: &PackedChunk) -> ChunkPlace {
+    /// Returns the place of one of its chunks.
+    pub(crate) fn place(&self, chunk: &PackedChunk) -> PackPlace {
         let PackedChunk { at, stored, .. } = *chunk;
-        ChunkPlace::Pack { pack: self.name, epoch: self.epoch, at, stored }
+        PackPlace { pack: self.name, epoch: self.epoch, at, stored }
     }
 }
 
@@ -176,33 +174,35 @@ fn open(key: &SealKey, associated: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
     Ok(opened)
 }
 
-/// The stored form of a chunk that lies there.
-pub(crate) fn read_chunk(
-    objects: &Objects,
-    pack: ObjectName,
-    epoch: u32,
-    at: u32,
-    stored: u32,
-) -> Result<Vec<u8>> {
-    let from = u64::from(at);
-    let sealed = objects.get_sealed(pack, from..from + u64::from(stored))?;
-    open_chunk(objects, pack, epoch, at, &sealed)
+/// Reads the stored form of a chunk.
+pub(crate) fn read_chunk(objects: &Objects, place: &PackPlace) -> Result<Vec<u8>> {
+    let from = u64::from(place.at);
+    let sealed = objects.get_sealed(place.pack, from..from + u64::from(place.stored))?;
+    open_chunk(objects, place, &sealed)
 }
 
-/// The stored form of a chunk that lies there, of its sealed bytes.
-pub(crate) fn open_chunk(
-    objects: &Objects,
-    pack: ObjectName,
-    epoch: u32,
-    at: u32,
-    sealed: &[u8],
-) -> Result<Vec<u8>> {
+/// Opens the sealed bytes of a chunk; returns its stored form.
+pub(crate) fn open_chunk(objects: &Objects, place: &PackPlace, sealed: &[u8]) -> Result<Vec<u8>> {
+    let PackPlace { pack, epoch, at, .. } = *place;
     let associated = associated(objects.vault(), pack, at as usize, Part::Chunk);
     open(key(&objects.keys(), epoch)?, &associated, sealed).map_err(|e| e.with_subject(pack.key()))
 }
 
-/// What a pack of that length lists, read from the pack alone; with the number of the key that it is sealed
-/// under.
+/// Reads the children of a node from its pack.
+pub(crate) fn read_node(
+    objects: &Objects,
+    codecs: &Codecs,
+    keys: &IdKeys,
+    pack: &Packed,
+    chunk: &PackedChunk,
+) -> Result<Vec<Child>> {
+    let stored = read_chunk(objects, &pack.place(chunk))?;
+    let bytes = unpack(codecs, keys, ChunkKind::Node, &chunk.id, chunk.len, &stored)?;
+    let NodeBody::V0 { children } = NodeBody::decode(&bytes)?;
+    Ok(children)
+}
+
+/// Reads a pack's own list of chunks, and the number of the key that it is sealed under.
 pub fn list(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec<PackedChunk>)> {
     parse(objects, name, bytes).map_err(|e| e.or_subject(name.key()))
 }

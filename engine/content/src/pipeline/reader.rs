@@ -7,53 +7,115 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::ahead::Ahead;
-use super::body;
-use super::index::{find_chunk, read_body};
+use super::Pipeline;
+use super::chunk_index::{ChunkIndex, FoundChunk, Location, ToFree};
+use super::codec::unpack;
 use super::pack::read_chunk;
-use super::store::Content;
-use super::stored::StoredContent;
-use strongroom_format::{Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, NodeBody};
-use strongroom_store::objects::Pin;
-use strongroom_store::state::StateRead;
+use super::read_ahead::ReadAhead;
+use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody};
+use strongroom_store::objects::{Objects, Pin};
 
-/// The content store, and the pin of a commit: nothing that was there at that commit is freed or deleted meanwhile.
+/// An index and a pin of it: no chunk that it had at that pin is freed meanwhile.
 ///
-/// What a chunk holds never changes, only where it lies. So whoever has a pin asks the newest state for that,
-/// and keeps no read of an older one open, which a rotation of keys or the end of a failure would wait for.
+/// The bytes of a chunk never change, only its place. So a reader asks the newest state for that, and keeps
+/// no read of an older one open, for which a rotation of keys or the end of a failure would wait.
 #[derive(Clone)]
 pub struct Pinned {
-    content: Content,
-    _pin: Arc<Pin>,
+    pipeline: Arc<Pipeline>,
+    index: Arc<dyn ChunkIndex>,
+    pin: Arc<Pin>,
 }
 
 impl Pinned {
-    pub(crate) fn new(content: &Content, pin: &Arc<Pin>) -> Self {
-        Self { content: content.clone(), _pin: Arc::clone(pin) }
+    pub(crate) fn new(
+        pipeline: &Arc<Pipeline>,
+        index: Arc<dyn ChunkIndex>,
+        pin: &Arc<Pin>,
+    ) -> Self {
+        Self { pipeline: Arc::clone(pipeline), index, pin: Arc::clone(pin) }
     }
 
-    pub fn content(&self) -> &Content {
-        &self.content
+    /// Reads by another index, which shows more than this one.
+    pub(crate) fn with_index(
+        &self,
+        over: impl FnOnce(Arc<dyn ChunkIndex>) -> Arc<dyn ChunkIndex>,
+    ) -> Self {
+        Self::new(&self.pipeline, over(Arc::clone(&self.index)), &self.pin)
+    }
+
+    /// Returns the objects that packs are among.
+    pub fn objects(&self) -> &Objects {
+        self.pipeline.objects()
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    pub(crate) fn index(&self) -> &dyn ChunkIndex {
+        &*self.index
+    }
+}
+
+impl Pipeline {
+    /// Returns the bytes of a chunk that an index has found.
+    pub(crate) fn open(
+        &self,
+        kind: ChunkKind,
+        id: &ChunkId,
+        found: Option<FoundChunk>,
+    ) -> Result<Vec<u8>> {
+        let lost = |detail| {
+            Error::new(ErrorKind::Corrupt, "read chunk")
+                .with_reason(Reason::ContentDamaged)
+                .with_detail(detail)
+        };
+        let FoundChunk { kind: of, len, location } =
+            found.ok_or_else(|| lost("a chunk has no row"))?;
+        let is_other = of != kind;
+        let stored = match location {
+            Location::Lost => return Err(lost("a chunk's pack was lost")),
+            _ if is_other => return Err(lost("a chunk is of another kind")),
+            Location::Index(stored) => stored,
+            Location::Pack(place) => read_chunk(self.objects(), &place)?,
+        };
+        unpack(self.codecs(), self.id_keys(), kind, id, len, &stored)
+    }
+
+    /// Returns the chunk with its distinct children, if it is a node; `None` if that is damaged.
+    pub(crate) fn to_free(
+        &self,
+        index: &dyn ChunkIndex,
+        kind: Option<ChunkKind>,
+        id: ChunkId,
+    ) -> Result<Option<ToFree>> {
+        if kind != Some(ChunkKind::Node) {
+            return Ok(Some((id, None)));
+        }
+        let node = index.find(&id).and_then(|found| self.open(ChunkKind::Node, &id, found));
+        match node.and_then(|node| listed(&node)) {
+            Ok(children) => Ok(Some((id, Some(children.iter().map(|child| child.id).collect())))),
+            Err(e) if e.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
 /// A stream over a content, in bounded memory; forward, and to any position.
 ///
-/// It waits for no writer, only while the state is compacted or opened anew: it shows the content as it was when it was opened, whatever
-/// is written or deleted since. Its errors carry the vault's [`Error`], `Corrupt` for content that
-/// is not what was written; no byte of a damaged chunk is served.
+/// It waits for no writer, only while the state is compacted or opened again. It shows the content as it was
+/// when it was opened, despite later writes and deletes. Its errors carry the vault's [`Error`]: `Corrupt`
+/// for content that differs from what was written. No byte of a damaged chunk is served.
 pub struct ContentReader {
     pinned: Pinned,
-    /// Before its commit: what that will bring.
-    stored: Option<Arc<StoredContent>>,
     content: ContentRef,
     position: u64,
     /// The nodes above the position, from the root down.
     path: Vec<Level>,
     /// The chunk that the position was last in.
     held: Option<Held>,
-    /// What is fetched before it is asked for.
-    ahead: Ahead,
+    /// Chunks that are fetched before they are read.
+    ahead: ReadAhead,
 }
 
 struct Level {
@@ -75,78 +137,33 @@ impl fmt::Debug for ContentReader {
     }
 }
 
-/// The bytes of a chunk, as a read of the state has it.
-pub fn fetch(
-    content: &Content,
-    state: &StateRead,
-    kind: ChunkKind,
-    id: &ChunkId,
-) -> Result<Vec<u8>> {
-    let lost = |detail| {
-        Error::new(ErrorKind::Corrupt, "read chunk")
-            .with_reason(Reason::ContentDamaged)
-            .with_detail(detail)
-    };
-    let row = find_chunk(state, id)?.ok_or_else(|| lost("a chunk has no row"))?;
-    let ChunkRow::V0 { kind: found, len, place, .. } = row;
-    if found != kind && place != ChunkPlace::Lost {
-        return Err(lost("a chunk is of another kind"));
-    }
-    let stored = match place {
-        ChunkPlace::State { stored } => read_body(state, id, stored)?,
-        ChunkPlace::Pack { pack, epoch, at, stored } => {
-            read_chunk(content.core().objects(), pack, epoch, at, stored)?
-        }
-        ChunkPlace::Lost => return Err(lost("a chunk's pack was lost")),
-    };
-    body::unpack(content.codecs(), content.id_keys(), kind, id, len, &stored)
-}
-
-/// The children of a node.
-pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Vec<Child>> {
-    listed(&fetch(content, state, ChunkKind::Node, id)?)
-}
-
-fn listed(node: &[u8]) -> Result<Vec<Child>> {
+/// Returns the children that a node lists.
+pub(crate) fn listed(node: &[u8]) -> Result<Vec<Child>> {
     let NodeBody::V0 { children } = NodeBody::decode(node)?;
     Ok(children)
 }
 
 impl ContentReader {
-    /// Of a content that was there when the pin was taken.
+    /// Makes the reader of a content that was there when the pin was taken.
     pub fn new(pinned: Pinned, content: ContentRef) -> Self {
         Self {
             pinned,
-            stored: None,
             content,
             position: 0,
             path: Vec::new(),
             held: None,
-            ahead: Ahead::default(),
+            ahead: ReadAhead::default(),
         }
     }
 
-    /// Of one that has not been committed, or may not have been.
-    pub fn with(mut self, stored: Option<Arc<StoredContent>>) -> Self {
-        self.stored = stored;
-        self
-    }
-
-    /// The bytes of a chunk.
+    /// Returns the bytes of a chunk.
     fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
-        let content = &self.pinned.content;
-        let state = content.core().read_state()?;
-        if let Some(stored) = &self.stored
-            && let None | Some(ChunkRow::V0 { place: ChunkPlace::Lost, .. }) =
-                find_chunk(&state, id)?
-            && let Some(bytes) = stored.fetch(kind, id)?
-        {
-            return Ok(bytes);
-        }
-        fetch(content, &state, kind, id).map_err(|error| content.core().unless_taken_over(error))
+        let Pinned { pipeline, index, .. } = &self.pinned;
+        let opened = index.find(id).and_then(|found| pipeline.open(kind, id, found));
+        opened.map_err(|error| index.explain(error))
     }
 
-    /// The bytes from the position to the end of the chunk that it is in; empty at the end.
+    /// Returns the bytes from the position to the end of its chunk; none at the end.
     fn rest(&mut self) -> Result<&[u8]> {
         if self.position >= self.content.len {
             return Ok(&[]);
@@ -162,7 +179,7 @@ impl ContentReader {
         Ok(&held.bytes[within..])
     }
 
-    /// The chunk that the position is in.
+    /// Fetches the chunk that the position is in.
     fn fetch(&mut self) -> Result<Held> {
         let position = self.position;
         let ends =
@@ -208,9 +225,9 @@ impl ContentReader {
             .with_detail("a chunk is too short"))
     }
 
-    /// Has chunks fetched that are far, from the one that begins at `start` on, without so many of them.
+    /// Fetches chunks of a far backend ahead: those from `start` on, without the first `without`.
     fn go_ahead(&mut self, start: u64, without: usize) {
-        if !self.pinned.content.core().objects().is_far() {
+        if !self.pinned.objects().is_far() {
             return;
         }
         let Some(level) = self.path.last() else { return };
@@ -221,12 +238,12 @@ impl ContentReader {
         });
         let next = at.and_then(|at| level.children.get(at + without..)).unwrap_or_default();
         if self.ahead.go_on(&self.pinned, next).is_err() {
-            // Whoever asks for the chunk says what is wrong.
+            // The read of the chunk itself reports the error.
             self.ahead.forget();
         }
     }
 
-    /// All will be read, from the beginning.
+    /// Prepares for a read of all of it, from the beginning.
     pub fn expect_all(&mut self) {
         self.ahead.want_at_once();
     }
@@ -249,7 +266,7 @@ impl Seek for ContentReader {
     }
 }
 
-/// Where a stream of `len` bytes goes on that was at `position`. `Invalid` if that is before its beginning.
+/// Returns the position that a seek leads to. `Invalid` if that is before the beginning.
 pub fn seek(to: SeekFrom, len: u64, position: u64) -> Result<u64> {
     let (base, offset) = match to {
         SeekFrom::Start(at) => (at, 0),

@@ -1,10 +1,10 @@
 //! The uploads of one vault that are under way in this process.
 //!
-//! An upload takes a pin before its first look-up. A chunk that was let go of by commit `c` is freed once
-//! every live pin is at `c` or past it (as doomed objects are: see `objects/pins.rs`): so whatever an
-//! upload has found, or has stored itself, stays in the index until it ends. What was let go of before its
-//! pin it does not find: a look-up takes a released chunk for absent. Readers have pins of their own: what they
-//! can reach stays for as long.
+//! An upload takes a pin before its first look-up. A chunk that was released by commit `c` is freed once
+//! every live pin is at `c` or past it (as doomed objects are: see `objects/pins.rs`). So each chunk that an
+//! upload has found, or has stored itself, stays in the index until it ends. A chunk that was released before
+//! its pin it does not find: a look-up takes a released chunk for absent. Readers have pins of their own:
+//! chunks that they can reach stay for as long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use strongroom_store::state::{StateWrite, Table};
 #[derive(Debug)]
 pub(crate) struct Uploads {
     pins: Arc<Pins>,
-    /// Those of this process, whatever the clock says, and how much of the quota each may still need.
+    /// Those of this process, and how much of the quota each may still need.
     live: Mutex<HashMap<UploadId, u64>>,
     /// Those that ended without their commit, and whose rows do not say so.
     given_up: Mutex<Vec<UploadId>>,
-    /// Held by whoever frees or moves chunks, or makes the index anew.
+    /// Held while chunks are freed or moved, or the index is rebuilt.
     upkeep: Mutex<()>,
-    /// The index is being made anew: no upload begins.
+    /// The index is being rebuilt: no upload begins.
     closed: AtomicBool,
 }
 
 impl Uploads {
-    /// None; `newest` is the number of the last commit before this session.
+    /// Makes the register without uploads; `newest` is the number of the last commit before this session.
     pub(crate) fn new(newest: u64) -> Self {
         Self {
             pins: Pins::new(newest),
@@ -44,17 +44,17 @@ impl Uploads {
         }
     }
 
-    /// Tells that commit `number` has happened.
+    /// Publishes that commit `number` has happened.
     pub(crate) fn publish(&self, number: u64) {
         self.pins.publish(number);
     }
 
-    /// What was let go of by this commit or before no upload has found.
+    /// Returns the commit up to which no live upload has found a released chunk.
     pub(crate) fn due(&self) -> u64 {
         self.pins.due()
     }
 
-    /// Begins an upload, and takes its pin. `Locked` while the index is made anew.
+    /// Begins an upload, and takes its pin. `Locked` while the index is rebuilt.
     pub(crate) fn enter(&self, id: UploadId) -> Result<Option<Arc<Pin>>> {
         let mut live = self.live.lock();
         if self.closed.load(Ordering::Acquire) {
@@ -67,7 +67,7 @@ impl Uploads {
         Ok((!is_late).then(|| self.pins.pin(Arc::new(()))))
     }
 
-    /// The turn to free or move chunks; `Locked` if another has it for so long.
+    /// Takes the turn to free or move chunks; `Locked` if another has it for longer than `timeout`.
     pub(crate) fn upkeep_turn(
         &self,
         operation: &'static str,
@@ -79,7 +79,7 @@ impl Uploads {
         })
     }
 
-    /// Keeps uploads from beginning until the answer is dropped; `None` if one is under way.
+    /// Keeps uploads from beginning until its result is dropped; `None` if one is under way.
     pub(crate) fn close(&self) -> Option<ClosedUploads<'_>> {
         let live = self.live.lock();
         live.is_empty().then(|| {
@@ -92,17 +92,17 @@ impl Uploads {
         self.live.lock().remove(&id);
     }
 
-    /// An upload ended without its commit.
+    /// Records an upload that ended without its commit.
     pub(crate) fn give_up(&self, id: UploadId) {
         self.given_up.lock().push(id);
     }
 
-    /// Those that ended so, and whose rows do not say it.
+    /// Returns those that ended so, and whose rows do not say it.
     pub(crate) fn given_up(&self) -> Vec<UploadId> {
         self.given_up.lock().clone()
     }
 
-    /// Says so in their rows.
+    /// Records it in their rows.
     pub(crate) fn mark(state: &mut StateWrite<'_>, given_up: &[UploadId]) -> Result<()> {
         for id in given_up {
             if state.get(Table::Uploads, &id.0, |row| row.is_some())? {
@@ -113,7 +113,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// The rows of the first `count` of these say so for good.
+    /// Forgets the first `count` of these: a commit has their rows.
     pub(crate) fn forget_given_up(&self, count: usize) {
         self.given_up.lock().drain(..count);
     }
@@ -122,9 +122,10 @@ impl Uploads {
         self.live.lock().contains_key(&id)
     }
 
-    /// Reserves so many bytes for an upload, if they fit in beside what is stored and what others have
-    /// reserved; otherwise how many of them those are. What is stored is asked for under the lock, so
-    /// whatever an upload has committed before it gave its reservation back is counted.
+    /// Reserves bytes for an upload, if they fit beside those that are stored and those that others reserved.
+    ///
+    /// Otherwise it returns how many those are. `stored` is asked under the lock, so bytes that an upload
+    /// committed before it gave its reservation back are counted.
     pub(crate) fn reserve(
         &self,
         id: UploadId,
@@ -141,20 +142,20 @@ impl Uploads {
         Ok(Ok(()))
     }
 
-    /// So many bytes of an upload's reservation are stored now.
+    /// Takes bytes that are stored now off an upload's reservation.
     pub(crate) fn settle(&self, id: UploadId, bytes: u64) {
         if let Some(reserved) = self.live.lock().get_mut(&id) {
             *reserved = reserved.saturating_sub(bytes);
         }
     }
 
-    /// What all have reserved but those that are `own`.
+    /// Returns the bytes that all have reserved but those that are `own`.
     pub(crate) fn reserved_but(&self, own: impl Fn(UploadId) -> bool) -> u64 {
         reserved_but(&self.live.lock(), own)
     }
 }
 
-/// No upload begins while this lives.
+/// Keeps uploads from beginning while it lives.
 pub(crate) struct ClosedUploads<'a>(&'a Uploads);
 
 impl Drop for ClosedUploads<'_> {

@@ -1,27 +1,22 @@
-//! The index anew, from the packs alone: for when rows of it are lost or wrong.
+//! Rebuilding the index from the packs alone: for when rows of it are lost or wrong.
 //!
-//! Every pack lists its chunks under its own seal, and every node its children; so where chunks lie, and how
-//! often each is referred to, can be told without the index. Chunks that lie in state live and die with it:
-//! their rows stay.
+//! Every pack lists its chunks under its own seal, and every node its children. So the places of chunks, and
+//! their counts, follow without the index. Chunks in state exist only there: their rows stay.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::body::{self, Codecs, IdKeys};
-use super::index::{find_chunk, read_chunk, refer, release, set_stored, write_chunk, write_pack};
-use super::pack::{Packed, list, read_chunk as read_packed};
-use super::reader::children;
-use super::release::list_by_rows;
-use super::store::Content;
+use super::LocalIndex;
+use super::gc::list_by_rows;
+use super::rows::{find_chunk, read_chunk, refer, release, set_stored, write_chunk, write_pack};
+use crate::pipeline::{Packed, Pipeline, list_pack, listed, read_node};
 use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{
-    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, NodeBody, ObjectName, PackRow,
-    PackedChunk, PendingRow,
+    Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, ObjectName, PackRow, PendingRow,
 };
 use strongroom_store::commit::Tx;
-use strongroom_store::objects::Objects;
 use strongroom_store::state::{StateRead, Table};
 
 const REBUILD: &str = "rebuild index";
@@ -45,23 +40,23 @@ impl RebuildOptions<'_> {
     }
 }
 
-/// What was found in the packs.
+/// The outcome of a rebuild.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RebuildReport {
     /// Packs that were read.
     pub packs: u64,
-    /// Chunks that lie in them, each once.
+    /// Chunks in them, each once.
     pub chunks: u64,
-    /// Chunks that nothing refers to; `gc` frees them.
+    /// Chunks without a reference; `gc` frees them.
     pub unreferenced: u64,
-    /// Chunks that something refers to and no pack has.
+    /// Chunks that have a reference and are in no pack.
     pub missing: u64,
     /// Packs whose list could not be read, nodes, and rows of records.
     pub damaged: u64,
 }
 
-/// What the packs hold.
+/// The packs and their nodes.
 #[derive(Default)]
 struct Found {
     packs: Vec<Packed>,
@@ -75,7 +70,7 @@ pub trait Roots {
     fn roots(&self, tx: &Tx<'_>) -> Result<FoundRoots>;
 }
 
-/// What the rows of a catalogue refer to.
+/// The contents that the rows of a catalogue refer to.
 #[derive(Debug, Default)]
 pub struct FoundRoots {
     pub roots: Vec<ChunkId>,
@@ -83,16 +78,11 @@ pub struct FoundRoots {
     pub damaged: u64,
 }
 
-impl Content {
-    /// Makes the index of chunks anew from the packs on the backend, in one commit: which chunks there are,
-    /// where they lie, and how often each is referred to. What lay in packs that are gone, and nodes that
-    /// cannot be read, are known to be lost then: a put of the same bytes stores them again, for all that had
-    /// them. Of a pack whose list is damaged counts what rows say. Damaged chunks of data stay where they are;
-    /// `check` with all data read tells of them. Takes memory for each chunk, some hundred bytes.
-    ///
-    /// `Locked` while something is being stored.
-    pub fn rebuild_index(
+impl LocalIndex {
+    /// Rebuilds all rows from the packs: see `Content::rebuild_index`.
+    pub(crate) fn rebuild(
         &self,
+        pipeline: &Pipeline,
         options: &RebuildOptions<'_>,
         roots: &[&dyn Roots],
     ) -> Result<RebuildReport> {
@@ -105,7 +95,7 @@ impl Content {
                 .with_detail("something is being stored, which has looked up what is there")
         })?;
         let mut report = RebuildReport::default();
-        let found = self.find_packs(options, &mut report)?;
+        let found = self.find_packs(pipeline, options, &mut report)?;
         let change = |tx: &mut Tx<'_>| rewrite(tx, &found, roots, report);
         self.core().write(REBUILD, change)
     }
@@ -113,6 +103,7 @@ impl Content {
     /// Reads the lists of all packs, and all nodes.
     fn find_packs(
         &self,
+        pipeline: &Pipeline,
         options: &RebuildOptions<'_>,
         report: &mut RebuildReport,
     ) -> Result<Found> {
@@ -129,17 +120,18 @@ impl Content {
             }
             Ok(())
         })?;
+        let (codecs, keys) = (pipeline.codecs(), pipeline.id_keys());
         let mut found = Found::default();
         for (done, (name, size)) in names.into_iter().enumerate() {
             options.call.check(REBUILD)?;
             options.call.report(done as u64, None);
-            let mut pack = match list(objects, name, size) {
+            let mut pack = match list_pack(objects, name, size) {
                 Ok((epoch, chunks)) => Packed { name, epoch, bytes: size, chunks },
                 Err(e) if e.kind() == ErrorKind::Corrupt => {
                     // Another object, unless a row says that it is a pack.
                     let Some(&epoch) = known.get(&name) else { continue };
                     report.damaged += 1;
-                    // Its list is needed for no read: what rows say of it counts on.
+                    // No read needs its list: its rows count.
                     let chunks = list_by_rows(self, name)?;
                     Packed { name, epoch, bytes: size, chunks }
                 }
@@ -148,14 +140,14 @@ impl Content {
             report.packs += 1;
             let mut unread = BTreeSet::new();
             for chunk in pack.chunks.iter().filter(|chunk| chunk.kind == ChunkKind::Node) {
-                match read_node(objects, self.codecs(), self.id_keys(), &pack, chunk) {
+                match read_node(objects, codecs, keys, &pack, chunk) {
                     Ok(children) => drop(found.nodes.insert(chunk.id, distinct(&children))),
                     Err(e) if e.kind() == ErrorKind::Corrupt => drop(unread.insert(chunk.id)),
                     Err(e) => return Err(e),
                 }
             }
             report.damaged += unread.len() as u64;
-            // What such a node lists cannot be counted: it is lost, until it is stored again.
+            // The children of such a node cannot be counted: it is lost, until it is stored again.
             pack.chunks.retain(|chunk| !unread.contains(&chunk.id));
             found.packs.push(pack);
         }
@@ -167,25 +159,12 @@ impl Content {
                 kind: ChunkKind::Node, place: ChunkPlace::State { .. }, ..
             }) = ChunkRow::decode(entry.row.as_slice())
             {
-                found.nodes.insert(id, distinct(&children(self, state, &id)?));
+                let node = pipeline.open(ChunkKind::Node, &id, super::find(state, &id)?)?;
+                found.nodes.insert(id, distinct(&listed(&node)?));
             }
         }
         Ok(found)
     }
-}
-
-/// The children of a node in a pack.
-pub(crate) fn read_node(
-    objects: &Objects,
-    codecs: &Codecs,
-    keys: &IdKeys,
-    pack: &Packed,
-    chunk: &PackedChunk,
-) -> Result<Vec<Child>> {
-    let stored = read_packed(objects, pack.name, pack.epoch, chunk.at, chunk.stored)?;
-    let bytes = body::unpack(codecs, keys, ChunkKind::Node, &chunk.id, chunk.len, &stored)?;
-    let NodeBody::V0 { children } = NodeBody::decode(&bytes)?;
-    Ok(children)
 }
 
 fn distinct(children: &[Child]) -> Vec<ChunkId> {
@@ -193,7 +172,7 @@ fn distinct(children: &[Child]) -> Vec<ChunkId> {
     ids.into_iter().collect()
 }
 
-/// Of a chunk that several packs have, the copy that its row knew counts: that one was read before.
+/// Keeps one copy of a chunk that several packs have: the one of its row, which was read before.
 fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
     let names: BTreeSet<ObjectName> = packs.iter().map(|pack| pack.name).collect();
     for pack in packs {
@@ -216,7 +195,7 @@ fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
     Ok(())
 }
 
-/// The packs that rows name, as far as they can be read, with the numbers of their keys.
+/// Returns the packs of rows that can be read, with the numbers of their keys.
 fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, u32> {
     let rows = state.range(Table::Packs, ALL).into_iter().flatten();
     rows.flatten()
@@ -228,7 +207,7 @@ fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, u32> {
         .collect()
 }
 
-/// Objects that are being put, or wait for their deletion.
+/// Returns the objects that are being put, or wait for their deletion.
 fn objects_under_way(state: &StateRead) -> Result<BTreeSet<ObjectName>> {
     let mut names = BTreeSet::new();
     for entry in state.range(Table::Pending, ALL)? {
@@ -240,7 +219,7 @@ fn objects_under_way(state: &StateRead) -> Result<BTreeSet<ObjectName>> {
     Ok(names)
 }
 
-/// Writes the rows of all packs and of the chunks in them, in the place of those that are there.
+/// Replaces the rows of all packs and of the chunks in them.
 fn rewrite(
     tx: &mut Tx<'_>,
     found: &Found,
@@ -255,7 +234,7 @@ fn rewrite(
             if read_chunk(tx, &chunk.id)?.is_some() {
                 continue;
             }
-            let (kind, len, place) = (chunk.kind, chunk.len, pack.place(chunk));
+            let (kind, len, place) = (chunk.kind, chunk.len, pack.place(chunk).into());
             write_chunk(tx, &chunk.id, &ChunkRow::V0 { kind, references: 0, len, place })?;
             chunks += 1;
             chunk_bytes += u64::from(chunk.stored);
@@ -270,8 +249,9 @@ fn rewrite(
     Ok(report)
 }
 
-/// Removes all rows but those of chunks in state, which count no references from here on; how many bytes
-/// they take.
+/// Removes all rows but those of chunks in state; returns how many bytes those take.
+///
+/// They count no references from here on.
 fn forget(tx: &mut Tx<'_>) -> Result<u64> {
     for table in [Table::Packs, Table::Released, Table::Uploads] {
         for key in keys(tx, table)? {
@@ -304,7 +284,7 @@ fn keys(tx: &Tx<'_>, table: Table) -> Result<Vec<Vec<u8>>> {
     tx.state.range(table, ALL)?.map(|entry| Ok(entry?.key.as_slice().to_vec())).collect()
 }
 
-/// Counts what nodes, artifacts and values refer to.
+/// Counts the references of nodes, artifacts and values.
 fn count_references(
     tx: &mut Tx<'_>,
     found: &Found,
@@ -315,7 +295,7 @@ fn count_references(
     let mut count = |tx: &mut Tx<'_>, id: &ChunkId| {
         if read_chunk(tx, id)?.is_none() {
             missing += 1;
-            // What it was is told when it is stored again.
+            // Its kind and length are known when it is stored again.
             let (kind, place) = (ChunkKind::Data, ChunkPlace::Lost);
             write_chunk(tx, id, &ChunkRow::V0 { kind, references: 0, len: 0, place })?;
         }
@@ -335,7 +315,7 @@ fn count_references(
     Ok(())
 }
 
-/// Whatever nothing refers to is released.
+/// Releases all chunks without a reference.
 fn release_rest(tx: &mut Tx<'_>, report: &mut RebuildReport) -> Result<()> {
     for key in keys(tx, Table::Chunks)? {
         let id = ChunkId::of_key(&key)?;

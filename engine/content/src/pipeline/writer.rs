@@ -1,40 +1,49 @@
-//! Packs being written: each under a name that a pending row reserves, so that after a crash whatever was
-//! put is known; and each put by the pool of the objects, while the next one is filled.
+//! Packs being written, each under a name that the index has reserved.
+//!
+//! So after a crash every pack that was put is known. The pool of the objects puts one pack while the next is
+//! filled.
 
 use std::sync::Arc;
 
 use strongroom_base::pool::Job;
 use strongroom_base::{Error, ErrorKind, Result};
 
-use super::index::Body;
+use super::Pipeline;
+use super::chunk_index::ChunkIndex;
+use super::codec::EncodedChunk;
 use super::pack::{Packed, Packer};
 use strongroom_format::StageId;
-use strongroom_store::commit::Core;
 use strongroom_store::objects::Objects;
 
-/// The pending row of a pack. Dropped before a commit refers to the pack, it has that deleted.
-pub(crate) struct Reservation {
-    core: Arc<Core>,
+/// The reserved name of a pack. Dropped before a commit names the pack, it has that deleted.
+pub struct Reservation {
+    index: Arc<dyn ChunkIndex>,
     stage: StageId,
     settled: bool,
 }
 
 impl Reservation {
-    /// Where the row is: removed by the transaction that refers to the pack.
-    pub(crate) fn stage(&self) -> StageId {
+    /// Returns the stage that was reserved: ended by the commit that names the pack.
+    pub fn stage(&self) -> StageId {
         self.stage
     }
 
-    /// That transaction has committed.
-    pub(crate) fn settled(mut self) {
+    /// Keeps the pack: that commit has happened.
+    pub fn settled(mut self) {
         self.settled = true;
+    }
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("stage", &self.stage).finish_non_exhaustive()
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.settled {
-            self.core.abandon(self.stage);
+            self.index.abandon_pack(self.stage);
         }
     }
 }
@@ -42,21 +51,27 @@ impl Drop for Reservation {
 /// A pack that is being filled.
 pub(crate) struct OpenPack {
     packer: Packer,
+    objects: Objects,
     reservation: Reservation,
 }
 
 impl OpenPack {
-    pub(crate) fn begin(core: &Arc<Core>, spare: Option<Vec<u8>>) -> Result<Self> {
-        let name = core.objects().draw_name()?;
-        let stage = StageId(core.entropy().draw()?);
+    pub(crate) fn begin(
+        pipeline: &Pipeline,
+        index: &Arc<dyn ChunkIndex>,
+        spare: Option<Vec<u8>>,
+    ) -> Result<Self> {
+        let objects = pipeline.objects().clone();
+        let name = objects.draw_name()?;
+        let stage = StageId(objects.entropy().draw()?);
         // Before the commit: one whose outcome is unknown is cleaned up like the others.
-        let reservation = Reservation { core: Arc::clone(core), stage, settled: false };
-        core.reserve(stage, 0, &[name])?;
-        Ok(Self { packer: Packer::new(core.objects(), name, spare), reservation })
+        let reservation = Reservation { index: Arc::clone(index), stage, settled: false };
+        index.reserve_pack(stage, name)?;
+        Ok(Self { packer: Packer::new(&objects, name, spare), objects, reservation })
     }
 
-    pub(crate) fn add(&mut self, objects: &Objects, body: &Body) -> Result<()> {
-        self.packer.add(objects, body.id, body.kind, body.len, &body.stored)
+    pub(crate) fn add(&mut self, chunk: &EncodedChunk) -> Result<()> {
+        self.packer.add(&self.objects, chunk)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -65,21 +80,22 @@ impl OpenPack {
 
     /// Puts it; durable on return.
     pub(crate) fn put(self) -> Result<PutPack> {
-        let (packed, spare) = self.packer.put(self.reservation.core.objects())?;
+        let (packed, spare) = self.packer.put(&self.objects)?;
         Ok(PutPack { packed, reservation: self.reservation, spare })
     }
 
     /// Puts it beside the caller's work.
     pub(crate) fn put_beside(self) -> PackUnderWay {
-        let Self { packer, reservation } = self;
-        let objects = reservation.core.objects().clone();
-        let job = reservation.core.objects().pool().start(move || packer.put(&objects));
+        let Self { packer, objects, reservation } = self;
+        let of_job = objects.clone();
+        let job = objects.pool().start(move || packer.put(&of_job));
         PackUnderWay { job: Some(job), reservation: Some(reservation) }
     }
 }
 
-/// A pack that is on the backend, and its buffer for the next one: long ones are not to be had anew for each
-/// pack, for what is given back is not always free again at once.
+/// A pack that is on the backend, and its buffer for the next one.
+///
+/// Buffers are long and reused: freed memory is not always available again at once.
 pub(crate) struct PutPack {
     pub(crate) packed: Packed,
     pub(crate) reservation: Reservation,
@@ -96,12 +112,12 @@ pub(crate) struct PackUnderWay {
 }
 
 impl PackUnderWay {
-    /// Whether there is nothing left to wait for.
+    /// Returns whether there is nothing left to wait for.
     pub(crate) fn is_done(&self) -> bool {
         self.job.as_ref().is_none_or(Job::has_ended)
     }
 
-    /// The pack, once it is durable; put here if no thread has begun to.
+    /// Waits until the pack is durable; puts it here if no thread has begun to.
     pub(crate) fn wait(mut self) -> Result<PutPack> {
         let job = self.job.take().expect("taken only here");
         let (packed, spare) = job.wait().unwrap_or_else(|_| Err(panicked()))?;
@@ -116,7 +132,7 @@ fn panicked() -> Error {
 
 impl Drop for PackUnderWay {
     fn drop(&mut self) {
-        // Before its reservation goes: what is deleted then must have been put, or never will be.
+        // Before its reservation ends: a pack that is deleted then has been put, or never will be.
         if let Some(job) = self.job.take()
             && let Some(put) = job.cancel()
             && let Err(error) = put.unwrap_or_else(|_| Err(panicked()))

@@ -1,0 +1,225 @@
+//! Giving up dead uploads, and the rows of chunks that `gc` frees.
+//!
+//! The chunks that an upload stored and that nothing refers to are released, once it ended without its commit.
+//! A released chunk that no upload can have found and no reader can reach is taken out of the index, and the
+//! references of its children are dropped. An empty pack is doomed; its object is deleted once no reader can
+//! have found it.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::time::Duration;
+
+use strongroom_base::{Error, ErrorKind, Reason, Result};
+
+use super::LocalIndex;
+use super::rows::{
+    find_chunk, leave_place, read_chunk, read_pack, read_released, release, unrefer, write_pack,
+};
+use crate::pipeline::{
+    Freed, GC, GcIndex, GcOptions, GcReport, Moved, Packed, PlacedChunk, ReleasedChunk,
+    Reservation, ToFree, list_pack,
+};
+use strongroom_format::{
+    ChunkId, ChunkKind, ChunkPlace, ChunkRow, ObjectName, PackRow, PackedChunk, ReleasedRow,
+    UploadId, UploadRow,
+};
+use strongroom_store::commit::Tx;
+use strongroom_store::state::Table;
+
+/// How long a dead upload is kept for one that resumes it.
+const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most chunks that one commit releases.
+const CHUNKS_PER_COMMIT: usize = 2_048;
+
+impl LocalIndex {
+    /// Releases chunks without a reference of uploads that died long ago, or were given up.
+    ///
+    /// The caller has the turn for upkeep.
+    pub(crate) fn give_up_uploads(
+        &self,
+        options: &GcOptions<'_>,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        let now = self.core().clock().unix_millis();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut dead = Vec::new();
+        for entry in self.core().read()?.state().range(Table::Uploads, all)? {
+            let entry = entry?;
+            let id = UploadId(key_of(entry.key.as_slice())?);
+            let UploadRow::V0 { since_unix_millis } = UploadRow::decode(entry.row.as_slice())?;
+            let age = Duration::from_millis(now.saturating_sub(since_unix_millis));
+            // One that lives in this process is not dead, despite the clock.
+            if age >= UPLOAD_KEPT && !self.uploads().is_live(id) {
+                dead.push(id);
+            }
+        }
+        report.uploads_given_up = dead.len() as u64;
+        if dead.is_empty() || options.dry_run {
+            return Ok(());
+        }
+        let mut packs = Vec::new();
+        for entry in self.core().read()?.state().range(Table::Packs, all)? {
+            let entry = entry?;
+            let PackRow::V0 { bytes, upload, .. } = PackRow::decode(entry.row.as_slice())?;
+            if upload.is_some_and(|upload| dead.contains(&upload)) {
+                packs.push((ObjectName(key_of(entry.key.as_slice())?), bytes));
+            }
+        }
+        for &(name, bytes) in &packs {
+            options.call.check(GC)?;
+            let chunks = match list_pack(self.core().objects(), name, bytes) {
+                Ok((_, chunks)) => chunks,
+                Err(e) if e.kind() == ErrorKind::Corrupt => list_by_rows(self, name)?,
+                Err(e) => return Err(e),
+            };
+            for some in chunks.chunks(CHUNKS_PER_COMMIT) {
+                let change = |tx: &mut Tx<'_>| release_of(tx, name, some);
+                self.core().write(GC, change)?;
+            }
+        }
+        let end = |tx: &mut Tx<'_>| {
+            dead.iter().try_for_each(|id| tx.state.delete(Table::Uploads, &id.0))?;
+            // Only the upload kept those that are empty.
+            for &(name, _) in &packs {
+                if let Some(row @ PackRow::V0 { chunks: 0, .. }) = read_pack(tx, name)? {
+                    write_pack(tx, name, &row)?;
+                }
+            }
+            Ok(())
+        };
+        self.core().write(GC, end)
+    }
+
+    /// Returns whether no upload can have found a released chunk, and no reader can reach it.
+    fn is_due(&self, released: &ReleasedRow) -> bool {
+        let ReleasedRow::V0 { session, commit } = *released;
+        let due = self.uploads().due().min(self.core().pins().due());
+        session != self.core().session() || commit <= due
+    }
+
+    /// Takes a chunk out of the index, if it is released, due, and nothing refers to it.
+    fn free_chunk(
+        &self,
+        tx: &mut Tx<'_>,
+        id: &ChunkId,
+        children: Option<&BTreeSet<ChunkId>>,
+        freed: &mut Freed,
+    ) -> Result<()> {
+        let Some(released) = read_released(tx, id)? else { return Ok(()) };
+        let Some(row) = read_chunk(tx, id)? else { return tx.state.delete(Table::Released, &id.0) };
+        let ChunkRow::V0 { references, kind, place, .. } = row;
+        if references > 0 {
+            return tx.state.delete(Table::Released, &id.0);
+        }
+        if !self.is_due(&released) || (kind == ChunkKind::Node && children.is_none()) {
+            // It was released once more since it was listed: for the next run.
+            return Ok(());
+        }
+        tx.state.delete(Table::Released, &id.0)?;
+        tx.state.delete(Table::Chunks, &id.0)?;
+        freed.packs += u64::from(leave_place(tx, id, place)?);
+        freed.chunks += 1;
+        freed.bytes += u64::from(stored(&place));
+        children.into_iter().flatten().try_for_each(|child| unrefer(tx, child))
+    }
+}
+
+impl GcIndex for LocalIndex {
+    fn released(&self, after: Option<&ChunkId>, limit: usize) -> Result<Vec<ReleasedChunk>> {
+        let view = self.core().read()?;
+        let state = view.state();
+        let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(&id.0[..]));
+        let rows = state.range(Table::Released, (lower, Bound::Unbounded))?.take(limit);
+        rows.map(|entry| {
+            let entry = entry?;
+            let id = ChunkId::of_key(entry.key.as_slice())?;
+            let is_due = self.is_due(&ReleasedRow::decode(entry.row.as_slice())?);
+            let row = if is_due { find_chunk(state, &id)? } else { None };
+            let unreferenced = match row {
+                Some(ChunkRow::V0 { kind, references: 0, place, .. }) => {
+                    Some((kind, stored(&place)))
+                }
+                _ => None,
+            };
+            Ok(ReleasedChunk { id, is_due, unreferenced })
+        })
+        .collect()
+    }
+
+    fn free(&self, chunks: &[ToFree]) -> Result<Freed> {
+        let change = |tx: &mut Tx<'_>| {
+            let mut freed = Freed::default();
+            for (id, children) in chunks {
+                self.free_chunk(tx, id, children.as_ref(), &mut freed)?;
+            }
+            Ok::<_, Error>(freed)
+        };
+        self.core().write(GC, change)
+    }
+
+    fn wasteful_packs(&self) -> Result<Vec<(ObjectName, u64)>> {
+        self.list_wasteful()
+    }
+
+    fn live_chunks(
+        &self,
+        pack: ObjectName,
+        listed: Option<&[PackedChunk]>,
+    ) -> Result<Vec<PlacedChunk>> {
+        self.list_live(pack, listed)
+    }
+
+    fn repoint(&self, pack: &Packed, from: &[ChunkPlace], reserved: &Reservation) -> Result<Moved> {
+        self.record_move(pack, from, reserved.stage())
+    }
+
+    fn drop_empty_packs(&self, packs: &[ObjectName]) -> Result<u64> {
+        self.drop_empty(packs)
+    }
+}
+
+/// Lists the chunks in a pack whose own list cannot be read.
+pub(super) fn list_by_rows(index: &LocalIndex, name: ObjectName) -> Result<Vec<PackedChunk>> {
+    let mut found = Vec::new();
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    for entry in index.core().read()?.state().range(Table::Chunks, all)? {
+        let entry = entry?;
+        let id = ChunkId::of_key(entry.key.as_slice())?;
+        let ChunkRow::V0 { kind, len, place, .. } = ChunkRow::decode(entry.row.as_slice())?;
+        if let ChunkPlace::Pack { pack, at, stored, .. } = place
+            && pack == name
+        {
+            found.push(PackedChunk { id, kind, len, at, stored });
+        }
+    }
+    Ok(found)
+}
+
+/// Releases those of the chunks that are in the pack and have no reference.
+fn release_of(tx: &mut Tx<'_>, name: ObjectName, chunks: &[PackedChunk]) -> Result<()> {
+    for chunk in chunks {
+        if let Some(ChunkRow::V0 { references: 0, place, .. }) = read_chunk(tx, &chunk.id)?
+            && matches!(place, ChunkPlace::Pack { pack, .. } if pack == name)
+            && read_released(tx, &chunk.id)?.is_none()
+        {
+            release(tx, &chunk.id)?;
+        }
+    }
+    Ok(())
+}
+
+fn stored(place: &ChunkPlace) -> u32 {
+    match *place {
+        ChunkPlace::State { stored } | ChunkPlace::Pack { stored, .. } => stored,
+        ChunkPlace::Lost => 0,
+    }
+}
+
+pub(super) fn key_of(key: &[u8]) -> Result<[u8; 16]> {
+    key.try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, "read pack row")
+            .with_reason(Reason::RowDamaged)
+            .with_detail("key has a wrong length")
+    })
+}

@@ -1,0 +1,146 @@
+//! Freeing released chunks, in steps of bounded size, each a commit.
+//!
+//! Interrupted anywhere, the next run continues; past a node that cannot be read it continues as well, and
+//! counts it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use strongroom_base::{LongCall, Result, long_call_options};
+use strongroom_format::ChunkId;
+
+use super::Pipeline;
+use super::chunk_index::{GcIndex, ReleasedChunk, ToFree};
+
+pub(crate) const GC: &str = "collect garbage";
+
+/// Most chunks that one commit frees, with the children of nodes among them.
+///
+/// More only if one node alone has more.
+const CHUNKS_PER_COMMIT: usize = 2_048;
+
+/// Options of `Vault::gc`.
+///
+/// Progress is the chunks that were freed. A cancelled call ends between two commits; what is freed
+/// stays so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GcOptions<'a> {
+    pub(crate) dry_run: bool,
+    pub(crate) without_repacking: bool,
+    pub(crate) call: LongCall<'a>,
+}
+
+long_call_options!(GcOptions);
+
+impl GcOptions<'_> {
+    /// The default options: free what can be freed, and empty wasteful packs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reports what would be freed, and frees nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Leaves chunks where they are: no pack is emptied, so this needs no room and little time.
+    #[must_use]
+    pub fn without_repacking(mut self, without_repacking: bool) -> Self {
+        self.without_repacking = without_repacking;
+        self
+    }
+}
+
+/// The outcome of a `gc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// Uploads that ended without their commit.
+    pub uploads_given_up: u64,
+    /// Chunks that had no reference any more. In a dry run those that are known by now: chunks that they
+    /// alone refer to are found when they are freed.
+    pub chunks: u64,
+    /// Bytes that they took, of which those in packs come back with the last chunk of each.
+    pub bytes: u64,
+    /// Packs that are empty; their objects are deleted once no reader can have found them.
+    pub packs: u64,
+    /// Chunks that were moved: out of packs that held more waste than chunks, and out of state.
+    pub moved: u64,
+    /// Objects deleted from the backend.
+    pub objects: u64,
+    /// Chunks and objects that stay until a live reader or an upload under way ends; for the next run.
+    pub waiting: u64,
+    /// Nodes and packs that could not be read: chunks that they alone refer to stay. `check` reports more.
+    pub damaged: u64,
+}
+
+/// Frees released chunks that are due. The caller keeps others from freeing and moving.
+pub(crate) fn free_released(
+    pipeline: &Pipeline,
+    index: &dyn GcIndex,
+    options: &GcOptions<'_>,
+    report: &mut GcReport,
+) -> Result<()> {
+    let (mut after, mut listed) = (None::<ChunkId>, VecDeque::new());
+    let mut freed_before = None;
+    loop {
+        options.call.check(GC)?;
+        if listed.is_empty() {
+            listed.extend(index.released(after.as_ref(), CHUNKS_PER_COMMIT)?);
+        }
+        let Some(last) = listed.back() else {
+            // Children may have been released that come before it: once more, while that frees.
+            if options.dry_run || freed_before == Some(report.chunks) {
+                return Ok(());
+            }
+            freed_before = Some(report.chunks);
+            (after, report.waiting, report.damaged) = (None, 0, 0);
+            continue;
+        };
+        after = Some(last.id);
+        let batch = next_batch(pipeline, index, &mut listed, options, report)?;
+        if !options.dry_run && !batch.is_empty() {
+            index.free(&batch)?.add_to(report);
+            options.call.report(report.chunks, None);
+        }
+    }
+}
+
+/// Takes chunks that are due off the list, as many as one commit frees.
+///
+/// The children of a node never change, so they are read before the commit, which checks the rest.
+fn next_batch(
+    pipeline: &Pipeline,
+    index: &dyn GcIndex,
+    listed: &mut VecDeque<ReleasedChunk>,
+    options: &GcOptions<'_>,
+    report: &mut GcReport,
+) -> Result<Vec<ToFree>> {
+    // Until they are read: nodes are in packs that others may empty.
+    let _pin = index.pin();
+    let (mut batch, mut weight) = (Vec::new(), 0);
+    while weight < CHUNKS_PER_COMMIT
+        && let Some(ReleasedChunk { id, is_due, unreferenced }) = listed.pop_front()
+    {
+        if !is_due {
+            report.waiting += 1;
+            continue;
+        }
+        let Some((id, children)) =
+            pipeline.to_free(index, unreferenced.map(|(kind, _)| kind), id)?
+        else {
+            report.damaged += 1;
+            continue;
+        };
+        if options.dry_run
+            && let Some((_, stored)) = unreferenced
+        {
+            report.chunks += 1;
+            report.bytes += u64::from(stored);
+        }
+        weight += 1 + children.as_ref().map_or(0, BTreeSet::len);
+        batch.push((id, children));
+    }
+    Ok(batch)
+}
