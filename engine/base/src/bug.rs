@@ -1,7 +1,7 @@
 //! Bugs that tests plant, to prove that the tests notice them.
 //!
 //! Production code asks [`is_planted`] at the place that a bug is about. Without feature `testing`
-//! the answer is a constant `false`, so nothing of a bug is compiled in. With it [`plant`] breaks
+//! the answer is a constant `false`, so nothing of a bug is compiled in. With it `plant` breaks
 //! the code for the calling thread, as long as its answer lives: tests of one process do not
 //! disturb each other. A thread that works for another inherits its bugs by [`carry`].
 //!

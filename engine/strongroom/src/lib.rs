@@ -48,7 +48,8 @@
 //! | [`backends`], [`storage`] | where content and state are kept |
 //!
 //! Each name has one public path. Types of other crates in the interface are `bytes::Bytes`,
-//! `uuid::Uuid`, and the traits of serde.
+//! `uuid::Uuid` and the traits of serde; `zeroize::Zeroizing` for the text of a partition key; and with
+//! feature `object-store` the stores of that crate.
 
 /// The README's example is a test.
 #[cfg(all(doctest, feature = "testing"))]
