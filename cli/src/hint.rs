@@ -1,4 +1,4 @@
-//! What the user can do about a failure: one hint for each reason.
+//! Hints: the next step of the user, one for each reason.
 //!
 //! A hint follows from the [`Reason`] of an error, or from the [`CliReason`] where only this program
 //! can meet the fact. Some kinds have a hint of their own, for errors without a reason.
@@ -96,7 +96,7 @@ impl fmt::Display for CliReason {
 
 impl StdError for CliReason {}
 
-/// What the user can do about an error of the engine.
+/// Returns the next step after an error of the engine.
 pub(crate) fn hint(error: &Error, vault: &Path) -> Option<String> {
     // Whatever the cause: the change may be there.
     if error.kind() == ErrorKind::Uncertain {
@@ -105,7 +105,7 @@ pub(crate) fn hint(error: &Error, vault: &Path) -> Option<String> {
     error.reason().and_then(|reason| of_reason(reason, error, vault)).or_else(|| of_kind(error))
 }
 
-/// What holds for all errors of a kind.
+/// Returns the hint of a kind, for errors without a reason of their own.
 fn of_kind(error: &Error) -> Option<String> {
     Some(match error.kind() {
         ErrorKind::Locked => wait_for(error),

@@ -9,7 +9,7 @@
 //! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
 //! good. The vault must be opened again, and says what it found.
 //!
-//! Callers serialise writes (`transaction/writer.rs`); this file relies on it.
+//! Callers serialise writes (`commit/writer.rs`); this file relies on it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
