@@ -30,7 +30,7 @@ mod survey;
 
 pub use index::{
     FoundRoots, RebuildOptions, RebuildReport, Roots, StoredContent, adopted, body_part, let_go,
-    read_stored, stored_total,
+    read_stored,
 };
 pub use pipeline::{
     Codecs, ContentReader, GcOptions, GcReport, IdKeys, Pinned, Upload, list_pack, seek,

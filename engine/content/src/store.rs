@@ -14,7 +14,7 @@ use strongroom_store::state::{StateRead, StateWrite, Table};
 
 use crate::index::{
     self, Effects, HELD_BYTES_KEPT, LocalIndex, LocalUpload, RebuildOptions, RebuildReport, Roots,
-    Uploads, adopted, stored_total,
+    Uploads, adopted, stored_total, write_stored,
 };
 use crate::pipeline::{
     Codecs, GC, GcOptions, GcReport, IdKeys, PACK, Pinned, Pipeline, Upload, empty_packs,
@@ -212,7 +212,7 @@ pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Ve
 }
 
 impl Hook for Shared {
-    /// Marks the rows of uploads that ended without their commit.
+    /// Marks the rows of uploads that ended without their commit, and writes the changed total.
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
         let given_up = self.uploads.given_up();
         if !given_up.is_empty() {
@@ -222,7 +222,7 @@ impl Hook for Shared {
         if !adopted(tx).is_empty() {
             tx.parts.get_mut::<Effects>().state_bytes = stored_total(tx)?.0;
         }
-        Ok(())
+        write_stored(tx)
     }
 
     fn committed(self: Arc<Self>, core: &Arc<Core>, info: &mut CommitInfo) {

@@ -29,7 +29,8 @@ use rows::{find_chunk, read_body};
 
 pub use rebuild::{FoundRoots, RebuildOptions, RebuildReport, Roots};
 pub(crate) use repack::HELD_BYTES_KEPT;
-pub use rows::{body_part, let_go, read_stored, stored_total};
+pub use rows::{body_part, let_go, read_stored};
+pub(crate) use rows::{stored_total, write_stored};
 pub(crate) use stored::LocalUpload;
 pub use stored::StoredContent;
 pub(crate) use uploads::Uploads;
@@ -48,6 +49,8 @@ pub(crate) struct Effects {
     pub(crate) adopted: Vec<Arc<StoredContent>>,
     /// If it adopted any: how much of the store is in state, in bytes.
     pub(crate) state_bytes: u64,
+    /// If it changes how much is stored: the bytes in state and in packs.
+    pub(crate) stored: Option<(u64, u64)>,
     /// Lengths of contents that it releases, in bytes together.
     pub(crate) let_go: u64,
     /// Uploads whose rows say from this commit on that they were given up.

@@ -227,7 +227,7 @@ fn rewrite(
     mut report: RebuildReport,
 ) -> Result<RebuildReport> {
     let state_bytes = forget(tx)?;
-    set_stored(tx, state_bytes, 0)?;
+    set_stored(tx, state_bytes, 0);
     for pack in &found.packs {
         let (mut chunks, mut chunk_bytes) = (0, 0);
         for chunk in &pack.chunks {

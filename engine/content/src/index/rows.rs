@@ -262,7 +262,10 @@ pub(crate) fn add_to_pack(
 }
 
 /// Returns the bytes of the store in a transaction: in state, and in packs.
-pub fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
+pub(crate) fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
+    if let Some(total) = tx.parts.get::<Effects>().and_then(|effects| effects.stored) {
+        return Ok(total);
+    }
     let key = TotalKey::Stored.encode();
     let row = tx.state.get(Table::Totals, &key, |row| row.map(StoredTotal::decode))?;
     let StoredTotal::V0 { state_bytes, pack_bytes } =
@@ -273,10 +276,20 @@ pub fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
 fn change_stored(tx: &mut Tx<'_>, change: impl FnOnce(&mut u64, &mut u64)) -> Result<()> {
     let (mut state_bytes, mut pack_bytes) = stored_total(tx)?;
     change(&mut state_bytes, &mut pack_bytes);
-    set_stored(tx, state_bytes, pack_bytes)
+    set_stored(tx, state_bytes, pack_bytes);
+    Ok(())
 }
 
-pub(crate) fn set_stored(tx: &mut Tx<'_>, state_bytes: u64, pack_bytes: u64) -> Result<()> {
+/// Sets the total, which [`write_stored`] writes once for the whole transaction.
+pub(crate) fn set_stored(tx: &mut Tx<'_>, state_bytes: u64, pack_bytes: u64) {
+    tx.parts.get_mut::<Effects>().stored = Some((state_bytes, pack_bytes));
+}
+
+/// Writes the total, if the transaction has changed it.
+pub(crate) fn write_stored(tx: &mut Tx<'_>) -> Result<()> {
+    let Some((state_bytes, pack_bytes)) = tx.parts.get::<Effects>().and_then(|e| e.stored) else {
+        return Ok(());
+    };
     let row = StoredTotal::V0 { state_bytes, pack_bytes };
     tx.state.put(Table::Totals, &TotalKey::Stored.encode(), &row.encode())
 }

@@ -230,8 +230,8 @@ impl StoredContent {
         let (content, value) = (Arc::new(self), Arc::new(Mutex::new(None)));
         let work = ContentCommit {
             content: Arc::clone(&content),
-            check: Box::new(check),
-            with: Some(Box::new(with)),
+            check,
+            with: Some(with),
             value: Arc::clone(&value),
         };
         content.upload.index.core().submit(action, Box::new(work))?;
@@ -302,18 +302,22 @@ impl ChunkIndex for Uncommitted {
 }
 
 /// A content's own commit.
-struct ContentCommit<T> {
+struct ContentCommit<T, C, W> {
     content: Arc<StoredContent>,
-    check: Check,
-    with: Option<With<T>>,
+    /// Says whether it may happen.
+    check: C,
+    /// Writes the rows that refer to the content; taken when it is applied.
+    with: Option<W>,
     /// The result of that.
     value: Arc<Mutex<Option<T>>>,
 }
 
-type Check = Box<dyn Fn(&Tx<'_>) -> Result<()> + Send>;
-type With<T> = Box<dyn FnOnce(&mut Tx<'_>) -> Result<T> + Send>;
-
-impl<T: Send> Work for ContentCommit<T> {
+impl<T, C, W> Work for ContentCommit<T, C, W>
+where
+    T: Send,
+    C: Fn(&Tx<'_>) -> Result<()> + Send,
+    W: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+{
     fn check(&self, tx: &Tx<'_>) -> Result<()> {
         (self.check)(tx)?;
         self.content.check(tx)

@@ -12,8 +12,11 @@ use super::catalogue::{NewVersion, add_version, newest_version};
 use super::delete::drop_some;
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
+use super::read::find;
+use super::usage::read_settings;
 use crate::records::check_name;
 use strongroom_base::LongCall;
+use strongroom_content::StoredContent;
 use strongroom_store::commit::Tx;
 
 const PUT: &str = "put artifact";
@@ -156,36 +159,59 @@ impl Artifacts {
     ) -> Result<ArtifactUri> {
         let _span = tracing::debug_span!("put artifact").entered();
         let name = spec.name.clone();
-        self.put_version(spec, source, call).map_err(|e| e.or_subject(name.newest()))
+        let put = || {
+            let (lease, limit) = self.admit(&spec)?;
+            let size = spec.size;
+            let upload = self.room.content.upload(limit, size)?;
+            let mut source = Exactly { source, size, read: 0, lease: lease.as_ref() };
+            let stored = upload.store(&mut source, size, call)?;
+            let on_existing = spec.on_existing;
+            let version = self.commit_version(spec, stored, lease.clone())?;
+            // It is committed, whatever becomes of the rest.
+            if on_existing == OnExisting::Replace
+                && let Err(error) = self.drop_before(&name, version, lease.as_ref())
+            {
+                tracing::warn!(error = %error.kind(), "replaced versions not all dropped");
+            }
+            if let Err(error) = self.warn_if_filling(limit) {
+                tracing::debug!(error = %error.kind(), "usage not looked at");
+            }
+            Ok(name.version(version))
+        };
+        put().map_err(|e: Error| e.or_subject(name.newest()))
     }
 
-    fn put_version(
-        &self,
-        spec: ArtifactSpec,
-        source: impl Read,
-        call: LongCall<'_>,
-    ) -> Result<ArtifactUri> {
+    /// Checks all that can be checked before the source is read.
+    ///
+    /// Returns the lease of the artifact, and how many bytes the store may take.
+    fn admit(&self, spec: &ArtifactSpec) -> Result<(Option<Arc<Grant>>, Option<u64>)> {
         spec.validate()?;
         self.core().refuse_nested_write(PUT)?;
         let lease = self.lease_for(&spec.name, PUT)?;
-        if spec.on_existing == OnExisting::Refuse && self.exists(&spec.name.newest())? {
+        let view = self.core().read()?;
+        if spec.on_existing == OnExisting::Refuse && find(&view, &spec.name.newest())?.is_some() {
             return Err(exists(&spec.name));
         }
-        let limit = self.quota()?.map(|quota| quota.bytes);
-        let upload = self.room.content.upload(limit, spec.size)?;
-        let mut source = Exactly { source, size: spec.size, read: 0, lease: lease.as_ref() };
-        let stored = upload.store(&mut source, spec.size, call)?;
+        let quota = read_settings(view.state())?.0;
+        Ok((lease, quota.map(|quota| quota.bytes)))
+    }
+
+    /// Commits a stored content as a version; returns its number.
+    fn commit_version(
+        &self,
+        spec: ArtifactSpec,
+        stored: StoredContent,
+        lease: Option<Arc<Grant>>,
+    ) -> Result<u64> {
         let ArtifactSpec { name, mime, tags, metadata, on_existing, .. } = spec;
         let of = name.clone();
-        let grant = lease.clone();
         let check = move |tx: &Tx<'_>| {
-            lease::check(grant.as_ref(), PUT)?;
+            lease::check(lease.as_ref(), PUT)?;
             if on_existing == OnExisting::Refuse && newest_version(tx, &of)?.is_some() {
                 return Err(exists(&of));
             }
             Ok(())
         };
-        let of = name.clone();
         let new = NewVersion {
             content: stored.content(),
             checksum: stored.checksum(),
@@ -195,23 +221,13 @@ impl Artifacts {
         };
         let room = Arc::clone(&self.room);
         let add = move |tx: &mut Tx<'_>| {
-            let version = add_version(tx, &room.steady, &of, new)?;
+            let version = add_version(tx, &room.steady, &name, new)?;
             if on_existing == OnExisting::Replace {
-                drop_some(tx, &room.steady, &of, version, REPLACED_PER_COMMIT)?;
+                drop_some(tx, &room.steady, &name, version, REPLACED_PER_COMMIT)?;
             }
             Ok(version)
         };
-        let version = stored.commit(PUT, check, add)?;
-        // It is committed, whatever becomes of the rest.
-        if on_existing == OnExisting::Replace
-            && let Err(error) = self.drop_before(&name, version, lease.as_ref())
-        {
-            tracing::warn!(error = %error.kind(), "replaced versions not all dropped");
-        }
-        if let Err(error) = self.warn_if_filling(limit) {
-            tracing::debug!(error = %error.kind(), "usage not looked at");
-        }
-        Ok(name.version(version))
+        stored.commit(PUT, check, add)
     }
 }
 
