@@ -164,7 +164,7 @@ fn loses(vault: &Vault, bytes: &[u8], mut act: impl FnMut()) -> bool {
 
 #[test]
 fn a_pin_that_comes_after_the_look_up_is_noticed() {
-    for bug in [None, Some(Bug::LatePin)] {
+    for bug in [None, Some(Bug::LateEpoch)] {
         let _bug = bug.map(plant);
         let vault = vault();
         let bytes = noise(6_000_000, 3);

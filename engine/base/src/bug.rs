@@ -33,8 +33,8 @@ pub enum Bug {
     LargerBlocks,
     /// A refused attempt to move a ref counts as lost, without a look at who has won.
     NoAttemptIds,
-    /// A read begins in redb before it takes its pin: a clean-up may come between.
-    ReadBeforePin,
+    /// A read begins in redb before it takes its read epoch: a clean-up may come between.
+    ReadBeforeEpoch,
     /// Any state of an operation may follow any other.
     AnyStep,
     /// Resuming an operation counts no try.
@@ -43,8 +43,8 @@ pub enum Bug {
     KeepsListed,
     /// A handle that was fenced, or has ended, is not refused.
     NoFence,
-    /// An upload takes its pin when it commits, after all of its look-ups.
-    LatePin,
+    /// An upload takes its read epoch when it commits, after all of its look-ups.
+    LateEpoch,
     /// An upload counts on a chunk that nothing refers to any more.
     FindsReleased,
     /// The model test's driver leaves out a removal that follows an insert.

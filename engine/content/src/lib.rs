@@ -15,7 +15,7 @@
 //! reference is listed in table `released`, and freed in steps of bounded size.
 //!
 //! **Who may find which chunk.** A released chunk is freed only once no upload is left that began before that
-//! commit (`index/uploads.rs`). An upload does not find a chunk that was released before it began. So each
+//! commit (`index/upload_registry.rs`). An upload does not find a chunk that was released before it began. So each
 //! chunk that it has found, or stored, is in the index until it ends, and its commit has nothing to ask. Nor
 //! is a chunk freed while a reader is left that began before that commit: a reader finds each chunk in the
 //! newest state.
@@ -29,8 +29,8 @@ mod store;
 mod survey;
 
 pub use index::{
-    FoundRoots, RebuildOptions, RebuildReport, Roots, StoredContent, adopted, body_part, let_go,
-    read_stored,
+    FoundRoots, RebuildOptions, RebuildReport, Roots, StoredContent, adopted, body_part,
+    read_stored, release,
 };
 pub use pipeline::{
     Codecs, ContentReader, GcOptions, GcReport, IdKeys, Pinned, Upload, list_pack, seek,

@@ -14,7 +14,7 @@ use strongroom_store::state::{StateRead, StateWrite, Table};
 
 use crate::index::{
     self, Effects, HELD_BYTES_KEPT, LocalIndex, LocalUpload, RebuildOptions, RebuildReport, Roots,
-    Uploads, adopted, stored_total, write_stored,
+    UploadRegistry, adopted, stored_total, write_stored,
 };
 use crate::pipeline::{
     Codecs, GC, GcOptions, GcReport, IdKeys, PACK, Pinned, Pipeline, Upload, empty_packs,
@@ -41,7 +41,7 @@ pub struct Content {
 struct Shared {
     pipeline: Arc<Pipeline>,
     /// The uploads under way.
-    uploads: Arc<Uploads>,
+    uploads: Arc<UploadRegistry>,
     /// Chunks in state are about to be packed.
     packing: AtomicBool,
     /// Bytes of those that the last packing has left.
@@ -66,7 +66,7 @@ impl Content {
         let clock = core.clock();
         let shared = Arc::new(Shared {
             pipeline: Arc::new(Pipeline::new(core.objects(), id_key, clock)),
-            uploads: Arc::new(Uploads::new(core.pins().newest())),
+            uploads: Arc::new(UploadRegistry::new(core.read_epochs().newest())),
             packing: AtomicBool::new(false),
             kept_in_state: AtomicU64::new(0),
             released: AtomicU64::new(0),
@@ -115,13 +115,17 @@ impl Content {
 
     /// Keeps all that `view` can reach for a reader that outlives it.
     pub fn pinned(&self, view: &View) -> Pinned {
-        Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), view.pin())
+        Pinned::new(
+            &self.shared.pipeline,
+            Arc::<LocalIndex>::clone(&self.index),
+            view.enter_epoch(),
+        )
     }
 
     /// Keeps all that the newest commit can reach.
     pub fn pinned_now(&self) -> Pinned {
-        let pin = self.core().pin();
-        Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), &pin)
+        let read_epoch = self.core().enter_epoch();
+        Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), &read_epoch)
     }
 
     /// Returns whether it is of that core.
@@ -216,7 +220,7 @@ impl Hook for Shared {
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
         let given_up = self.uploads.given_up();
         if !given_up.is_empty() {
-            Uploads::mark(&mut tx.state, &given_up)?;
+            UploadRegistry::mark(&mut tx.state, &given_up)?;
             tx.parts.get_mut::<Effects>().given_up = given_up.len();
         }
         if !adopted(tx).is_empty() {
@@ -231,7 +235,7 @@ impl Hook for Shared {
         self.uploads.forget_given_up(effects.given_up);
         effects.adopted.iter().for_each(|stored| stored.settle());
         self.pack_if_much(core, effects.state_bytes);
-        self.gc_if_much(core, effects.let_go);
+        self.gc_if_much(core, effects.released_bytes);
     }
 
     fn has_last_rows(&self) -> bool {
@@ -239,7 +243,7 @@ impl Hook for Shared {
     }
 
     fn closing(&self, state: &mut StateWrite<'_>) -> Result<()> {
-        Uploads::mark(state, &self.uploads.given_up())
+        UploadRegistry::mark(state, &self.uploads.given_up())
     }
 }
 

@@ -13,7 +13,8 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::LocalIndex;
 use super::rows::{
-    find_chunk, leave_place, read_chunk, read_pack, read_released, release, unrefer, write_pack,
+    find_chunk, leave_place, mark_released, read_chunk, read_pack, read_released, unrefer,
+    write_pack,
 };
 use crate::pipeline::{
     Freed, GC, GcIndex, GcOptions, GcReport, Moved, Packed, PlacedChunk, ReleasedChunk,
@@ -94,7 +95,7 @@ impl LocalIndex {
     /// Returns whether no upload can have found a released chunk, and no reader can reach it.
     fn is_due(&self, released: &ReleasedRow) -> bool {
         let ReleasedRow::V0 { session, commit } = *released;
-        let due = self.uploads().due().min(self.core().pins().due());
+        let due = self.uploads().due().min(self.core().read_epochs().due());
         session != self.core().session() || commit <= due
     }
 
@@ -203,7 +204,7 @@ fn release_of(tx: &mut Tx<'_>, name: ObjectName, chunks: &[PackedChunk]) -> Resu
             && matches!(place, ChunkPlace::Pack { pack, .. } if pack == name)
             && read_released(tx, &chunk.id)?.is_none()
         {
-            release(tx, &chunk.id)?;
+            mark_released(tx, &chunk.id)?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The vault's own index: where each chunk is, and how often it is referred to, in state.
 //!
 //! - `rows.rs`: the rows of chunks and packs. The one place that changes counts.
-//! - `uploads.rs`: the uploads under way, their pins and their quota.
+//! - `upload_registry.rs`: the uploads under way, their read epochs and their quota.
 //! - `stored.rs`: a content that is stored, until a commit refers to it.
 //! - `gc.rs` gives up dead uploads and frees released chunks; `repack.rs` records moves of chunks into packs.
 //! - `rebuild.rs` makes all rows again from the packs.
@@ -13,7 +13,7 @@ mod rebuild;
 mod repack;
 mod rows;
 mod stored;
-mod uploads;
+mod upload_registry;
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, Result};
 use strongroom_format::{Child, ChunkId, ChunkPlace, ChunkRow, ObjectName, StageId};
 use strongroom_store::commit::{Core, Tx};
-use strongroom_store::objects::Pin;
+use strongroom_store::objects::ReadEpoch;
 use strongroom_store::state::{StateRead, Table};
 
 use crate::pipeline::{ChunkIndex, FoundChunk, Location, PackPlace, PlacedChunk};
@@ -29,17 +29,17 @@ use rows::{find_chunk, read_body};
 
 pub use rebuild::{FoundRoots, RebuildOptions, RebuildReport, Roots};
 pub(crate) use repack::HELD_BYTES_KEPT;
-pub use rows::{body_part, let_go, read_stored};
+pub use rows::{body_part, read_stored, release};
 pub(crate) use rows::{stored_total, write_stored};
 pub(crate) use stored::LocalUpload;
 pub use stored::StoredContent;
-pub(crate) use uploads::Uploads;
+pub(crate) use upload_registry::UploadRegistry;
 
 /// The index of one vault, in its state.
 pub(crate) struct LocalIndex {
     core: Arc<Core>,
     /// The uploads under way.
-    uploads: Arc<Uploads>,
+    uploads: Arc<UploadRegistry>,
 }
 
 /// The effects of a transaction on the index.
@@ -52,7 +52,7 @@ pub(crate) struct Effects {
     /// If it changes how much is stored: the bytes in state and in packs.
     pub(crate) stored: Option<(u64, u64)>,
     /// Lengths of contents that it releases, in bytes together.
-    pub(crate) let_go: u64,
+    pub(crate) released_bytes: u64,
     /// Uploads whose rows say from this commit on that they were given up.
     pub(crate) given_up: usize,
 }
@@ -63,7 +63,7 @@ pub fn adopted<'t>(tx: &'t Tx<'_>) -> &'t [Arc<StoredContent>] {
 }
 
 impl LocalIndex {
-    pub(crate) fn new(core: &Arc<Core>, uploads: &Arc<Uploads>) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, uploads: &Arc<UploadRegistry>) -> Self {
         Self { core: Arc::clone(core), uploads: Arc::clone(uploads) }
     }
 
@@ -73,7 +73,7 @@ impl LocalIndex {
     }
 
     /// Returns the uploads under way.
-    pub(crate) fn uploads(&self) -> &Uploads {
+    pub(crate) fn uploads(&self) -> &UploadRegistry {
         &self.uploads
     }
 }
@@ -112,7 +112,7 @@ impl ChunkIndex for LocalIndex {
         Ok(())
     }
 
-    /// The pin of an upload is older than this look-up, so a released chunk counts as absent.
+    /// The read epoch of an upload is older than this look-up, so a released chunk counts as absent.
     ///
     /// A chunk in state is packed with the content, if one that has it is long.
     fn is_kept(&self, id: &ChunkId) -> Result<bool> {
@@ -127,8 +127,8 @@ impl ChunkIndex for LocalIndex {
         Ok(is_packed && (is_kept || finds_released))
     }
 
-    fn pin(&self) -> Arc<Pin> {
-        self.core.pin()
+    fn enter_epoch(&self) -> Arc<ReadEpoch> {
+        self.core.enter_epoch()
     }
 
     fn reserve_pack(&self, stage: StageId, name: ObjectName) -> Result<()> {

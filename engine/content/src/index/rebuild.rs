@@ -10,7 +10,9 @@ use strongroom_base::{Error, ErrorKind, Result};
 
 use super::LocalIndex;
 use super::gc::list_by_rows;
-use super::rows::{find_chunk, read_chunk, refer, release, set_stored, write_chunk, write_pack};
+use super::rows::{
+    find_chunk, mark_released, read_chunk, refer, set_stored, write_chunk, write_pack,
+};
 use crate::pipeline::{Packed, Pipeline, list_pack, listed, read_node};
 use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{
@@ -320,7 +322,7 @@ fn release_rest(tx: &mut Tx<'_>, report: &mut RebuildReport) -> Result<()> {
     for key in keys(tx, Table::Chunks)? {
         let id = ChunkId::of_key(&key)?;
         if let Some(ChunkRow::V0 { references: 0, .. }) = read_chunk(tx, &id)? {
-            release(tx, &id)?;
+            mark_released(tx, &id)?;
             report.unreferenced += 1;
         }
     }

@@ -166,7 +166,7 @@ pub(crate) fn read_released(tx: &Tx<'_>, id: &ChunkId) -> Result<Option<Released
 }
 
 /// Releases a chunk: nothing refers to it from this commit on.
-pub(crate) fn release(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
+pub(crate) fn mark_released(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let row = ReleasedRow::V0 { session: tx.session(), commit: tx.number() };
     tx.state.put(Table::Released, &id.0, &row.encode())
 }
@@ -203,9 +203,9 @@ pub(crate) fn refer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
 }
 
 /// Drops a reference to a content.
-pub fn let_go(tx: &mut Tx<'_>, content: &ContentRef) -> Result<()> {
+pub fn release(tx: &mut Tx<'_>, content: &ContentRef) -> Result<()> {
     let effects = tx.parts.get_mut::<Effects>();
-    effects.let_go = effects.let_go.saturating_add(content.len);
+    effects.released_bytes = effects.released_bytes.saturating_add(content.len);
     unrefer(tx, &content.root)
 }
 
@@ -219,7 +219,7 @@ pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
             .with_detail("a chunk is referred to more often than it counts")
     })?;
     if *references == 0 {
-        release(tx, id)?;
+        mark_released(tx, id)?;
     }
     write_chunk(tx, id, &row)
 }

@@ -17,15 +17,15 @@ use crate::pipeline::{
 };
 use strongroom_format::{Child, ChunkId, ContentRef, ObjectName, StageId, UploadId, UploadRow};
 use strongroom_store::commit::{Tx, Work};
-use strongroom_store::objects::Pin;
+use strongroom_store::objects::ReadEpoch;
 use strongroom_store::state::Table;
 
 /// An upload that is under way. Dropped before its commit, its chunks are given up.
 pub struct LocalUpload {
     index: Arc<LocalIndex>,
     id: UploadId,
-    /// Taken before the first look-up, kept until it ends: see `uploads.rs`.
-    pin: Mutex<Option<Arc<Pin>>>,
+    /// Taken before the first look-up, kept until it ends: see `upload_registry.rs`.
+    read_epoch: Mutex<Option<Arc<ReadEpoch>>>,
     /// Its row in table `uploads` was written, or may have been.
     has_row: bool,
     since_unix_millis: u64,
@@ -48,7 +48,7 @@ impl LocalUpload {
         let upload = Self {
             index: Arc::clone(index),
             id,
-            pin: Mutex::new(index.uploads().enter(id)?),
+            read_epoch: Mutex::new(index.uploads().enter(id)?),
             has_row: false,
             since_unix_millis: core.clock().unix_millis(),
             limit,
@@ -98,7 +98,7 @@ impl LocalUpload {
 
     /// Ends it: its chunks are referred to, or not needed.
     fn end(&self) {
-        self.pin.lock().take();
+        self.read_epoch.lock().take();
         self.index.uploads().leave(self.id);
     }
 }
@@ -284,8 +284,8 @@ impl ChunkIndex for Uncommitted {
         self.index.is_kept(id)
     }
 
-    fn pin(&self) -> Arc<Pin> {
-        self.index.pin()
+    fn enter_epoch(&self) -> Arc<ReadEpoch> {
+        self.index.enter_epoch()
     }
 
     fn reserve_pack(&self, stage: StageId, name: ObjectName) -> Result<()> {

@@ -13,7 +13,7 @@ use strongroom_base::{Error, Result};
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ContentRef, ObjectName, PackedChunk, StageId,
 };
-use strongroom_store::objects::Pin;
+use strongroom_store::objects::ReadEpoch;
 
 use super::codec::EncodedChunk;
 use super::gc::GcReport;
@@ -35,8 +35,8 @@ pub trait ChunkIndex: Send + Sync {
     /// A chunk for which this is true is in the index until each upload ends that is live now.
     fn is_kept(&self, id: &ChunkId) -> Result<bool>;
 
-    /// Pins the newest state: a pack that it names is not deleted while the pin lives.
-    fn pin(&self) -> Arc<Pin>;
+    /// Enters the epoch of the newest state: a pack that it names is not deleted while the read epoch lives.
+    fn enter_epoch(&self) -> Arc<ReadEpoch>;
 
     /// Records durably that a pack of that name may be put, before it is.
     fn reserve_pack(&self, stage: StageId, name: ObjectName) -> Result<()>;

@@ -118,7 +118,7 @@ fn next_batch(
     report: &mut GcReport,
 ) -> Result<Vec<ToFree>> {
     // Until they are read: nodes are in packs that others may empty.
-    let _pin = index.pin();
+    let _pin = index.enter_epoch();
     let (mut batch, mut weight) = (Vec::new(), 0);
     while weight < CHUNKS_PER_COMMIT
         && let Some(ReleasedChunk { id, is_due, unreferenced }) = listed.pop_front()

@@ -2,7 +2,7 @@
 //!
 //! A pack is put first; then the index records the new place of each chunk that is still where it was read.
 //! A chunk is found by its id, so a move breaks no reader. A reader that has the old place keeps that pack by
-//! its pin.
+//! its read epoch.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn read_pack(
     bytes: u64,
     damaged: &mut u64,
 ) -> Result<Vec<Result<Moving>>> {
-    let _pin = index.pin();
+    let _pin = index.enter_epoch();
     let listed = match list(pipeline.objects(), name, bytes) {
         Ok((_, listed)) => Some(listed),
         Err(e) if e.kind() == ErrorKind::Corrupt => None,

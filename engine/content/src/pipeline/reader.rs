@@ -13,9 +13,9 @@ use super::codec::unpack;
 use super::pack::read_chunk;
 use super::read_ahead::ReadAhead;
 use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody};
-use strongroom_store::objects::{Objects, Pin};
+use strongroom_store::objects::{Objects, ReadEpoch};
 
-/// An index and a pin of it: no chunk that it had at that pin is freed meanwhile.
+/// An index and a read epoch of it: no chunk that it had at that read epoch is freed meanwhile.
 ///
 /// The bytes of a chunk never change, only its place. So a reader asks the newest state for that, and keeps
 /// no read of an older one open, for which a rotation of keys or the end of a failure would wait.
@@ -23,16 +23,16 @@ use strongroom_store::objects::{Objects, Pin};
 pub struct Pinned {
     pipeline: Arc<Pipeline>,
     index: Arc<dyn ChunkIndex>,
-    pin: Arc<Pin>,
+    read_epoch: Arc<ReadEpoch>,
 }
 
 impl Pinned {
     pub(crate) fn new(
         pipeline: &Arc<Pipeline>,
         index: Arc<dyn ChunkIndex>,
-        pin: &Arc<Pin>,
+        read_epoch: &Arc<ReadEpoch>,
     ) -> Self {
-        Self { pipeline: Arc::clone(pipeline), index, pin: Arc::clone(pin) }
+        Self { pipeline: Arc::clone(pipeline), index, read_epoch: Arc::clone(read_epoch) }
     }
 
     /// Reads by another index, which shows more than this one.
@@ -40,7 +40,7 @@ impl Pinned {
         &self,
         over: impl FnOnce(Arc<dyn ChunkIndex>) -> Arc<dyn ChunkIndex>,
     ) -> Self {
-        Self::new(&self.pipeline, over(Arc::clone(&self.index)), &self.pin)
+        Self::new(&self.pipeline, over(Arc::clone(&self.index)), &self.read_epoch)
     }
 
     /// Returns the objects that packs are among.
@@ -144,7 +144,7 @@ pub(crate) fn listed(node: &[u8]) -> Result<Vec<Child>> {
 }
 
 impl ContentReader {
-    /// Makes the reader of a content that was there when the pin was taken.
+    /// Makes the reader of a content that was there when the read epoch was taken.
     pub fn new(pinned: Pinned, content: ContentRef) -> Self {
         Self {
             pinned,
@@ -227,7 +227,7 @@ impl ContentReader {
 
     /// Fetches chunks of a far backend ahead: those from `start` on, without the first `without`.
     fn go_ahead(&mut self, start: u64, without: usize) {
-        if !self.pinned.objects().is_far() {
+        if !self.pinned.objects().is_remote() {
             return;
         }
         let Some(level) = self.path.last() else { return };

@@ -14,7 +14,7 @@ use strongroom_crypto::{
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ContentRef, ObjectName, PackedChunk, StageId,
 };
-use strongroom_store::objects::{Objects, Pin, Pins};
+use strongroom_store::objects::{Objects, ReadEpoch, ReadEpochs};
 use uuid::Uuid;
 
 use super::*;
@@ -96,7 +96,7 @@ impl Rows {
 struct MapIndex {
     rows: Mutex<Rows>,
     objects: Objects,
-    pins: Arc<Pins>,
+    read_epochs: Arc<ReadEpochs>,
 }
 
 impl ChunkIndex for MapIndex {
@@ -130,8 +130,8 @@ impl ChunkIndex for MapIndex {
         Ok(row.is_some_and(|row| row.references > 0 && matches!(row.held, Held::Pack(_))))
     }
 
-    fn pin(&self) -> Arc<Pin> {
-        self.pins.pin(Arc::new(()))
+    fn enter_epoch(&self) -> Arc<ReadEpoch> {
+        self.read_epochs.enter_epoch(Arc::new(()))
     }
 
     fn reserve_pack(&self, stage: StageId, name: ObjectName) -> Result<()> {
@@ -287,8 +287,8 @@ impl Fixture {
             Arc::clone(&clock),
         );
         let pipeline = Arc::new(Pipeline::new(&objects, keys.id_key(), &clock));
-        let (rows, pins) = (Mutex::default(), Pins::new(0));
-        Self { pipeline, index: Arc::new(MapIndex { rows, objects, pins }) }
+        let (rows, read_epochs) = (Mutex::default(), ReadEpochs::new(0));
+        Self { pipeline, index: Arc::new(MapIndex { rows, objects, read_epochs }) }
     }
 
     fn store(&self, bytes: &[u8]) -> ContentRef {
@@ -297,8 +297,8 @@ impl Fixture {
     }
 
     fn reader(&self, content: ContentRef) -> ContentReader {
-        let (index, pin) = (Arc::<MapIndex>::clone(&self.index), self.index.pin());
-        ContentReader::new(Pinned::new(&self.pipeline, index, &pin), content)
+        let (index, read_epoch) = (Arc::<MapIndex>::clone(&self.index), self.index.enter_epoch());
+        ContentReader::new(Pinned::new(&self.pipeline, index, &read_epoch), content)
     }
 
     fn read(&self, content: ContentRef) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! What every room stands on: state, objects, read pins, the writer's turn, clock and entropy.
+//! What every room stands on: state, objects, read read epochs, the writer's turn, clock and entropy.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -17,14 +17,14 @@ use super::reclaim::{Due, Reclaim};
 use super::tx::Tx;
 use super::view::View;
 use super::writer::{Turn, Writer};
-use crate::objects::{Objects, Pin, Pins};
+use crate::objects::{Objects, ReadEpoch, ReadEpochs};
 use crate::state::{StateRead, StateWrite, Store, Table};
 use strongroom_format::{ObjectName, PendingRow, StageId};
 
 /// Threads that ask a shared store what no call shall wait for.
-const FAR_THREADS: usize = 1;
+const STORE_TASK_THREADS: usize = 1;
 /// How many of such tasks may wait; one more is refused.
-const FAR_QUEUE_MAX: usize = 10_000;
+const STORE_TASK_QUEUE_MAX: usize = 10_000;
 
 /// The clock and the source of entropy.
 #[derive(Clone, Debug)]
@@ -42,14 +42,14 @@ pub struct Core {
     components: Components,
     store: Store,
     objects: Objects,
-    pins: Arc<Pins>,
+    read_epochs: Arc<ReadEpochs>,
     reclaim: Reclaim,
     writer: Writer,
     group: Group,
     hooks: OnceLock<Vec<Arc<dyn Hook>>>,
     fence: Arc<dyn Fence>,
     /// Asks a shared store what no call shall wait for, and for deletes.
-    far: Pool,
+    store_tasks: Pool,
     /// Dropped last, after the state is closed: the lock of the vault's folder.
     guard: Mutex<Option<Box<dyn Send>>>,
 }
@@ -86,13 +86,18 @@ impl Core {
             components,
             store,
             objects,
-            pins: Pins::new(parts.newest_commit),
+            read_epochs: ReadEpochs::new(parts.newest_commit),
             reclaim: Reclaim::default(),
             writer: Writer::new(parts.write_timeout),
             group: Group::default(),
             hooks: OnceLock::new(),
             fence,
-            far: Pool::new("strongroom-far", FAR_THREADS, FAR_QUEUE_MAX, clock),
+            store_tasks: Pool::new(
+                "strongroom-store",
+                STORE_TASK_THREADS,
+                STORE_TASK_QUEUE_MAX,
+                clock,
+            ),
             guard: Mutex::new(parts.guard),
         })
     }
@@ -136,9 +141,9 @@ impl Core {
         &self.store
     }
 
-    /// Returns the pins of live readers.
-    pub fn pins(&self) -> &Arc<Pins> {
-        &self.pins
+    /// Returns the read epochs of live readers.
+    pub fn read_epochs(&self) -> &Arc<ReadEpochs> {
+        &self.read_epochs
     }
 
     /// Returns what is known to be due for deletion.
@@ -151,8 +156,8 @@ impl Core {
     }
 
     /// Returns the threads that ask a shared store what no call shall wait for.
-    pub fn far(&self) -> &Pool {
-        &self.far
+    pub fn store_tasks(&self) -> &Pool {
+        &self.store_tasks
     }
 
     pub(super) fn guard(&self) -> &Mutex<Option<Box<dyn Send>>> {
@@ -179,28 +184,28 @@ impl Core {
         Ok(uuid::Builder::from_random_bytes(self.entropy().draw()?).into_uuid())
     }
 
-    /// Pins the newest commit for a reader.
-    pub fn pin(self: &Arc<Self>) -> Arc<Pin> {
+    /// Enters the read epoch of the newest commit for a reader.
+    pub fn enter_epoch(self: &Arc<Self>) -> Arc<ReadEpoch> {
         let core: Arc<Self> = Arc::clone(self);
-        self.pins.pin(core)
+        self.read_epochs.enter_epoch(core)
     }
 
     /// Takes a consistent view. Waits only while the state is checked or opened again.
     pub fn read(self: &Arc<Self>) -> Result<View> {
         self.try_to_reopen();
-        if bug::is_planted(Bug::ReadBeforePin) {
+        if bug::is_planted(Bug::ReadBeforeEpoch) {
             let state = self.store.read()?;
-            bug::reached(Bug::ReadBeforePin);
-            return Ok(View::new(state, self.pin(), Arc::clone(self)));
+            bug::reached(Bug::ReadBeforeEpoch);
+            return Ok(View::new(state, self.enter_epoch(), Arc::clone(self)));
         }
-        // In this order: see `objects/pins.rs`.
-        let pin = self.pin();
-        bug::reached(Bug::ReadBeforePin);
+        // In this order: see `objects/read_epochs.rs`.
+        let read_epoch = self.enter_epoch();
+        bug::reached(Bug::ReadBeforeEpoch);
         let state = self.store.read()?;
-        Ok(View::new(state, pin, Arc::clone(self)))
+        Ok(View::new(state, read_epoch, Arc::clone(self)))
     }
 
-    /// Reads the newest state, for a caller that has a pin and looks up what does not change.
+    /// Reads the newest state, for a caller that has a read epoch and looks up what does not change.
     pub fn read_state(&self) -> Result<StateRead> {
         self.try_to_reopen();
         self.store.read()

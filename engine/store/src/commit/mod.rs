@@ -1,6 +1,6 @@
 //! The commit: one writer, one transaction, and what goes along with each.
 //!
-//! [`Core`] joins state, objects and read pins, and knows no feature. A feature takes part in commits
+//! [`Core`] joins state, objects and read read epochs, and knows no feature. A feature takes part in commits
 //! by a [`Hook`], which the vault registers when it opens: rows that go along with every commit, and
 //! effects once it has happened. What belongs to one transaction alone is a typed value in
 //! [`Tx::parts`], or a closure given to [`Tx::on_commit`].

@@ -202,7 +202,7 @@ impl Core {
             if due.rows.is_empty() {
                 break;
             }
-            if self.objects().is_far() {
+            if self.objects().is_remote() {
                 // The store may not answer for long.
                 self.delete_gathered(due);
                 self.wait_for_deletes("close vault")?;
@@ -216,7 +216,7 @@ impl Core {
     /// Whether nothing is to be deleted for now: an older state may lie in the place of a newer one, or a shared
     /// store has failed at it a moment ago. A shared store is not asked here, but by a thread.
     fn is_put_off(self: &Arc<Self>) -> bool {
-        if !self.objects().is_far() {
+        if !self.objects().is_remote() {
             return self.fence().may_be_superseded(self);
         }
         let now = self.clock().monotonic();
@@ -227,7 +227,7 @@ impl Core {
             return false;
         }
         let vault = Arc::downgrade(self);
-        let _ = self.far().spawn(Duration::ZERO, move || {
+        let _ = self.store_tasks().spawn(Duration::ZERO, move || {
             if let Some(inner) = vault.upgrade()
                 && inner.fence().may_be_superseded(&inner)
             {
@@ -259,7 +259,7 @@ impl Core {
         if due.rows.is_empty() {
             return;
         }
-        if !self.objects().is_far() {
+        if !self.objects().is_remote() {
             return self.delete_or_put_off(due);
         }
         let (vault, due) = (Arc::downgrade(self), Arc::new(Mutex::new(Some(due))));
@@ -270,7 +270,7 @@ impl Core {
                 inner.delete_or_put_off(due);
             }
         };
-        if self.far().spawn(Duration::ZERO, run).is_err()
+        if self.store_tasks().spawn(Duration::ZERO, run).is_err()
             && let Some(due) = due.lock().take()
         {
             due.rows.iter().for_each(|(row, _)| self.give_back(row));
@@ -281,12 +281,12 @@ impl Core {
     /// Waits until what writes have had deleted by a thread is, or has failed; `Unavailable` if that takes longer
     /// than the write timeout.
     fn wait_for_deletes(&self, operation: &'static str) -> Result<()> {
-        if !self.objects().is_far() {
+        if !self.objects().is_remote() {
             return Ok(());
         }
         let (sender, done) = std::sync::mpsc::sync_channel(1);
         // Tasks of one thread run in order.
-        self.far().spawn(Duration::ZERO, move || {
+        self.store_tasks().spawn(Duration::ZERO, move || {
             let _ = sender.send(());
         })?;
         done.recv_timeout(self.write_timeout()).map_err(|_| {
@@ -357,7 +357,7 @@ impl Core {
     }
 
     fn gather_doomed(&self, limit: usize, due: &mut Due) -> Result<()> {
-        let reached = self.pins().due();
+        let reached = self.read_epochs().due();
         let state = self.store().read()?;
         let in_hand = self.reclaim().in_hand.lock().clone();
         for entry in state.range(Table::Doomed, (Bound::Unbounded, Bound::Unbounded))? {
@@ -439,7 +439,7 @@ impl Core {
     fn is_of_all(&self, error: &Error) -> bool {
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Uncertain | ErrorKind::Closed => true,
-            ErrorKind::Denied => self.objects().is_far(),
+            ErrorKind::Denied => self.objects().is_remote(),
             _ => false,
         }
     }

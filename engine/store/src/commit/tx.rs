@@ -56,7 +56,7 @@ impl<'t> Tx<'t> {
         Self {
             state,
             parts: Parts::default(),
-            number: core.pins().next(),
+            number: core.read_epochs().next(),
             core,
             on_commit: Vec::new(),
             internal: false,
@@ -149,7 +149,7 @@ impl Finished {
     /// Does what is to be done once it has committed.
     pub(super) fn publish(mut self, core: &Arc<Core>, took: Duration) {
         self.info.took = took;
-        core.pins().publish(self.info.number);
+        core.read_epochs().publish(self.info.number);
         core.reclaim().forget_settled(self.settled);
         if self.doomed {
             core.reclaim().note_doomed();

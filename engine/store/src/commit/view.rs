@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::core::Core;
-use crate::objects::Pin;
+use crate::objects::ReadEpoch;
 use crate::state::StateRead;
 
 /// The state as it was when the view was taken. Cheap to clone; takes no lock.
@@ -14,15 +14,15 @@ pub struct View {
 }
 
 struct Inner {
-    // Fields drop in order: the read ends before its pin does.
+    // Fields drop in order: the read ends before its read epoch does.
     state: StateRead,
-    pin: Arc<Pin>,
+    read_epoch: Arc<ReadEpoch>,
     core: Arc<Core>,
 }
 
 impl View {
-    pub(super) fn new(state: StateRead, pin: Arc<Pin>, core: Arc<Core>) -> Self {
-        Self { inner: Arc::new(Inner { state, pin, core }) }
+    pub(super) fn new(state: StateRead, read_epoch: Arc<ReadEpoch>, core: Arc<Core>) -> Self {
+        Self { inner: Arc::new(Inner { state, read_epoch, core }) }
     }
 
     /// Returns the tables.
@@ -30,9 +30,9 @@ impl View {
         &self.inner.state
     }
 
-    /// Returns the pin, which keeps all that the view can reach.
-    pub fn pin(&self) -> &Arc<Pin> {
-        &self.inner.pin
+    /// Returns the read epoch, which keeps all that the view can reach.
+    pub fn enter_epoch(&self) -> &Arc<ReadEpoch> {
+        &self.inner.read_epoch
     }
 
     /// Returns the core that it is of.
@@ -43,6 +43,6 @@ impl View {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View").field("pin", &self.inner.pin).finish_non_exhaustive()
+        f.debug_struct("View").field("read_epoch", &self.inner.read_epoch).finish_non_exhaustive()
     }
 }

@@ -59,8 +59,8 @@ impl Objects {
         keys: Arc<ContentKeys>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let is_far = backend.is_shared();
-        let threads = if is_far { backend.concurrency().get() } else { NEAR_THREADS };
+        let is_remote = backend.is_shared();
+        let threads = if is_remote { backend.concurrency().get() } else { NEAR_THREADS };
         let pool = Arc::new(Pool::new("strongroom-objects", threads, QUEUE_MAX, clock));
         let (keys, gate) = (Arc::new(RwLock::new(keys)), Arc::new(RwLock::new(true)));
         Self { backend, entropy, object_bytes, vault, keys, gate, pool }
@@ -111,14 +111,14 @@ impl Objects {
     }
 
     /// Whether requests take long, and one that was given up may still have its effect.
-    pub fn is_far(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         self.backend.is_shared()
     }
 
     /// How many requests whoever works on many objects may have under way at once: one on a medium that is near,
     /// where the next is there before it is wanted; as many as the backend handles well on one that is far.
     pub fn at_once_max(&self) -> usize {
-        if self.is_far() { self.backend.concurrency().get() } else { 1 }
+        if self.is_remote() { self.backend.concurrency().get() } else { 1 }
     }
 
     /// The pool for requests beside their callers, of at most as many as the backend handles well.

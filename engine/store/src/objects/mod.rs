@@ -7,15 +7,15 @@
 //! 2. **referenced**, by the row of a pack of chunks or of the share space, from the commit that turned the
 //!    pending row into it;
 //! 3. **doomed**: written by the commit that dropped the reference. The object is deleted when
-//!    no reader that began before that commit is left (`pins.rs`), and the row after it.
+//!    no reader that began before that commit is left (`read epochs.rs`), and the row after it.
 //!
 //! What is put is sealed (`sealed.rs`). This room knows chunks and the share space only as what refers to
 //! objects.
 
 mod access;
-mod pins;
+mod read_epochs;
 mod sealed;
 
 pub use access::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, Objects};
-pub use pins::{Pin, Pins};
+pub use read_epochs::{ReadEpoch, ReadEpochs};
 pub use sealed::{Cut, Salvaged};

@@ -93,7 +93,7 @@ impl Salvaged {
 }
 
 /// What a block is bound to.
-fn place(vault: Uuid, name: ObjectName, number: u64, last: bool) -> [u8; 41] {
+fn associated_data(vault: Uuid, name: ObjectName, number: u64, last: bool) -> [u8; 41] {
     let mut place = [0; 41];
     place[..16].copy_from_slice(vault.as_bytes());
     place[16..32].copy_from_slice(&name.0);
@@ -125,7 +125,7 @@ pub(super) fn seal(
         sealed.extend_from_slice(nonce);
         let at = sealed.len();
         sealed.extend_from_slice(part);
-        let place = place(vault, name, number as u64, number + 1 == blocks);
+        let place = associated_data(vault, name, number as u64, number + 1 == blocks);
         let tag = key.seal(nonce, &place, &mut sealed[at..]);
         sealed.extend_from_slice(&tag);
     }
@@ -170,7 +170,7 @@ pub(super) fn open(
     loop {
         let (part, after) = std::mem::take(&mut unread).split_at_mut(part_bytes(cut, rest));
         let last = after.is_empty();
-        let place = place(vault, reference.name, number, last);
+        let place = associated_data(vault, reference.name, number, last);
         rest = open_part(key, &place, rest, part).ok_or_else(damaged)?;
         if last {
             return Ok(body.into());
@@ -202,7 +202,7 @@ pub(super) fn salvage(
     let stride = cut.block_bytes + OVERHEAD_BYTES;
     let blocks = salvaged.blocks;
     for (number, part) in salvaged.body.chunks_mut(cut.block_bytes).enumerate() {
-        let place = place(vault, reference.name, number as u64, number + 1 == blocks);
+        let place = associated_data(vault, reference.name, number as u64, number + 1 == blocks);
         let rest = sealed.get(HEADER_BYTES + number * stride..).unwrap_or_default();
         if open_part(key, &place, rest, part).is_none() {
             part.fill(0);

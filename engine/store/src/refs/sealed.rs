@@ -58,7 +58,7 @@ impl RefKeys {
         body.extend_from_slice(&row);
         let plain = (4 + row.len()).next_multiple_of(REF_PLAIN_STEP_BYTES);
         body.resize(NONCE_BYTES + plain, 0);
-        let tag = self.seal.seal(&nonce, &place(vault, name), &mut body[NONCE_BYTES..]);
+        let tag = self.seal.seal(&nonce, &associated_data(vault, name), &mut body[NONCE_BYTES..]);
         body.extend_from_slice(&tag);
         Ok(body.into())
     }
@@ -77,7 +77,7 @@ impl RefKeys {
         let (nonce, rest) = body.split_first_chunk().ok_or_else(corrupt)?;
         let (message, tag) = rest.split_last_chunk().ok_or_else(corrupt)?;
         let mut plain = vec![0; message.len()];
-        let opened = self.seal.open(nonce, &place(vault, name), message, tag, &mut plain);
+        let opened = self.seal.open(nonce, &associated_data(vault, name), message, tag, &mut plain);
         opened.map_err(|_| corrupt())?;
         let (len, rest) = plain.split_first_chunk().ok_or_else(corrupt)?;
         let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| corrupt())?;
@@ -86,7 +86,7 @@ impl RefKeys {
 }
 
 /// What a ref is bound to.
-fn place(vault: Uuid, name: RefName) -> [u8; 32] {
+fn associated_data(vault: Uuid, name: RefName) -> [u8; 32] {
     let mut place = [0; 32];
     place[..16].copy_from_slice(vault.as_bytes());
     place[16..].copy_from_slice(&name.0);

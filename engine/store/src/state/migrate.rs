@@ -10,8 +10,8 @@ use redb::{Database, ReadableDatabase};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::RedbFailure;
+use super::storage_health::StorageHealth;
 use super::tables::{StateRead, StateWrite, Table};
-use super::watch::Watch;
 use strongroom_format::{
     META_SCHEMA, OWN_OPERATION_PREFIX, OperationFields, SCHEMA_VERSION, SchemaRow,
 };
@@ -76,13 +76,13 @@ pub(super) fn initialise(write: &mut StateWrite<'_>) -> Result<()> {
 }
 
 /// Brings the tables of `database` to [`SCHEMA_VERSION`]; `Invalid` if they are newer.
-pub(super) fn migrate(database: &Database, watch: &Arc<Watch>) -> Result<()> {
-    migrate_by(database, watch, &STEPS)
+pub(super) fn migrate(database: &Database, health: &Arc<StorageHealth>) -> Result<()> {
+    migrate_by(database, health, &STEPS)
 }
 
-fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result<()> {
+fn migrate_by(database: &Database, health: &Arc<StorageHealth>, steps: &[Step]) -> Result<()> {
     let newest = u32::try_from(steps.len()).expect("few steps") + 1;
-    let found = version(database, watch)?;
+    let found = version(database, health)?;
     if found > newest {
         let detail = format!(
             "the vault has schema {found}, this program reads up to {newest}: use a newer program"
@@ -94,7 +94,7 @@ fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result
     for version in found..newest {
         tracing::info!(from = version, to = version + 1, "migrate schema");
         let transaction = database.begin_write().map_err(|e| e.during("migrate schema"))?;
-        let mut write = StateWrite::new(&transaction, Arc::clone(watch));
+        let mut write = StateWrite::new(&transaction, Arc::clone(health));
         steps[version as usize - 1](&mut write)?;
         set_version(&mut write, version + 1)?;
         drop(write);
@@ -103,9 +103,9 @@ fn migrate_by(database: &Database, watch: &Arc<Watch>, steps: &[Step]) -> Result
     Ok(())
 }
 
-fn version(database: &Database, watch: &Arc<Watch>) -> Result<u32> {
+fn version(database: &Database, health: &Arc<StorageHealth>) -> Result<u32> {
     let transaction = database.begin_read().map_err(|e| e.during("read schema version"))?;
-    let read = StateRead::new(transaction, Arc::clone(watch));
+    let read = StateRead::new(transaction, Arc::clone(health));
     let corrupt = |detail| {
         Error::new(ErrorKind::Corrupt, "read schema version")
             .with_reason(Reason::RowDamaged)

@@ -8,7 +8,7 @@
 //!   factory, because redb consumes one storage per open.
 //! - `header.rs`: the vault's own header at the beginning of the file, in two copies.
 //! - `sealed/`: authenticated encryption between redb and those bytes.
-//! - `watch.rs`: what only the storage sees, told to the store.
+//! - `storage_health.rs`: what only the storage sees, told to the store.
 //! - `store.rs`: open, begin, commit, and the reopening after a failed write. `replace.rs`: into a
 //!   new file under new keys, and smaller.
 //!   **A write becomes durable in `Store::commit`, nowhere else.**
@@ -21,12 +21,12 @@ mod migrate;
 mod replace;
 mod sealed;
 mod storage;
+mod storage_health;
 mod store;
 mod tables;
-mod watch;
 
 pub use replace::Copying;
 pub use sealed::Sealing;
 pub use storage::{FileLock, FileState, MemoryState, StateFile, StateStorage};
-pub use store::{Mended, OpenedStore, Store};
+pub use store::{OpenedStore, Repairs, Store};
 pub use tables::{Entry, KeySpan, Row, Rows, StateRead, StateWrite, Table, TableRead};

@@ -1,6 +1,6 @@
 //! The state in a new file, under new keys, and the state made smaller.
 //!
-//! Both want the state to themselves: a reader of redb's pins pages of the file that is left.
+//! Both want the state to themselves: a reader of redb's read epochs pages of the file that is left.
 //! They wait a bounded time for a moment without readers, and are `Locked` after it, with nothing
 //! changed.
 
@@ -15,9 +15,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
 use super::sealed::Sealing;
+use super::storage_health::StorageHealth;
 use super::store::{Opened, Slot, Store, broken, closed, create_database, damaged};
 use super::tables::{StateRead, StateWrite, Table};
-use super::watch::Watch;
 use strongroom_base::LongCall;
 use strongroom_format::Header;
 
@@ -69,9 +69,9 @@ impl Store {
         }
         let read = self.read()?;
         let storage = self.storage.create()?;
-        let (database, watch) =
+        let (database, health) =
             create_database(storage, header, sealing.clone(), self.cache_bytes)?;
-        let mut copy = Copy { database: &database, watch, with, rows: 0 };
+        let mut copy = Copy { database: &database, health, with, rows: 0 };
         for table in Table::ALL_FIXED {
             copy.table(&read, table)?;
         }
@@ -93,7 +93,7 @@ impl Store {
             // Let go of while it waits: reads go on.
             let slot = self.slot.write();
             let readers = match &*slot {
-                Slot::Open(opened) if opened.watch.failed() => return Err(broken(operation)),
+                Slot::Open(opened) if opened.health.failed() => return Err(broken(operation)),
                 Slot::Open(opened) => opened.readers(),
                 Slot::Broken => return Err(broken(operation)),
                 Slot::Damaged => return Err(damaged(operation)),
@@ -115,12 +115,12 @@ impl Store {
 
     /// Closes the old state, publishes the new one and opens it; if that fails, whichever is there.
     fn swap(&self, mut slot: RwLockWriteGuard<'_, Slot>, sealing: Sealing) -> Result<()> {
-        let Slot::Open(Opened { database, watch, .. }) =
+        let Slot::Open(Opened { database, health, .. }) =
             std::mem::replace(&mut *slot, Slot::Broken)
         else {
             return Err(broken(ROTATE));
         };
-        watch.close();
+        health.close();
         let closed = catch_unwind(AssertUnwindSafe(|| database.close()))
             .map_err(|panic| panic_as_corrupt(ROTATE, panic))
             .and_then(|closed| closed.map_err(|e| e.during(ROTATE)));
@@ -146,10 +146,10 @@ impl Store {
     pub fn compact(&self, timeout: Duration) -> Result<bool> {
         const COMPACT: &str = "compact state";
         let mut slot = self.alone(timeout, COMPACT)?;
-        let Slot::Open(Opened { database, watch, .. }) = &mut *slot else {
+        let Slot::Open(Opened { database, health, .. }) = &mut *slot else {
             return Err(broken(COMPACT));
         };
-        watch.guard(COMPACT, || {
+        health.guard(COMPACT, || {
             database.compact().map_err(|error| match error {
                 CompactionError::Storage(e) => e.during(COMPACT),
                 other => Error::new(ErrorKind::Locked, COMPACT).with_source(other),
@@ -162,14 +162,14 @@ impl Opened {
     /// Reads of this state that are under way: each holds the watch, as do this handle and the
     /// storage, and no write is under way when this is asked.
     pub(super) fn readers(&self) -> usize {
-        Arc::strong_count(&self.watch).saturating_sub(2)
+        Arc::strong_count(&self.health).saturating_sub(2)
     }
 }
 
 /// A copy under way.
 struct Copy<'a> {
     database: &'a Database,
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
     with: &'a Copying<'a>,
     rows: u64,
 }
@@ -180,7 +180,7 @@ impl Copy<'_> {
         let mut rows = read.range(table, (Bound::Unbounded, Bound::Unbounded))?.peekable();
         loop {
             let transaction = self.database.begin_write().map_err(|e| e.during(ROTATE))?;
-            let mut write = StateWrite::new(&transaction, Arc::clone(&self.watch));
+            let mut write = StateWrite::new(&transaction, Arc::clone(&self.health));
             write.make(table)?;
             let mut bytes = 0;
             while bytes < COPY_BYTES

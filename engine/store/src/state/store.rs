@@ -4,7 +4,7 @@
 //! failed store reports that error once, answers `Unavailable` from then on, and is reopened by
 //! the next write that finds no reader left, at the latest [`READERS_GRACE`] after the failure;
 //! readers that still live then get `Closed`. There are never two redb instances on one file:
-//! the second would reuse pages that the first one's readers pin.
+//! the second would reuse pages that the first one's readers read epoch.
 //!
 //! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
 //! good. The vault must be opened again, and says what it found.
@@ -27,8 +27,8 @@ use super::header::{self, FoundHeader};
 use super::migrate;
 use super::sealed::{Sealed, Sealing};
 use super::storage::{StateFile, StateStorage};
+use super::storage_health::StorageHealth;
 use super::tables::{StateRead, StateWrite};
-use super::watch::Watch;
 use uuid::Uuid;
 
 use strongroom_format::{Header, file_bytes};
@@ -67,7 +67,7 @@ pub(super) enum Slot {
 
 pub(super) struct Opened {
     pub(super) database: Database,
-    pub(super) watch: Arc<Watch>,
+    pub(super) health: Arc<StorageHealth>,
     /// The storage that `database` has, for the vault's header before its blocks.
     pub(super) sealed: Sealed,
     /// When the failure was first met.
@@ -77,12 +77,12 @@ pub(super) struct Opened {
 /// What opening a state found.
 pub struct OpenedStore {
     pub store: Store,
-    pub mended: Mended,
+    pub repairs: Repairs,
 }
 
 /// What was wrong with a state that was opened, and is not any more.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mended {
+pub struct Repairs {
     /// It had not been closed, and redb went over it.
     pub repaired: bool,
     /// It may be that of the commit before the last: redb fell back to that, or a copy of the
@@ -109,10 +109,10 @@ impl Store {
         fill: impl FnOnce(&mut StateWrite<'_>) -> Result<()>,
     ) -> Result<()> {
         const CREATE: &str = "create state";
-        let (database, watch) =
+        let (database, health) =
             create_database(storage.create()?, header, sealing, CREATE_CACHE_BYTES)?;
         let transaction = database.begin_write().map_err(|e| e.during(CREATE))?;
-        let mut write = StateWrite::new(&transaction, watch);
+        let mut write = StateWrite::new(&transaction, health);
         migrate::initialise(&mut write)?;
         fill(&mut write)?;
         drop(write);
@@ -133,10 +133,10 @@ impl Store {
         cache_bytes: usize,
         sealing: Sealing,
     ) -> Result<OpenedStore> {
-        let (opened, mended) = open_database(&*storage, cache_bytes, sealing.clone())?;
-        migrate::migrate(&opened.database, &opened.watch)?;
+        let (opened, repairs) = open_database(&*storage, cache_bytes, sealing.clone())?;
+        migrate::migrate(&opened.database, &opened.health)?;
         let (sealings, slot) = (Mutex::new(vec![sealing]), RwLock::new(Slot::Open(opened)));
-        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, mended })
+        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, repairs })
     }
 
     /// Reads the header of the open state; mends a copy of it if need be.
@@ -174,7 +174,7 @@ impl Store {
     pub fn read(&self) -> Result<StateRead> {
         const READ: &str = "begin read";
         match &*self.slot.read() {
-            Slot::Open(opened) if opened.watch.in_doubt() => {
+            Slot::Open(opened) if opened.health.in_doubt() => {
                 Err(Error::new(ErrorKind::Unavailable, READ)
                     .with_reason(Reason::CommitInDoubt)
                     .with_detail(
@@ -183,9 +183,9 @@ impl Store {
             }
             Slot::Open(opened) => {
                 let transaction = opened
-                    .watch
+                    .health
                     .guard(READ, || opened.database.begin_read().map_err(|e| e.during(READ)))?;
-                Ok(StateRead::new(transaction, Arc::clone(&opened.watch)))
+                Ok(StateRead::new(transaction, Arc::clone(&opened.health)))
             }
             Slot::Broken => Err(broken(READ)),
             Slot::Damaged => Err(damaged(READ)),
@@ -203,25 +203,25 @@ impl Store {
         change: impl for<'t> FnOnce(StateWrite<'t>) -> Result<T, E>,
         failed: impl FnOnce(ErrorKind),
     ) -> Result<T, E> {
-        let (transaction, watch) = self.begin_write(operation)?;
+        let (transaction, health) = self.begin_write(operation)?;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            change(StateWrite::new(&transaction, Arc::clone(&watch)))
+            change(StateWrite::new(&transaction, Arc::clone(&health)))
         }));
         match outcome {
             Ok(Ok(value)) => {
-                commit(operation, transaction, &watch).inspect_err(|e| {
+                commit(operation, transaction, &health).inspect_err(|e| {
                     self.note_failure();
                     failed(e.kind());
                 })?;
                 Ok(value)
             }
             Ok(Err(e)) => {
-                abort(transaction, &watch);
+                abort(transaction, &health);
                 Err(e)
             }
             // redb leaks the pages of a transaction that unwinding drops; so it is ended first.
             Err(panic) => {
-                abort(transaction, &watch);
+                abort(transaction, &health);
                 resume_unwind(panic)
             }
         }
@@ -235,16 +235,19 @@ impl Store {
         }
     }
 
-    fn begin_write(&self, operation: &'static str) -> Result<(WriteTransaction, Arc<Watch>)> {
+    fn begin_write(
+        &self,
+        operation: &'static str,
+    ) -> Result<(WriteTransaction, Arc<StorageHealth>)> {
         match &*self.slot.read() {
             Slot::Open(opened) => {
-                let mut transaction = opened.watch.guard(operation, || {
+                let mut transaction = opened.health.guard(operation, || {
                     opened.database.begin_write().map_err(|e| e.during(operation))
                 })?;
-                if opened.watch.len() >= QUICK_REPAIR_FROM_BYTES {
+                if opened.health.len() >= QUICK_REPAIR_FROM_BYTES {
                     transaction.set_quick_repair(true);
                 }
-                Ok((transaction, Arc::clone(&opened.watch)))
+                Ok((transaction, Arc::clone(&opened.health)))
             }
             Slot::Broken => Err(broken(operation)),
             Slot::Damaged => Err(damaged(operation)),
@@ -255,7 +258,7 @@ impl Store {
     /// Whether a failure stands between this store and the next write.
     pub fn failed(&self) -> bool {
         match &*self.slot.read() {
-            Slot::Open(opened) => opened.watch.failed(),
+            Slot::Open(opened) => opened.health.failed(),
             Slot::Broken => true,
             Slot::Damaged | Slot::Closed => false,
         }
@@ -295,17 +298,17 @@ impl Store {
         // Dropped before the next one is opened: never two instances on one file.
         let (mut in_doubt, mut torn) = (true, false);
         if let Slot::Open(opened) = &*slot {
-            (in_doubt, torn) = (opened.watch.in_doubt(), opened.watch.may_have_torn_copy());
-            opened.watch.close();
-            if opened.watch.is_distrusted() {
+            (in_doubt, torn) = (opened.health.in_doubt(), opened.health.may_have_torn_copy());
+            opened.health.close();
+            if opened.health.is_distrusted() {
                 *slot = Slot::Damaged;
                 return Err(damaged(REOPEN));
             }
         }
         *slot = Slot::Broken;
-        let (mut opened, mended) = self.reopen()?;
+        let (mut opened, repairs) = self.reopen()?;
         // A commit of unknown outcome may be missing; one that was acknowledged may not.
-        let lost = !in_doubt && (mended.fell_back || mended.super_header && !torn);
+        let lost = !in_doubt && (repairs.fell_back || repairs.super_header && !torn);
         let intact = check_database(&mut opened, REOPEN)?;
         if lost || !intact {
             *slot = Slot::Damaged;
@@ -317,7 +320,7 @@ impl Store {
     }
 
     /// Opens the published state. The caller has dropped the one before.
-    pub(super) fn reopen(&self) -> Result<(Opened, Mended)> {
+    pub(super) fn reopen(&self) -> Result<(Opened, Repairs)> {
         let file = header::read(&*self.storage.open()?)?.header.file;
         let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
         let sealing = known.ok_or_else(|| {
@@ -352,7 +355,7 @@ impl Store {
     /// Size of redb's part of the state in bytes.
     pub fn bytes(&self) -> u64 {
         match &*self.slot.read() {
-            Slot::Open(opened) => opened.watch.len(),
+            Slot::Open(opened) => opened.health.len(),
             _ => 0,
         }
     }
@@ -360,8 +363,8 @@ impl Store {
     /// Closes the state; every later call, and readers that still live, get `Closed`.
     pub fn close(&self) -> Result<()> {
         let slot = std::mem::replace(&mut *self.slot.write(), Slot::Closed);
-        let Slot::Open(Opened { database, watch, .. }) = slot else { return Ok(()) };
-        watch.close();
+        let Slot::Open(Opened { database, health, .. }) = slot else { return Ok(()) };
+        health.close();
         catch_unwind(AssertUnwindSafe(|| database.close()))
             .map_err(|panic| panic_as_corrupt("close state", panic))?
             .map_err(|e| e.during("close state"))
@@ -370,33 +373,37 @@ impl Store {
 
 /// Where a write becomes durable: redb writes the pages, then (`sealed/`) the header that
 /// publishes them, and returns after the sync.
-fn commit(operation: &'static str, transaction: WriteTransaction, watch: &Watch) -> Result<()> {
-    watch.begin_commit();
-    watch.guard(operation, || transaction.commit().map_err(|e| e.during(operation))).map_err(
+fn commit(
+    operation: &'static str,
+    transaction: WriteTransaction,
+    health: &StorageHealth,
+) -> Result<()> {
+    health.begin_commit();
+    health.guard(operation, || transaction.commit().map_err(|e| e.during(operation))).map_err(
         |error| {
-            watch.fail();
+            health.fail();
             tracing::warn!(error = %error.kind(), "commit failed");
-            if !watch.may_have_committed() {
+            if !health.may_have_committed() {
                 return error;
             }
-            watch.doubt();
+            health.doubt();
             error.with_kind(ErrorKind::Uncertain)
         },
     )
 }
 
-fn abort(transaction: WriteTransaction, watch: &Watch) {
+fn abort(transaction: WriteTransaction, health: &StorageHealth) {
     const ABORT: &str = "abort write";
-    if let Err(error) = watch.guard(ABORT, || transaction.abort().map_err(|e| e.during(ABORT))) {
+    if let Err(error) = health.guard(ABORT, || transaction.abort().map_err(|e| e.during(ABORT))) {
         // Nothing of it is visible or durable either way; the next write reopens.
-        watch.fail();
+        health.fail();
         tracing::warn!(error = %error.kind(), "abort failed");
     }
 }
 
 fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> {
-    let Opened { database, watch, .. } = opened;
-    watch.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
+    let Opened { database, health, .. } = opened;
+    health.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
 }
 
 /// A new, empty database behind `header` and `sealing`.
@@ -405,32 +412,32 @@ pub(super) fn create_database(
     header: &Header,
     sealing: Sealing,
     cache_bytes: usize,
-) -> Result<(Database, Arc<Watch>)> {
+) -> Result<(Database, Arc<StorageHealth>)> {
     const CREATE: &str = "create state";
     storage.set_len(file_bytes(0)).map_err(|e| Error::io(CREATE, e))?;
     header::write(&*storage, header)?;
     let sealed = Sealed::create(storage, sealing);
-    let watch = sealed.watch();
+    let health = sealed.health();
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .create_with_backend(sealed.clone())
         .map_err(|e| e.during(CREATE))?;
     sealed.establish();
-    Ok((database, watch))
+    Ok((database, health))
 }
 
 fn open_database(
     storage: &dyn StateStorage,
     cache_bytes: usize,
     sealing: Sealing,
-) -> Result<(Opened, Mended)> {
+) -> Result<(Opened, Repairs)> {
     const OPEN: &str = "open state";
     let (sealed, left) = Sealed::open(storage.open()?, sealing)?;
     if left.fresh {
         // Whoever published it may have died, or been told of an error, before that was durable.
         storage.settle()?;
     }
-    let watch = sealed.watch();
+    let health = sealed.health();
     let repair = Arc::new(Repair { lenient: !left.closed, ..Repair::default() });
     let (storage, under, session) = (sealed.clone(), sealed.clone(), Arc::clone(&repair));
     let database = catch_unwind(AssertUnwindSafe(|| {
@@ -444,14 +451,14 @@ fn open_database(
     .map_err(|panic| panic_as_corrupt(OPEN, panic))?
     .map_err(|e| e.during(OPEN))?;
     sealed.establish();
-    let mended = Mended {
+    let repairs = Repairs {
         repaired: repair.walked.load(Ordering::Relaxed),
         // The copy that does not open may have been the newer one.
         fell_back: repair.fell_back.load(Ordering::Relaxed) || left.damaged && !left.closed,
         torn_blocks: repair.torn_blocks.load(Ordering::Relaxed),
         super_header: left.damaged,
     };
-    Ok((Opened { database, watch, sealed, failed_since: Mutex::new(None) }, mended))
+    Ok((Opened { database, health, sealed, failed_since: Mutex::new(None) }, repairs))
 }
 
 /// redb's repair of a state that was not closed, step by step as its callback tells.

@@ -5,7 +5,7 @@
 //! keeps its length where it keeps its root, and no key carries a prefix.
 //!
 //! redb may panic on pages that something else has damaged. Every call of it here goes through
-//! [`Watch::guard`], which turns that into `Corrupt`.
+//! [`StorageHealth::guard`], which turns that into `Corrupt`.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -21,7 +21,7 @@ use redb::{
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::RedbFailure;
-use super::watch::Watch;
+use super::storage_health::StorageHealth;
 
 type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
@@ -199,7 +199,7 @@ pub type KeySpan<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub struct StateRead {
     transaction: ReadTransaction,
     fixed: [OnceLock<TableRead>; FIXED],
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
 }
 
 impl fmt::Debug for StateRead {
@@ -209,17 +209,17 @@ impl fmt::Debug for StateRead {
 }
 
 impl StateRead {
-    pub(super) fn new(transaction: ReadTransaction, watch: Arc<Watch>) -> Self {
-        Self { transaction, fixed: Default::default(), watch }
+    pub(super) fn new(transaction: ReadTransaction, health: Arc<StorageHealth>) -> Self {
+        Self { transaction, fixed: Default::default(), health }
     }
 
     /// Opens a table, to be read as long as the caller keeps it.
     pub fn open(&self, table: Table) -> Result<TableRead> {
         let name = table.name();
-        let inner = self.watch.guard(READ, || {
+        let inner = self.health.guard(READ, || {
             self.transaction.open_table(definition(&name)).map_err(|e| e.during(READ))
         })?;
-        Ok(TableRead { inner, watch: Arc::clone(&self.watch) })
+        Ok(TableRead { inner, health: Arc::clone(&self.health) })
     }
 
     /// Runs `read` on a table, which is kept open if it is one of the fixed ones.
@@ -246,7 +246,7 @@ impl StateRead {
 
     /// The numbers of the namespaces that have a table.
     pub fn record_tables(&self) -> Result<Vec<u32>> {
-        self.watch.guard(READ, || {
+        self.health.guard(READ, || {
             let tables = self.transaction.list_tables().map_err(|e| e.during(READ))?;
             let number = |name: &str| name.strip_prefix(RECORDS_PREFIX)?.parse().ok();
             Ok(tables.filter_map(|table| number(table.name())).collect())
@@ -257,7 +257,7 @@ impl StateRead {
 /// One table of a consistent read.
 pub struct TableRead {
     inner: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
 }
 
 impl fmt::Debug for TableRead {
@@ -268,29 +268,29 @@ impl fmt::Debug for TableRead {
 
 impl TableRead {
     pub fn get(&self, key: &[u8]) -> Result<Option<Row>> {
-        self.watch.guard(READ, || {
+        self.health.guard(READ, || {
             let page = self.inner.get(key).map_err(|e| e.during(READ))?;
             Ok(page.map(Row::page))
         })
     }
 
     pub fn range(&self, span: KeySpan<'_>) -> Result<Rows> {
-        self.watch.guard(READ, || {
+        self.health.guard(READ, || {
             let inner = self.inner.range::<&[u8]>(span).map_err(|e| e.during(READ))?;
-            Ok(Rows { inner, watch: Arc::clone(&self.watch), failed: false })
+            Ok(Rows { inner, health: Arc::clone(&self.health), failed: false })
         })
     }
 
     /// Returns how many rows it has.
     pub fn row_count(&self) -> Result<u64> {
-        self.watch.guard(READ, || self.inner.len().map_err(|e| e.during(READ)))
+        self.health.guard(READ, || self.inner.len().map_err(|e| e.during(READ)))
     }
 }
 
 /// Rows of a table in key order, from either end. It ends with the first error.
 pub struct Rows {
     inner: redb::Range<'static, &'static [u8], &'static [u8]>,
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
     failed: bool,
 }
 
@@ -307,16 +307,16 @@ impl Iterator for Rows {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { inner, watch, failed } = self;
-        step(watch, failed, || inner.next(), in_place)
+        let Self { inner, health, failed } = self;
+        step(health, failed, || inner.next(), in_place)
     }
 }
 
 impl DoubleEndedIterator for Rows {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
-        let Self { inner, watch, failed } = self;
-        step(watch, failed, || inner.next_back(), in_place)
+        let Self { inner, health, failed } = self;
+        step(health, failed, || inner.next_back(), in_place)
     }
 }
 
@@ -330,7 +330,7 @@ fn in_place((key, row): Pages<'static>) -> Entry {
 /// The entry is built where it is returned: it is large, and each move of it shows in a scan.
 #[inline]
 fn step<'a>(
-    watch: &Watch,
+    health: &StorageHealth,
     failed: &mut bool,
     advance: impl FnOnce() -> Option<Result<Pages<'a>, redb::StorageError>>,
     entry: impl FnOnce(Pages<'a>) -> Entry,
@@ -339,7 +339,7 @@ fn step<'a>(
         return None;
     }
     let mut stepped = None;
-    let guarded = watch.guard(READ, || {
+    let guarded = health.guard(READ, || {
         stepped = match advance() {
             Some(Ok(pages)) => Some(Ok(entry(pages))),
             Some(Err(e)) => Some(Err(e.during(READ))),
@@ -360,7 +360,7 @@ pub struct StateWrite<'t> {
     fixed: [OnceCell<Box<WriteTable<'t>>>; FIXED],
     /// Tables of records, in the order in which they were opened.
     records: OnceCell<Box<OpenRecords<'t>>>,
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
 }
 
 struct OpenRecords<'t> {
@@ -376,8 +376,8 @@ impl fmt::Debug for StateWrite<'_> {
 }
 
 impl<'t> StateWrite<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction, watch: Arc<Watch>) -> Self {
-        Self { transaction, fixed: Default::default(), records: OnceCell::new(), watch }
+    pub(super) fn new(transaction: &'t WriteTransaction, health: Arc<StorageHealth>) -> Self {
+        Self { transaction, fixed: Default::default(), records: OnceCell::new(), health }
     }
 
     /// Makes the tables that every state has, so that a read never meets one that is missing.
@@ -392,7 +392,7 @@ impl<'t> StateWrite<'t> {
 
     fn open(&self, table: Table) -> Result<WriteTable<'t>> {
         let name = table.name();
-        self.watch.guard(WRITE, || {
+        self.health.guard(WRITE, || {
             self.transaction.open_table(definition(&name)).map_err(|e| e.during(WRITE))
         })
     }
@@ -447,7 +447,7 @@ impl<'t> StateWrite<'t> {
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
         let table = self.table(table)?;
-        self.watch.guard(READ, || {
+        self.health.guard(READ, || {
             let row = table.get(key).map_err(|e| e.during(READ))?;
             Ok(look(row.as_ref().map(AccessGuard::value)))
         })
@@ -461,9 +461,9 @@ impl<'t> StateWrite<'t> {
         row: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        let watch = Arc::clone(&self.watch);
+        let health = Arc::clone(&self.health);
         let table = self.table_mut(table)?;
-        watch.guard(WRITE, || {
+        health.guard(WRITE, || {
             let old = table.insert(key, row).map_err(|e| e.during(WRITE))?;
             Ok(look(old.as_ref().map(AccessGuard::value)))
         })
@@ -481,9 +481,9 @@ impl<'t> StateWrite<'t> {
         key: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        let watch = Arc::clone(&self.watch);
+        let health = Arc::clone(&self.health);
         let table = self.table_mut(table)?;
-        watch.guard(WRITE, || {
+        health.guard(WRITE, || {
             let old = table.remove(key).map_err(|e| e.during(WRITE))?;
             Ok(look(old.as_ref().map(AccessGuard::value)))
         })
@@ -497,7 +497,7 @@ impl<'t> StateWrite<'t> {
     /// How many rows a table has.
     pub fn len(&self, table: Table) -> Result<u64> {
         let table = self.table(table)?;
-        self.watch.guard(READ, || table.len().map_err(|e| e.during(READ)))
+        self.health.guard(READ, || table.len().map_err(|e| e.during(READ)))
     }
 
     /// Copies of the rows in `span`, in key order from either end.
@@ -508,15 +508,15 @@ impl<'t> StateWrite<'t> {
     ) -> Result<impl DoubleEndedIterator<Item = Result<Entry>> + use<'_, 't>> {
         let table = self.table(table)?;
         let inner =
-            self.watch.guard(READ, || table.range::<&[u8]>(span).map_err(|e| e.during(READ)))?;
-        Ok(Copies { inner, watch: &self.watch, failed: false })
+            self.health.guard(READ, || table.range::<&[u8]>(span).map_err(|e| e.during(READ)))?;
+        Ok(Copies { inner, health: &self.health, failed: false })
     }
 
     /// Removes the table of a namespace, which has no rows left.
     pub fn delete_record_table(&mut self, number: u32) -> Result<()> {
         self.close_record_table(number);
         let name = Table::Records(number).name();
-        let deleted = self.watch.guard(WRITE, || {
+        let deleted = self.health.guard(WRITE, || {
             self.transaction.delete_table(definition(&name)).map_err(|e| e.during(WRITE))
         })?;
         if deleted {
@@ -543,7 +543,7 @@ impl<'t> StateWrite<'t> {
 /// Rows of a table that is being written, copied out of it.
 struct Copies<'a> {
     inner: redb::Range<'a, &'static [u8], &'static [u8]>,
-    watch: &'a Watch,
+    health: &'a StorageHealth,
     failed: bool,
 }
 
@@ -557,14 +557,14 @@ impl Iterator for Copies<'_> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { inner, watch, failed } = self;
-        step(watch, failed, || inner.next(), copied)
+        let Self { inner, health, failed } = self;
+        step(health, failed, || inner.next(), copied)
     }
 }
 
 impl DoubleEndedIterator for Copies<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let Self { inner, watch, failed } = self;
-        step(watch, failed, || inner.next_back(), copied)
+        let Self { inner, health, failed } = self;
+        step(health, failed, || inner.next_back(), copied)
     }
 }

@@ -8,8 +8,8 @@ use std::ops::Bound;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::name::{ArtifactName, ArtifactUri};
-use super::steady::SteadyTime;
-use strongroom_content::{FoundRoots, Roots, let_go};
+use super::retention_clock::RetentionClock;
+use strongroom_content::{FoundRoots, Roots, release};
 use strongroom_format::{
     Arrival, ArtifactRow, CatalogueRow, ContentRef, FoundBy, TotalKey, TotalRow, VersionRow,
     artifact_key, split_key, version_key,
@@ -69,7 +69,7 @@ pub(super) struct NewVersion {
 /// Writes a version with the next number of its artifact; that number.
 pub(super) fn add_version(
     tx: &mut Tx<'_>,
-    steady: &SteadyTime,
+    retention_clock: &RetentionClock,
     name: &ArtifactName,
     new: NewVersion,
 ) -> Result<u64> {
@@ -80,7 +80,7 @@ pub(super) fn add_version(
     };
     let now = tx.now_unix_millis();
     let CatalogueRow::V0 { next_arrival, newest_unix_millis, .. } = read_catalogue(tx)?;
-    let kept_from = steady.at_least(newest_unix_millis, tx.now_unix_millis());
+    let kept_from = retention_clock.at_least(newest_unix_millis, tx.now_unix_millis());
     let NewVersion { content, checksum, mime, tags, metadata } = new;
     let row = VersionRow::V0 {
         content,
@@ -98,14 +98,14 @@ pub(super) fn add_version(
     tx.state.put(Table::Artifacts, &key, &row.encode())?;
     tx.state.put(Table::Arrivals, &next_arrival.to_be_bytes(), &key)?;
     group(tx, name, &row, Change::Add(kept_from))?;
-    count(tx, steady, name, content.len, Change::Add(kept_from))?;
+    count(tx, retention_clock, name, content.len, Change::Add(kept_from))?;
     Ok(number)
 }
 
 /// Drops a version with its reference; whether there was one.
 pub(super) fn drop_version(
     tx: &mut Tx<'_>,
-    steady: &SteadyTime,
+    retention_clock: &RetentionClock,
     name: &ArtifactName,
     version: u64,
 ) -> Result<bool> {
@@ -116,8 +116,8 @@ pub(super) fn drop_version(
     let VersionRow::V0 { content, arrival, .. } = &row;
     tx.state.delete(Table::Arrivals, &arrival.to_be_bytes())?;
     group(tx, name, &row, Change::Drop)?;
-    count(tx, steady, name, content.len, Change::Drop)?;
-    let_go(tx, content)?;
+    count(tx, retention_clock, name, content.len, Change::Drop)?;
+    release(tx, content)?;
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, READ)
             .with_reason(Reason::RowDamaged)
@@ -197,10 +197,10 @@ pub(super) fn read_catalogue(tx: &Tx<'_>) -> Result<CatalogueRow> {
 }
 
 /// Notes what time it is: no version that is put from now on is kept from earlier on.
-pub(super) fn note_time(tx: &mut Tx<'_>, steady: &SteadyTime) -> Result<()> {
+pub(super) fn note_time(tx: &mut Tx<'_>, retention_clock: &RetentionClock) -> Result<()> {
     let CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis } =
         read_catalogue(tx)?;
-    let newest_unix_millis = steady.at_least(newest_unix_millis, tx.now_unix_millis());
+    let newest_unix_millis = retention_clock.at_least(newest_unix_millis, tx.now_unix_millis());
     let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };
     tx.state.put(Table::Totals, &TotalKey::Catalogue.encode(), &row.encode())
 }
@@ -208,7 +208,7 @@ pub(super) fn note_time(tx: &mut Tx<'_>, steady: &SteadyTime) -> Result<()> {
 /// Adds a version of that length to the totals, or takes it off them.
 fn count(
     tx: &mut Tx<'_>,
-    steady: &SteadyTime,
+    retention_clock: &RetentionClock,
     name: &ArtifactName,
     len: u64,
     change: Change,
@@ -230,7 +230,7 @@ fn count(
     let (versions, bytes) = changed(versions, bytes)?;
     newest_unix_millis = match change {
         Change::Add(kept_from) => newest_unix_millis.max(kept_from),
-        Change::Drop => steady.at_least(newest_unix_millis, tx.now_unix_millis()),
+        Change::Drop => retention_clock.at_least(newest_unix_millis, tx.now_unix_millis()),
     };
     next_arrival += u64::from(change != Change::Drop);
     let row = CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis };

@@ -9,8 +9,8 @@ use super::catalogue::{drop_version, version_numbers};
 use super::lease::{self, Grant};
 use super::name::{ArtifactName, ArtifactUri};
 use super::read::NameSpan;
+use super::retention_clock::RetentionClock;
 use super::scope::{ArtifactScope, VersionsQuery};
-use super::steady::SteadyTime;
 use strongroom_base::LongCall;
 use strongroom_format::{ArtifactRow, split_key};
 use strongroom_store::commit::Tx;
@@ -32,7 +32,7 @@ impl Artifacts {
         let Some(version) = uri.version else { return self.drop_all(&uri.name, lease.as_ref()) };
         let change = |tx: &mut Tx<'_>| {
             lease::check(lease.as_ref(), DELETE)?;
-            drop_version(tx, &self.room.steady, &uri.name, version).map(u64::from)
+            drop_version(tx, &self.room.retention_clock, &uri.name, version).map(u64::from)
         };
         self.core().write(DELETE, change)
     }
@@ -96,7 +96,7 @@ impl Artifacts {
             together.artifacts.iter().try_fold(0, |sum, (name, lease)| {
                 lease::check(lease.as_ref(), DELETE)?;
                 let dropped =
-                    drop_some(tx, &self.room.steady, name, u64::MAX, VERSIONS_PER_COMMIT)?;
+                    drop_some(tx, &self.room.retention_clock, name, u64::MAX, VERSIONS_PER_COMMIT)?;
                 Ok::<_, Error>(sum + dropped)
             })
         };
@@ -143,7 +143,7 @@ impl Artifacts {
         loop {
             let change = |tx: &mut Tx<'_>| {
                 lease::check(lease, DELETE)?;
-                drop_some(tx, &self.room.steady, name, before, VERSIONS_PER_COMMIT)
+                drop_some(tx, &self.room.retention_clock, name, before, VERSIONS_PER_COMMIT)
             };
             let some = self.core().write(DELETE, change)?;
             dropped += some;
@@ -177,14 +177,14 @@ impl Together {
 /// Drops the oldest versions before one, at most `limit`; how many.
 pub(super) fn drop_some(
     tx: &mut Tx<'_>,
-    steady: &SteadyTime,
+    retention_clock: &RetentionClock,
     name: &ArtifactName,
     before: u64,
     limit: usize,
 ) -> Result<u64> {
     let numbers = version_numbers(tx, name, before, limit)?;
     for &version in &numbers {
-        drop_version(tx, steady, name, version)?;
+        drop_version(tx, retention_clock, name, version)?;
     }
     Ok(numbers.len() as u64)
 }

@@ -9,7 +9,7 @@
 // - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
 // - `catalogue.rs` writes the rows of versions, and all that is kept beside them; nobody else does.
 // - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
-//   `steady.rs` has the time from which that counts.
+//   `retention_clock.rs` has the time from which that counts.
 // - `lease.rs`: one writer of an artifact at a time.
 // - `scope.rs`: which artifacts a call covers. `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
 // - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
@@ -28,9 +28,9 @@ mod name;
 mod put;
 mod read;
 mod retention;
+mod retention_clock;
 mod scope;
 mod search;
-mod steady;
 mod tags;
 mod usage;
 mod verify;
@@ -70,7 +70,7 @@ struct Room {
     content: Content,
     /// Who writes which artifact.
     leases: Arc<lease::Leases>,
-    steady: steady::SteadyTime,
+    retention_clock: retention_clock::RetentionClock,
 }
 
 impl fmt::Debug for Room {
@@ -83,8 +83,8 @@ impl Artifacts {
     pub(crate) fn new(content: Content) -> Self {
         let clock = content.core().clock();
         let leases = lease::Leases::new(Arc::clone(clock));
-        let steady = steady::SteadyTime::new(Arc::clone(clock));
-        let room = Arc::new(Room { content, leases, steady });
+        let retention_clock = retention_clock::RetentionClock::new(Arc::clone(clock));
+        let room = Arc::new(Room { content, leases, retention_clock });
         Self { room, policy: Some(LeasePolicy::default()), holding: None }
     }
 

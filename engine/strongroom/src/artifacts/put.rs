@@ -163,7 +163,7 @@ impl Artifacts {
             let (lease, limit) = self.admit(&spec)?;
             let size = spec.size;
             let upload = self.room.content.upload(limit, size)?;
-            let mut source = Exactly { source, size, read: 0, lease: lease.as_ref() };
+            let mut source = SizedSource { source, size, read: 0, lease: lease.as_ref() };
             let stored = upload.store(&mut source, size, call)?;
             let on_existing = spec.on_existing;
             let version = self.commit_version(spec, stored, lease.clone())?;
@@ -221,9 +221,9 @@ impl Artifacts {
         };
         let room = Arc::clone(&self.room);
         let add = move |tx: &mut Tx<'_>| {
-            let version = add_version(tx, &room.steady, &name, new)?;
+            let version = add_version(tx, &room.retention_clock, &name, new)?;
             if on_existing == OnExisting::Replace {
-                drop_some(tx, &room.steady, &name, version, REPLACED_PER_COMMIT)?;
+                drop_some(tx, &room.retention_clock, &name, version, REPLACED_PER_COMMIT)?;
             }
             Ok(version)
         };
@@ -238,14 +238,14 @@ fn exists(name: &ArtifactName) -> Error {
 }
 
 /// A source of the size that was told, if one was; reading it renews the lease.
-struct Exactly<'a, R> {
+struct SizedSource<'a, R> {
     source: R,
     size: Option<u64>,
     read: u64,
     lease: Option<&'a Arc<Grant>>,
 }
 
-impl<R: Read> Read for Exactly<'_, R> {
+impl<R: Read> Read for SizedSource<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let taken = self.source.read(buffer)?;
         self.read += taken as u64;

@@ -182,7 +182,7 @@ impl Artifacts {
             let mut dropped = (0, 0);
             for info in &free {
                 let version = info.uri().version().expect("an info has its number");
-                if drop_version(tx, &self.room.steady, info.uri().name(), version)? {
+                if drop_version(tx, &self.room.retention_clock, info.uri().name(), version)? {
                     dropped = (dropped.0 + 1, dropped.1 + info.len());
                 }
             }

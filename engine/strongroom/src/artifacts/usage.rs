@@ -152,7 +152,7 @@ impl Artifacts {
                 None => (None, Vec::new()),
             };
             change(&mut quota, &mut retention)?;
-            note_time(tx, &self.room.steady)?;
+            note_time(tx, &self.room.retention_clock)?;
             let row = ArtifactSettingsRow::V0 { quota, retention };
             tx.state.put(Table::Settings, ARTIFACT_SETTINGS, &row.encode())
         };

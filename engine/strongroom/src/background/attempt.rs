@@ -108,8 +108,8 @@ fn settle(job: &Job, outcome: Result<(), Told>, stopped: Option<Stop>) -> Result
     let failure = (!told.cancelled).then_some(&*told.text);
     match stopped {
         Some(Stop::Cancel) => operation.cancel()?,
-        Some(Stop::Pause) => operation.lay_aside(true, failure)?,
-        Some(Stop::Shutdown) => operation.lay_aside(false, failure)?,
+        Some(Stop::Pause) => operation.pause_with(true, failure)?,
+        Some(Stop::Shutdown) => operation.pause_with(false, failure)?,
         None => {
             operation.fail(&told.text)?;
             return ended(operation, OperationState::Failed);

@@ -35,7 +35,7 @@ pub(super) struct Jobs {
     left: Condvar,
     stopping: AtomicBool,
     /// A vault has one runner at a time; this one has let go of it.
-    let_go: AtomicBool,
+    released: AtomicBool,
 }
 
 /// A ticket that is taken out and ended whatever happens to the code that has it.
@@ -57,7 +57,7 @@ impl Drop for Guarded<'_> {
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
     }
 }
 
@@ -75,7 +75,7 @@ impl Jobs {
             by_id: Mutex::default(),
             left: Condvar::new(),
             stopping: AtomicBool::new(false),
-            let_go: AtomicBool::new(false),
+            released: AtomicBool::new(false),
         }
     }
 
@@ -104,8 +104,8 @@ impl Jobs {
     }
 
     /// Another runner may have the vault.
-    pub(super) fn let_go(&self) {
-        if !self.let_go.swap(true, Ordering::AcqRel) {
+    pub(super) fn release(&self) {
+        if !self.released.swap(true, Ordering::AcqRel) {
             self.operations.runner().store(false, Ordering::Release);
         }
     }

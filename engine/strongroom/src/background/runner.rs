@@ -331,7 +331,7 @@ impl Runner {
         jobs.begin_stopping();
         let left = jobs.wait_for_none(at_most);
         if left == 0 {
-            jobs.let_go();
+            jobs.release();
             return Ok(());
         }
         Err(Error::new(ErrorKind::Locked, "shut down runner").with_detail(format!(

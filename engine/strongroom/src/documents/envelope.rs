@@ -83,7 +83,7 @@ impl Envelope {
         space: Uuid,
         geometry: &Geometry,
     ) -> Vec<u8> {
-        let place = place(space, cell);
+        let place = associated_data(space, cell);
         let mut sealed = Vec::with_capacity(geometry.cell_bytes);
         sealed.extend_from_slice(nonce);
         sealed.extend_from_slice(commitment(key, &place, nonce).as_bytes());
@@ -108,7 +108,7 @@ impl Envelope {
         space: Uuid,
         geometry: &Geometry,
     ) -> Result<Option<Self>> {
-        let place = place(space, cell);
+        let place = associated_data(space, cell);
         let Some(message) = open_cell(sealed, key, &place) else { return Ok(None) };
         let (format, rest) = message.split_first_chunk().expect("a cell is longer");
         let format = u32::from_le_bytes(*format);
@@ -149,7 +149,7 @@ pub(super) fn cells_of(key: &SecretPartitionKey) -> Vec<usize> {
 }
 
 /// What a cell is bound to.
-fn place(space: Uuid, cell: usize) -> [u8; 17] {
+fn associated_data(space: Uuid, cell: usize) -> [u8; 17] {
     let mut place = [0; 17];
     place[..16].copy_from_slice(space.as_bytes());
     place[16] = u8::try_from(cell).expect("there are 64 cells");
@@ -228,7 +228,7 @@ mod tests {
     fn an_envelope_of_a_newer_format_is_refused_by_its_number() {
         let (key, geometry, space, cells) = scene();
         let (cell, sealed) = &cells[0];
-        let place = place(space, *cell);
+        let place = associated_data(space, *cell);
         let mut message = open_cell(sealed, &key, &place).unwrap();
         message[0] = 2;
         let nonce = *sealed.first_chunk().unwrap();

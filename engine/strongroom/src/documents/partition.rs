@@ -439,7 +439,7 @@ impl Partition {
         }
         // What was given up may still land there, sealed under the key of then.
         let objects = self.space.core().objects();
-        if objects.is_far() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
+        if objects.is_remote() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
             return Ok(None);
         }
         let begun = generation_of(row, &self.space.geometry);

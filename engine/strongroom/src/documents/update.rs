@@ -152,9 +152,9 @@ impl Turn<'_> {
         }
         // A rotation keeps the keys of what is pinned: also those under which an object was put
         // whose checkpoint is not there yet.
-        let pin = core.pin();
+        let read_epoch = core.enter_epoch();
         let outcome = self.make(base, repaint, resumed, call, verify);
-        drop(pin);
+        drop(read_epoch);
         match &outcome {
             Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Corrupt) => {
                 if let Err(error) = self.discard() {

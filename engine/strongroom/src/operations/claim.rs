@@ -10,7 +10,7 @@ use super::machine::OperationState;
 use super::operation::{Operation, OperationInner};
 use super::room::{Operations, Room};
 use super::rows::{
-    check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows, touch,
+    bump_updated, check_id, create_lane, create_row, expect_row, lane_rows, read_row, remove_rows,
     write_row, write_step,
 };
 use super::spec::{OperationSpec, RetryPolicy};
@@ -124,7 +124,7 @@ impl Operations {
             let mut row = expect_row(tx, call, id)?;
             refuse_live(&self.room, call, id)?;
             row.held = next == OperationState::Paused;
-            touch(tx, &mut row);
+            bump_updated(tx, &mut row);
             if row.held && OperationState::from(row.state) == OperationState::Paused {
                 return write_row(tx, id, row);
             }
@@ -297,7 +297,7 @@ fn resume_in(room: &Room, tx: &mut Tx<'_>, id: &str, by: By) -> Result<Claimed> 
     if bug::is_planted(Bug::UncountedTries) {
         row.attempts -= 1;
     }
-    touch(tx, &mut row);
+    bump_updated(tx, &mut row);
     let generation = row.generation;
     write_step(tx, RESUME, id, row, next)?;
     let newest =

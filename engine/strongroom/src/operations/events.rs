@@ -109,7 +109,7 @@ impl fmt::Debug for EventKind {
 
 /// What a transaction did that is to be heard of once it has committed.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct CommitEffects {
     /// There was a subscriber when it began: only then is progress collected. Rare events are,
     /// always: a subscription that came in between hears of them.
     wanted: bool,
@@ -119,7 +119,7 @@ pub(crate) struct Heard {
     pub(crate) checkpoints: Vec<usize>,
 }
 
-impl Heard {
+impl CommitEffects {
     pub(super) fn want_progress(&mut self) {
         self.wanted = true;
     }
@@ -164,7 +164,7 @@ impl Bus {
     }
 
     /// Sends what a commit did.
-    pub(crate) fn send(&self, heard: Heard) {
+    pub(crate) fn send(&self, heard: CommitEffects) {
         if !heard.events.is_empty() {
             self.send_all(heard.events);
         }

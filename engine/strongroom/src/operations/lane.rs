@@ -8,10 +8,10 @@ use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::checkpoint::Checkpoint;
-use super::events::{Event, EventKind, Heard};
+use super::events::{CommitEffects, Event, EventKind};
 use super::machine::OperationState;
 use super::operation::{Operation, complete_lane_row};
-use super::rows::{is_own, read_row, touch, write_row, write_step};
+use super::rows::{bump_updated, is_own, read_row, write_row, write_step};
 use super::status::LaneStatus;
 use crate::records::{Batch, Extra, WriteTx};
 use strongroom_format::{CheckpointRow, OperationFields, checkpoint_key, history_key};
@@ -225,7 +225,7 @@ impl LaneWriter {
         if is_own(self.id()) {
             tx.mark_internal();
         } else {
-            let heard = tx.parts.get_mut::<Heard>();
+            let heard = tx.parts.get_mut::<CommitEffects>();
             heard.checkpoints.push(data.len());
             heard.progress(|| {
                 let kind = EventKind::Progress { lane: self.lane.clone(), progress };
@@ -270,7 +270,7 @@ impl LaneWriter {
             return Ok(());
         }
         row.attempts = 0;
-        touch(tx, &mut row);
+        bump_updated(tx, &mut row);
         if lane_complete {
             row.lanes_open = row.lanes_open.saturating_sub(1);
         }

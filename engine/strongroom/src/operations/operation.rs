@@ -10,7 +10,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::lane::Lane;
 use super::machine::OperationState;
 use super::room::{Operations, Room};
-use super::rows::{expect_row, lane_rows, touch, write_row, write_step};
+use super::rows::{bump_updated, expect_row, lane_rows, write_row, write_step};
 use super::status::{LaneStatus, OperationStatus};
 use strongroom_format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
 use strongroom_store::commit::Tx;
@@ -83,12 +83,12 @@ impl Operation {
     /// Lays it aside where it stands. It is left when everything is resumed, until somebody
     /// [resumes](Operations::resume) it by its id.
     pub fn pause(&self) -> Result<()> {
-        self.lay_aside(true, None)
+        self.pause_with(true, None)
     }
 
     /// Lays it aside: for whoever resumes it by its id, if it is `held`, and else for whoever resumes
     /// everything. A try that did not fail is none.
-    pub(crate) fn lay_aside(&self, held: bool, failure: Option<&str>) -> Result<()> {
+    pub(crate) fn pause_with(&self, held: bool, failure: Option<&str>) -> Result<()> {
         const PAUSE: &str = "pause operation";
         self.end(PAUSE, |tx, mut row| {
             row.held = held;
@@ -144,7 +144,7 @@ impl Operation {
         let inner = &self.inner;
         let change = |tx: &mut Tx<'_>| {
             let mut row = self.owned_row(tx, call)?;
-            touch(tx, &mut row);
+            bump_updated(tx, &mut row);
             let own = Arc::clone(inner);
             tx.on_commit(move |_| own.room.owners.release(&own.id, own.claim));
             change(tx, row)
@@ -184,7 +184,7 @@ impl Operation {
                 tx.state.put(Table::Checkpoints, &key, &new.encode())?;
             }
             row.version = version;
-            touch(tx, &mut row);
+            bump_updated(tx, &mut row);
             write_row(tx, self.id(), row)
         };
         self.inner.room.core.write(MIGRATE, change)

@@ -9,7 +9,7 @@ use strongroom_base::{ErrorKind, Result};
 use strongroom_content::Content;
 use strongroom_store::commit::{CommitInfo, Core, Hook, Tx};
 
-use super::events::{Bus, Heard};
+use super::events::{Bus, CommitEffects};
 use super::metrics::{Metrics, Recorder};
 use super::owners::Owners;
 use super::standing::Resumable;
@@ -113,12 +113,12 @@ pub(super) struct Hearing {
 impl Hook for Hearing {
     fn begun(&self, tx: &mut Tx<'_>) {
         if self.bus.is_wanted() {
-            tx.parts.get_mut::<Heard>().want_progress();
+            tx.parts.get_mut::<CommitEffects>().want_progress();
         }
     }
 
     fn committed(self: Arc<Self>, _core: &Arc<Core>, info: &mut CommitInfo) {
-        let heard = info.parts.take::<Heard>().unwrap_or_default();
+        let heard = info.parts.take::<CommitEffects>().unwrap_or_default();
         if !info.internal {
             self.metrics.committed(info.took, &heard);
         }

@@ -6,7 +6,7 @@
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::events::{Event, EventKind, Heard};
+use super::events::{CommitEffects, Event, EventKind};
 use super::machine::OperationState;
 use crate::records::check_name;
 use strongroom_format::{
@@ -55,7 +55,7 @@ pub(super) fn expect_row(
 }
 
 /// The row was changed. Its time does not go back when the clock does.
-pub(super) fn touch(tx: &Tx<'_>, row: &mut OperationFields) {
+pub(super) fn bump_updated(tx: &Tx<'_>, row: &mut OperationFields) {
     let now = tx.now_unix_millis();
     row.updated_unix_millis = row.updated_unix_millis.max(now);
 }
@@ -122,7 +122,7 @@ fn tell(
     from: Option<OperationState>,
     kind: Option<EventKind>,
 ) {
-    let heard = tx.parts.get_mut::<Heard>();
+    let heard = tx.parts.get_mut::<CommitEffects>();
     heard.transitions.push((from, row.state.into()));
     if let Some(kind) = kind {
         heard.event(Event::new(id, row.name.as_deref(), row.updated_unix_millis, kind));

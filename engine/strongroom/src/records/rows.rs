@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
-use strongroom_content::{FoundRoots, Roots, let_go};
+use strongroom_content::{FoundRoots, Roots, release};
 use strongroom_format::{
     ContentRef, META_VAULT, NamespaceRow, ObjectName, RECORD_KEY_BYTES_MAX, ROW_BYTES_MAX,
     RecordRow, VaultRow, dropping_key, dropping_number,
@@ -130,7 +130,7 @@ pub(super) fn insert(
     let finished = stored
         .map_or(Ok(()), |stored| stored.adopt(tx))
         .and_then(|()| tx.state.insert(table, key, &row, reference_of_row))
-        .and_then(|replaced| release(tx, replaced.transpose()?));
+        .and_then(|replaced| release_value(tx, replaced.transpose()?));
     tx.parts.get_mut::<Part>().row = row;
     // Half of it may be in: then nothing of the transaction may be.
     finished.map_err(|e| tx.refuse(e))
@@ -143,7 +143,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, namespace: &str, key: &[u8]) -> Result<boo
     let finished = removed.and_then(|removed| {
         let reference = removed.transpose()?;
         let was_there = reference.is_some();
-        release(tx, reference).map(|()| was_there)
+        release_value(tx, reference).map(|()| was_there)
     });
     finished.map_err(|e| tx.refuse(e))
 }
@@ -175,7 +175,7 @@ fn advance_dropping(tx: &mut Tx<'_>) -> Result<bool> {
         for key in &batch {
             let removed = tx.state.remove(table, key.as_slice(), reference_of_row)?;
             // A damaged row must not keep the namespace; `check` names what it held.
-            match release(tx, removed.and_then(Result::ok)) {
+            match release_value(tx, removed.and_then(Result::ok)) {
                 Err(e) if e.kind() == ErrorKind::Corrupt => {}
                 released => released?,
             }
@@ -211,11 +211,11 @@ pub(super) fn check_staged(tx: &Tx<'_>, value: &Payload<'_>) -> Result<()> {
 }
 
 /// Drops the reference that a row had.
-fn release(tx: &mut Tx<'_>, reference: Option<Reference>) -> Result<()> {
+fn release_value(tx: &mut Tx<'_>, reference: Option<Reference>) -> Result<()> {
     match reference {
         None | Some(Reference::Nothing) => Ok(()),
         Some(Reference::Objects(objects)) => tx.doom(objects),
-        Some(Reference::Content(content)) => let_go(tx, &content),
+        Some(Reference::Content(content)) => release(tx, &content),
     }
 }
 

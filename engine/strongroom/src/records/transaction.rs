@@ -130,7 +130,7 @@ impl WriteTx<'_> {
     }
 
     /// Returns the value of a row as this transaction has it. One that is not in its row outlives
-    /// the transaction: its pin is of the commit before it.
+    /// the transaction: its read epoch is of the commit before it.
     fn value(&self, row: Row) -> Result<Value> {
         Ok(Value::new(row, || self.content.pinned_now())?.with_adopted(adopted(&self.tx)))
     }

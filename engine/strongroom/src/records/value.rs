@@ -48,7 +48,7 @@ struct InObjects {
 }
 
 impl Value {
-    /// The value that `row` holds or refers to, whose pin was taken before the row was read.
+    /// The value that `row` holds or refers to, whose read epoch was taken before the row was read.
     #[inline]
     pub(super) fn new(row: Row, pinned: impl FnOnce() -> Pinned) -> Result<Self> {
         if RecordRow::is_inline(row.as_slice()) {

@@ -12,7 +12,7 @@ use strongroom_store::commit::{Core, Ending, Fence};
 use strongroom_store::state::{Sealing, Store};
 use uuid::Uuid;
 
-use super::key_copy::{KeyCopy, Witness};
+use super::key_copy::{KeyCopy, RollbackCheck};
 use super::owner::Owner;
 
 /// The keys of an open vault, and its claim to state and content.
@@ -22,7 +22,7 @@ pub(super) struct Custody {
     /// What the keys will be if a rotation that is under way has happened.
     pub(super) rotating: Mutex<Option<KeySet>>,
     pub(super) password: PasswordPolicy,
-    witness: Mutex<Witness>,
+    rollback_check: Mutex<RollbackCheck>,
     /// The claim to content that others can reach.
     owner: Option<Arc<Owner>>,
 }
@@ -37,11 +37,11 @@ impl Custody {
     pub(super) fn new(
         keys: KeySet,
         password: PasswordPolicy,
-        witness: Witness,
+        rollback_check: RollbackCheck,
         owner: Option<Arc<Owner>>,
     ) -> Arc<Self> {
-        let (keys, witness) = (Mutex::new(keys), Mutex::new(witness));
-        Arc::new(Self { keys, rotating: Mutex::default(), password, witness, owner })
+        let (keys, rollback_check) = (Mutex::new(keys), Mutex::new(rollback_check));
+        Arc::new(Self { keys, rotating: Mutex::default(), password, rollback_check, owner })
     }
 
     /// Returns what passwords cost.
@@ -56,9 +56,9 @@ impl Custody {
 
     /// Returns `Conflict` while an older state is in the place of a newer one.
     pub(super) fn refuse_if_behind(&self, action: &'static str) -> Result<()> {
-        match *self.witness.lock() {
-            Witness::Ahead(generation) => Err(ahead(action, generation)),
-            Witness::Agrees | Witness::Unheard => Ok(()),
+        match *self.rollback_check.lock() {
+            RollbackCheck::Ahead(generation) => Err(ahead(action, generation)),
+            RollbackCheck::Agrees | RollbackCheck::Unheard => Ok(()),
         }
     }
 
@@ -93,19 +93,19 @@ impl Fence for Custody {
     }
 
     fn seems_superseded(&self) -> bool {
-        *self.witness.lock() != Witness::Agrees
+        *self.rollback_check.lock() != RollbackCheck::Agrees
     }
 
     /// Reads the copy of the key set, if it could not be read yet.
     fn may_be_superseded(&self, core: &Core) -> bool {
-        let mut witness = self.witness.lock();
-        if *witness == Witness::Unheard {
+        let mut rollback_check = self.rollback_check.lock();
+        if *rollback_check == RollbackCheck::Unheard {
             let header = self.keys.lock().header().clone();
             if let Ok(copy) = KeyCopy::read(core.objects().backend(), &header) {
-                *witness = copy.standing(&header).into();
+                *rollback_check = copy.standing(&header).into();
             }
         }
-        *witness != Witness::Agrees
+        *rollback_check != RollbackCheck::Agrees
     }
 
     fn deletes_wait(&self) -> bool {
@@ -114,7 +114,7 @@ impl Fence for Custody {
 
     fn committed(&self, core: &Core) {
         if let Some(owner) = &self.owner {
-            owner.confirm_soon(core.far());
+            owner.confirm_soon(core.store_tasks());
         }
     }
 

@@ -96,7 +96,7 @@ pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
 
 /// What the copy on the backend says of this state's age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Witness {
+pub(crate) enum RollbackCheck {
     /// It is not older than the copy.
     Agrees,
     /// The copy has this generation, and the state an earlier one.
@@ -105,7 +105,7 @@ pub(crate) enum Witness {
     Unheard,
 }
 
-impl From<Standing> for Witness {
+impl From<Standing> for RollbackCheck {
     fn from(standing: Standing) -> Self {
         match standing {
             Standing::Same | Standing::Behind => Self::Agrees,
@@ -116,11 +116,11 @@ impl From<Standing> for Witness {
 
 impl Recovery {
     /// What it says of the copy.
-    pub(super) fn witness(&self) -> Witness {
+    pub(super) fn rollback_check(&self) -> RollbackCheck {
         match (self.key_copy_ahead, &self.key_copy_error) {
-            (Some(generation), _) => Witness::Ahead(generation),
-            (None, Some(_)) => Witness::Unheard,
-            (None, None) => Witness::Agrees,
+            (Some(generation), _) => RollbackCheck::Ahead(generation),
+            (None, Some(_)) => RollbackCheck::Unheard,
+            (None, None) => RollbackCheck::Agrees,
         }
     }
 }

@@ -227,7 +227,7 @@ impl Keys {
     fn epochs_in_use(&self, _turn: &Turn<'_>) -> Result<Option<BTreeSet<u32>>> {
         const ALL: KeySpan<'_> = (Bound::Unbounded, Bound::Unbounded);
         let state = self.core.store().read()?;
-        if self.core.pins().live() > 0 || state.len(Table::Pending)? > 0 {
+        if self.core.read_epochs().live() > 0 || state.len(Table::Pending)? > 0 {
             return Ok(None);
         }
         let (mut epochs, mut named) = (BTreeSet::new(), HashSet::new());

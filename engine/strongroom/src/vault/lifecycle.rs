@@ -25,7 +25,7 @@ use strongroom_format::{
 };
 use strongroom_store::commit::{Components as CoreComponents, Core, CoreParts};
 use strongroom_store::objects::Objects;
-use strongroom_store::state::{Mended, OpenedStore, StateRead, StateStorage, Store, Table};
+use strongroom_store::state::{OpenedStore, Repairs, StateRead, StateStorage, Store, Table};
 
 /// After so long an update of the share space that was interrupted is taken back at open: an hour.
 const SPACE_UPDATE_EXPIRY_MILLIS: u64 = 60 * 60 * 1_000;
@@ -131,13 +131,13 @@ impl Vault {
         created: bool,
     ) -> Result<Self> {
         let clock = Arc::clone(&options.components.clock);
-        let OpenedStore { store, mended } = Store::open(
+        let OpenedStore { store, repairs } = Store::open(
             state,
             clock,
             options.cache_bytes,
             sealing(&options.components.entropy, &keys),
         )?;
-        recovery.note(mended);
+        recovery.note(repairs);
         // Only now: a key has opened the header, and the header the state.
         if recovery.key_set_restored {
             store.write_header(keys.header())?;
@@ -176,7 +176,7 @@ impl Vault {
             content_keys,
             Arc::clone(clock),
         );
-        let custody = Custody::new(keys, options.password, recovery.witness(), owner);
+        let custody = Custody::new(keys, options.password, recovery.rollback_check(), owner);
         let lock = lock.map(|lock| Arc::new(Mutex::new(lock)));
         let core = Core::new(CoreParts {
             id,
@@ -314,11 +314,11 @@ fn settle_key_copy(
 }
 
 impl Recovery {
-    fn note(&mut self, mended: Mended) {
-        self.state_repaired = mended.repaired;
-        self.last_commit_may_be_missing = mended.fell_back;
-        self.torn_blocks = mended.torn_blocks;
-        self.header_repaired |= mended.super_header;
+    fn note(&mut self, repairs: Repairs) {
+        self.state_repaired = repairs.repaired;
+        self.last_commit_may_be_missing = repairs.fell_back;
+        self.torn_blocks = repairs.torn_blocks;
+        self.header_repaired |= repairs.super_header;
     }
 }
 

@@ -14,7 +14,7 @@ use strongroom_format::{BLOCK_BYTES, PAGE_BYTES, block_at};
 const RUN_BLOCKS_MAX: usize = 256;
 
 /// What a block is bound to: the file, and its place there.
-fn place(sealing: &Sealing, page: u64) -> [u8; 24] {
+fn associated_data(sealing: &Sealing, page: u64) -> [u8; 24] {
     let mut place = [0; 24];
     place[..16].copy_from_slice(sealing.file.as_bytes());
     place[16..].copy_from_slice(&page.to_le_bytes());
@@ -29,7 +29,7 @@ fn seal(sealing: &Sealing, number: u64, page: &Page, nonce: &[u8], block: &mut [
     head.copy_from_slice(nonce);
     tail.copy_from_slice(&sealing.key.seal_into(
         nonce,
-        &place(sealing, number),
+        &associated_data(sealing, number),
         &page[..],
         message,
     ));
@@ -41,7 +41,7 @@ fn open(sealing: &Sealing, page: u64, block: &[u8], out: &mut [u8]) -> bool {
     let (message, tag) = rest.split_at(PAGE_BYTES);
     let nonce: &[u8; NONCE_BYTES] = nonce.try_into().expect("as long");
     let tag: &[u8; TAG_BYTES] = tag.try_into().expect("as long");
-    sealing.key.open(nonce, &place(sealing, page), message, tag, out).is_ok()
+    sealing.key.open(nonce, &associated_data(sealing, page), message, tag, out).is_ok()
 }
 
 /// The error of a page that cannot be had.
@@ -101,7 +101,7 @@ impl Inner {
             page.fill(0);
             return Ok(());
         }
-        self.watch.distrust();
+        self.health.distrust();
         Err(damaged(number))
     }
 
@@ -140,11 +140,11 @@ impl Inner {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.supers.lock().touch(&*self.file, &self.sealing, &self.watch)?;
+        self.supers.lock().touch(&*self.file, &self.sealing, &self.health)?;
         let flush = self.pending.begin_flush();
         // Noted before the next flush may begin: redb does not latch every failed write, and no
         // sync may be acknowledged after one.
-        let written = self.write_sealed(flush.pages()).inspect_err(|_| self.watch.fail());
+        let written = self.write_sealed(flush.pages()).inspect_err(|_| self.health.fail());
         drop(flush);
         written
     }

@@ -38,7 +38,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use uuid::Uuid;
 
 use super::storage::{FileLock, StateFile};
-use super::watch::Watch;
+use super::storage_health::StorageHealth;
 use pending::Pending;
 use strongroom_crypto::SealKey;
 use strongroom_format::{Closed, PAGE_BYTES, file_bytes, state_bytes};
@@ -62,7 +62,7 @@ pub(super) struct Sealed {
 struct Inner {
     file: Box<dyn StateFile>,
     sealing: Sealing,
-    watch: Arc<Watch>,
+    health: Arc<StorageHealth>,
     pending: Pending,
     supers: Mutex<SuperHeaders>,
     /// It was made by this handle.
@@ -94,7 +94,7 @@ impl fmt::Debug for Sealed {
 impl Sealed {
     /// A new state in `file`, which has its header already and nothing else.
     pub(super) fn create(file: Box<dyn StateFile>, sealing: Sealing) -> Self {
-        Self::new(file, sealing, Watch::default(), SuperHeaders::new(), true)
+        Self::new(file, sealing, StorageHealth::default(), SuperHeaders::new(), true)
     }
 
     /// The state in `file`, and how it was left. Writes nothing.
@@ -116,20 +116,20 @@ impl Sealed {
         if supers.closed_len().is_some_and(|closed| closed != len) {
             return corrupt("the state file was cut, or grown, after it was closed");
         }
-        Ok((Self::new(file, sealing, Watch::of(len), supers, false), left))
+        Ok((Self::new(file, sealing, StorageHealth::of(len), supers, false), left))
     }
 
     fn new(
         file: Box<dyn StateFile>,
         sealing: Sealing,
-        watch: Watch,
+        health: StorageHealth,
         supers: SuperHeaders,
         fresh: bool,
     ) -> Self {
         let inner = Inner {
             file,
             sealing,
-            watch: Arc::new(watch),
+            health: Arc::new(health),
             pending: Pending::default(),
             supers: Mutex::new(supers),
             fresh,
@@ -140,8 +140,8 @@ impl Sealed {
         Self { inner: Arc::new(inner) }
     }
 
-    pub(super) fn watch(&self) -> Arc<Watch> {
-        Arc::clone(&self.inner.watch)
+    pub(super) fn health(&self) -> Arc<StorageHealth> {
+        Arc::clone(&self.inner.health)
     }
 
     /// The file's id.
@@ -188,12 +188,12 @@ impl Inner {
         }
         self.flush()?;
         let mut supers = self.supers.lock();
-        supers.touch(&*self.file, &self.sealing, &self.watch)?;
+        supers.touch(&*self.file, &self.sealing, &self.health)?;
         // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
-        if self.watch.failed() {
+        if self.health.failed() {
             return Err(io::Error::other("an earlier write failed"));
         }
-        supers.write_if_changed(&*self.file, &self.sealing, &self.watch)?;
+        supers.write_if_changed(&*self.file, &self.sealing, &self.health)?;
         self.file.sync()?;
         supers.note_sync();
         Ok(())
@@ -209,54 +209,54 @@ impl Inner {
 
 impl StorageBackend for Sealed {
     fn len(&self) -> io::Result<u64> {
-        let bytes = self.inner.watch.noting(self.inner.file.len())?;
+        let bytes = self.inner.health.noting(self.inner.file.len())?;
         state_bytes(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inner = &*self.inner;
         if offset < PAGE_BYTES as u64 {
-            return inner.watch.noting(inner.supers.lock().read(
+            return inner.health.noting(inner.supers.lock().read(
                 &*inner.file,
                 &inner.sealing,
-                &inner.watch,
+                &inner.health,
                 offset,
                 out,
             ));
         }
-        inner.watch.noting(inner.read_pages(offset, out))
+        inner.health.noting(inner.read_pages(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let inner = &*self.inner;
         if !len.is_multiple_of(PAGE_BYTES as u64) {
-            return inner.watch.noting(Err(io::ErrorKind::InvalidInput.into()));
+            return inner.health.noting(Err(io::ErrorKind::InvalidInput.into()));
         }
-        let touched = inner.supers.lock().touch(&*inner.file, &inner.sealing, &inner.watch);
-        inner.watch.noting(touched)?;
+        let touched = inner.supers.lock().touch(&*inner.file, &inner.sealing, &inner.health);
+        inner.health.noting(touched)?;
         // No page beyond the end may be on its way into the file.
         let _turn = inner.pending.cut(len / PAGE_BYTES as u64);
-        inner.watch.noting(inner.file.set_len(file_bytes(len)))?;
-        inner.watch.set_len(len);
+        inner.health.noting(inner.file.set_len(file_bytes(len)))?;
+        inner.health.set_len(len);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.watch.noting(self.inner.sync())
+        self.inner.health.noting(self.inner.sync())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let inner = &*self.inner;
         if offset < PAGE_BYTES as u64 {
-            return inner.watch.noting(inner.supers.lock().write(offset, data));
+            return inner.health.noting(inner.supers.lock().write(offset, data));
         }
-        inner.watch.noting(inner.write_pages(offset, data))
+        inner.health.noting(inner.write_pages(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
         // After a failure redb means to leave the file as it is, for the next open to repair.
         let inner = &*self.inner;
-        let whole = inner.established.load(Ordering::Acquire) && !inner.watch.failed();
+        let whole = inner.established.load(Ordering::Acquire) && !inner.health.failed();
         let closed = if whole { inner.close() } else { Ok(()) };
         closed.and(inner.file.close())
     }

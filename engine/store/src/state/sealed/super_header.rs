@@ -11,7 +11,7 @@ use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::super::storage::StateFile;
-use super::super::watch::Watch;
+use super::super::storage_health::StorageHealth;
 use super::{Left, Sealing};
 use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
 use strongroom_format::{
@@ -48,7 +48,7 @@ impl SuperHeaders {
         &self,
         file: &dyn StateFile,
         sealing: &Sealing,
-        watch: &Watch,
+        health: &StorageHealth,
         offset: u64,
         out: &mut [u8],
     ) -> io::Result<()> {
@@ -60,7 +60,7 @@ impl SuperHeaders {
         // From the file, so that damage is found where redb looks for it.
         let read = read_copy(file, sealing, self.current)?.filter(|read| *read == self.now);
         let Some(read) = read else {
-            watch.distrust();
+            health.distrust();
             let error = Error::new(ErrorKind::Corrupt, "read state")
                 .with_reason(Reason::StateDamaged)
                 .with_detail("the super-header of the state file is damaged");
@@ -92,16 +92,16 @@ impl SuperHeaders {
         &mut self,
         file: &dyn StateFile,
         sealing: &Sealing,
-        watch: &Watch,
+        health: &StorageHealth,
     ) -> io::Result<()> {
         let Some(synced) = self.untouched.take() else { return Ok(()) };
         if !self.durable {
             file.sync()?;
         }
         let page = std::mem::replace(&mut self.now.page, synced);
-        watch.note_touch(true);
+        health.note_touch(true);
         let written = self.write_next(file, sealing, None).and_then(|()| file.sync());
-        watch.note_touch(written.is_err());
+        health.note_touch(written.is_err());
         self.changed = page != synced;
         self.now.page = page;
         self.durable = true;
@@ -113,7 +113,7 @@ impl SuperHeaders {
         &mut self,
         file: &dyn StateFile,
         sealing: &Sealing,
-        watch: &Watch,
+        health: &StorageHealth,
     ) -> io::Result<()> {
         if !self.changed {
             return Ok(());
@@ -122,7 +122,7 @@ impl SuperHeaders {
             file.sync()?;
             self.durable = true;
         }
-        watch.note_header();
+        health.note_header();
         self.write_next(file, sealing, None)?;
         self.changed = false;
         Ok(())
@@ -212,7 +212,7 @@ fn span(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
 }
 
 /// What a copy is bound to: the file, and a place that no block has.
-fn place(sealing: &Sealing, copy: usize) -> [u8; 24] {
+fn associated_data(sealing: &Sealing, copy: usize) -> [u8; 24] {
     let mut place = [0xff; 24];
     place[..16].copy_from_slice(sealing.file.as_bytes());
     place[23] = u8::try_from(copy).expect("two copies");
@@ -232,7 +232,7 @@ fn write_copy(
     let nonce: [u8; NONCE_BYTES] = sealing.entropy.draw()?;
     head.copy_from_slice(&nonce);
     message.copy_from_slice(&header.encode());
-    tail.copy_from_slice(&sealing.key.seal(&nonce, &place(sealing, copy), message));
+    tail.copy_from_slice(&sealing.key.seal(&nonce, &associated_data(sealing, copy), message));
     file.write(super_at(copy), &sealed)
 }
 
@@ -249,6 +249,6 @@ fn read_copy(
     let nonce: &[u8; NONCE_BYTES] = nonce.try_into().expect("as long");
     let tag: &[u8; TAG_BYTES] = tag.try_into().expect("as long");
     let mut plain = [0; SUPER_PLAIN_BYTES];
-    let opened = sealing.key.open(nonce, &place(sealing, copy), message, tag, &mut plain);
+    let opened = sealing.key.open(nonce, &associated_data(sealing, copy), message, tag, &mut plain);
     Ok(opened.ok().map(|()| SuperHeader::decode(&plain)))
 }

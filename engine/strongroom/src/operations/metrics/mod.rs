@@ -16,7 +16,7 @@ pub use latency::Latencies;
 pub use recorder::{NoRecorder, Recorder};
 use strongroom_base::ErrorKind;
 
-use super::events::Heard;
+use super::events::CommitEffects;
 
 /// What one vault measures.
 pub(crate) struct Metrics {
@@ -36,7 +36,7 @@ impl Metrics {
     }
 
     /// A commit that has happened.
-    pub(crate) fn committed(&self, took: Duration, heard: &Heard) {
+    pub(crate) fn committed(&self, took: Duration, heard: &CommitEffects) {
         self.commits.lock().record(took);
         self.tell(|recorder| {
             recorder.commit(took);

@@ -176,7 +176,7 @@ impl Vault {
             report: CheckReport::default(),
             done: 0,
         };
-        if core.pins().live() == 0 {
+        if core.read_epochs().live() == 0 {
             check.report.state_intact = match core.store().check_integrity() {
                 Ok(intact) => Some(intact),
                 Err(e) if e.kind() == ErrorKind::Corrupt => Some(false),

@@ -1,7 +1,7 @@
 //! A reader keeps what it can reach: whatever is deleted, overwritten or dropped after it began,
 //! its values read whole, and their objects go once the last reader of them has ended.
 //!
-//! A step of the test comes between the two halves of a beginning read, its pin and its redb read. In
+//! A step of the test comes between the two halves of a beginning read, its read epoch and its redb read. In
 //! the right order a commit and a clean-up in between do no harm; in the wrong order, planted,
 //! they tear the reader's content away, and the same scenario shows it.
 
@@ -205,7 +205,7 @@ fn stepped_into(how: End) -> (Scene, Snapshot) {
     let scene = scene();
     let (vault, steps) = (scene.vault.clone(), Rc::new(Cell::new(0)));
     let count = Rc::clone(&steps);
-    let step = bug::at(Bug::ReadBeforePin, move || {
+    let step = bug::at(Bug::ReadBeforeEpoch, move || {
         count.set(count.get() + 1);
         end(&vault, how);
         vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
@@ -237,7 +237,7 @@ fn a_clean_up_between_the_pin_and_the_read_does_no_harm() {
 
 #[test]
 fn the_wrong_order_is_caught_by_the_same_scenario() {
-    let _bug = plant(Bug::ReadBeforePin);
+    let _bug = plant(Bug::ReadBeforeEpoch);
     for how in ENDS {
         let (_scene, snapshot) = stepped_into(how);
         // It began before the end, so it still sees the record, and its content is gone.

@@ -8,13 +8,13 @@ use strongroom_base::component::Clock;
 
 /// The latest time that was seen, carried on by the monotonic clock.
 #[derive(Debug)]
-pub(crate) struct SteadyTime {
+pub(crate) struct RetentionClock {
     clock: Arc<dyn Clock>,
     /// Milliseconds since the Unix epoch, and when that was by the monotonic clock.
     latest: Mutex<(u64, Duration)>,
 }
 
-impl SteadyTime {
+impl RetentionClock {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let latest = Mutex::new((clock.unix_millis(), clock.monotonic()));
         Self { clock, latest }

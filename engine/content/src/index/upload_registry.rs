@@ -1,9 +1,9 @@
 //! The uploads of one vault that are under way in this process.
 //!
-//! An upload takes a pin before its first look-up. A chunk that was released by commit `c` is freed once
-//! every live pin is at `c` or past it (as doomed objects are: see `objects/pins.rs`). So each chunk that an
+//! An upload takes a read epoch before its first look-up. A chunk that was released by commit `c` is freed once
+//! every live read epoch is at `c` or past it (as doomed objects are: see `objects/read_epochs.rs`). So each chunk that an
 //! upload has found, or has stored itself, stays in the index until it ends. A chunk that was released before
-//! its pin it does not find: a look-up takes a released chunk for absent. Readers have pins of their own:
+//! its read epoch it does not find: a look-up takes a released chunk for absent. Readers have read epochs of their own:
 //! chunks that they can reach stay for as long.
 
 use std::collections::HashMap;
@@ -16,12 +16,12 @@ use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use strongroom_format::{UploadId, UploadRow};
-use strongroom_store::objects::{Pin, Pins};
+use strongroom_store::objects::{ReadEpoch, ReadEpochs};
 use strongroom_store::state::{StateWrite, Table};
 
 #[derive(Debug)]
-pub(crate) struct Uploads {
-    pins: Arc<Pins>,
+pub(crate) struct UploadRegistry {
+    read_epochs: Arc<ReadEpochs>,
     /// Those of this process, and how much of the quota each may still need.
     live: Mutex<HashMap<UploadId, u64>>,
     /// Those that ended without their commit, and whose rows do not say so.
@@ -32,11 +32,11 @@ pub(crate) struct Uploads {
     closed: AtomicBool,
 }
 
-impl Uploads {
+impl UploadRegistry {
     /// Makes the register without uploads; `newest` is the number of the last commit before this session.
     pub(crate) fn new(newest: u64) -> Self {
         Self {
-            pins: Pins::new(newest),
+            read_epochs: ReadEpochs::new(newest),
             live: Mutex::default(),
             given_up: Mutex::default(),
             upkeep: Mutex::default(),
@@ -46,16 +46,16 @@ impl Uploads {
 
     /// Publishes that commit `number` has happened.
     pub(crate) fn publish(&self, number: u64) {
-        self.pins.publish(number);
+        self.read_epochs.publish(number);
     }
 
     /// Returns the commit up to which no live upload has found a released chunk.
     pub(crate) fn due(&self) -> u64 {
-        self.pins.due()
+        self.read_epochs.due()
     }
 
-    /// Begins an upload, and takes its pin. `Locked` while the index is rebuilt.
-    pub(crate) fn enter(&self, id: UploadId) -> Result<Option<Arc<Pin>>> {
+    /// Begins an upload, and takes its read epoch. `Locked` while the index is rebuilt.
+    pub(crate) fn enter(&self, id: UploadId) -> Result<Option<Arc<ReadEpoch>>> {
         let mut live = self.live.lock();
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Locked, "store content")
@@ -63,8 +63,8 @@ impl Uploads {
         }
         live.insert(id, 0);
         // The vault is kept open by the upload itself.
-        let is_late = bug::is_planted(Bug::LatePin);
-        Ok((!is_late).then(|| self.pins.pin(Arc::new(()))))
+        let is_late = bug::is_planted(Bug::LateEpoch);
+        Ok((!is_late).then(|| self.read_epochs.enter_epoch(Arc::new(()))))
     }
 
     /// Takes the turn to free or move chunks; `Locked` if another has it for longer than `timeout`.
@@ -156,7 +156,7 @@ impl Uploads {
 }
 
 /// Keeps uploads from beginning while it lives.
-pub(crate) struct ClosedUploads<'a>(&'a Uploads);
+pub(crate) struct ClosedUploads<'a>(&'a UploadRegistry);
 
 impl Drop for ClosedUploads<'_> {
     fn drop(&mut self) {

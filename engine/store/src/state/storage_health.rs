@@ -12,7 +12,7 @@ use super::failure::panic_as_corrupt;
 
 /// What the storage saw, shared with the store.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct StorageHealth {
     len: AtomicU64,
     header_written: AtomicBool,
     touching: AtomicBool,
@@ -22,7 +22,7 @@ pub(super) struct Watch {
     unauthentic: AtomicBool,
 }
 
-impl Watch {
+impl StorageHealth {
     /// The watch over a state of `len` bytes.
     pub(super) fn of(len: u64) -> Self {
         Self { len: AtomicU64::new(len), ..Self::default() }
