@@ -1,6 +1,6 @@
 //! One write transaction, without any feature.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +165,7 @@ impl Finished {
 
 /// Typed values, at most one of each type.
 #[derive(Default)]
-pub struct Parts(Vec<Box<dyn Any + Send>>);
+pub struct Parts(Vec<(TypeId, Box<dyn Any + Send>)>);
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,23 +174,28 @@ impl fmt::Debug for Parts {
 }
 
 impl Parts {
+    fn position<T: Any>(&self) -> Option<usize> {
+        // Ids are kept outside of the boxes: each write of a record looks for its part.
+        self.0.iter().position(|(id, _)| *id == TypeId::of::<T>())
+    }
+
     /// Returns the value of type `T`, if there is one.
     pub fn get<T: Any>(&self) -> Option<&T> {
-        self.0.iter().find_map(|part| part.downcast_ref())
+        self.position::<T>().and_then(|at| self.0[at].1.downcast_ref())
     }
 
     /// Returns the value of type `T`, made if there is none.
     pub fn get_mut<T: Any + Default + Send>(&mut self) -> &mut T {
-        let at = self.0.iter().position(|part| part.is::<T>()).unwrap_or_else(|| {
-            self.0.push(Box::<T>::default());
+        let at = self.position::<T>().unwrap_or_else(|| {
+            self.0.push((TypeId::of::<T>(), Box::<T>::default()));
             self.0.len() - 1
         });
-        self.0[at].downcast_mut().expect("found by its type")
+        self.0[at].1.downcast_mut().expect("found by its type")
     }
 
     /// Takes the value of type `T` out.
     pub fn take<T: Any>(&mut self) -> Option<T> {
-        let at = self.0.iter().position(|part| part.is::<T>())?;
-        self.0.swap_remove(at).downcast().ok().map(|part| *part)
+        let at = self.position::<T>()?;
+        self.0.swap_remove(at).1.downcast().ok().map(|part| *part)
     }
 }

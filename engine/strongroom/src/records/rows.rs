@@ -109,29 +109,26 @@ pub(super) fn insert(
     value: &Payload<'_>,
 ) -> Result<()> {
     let table = make_namespace(tx, namespace)?;
-    let mut row = std::mem::take(&mut tx.parts.get_mut::<Part>().row);
-    let stored = match &value.source {
-        Source::Bytes(bytes) => {
-            RecordRow::write_inline(&mut row, bytes);
-            None
-        }
+    // Bytes for the row, or the content that it refers to.
+    let (inline, stored) = match &value.source {
+        Source::Bytes(bytes) => (&bytes[..], None),
         Source::Staged(staged) => match staged.parts() {
-            StagedParts::Inline(bytes) => {
-                RecordRow::write_inline(&mut row, bytes);
-                None
-            }
-            StagedParts::Content(stored) => {
-                RecordRow::write_content(&mut row, &stored.content());
-                Some(stored)
-            }
+            StagedParts::Inline(bytes) => (&bytes[..], None),
+            StagedParts::Content(stored) => (&[][..], Some(stored)),
         },
     };
     // The new content first: a chunk that both have is not released in between.
-    let finished = stored
-        .map_or(Ok(()), |stored| stored.adopt(tx))
-        .and_then(|()| tx.state.insert(table, key, &row, reference_of_row))
+    let adopted = stored.map_or(Ok(()), |stored| stored.adopt(tx));
+    let finished = adopted
+        .and_then(|()| {
+            let row = &mut tx.parts.get_mut::<Part>().row;
+            match stored {
+                Some(stored) => RecordRow::write_content(row, &stored.content()),
+                None => RecordRow::write_inline(row, inline),
+            }
+            tx.state.insert(table, key, row, reference_of_row)
+        })
         .and_then(|replaced| release_value(tx, replaced.transpose()?));
-    tx.parts.get_mut::<Part>().row = row;
     // Half of it may be in: then nothing of the transaction may be.
     finished.map_err(|e| tx.refuse(e))
 }
