@@ -15,7 +15,7 @@ use strongroom::backends::{Backend, Condition, Key, Memory};
 use strongroom::storage::{StateFile, StateStorage};
 use strongroom::{Error, ErrorKind, Result};
 
-/// Where things lie in a state file (docs/format.md).
+/// Where things lie in a state file (docs/spec/format.md).
 pub(crate) mod layout {
     use std::ops::Range;
 

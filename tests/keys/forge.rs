@@ -4,7 +4,7 @@ use strongroom::backends::Version;
 
 /// Length of a copy of the header.
 pub(crate) const HEADER: usize = 4096;
-/// Where in it its fields are: see `docs/format.md`.
+/// Where in it its fields are: see `docs/spec/format.md`.
 pub(crate) const VAULT_ID: usize = 12;
 pub(crate) const FILE_ID: usize = 28;
 pub(crate) const GENERATION: usize = 44;

@@ -17,6 +17,7 @@ mod files;
 mod homes;
 mod imports;
 mod lexer;
+mod links;
 mod manifest;
 mod map;
 mod matching;

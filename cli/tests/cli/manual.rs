@@ -1,9 +1,9 @@
-//! docs/artifacts.md: what it shows is what happens, and it has every option.
+//! docs/guides/artifacts.md: what it shows is what happens, and it has every option.
 
 use crate::docs::expect_as_shown;
 use crate::{Cli, noise};
 
-const DOCUMENT: &str = include_str!("../../../docs/artifacts.md");
+const DOCUMENT: &str = include_str!("../../../docs/guides/artifacts.md");
 
 #[test]
 fn the_commands_of_the_manual_print_what_it_says() {

@@ -2,7 +2,7 @@
 //! integers), with a limit on what a decoder may allocate.
 //!
 //! bincode's development has ended; 2.0.1 is pinned, golden bytes pin what it writes, and
-//! `wincode` reads the same encoding (ARCHITECTURE.md, "Dependencies").
+//! `wincode` reads the same encoding (docs/internals.md, "Dependencies").
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -8,7 +8,7 @@
 //! - Golden bytes (at the end of each file) pin every row.
 //! - Decoding checks bounds, takes the whole input or nothing, and never panics.
 //!
-//! The same is told for people in `docs/format.md`, byte by byte.
+//! The same is told for people in `docs/spec/format.md`, byte by byte.
 
 // An inner crate: only the engine uses it.
 #![allow(missing_docs, missing_debug_implementations)]

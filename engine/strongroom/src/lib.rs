@@ -58,15 +58,15 @@ struct Readme;
 
 /// So are those of its manual.
 #[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../../../docs/operations.md")]
+#[doc = include_str!("../../../docs/guides/operations.md")]
 struct OperationsManual;
 
 #[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../../../docs/artifacts.md")]
+#[doc = include_str!("../../../docs/guides/artifacts.md")]
 struct ArtifactsManual;
 
 #[cfg(all(doctest, feature = "testing", feature = "s3"))]
-#[doc = include_str!("../../../docs/object-stores.md")]
+#[doc = include_str!("../../../docs/guides/object-stores.md")]
 struct ObjectStoresManual;
 
 pub mod artifacts;
