@@ -1,9 +1,11 @@
-//! The contract of a store of objects. The doc comments are the contract; the conformance suite
-//! (`strongroom_testkit::conformance`) is the same contract as a program.
+//! The contract of a store of objects.
 //!
-//! It is synchronous and object-safe, and every method is required: a wrapper that forgets one
-//! must not compile. There are no optional capabilities. A store that cannot put conditionally
-//! is refused when it is opened, not discovered at the first lost update.
+//! The doc comments are the contract. The conformance suite (`strongroom_testkit::conformance`) is
+//! the same contract as a program.
+//!
+//! The trait is synchronous and object-safe, and every method is required, so that a wrapper which
+//! forgets one does not compile. There are no optional capabilities. Opening a store without
+//! conditional puts fails, before the first update can be lost.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -16,60 +18,73 @@ use strongroom_base::{Error, ErrorKind, Key, Result};
 
 /// A store of objects: whole bodies under [`Key`]s, with conditional puts.
 ///
-/// Errors of every method: `Denied`, `Unavailable` and `Locked` (a bounded wait for another
-/// process was in vain); where it writes, also `Full`, and `Uncertain` if the answer was lost and
-/// it may have happened, while any other error means that it did not. Those that a method adds
-/// stand with it. Every wait inside a method has a bound.
+/// **Errors.** Every method may return `Denied`, `Unavailable`, and `Locked` (a bounded wait for
+/// another process ended without success). Methods that write may also return `Full`, and
+/// `Uncertain` if the answer was lost and the change may have happened. Any other error means that
+/// the change did not happen. Each method documents further errors. Every wait inside a method has
+/// a bound.
 ///
-/// **Visibility.** A completed `put` or `delete` is seen by every later `get`, `get_range` and
-/// `list`, from any process. A `get` may already see a put that has not returned; such a body
-/// can still vanish in a power cut, so whoever needs it durable waits for the put.
+/// **Visibility.** A completed `put` or `delete` is visible to every later `get`, `get_range` and
+/// `list`, from any process. A `get` may already see a put that has not returned. Such a body can
+/// still disappear in a power cut, so callers that need it durable wait for the put.
 pub trait Backend: fmt::Debug + Send + Sync {
-    /// The whole body of `key` and its version. Never a partial body. `NotFound` if absent.
+    /// Returns the whole body of `key` and its version, never a partial body.
+    ///
+    /// `NotFound` if the key is absent.
     fn get(&self, key: &Key) -> Result<Object>;
 
-    /// Exactly the bytes `range` of the body of `key`. `NotFound` if absent; `Invalid` if the
-    /// range is reversed or does not lie within the body (an empty range at its end does).
+    /// Returns exactly the bytes `range` of the body of `key`.
+    ///
+    /// `NotFound` if the key is absent. `Invalid` if the range is reversed or not within the body;
+    /// an empty range at the end of the body is valid.
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes>;
 
-    /// Puts `body` under `key` if `condition` holds, and answers the new version.
+    /// Puts `body` under `key` if `condition` holds, and returns the new version.
     ///
-    /// Atomic: readers see the body before or this one, whole. Durable on return.
-    /// A failed condition is `AlreadyExists` for [`Condition::Absent`] and `Conflict` for
+    /// Atomic: readers see the previous body or this one, whole. Durable on return. A failed
+    /// condition is `AlreadyExists` for [`Condition::Absent`] and `Conflict` for
     /// [`Condition::Matches`], and changes nothing.
     ///
-    /// A version may be derived from the content alone, so A -> B -> A can look unchanged:
-    /// bodies written under `Matches` must be unique (carry a generation and an attempt id).
+    /// A version may derive from the content alone, so A, B, A can look unchanged. Bodies written
+    /// under `Matches` must therefore be unique: they contain a generation and an attempt id.
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version>;
 
-    /// Removes `key`; fine if it is absent. Durable on return.
+    /// Deletes `key`; succeeds if it is absent. Durable on return.
     fn delete(&self, key: &Key) -> Result<()>;
 
-    /// Removes all of `keys`, each as [`delete`](Self::delete) does, for less than as many calls
-    /// cost. Durable on return; after an error some of them may be gone.
+    /// Deletes all of `keys`, as [`delete`](Self::delete) does, with fewer requests.
+    ///
+    /// Durable on return. After an error some of them may be deleted.
     fn delete_all(&self, keys: &[Key]) -> Result<()>;
 
-    /// At most `limit` entries whose keys begin with `prefix` and lie strictly after `after`,
-    /// in bytewise key order. A page shorter than `limit` is the last one.
+    /// Lists at most `limit` entries after `after` whose keys begin with `prefix`.
+    ///
+    /// Entries are in bytewise key order, and `after` itself is excluded. A page shorter than
+    /// `limit` is the last one.
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>>;
 
-    /// What kind of store this is, for people and for the vault's own notes: `"disk"`.
-    /// Stable over releases; carries no secret and no path.
+    /// Returns the kind of store, for people and for the vault's own notes: `"disk"`.
+    ///
+    /// It is stable over releases, and contains no secret and no path.
     fn name(&self) -> &str;
 
-    /// How many requests at once the store handles well.
+    /// Returns the number of parallel requests that the store handles well.
     fn concurrency(&self) -> NonZeroUsize;
 
-    /// Whether processes that do not share this one's locks, of this host or another, may put here too. A vault
-    /// keeps them out of its content by a note of its own then.
+    /// Returns whether processes that do not share this one's locks may put here too.
+    ///
+    /// They may run on this host or another. A vault then uses an owner ref to exclude them from
+    /// its content.
     fn is_shared(&self) -> bool;
 
-    /// How many more bytes the store takes, as far as it knows; `u64::MAX` if it does not. Another
-    /// writer may take them first: it serves to refuse early, never to promise.
+    /// Returns the free space of the store in bytes; `u64::MAX` if it is unknown.
+    ///
+    /// Another writer may use the space first. The value allows refusing early, and promises
+    /// nothing.
     fn available_bytes(&self) -> Result<u64>;
 }
 
-/// A shared backend is a backend.
+/// Shared handles of a backend are backends.
 impl<B: Backend + ?Sized> Backend for Arc<B> {
     fn get(&self, key: &Key) -> Result<Object> {
         (**self).get(key)
@@ -112,22 +127,24 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
 }
 
-/// Under which condition a put happens.
+/// The condition of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Always: creates or replaces. A key that others put under [`Matches`](Self::Matches) at the same time is
-    /// not to be put so: Ceph lets such a put count as made before theirs, which replaces it.
+    /// Creates or replaces, without a condition.
+    ///
+    /// Do not use it for a key that others put under [`Matches`](Self::Matches) at the same time:
+    /// Ceph may order such a put before theirs, which then replaces it.
     Any,
-    /// Only if the key does not exist.
+    /// The key does not exist.
     Absent,
-    /// Only if the key exists at exactly this version.
+    /// The key exists with exactly this version.
     Matches(Version),
 }
 
 impl Condition {
     /// Checks the condition against an object's version; `None` for an absent object.
     ///
-    /// For implementers of [`Backend`]: fails as [`put`](Backend::put) does, without a subject.
+    /// For implementers of [`Backend`]. Fails as [`put`](Backend::put) does, without a subject.
     pub fn check(&self, current: Option<&Version>) -> Result<()> {
         match (self, current) {
             (Self::Absent, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "put object")),
@@ -143,19 +160,19 @@ impl Condition {
     }
 }
 
-/// An object as `get` returns it.
+/// An object, as `get` returns it.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The whole body.
     pub body: Bytes,
-    /// The version to name in [`Condition::Matches`].
+    /// The version to use in [`Condition::Matches`].
     pub version: Version,
 }
 
 impl Object {
-    /// Returns the bytes `range` of the body, without a copy.
+    /// Returns the bytes `range` of the body without copying.
     ///
-    /// For implementers of [`Backend`]: fails as [`get_range`](Backend::get_range) does, without a
+    /// For implementers of [`Backend`]. Fails as [`get_range`](Backend::get_range) does, without a
     /// subject.
     pub fn range(&self, range: Range<u64>) -> Result<Bytes> {
         check_range(&range, self.body.len() as u64)?;
@@ -164,38 +181,39 @@ impl Object {
     }
 }
 
-/// One line of a listing.
+/// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListEntry {
     /// The object's key.
     pub key: Key,
-    /// The length of its body in bytes.
+    /// Length of its body in bytes.
     pub size: u64,
 }
 
-/// What a store calls one state of an object. Opaque: only compare it for equality, and only
-/// with versions of the same key on the same store.
+/// A store's name for one state of an object.
+///
+/// Opaque: compare it only for equality, and only with versions of the same key on the same store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(Arc<str>);
 
 impl Version {
-    /// For implementers of [`Backend`]: wraps the store's own token (an `ETag`, a generation).
+    /// Wraps the store's own token (an `ETag`, a generation). For implementers of [`Backend`].
     pub fn new(token: impl AsRef<str>) -> Self {
         Self(token.as_ref().into())
     }
 
-    /// The version of `body` on stores that have no token of their own: its BLAKE3 hash.
+    /// Returns the BLAKE3 hash of `body`, the version on stores without tokens.
     pub fn of_content(body: &[u8]) -> Self {
         Self(blake3::hash(body).to_hex().as_str().into())
     }
 
-    /// The store's token.
+    /// Returns the store's token.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `Invalid` unless `range` lies within a body of `len` bytes.
+/// Returns `Invalid` unless `range` is within a body of `len` bytes.
 pub(crate) fn check_range(range: &Range<u64>, len: u64) -> Result<()> {
     if range.start <= range.end && range.end <= len {
         return Ok(());

@@ -1,17 +1,15 @@
-//! Where Strongroom keeps bulk data: the [`Backend`] trait and its implementations.
+//! Storage for bulk data: the [`Backend`] trait and its implementations.
 //!
-//! This crate knows nothing of redb, keys, records or snapshots. It offers
+//! This crate knows no redb, no keys, no records and no snapshots. It contains:
 //!
-//! - [`Backend`]: a small synchronous store of immutable objects with conditional puts,
-//!   implemented on local [`Disk`], in [`Memory`] and, by feature, on object stores;
-//! - [`open_url`]: an object store by its URL, with [`RetryingBackend`] to bear the network's faults and
-//!   [`CountingBackend`] to count requests;
-//! - [`fs`]: the one seam through which everything here, and the vault's own state file,
-//!   touches a file system, so that a simulated one can stand under all of it;
-//! - [`component`]: the clock and the source of entropy, the only places that read the time
-//!   or draw random numbers;
-//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
-//!   caller does next, and a [`Reason`] where that does not suffice.
+//! - [`Backend`]: a small synchronous store of immutable objects with conditional puts, on local
+//!   [`Disk`], in [`Memory`] and, by feature, on object stores.
+//! - [`open_url`]: opens an object store by its URL. [`RetryingBackend`] retries after network
+//!   faults, and [`CountingBackend`] counts requests.
+//! - [`fs`]: the seam for all file access, so that a simulated file system can replace it.
+//! - [`component`]: clock and entropy, the only code that reads the time or draws random numbers.
+//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] for the caller's next
+//!   step, and a [`Reason`] if that does not suffice.
 //!
 //! The conformance suite that every backend must pass is in the crate `strongroom-testkit`.
 

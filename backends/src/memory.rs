@@ -1,4 +1,4 @@
-//! Objects in the memory of this process, for tests and for throw-away vaults.
+//! Objects in the memory of this process, for tests and for temporary vaults.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,21 +13,21 @@ use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::Key;
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// Requests at once: more threads than this only queue on the lock.
+/// Parallel requests: more threads than this only wait for the lock.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
 
-/// A [`Backend`] in memory. Clones share one store, which is gone with the last of them:
-/// "durable" lasts as long as the process.
+/// A [`Backend`] in memory.
 ///
-/// Versions are derived from the content, as on disk, so a caller who forgets that A -> B -> A
-/// looks unchanged is found out here too.
+/// Clones share one store, which ends with the last of them. "Durable" lasts as long as the
+/// process. Versions derive from the content, as on disk, so tests reveal callers that forget that
+/// A, B, A looks unchanged.
 #[derive(Clone, Default)]
 pub struct Memory {
     objects: Arc<RwLock<BTreeMap<Key, Object>>>,
 }
 
 impl Memory {
-    /// An empty store.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! A store by its URL.
+//! Opening a store by its URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use strongroom_base::{Error, ErrorKind, Result};
 
 pub(crate) const OPEN: &str = "open store";
 
-/// Opens the object store that `url` names, with what [`StoreOptions`] has by default.
+/// Opens the object store at `url`, with default [`StoreOptions`].
 ///
 /// | URL | feature | parameters |
 /// | --- | --- | --- |
@@ -17,19 +17,19 @@ pub(crate) const OPEN: &str = "open store";
 /// | `gs://BUCKET/PREFIX` | `gcs` | `endpoint`, `allow_http` |
 /// | `az://CONTAINER/PREFIX` | `azure` | `account`, `endpoint`, `allow_http` |
 ///
-/// The prefix may be left out. `endpoint` is the URL of a server in the place of the cloud's own; S3 is asked
-/// in the path style there, unless `path_style=false`. Without TLS it must be on this machine, unless
-/// `allow_http=true`. Parameters that are not in the table are refused. **Credentials
-/// never stand in the URL**: they come from the environment (`AWS_ACCESS_KEY_ID`, …) and the clouds' own
-/// chains. Nothing in the environment says where the store is, but for S3's region.
+/// The prefix is optional. `endpoint` is the URL of a server that replaces the cloud's own; S3
+/// requests then use the path style, unless `path_style=false`. An endpoint without TLS must be on
+/// this machine, unless `allow_http=true`. Other parameters are refused. **Credentials are never in
+/// the URL**: they come from the environment (`AWS_ACCESS_KEY_ID`, …) and the clouds' own chains.
+/// The environment does not decide where the store is, except for S3's region and Azure's account.
 ///
-/// `Invalid` for a URL that is none of these, a bucket that does not exist, a store that cannot put
-/// conditionally, and where the feature is missing; `Denied`, `Unavailable` as the store says.
+/// `Invalid` for another kind of URL, a missing bucket, a store without conditional puts, and a
+/// missing feature. `Denied` and `Unavailable` as reported by the store.
 pub fn open_url(url: &str) -> Result<Arc<dyn Backend>> {
     StoreOptions::new().open(url)
 }
 
-/// What a store is opened with.
+/// Options for opening a store.
 #[derive(Clone, Debug, Default)]
 pub struct StoreOptions {
     pub(crate) retry: StoreRetryPolicy,
@@ -38,25 +38,26 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// The retry policy by default, and counters of its own.
+    /// Makes options with the default retry policy and separate counters.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often, and for how long, to try again what fails for the moment.
+    /// Sets how often and how long transient failures are retried.
     pub fn retry(mut self, policy: StoreRetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Where every request is counted, each try of it too.
+    /// Counts every request in `counts`, each retry too.
     pub fn counts(mut self, counts: Arc<RequestCounts>) -> Self {
         self.counts = counts;
         self
     }
 
-    /// How long each try of a request takes at most, besides eight seconds for each MiB that it moves; a minute by
-    /// default.
+    /// Sets the time limit of each try of a request; a minute by default.
+    ///
+    /// Eight seconds are added for each MiB that the request moves.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -68,7 +69,7 @@ impl StoreOptions {
         if let Some(store) = crate::object_store::open_cloud(url, self)? {
             return Ok(store);
         }
-        // Not the URL: if it is not one of ours, it may hold anything.
+        // The error omits the URL, because a foreign URL may contain anything.
         Err(Error::new(ErrorKind::Invalid, OPEN).with_detail(match scheme(url) {
             "s3" => "this program was built without feature s3",
             "gs" => "this program was built without feature gcs",

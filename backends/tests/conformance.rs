@@ -1,6 +1,6 @@
 //! The conformance suite on the backends of this crate.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn memory() -> Arc<dyn Backend> {
     Arc::new(Memory::new())
 }
 
-/// Makes stores in folders of their own in `home`.
+/// Makes stores in separate folders below `home`.
 fn disks_in(home: &tempfile::TempDir) -> impl Fn() -> Arc<dyn Backend> {
     let count = AtomicUsize::new(0);
     let home = home.path().to_path_buf();
@@ -55,8 +55,8 @@ fn disk_on_the_simulated_world_conforms() {
     conformance::race(&make, 4, 50);
 }
 
-/// Whichever call of the file system fails, and whether or not it took effect: what is refused
-/// for sure has not happened, and no temporary file stays unless its removal is what failed.
+/// Any call of the file system may fail, with or without effect. A certain refusal means that
+/// nothing happened. No temporary file remains unless its removal is what failed.
 #[test]
 fn a_put_that_fails_for_sure_has_not_happened() {
     let conditions =
@@ -73,7 +73,7 @@ fn a_put_that_fails_for_sure_has_not_happened() {
     }
 }
 
-/// `false` if the put ended before its call number `nth`.
+/// Returns `false` if the put ended before its call number `nth`.
 fn put_with_a_fault(condition: &Condition, nth: u64, fault: Fault) -> bool {
     let world = Arc::new(World::new());
     let entropy = Arc::new(SeededEntropy::new(1));
@@ -98,7 +98,7 @@ fn put_with_a_fault(condition: &Condition, nth: u64, fault: Fault) -> bool {
         Err(_) => assert_eq!(now.as_deref(), before.map(str::as_bytes), "{context}"),
     }
     let leftovers = disk.clear_temporaries().unwrap();
-    // With the answer of its creation lost, a file cannot be told from another writer's.
+    // If the answer of its creation is lost, a file looks like another writer's.
     let explained = result.is_ok() || fault.timing == FaultTiming::After;
     assert!(leftovers == 0 || explained, "{leftovers} temporary files stay: {context}");
     struck
@@ -129,7 +129,7 @@ fn wrappers_without_faults_conform() {
     }
 }
 
-/// A defect planted in a store that is otherwise right.
+/// A defect planted in an otherwise correct store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Defect {
     MatchesComparesThenPuts,
@@ -138,7 +138,7 @@ enum Defect {
     AfterIsListed,
     PrefixEndsAtSegment,
     DeleteOfMissingFails,
-    /// Of many, only the first is deleted.
+    /// Deletes only the first of many keys.
     DeletesTheFirstOfAll,
 }
 
@@ -215,7 +215,7 @@ impl Layer for Defective {
 
 impl_backend!(Defective);
 
-/// Canary: each planted defect makes the suite panic, the racy ones within a few long races.
+/// Canary: each planted defect fails the suite; the racy ones do so within a few long races.
 #[test]
 fn the_suite_catches_every_planted_defect() {
     let races = |make: &dyn Fn() -> Arc<dyn Backend>| {

@@ -1,9 +1,9 @@
 //! Several processes on one root of the disk backend.
 //!
-//! A test starts this executable again, to run the test `worker` alone with a role and a root in
-//! its environment. Every wait for a worker is one on its output, which ends when it ends.
+//! A test starts this executable again, to run only the test `worker`, with a role and a root in
+//! its environment. Every wait for a worker is a wait for its output, which ends with the worker.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -17,7 +17,7 @@ use strongroom_testkit::conformance;
 
 /// Processes in the race.
 const PROCESSES: u64 = 4;
-/// Increments of each.
+/// Increments of each process.
 const MOVES: u64 = 100;
 /// A worker that is silent for longer is killed, and its test fails.
 const WORKER_SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const WORKER_SILENCE_MAX: Duration = Duration::from_secs(60);
 const ROLE: &str = "STRONGROOM_TEST_ROLE";
 const ROOT: &str = "STRONGROOM_TEST_ROOT";
 
-/// Not a test of its own: what the other processes run.
+/// The code of the other processes, not a test by itself.
 #[test]
 fn worker() {
     let Ok(role) = std::env::var(ROLE) else {
@@ -116,7 +116,7 @@ impl Worker {
         drop(self.input.take());
     }
 
-    /// Waits for its success, and tells whether it said `wanted`.
+    /// Waits for its success; returns whether it printed `wanted`.
     fn finish(mut self, wanted: &str) -> bool {
         let said = self.says(wanted);
         while self.says("") {}

@@ -1,6 +1,6 @@
-//! The layers over a backend: what is tried again and what is not, and what is counted.
+//! The layers over a backend: which calls are retried, and which are counted.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn what_is_unavailable_is_tried_six_times_with_growing_pauses() {
     scene.faulty.fail_from(1, UNAVAILABLE);
     let error = scene.store.get(&key()).unwrap_err();
     assert_eq!((error.kind(), scene.faulty.calls() - calls), (ErrorKind::Unavailable, 6));
-    // 0.1, 0.3, 0.9, 2.7 and 8.1 s, each at random half of it or more.
+    // 0.1, 0.3, 0.9, 2.7 and 8.1 s, each randomised between half of it and all.
     let waited = scene.clock.monotonic().saturating_sub(began);
     assert!(
         (Duration::from_secs(6)..=Duration::from_millis(12_100)).contains(&waited),
@@ -97,7 +97,8 @@ fn what_cannot_pass_is_not_tried_again() {
 
 #[test]
 fn a_conditional_put_that_was_answered_or_not_is_told_as_what_it_was() {
-    // Whether the first answer is lost after an effect or before, and whether others come between.
+    // The first answer is lost after an effect or before, with or without writes of others in
+    // between.
     for after in [true, false] {
         let scene = scene();
         scene.faulty.fail_at(1, lost(after));
@@ -107,12 +108,13 @@ fn a_conditional_put_that_was_answered_or_not_is_told_as_what_it_was() {
         let matches = Condition::Matches(first);
         let second = scene.store.put(&key(), "second".into(), &matches).unwrap();
         assert_eq!(scene.memory.get(&key()).unwrap().version, second);
-        // Surely refused: nothing of it was lost.
+        // A certain refusal: no effect was lost.
         let refused = scene.store.put(&key(), "second".into(), &matches).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
         let refused = scene.store.put(&key(), "second".into(), &Condition::Absent).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "even if it is the same body");
-        // Refused after an answer was lost, with another body there: it may have come before that.
+        // Refused after a lost answer, with another body there: it may have happened before that
+        // body.
         for condition in [&matches, &Condition::Absent] {
             scene.faulty.fail_at(1, lost(false));
             let unsure = scene.store.put(&key(), "third".into(), condition).unwrap_err();
@@ -147,7 +149,7 @@ fn deletes_and_listings_are_tried_again() {
     assert_eq!(scene.memory.list("", None, 10).unwrap(), []);
 }
 
-/// Says that it wants to be left alone, once.
+/// Requests a pause, once.
 #[derive(Debug)]
 struct Busy {
     inner: Memory,
@@ -197,7 +199,7 @@ fn a_pause_that_is_asked_for_is_kept_and_one_that_is_too_long_is_not_waited_for(
             None => assert!(clock.monotonic() <= policy.first_pause),
         }
     }
-    // A policy that has less time than is asked for gives up at once.
+    // A policy with less time than the requested pause gives up at once.
     let clock = ManualClock::new();
     let busy = Busy { inner: Memory::new(), asks: parking_lot::Mutex::new(Some(minute)) };
     let policy =

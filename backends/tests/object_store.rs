@@ -1,7 +1,9 @@
-//! The object-store adapter over the store in memory of the crate `object_store`: the conformance suite,
-//! calls and drops from every kind of thread, and stores that must be refused.
+//! The object-store adapter over the in-memory store of the crate `object_store`.
+//!
+//! The tests run the conformance suite, call and drop the store on every kind of thread, and open
+//! stores that must be refused.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 use std::fmt;
 use std::ops::Range;
@@ -38,7 +40,7 @@ fn it_conforms() {
     conformance::overwriters_race(&store, 32);
 }
 
-/// Puts, gets, and drops the store, in the place where it is called.
+/// Puts, gets and drops the store on the calling thread.
 fn use_and_drop(store: Arc<dyn Backend>) {
     let key = Key::new("a/b").unwrap();
     store.put(&key, Bytes::from_static(b"body"), &Condition::Absent).unwrap();
@@ -52,7 +54,8 @@ fn it_is_called_and_dropped_from_any_thread_and_from_inside_any_runtime() {
     std::thread::spawn(|| use_and_drop(store())).join().unwrap();
     for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
         let runtime = builder.build().unwrap();
-        // Made outside and inside, used and dropped inside: in a task, and where blocking is allowed.
+        // Created outside and inside, used and dropped inside: in a task, and where blocking is
+        // allowed.
         let made = store();
         runtime.block_on(async { use_and_drop(made) });
         runtime.block_on(async {
@@ -95,7 +98,7 @@ fn what_is_foreign_is_not_listed_and_part_of_a_segment_is_a_prefix() {
     assert_eq!(listed("a", Some("a/c"), 9), ["ab/c"]);
 }
 
-/// A store that does something else than it should.
+/// A store with a defect.
 #[derive(Debug)]
 struct Unfit {
     inner: InMemory,
@@ -109,11 +112,11 @@ enum How {
     TellsNoVersion,
     KnowsNoVersion,
     Panics,
-    /// Whatever key it is asked to begin behind.
+    /// Lists from the first key, whatever start it is given.
     ListsFromTheBeginning,
-    /// From the second object on.
+    /// Hangs from the second object on.
     HangsLater,
-    /// Likewise, and it holds up the thread that it is called on.
+    /// Hangs likewise, and blocks the calling thread.
     BlocksLater,
 }
 

@@ -1,7 +1,8 @@
-//! URLs of stores: what is taken, what is refused, and that nothing of a URL that may be secret is shown.
-//! No request is made: each is refused before.
+//! URLs of stores: accepted and refused ones; secrets in them are never shown.
+//!
+//! No request is made, because each URL is refused first.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 use strongroom_backends::{Error, ErrorKind, open_url};
 

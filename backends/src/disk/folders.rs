@@ -1,4 +1,4 @@
-//! Folders, made on demand and durable before anything in them is acknowledged.
+//! Folders, created on demand and durable before anything in them is acknowledged.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,17 +11,16 @@ use strongroom_base::fs::FileSystem;
 
 /// The folders that this handle knows to be durable.
 ///
-/// A folder that exists need not be: another process may have made it and not have synced its
-/// parent yet. So the first use of a folder syncs its chain of parents whether it was there or
-/// not, and the set remembers it. The set needs no bound: it grows with the folders of the
-/// store, which are few and never removed.
+/// An existing folder may not be durable: another process may have created it without syncing its
+/// parent yet. So the first use of a folder syncs its chain of parents in any case, and this set
+/// remembers the folder. The set needs no bound: a store has few folders, and never removes them.
 #[derive(Debug, Default)]
 pub(super) struct Folders {
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Folders {
-    /// Makes the folder of `key` under `objects`, which is durable.
+    /// Makes the durable folder of `key` below `objects`.
     pub(super) fn ensure(&self, fs: &dyn FileSystem, objects: &Path, key: &Key) -> io::Result<()> {
         let Some((segments, _)) = key.as_str().rsplit_once('/') else {
             return Ok(());
@@ -40,7 +39,7 @@ impl Folders {
     }
 }
 
-/// Makes a folder, or leaves the one that is there.
+/// Creates a folder, or keeps the existing one.
 pub(super) fn make(fs: &dyn FileSystem, folder: &Path) -> io::Result<()> {
     match fs.create_dir(folder) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
@@ -48,10 +47,10 @@ pub(super) fn make(fs: &dyn FileSystem, folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `folder` and the parents that it lacks, each followed by a sync of its own parent.
+/// Creates `folder` and its missing parents, and syncs the parent of each.
 ///
-/// If `folder` is there its parent is synced nevertheless, for another process may have made it
-/// a moment ago; parents further up are taken to be durable.
+/// The parent of an existing `folder` is synced too, because another process may have created the
+/// folder a moment ago. Parents further up are assumed to be durable.
 pub(super) fn make_durable(fs: &dyn FileSystem, folder: &Path) -> io::Result<()> {
     let Some(parent) = parent_of(folder) else {
         return Ok(());
@@ -67,13 +66,14 @@ pub(super) fn make_durable(fs: &dyn FileSystem, folder: &Path) -> io::Result<()>
         Err(e) => return Err(e),
     };
     match fs.sync_dir(parent) {
-        // Nobody could have made our folder in there just now.
+        // No process could have created our folder in it just now.
         Err(e) if !created && e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         done => done,
     }
 }
 
-/// The parent to sync: `.` for a relative path of one segment, nothing for the root and `.`.
+/// Returns the parent to sync: `.` for a relative path of one segment, nothing for the root and
+/// `.`.
 fn parent_of(folder: &Path) -> Option<&Path> {
     let parent = folder.parent()?;
     if parent.as_os_str().is_empty() { Some(Path::new(".")) } else { Some(parent) }

@@ -1,10 +1,9 @@
 //! Pages of keys in bytewise order, read from as few folders as possible.
 //!
-//! The file `x.object` is key `x`, and the folder `x` holds keys that begin with `x/`. If each
-//! entry of a folder is sorted as that string, folders descended into where they stand give
-//! keys in order: `x`, `x-y`, `x/a`, `x0`. Subtrees outside the prefix or wholly before `after`
-//! are not read. Whatever is not ours - other suffixes, names outside the grammar, links - is
-//! passed over.
+//! The file `x.object` is key `x`, and the folder `x` has keys that begin with `x/`. Entries are
+//! sorted by these strings, and folders are entered at their position, which yields keys in order:
+//! `x`, `x-y`, `x/a`, `x0`. Subtrees outside the prefix, or entirely before `after`, are not read.
+//! Foreign entries are skipped: other suffixes, names outside the grammar, links.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +15,7 @@ use strongroom_base::{Error, Result};
 
 use super::{OBJECT_SUFFIX, Shared};
 
-/// One page, as [`Backend::list`](crate::Backend::list) has it.
+/// Lists one page, as [`Backend::list`](crate::Backend::list) documents.
 pub(super) fn page(
     shared: &Shared,
     prefix: &str,
@@ -26,7 +25,7 @@ pub(super) fn page(
     let mut walk = Walk { shared, prefix, after: after.map(Key::as_str), limit, page: Vec::new() };
     match prefix.rsplit_once('/') {
         None => walk.folder(&shared.objects, "")?,
-        // No key begins with something outside the grammar. It must not become a path either.
+        // No key begins with text outside the grammar. Such text must not become a path either.
         Some((folder, _)) if Key::new(folder).is_ok() => {
             walk.folder(&shared.objects.join(folder), &format!("{folder}/"))?;
         }
@@ -43,18 +42,19 @@ struct Walk<'a> {
     page: Vec<ListEntry>,
 }
 
-/// An entry of a folder in sort order: the derived order looks at `text` first.
+/// An entry of a folder. The derived order compares `text` first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Child {
-    /// The key of a file; for a folder what its keys begin with, so it ends with `/`.
+    /// The key of a file, or the prefix of a folder's keys, which ends with `/`.
     text: String,
-    /// The length of a file's body.
+    /// Length of a file's body.
     size: Option<u64>,
 }
 
 impl Walk<'_> {
-    /// Adds what is wanted of the folder at `path`, whose keys begin with `base`. The depth is
-    /// bounded by the length of a key.
+    /// Adds the wanted entries of the folder at `path`, whose keys begin with `base`.
+    ///
+    /// The length of a key bounds the depth.
     fn folder(&mut self, path: &Path, base: &str) -> Result<()> {
         if self.page.len() >= self.limit {
             return Ok(());
@@ -83,7 +83,7 @@ impl Walk<'_> {
     }
 
     fn entries(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        // See "What the lock is for" in the module above.
+        // See "Purpose of the lock" in the module above.
         let held = self.shared.lock.acquire()?;
         let entries = self.shared.fs.read_dir(path);
         drop(held);
@@ -102,7 +102,7 @@ impl Walk<'_> {
         let text = child.text.as_str();
         let is_folder = child.size.is_none();
         let within = text.starts_with(self.prefix) || (is_folder && self.prefix.starts_with(text));
-        // A folder that `after` lies in sorts before it and still has keys behind it.
+        // A folder that contains `after` sorts before it and still has later keys.
         let behind =
             self.after.is_none_or(|after| text > after || (is_folder && after.starts_with(text)));
         within && behind

@@ -1,8 +1,8 @@
-//! The lock of a root: among the threads of this handle, then among handles and processes.
+//! The lock of a root: first among threads of this handle, then among handles and processes.
 //!
-//! The kernel lock belongs to the open file, so it keeps out other handles, but not other
-//! threads on the same one: these queue on a mutex in front of it. The kernel releases it with
-//! the death of its holder. It cannot be waited for with a bound, so it is polled.
+//! The kernel lock belongs to the open file. It excludes other handles, but not threads of the same
+//! handle, which queue on a mutex first. The kernel releases it when its holder dies. A wait for it
+//! cannot have a bound, so it is polled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,10 @@ use strongroom_base::component::Clock;
 use strongroom_base::fs::File;
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// Longest wait for the threads and for the kernel lock. Holders keep it for one comparison
-/// and one rename, so who waits as long has met a stopped process.
+/// Longest wait for the threads and for the kernel lock.
+///
+/// Holders keep it for one comparison and one rename. A longer wait means that a holder was
+/// stopped.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// The pauses between two tries.
 const BACKOFF: Backoff = Backoff::new(Duration::from_micros(100), 2.0, Duration::from_millis(10));
@@ -23,7 +25,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_micros(100), 2.0, Duration:
 #[derive(Debug)]
 pub(super) struct RootLock {
     threads: Mutex<()>,
-    /// Open as long as the handle: opening it anew for each call would cost more than locking.
+    /// Kept open with the handle, because opening it for each call would cost more than locking.
     file: Box<dyn File>,
     clock: Arc<dyn Clock>,
 }
@@ -57,14 +59,14 @@ fn locked(holder: &str) -> Error {
 #[derive(Debug)]
 pub(super) struct Held<'a> {
     file: &'a dyn File,
-    // Dropped after the kernel lock is released: the next thread finds it free.
+    // Dropped after the kernel lock is released, so that the next thread finds it free.
     _turn: MutexGuard<'a, ()>,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
-            // This handle can lock again, others wait until it is closed.
+            // This handle can lock again; others wait until it is closed.
             tracing::warn!(%error, "could not unlock disk store");
         }
     }

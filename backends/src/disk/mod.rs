@@ -6,22 +6,22 @@
 //! <root>/lock                                         the kernel lock of the root, empty
 //! ```
 //!
-//! The suffix keeps key `a` (a file) and key `a/b` (in a folder `a`) apart; a dot is in no key.
+//! The suffix separates key `a` (a file) from key `a/b` (in a folder `a`); no key contains a dot.
 //!
-//! A body is written to a temporary file and synced before it gets its name, so a name never
-//! stands for part of a body, and the file behind a name never changes: a reader that has it
-//! open reads on undisturbed. A call ends with a sync of the folder that holds the name.
+//! A body is written to a temporary file and synced before it gets its name, so a name always
+//! refers to a whole body. The file behind a name never changes, so a reader that has it open is
+//! not disturbed. A call ends with a sync of the folder of the name.
 //!
-//! **What the lock is for.** `Matches` looks at the current body and then renames; nothing may
+//! **Purpose of the lock.** `Matches` compares the current body and then renames; no other call may
 //! replace or remove that body in between. So `Any` and `delete` take the lock as well. `Absent`
-//! needs none: `hard_link` is itself the check and the act, and while `Matches` holds the lock
-//! it can do no harm, because it never replaces a name that exists and `Matches` never fills one
-//! that does not. `list` takes it while it reads a folder: several file systems move an entry
-//! within its folder when a rename replaces it, and a listing under way would miss it.
+//! needs no lock: `hard_link` checks and acts in one step. It cannot disturb a `Matches` that has
+//! the lock, because it never replaces an existing name and `Matches` never creates a missing one.
+//! `list` takes the lock while it reads a folder: several file systems move an entry within its
+//! folder when a rename replaces it, and a running listing would miss that entry.
 //!
-//! **Assumptions.** A local file system with hard links and `flock`, and that a `rename`, link
-//! or unlink refused for one of the reasons in [`refused_for_sure`] has not happened. Network file
-//! systems repeat requests and break the second one.
+//! **Assumptions.** A local file system with hard links and `flock`. A `rename`, link or unlink
+//! that was refused for one of the reasons in [`refused_for_sure`] has not happened. Network file
+//! systems repeat requests, which breaks the second assumption.
 
 mod folders;
 mod list;
@@ -49,17 +49,17 @@ use folders::Folders;
 use lock::RootLock;
 use temporary::Temporary;
 
-/// What the name of every object's file ends with.
+/// Suffix of the file name of every object.
 const OBJECT_SUFFIX: &str = ".object";
 
-/// Requests at once: enough to keep the queue of a local disk filled while syncs are waited for.
+/// Parallel requests: enough to fill the queue of a local disk during syncs.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
 
 /// A [`Backend`] on a folder of a local file system. Clones share one handle.
 ///
-/// Any number of handles and processes may use one root at once. Beyond the errors of the
-/// contract, what writes or lists is `Locked` when the root's lock is not had within ten
-/// seconds, which happens only if a holder is stopped in the middle of a call.
+/// Any number of handles and processes may use one root at the same time. Beyond the contract's
+/// errors, calls that write or list are `Locked` if the root's lock is not free within ten seconds.
+/// That happens only if a holder is stopped during a call.
 #[derive(Clone)]
 pub struct Disk {
     shared: Arc<Shared>,
@@ -76,12 +76,13 @@ struct Shared {
 }
 
 impl Disk {
-    /// What [`Backend::name`] answers.
+    /// The value of [`Backend::name`].
     pub const NAME: &str = "disk";
 
-    /// Opens the store at `root` on the operating system's file system, and makes it if there is
-    /// none. `Denied`, `Full` or `Unavailable` as the file system says; `Invalid` if something
-    /// else than a folder is in the way.
+    /// Opens the store at `root` on the operating system's file system; creates it if missing.
+    ///
+    /// `Denied`, `Full` or `Unavailable` as reported by the file system. `Invalid` if the path
+    /// names something other than a folder.
     ///
     /// ```
     /// use strongroom_backends::{Backend, Condition, Disk, Key};
@@ -99,7 +100,7 @@ impl Disk {
         Self::with(Arc::new(Os), Arc::new(OsEntropy), Arc::new(SystemClock::new()), root)
     }
 
-    /// [`open`](Self::open) on other components: a simulated file system, a seed, a test's clock.
+    /// Opens a store on other components: a simulated file system, a seed, a test's clock.
     pub fn with(
         fs: Arc<dyn FileSystem>,
         entropy: Arc<dyn Entropy>,
@@ -112,9 +113,10 @@ impl Disk {
         Ok(Self::of(fs, entropy, clock, root, file))
     }
 
-    /// The store in `root`, of which the caller knows that an earlier [`with`](Self::with) of it
-    /// has returned: so its folders are durable, and two syncs are spared. One that is missing
-    /// after all is made.
+    /// Opens the store at `root` without syncing its folders.
+    ///
+    /// The caller knows that an earlier [`with`](Self::with) of this root has returned, so its
+    /// folders are durable. This saves two syncs. A folder that is missing after all is created.
     pub fn with_made(
         fs: Arc<dyn FileSystem>,
         entropy: Arc<dyn Entropy>,
@@ -127,7 +129,7 @@ impl Disk {
             made.is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
         };
         if !there("objects") || !there("tmp") {
-            // A copy, perhaps, made by a tool that leaves out empty folders.
+            // Perhaps a copy, made by a tool that omits empty folders.
             return Self::with(fs, entropy, clock, root);
         }
         match fs.open(&root.join("lock"), Access::ReadWrite) {
@@ -157,10 +159,10 @@ impl Disk {
         }
     }
 
-    /// Removes the temporary files that dead writers left, and says how many.
+    /// Removes the temporary files of dead writers; returns their number.
     ///
-    /// The caller guarantees that nobody else writes to this root meanwhile: the files of a
-    /// living writer look the same.
+    /// The caller guarantees that no other process writes to this root meanwhile: files of a living
+    /// writer look the same.
     pub fn clear_temporaries(&self) -> Result<u64> {
         let shared = &*self.shared;
         shared
@@ -248,12 +250,12 @@ impl Shared {
             .map_err(|e| Error::io("make folder of object", e))?;
         let temporary = Temporary::write(&*self.fs, &*self.entropy, &self.tmp, body)?;
         self.commit(key, temporary, &target, condition)?;
-        // Outside the lock, so that other writers do not wait for this disk: whoever builds on
-        // the new name meanwhile syncs the same folder before it returns.
+        // Outside the lock, so that other writers do not wait for this disk. A writer that builds
+        // on the new name meanwhile syncs the same folder before it returns.
         self.sync_folder("put object", &target)
     }
 
-    /// Gives the temporary file its name if the condition holds.
+    /// Renames the temporary file to its name if the condition holds.
     fn commit(
         &self,
         key: &Key,
@@ -295,9 +297,8 @@ impl Shared {
                 }
             }
         }
-        // Also of what was not there: perhaps another process removed it and has not synced yet, or
-        // died before it did, and the absence that we report must be durable too. Without a folder
-        // it is.
+        // Absent keys are included: another process may have removed one without syncing, and the
+        // absence that we report must be durable too. Without a folder it is durable already.
         let folders: BTreeSet<&Path> = targets.iter().map(|target| folder_of(target)).collect();
         for folder in folders {
             match self.fs.sync_dir(folder) {
@@ -328,13 +329,13 @@ impl Shared {
     }
 }
 
-/// Makes the folders of a store and opens its lock file.
+/// Creates the folders of a store and opens its lock file.
 fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<Box<dyn File>> {
     folders::make_durable(fs, root)?;
     folders::make(fs, &root.join("objects"))?;
     folders::make(fs, &root.join("tmp"))?;
     let lock = fs.open(&root.join("lock"), Access::OpenOrCreate)?;
-    // Also when all of it was there: whoever made it may not have synced yet.
+    // Existing folders are synced too, because their creator may not have synced yet.
     fs.sync_dir(root)?;
     Ok(lock)
 }
@@ -351,8 +352,9 @@ fn read_part(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Whether a call that names, renames or removes a file and failed so has left things as they
-/// were: the kernel checks these before it changes anything.
+/// Returns whether a failed link, rename or unlink certainly changed nothing.
+///
+/// The kernel checks these conditions before it changes anything.
 fn refused_for_sure(error: &io::Error) -> bool {
     use io::ErrorKind as Io;
     matches!(
@@ -366,7 +368,7 @@ fn refused_for_sure(error: &io::Error) -> bool {
     )
 }
 
-/// The error of the call that makes a put or a delete visible.
+/// Returns the error of the call that makes a put or a delete visible.
 fn commit_error(operation: &'static str, error: io::Error) -> Error {
     if refused_for_sure(&error) {
         return Error::io(operation, error);
@@ -374,13 +376,13 @@ fn commit_error(operation: &'static str, error: io::Error) -> Error {
     Error::io(operation, error).with_kind(ErrorKind::Uncertain)
 }
 
-/// The error of the sync after the change has become visible.
+/// Returns the error of the sync after the change became visible.
 fn not_durable(operation: &'static str, error: io::Error) -> Error {
     let detail = format!("it happened, but may not survive a power cut: {error}");
     Error::io(operation, error).with_kind(ErrorKind::Uncertain).with_detail(detail)
 }
 
-/// A put names nothing that has to exist, so `NotFound` can only be the store's own folders.
+/// Translates `NotFound` of a put: only the store's own folders can be missing.
 fn store_gone(error: Error) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;

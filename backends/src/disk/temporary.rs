@@ -1,4 +1,4 @@
-//! A body on its way to its name: written and synced under a name of its own.
+//! A temporary file: a body, written and synced before it gets its name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use strongroom_base::component::Entropy;
 use strongroom_base::fs::{Access, File, FileSystem};
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// Length of the random part of a name, in bytes: two writers never draw the same one.
+/// Length of the random part of a name, in bytes: two writers never draw the same.
 const NAME_BYTES: usize = 16;
-/// Names drawn before giving up. The first is free unless the entropy repeats itself, as a
-/// test's does when it opens a root again with the same seed and finds what it left.
+/// Names drawn before giving up.
+///
+/// The first is free unless the entropy repeats, as a test's does when it opens a root again with
+/// the same seed and finds old files.
 const NAME_TRIES: usize = 16;
 
-/// A synced temporary file. Dropping it removes its name, if it still has it.
+/// A synced temporary file. Dropping it removes its temporary name, if that still exists.
 #[derive(Debug)]
 pub(super) struct Temporary<'a> {
     fs: &'a dyn FileSystem,
@@ -37,14 +39,14 @@ impl<'a> Temporary<'a> {
         Ok(temporary)
     }
 
-    /// Moves the file to `target`, replacing what is there.
+    /// Renames the file to `target`, and replaces an existing file.
     pub(super) fn rename_to(mut self, target: &Path) -> io::Result<()> {
         self.fs.rename(&self.path, target)?;
         self.renamed = true;
         Ok(())
     }
 
-    /// Makes the file the one at `target`; `AlreadyExists` if there is one.
+    /// Links the file to `target`; `AlreadyExists` if the name is taken.
     pub(super) fn link_to(self, target: &Path) -> io::Result<()> {
         self.fs.hard_link(&self.path, target)
     }
@@ -55,8 +57,8 @@ impl Drop for Temporary<'_> {
         if self.renamed {
             return;
         }
-        // Best effort: what stays is a second name of an object or a file that nobody reads,
-        // and `Disk::clear_temporaries` removes it.
+        // Best effort: a remaining file is a second name of an object, or a file that no call
+        // reads. `Disk::clear_temporaries` removes it.
         if let Err(error) = self.fs.remove_file(&self.path) {
             tracing::debug!(%error, "could not remove temporary file");
         }
@@ -76,7 +78,7 @@ fn create(
             Err(e) => return Err(Error::io("make temporary file", e)),
         }
     }
-    // Not `AlreadyExists`: the caller would take that for the answer to `Condition::Absent`.
+    // Not `AlreadyExists`, which the caller would mistake for the result of `Condition::Absent`.
     Err(Error::new(ErrorKind::Unavailable, "make temporary file")
         .with_detail(format!("{NAME_TRIES} random names were all taken")))
 }
@@ -85,7 +87,7 @@ fn name_of(random: [u8; NAME_BYTES]) -> String {
     format!("{:032x}", u128::from_be_bytes(random))
 }
 
-/// Whether `name` is one that [`Temporary::write`] gives.
+/// Returns whether [`Temporary::write`] makes names like `name`.
 pub(super) fn is_name(name: &str) -> bool {
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     name.len() == 2 * NAME_BYTES && name.bytes().all(is_hex)

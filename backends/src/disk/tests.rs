@@ -1,4 +1,4 @@
-//! What the disk backend does to its folder, which the conformance suite does not see.
+//! Effects of the disk backend on its folder, which the conformance suite does not see.
 
 use std::fs as std_fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -129,14 +129,14 @@ fn something_else_in_the_place_of_the_root_is_invalid() {
     assert_eq!(Disk::open(&file).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-/// What the races of the conformance suite find only with luck.
+/// Tests deterministically what the races of the conformance suite find only with luck.
 #[test]
 fn all_but_reads_and_creation_wait_for_the_lock() {
     use strongroom_base::component::ManualClock;
 
     let home = tempfile::tempdir().unwrap();
     let entropy = Arc::new(OsEntropy);
-    // A clock that moves when it is slept on: the ten seconds pass at once.
+    // A manual clock advances when a thread sleeps on it, so the ten seconds pass at once.
     let clock = Arc::new(ManualClock::new());
     let disk = Disk::with(Arc::new(Os), entropy, clock, home.path()).unwrap();
     let version = disk.put(&key("a"), "a".into(), &Condition::Any).unwrap();
@@ -177,7 +177,7 @@ fn a_temporary_name_that_is_taken_is_not_a_condition_that_failed() {
     assert_eq!(std_fs::read(home.path().join("tmp").join(&taken)).unwrap(), b"leftover");
 }
 
-/// A file system whose calls on names can be made to fail, each by its own switch.
+/// A file system whose calls on names can fail, each by its own switch.
 #[derive(Debug, Default)]
 struct Failing {
     sync_dir: std::sync::atomic::AtomicBool,

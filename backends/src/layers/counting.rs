@@ -1,4 +1,4 @@
-//! How much is asked of a store, by method.
+//! Counts of the requests to a store, by method.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -11,18 +11,18 @@ use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::Key;
 use strongroom_base::Result;
 
-/// Counts the calls of a backend, and the bytes of bodies that they moved.
+/// A backend that counts the calls of another one, and the bytes of their bodies.
 ///
-/// Each call of an object store is one request, with two exceptions: `delete_all` is one for each thousand keys on
-/// S3, for each 256 on Azure and for each key on Google's, and a range that begins beyond the end of its object is
-/// asked for once more, without its body.
+/// Each call of an object store is one request, with two exceptions. `delete_all` is one request
+/// for each thousand keys on S3, for each 256 on Azure, and for each key on Google's store. A range
+/// that begins beyond the end of its object is requested once more, without its body.
 #[derive(Debug)]
 pub struct CountingBackend<B> {
     inner: B,
     counts: Arc<RequestCounts>,
 }
 
-/// The counters of one or more backends; read whenever it is wanted.
+/// The counters of one or more backends. They can be read at any time.
 #[derive(Debug, Default)]
 pub struct RequestCounts {
     gets: AtomicU64,
@@ -35,35 +35,35 @@ pub struct RequestCounts {
     bytes_written: AtomicU64,
 }
 
-/// What was counted up to some moment.
+/// Counts up to some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Requests {
-    /// Whole bodies asked for.
+    /// Requests for whole bodies.
     pub gets: u64,
-    /// Ranges of bodies asked for.
+    /// Requests for ranges of bodies.
     pub ranges: u64,
     /// Puts without a condition.
     pub puts: u64,
-    /// Puts under a condition.
+    /// Puts with a condition.
     pub conditional_puts: u64,
-    /// Calls that delete, whatever they delete.
+    /// Delete calls, whatever the number of keys.
     pub deletes: u64,
     /// Pages of listings.
     pub lists: u64,
-    /// Bytes of bodies that came.
+    /// Bytes of received bodies.
     pub bytes_read: u64,
-    /// Bytes of bodies that were sent, whether the put succeeded or not.
+    /// Bytes of sent bodies, whether or not the put succeeded.
     pub bytes_written: u64,
 }
 
 impl Requests {
-    /// All that was asked, whatever it was.
+    /// Returns the number of all requests.
     pub fn total(&self) -> u64 {
         self.gets + self.ranges + self.puts + self.conditional_puts + self.deletes + self.lists
     }
 
-    /// What was counted since `earlier`.
+    /// Returns the counts since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             gets: self.gets.saturating_sub(earlier.gets),
@@ -79,7 +79,7 @@ impl Requests {
 }
 
 impl RequestCounts {
-    /// What was counted up to now.
+    /// Returns the counts so far.
     pub fn read(&self) -> Requests {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Requests {
@@ -100,13 +100,13 @@ fn add(counter: &AtomicU64, by: usize) {
 }
 
 impl<B: Backend> CountingBackend<B> {
-    /// What it stands over.
+    /// Returns the backend below.
     #[cfg(feature = "clouds")]
     pub(crate) fn inner(&self) -> &B {
         &self.inner
     }
 
-    /// Counts in `counts` what is asked of `inner`.
+    /// Counts the calls of `inner` in `counts`.
     pub fn new(inner: B, counts: Arc<RequestCounts>) -> Self {
         Self { inner, counts }
     }

@@ -1,5 +1,7 @@
-//! Backends over another backend: [`RetryingBackend`] bears faults of the network, [`CountingBackend`] counts
-//! what is asked of a store. Put together as `RetryingBackend<CountingBackend<…>>`, every try is counted.
+//! Backends over another backend.
+//!
+//! [`RetryingBackend`] retries after network faults, and [`CountingBackend`] counts requests. In
+//! `RetryingBackend<CountingBackend<…>>` every try is counted.
 
 mod counting;
 mod retrying;

@@ -1,5 +1,4 @@
-//! Faults of the network, borne: what fails for the moment is tried again, and what may have happened is
-//! looked up.
+//! Retries after network faults. Calls that may have taken effect are checked first.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,26 +15,31 @@ use strongroom_base::backoff::{Backoff, Jitter, Pauses};
 use strongroom_base::component::{Clock, Entropy};
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// How often to try, and how long to pause in between.
+/// Number of tries of a call, and the pauses between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoreRetryPolicy {
-    /// Most tries of a call, the first included; default 6.
+    /// Most tries of a call, including the first; default 6.
     pub tries: u32,
-    /// The pause after the first try; default 0.1 s. Each may be three times as long as the one before, and is at
-    /// random half of that or more, so that many clients do not come back at once.
+    /// The pause after the first try; default 0.1 s.
+    ///
+    /// Each pause is up to three times as long as the one before. It is randomised between half of
+    /// that and all of it, so that many clients do not retry together.
     pub first_pause: Duration,
-    /// The longest pause; default 10 s. A store that asks for more is given it, up to
-    /// [`RETRY_AFTER_MAX`](Self::RETRY_AFTER_MAX).
+    /// The longest pause; default 10 s.
+    ///
+    /// A store may request a longer one, at most [`RETRY_AFTER_MAX`](Self::RETRY_AFTER_MAX).
     pub pause_max: Duration,
-    /// After so long no new try begins; default 2 minutes. So a call takes at most this, a pause and a try.
+    /// Time after which no new try begins; default 2 minutes.
+    ///
+    /// A call takes at most this time, a pause and a try.
     pub timeout: Duration,
 }
 
 impl StoreRetryPolicy {
-    /// The longest pause that a store may ask for.
+    /// The longest pause that a store may request.
     pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-    /// How much longer each pause is than the one before.
+    /// Growth factor of the pauses.
     const GROWTH: f64 = 3.0;
 }
 
@@ -50,8 +54,9 @@ impl Default for StoreRetryPolicy {
     }
 }
 
-/// For implementers of [`Backend`]: among the sources of an error, how long the store asks to be left alone. The
-/// object stores' `Retry-After` is read where it tells seconds, not a date.
+/// The pause that a store requests, as a source of an error. For implementers of [`Backend`].
+///
+/// The object stores' `Retry-After` is read if it gives seconds, not a date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
@@ -64,7 +69,7 @@ impl fmt::Display for RetryAfter {
 impl StdError for RetryAfter {}
 
 impl RetryAfter {
-    /// What an error says of it.
+    /// Finds the requested pause in an error.
     fn of(error: &Error) -> Option<Duration> {
         let mut source = StdError::source(error);
         while let Some(error) = source {
@@ -77,15 +82,15 @@ impl RetryAfter {
     }
 }
 
-/// A backend that tries again what is `Unavailable`, or `Uncertain` and harmless to repeat.
+/// A backend that retries calls which are `Unavailable`, or `Uncertain` and harmless to repeat.
 ///
-/// A put whose answer was lost is repeated, and may meet itself: the store then says that there is such an
-/// object, or that it has changed. What lies there is looked up then, and is ours if it is the same, byte for
-/// byte: bodies that are put under a condition must be unique. If another body lies there the put is
-/// `Uncertain`, for it may have happened before that was written.
+/// A put whose answer was lost is repeated, and may meet its own success: the store then reports
+/// that the object exists or has changed. The stored body is then compared. If it is the same, byte
+/// for byte, the put succeeded, because bodies put under a condition are unique. If it differs, the
+/// put is `Uncertain`: it may have happened before the other body was written.
 ///
-/// A put under [`Condition::Any`] and a delete may happen twice, the second time after somebody else's: keys
-/// that are written in this way must have one writer.
+/// A put under [`Condition::Any`] and a delete may happen twice, the second time after another
+/// writer's. Keys that are written in this way must have one writer.
 #[derive(Debug)]
 pub struct RetryingBackend<B> {
     inner: B,
@@ -101,7 +106,7 @@ struct Tries<'a> {
 }
 
 impl Tries<'_> {
-    /// Waits before the next one, if there is to be one after `error`.
+    /// Waits before the next try; returns `false` if `error` ends the tries.
     fn wait(&mut self, error: &Error) -> bool {
         let asked = RetryAfter::of(error).unwrap_or_default();
         let asked = asked.min(StoreRetryPolicy::RETRY_AFTER_MAX);
@@ -114,7 +119,7 @@ impl Tries<'_> {
 }
 
 impl<B: Backend> RetryingBackend<B> {
-    /// Tries again what `inner` fails at, as the policy says.
+    /// Retries failed calls of `inner` according to the policy.
     pub fn new(
         inner: B,
         policy: StoreRetryPolicy,
@@ -127,7 +132,8 @@ impl<B: Backend> RetryingBackend<B> {
     fn tries(&self) -> Tries<'_> {
         let StoreRetryPolicy { tries, first_pause, pause_max, timeout } = self.policy;
         let backoff = Backoff::new(first_pause, StoreRetryPolicy::GROWTH, pause_max);
-        // By the wall clock too: what was asked before a machine was suspended is not to be asked after it.
+        // By the wall clock too: a request made before a machine was suspended must not be repeated
+        // afterwards.
         let pauses = Pauses::new(backoff, &*self.clock)
             .jittered(Jitter::HALF_OR_MORE, &*self.entropy)
             .tries(tries)
@@ -136,13 +142,13 @@ impl<B: Backend> RetryingBackend<B> {
         Tries { clock: &*self.clock, pauses }
     }
 
-    /// What it stands over.
+    /// Returns the backend below.
     #[cfg(feature = "clouds")]
     pub(crate) fn inner(&self) -> &B {
         &self.inner
     }
 
-    /// A call that is harmless to repeat. If any try of it is `Uncertain`, so is the whole.
+    /// Repeats a harmless call. If any try is `Uncertain`, so is the result.
     pub(crate) fn repeat<T>(&self, call: impl FnMut() -> Result<T>) -> Result<T> {
         self.tries().repeat(call)
     }
@@ -165,7 +171,7 @@ impl Tries<'_> {
     }
 }
 
-/// The error of a call of which an earlier try may have happened.
+/// Returns the error of a call whose earlier try may have happened.
 fn doubted(error: Error, may_have_happened: bool) -> Error {
     if may_have_happened { error.with_kind(ErrorKind::Uncertain) } else { error }
 }
@@ -195,7 +201,7 @@ impl<B: Backend> Backend for RetryingBackend<B> {
                 ErrorKind::AlreadyExists | ErrorKind::Conflict if may_have_happened => {
                     match tries.repeat(|| self.inner.get(key)) {
                         Ok(found) if found.body == body => return Ok(found.version),
-                        // A store may refuse it because the try before is still under way.
+                        // The store may refuse the put because the previous try is still running.
                         Ok(found) if *condition == Condition::Matches(found.version.clone()) => {}
                         Err(e)
                             if e.kind() == ErrorKind::NotFound

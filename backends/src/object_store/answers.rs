@@ -1,8 +1,8 @@
-//! What the stores of the clouds answer when they refuse, and what keeps a request from reaching them.
+//! Refusals of the cloud stores, and the causes of missing answers.
 //!
-//! [`Telling`] stands under a client and looks at each answer: one that asks for a pause, or whose body says
-//! more than its status, becomes an error that carries it ([`Refused`]). [`Cloud::of`] finds that in
-//! what the client makes of it.
+//! A [`Telling`] service below each client examines every answer. An answer that requests a pause,
+//! or whose body has more facts than its status, becomes an error with these facts ([`Refused`]).
+//! [`Cloud::of`] finds them again in the client's error.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -24,13 +24,13 @@ use crate::layers::RetryAfter;
 use strongroom_base::ErrorKind;
 use strongroom_base::Reason;
 
-/// So much is read of an answer that tells an error.
+/// Most bytes that are read of an error's body.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// How long a connection may take to be made.
+/// Time limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the names of hosts begin with that are asked for credentials.
+/// Prefixes of the hosts that provide credentials.
 const CREDENTIAL_HOSTS: [&str; 5] = [
     "169.254.169.254",
     "169.254.170.2",
@@ -40,18 +40,21 @@ const CREDENTIAL_HOSTS: [&str; 5] = [
 ];
 
 fn is_for_credentials(host: &str) -> bool {
-    // A region may stand between the two.
+    // A region may be between the two parts.
     let is_sts = host.starts_with("sts.") && host.contains(".amazonaws.com");
     is_sts || CREDENTIAL_HOSTS.iter().any(|begin| host.starts_with(begin))
 }
 
-/// Makes clients that tell.
+/// Makes clients that examine answers.
 #[derive(Debug)]
 pub(super) struct Connector;
 
 impl Connector {
-    /// How long a request takes at most the adapter says, by what it moves; the client would also count the time
-    /// in which nothing comes because we send. A redirect is to another region, which is to be named.
+    /// Makes a client without a time limit of its own, and without redirects.
+    ///
+    /// The adapter limits each request by the bytes that it moves. The client's limit would also
+    /// count the time in which we send and nothing arrives. A redirect means another region, which
+    /// the error names.
     fn client(allow_http: bool) -> Result<reqwest::Client, Box<dyn StdError + Send + Sync>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -70,7 +73,8 @@ impl Connector {
 }
 
 impl HttpConnector for Connector {
-    /// Of the options all but one are the crate's defaults. What gives credentials to a machine speaks without TLS.
+    /// All options except one are the crate's defaults. A machine's provider of credentials has no
+    /// TLS.
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
         let client = Self::client(allow_http.as_deref() == Some("true"))
@@ -109,7 +113,7 @@ impl HttpService for Telling {
         let body = read_some(body).await?;
         let code = code_of(&body);
         if status == 404 && code.as_deref().is_some_and(names_object) {
-            // An object that is not there: nothing out of the ordinary.
+            // A missing object is an ordinary result.
             return Ok(HttpResponse::from_parts(
                 parts,
                 String::from_utf8_lossy(&body).into_owned().into(),
@@ -124,12 +128,15 @@ impl HttpService for Telling {
     }
 }
 
-/// Whether an answer of that status has a body or a header to look at. Those of conditions and ranges have not.
+/// Returns whether an answer with that status may have more facts.
+///
+/// Answers about conditions and ranges have none.
 fn may_tell(status: u16) -> bool {
     matches!(status, 300..=303 | 305..=408 | 410 | 411 | 413..=415 | 417..=599)
 }
 
-/// Whether a 404 is of an object. One that says nothing may be of a gateway that has lost its way.
+/// Returns whether a 404 concerns an object. One without a code may come from a gateway that lost
+/// its way.
 fn names_object(code: &str) -> bool {
     ["NoSuchKey", "BlobNotFound"].contains(&code)
 }
@@ -147,7 +154,7 @@ async fn read_some(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     Ok(read.freeze())
 }
 
-/// The code in `<Error><Code>…</Code>`, as S3, Google and Azure write it; letters only.
+/// Reads the code in `<Error><Code>…</Code>`, as S3, Google and Azure write it; letters only.
 fn code_of(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let (_, behind) = text.split_once("<Code>")?;
@@ -156,7 +163,7 @@ fn code_of(body: &[u8]) -> Option<String> {
     is_code.then(|| code.to_owned())
 }
 
-/// A store's refusal: the status, and what its body tells.
+/// A store's refusal: the status, and the facts in its body.
 #[derive(Debug)]
 struct Refused {
     status: u16,
@@ -177,7 +184,7 @@ impl StdError for Refused {
     }
 }
 
-/// Whoever gives out credentials refused to: to this machine, or for what is in the environment.
+/// The provider of credentials refused: for this machine, or for the values in the environment.
 #[derive(Debug)]
 struct CredentialsRefused {
     status: u16,
@@ -193,7 +200,7 @@ impl fmt::Display for CredentialsRefused {
 
 impl StdError for CredentialsRefused {}
 
-/// Whoever gives out credentials did not answer.
+/// The provider of credentials did not answer.
 #[derive(Debug)]
 struct NoCredentials(HttpError);
 
@@ -209,22 +216,22 @@ impl StdError for NoCredentials {
     }
 }
 
-/// Whether an error was made here, and says more than the client's own that it stands under.
+/// Returns whether an error was made here, and has more facts than the client's error around it.
 fn is_own(error: &(dyn StdError + 'static)) -> bool {
     error.is::<Refused>() || error.is::<NoCredentials>() || error.is::<CredentialsRefused>()
 }
 
-/// What kept a call from its answer, as a caller needs it.
+/// The cause that kept a call from its answer, in the caller's terms.
 pub(super) struct Cloud {
     pub(super) kind: ErrorKind,
     pub(super) reason: Option<Reason>,
-    /// A write did not happen.
+    /// Set if a write certainly did not happen.
     pub(super) is_certain: bool,
     pub(super) detail: String,
 }
 
 impl Cloud {
-    /// What an error of the crate says of it; `None` if that is in its own kind.
+    /// Finds the cause in an error of the crate; `None` if the error's own kind suffices.
     pub(super) fn of(failure: &object_store::Error) -> Option<Self> {
         let mut source: Option<&(dyn StdError + 'static)> = Some(failure);
         while let Some(error) = source {
@@ -249,7 +256,7 @@ impl Cloud {
             }
             source = error.source();
         }
-        // Of many keys that were to be deleted, what was said of one; the crate keeps it as text alone.
+        // A deletion of many keys reports one failure, which the crate keeps as text only.
         let text = failure.to_string();
         let (_, code) =
             text.split_once("DeleteObjects request failed")?.1.rsplit_once("(code: ")?;
@@ -290,7 +297,7 @@ impl Refused {
             (500..=599, _) => (ErrorKind::Unavailable, "it failed for the moment"),
             _ => (ErrorKind::Unavailable, "it does not take the request"),
         };
-        // A gateway may answer with a failure for a server that has done it.
+        // A gateway may report a failure of a server that has done the work.
         let is_certain = self.status == 501 || !matches!(self.status, 408 | 500..=599);
         let reason = match (kind, self.status, code) {
             (ErrorKind::Full, ..) => Some(Reason::StorageFull),
@@ -303,16 +310,17 @@ impl Refused {
         Cloud { kind, reason, is_certain, detail: format!("{self}: {hint}") }
     }
 
-    /// Whether it will be refused again, until the store is named or set up in another way.
+    /// Returns whether the call fails until the store is named or configured differently.
     fn is_of_configuration(&self) -> bool {
         let is_certain = matches!(self.status, 300..=399 | 404 | 405 | 501);
         is_certain || self.code.as_deref() == Some("AuthorizationHeaderMalformed")
     }
 }
 
-/// What an error of opening a store is, if it will not pass until the store is named, or set up, in another way, or
-/// credentials are there. While a vault is in use that is `Unavailable`, for nothing is wrong with the call, or with
-/// what is stored.
+/// Returns the kind of an error at open, if only a changed configuration or credentials can help.
+///
+/// While a vault is in use the same error is `Unavailable`, because neither the call nor the stored
+/// data is wrong.
 pub(super) fn kind_at_open(error: &strongroom_base::Error) -> ErrorKind {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -327,15 +335,15 @@ pub(super) fn kind_at_open(error: &strongroom_base::Error) -> ErrorKind {
     error.kind()
 }
 
-/// What errors of rustls have in them, as it has no kind that survives the way up here.
+/// Words in rustls' errors, which have no kind that reaches this code.
 const TLS_WORDS: [&str; 5] = ["certificate", "corrupt message", "handshake", "tls", "alert"];
 
-/// Of a request that got no answer.
+/// Finds the cause of a request without an answer.
 fn of_connection(error: &HttpError) -> Cloud {
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        // What lies deepest is what happened.
+        // The deepest source is the cause.
         said = error.to_string();
         source = error.source();
     }
@@ -355,7 +363,7 @@ fn of_connection(error: &HttpError) -> Cloud {
     Cloud { kind, reason, is_certain, detail: format!("{what}: {said}") }
 }
 
-/// All messages of an error and its sources, in lower case.
+/// Joins all messages of an error and its sources, in lower case.
 fn chain_of(error: &(dyn StdError + 'static)) -> String {
     let mut chain = String::new();
     let mut next = Some(error);

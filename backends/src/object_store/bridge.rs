@@ -1,7 +1,8 @@
-//! From synchronous calls to asynchronous ones, and back: the only file that names tokio.
+//! The bridge from synchronous to asynchronous calls: the only file that names tokio.
 //!
-//! The runtime is the adapter's own. A call hands its future over and waits on a channel for what comes of
-//! it, so it works from a plain thread and from inside any other runtime, where `block_on` panics.
+//! The runtime belongs to the adapter. A call passes its future to the runtime and waits on a
+//! channel for the result. So it works from a plain thread, and from inside any other runtime,
+//! where `block_on` panics.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -10,13 +11,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// Threads of the runtime: they only wait for the network, and encrypt what goes over it.
+/// Threads of the runtime: they wait for the network and encrypt its traffic.
 const THREADS: usize = 2;
 
-/// How much longer than the runtime its caller waits, in case a client blocks the runtime's threads.
+/// Extra time that a caller waits beyond the runtime, in case a client blocks the runtime's
+/// threads.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What comes of `call`; `Unavailable` if that takes longer than `timeout`. For a part of what runs on a bridge.
+/// Returns the result of `call`; `Unavailable` after `timeout`. For a part of a call on a bridge.
 pub(super) async fn within<T>(
     operation: &'static str,
     timeout: Duration,
@@ -35,7 +37,7 @@ fn late(kind: ErrorKind, operation: &'static str, timeout: Duration) -> Error {
 
 #[derive(Debug)]
 pub(super) struct Bridge {
-    /// Taken when it is dropped.
+    /// Taken when dropped.
     runtime: Option<Runtime>,
 }
 
@@ -50,7 +52,7 @@ impl Bridge {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// What comes of `call`; an error of that kind if that takes longer than `timeout`.
+    /// Returns the result of `call`; an error of the given kind after `timeout`.
     pub(super) fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -64,7 +66,7 @@ impl Bridge {
         runtime.spawn(async move {
             let outcome = tokio::time::timeout(timeout, call).await;
             let outcome = outcome.unwrap_or_else(|_| too_late());
-            // Nobody may be left to hear it.
+            // The caller may have ended its wait.
             let _ = sender.send(outcome);
         });
         outcome.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|e| match e {
@@ -78,7 +80,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // In async code too, where dropping a runtime that waits for its tasks panics.
+        // Safe in async code too, where dropping a runtime that waits for its tasks panics.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

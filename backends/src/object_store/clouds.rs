@@ -1,5 +1,6 @@
-//! The clients of the clouds, by URL. The URL's parameters are looked at here, one by one: the crate's own
-//! parser passes over those that it does not know.
+//! The clients of the clouds, by URL.
+//!
+//! This file checks each parameter of the URL, because the crate's own parser ignores unknown ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use crate::url::{OPEN, StoreOptions};
 use strongroom_base::component::{OsEntropy, SystemClock};
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// The crate's own retries are off: they hide what may have happened.
+/// Returns a configuration without the crate's own retries, which hide calls that may have
+/// happened.
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
-/// The store that `url` names; `None` if it is of a cloud that is not built in, or none at all.
+/// Opens the store at `url`; `None` if its cloud is not built in, or for another kind of URL.
 pub(crate) fn open_cloud(url: &str, options: &StoreOptions) -> Result<Option<Arc<dyn Backend>>> {
     let Some(make) = maker_of(url.split_once("://").map_or("", |(scheme, _)| scheme)) else {
         return Ok(None);
@@ -42,7 +44,7 @@ pub(crate) fn open_cloud(url: &str, options: &StoreOptions) -> Result<Option<Arc
     let store = CountingBackend::new(store, Arc::clone(&options.counts));
     let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(OsEntropy));
     let store = RetryingBackend::new(store, options.retry, clock, entropy);
-    // Each try is of an object of its own, so that none meets what another has left.
+    // Each try probes a new object, so that it does not meet the remains of an earlier try.
     store
         .repeat(|| {
             let counted = store.inner();
@@ -55,13 +57,13 @@ pub(crate) fn open_cloud(url: &str, options: &StoreOptions) -> Result<Option<Arc
     Ok(Some(Arc::new(store)))
 }
 
-/// What of the environment a client is made with: who we are, and nothing that says where the store is.
+/// Returns the credentials from the environment, and no variable that decides where the store is.
 fn credentials(names: &'static [&'static str]) -> impl Iterator<Item = (String, String)> {
     let told = |name: &&str| Some((name.to_ascii_lowercase(), std::env::var(name).ok()?));
     names.iter().filter_map(told)
 }
 
-/// Makes a client, and tells what a vault calls the kind of store.
+/// Makes a client, and returns the vault's name for the kind of store.
 type Maker = fn(&mut Location) -> Result<(Arc<dyn Client>, &'static str)>;
 
 fn maker_of(scheme: &str) -> Option<Maker> {
@@ -109,7 +111,7 @@ fn s3(location: &mut Location) -> Result<(Arc<dyn Client>, &'static str)> {
     let mut http = ClientOptions::new();
     if let Some(endpoint) = endpoint {
         http = http.with_allow_http(endpoint.starts_with("http:"));
-        // The client takes an endpoint in the other style for one that has the bucket in its name.
+        // In the other style the client expects an endpoint with the bucket in its name.
         builder = builder.with_endpoint(if path_style {
             endpoint
         } else {
@@ -184,7 +186,7 @@ fn azure(location: &mut Location) -> Result<(Arc<dyn Client>, &'static str)> {
     Ok((Arc::new(client), "azure"))
 }
 
-/// What a client cannot be made of; it says what is missing, and no secret.
+/// Returns the error of a client that cannot be made: it names the missing part, and no secret.
 fn unfit(error: object_store::Error) -> Error {
     Error::new(ErrorKind::Invalid, OPEN).with_source(error)
 }
@@ -193,7 +195,7 @@ fn invalid(detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, OPEN).with_detail(detail)
 }
 
-/// What a URL says.
+/// The parts of a URL.
 struct Location {
     bucket: String,
     prefix: Option<Path>,
@@ -201,7 +203,7 @@ struct Location {
 }
 
 impl Location {
-    /// No error of it shows the URL: somebody may have put a secret there.
+    /// Parses a URL. No error shows it, because it may contain a secret.
     fn parse(url: &str) -> Result<Self> {
         let url = Url::parse(url).map_err(|e| invalid(format!("not a URL: {e}")))?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -235,7 +237,8 @@ impl Location {
         value.parse().map(Some).map_err(|_| invalid("neither true nor false").with_subject(name))
     }
 
-    /// The server in the place of the cloud's own. What goes there without TLS, others can read and change.
+    /// Returns the server that replaces the cloud's own. Without TLS others can read and change its
+    /// traffic.
     fn endpoint(&mut self) -> Result<Option<String>> {
         const ENDPOINT: &str = "endpoint";
         let allow_http = self.flag("allow_http")?.unwrap_or(false);
@@ -261,7 +264,7 @@ impl Location {
         Ok(Some(endpoint.trim_end_matches('/').to_owned()))
     }
 
-    /// `Invalid` if there is a parameter that nobody took.
+    /// Returns `Invalid` if a parameter was not used.
     fn expect_no_more(&self) -> Result<()> {
         match self.parameters.keys().next() {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! What an error of the crate `object_store` asks of the caller.
+//! Translation of the crate `object_store`'s errors.
 
 use object_store::Error as Failure;
 
@@ -7,12 +7,12 @@ use super::answers::Cloud;
 use crate::backend::Condition;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// The error of a call that changes nothing; its source is kept.
+/// Translates the error of a call that changes nothing, and keeps it as source.
 pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
     judged(operation, failure).0
 }
 
-/// That error, and whether it says for certain that nothing happened.
+/// Translates an error, and returns whether the change certainly did not happen.
 fn judged(operation: &'static str, failure: Failure) -> (Error, bool) {
     #[cfg(feature = "clouds")]
     if let Some(Cloud { kind, reason, is_certain, detail }) = Cloud::of(&failure) {
@@ -42,16 +42,16 @@ fn judged(operation: &'static str, failure: Failure) -> (Error, bool) {
     (error, kind != ErrorKind::Unavailable)
 }
 
-/// That of a put: whatever the store has not refused may have happened.
+/// Translates the error of a put: unless the store refused it, it may have happened.
 pub(super) fn of_put(operation: &'static str, failure: Failure, condition: &Condition) -> Error {
     let (error, is_certain) = judged(operation, failure);
     match (error.kind(), condition) {
         (ErrorKind::Unavailable, _) if !is_certain => error.with_kind(ErrorKind::Uncertain),
-        // There is no version to match where there is no object.
+        // A missing object has no version to match.
         (ErrorKind::NotFound | ErrorKind::AlreadyExists, Condition::Matches(_)) => {
             error.with_kind(ErrorKind::Conflict)
         }
-        // Another request is at it.
+        // Another request is changing the key.
         (ErrorKind::AlreadyExists | ErrorKind::Conflict, Condition::Any) => {
             error.with_kind(ErrorKind::Unavailable)
         }
@@ -59,7 +59,7 @@ pub(super) fn of_put(operation: &'static str, failure: Failure, condition: &Cond
     }
 }
 
-/// Whether the store may have refused a range that begins beyond the end of the object.
+/// Returns whether the store may have refused a range beyond the end of the object.
 pub(super) fn may_be_of_a_range(failure: &Failure) -> bool {
     #[cfg(feature = "clouds")]
     if Cloud::of(failure).is_some() {
@@ -68,7 +68,7 @@ pub(super) fn may_be_of_a_range(failure: &Failure) -> bool {
     matches!(failure, Failure::Generic { .. } | Failure::NotSupported { .. })
 }
 
-/// That of a deletion: what is not there is deleted.
+/// Translates the error of a deletion: a missing key counts as deleted.
 pub(super) fn of_delete(
     operation: &'static str,
     deleted: std::result::Result<(), Failure>,

@@ -1,11 +1,12 @@
-//! Object stores: S3, Google Cloud Storage, Azure and whatever else the crate `object_store` speaks to.
+//! Object stores: S3, Google Cloud Storage, Azure, and others of the crate `object_store`.
 //!
-//! - [`ObjectStore`]: the backend, and what its calls ask of the crate;
-//! - `bridge.rs`: how a synchronous call waits for an asynchronous one. Nothing else names tokio;
-//! - `clouds.rs`: the clouds' clients, by URL; `answers.rs`: what these stores tell beside their statuses;
-//! - `failure.rs`: what an error of the crate asks of the caller;
-//! - `permits.rs`: how many calls are under way at once;
-//! - `probe.rs`: whether the store puts conditionally, asked when it is opened.
+//! - [`ObjectStore`]: the backend, and its calls of the crate.
+//! - `bridge.rs`: waits of synchronous calls for asynchronous ones. Nothing else names tokio.
+//! - `clouds.rs`: the clouds' clients, by URL. `answers.rs`: facts in these stores' answers beyond
+//!   their statuses.
+//! - `failure.rs`: translation of the crate's errors.
+//! - `permits.rs`: the limit of parallel calls.
+//! - `probe.rs`: the test for conditional puts at open.
 
 #[cfg(feature = "clouds")]
 mod answers;
@@ -41,50 +42,53 @@ use strongroom_base::Key;
 use strongroom_base::component::Entropy;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// How long a call takes at most, whatever it moves; and how much longer for each MiB that it moves.
+/// Time limit of a call, and its extension for each MiB that the call moves.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT_PER_MIB: Duration = Duration::from_secs(8);
 
-/// How much a call is taken to move that asks for a whole object: no object of a vault is longer.
+/// Bytes assumed for a call that requests a whole object: no object of a vault is longer.
 const OBJECT_BYTES: u64 = 32 << 20;
 
-/// How many requests at once a store is asked for.
+/// Parallel requests to a store.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
-/// An object store as a backend: one of the crate `object_store`, driven by a runtime of its own.
+/// An object store as a backend: a store of the crate `object_store` with a runtime of its own.
 ///
-/// Its calls block the thread that makes them, and work from any: a plain one, or one of a tokio runtime
-/// of either kind (from async code, run them where blocking is allowed). It may be dropped anywhere, too.
-/// Every call ends after a minute, and eight seconds more for each MiB that it moves: `Unavailable`, or
-/// `Uncertain` if it may have had an effect. At most [`concurrency`](Backend::concurrency) of them are under way;
-/// the others wait as long as they may take themselves, and are `Unavailable` then.
+/// Its calls block the calling thread. They work from any thread, also inside a tokio runtime of
+/// either kind; from async code, run them where blocking is allowed. It may be dropped anywhere,
+/// too.
 ///
-/// Durable is what the store has answered; keys that are not a vault's own it does not list.
+/// Every call ends after a minute, and eight seconds more for each MiB that it moves:
+/// `Unavailable`, or `Uncertain` if it may have had an effect. At most
+/// [`concurrency`](Backend::concurrency) calls run at the same time. Others wait as long as their
+/// own time limit, and are `Unavailable` then.
+///
+/// A put is durable once the store has answered. Keys outside the grammar are not listed.
 pub struct ObjectStore {
     client: Arc<dyn Client>,
     name: &'static str,
     timeout: Duration,
-    /// It compares an `ETag` with what stands between the quotes of the one that it has told.
+    /// Set if the store compares an `ETag` without the quotes with which it returned it.
     takes_bare_etags: AtomicBool,
     permits: Permits,
     bridge: Bridge,
 }
 
 impl fmt::Debug for ObjectStore {
-    /// Not the client: it may show an endpoint's credentials.
+    /// The client is omitted: it may show an endpoint's credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl ObjectStore {
-    /// A backend on `client`, which people know as `name`; `entropy` names the scratch object with which it
-    /// asks whether the store puts conditionally.
+    /// Opens a backend on `client`, whose displayed name is `name`.
     ///
-    /// `Invalid` if it does not: two writers would both win there.
+    /// `entropy` names the scratch object with which the store is probed for conditional puts.
+    /// `Invalid` if the store has none: two writers would both succeed there.
     ///
-    /// The client should not retry by itself: a [`RetryingBackend`](crate::RetryingBackend) over this one
-    /// does, and looks up what may have happened.
+    /// The client should not retry by itself. A [`RetryingBackend`](crate::RetryingBackend) over
+    /// this one does, and checks calls that may have happened.
     pub fn open(
         client: Arc<dyn Client>,
         name: &'static str,
@@ -95,7 +99,7 @@ impl ObjectStore {
         Ok(store)
     }
 
-    /// One whose conditions are still to be probed.
+    /// Makes a backend whose conditional puts have not been probed.
     fn unprobed(client: Arc<dyn Client>, name: &'static str) -> Result<Self> {
         Ok(Self {
             client,
@@ -107,18 +111,18 @@ impl ObjectStore {
         })
     }
 
-    /// From now on versions are told without their quotes.
+    /// Sends versions without their quotes from now on.
     fn take_bare_etags(&self) {
         self.takes_bare_etags.store(true, Ordering::Release);
     }
 
-    /// Every call ends after `timeout` in the place of a minute, besides what is added for what it moves.
+    /// Replaces the time limit of a minute. The extension for moved bytes remains.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Runs a call that moves so many bytes; an error of kind `unanswered` if no answer comes.
+    /// Runs a call that moves `bytes`; an error of kind `unanswered` if no answer arrives.
     fn call<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         operation: &'static str,
@@ -137,11 +141,11 @@ impl ObjectStore {
     }
 }
 
-/// What an unanswered call is told as: one that changes nothing, and one that may have had its effect.
+/// Kinds of an unanswered call: one that changes nothing, and one that may have had its effect.
 const READ: ErrorKind = ErrorKind::Unavailable;
 const WRITE: ErrorKind = ErrorKind::Uncertain;
 
-/// How long a call takes at most that moves so many bytes.
+/// Returns the time limit of a call that moves `bytes`.
 fn timeout_of(call: Duration, bytes: u64) -> Duration {
     let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     call.saturating_add(CALL_TIMEOUT_PER_MIB.saturating_mul(mebibytes))
@@ -151,12 +155,12 @@ fn path(key: &Key) -> Path {
     Path::from(key.as_str())
 }
 
-/// The version of an object, of what its store tells: a generation, an `ETag`, or both.
+/// Makes the version of an object of the store's generation, `ETag`, or both.
 fn version(e_tag: Option<&str>, generation: Option<&str>) -> Version {
     Version::new(format!("{}\n{}", generation.unwrap_or_default(), e_tag.unwrap_or_default()))
 }
 
-/// What the store told for that version, in the form in which it takes it.
+/// Returns the store's own token for that version, in the form that it accepts.
 fn told(version: &Version, bare: bool) -> UpdateVersion {
     let (generation, e_tag) = version.as_str().split_once('\n').unwrap_or(("", version.as_str()));
     let e_tag = if bare { e_tag.trim_matches('"') } else { e_tag };
@@ -168,7 +172,7 @@ impl Backend for ObjectStore {
     fn get(&self, key: &Key) -> Result<Object> {
         const GET: &str = "get object";
         let at = path(key);
-        // How long the body is, only the answer's head tells.
+        // The length of the body is known only from the head of the answer.
         let (head, timeout) = (self.timeout(0), self.timeout);
         let got = self.call(GET, READ, OBJECT_BYTES, move |client| async move {
             let got = bridge::within(GET, head, client.get(&at)).await?;
@@ -204,7 +208,7 @@ impl Backend for ObjectStore {
         let fetched = if range.start > range.end {
             Err(Error::new(ErrorKind::Invalid, GET).with_detail("the range is reversed"))
         } else if range.is_empty() {
-            // Stores refuse to send nothing.
+            // Stores refuse an empty range.
             self.call(GET, READ, 0, move |client| async move {
                 client
                     .head(&at)
@@ -221,7 +225,7 @@ impl Backend for ObjectStore {
                         let size = got.meta.size;
                         got.bytes().await.map(|body| (body, size)).map_err(|e| of_store(GET, e))
                     }
-                    // Each store refuses a range that begins beyond the end in words of its own.
+                    // Stores differ in how they refuse a range beyond the end.
                     Err(error) if failure::may_be_of_a_range(&error) => {
                         match client.head(&at).await {
                             Ok(meta) if meta.size <= asked.start => Ok((Bytes::new(), meta.size)),
@@ -282,7 +286,7 @@ impl Backend for ObjectStore {
     fn delete_all(&self, keys: &[Key]) -> Result<()> {
         const DELETE: &str = "delete objects";
         let all: Vec<_> = keys.iter().map(|key| Ok(path(key))).collect();
-        // Their names, and for some stores a request each.
+        // Bytes of the names; some stores need one request for each.
         self.call(DELETE, WRITE, (all.len() as u64) << 12, move |client| async move {
             let mut deleted = client.delete_stream(stream::iter(all).boxed());
             while let Some(one) = deleted.next().await {
@@ -294,7 +298,7 @@ impl Backend for ObjectStore {
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         const LIST: &str = "list objects";
-        // The crate takes whole segments for a prefix; what is left of it is looked at here.
+        // The crate accepts only whole segments as prefix; the rest is checked here.
         let folder = prefix.rsplit_once('/').map(|(folder, _)| Path::from(folder));
         let (prefix, after, offset) = (prefix.to_owned(), after.cloned(), after.map(path));
         self.call(LIST, READ, (limit as u64) << 8, move |client| async move {
@@ -302,8 +306,8 @@ impl Backend for ObjectStore {
                 Some(offset) => client.list_with_offset(folder.as_ref(), offset),
                 None => client.list(folder.as_ref()),
             };
-            // Keys that are not ours are nobody's to list, and some servers list from the beginning whatever they
-            // are asked for.
+            // Foreign keys are not listed. Some servers list from the beginning, whatever start
+            // they are given.
             let ours = |meta: ObjectMeta| {
                 let key = Key::new(meta.location.as_ref()).ok()?;
                 let is_asked_for = key.as_str().starts_with(&prefix)

@@ -1,4 +1,4 @@
-//! How many calls of a store are under way at once. A call's own time begins when it may.
+//! The limit of parallel calls of a store. A call's own time begins with its permit.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(super) struct Permits {
     freed: Condvar,
 }
 
-/// That a call may be under way; given back when dropped.
+/// The permit of one call, returned when dropped.
 pub(super) struct Permit<'a>(&'a Permits);
 
 impl Permits {

@@ -1,4 +1,4 @@
-//! Whether a store puts conditionally. One that ignores conditions lets two writers win.
+//! The test for conditional puts. A store that ignores conditions lets two writers succeed.
 
 use bytes::Bytes;
 
@@ -9,8 +9,10 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 const PROBE: &str = "probe object store";
 
-/// `Invalid` unless the store refuses what it must, and nothing else, on an object that nothing else names. If it
-/// refuses the version that it has told, `take_bare_etags` is asked for before it is tried once more.
+/// Returns `Invalid` unless the store enforces exactly the conditions of the contract.
+///
+/// It uses an object that nothing else names. If the store refuses the version that it returned,
+/// `take_bare_etags` is called before one more try.
 pub(super) fn expect_conditions(
     store: &dyn Backend,
     entropy: &dyn Entropy,
@@ -31,7 +33,7 @@ fn probe(store: &dyn Backend, key: &Key, take_bare_etags: impl Fn()) -> Result<(
     expect("create an object twice", put(b"again", &Condition::Absent), ErrorKind::AlreadyExists)?;
     let matches_first = Condition::Matches(first);
     let second = match put(b"second", &matches_first) {
-        // Ceph compares what it has told with what stands between its quotes.
+        // Ceph compares the version that it returned without its quotes.
         Err(e) if e.kind() == ErrorKind::Conflict => {
             take_bare_etags();
             put(b"second", &matches_first).map_err(|e| match e.kind() {

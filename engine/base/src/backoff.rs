@@ -1,8 +1,8 @@
-//! The pauses between two tries: they grow, up to a longest one, and may be drawn at random.
+//! Pauses between tries. They grow up to a maximum and can be randomised.
 //!
-//! A [`Backoff`] is the plan. [`Pauses`] walks through it for one call, and ends with its tries or
-//! its time. Where many processes may wait for one thing, a [`Jitter`] keeps them from coming back
-//! together.
+//! A [`Backoff`] is the plan. [`Pauses`] follows the plan for one call, and ends after a number of
+//! tries or after a time. A [`Jitter`] randomises pauses, so that processes which wait for the same
+//! thing do not retry at the same moment.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::component::{Clock, Entropy};
 use crate::error::Result;
 
-/// Pauses that grow by a factor, up to a longest one.
+/// Pauses that grow by a factor, up to a maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     first: Duration,
@@ -36,11 +36,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses from `first` to `longest`, each `factor` times the one before.
+    /// Plans pauses from `first` to `longest`, each `factor` times the one before.
     ///
     /// # Panics
     ///
-    /// If the factor is not a finite number of at least 1: a constant is refused by the compiler.
+    /// If the factor is not a finite number of at least 1. The compiler refuses such a constant.
     pub const fn new(first: Duration, factor: f64, longest: Duration) -> Self {
         match Self::checked(first, factor, longest) {
             Some(plan) => plan,
@@ -48,17 +48,17 @@ impl Backoff {
         }
     }
 
-    /// The same; `None` if the factor is not a finite number of at least 1.
+    /// Does the same; returns `None` if the factor is not a finite number of at least 1.
     pub const fn checked(first: Duration, factor: f64, longest: Duration) -> Option<Self> {
         if !factor.is_finite() || factor < 1.0 {
             return None;
         }
-        // Duration's comparison is not const.
+        // Comparing durations is not const.
         let first = if first.as_nanos() > longest.as_nanos() { longest } else { first };
         Some(Self { first, factor, longest })
     }
 
-    /// The pause after `attempts` tries, without jitter; none before the first.
+    /// Returns the pause after `attempts` tries, without jitter; zero before the first try.
     pub fn after(&self, attempts: u32) -> Duration {
         if attempts == 0 || self.first.is_zero() {
             return Duration::ZERO;
@@ -68,7 +68,7 @@ impl Backoff {
     }
 }
 
-/// The range that pauses are drawn from, as parts of the planned pause.
+/// The range of a random factor for each pause.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter {
     least: f64,
@@ -76,45 +76,45 @@ pub struct Jitter {
 }
 
 impl Jitter {
-    /// Half of the planned pause, or more, up to all of it.
+    /// Half of the planned pause up to all of it.
     pub const HALF_OR_MORE: Self = Self::new(0.5, 1.0);
 
-    /// A quarter more or less than the planned pause.
+    /// A quarter less to a quarter more than the planned pause.
     pub const QUARTER_AROUND: Self = Self::new(0.75, 1.25);
 
-    /// From `least` to `most` times the planned pause.
+    /// Makes a range from `least` to `most` times the planned pause.
     ///
     /// # Panics
     ///
-    /// Unless `0 <= least <= most` and both are finite: a constant is refused by the compiler.
+    /// Unless `0 <= least <= most` and both are finite. The compiler refuses such a constant.
     pub const fn new(least: f64, most: f64) -> Self {
         assert!(0.0 <= least && least <= most && most.is_finite(), "a range of factors");
         Self { least, most }
     }
 
-    /// `planned`, drawn by one byte.
+    /// Scales `planned` by one random byte.
     fn apply(self, planned: Duration, drawn: u8) -> Duration {
         times(planned, self.least + (self.most - self.least) * f64::from(drawn) / 255.0)
     }
 }
 
-/// `factor` times `duration`, or the longest there is.
+/// Returns `factor` times `duration`, or the maximum on overflow.
 fn times(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
-/// How the time of a call ends its tries.
+/// The rule by which time ends the tries of a call.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
-    /// The last pause is cut, so that the last try begins when the time is over.
+    /// The last pause is shortened, so that the last try begins when the time is over.
     LastTryAt(Duration),
-    /// No try begins when the time is over.
+    /// No try begins after the time is over.
     NoTryFrom(Duration),
 }
 
-/// The pauses of one call, up to its last try or its time.
+/// The pauses of one call, up to its last try or its time limit.
 ///
-/// The first try counts as made. Time is measured from here on, by the monotonic clock.
+/// The first try counts as made. Time is measured from the creation, by the monotonic clock.
 #[derive(Debug)]
 pub struct Pauses<'a> {
     plan: Backoff,
@@ -123,17 +123,17 @@ pub struct Pauses<'a> {
     tries: Option<u32>,
     bound: Option<Bound>,
     began: Duration,
-    /// Wall time at the beginning, if that counts too.
+    /// Wall time at the beginning, if wall time counts too.
     began_unix_millis: Option<u64>,
-    /// Time spent in pauses that the clock may not have seen.
+    /// Time spent in pauses that the clock may have missed.
     waited: Duration,
     attempts: u32,
-    /// Pauses that lasted their time: so often has the next one grown.
+    /// Number of pauses that lasted their full time; the next pause grows by it.
     grown: u32,
 }
 
 impl<'a> Pauses<'a> {
-    /// Pauses without an end, for a call that makes its first try now.
+    /// Makes pauses without an end, for a call that makes its first try now.
     pub fn new(plan: Backoff, clock: &'a dyn Clock) -> Self {
         Self {
             plan,
@@ -149,19 +149,19 @@ impl<'a> Pauses<'a> {
         }
     }
 
-    /// Draws each pause from a range, at the cost of one byte of `entropy`.
+    /// Randomises each pause within a range; draws one byte of `entropy` for each.
     pub fn jittered(mut self, jitter: Jitter, entropy: &'a dyn Entropy) -> Self {
         self.jitter = Some((jitter, entropy));
         self
     }
 
-    /// Ends after `most` tries, the first included; 0 counts as 1.
+    /// Ends after at most `most` tries, including the first; 0 counts as 1.
     pub fn tries(mut self, most: u32) -> Self {
         self.tries = Some(most);
         self
     }
 
-    /// Cuts the last pause, so that the last try begins after `timeout`.
+    /// Shortens the last pause, so that the last try begins after `timeout`.
     pub fn last_try_at(mut self, timeout: Duration) -> Self {
         self.bound = Some(Bound::LastTryAt(timeout));
         self
@@ -173,18 +173,18 @@ impl<'a> Pauses<'a> {
         self
     }
 
-    /// Counts wall time too, which goes on while a machine is suspended.
+    /// Counts wall time too, because it advances while a machine is suspended.
     pub fn by_wall_too(mut self) -> Self {
         self.began_unix_millis = Some(self.clock.unix_millis());
         self
     }
 
-    /// Tries so far, the first included.
+    /// Returns the number of tries so far, including the first.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Time since the first try.
+    /// Returns the time since the first try.
     pub fn elapsed(&self) -> Duration {
         let by_wall = self.began_unix_millis.map_or(Duration::ZERO, |began| {
             Duration::from_millis(self.clock.unix_millis().saturating_sub(began))
@@ -192,7 +192,7 @@ impl<'a> Pauses<'a> {
         self.clock.monotonic().saturating_sub(self.began).max(by_wall).max(self.waited)
     }
 
-    /// Whether the time of the call is over.
+    /// Returns whether the time of the call is over.
     pub fn is_late(&self) -> bool {
         self.left().is_zero()
     }
@@ -208,12 +208,12 @@ impl<'a> Pauses<'a> {
 
     /// Counts one more try and returns the pause before it.
     ///
-    /// `None` if there is to be no more. Fails as the entropy does.
+    /// Returns `None` if no try is left. Fails if the entropy source fails.
     pub fn next_pause(&mut self) -> Result<Option<Duration>> {
         self.next_pause_of(Duration::ZERO)
     }
 
-    /// Returns the next pause, of at least `least` whatever is planned.
+    /// Returns the next pause, lengthened to at least `least`.
     pub fn next_pause_of(&mut self, least: Duration) -> Result<Option<Duration>> {
         let left = self.left();
         if left.is_zero() || self.tries.is_some_and(|tries| self.attempts >= tries) {
@@ -234,7 +234,7 @@ impl<'a> Pauses<'a> {
         Ok(Some(pause))
     }
 
-    /// Sleeps for the next pause on the clock; `false` if there is to be none.
+    /// Sleeps for the next pause on the clock; returns `false` if no try is left.
     pub fn sleep(&mut self) -> Result<bool> {
         let pause = self.next_pause()?;
         if let Some(pause) = pause {
@@ -243,12 +243,12 @@ impl<'a> Pauses<'a> {
         Ok(pause.is_some())
     }
 
-    /// Counts a pause that was not slept on the clock, which may stand still.
+    /// Counts a pause that was not slept on the clock, which may have stopped.
     pub fn lasted(&mut self, pause: Duration) {
         self.waited = self.waited.saturating_add(pause);
     }
 
-    /// Keeps the next pause as long as the last one, which ended early.
+    /// Keeps the next pause as long as the last one, because that ended early.
     pub fn ended_early(&mut self) {
         self.grown = self.grown.saturating_sub(1);
     }
@@ -267,7 +267,7 @@ mod tests {
 
     const PLAN: Backoff = Backoff::new(millis(100), 4.0, millis(10_000));
 
-    /// Draws the same byte every time.
+    /// An entropy source that returns one byte for ever.
     #[derive(Debug)]
     struct Always(u8);
 
@@ -360,7 +360,7 @@ mod tests {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).no_try_from(millis(500));
         assert!(pauses.sleep().unwrap());
-        // 100 ms and 400 ms would reach it.
+        // Pauses of 100 ms and 400 ms would reach the time limit.
         assert!(!pauses.sleep().unwrap());
         assert_eq!((pauses.attempts(), pauses.elapsed()), (2, millis(100)));
         assert!(!pauses.is_late());

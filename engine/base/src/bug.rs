@@ -1,9 +1,9 @@
-//! Bugs that tests plant, to prove that the tests notice them.
+//! Bugs that tests plant to prove that they detect them.
 //!
-//! Production code asks [`is_planted`] at the place that a bug is about. Without feature `testing`
-//! the answer is a constant `false`, so nothing of a bug is compiled in. With it `plant` breaks
-//! the code for the calling thread, as long as its answer lives: tests of one process do not
-//! disturb each other. A thread that works for another inherits its bugs by [`carry`].
+//! Production code asks [`is_planted`] at the place of a bug. Without feature `testing` the result
+//! is a constant `false`, so a build contains nothing of a bug. With it, `plant` breaks the code
+//! for the calling thread until its result is dropped, so tests of one process do not disturb each
+//! other. A thread that works for another one inherits its bugs by [`carry`].
 //!
 //! ```
 //! # #[cfg(feature = "testing")] {
@@ -21,54 +21,54 @@ pub use planted::{At, Planted, at, carry, is_planted, plant, reached};
 #[cfg(not(feature = "testing"))]
 pub use sound::{carry, is_planted, reached};
 
-/// A bug, named after the line of thought that it breaks.
+/// A bug, named after the safety argument that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Bug {
-    /// redb's page 0 has one copy, rewritten in place: a power cut may tear it.
+    /// redb's page 0 has one copy, rewritten in place, which a power cut can tear.
     SingleSuperHeader,
-    /// A torn block is an error even inside redb's repair, which expects such blocks.
+    /// Torn blocks are errors even during redb's repair, which expects them.
     NoLeniency,
-    /// Blocks of four pages: a write of one page rewrites its live neighbours.
+    /// Blocks have four pages, so writing one page rewrites live neighbours.
     LargerBlocks,
-    /// A refused attempt to move a ref counts as lost, without a look at who has won.
+    /// A refused attempt to move a ref counts as lost, without checking who won.
     NoAttemptIds,
-    /// A read begins in redb before it takes its read epoch: a clean-up may come between.
+    /// A read begins in redb before its read epoch is registered, so a clean-up may come between.
     ReadBeforeEpoch,
     /// Any state of an operation may follow any other.
     AnyStep,
     /// Resuming an operation counts no try.
     UncountedTries,
-    /// An operation that has ended stays listed as unfinished.
+    /// An ended operation stays listed as unfinished.
     KeepsListed,
-    /// A handle that was fenced, or has ended, is not refused.
+    /// A fenced or ended handle is not refused.
     NoFence,
-    /// An upload takes its read epoch when it commits, after all of its look-ups.
+    /// An upload registers its read epoch when it commits, after all of its look-ups.
     LateEpoch,
-    /// An upload counts on a chunk that nothing refers to any more.
+    /// An upload counts on a released chunk.
     FindsReleased,
-    /// The model test's driver leaves out a removal that follows an insert.
+    /// The model's driver omits a removal that follows an insert.
     DriverSkipsRemoval,
-    /// The model test's driver leaves out the data of a checkpoint by batch.
+    /// The model's driver omits the data of a checkpoint by batch.
     DriverSkipsBatchData,
 }
 
-/// The answers of a build without bugs.
+/// The functions of a build without bugs.
 #[cfg(not(feature = "testing"))]
 mod sound {
     use super::Bug;
 
-    /// Returns `false`: only feature `testing` can plant a bug.
+    /// Returns `false`, because only feature `testing` can plant a bug.
     #[inline]
     pub const fn is_planted(_: Bug) -> bool {
         false
     }
 
-    /// Does nothing: only feature `testing` can step in.
+    /// Does nothing, because only feature `testing` can step in.
     #[inline]
     pub const fn reached(_: Bug) {}
 
-    /// Returns `work` as it is: there are no bugs to inherit.
+    /// Returns `work` unchanged, because there are no bugs to inherit.
     #[inline]
     pub fn carry<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
         work
@@ -87,30 +87,30 @@ mod planted {
     type Step = Rc<dyn Fn()>;
 
     thread_local! {
-        /// The bugs of this thread, one as often as it was planted.
+        /// The bugs of this thread. A bug is listed as often as it was planted.
         static PLANTED: RefCell<Vec<Bug>> = const { RefCell::new(Vec::new()) };
         /// Steps of this thread, each with the bug at whose place it runs.
         static STEPS: RefCell<Vec<(Bug, Step)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Tells whether `bug` is planted in this thread.
+    /// Returns whether `bug` is planted in this thread.
     pub fn is_planted(bug: Bug) -> bool {
-        // A thread that ends may have lost its set before its last handle.
+        // An ending thread may lose its list before its last handle is dropped.
         PLANTED.try_with(|planted| planted.borrow().contains(&bug)).unwrap_or(false)
     }
 
-    /// Plants `bug` in this thread until the answer is dropped.
+    /// Plants `bug` in this thread until the result is dropped.
     #[must_use = "dropped at once, the bug is gone again"]
     pub fn plant(bug: Bug) -> Planted {
         PLANTED.with(|planted| planted.borrow_mut().push(bug));
         Planted { bugs: vec![bug], of_thread: PhantomData }
     }
 
-    /// Bugs that are planted in a thread; dropped, they are gone.
+    /// Bugs that are planted in a thread until this is dropped.
     #[derive(Debug)]
     pub struct Planted {
         bugs: Vec<Bug>,
-        /// It stays on its thread.
+        /// Keeps the value on its thread.
         of_thread: PhantomData<*const ()>,
     }
 
@@ -138,10 +138,10 @@ mod planted {
         }
     }
 
-    /// Runs `step` wherever this thread comes to the place of `bug`, planted or not.
+    /// Runs `step` whenever this thread reaches the place of `bug`, planted or not.
     ///
-    /// For a bug that swaps two steps that place is between them. A step that comes there itself
-    /// does not run again within.
+    /// The place of a bug that swaps two steps is between them. A step that reaches the place
+    /// itself does not run again.
     #[must_use = "dropped at once, the step never runs"]
     pub fn at(bug: Bug, step: impl Fn() + 'static) -> At {
         let step: Step = Rc::new(step);
@@ -149,7 +149,7 @@ mod planted {
         At { step }
     }
 
-    /// A step that runs at the place of a bug; dropped, it runs no more.
+    /// A step that runs at the place of a bug, until this is dropped.
     pub struct At {
         step: Step,
     }
@@ -169,9 +169,9 @@ mod planted {
         }
     }
 
-    /// Runs what a test has this thread do at the place of `bug`.
+    /// Runs the steps that a test registered for the place of `bug`.
     pub fn reached(bug: Bug) {
-        // Taken out meanwhile, so that a step may come by here itself.
+        // Taken out meanwhile, because a step may reach this place itself.
         let steps = STEPS.try_with(RefCell::take).unwrap_or_default();
         if steps.is_empty() {
             return;

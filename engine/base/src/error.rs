@@ -1,10 +1,9 @@
-//! The one error of the project.
+//! The project's only error type.
 //!
-//! [`ErrorKind`] is deliberately small: it says what the caller does next. The fact is in the
-//! message, in the [`Reason`] where a program may have to branch on it, and in
-//! [`source`](std::error::Error::source).
-//! An error is cheap to clone, because one failed commit is reported to every batch that shared
-//! it. It never carries a key, a password or a stored value.
+//! [`ErrorKind`] is small on purpose: it says what the caller does next. The fact is in the
+//! message, in [`source`](std::error::Error::source), and in the [`Reason`] if a program may have
+//! to branch on it. An error is cheap to clone, because one failed commit is reported to every
+//! batch that shared it. An error never contains a key, a password or a stored value.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,38 +15,38 @@ use crate::reason::Reason;
 /// `Result` with the project's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What the caller does next.
+/// The caller's next step after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The named thing does not exist.
     NotFound,
-    /// The named thing exists already, and the call wanted to make it.
+    /// The named thing already exists, and the call wanted to create it.
     AlreadyExists,
-    /// Somebody else changed it first: read again, then retry.
+    /// Another call changed it first: read again, then retry.
     Conflict,
-    /// Somebody else holds it: wait, or give up. The message names the holder.
+    /// Another holder has it: wait, or give up. The message names the holder.
     Locked,
     /// The call itself is wrong: fix it. Retrying cannot help.
     Invalid,
-    /// Credentials, keys or permissions do not allow it.
+    /// Credentials, keys or permissions do not allow the call.
     Denied,
-    /// No space, or a quota is used up.
+    /// No space is left, or a quota is used up.
     Full,
     /// Stored data is damaged: restore it from a backup.
     Corrupt,
-    /// The storage does not answer or failed for the moment: retry later.
+    /// The storage does not answer, or failed for the moment: retry later.
     Unavailable,
-    /// The change may or may not have happened: read again to learn which.
+    /// The change may or may not have happened: read again to find out.
     Uncertain,
     /// The handle is closed or was fenced off: open it again.
     Closed,
-    /// The caller's own cancel token ended the call; what it had begun was taken back.
+    /// The caller's own cancel token ended the call, which left no changes.
     Cancelled,
 }
 
 impl ErrorKind {
-    /// The kind in lower-case words, as it stands in messages.
+    /// Returns the kind in lower-case words, as messages show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not found",
@@ -65,7 +64,7 @@ impl ErrorKind {
         }
     }
 
-    /// A stable code for programs: lower-case words, joined by hyphens.
+    /// Returns a stable code for programs: lower-case words, joined by hyphens.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
@@ -83,7 +82,7 @@ impl ErrorKind {
         }
     }
 
-    /// What an I/O error asks of the caller.
+    /// Returns the kind that corresponds to an I/O error.
     pub fn of_io(error: &io::Error) -> Self {
         use io::ErrorKind as Io;
         match error.kind() {
@@ -108,10 +107,10 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What failed, on what, and why.
+/// An error: the failed action, its subject, and the cause.
 ///
-/// `Display` is one lower-case line with the values last:
-/// `open vault: locked: held by pid 4711 on build-7: /srv/vault`.
+/// `Display` is one lower-case line with the values last: `open vault: locked: held by pid 4711 on
+/// build-7: /srv/vault`.
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
@@ -128,7 +127,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind` met in `action`, which is a verb and a noun: `"put object"`.
+    /// Makes an error of `kind` in `action`, which is a verb and a noun: `"put object"`.
     pub fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -142,9 +141,9 @@ impl Error {
         }
     }
 
-    /// The error that an I/O call gave, with its kind translated and itself kept as source.
+    /// Makes an error of an I/O error: translates its kind, and keeps it as source.
     pub fn io(action: &'static str, error: io::Error) -> Self {
-        // An error of ours may have travelled through an I/O trait: do not bury it.
+        // An error of ours may have passed through an I/O trait; it is returned as it is.
         if let Some(own) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {
             return own.clone();
         }
@@ -153,37 +152,36 @@ impl Error {
         own.with_source(error)
     }
 
-    /// Adds what a person needs to understand the refusal: limits, numbers, holders.
+    /// Adds the facts that a person needs: limits, numbers, holders.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.edit().detail = Some(detail.into());
         self
     }
 
-    /// Adds the thing that the call was about: a key, a path, a name.
+    /// Adds the subject of the call: a key, a path, a name.
     pub fn with_subject(mut self, subject: impl fmt::Display) -> Self {
         self.edit().subject = Some(subject.to_string());
         self
     }
 
-    /// Adds the thing that the call was about, unless the error names one already.
+    /// Adds the subject of the call, unless the error already has one.
     pub fn or_subject(self, subject: impl fmt::Display) -> Self {
         if self.inner.subject.is_some() { self } else { self.with_subject(subject) }
     }
 
-    /// Adds the error underneath.
+    /// Adds the underlying error.
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.edit().source = Some(Arc::new(source));
         self
     }
 
-    /// Adds the fact, for programs that branch on it; in place of one that it has.
+    /// Sets the reason, for programs that branch on it.
     pub fn with_reason(mut self, reason: Reason) -> Self {
         self.edit().reason = Some(reason);
         self
     }
 
-    /// The same error under another kind: what is `NotFound` below may be `Corrupt` above. It keeps
-    /// its reason.
+    /// Changes the kind and keeps the reason: `NotFound` below may be `Corrupt` above.
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.edit().kind = kind;
         self
@@ -193,22 +191,22 @@ impl Error {
         Arc::make_mut(&mut self.inner)
     }
 
-    /// What the caller does next.
+    /// Returns the kind, which says what the caller does next.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// The fact, if a program may have to branch on it.
+    /// Returns the reason, if a program may have to branch on it.
     pub fn reason(&self) -> Option<Reason> {
         self.inner.reason
     }
 
-    /// What was being done: a verb and a noun.
+    /// Returns the failed action: a verb and a noun.
     pub fn action(&self) -> &'static str {
         self.inner.action
     }
 
-    /// The thing that the call was about, if it has a name.
+    /// Returns the subject of the call, if it has a name.
     pub fn subject(&self) -> Option<&str> {
         self.inner.subject.as_deref()
     }

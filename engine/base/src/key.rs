@@ -1,7 +1,7 @@
 //! The name of an object on a backend.
 //!
-//! The grammar is the intersection of what every store takes without escaping and of what
-//! stays distinct on file systems that fold case. Keys carry no user text, so nothing is lost.
+//! The grammar is what every store takes without escaping, and what stays distinct on file systems
+//! that fold case. Keys contain no user text, so the grammar costs nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use crate::reason::Reason;
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 200;
 
-/// One or more segments of lower-case ASCII letters, digits, `-` and `_`, joined by `/`;
-/// at most [`KEY_BYTES_MAX`] bytes. Ordered bytewise, as listings are.
+/// The name of an object on a backend.
+///
+/// One or more segments of lower-case ASCII letters, digits, `-` and `_`, joined by `/`; at most
+/// [`KEY_BYTES_MAX`] bytes. Ordered bytewise, as listings are.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Checks `key` against the grammar; `Invalid` if it does not fit.
+    /// Checks `key` against the grammar; `Invalid` if it does not match.
     pub fn new(key: impl AsRef<str>) -> Result<Self> {
         let key = key.as_ref();
         let refuse = |detail: String| {
@@ -40,7 +42,7 @@ impl Key {
         Ok(Self(key.into()))
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

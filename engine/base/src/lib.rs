@@ -1,16 +1,14 @@
-//! What every crate of Strongroom stands on. It knows nothing of vaults, keys or redb.
+//! The foundation of all crates of Strongroom. It knows no vault, no key and no redb.
 //!
-//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] that says what a
-//!   caller does next, and a [`Reason`], a stable code of the fact;
-//! - [`backoff`]: the pauses between two tries, the only place that makes them grow;
-//! - [`component`]: the clock and the source of entropy, the only places that read the time
-//!   or draw random numbers;
-//! - [`fs`]: the one seam through which every file is touched, so that a simulated file system
-//!   can stand under all of it;
-//! - [`bug`]: the bugs that tests plant, one enum for all of them;
-//! - [`pool`]: the bounded pool of threads, the only place that starts any;
-//! - [`Key`]: the name of an object on a backend;
-//! - [`LongCall`], with [`Progress`] and [`CancelToken`]: the one convention for calls that take long.
+//! - [`Error`]: the error of the whole project, with a small [`ErrorKind`] for the caller's next
+//!   step, and a [`Reason`], a stable code of the fact.
+//! - [`backoff`]: pauses between tries, the only code that makes them grow.
+//! - [`component`]: clock and entropy, the only code that reads the time or draws random numbers.
+//! - [`fs`]: the seam for all file access, so that a simulated file system can replace it.
+//! - [`bug`]: the bugs that tests plant, in one enum.
+//! - [`pool`]: the bounded thread pool, the only code that starts threads.
+//! - [`Key`]: the name of an object on a backend.
+//! - [`LongCall`], with [`Progress`] and [`CancelToken`]: the one convention for long calls.
 
 pub mod backoff;
 pub mod bug;

@@ -1,18 +1,19 @@
-//! A bounded pool of named threads, the only place that starts any.
+//! A bounded pool of named threads, the only code that starts threads.
 //!
-//! Threads start when there is work for them, and end when there has been none for a while. A pool
-//! knows nothing of its owner, so it may be dropped on one of its own threads.
+//! Threads start when work arrives, and end after some time without work. A pool does not know its
+//! owner, so it may be dropped on one of its own threads.
 //!
-//! There are three ways to use one:
+//! There are three ways to use a pool:
 //!
-//! - [`spawn`](Pool::spawn) queues a task, due now or after a wait. No caller waits for it, so a full
-//!   queue refuses it;
-//! - [`start`](Pool::start) queues a [`Job`], whose outcome a caller waits for. One that no thread has
-//!   begun is run by that caller: it needs neither a thread nor room in the queue;
+//! - [`spawn`](Pool::spawn) queues a task, due now or after a wait. No caller waits for it, so a
+//!   full queue refuses it.
+//! - [`start`](Pool::start) queues a [`Job`], whose outcome a caller waits for. If no thread has
+//!   begun the job, that caller runs it. A job therefore needs neither a thread nor room in the
+//!   queue.
 //! - [`run_all`](Pool::run_all) calls a function for each item of a slice. The caller works too, so
-//!   it ends even if the pool has no thread to spare.
+//!   the call ends even if the pool has no free thread.
 //!
-//! So no wait in here depends on a free thread, and tasks of a pool may use the pool themselves.
+//! No wait in this file depends on a free thread, and tasks of a pool may use the pool themselves.
 
 mod job;
 #[cfg(test)]
@@ -35,10 +36,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use job::Job;
 
-/// How long a thread without work stays.
+/// Time after which a thread without work ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// The longest sleep towards a task that is not due: a clock that is moved is noticed by then.
+/// Longest sleep before a task is due. A clock that was moved is noticed by then.
 const NAP: Duration = Duration::from_millis(500);
 
 const SPAWN: &str = "start in background";
@@ -47,8 +48,8 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// A bounded pool of threads.
 ///
-/// Dropped, it takes no more tasks and drops those that have not begun. Those that run go on, and
-/// are not waited for.
+/// A dropped pool takes no more tasks and drops those that have not begun. Running tasks continue,
+/// and nothing waits for them.
 pub struct Pool {
     shared: Arc<Shared>,
 }
@@ -66,11 +67,11 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: BinaryHeap<Reverse<Waiting>>,
-    /// Numbers the tasks, so that those of one time run in order.
+    /// Number of the next task. Tasks that are due at the same time run in this order.
     next: u64,
     threads: usize,
     idle: usize,
-    /// Threads of waves, which work beside those of the pool and count with them.
+    /// Threads of `run_all`, which count towards the limit of the pool's own threads.
     guests: usize,
     closed: bool,
 }
@@ -88,10 +89,10 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool in which at most `threads_max` threads, called `name`, work at once; 0 counts as 1.
+    /// Makes a pool in which at most `threads_max` threads, called `name`, work at once.
     ///
-    /// At most `queue_max` tasks wait in it. No thread starts before there is work for it. Waits
-    /// are measured on `clock`.
+    /// A limit of 0 counts as 1. At most `queue_max` tasks wait. No thread starts before there is
+    /// work. Waits are measured on `clock`.
     pub fn new(
         name: &'static str,
         threads_max: usize,
@@ -113,10 +114,10 @@ impl Pool {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Queues a task that is due after `wait`. Tasks that are due at one time begin in order.
+    /// Queues a task that is due after `wait`. Tasks due at the same time begin in order.
     ///
-    /// `Closed` if the pool is, `Unavailable` if its queue is full or it has no thread and none
-    /// can be started. A panic of the task is logged and ends nothing else.
+    /// `Closed` if the pool is closed. `Unavailable` if its queue is full, or if it has no thread
+    /// and cannot start one. A panic of the task is logged and ends nothing else.
     pub fn spawn(&self, wait: Duration, task: impl FnOnce() + Send + 'static) -> Result<()> {
         let shared = &self.shared;
         let mut queue = shared.queue.lock();
@@ -133,7 +134,7 @@ impl Pool {
             match Builder::new().name(shared.name.into()).spawn(move || own.work()) {
                 Ok(_) => queue.threads += 1,
                 Err(e) if queue.threads == 0 => return Err(Error::io(SPAWN, e)),
-                // Those that are there take it in turn.
+                // The existing threads take the task in turn.
                 Err(_) => {}
             }
         }
@@ -148,20 +149,21 @@ impl Pool {
 
     /// Queues a job, for a caller that waits for its outcome.
     ///
-    /// If the pool is closed, its queue is full or no thread can be had, the job is not queued: its
+    /// If the pool is closed, its queue is full or no thread can start, the job is not queued: its
     /// [`wait`](Job::wait) runs it.
     pub fn start<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> Job<R> {
         let job = Job::new(job);
-        // Refused, it is for the one who waits.
+        // If the queue refuses the job, the waiting caller runs it.
         let _ = self.spawn(Duration::ZERO, job.runner());
         job
     }
 
-    /// Returns the answers of `call` for all of `items`, in their order.
+    /// Returns the results of `call` for all `items`, in their order.
     ///
-    /// At most `at_most` calls are under way at once: one by the caller, the others as far as the
-    /// pool has threads to spare. After an error no more begin; of several errors it returns the
-    /// first in the order. All calls have ended when it returns. A panic of a call goes on here.
+    /// At most `at_most` calls run at once: one on the calling thread, the others on threads that
+    /// the pool's limit allows. After an error no more calls begin; of several errors the first in
+    /// the order is returned. All calls have ended when it returns. A panic of a call is
+    /// propagated.
     pub fn run_all<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -188,7 +190,7 @@ impl Pool {
             answers
         };
         let guests = Guests::enter(&self.shared, at_most - 1);
-        // Its threads borrow what the caller has, so they are not those of the pool.
+        // These threads borrow from the caller, so they cannot be threads of the pool.
         let mut answers = thread::scope(|scope| {
             let start = |_| Builder::new().name(self.shared.name.into()).spawn_scoped(scope, work);
             let started: Vec<_> = (0..guests.count).map_while(|n| start(n).ok()).collect();
@@ -203,7 +205,7 @@ impl Pool {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Takes no more tasks, and drops those that have not begun.
+    /// Closes the pool to new tasks, and drops those that have not begun.
     pub fn close(&self) {
         let dropped = {
             let mut queue = self.shared.queue.lock();
@@ -211,7 +213,7 @@ impl Pool {
             std::mem::take(&mut queue.waiting)
         };
         self.shared.changed.notify_all();
-        // Outside the lock: a task may hold what comes back here when it is dropped.
+        // Dropped outside the lock, because dropping a task may call the pool.
         drop(dropped);
     }
 }
@@ -231,7 +233,7 @@ impl Shared {
         }
     }
 
-    /// The next task that is due; `None` when this thread is to end.
+    /// Returns the next task that is due; `None` if this thread should end.
     fn next(&self) -> Option<Task> {
         let mut queue = self.queue.lock();
         let mut idle = Duration::ZERO;
@@ -244,10 +246,10 @@ impl Shared {
                 Some(_) if others < self.threads_max => {
                     return queue.waiting.pop().map(|Reverse(next)| next.task);
                 }
-                // Guests wake one thread each when they leave.
+                // Each guest wakes one thread when it leaves.
                 _ => self.idle_max,
             };
-            // One thread is enough to wait for what is not due.
+            // One thread is enough to wait for tasks that are not due.
             if idle >= self.idle_max && (next_due.is_none() || queue.idle > 0) {
                 break;
             }
@@ -261,14 +263,14 @@ impl Shared {
     }
 }
 
-/// Room for threads beside those of a pool, given back when dropped.
+/// Room for threads outside the pool, returned when dropped.
 struct Guests<'a> {
     pool: &'a Shared,
     count: usize,
 }
 
 impl<'a> Guests<'a> {
-    /// Takes room for at most `most`, as far as there is any.
+    /// Takes room for at most `most` threads, as far as available.
     fn enter(pool: &'a Shared, most: usize) -> Self {
         let mut queue = pool.queue.lock();
         let working = queue.threads - queue.idle + queue.guests;

@@ -1,4 +1,4 @@
-//! Long calls: their progress, and their cancellation.
+//! Progress and cancellation of long calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reason::Reason;
 
-/// Receives the progress of a long call. Called on the thread that works, so it should return at once.
+/// A receiver of the progress of a long call.
+///
+/// The working thread calls it, so it should return at once.
 pub trait Progress: Send + Sync {
-    /// `done` units of `total`, if the total is known. Each call names its unit: bytes for
-    /// `Vault::stage`, rows for `Vault::check`.
+    /// Reports `done` units of `total`, if the total is known.
+    ///
+    /// Each call documents its unit: bytes for `Vault::stage`, rows for `Vault::check`.
     fn report(&self, done: u64, total: Option<u64>);
 }
 
@@ -20,29 +23,33 @@ impl<F: Fn(u64, Option<u64>) + Send + Sync> Progress for F {
     }
 }
 
-/// Ends long calls from outside: clones share one switch, which is never switched back.
+/// A switch that ends long calls from outside.
+///
+/// Clones share the switch. It cannot be reset.
 #[derive(Clone, Default)]
 pub struct CancelToken {
     cancelled: Arc<AtomicBool>,
 }
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Makes a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks every call that has a clone to end. It answers `Cancelled` at its next step.
+    /// Requests the end of every call that has a clone.
+    ///
+    /// Such a call returns `Cancelled` at its next step.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
     }
 
-    /// Whether it was cancelled.
+    /// Returns whether the token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Returns `Cancelled`, met in `operation`, if the token was cancelled.
+    /// Returns `Cancelled`, in `operation`, if the token was cancelled.
     pub fn check(&self, operation: &'static str) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::new(ErrorKind::Cancelled, operation).with_reason(Reason::Cancelled))
@@ -54,8 +61,8 @@ impl CancelToken {
 
 /// Progress and cancellation of one long call; neither by default.
 ///
-/// Every call that takes long has a variant with this as its last argument, or options with the same
-/// two methods. Cheap to copy.
+/// Every long call has a variant with this as its last argument, or options with the same two
+/// methods. Cheap to copy.
 ///
 /// ```
 /// use strongroom_base::{CancelToken, LongCall};
@@ -71,19 +78,19 @@ pub struct LongCall<'a> {
 }
 
 impl<'a> LongCall<'a> {
-    /// A call without either.
+    /// Makes a call without progress and cancellation.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reports to `progress`.
+    /// Reports progress to `progress`.
     #[must_use]
     pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// Ends with `Cancelled` once `cancel` is cancelled, at its next step.
+    /// Ends with `Cancelled`, at the next step, after `cancel` was cancelled.
     #[must_use]
     pub fn cancel(mut self, cancel: &'a CancelToken) -> Self {
         self.cancel = Some(cancel);
@@ -97,12 +104,12 @@ impl<'a> LongCall<'a> {
         }
     }
 
-    /// Returns `Cancelled`, met in `action`, if the call was cancelled.
+    /// Returns `Cancelled`, in `action`, if the call was cancelled.
     pub fn check(&self, action: &'static str) -> Result<()> {
         self.cancel.map_or(Ok(()), |cancel| cancel.check(action))
     }
 
-    /// Whether the call was cancelled.
+    /// Returns whether the call was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(CancelToken::is_cancelled)
     }
@@ -119,14 +126,14 @@ impl fmt::Debug for LongCall<'_> {
 macro_rules! long_call_options {
     ($options:ident) => {
         impl<'a> $options<'a> {
-            /// Reports to `progress`.
+            /// Reports progress to `progress`.
             #[must_use]
             pub fn progress(mut self, progress: &'a dyn $crate::Progress) -> Self {
                 self.call = self.call.progress(progress);
                 self
             }
 
-            /// Ends with `Cancelled` once `cancel` is cancelled, at its next step.
+            /// Ends with `Cancelled`, at the next step, after `cancel` was cancelled.
             #[must_use]
             pub fn cancel(mut self, cancel: &'a $crate::CancelToken) -> Self {
                 self.call = self.call.cancel(cancel);

@@ -1,8 +1,8 @@
-//! Why a call failed, as a stable code.
+//! Stable codes for the facts behind failures.
 //!
-//! [`ErrorKind`](crate::ErrorKind) says what a caller does next; a [`Reason`] names the fact, for
-//! a program that has to tell two failures of one kind apart. Codes never change their meaning,
-//! and none is used twice; new ones may come. Most errors have none: their kind suffices.
+//! [`ErrorKind`](crate::ErrorKind) says what a caller does next. A [`Reason`] names the fact, for a
+//! program that must distinguish two failures of one kind. Codes never change their meaning and are
+//! never reused; new ones may be added. Most errors have no reason, because their kind suffices.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ macro_rules! reasons {
             /// All reasons of this version.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The stable code: lower-case words, joined by hyphens.
+            /// Returns the stable code: lower-case words, joined by hyphens.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $code,)+
@@ -31,38 +31,38 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // What a medium refuses.
+    // Refusals of the storage medium.
 
-    /// The storage has no room for it.
+    /// The storage has no space left.
     StorageFull = "storage-full",
-    /// The operating system does not permit it.
+    /// The operating system denies the access.
     PermissionDenied = "permission-denied",
     /// The storage is mounted read-only.
     MediaReadOnly = "media-read-only",
 
     // Creating and opening a vault.
 
-    /// The folder is missing, or holds no vault.
+    /// The folder is missing, or has no vault in it.
     VaultMissing = "vault-missing",
     /// The folder's parent does not exist.
     ParentFolderMissing = "parent-folder-missing",
-    /// The folder holds a vault.
+    /// The folder already has a vault.
     VaultExists = "vault-exists",
-    /// The folder holds files that are no vault's.
+    /// The folder has files that do not belong to a vault.
     FolderNotEmpty = "folder-not-empty",
-    /// The path names a file, and a vault is a folder.
+    /// The path names a file; a vault is a folder.
     NotAFolder = "not-a-folder",
     /// Another process has the vault open.
     VaultLocked = "vault-locked",
-    /// The state file is not a vault's.
+    /// The state file does not belong to a vault.
     NotAVault = "not-a-vault",
-    /// It has a format that this program does not read.
+    /// This program does not read the format of the vault.
     FormatUnsupported = "format-unsupported",
-    /// The content is in the vault's folder, and a store was named.
+    /// The content is in the vault's folder, but a store was named.
     ContentInFolder = "content-in-folder",
     /// The content is on a store that was not named.
     ContentOnStore = "content-on-store",
-    /// The call needs a store, and none was named.
+    /// The call needs a store, but none was named.
     StoreNotNamed = "store-not-named",
 
     // Damage.
@@ -84,50 +84,50 @@ reasons! {
     /// Too much of a document, or of its space, is missing or damaged.
     DocumentDamaged = "document-damaged",
 
-    // The state and the copy of its keys.
+    // The state and its key copy.
 
-    /// The copy of the key set is newer than the state: an older state was put back.
+    /// The key copy is newer than the state: an older state was restored.
     StateOlderThanKeyCopy = "state-older-than-key-copy",
     /// The backend has no copy of the key set.
     KeyCopyMissing = "key-copy-missing",
-    /// The keys were changed, and their copy on the backend was not.
+    /// The keys were changed, but their copy on the backend was not.
     KeyCopyNotWritten = "key-copy-not-written",
     /// The outcome of a commit is unknown until the state is opened again.
     CommitInDoubt = "commit-in-doubt",
-    /// An earlier write failed, and the state is not open again.
+    /// An earlier write failed, and the state has not been reopened.
     EarlierWriteFailed = "earlier-write-failed",
 
-    // Calls and their order.
+    // The order of calls.
 
-    /// The vault is closed, or its state was reopened since.
+    /// The vault is closed, or its state was reopened since then.
     VaultClosed = "vault-closed",
     /// The caller's cancel token ended the call.
     Cancelled = "cancelled",
-    /// A write was begun inside another write of the same thread.
+    /// A thread began a write inside another write.
     NestedWrite = "nested-write",
-    /// The writes before it did not end in time.
+    /// Earlier writes did not end in time.
     WriteTimeout = "write-timeout",
 
     // Keys and passwords.
 
-    /// No key of the vault is the one given.
+    /// The given key opens no slot of the vault.
     WrongCredentials = "wrong-credentials",
-    /// The vault has no key of that number.
+    /// The vault has no key with that number.
     KeyMissing = "key-missing",
     /// All key slots are in use.
     KeySlotsFull = "key-slots-full",
-    /// Without this key nothing would open the vault.
+    /// Removing this key would leave the vault without any key.
     LastKey = "last-key",
     /// The password is empty or too long.
     PasswordLengthInvalid = "password-length-invalid",
     /// Hashing the password takes more or less memory than is allowed.
     PasswordMemoryOutOfBounds = "password-memory-out-of-bounds",
-    /// The costs of a password that is set are not allowed.
+    /// The costs for a new password are not allowed.
     PasswordCostsOutOfBounds = "password-costs-out-of-bounds",
 
     // Names and records.
 
-    /// A name is empty, too long, or has characters that names cannot have.
+    /// A name is empty, too long, or has forbidden characters.
     NameInvalid = "name-invalid",
     /// The key of a record is too long.
     KeyTooLong = "key-too-long",
@@ -135,16 +135,16 @@ reasons! {
     ValueTooLong = "value-too-long",
     /// A condition of a batch does not hold.
     ConditionFailed = "condition-failed",
-    /// What is stored is of another type than the one asked for.
+    /// The stored type differs from the requested type.
     TypeMismatch = "type-mismatch",
 
     // Operations.
 
     /// There is no such operation.
     OperationMissing = "operation-missing",
-    /// There is an operation of that id.
+    /// An operation with that id exists.
     OperationExists = "operation-exists",
-    /// Another session or handle runs the operation.
+    /// Another session or handle owns the operation.
     OperationRunning = "operation-running",
     /// A later generation has taken the operation over, or the handle has ended.
     OperationTakenOver = "operation-taken-over",
@@ -152,37 +152,37 @@ reasons! {
     OperationCompleted = "operation-completed",
     /// The operation was cancelled.
     OperationCancelled = "operation-cancelled",
-    /// The operation's state does not allow it.
+    /// The operation's state does not allow the change.
     OperationStateForbids = "operation-state-forbids",
-    /// The operation has no attempts left.
+    /// The operation has no tries left.
     AttemptsExhausted = "attempts-exhausted",
-    /// The operation is the engine's own.
+    /// The operation belongs to the engine.
     EngineOwnOperation = "engine-own-operation",
-    /// The lane is open already.
+    /// The lane is already open.
     LaneOpen = "lane-open",
     /// No handler has the operation's name, or reads its version or data.
     HandlerMissing = "handler-missing",
 
     // Artifacts.
 
-    /// There is no such artifact, or no such version of it.
+    /// No such artifact or version exists.
     ArtifactMissing = "artifact-missing",
-    /// The artifact has a version already.
+    /// The artifact already has a version.
     ArtifactExists = "artifact-exists",
     /// Another holder has the lease of the artifact.
     ArtifactLeased = "artifact-leased",
-    /// The lease ran out or was taken away.
+    /// The lease expired or was taken away.
     LeaseLost = "lease-lost",
-    /// The handle takes no leases.
+    /// The handle uses no leases.
     LeasesDisabled = "leases-disabled",
-    /// The quota does not allow so many bytes.
+    /// The bytes would exceed the quota.
     QuotaExceeded = "quota-exceeded",
 
     // Documents.
 
     /// The vault has no share space.
     SpaceMissing = "space-missing",
-    /// The vault has a share space.
+    /// The vault already has a share space.
     SpaceExists = "space-exists",
     /// The space has no room for another partition.
     SpaceFull = "space-full",
@@ -190,7 +190,7 @@ reasons! {
     CapacityExceeded = "capacity-exceeded",
     /// The document has another version than the one expected.
     DocumentChanged = "document-changed",
-    /// The interrupted write was of another text.
+    /// The interrupted write had another text.
     InterruptedWriteDiffers = "interrupted-write-differs",
     /// No write of the document was interrupted.
     NoInterruptedWrite = "no-interrupted-write",
@@ -198,34 +198,34 @@ reasons! {
     WrongDocumentCredentials = "wrong-document-credentials",
     /// The key opens no partition of the space.
     PartitionMissing = "partition-missing",
-    /// The text is no partition key, or misspelt.
+    /// The text is not a partition key, or is misspelt.
     PartitionKeyInvalid = "partition-key-invalid",
 
-    // Content on a store that others can reach.
+    // Content on a shared store.
 
-    /// Another session has the content, or has not closed it.
+    /// Another session owns the content, or did not close it.
     OwnedByOtherSession = "owned-by-other-session",
-    /// The content was used with another state since.
+    /// The content was used with another state since then.
     StateSuperseded = "state-superseded",
     /// Another session has taken the content over.
     ContentTakenOver = "content-taken-over",
     /// The store has no owner ref of the vault.
     OwnerRefMissing = "owner-ref-missing",
-    /// A ref on the store is damaged, or of another vault.
+    /// A ref on the store is damaged, or belongs to another vault.
     RefDamaged = "ref-damaged",
-    /// Others moved the ref each time before this call could.
+    /// Other calls moved the ref each time before this call could.
     RefContended = "ref-contended",
-    /// The store refuses the credentials, or their policy does not allow it.
+    /// The store refuses the credentials, or a policy forbids the request.
     StoreCredentialsRefused = "store-credentials-refused",
     /// No credentials for the store were found.
     StoreCredentialsMissing = "store-credentials-missing",
-    /// There is no such bucket.
+    /// The bucket does not exist.
     BucketMissing = "bucket-missing",
-    /// The store asks for fewer requests.
+    /// The store is throttling requests.
     StoreThrottled = "store-throttled",
     /// The store does not answer.
     StoreUnreachable = "store-unreachable",
-    /// The store lacks what a vault needs of it.
+    /// The store lacks a feature that a vault needs.
     StoreUnfit = "store-unfit",
 }
 

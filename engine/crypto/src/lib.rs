@@ -1,4 +1,4 @@
-//! Keys: who may open a vault, and what its bytes are sealed with.
+//! Keys: who may open a vault, and the keys that seal its bytes.
 //!
 //! ```text
 //! password --Argon2id--.
@@ -7,13 +7,13 @@
 //!                                                            '---> epoch keys  (content)
 //! ```
 //!
-//! What a host hands in and what lies in the header are kept apart: [`KeySource`] gives an
-//! [`Unlock`], a slot turns it into the root key, and [`KeySet`] is the whole of it, unlocked.
-//! Nothing here touches a file; `vault/keys.rs` writes what [`KeySet`] encodes.
+//! Secrets of the host and rows of the header are separate types. A [`KeySource`] returns an
+//! [`Unlock`], a slot turns it into the root key, and a [`KeySet`] is all that this opens. This
+//! crate accesses no file; `vault/keys.rs` writes the bytes that [`KeySet`] encodes.
 //!
-//! Primitives are never ours: Argon2id (RFC 9106), BLAKE3 `derive_key` with a context of its own
-//! per use, XChaCha20-Poly1305 and AES-256-GCM-SIV (RFC 8452), all from their crates. Secrets
-//! have no `Clone`, print as nothing, and are zeroised when dropped.
+//! No primitive is our own: Argon2id (RFC 9106), BLAKE3 `derive_key` with a separate context for
+//! each use, XChaCha20-Poly1305 and AES-256-GCM-SIV (RFC 8452), all from their crates. Secrets have
+//! no `Clone`, print as nothing, and are zeroised when dropped.
 
 // An inner crate: only the engine uses it.
 #![allow(missing_docs, missing_debug_implementations)]

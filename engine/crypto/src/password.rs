@@ -1,27 +1,28 @@
-//! From a password to a key: Argon2id, RFC 9106, version 0x13.
+//! Argon2id (RFC 9106, version 0x13), which makes a key of a password.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::secret::{SecretKey, SecretPassword};
 
-/// What one attempt at a password costs.
+/// The cost of one attempt at a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordCosts {
-    /// Memory in all, not per lane, in KiB.
+    /// Memory in total, not per lane, in KiB.
     pub memory_kib: u32,
-    /// How often the memory is gone over.
+    /// Number of passes over the memory.
     pub passes: u32,
-    /// In how many independent parts.
+    /// Number of independent parts.
     pub lanes: u32,
 }
 
 impl PasswordCosts {
-    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes. The
-    /// least that a new key gets.
+    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes.
+    ///
+    /// New keys get at least these costs.
     pub const RFC9106_SECOND: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
 
-    /// Costs that no attacker notices, for tests alone.
+    /// Negligible costs, for tests only.
     #[cfg(feature = "testing")]
     pub const FOR_TESTS: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
 }
@@ -32,10 +33,10 @@ impl Default for PasswordCosts {
     }
 }
 
-/// Most memory that a host may allow a foreign header to ask for: 4 GiB.
+/// Most memory that a host may allow a foreign header to request: 4 GiB.
 pub const MEMORY_KIB_MAX: u32 = 4 << 20;
 
-/// Which costs a header may ask for before anything is spent on it.
+/// The costs that a header may request before any are spent.
 #[derive(Clone, Copy, Debug)]
 pub struct CostBounds {
     pub memory_kib_min: u32,
@@ -46,10 +47,10 @@ const PASSES_MAX: u32 = 64;
 const LANES_MAX: u32 = 16;
 
 impl CostBounds {
-    /// 19 MiB to 1 GiB.
+    /// Bounds of 19 MiB to 1 GiB.
     pub const DEFAULT: Self = Self { memory_kib_min: 19 << 10, memory_kib_max: 1 << 20 };
 
-    /// `Invalid` for costs outside.
+    /// Returns `Invalid` for costs out of bounds.
     pub fn check(self, costs: PasswordCosts, operation: &'static str) -> Result<()> {
         let within = |reason, what: &str, value: u32, min: u32, max: u32| {
             if (min..=max).contains(&value) {
@@ -76,13 +77,13 @@ thread_local! {
     static HASHED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// How many passwords this thread has hashed.
+/// Returns the number of passwords that this thread has hashed.
 #[cfg(feature = "testing")]
 pub fn passwords_hashed() -> u64 {
     HASHED.get()
 }
 
-/// The key that `password` gives under `salt` and `costs`, which Argon2id binds into it.
+/// Derives the key of `password` under `salt` and `costs`, which Argon2id binds into it.
 pub fn hash(password: &SecretPassword, salt: &[u8], costs: PasswordCosts) -> Result<SecretKey> {
     let failed = |e: argon2::Error| {
         Error::new(ErrorKind::Unavailable, "hash password").with_detail(e.to_string())
@@ -119,7 +120,7 @@ mod tests {
         }
     }
 
-    /// The expected bytes are those of the reference implementation in C.
+    /// The reference implementation in C computed the expected bytes.
     #[test]
     fn the_second_recommended_option_is_what_the_reference_computes() {
         let password = SecretPassword::new("password");

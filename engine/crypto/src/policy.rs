@@ -1,17 +1,17 @@
-//! What an attempt at a password shall cost, and may.
+//! The allowed and the chosen costs of passwords.
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::password::{CostBounds, MEMORY_KIB_MAX, PasswordCosts};
 
-/// What passwords cost: those that are added, and those that a header asks for.
+/// Costs of new passwords, and bounds for the costs that a header requests.
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordPolicy {
-    /// Those that are added.
+    /// Costs of new passwords.
     pub costs: PasswordCosts,
-    /// The least of the above.
+    /// Lower bound of the costs of new passwords.
     pub(crate) floor: PasswordCosts,
-    /// Those that a header may ask for.
+    /// Bounds for the costs that a header requests.
     pub bounds: CostBounds,
 }
 
@@ -26,7 +26,7 @@ impl Default for PasswordPolicy {
 }
 
 impl PasswordPolicy {
-    /// Passwords that cost next to nothing.
+    /// Makes a policy with negligible costs.
     #[cfg(feature = "testing")]
     pub fn for_tests() -> Self {
         let costs = PasswordCosts::FOR_TESTS;
@@ -34,12 +34,12 @@ impl PasswordPolicy {
         Self { costs, floor: costs, bounds }
     }
 
-    /// With other costs, if they are told.
+    /// Replaces the costs, if others are given.
     pub fn with(self, costs: Option<PasswordCosts>) -> Self {
         Self { costs: costs.unwrap_or(self.costs), ..self }
     }
 
-    /// The costs of passwords that are added, if they are within what the policy allows.
+    /// Returns the costs of new passwords, if the policy allows them.
     pub fn checked(self) -> Result<PasswordCosts> {
         const CONFIGURE: &str = "configure vault";
         if self.bounds.memory_kib_max > MEMORY_KIB_MAX {

@@ -1,7 +1,6 @@
-//! The key ring: the keys that lie sealed under the root key, and the labels of the slots.
+//! The key ring: the keys sealed under the root key, and the labels of the slots.
 //!
-//! Always of one length, so that its size tells neither how often keys were rotated nor what
-//! they are called.
+//! Its length is constant, so it reveals neither the number of rotations nor the labels.
 
 use strongroom_base::component::Entropy;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -12,7 +11,7 @@ use super::secret::SecretKey;
 use super::slot::KEY_LABEL_BYTES_MAX;
 use strongroom_format::{RING_BYTES, RING_PLAIN_BYTES, SLOTS_MAX};
 
-/// Most epochs whose content a vault holds at once.
+/// Most epochs whose content a vault has at the same time.
 pub(crate) const EPOCHS_MAX: usize = 32;
 
 const EPOCH_BYTES: usize = 4 + SecretKey::BYTES;
@@ -21,22 +20,22 @@ const EPOCHS_AT: usize = 2 * SecretKey::BYTES + 8;
 const LABELS_AT: usize = EPOCHS_AT + EPOCHS_MAX * EPOCH_BYTES;
 const _: () = assert!(LABELS_AT + SLOTS_MAX * LABEL_BYTES <= RING_PLAIN_BYTES);
 
-/// What is sealed under the root key.
+/// The plaintext that is sealed under the root key.
 pub(super) struct KeyRing {
-    /// Seals the blocks of the state file.
+    /// Key of the blocks of the state file.
     pub(super) state: SecretKey,
-    /// For names and ids that content is found by; never rotated without re-encryption.
+    /// Key for names and ids of content. Changing it would require encrypting all content again.
     pub(super) id: SecretKey,
-    /// Seal content objects; the last one new ones. Never empty.
+    /// Keys of content objects; the last one seals new objects. Never empty.
     pub(super) epochs: Vec<(u32, SecretKey)>,
-    /// The next slot's id.
+    /// Id of the next slot.
     pub(super) next_slot: u32,
     /// Labels by slot id.
     pub(super) labels: Vec<(u32, String)>,
 }
 
 impl KeyRing {
-    /// The ring of a new vault.
+    /// Draws the ring of a new vault.
     pub(super) fn draw(entropy: &dyn Entropy) -> Result<Self> {
         Ok(Self {
             state: SecretKey::draw(entropy)?,
@@ -47,7 +46,7 @@ impl KeyRing {
         })
     }
 
-    /// The same keys in a place of their own.
+    /// Copies the keys into memory of their own.
     pub(super) fn duplicate(&self) -> Self {
         Self {
             state: self.state.duplicate(),
@@ -58,8 +57,8 @@ impl KeyRing {
         }
     }
 
-    /// state key 32 | id key 32 | next slot u32 | number of epochs u16 | number of labels u16 |
-    /// epochs (u32, key 32) | labels (slot u32, length u8, text 48) | zeros; numbers LE.
+    /// Layout: state key 32, id key 32, next slot u32, number of epochs u16, number of labels u16,
+    /// epochs (u32, key 32), labels (slot u32, length u8, text 48), zeros. Numbers LE.
     pub(super) fn seal(&self, root: &SecretKey, entropy: &dyn Entropy) -> Result<[u8; RING_BYTES]> {
         let mut plain = Zeroizing::new([0; RING_PLAIN_BYTES]);
         plain[..32].copy_from_slice(self.state.expose());
@@ -88,7 +87,7 @@ impl KeyRing {
         Ok(sealed)
     }
 
-    /// `Corrupt` if `root` did not seal it.
+    /// Opens a ring; `Corrupt` if `root` did not seal it.
     pub(super) fn open(sealed: &[u8; RING_BYTES], root: &SecretKey) -> Result<Self> {
         let corrupt = || {
             Error::new(ErrorKind::Corrupt, "open vault")
@@ -130,7 +129,7 @@ impl KeyRing {
     }
 }
 
-/// One root key seals many rings, each under a nonce of its own.
+/// One root key seals many rings, each under its own nonce.
 fn ring_key(root: &SecretKey) -> SealKey {
     SealKey::derive(Cipher::XChaCha20Poly1305, root, "strongroom 2026 key ring")
 }

@@ -1,4 +1,4 @@
-//! Authenticated encryption of one message: a block, an object's part, a wrapped key.
+//! Authenticated encryption of one message: a block, a part of an object, a wrapped key.
 
 use std::fmt;
 
@@ -9,32 +9,34 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 
 use super::secret::SecretKey;
 
-/// Length of a nonce in bytes, for both ciphers. Nonces are random, never counted: a restored
-/// copy would count on from where it was and use them again.
+/// Length of a nonce in bytes, for both ciphers.
+///
+/// Nonces are random, never counters: a restored copy would repeat the values of a counter.
 pub const NONCE_BYTES: usize = 24;
 /// Length of an authentication tag in bytes.
 pub const TAG_BYTES: usize = 16;
 
-/// How many bytes of the nonce AES-256-GCM-SIV takes; the others are authenticated with it.
+/// Bytes of the nonce that AES-256-GCM-SIV uses. The others are authenticated with it.
 const GCM_NONCE_BYTES: usize = 12;
 
 /// Longest associated data in bytes.
 const ASSOCIATED_BYTES_MAX: usize = 64;
 
-/// The cipher that a vault is sealed with, for its life. Both take keys of 256 bits.
+/// The cipher of a vault, fixed at creation. Both take keys of 256 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cipher {
-    /// AES-256-GCM-SIV, RFC 8452: a third of the other's time where the processor has
-    /// instructions for AES, several times its time elsewhere. A nonce that is drawn twice tells
-    /// whether two messages are equal, and no more.
+    /// AES-256-GCM-SIV, RFC 8452.
+    ///
+    /// It takes a third of the other's time with AES instructions, and several times as long
+    /// without. A repeated nonce reveals whether two messages are equal, and nothing else.
     Aes256GcmSiv,
-    /// XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03: as fast on every processor.
+    /// XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03: equally fast on every processor.
     XChaCha20Poly1305,
 }
 
 impl Cipher {
-    /// What suits this machine's processor.
+    /// Returns the faster cipher for this machine's processor.
     pub fn for_this_machine() -> Self {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         let has_aes = std::arch::is_x86_feature_detected!("aes")
@@ -46,7 +48,7 @@ impl Cipher {
         if has_aes { Self::Aes256GcmSiv } else { Self::XChaCha20Poly1305 }
     }
 
-    /// Its name.
+    /// Returns the cipher's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aes256GcmSiv => "AES-256-GCM-SIV",
@@ -61,12 +63,14 @@ impl fmt::Display for Cipher {
     }
 }
 
-/// A message was not sealed under this key, at this place, or was changed since. Which it is
-/// cannot be told, and is not.
+/// The failure to authenticate a message.
+///
+/// The message was sealed under another key, with other associated data, or was changed. The cause
+/// cannot be determined, and is not reported.
 #[derive(Debug)]
 pub struct Unauthentic;
 
-/// A key, ready to seal and open. The ciphers zeroise what they hold when dropped.
+/// A key that is ready to seal and open. The ciphers zeroise their state when dropped.
 pub enum SealKey {
     Aes(Box<Aes256GcmSiv>),
     XChaCha(Box<XChaCha20Poly1305>),
@@ -79,7 +83,7 @@ impl fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// The key for the use that `context` names, made of `key`.
+    /// Derives the key for the use that `context` names.
     pub fn derive(cipher: Cipher, key: &SecretKey, context: &str) -> Self {
         let key = key.derive(context, cipher.as_str().as_bytes());
         let bytes = key.expose().into();
@@ -89,7 +93,7 @@ impl SealKey {
         }
     }
 
-    /// Encrypts `message` in place; its tag.
+    /// Encrypts `message` in place; returns its tag.
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -99,7 +103,7 @@ impl SealKey {
         self.seal_buffer(nonce, associated, message.into())
     }
 
-    /// Encrypts `message` into `sealed`, which is as long; its tag.
+    /// Encrypts `message` into `sealed`, which has the same length; returns its tag.
     pub fn seal_into(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -128,7 +132,7 @@ impl SealKey {
         tag.expect("messages are far shorter than the ciphers' limits").into()
     }
 
-    /// Decrypts `sealed` into `message`, which is as long.
+    /// Decrypts `sealed` into `message`, which has the same length.
     pub fn open(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -158,7 +162,7 @@ fn split(nonce: &[u8; NONCE_BYTES]) -> ([u8; GCM_NONCE_BYTES], &[u8]) {
     (first.try_into().expect("twelve bytes"), rest)
 }
 
-/// `associated`, then the nonce's other bytes.
+/// Joins `associated` and the remaining bytes of the nonce.
 fn join<'a>(held: &'a mut [u8], associated: &[u8], rest: &[u8]) -> &'a [u8] {
     let len = associated.len() + rest.len();
     held[..associated.len()].copy_from_slice(associated);
@@ -170,7 +174,7 @@ fn join<'a>(held: &'a mut [u8], associated: &[u8], rest: &[u8]) -> &'a [u8] {
 mod tests {
     use super::*;
 
-    /// Seals and opens; whether it opens once `change` has had its way.
+    /// Seals a message, applies `change`, and returns whether the result opens.
     fn opens(
         cipher: Cipher,
         change: impl FnOnce(&mut [u8; NONCE_BYTES], &mut Vec<u8>, &mut [u8], &mut [u8; TAG_BYTES]),

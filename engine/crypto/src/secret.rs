@@ -1,32 +1,34 @@
-//! What a host hands in to unlock a vault.
+//! The secrets that a host passes to unlock a vault.
 
 use std::fmt;
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 use zeroize::Zeroizing;
 
-/// Hands out what unlocks a vault. The host implements it; it may ask a person, a file or a key
-/// service, and is asked once for each call that needs it.
+/// A provider of secrets that unlock a vault.
 ///
-/// [`SecretPassword`] and [`SecretKey`] are sources themselves, for hosts that hold them anyway.
+/// The host implements it, and may ask a person, a file or a key service. It is called once for
+/// each call that needs a secret.
+///
+/// [`SecretPassword`] and [`SecretKey`] are sources themselves, for hosts that have them in memory.
 pub trait KeySource: Send + Sync {
-    /// What unlocks the vault. Its error ends the call and is passed on as it is.
+    /// Returns the secret. An error ends the call and is passed on unchanged.
     fn unlock(&self) -> Result<Unlock>;
 }
 
-/// What unlocks a vault.
+/// A secret that unlocks a vault.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unlock {
-    /// A password: Argon2id makes a key of it, which takes a while on purpose.
+    /// A password. Argon2id makes a key of it, which is slow on purpose.
     Password(SecretPassword),
     /// A key: 32 random bytes, from a key service or a key file.
     Key(SecretKey),
 }
 
-/// A password. Zeroised when dropped; its `Debug` shows nothing.
+/// A password. It is zeroised when dropped, and its `Debug` shows nothing.
 ///
-/// Its exact bytes count: no blank is trimmed and no Unicode normalised.
+/// Its exact bytes count: blanks are not trimmed, and Unicode is not normalised.
 pub struct SecretPassword {
     text: Zeroizing<String>,
 }
@@ -35,12 +37,12 @@ impl SecretPassword {
     /// Longest password in bytes.
     pub const BYTES_MAX: usize = 1024;
 
-    /// The password `text`; it should not be kept elsewhere.
+    /// Makes a password of `text`. Keep no other copy of it.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: Zeroizing::new(text.into()) }
     }
 
-    /// Its bytes; `Invalid` if there are none, or more than [`BYTES_MAX`](Self::BYTES_MAX).
+    /// Returns the bytes; `Invalid` if there are none, or more than [`BYTES_MAX`](Self::BYTES_MAX).
     pub fn bytes(&self) -> Result<&[u8]> {
         let invalid = |detail: String| {
             Err(Error::new(ErrorKind::Invalid, "read password")
@@ -69,9 +71,9 @@ impl KeySource for SecretPassword {
     }
 }
 
-/// A key of 32 bytes. Zeroised when dropped; its `Debug` shows nothing.
+/// A key of 32 bytes. It is zeroised when dropped, and its `Debug` shows nothing.
 pub struct SecretKey {
-    /// Boxed, so that moving it leaves no copy on the stack.
+    /// Boxed, so that a move leaves no copy on the stack.
     bytes: Box<Zeroizing<[u8; Self::BYTES]>>,
 }
 
@@ -79,8 +81,9 @@ impl SecretKey {
     /// Length of a key in bytes.
     pub const BYTES: usize = 32;
 
-    /// The key `bytes`, which must come from a good source of entropy: no password, no hash of
-    /// one. They should not be kept elsewhere.
+    /// Makes a key of `bytes`, which must come from a good source of entropy.
+    ///
+    /// A password, or a hash of one, is not such a source. Keep no other copy of the bytes.
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
         let bytes = Zeroizing::new(bytes);
         Self::from_slice(&bytes)
@@ -92,14 +95,14 @@ impl SecretKey {
         key
     }
 
-    /// A key from `entropy`.
+    /// Draws a key from `entropy`.
     pub fn draw(entropy: &dyn strongroom_base::component::Entropy) -> Result<Self> {
         let mut key = Self { bytes: Box::new(Zeroizing::new([0; Self::BYTES])) };
         entropy.fill(&mut key.bytes[..])?;
         Ok(key)
     }
 
-    /// The subkey for the use that `context` names, by BLAKE3's key derivation.
+    /// Derives the subkey for the use that `context` names, by BLAKE3's key derivation.
     pub fn derive(&self, context: &str, salt: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.bytes[..]);
@@ -118,7 +121,7 @@ impl SecretKey {
         &mut self.bytes
     }
 
-    /// The same key, in a place of its own: secrets have no `Clone`, so that each copy is meant.
+    /// Copies the key. Secrets have no `Clone`, so that each copy is deliberate.
     pub fn duplicate(&self) -> Self {
         Self::from_slice(&self.bytes)
     }

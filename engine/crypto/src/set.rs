@@ -1,7 +1,7 @@
-//! The key set, unlocked: the header that holds it, the root key, and what that opens.
+//! The unlocked key set: the header, the root key, and the keys that it opens.
 //!
-//! A change makes a new set of the next generation out of this one. It counts once the header
-//! that it encodes to is on disk; nothing here writes it.
+//! A change makes a new set of the next generation. The new set is valid once its encoded header is
+//! on disk; this file writes nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -19,7 +19,7 @@ use super::secret::{SecretKey, Unlock};
 use super::slot::{self, KeyId, KeyInfo, Wrapping};
 use strongroom_format::{CipherCode, Header, RING_BYTES, SLOTS_MAX};
 
-/// A key set and all that it opens.
+/// A key set, with all keys that it opens.
 pub struct KeySet {
     header: Header,
     root: SecretKey,
@@ -34,13 +34,13 @@ impl fmt::Debug for KeySet {
     }
 }
 
-/// A key to be added, and what it is called.
+/// A key to add, and its label.
 pub struct NewSlot<'a> {
     pub unlock: &'a Unlock,
     pub label: &'a str,
 }
 
-/// The keys that content objects are sealed under.
+/// The keys of content objects.
 pub struct ContentKeys {
     current: u32,
     epochs: HashMap<u32, SealKey>,
@@ -53,12 +53,12 @@ impl fmt::Debug for ContentKeys {
 }
 
 impl ContentKeys {
-    /// What new objects are sealed under.
+    /// Returns the epoch and key of new objects.
     pub fn current(&self) -> (u32, &SealKey) {
         (self.current, &self.epochs[&self.current])
     }
 
-    /// What the objects of an epoch are sealed under.
+    /// Returns the key of the objects of an epoch.
     pub fn of(&self, epoch: u32) -> Option<&SealKey> {
         self.epochs.get(&epoch)
     }
@@ -83,7 +83,7 @@ impl From<Cipher> for CipherCode {
 }
 
 impl KeySet {
-    /// The set of a new vault, with one key.
+    /// Makes the set of a new vault, with one key.
     pub fn create(
         backend: &str,
         cipher: Cipher,
@@ -107,14 +107,15 @@ impl KeySet {
         set.finish(with.entropy)
     }
 
-    /// Opens `header` with `unlock`: `Denied` if no slot opens, `Corrupt` if the header was
-    /// changed by somebody who has no key.
+    /// Opens `header` with `unlock`.
+    ///
+    /// `Denied` if no slot opens. `Corrupt` if the header was changed without a key.
     pub fn unlock(header: Header, unlock: &Unlock, bounds: CostBounds) -> Result<Self> {
         let (_, root) = try_slots(&header, unlock, bounds)?;
         Self::with_root(header, root)
     }
 
-    /// Opens a header whose root key is `root`: `Corrupt` otherwise.
+    /// Opens a header whose root key is `root`; `Corrupt` if it is another.
     pub fn with_root(header: Header, root: SecretKey) -> Result<Self> {
         if !bool::from(mac(&header, &root).as_bytes().ct_eq(&header.mac)) {
             return Err(Error::new(ErrorKind::Corrupt, "open vault")
@@ -125,7 +126,7 @@ impl KeySet {
         Ok(Self { header, root, ring })
     }
 
-    /// Another header of the same root key: that of a change which may have happened.
+    /// Opens another header of the same root key: that of a change which may have happened.
     pub fn reread(&self, header: Header) -> Result<Self> {
         Self::with_root(header, self.root.duplicate())
     }
@@ -138,12 +139,12 @@ impl KeySet {
         self.header.cipher.into()
     }
 
-    /// What the blocks of the state file are sealed under.
+    /// Returns the key of the blocks of the state file.
     pub fn state_key(&self) -> SealKey {
         SealKey::derive(self.cipher(), &self.ring.state, "strongroom 2026 blocks of the state")
     }
 
-    /// For names and ids that content is found by.
+    /// Returns the key for names and ids of content.
     pub fn id_key(&self) -> &SecretKey {
         &self.ring.id
     }
@@ -160,7 +161,7 @@ impl KeySet {
         Arc::new(ContentKeys { current, epochs })
     }
 
-    /// What opens the vault, in the order in which it was added.
+    /// Lists the keys of the vault, in the order in which they were added.
     pub fn keys(&self) -> Vec<KeyInfo> {
         let label = |id| self.ring.labels.iter().find(|(slot, _)| *slot == id);
         let info = |slot: &strongroom_format::SlotRow| KeyInfo {
@@ -172,13 +173,15 @@ impl KeySet {
         self.header.slots.iter().map(info).collect()
     }
 
-    /// Which slot `unlock` opens; `Denied` if none.
+    /// Returns the slot that `unlock` opens; `Denied` if there is none.
     pub fn find(&self, unlock: &Unlock, bounds: CostBounds) -> Result<KeyId> {
         find(&self.header, unlock, bounds)
     }
 
-    /// With one more key. `Full` if there are [`KEYS_MAX`](super::KEYS_MAX), `AlreadyExists` if
-    /// it opens the vault already.
+    /// Adds a key.
+    ///
+    /// `Full` if there are [`KEYS_MAX`](super::KEYS_MAX). `AlreadyExists` if the key opens the
+    /// vault already.
     pub fn with_key(&self, new: &NewSlot<'_>, with: &Wrapping<'_>) -> Result<Self> {
         let mut next = self.successor();
         next.refuse_double(new.unlock, with)?;
@@ -186,7 +189,7 @@ impl KeySet {
         next.finish(with.entropy)
     }
 
-    /// Without the key `id`. `NotFound` if there is none, `Invalid` if it is the last.
+    /// Removes the key `id`. `NotFound` if there is none, `Invalid` if it is the last.
     pub fn without_key(&self, id: KeyId, entropy: &dyn Entropy) -> Result<Self> {
         let mut next = self.successor();
         let at = next.position(id)?;
@@ -200,8 +203,9 @@ impl KeySet {
         next.finish(entropy)
     }
 
-    /// With the key `id` wrapped for another secret, or for the same at other costs. It keeps
-    /// its id and its label.
+    /// Wraps the key `id` for another secret, or for the same secret at other costs.
+    ///
+    /// The key keeps its id and its label.
     pub fn with_replaced(&self, id: KeyId, unlock: &Unlock, with: &Wrapping<'_>) -> Result<Self> {
         let mut next = self.successor();
         let at = next.position(id)?;
@@ -212,9 +216,10 @@ impl KeySet {
         next.finish(with.entropy)
     }
 
-    /// With new root and state keys, a new epoch and a new file, and with no other keys than
-    /// `keys`: nothing that opened this set opens that one, unless it is named again. Of earlier
-    /// epochs it keeps those that are `in_use`; all, if that is not known.
+    /// Draws a new root key, state key, epoch and file id, and keeps only `keys`.
+    ///
+    /// Secrets that opened the old set do not open the new one, unless `keys` names them again. Of
+    /// earlier epochs the set keeps those that are `in_use`, or all if that is unknown.
     pub fn rotated(
         &self,
         keys: &[NewSlot<'_>],
@@ -248,7 +253,7 @@ impl KeySet {
         next.finish(with.entropy)
     }
 
-    /// With a generation above `seen`: what the host decided shall count.
+    /// Raises the generation above `seen`, because the host decided that this set is valid.
     pub fn raised_above(&self, seen: u64, entropy: &dyn Entropy) -> Result<Self> {
         let mut next = self.successor();
         next.header.generation = next.header.generation.max(seen);
@@ -299,7 +304,7 @@ impl KeySet {
         Ok(())
     }
 
-    /// Seals the ring, raises the generation and signs the header.
+    /// Seals the ring, raises the generation and computes the header's MAC.
     fn finish(mut self, entropy: &dyn Entropy) -> Result<Self> {
         let next = self.header.generation.checked_add(1);
         self.header.generation = next.ok_or_else(|| {
@@ -311,12 +316,14 @@ impl KeySet {
     }
 }
 
-/// Which slot of `header` `unlock` opens; `Denied` if none. It says nothing of the rest of it.
+/// Returns the slot of `header` that `unlock` opens; `Denied` if none.
+///
+/// It does not authenticate the rest of the header.
 pub fn find(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<KeyId> {
     try_slots(header, unlock, bounds).map(|(id, _)| id)
 }
 
-/// The first slot that `unlock` opens, and the root key in it.
+/// Returns the first slot that `unlock` opens, and the root key in it.
 fn try_slots(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<(KeyId, SecretKey)> {
     if let Unlock::Password(password) = unlock {
         password.bytes()?;
@@ -326,7 +333,7 @@ fn try_slots(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<(Ke
         match slot::unwrap(unlock, header.vault, slot, bounds) {
             Ok(Some(root)) => return Ok((KeyId(slot.id), root)),
             Ok(None) => {}
-            // Another slot may be of use.
+            // Another slot may match.
             Err(e) if e.kind() == ErrorKind::Invalid => out_of_bounds = Some(e),
             Err(e) => return Err(e),
         }

@@ -1,4 +1,4 @@
-//! An unlock slot: the root key, wrapped under what a person or a service holds.
+//! An unlock slot: the root key, wrapped under a password or a key.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use super::seal::{Cipher, SealKey, TAG_BYTES};
 use super::secret::{SecretKey, Unlock};
 use strongroom_format::{SLOTS_MAX, SlotKind, SlotRow};
 
-/// Most keys that open a vault.
+/// Most keys of a vault.
 pub const KEYS_MAX: usize = SLOTS_MAX;
 
 /// Longest label of a key in bytes.
 pub const KEY_LABEL_BYTES_MAX: usize = 48;
 
-/// The number of a key in its vault; never used twice.
+/// The number of a key in its vault; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
@@ -28,25 +28,25 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// What opens a vault: not the secret itself, of which the vault knows nothing.
+/// A key of the vault, without the secret, which the vault does not store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyInfo {
-    /// Its number.
+    /// Number of the key.
     pub id: KeyId,
-    /// What it is.
+    /// Type of the key.
     pub kind: KeyKind,
-    /// When it was added, or last wrapped anew; milliseconds since the Unix epoch.
+    /// Time at which it was added or last wrapped, in milliseconds since the Unix epoch.
     pub created_unix_millis: u64,
-    /// What the host calls it; perhaps empty. It lies sealed, unlike the rest of this.
+    /// The host's label; may be empty. Unlike the other fields it is stored sealed.
     pub label: String,
 }
 
-/// What a key is.
+/// The type of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyKind {
-    /// A password, at these costs.
+    /// A password, with its costs.
     Password(PasswordCosts),
     /// A key of 32 bytes.
     Key,
@@ -63,18 +63,18 @@ impl From<SlotKind> for KeyKind {
     }
 }
 
-/// What all slots of one change are wrapped by.
+/// The inputs that all slots of one change share.
 #[derive(Clone, Copy)]
 pub struct Wrapping<'a> {
     pub vault: Uuid,
     pub entropy: &'a dyn Entropy,
     pub now_unix_millis: u64,
-    /// What a password costs.
+    /// Costs of a password.
     pub costs: PasswordCosts,
     pub bounds: CostBounds,
 }
 
-/// The two keys of a slot: one that shows whether it is the right one, one that wraps.
+/// The two keys of a slot: one for the commitment, one that wraps.
 struct SlotKeys {
     commit: SecretKey,
     wrap: SealKey,
@@ -136,9 +136,9 @@ pub(super) fn wrap(
     Ok(slot)
 }
 
-/// The root key, if `unlock` opens the slot.
+/// Returns the root key, if `unlock` opens the slot.
 ///
-/// `Invalid` if the slot asks for costs out of bounds: then it is not tried.
+/// `Invalid` if the slot requests costs out of bounds. Then nothing was computed.
 pub(super) fn unwrap(
     unlock: &Unlock,
     vault: Uuid,
@@ -160,7 +160,7 @@ pub(super) fn unwrap(
     Ok(opened.ok().map(|()| root))
 }
 
-/// `Invalid` for a label that is too long or not one line.
+/// Returns `Invalid` for a label that is too long or not one line.
 pub(super) fn check_label(label: &str) -> Result<()> {
     let refuse =
         |detail: String| Err(Error::new(ErrorKind::Invalid, "label key").with_detail(detail));

@@ -1,5 +1,7 @@
-//! The rows of artifacts: heads and versions (table `artifacts`), and by what versions are found (table
-//! `found_by`). Table `arrivals` has the keys of versions by the order in which these came.
+//! Rows of artifacts.
+//!
+//! Table `artifacts` has the artifacts and versions, `found_by` the search groups of versions, and
+//! `arrivals` the keys of versions in the order of their arrival.
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -11,7 +13,8 @@ use super::codec::{self, coded};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArtifactRow {
     V0 {
-        /// The number of the next version. None is used twice, so the row stays when all are deleted.
+        /// Number of the next version. Numbers are never reused, so the row stays after all
+        /// versions are deleted.
         next_version: u64,
         versions: u32,
     },
@@ -25,12 +28,12 @@ pub enum VersionRow {
         /// BLAKE3 of the content.
         checksum: [u8; 32],
         created_unix_millis: u64,
-        /// From when on its retention counts: no earlier than that of any version before it.
+        /// Start of its retention, not earlier than that of any version before it.
         kept_from_unix_millis: u64,
-        /// Which of the vault's versions it is, in the order in which they came.
+        /// Position among all versions of the vault, in the order of their arrival.
         arrival: u64,
         mime: Option<String>,
-        /// Sorted, each once.
+        /// Sorted, without duplicates.
         tags: Vec<String>,
         metadata: Vec<(String, String)>,
     },
@@ -41,18 +44,19 @@ coded! {
     VersionRow: "read version row";
 }
 
-/// Length of what [`FoundBy`] rows are grouped by.
+/// Length of the group in a [`FoundBy`] key.
 const GROUP_BYTES: usize = 16;
 
-/// A key of table `found_by`: a group of versions (all that have a spec, a task, a type and a tag, or some
-/// of these), then when they came. Rows are empty.
+/// A key of table `found_by`: a group of versions, then their arrival. Rows are empty.
+///
+/// A group is all versions with the same spec, task, type and tag, or with some of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FoundBy {
     pub group: [u8; GROUP_BYTES],
     pub at: Arrival,
 }
 
-/// When a version came: by the clock, and in which order.
+/// The arrival of a version: its time and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
     pub unix_millis: u64,
@@ -60,13 +64,14 @@ pub struct Arrival {
 }
 
 impl FoundBy {
-    /// The group of versions with these names and that tag, whatever those are that are left out.
+    /// Returns the group of versions with these names and that tag; omitted ones match all.
     ///
-    /// A hash, of 128 bits: names are long, and each version is in 8 groups for every tag and 8 more.
+    /// A hash of 128 bits, because names are long and each version is in 8 groups, and 8 more for
+    /// each tag.
     pub fn group(names: [Option<&str>; 3], tag: Option<&str>) -> [u8; GROUP_BYTES] {
         let mut hasher = blake3::Hasher::new();
         for name in names.into_iter().chain([tag]) {
-            // One longer than it is: 0 says that it is left out.
+            // One more than the length, because 0 means that the name is omitted.
             let len = name.map_or(0, |name| name.len() as u64 + 1);
             hasher.update(&len.to_le_bytes());
             hasher.update(name.unwrap_or_default().as_bytes());
@@ -100,12 +105,12 @@ impl FoundBy {
     }
 }
 
-/// Spec, task and type, each followed by a zero byte, which none of them contains.
+/// Returns spec, task and type, each followed by a zero byte, which none of them contains.
 pub fn artifact_key(spec: &str, task: &str, kind: &str) -> Vec<u8> {
     artifacts_prefix(&[spec, task, kind])
 }
 
-/// What the keys of all artifacts begin with that have these first names.
+/// Returns the prefix of the keys of all artifacts with these first names.
 pub fn artifacts_prefix(names: &[&str]) -> Vec<u8> {
     let mut key = Vec::new();
     for name in names {
@@ -115,12 +120,12 @@ pub fn artifacts_prefix(names: &[&str]) -> Vec<u8> {
     key
 }
 
-/// The artifact's key, then the version's number, big-endian.
+/// Returns the artifact's key, then the version's number, big-endian.
 pub fn version_key(artifact: &[u8], version: u64) -> Vec<u8> {
     [artifact, &version.to_be_bytes()].concat()
 }
 
-/// The names in a key, and the version if it is one of a version.
+/// Splits a key into names, and the version if it has one.
 pub fn split_key(key: &[u8]) -> Result<([&str; 3], Option<u64>)> {
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, "read artifact row")
@@ -181,7 +186,7 @@ mod tests {
         );
         assert_eq!(FoundBy::decode(&found.encode()).unwrap(), found);
         assert_eq!(FoundBy::decode(&[0; 31]).unwrap_err().kind(), ErrorKind::Corrupt);
-        // What is left out is not empty, and no name is another.
+        // An omitted name differs from an empty one, and each name has its own position.
         let groups = [
             FoundBy::group([Some("a"), Some("b"), None], None),
             FoundBy::group([Some("ab"), None, None], None),

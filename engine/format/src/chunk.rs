@@ -1,4 +1,4 @@
-//! The rows of chunks and packs: tables `chunks`, `bodies`, `released` and `packs`; and what refers to
+//! Rows of chunks and packs (tables `chunks`, `bodies`, `released`, `packs`), and references to
 //! content.
 
 use std::fmt;
@@ -9,12 +9,12 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::codec::{self, coded};
 use super::content::ObjectName;
 
-/// The keyed hash of a chunk's bytes, by which it is found.
+/// The keyed hash of a chunk's bytes, by which the chunk is found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId(pub [u8; 32]);
 
 impl ChunkId {
-    /// The id behind a key of tables `chunks`, `bodies` and `released`.
+    /// Reads the id from a key of tables `chunks`, `bodies` and `released`.
     pub fn of_key(key: &[u8]) -> Result<Self> {
         key.try_into().map(Self).map_err(|_| {
             Error::new(ErrorKind::Corrupt, "read chunk row")
@@ -30,7 +30,7 @@ impl fmt::Debug for ChunkId {
     }
 }
 
-/// What a chunk holds. Append only.
+/// The contents of a chunk. Append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChunkKind {
     /// Bytes of content.
@@ -44,23 +44,23 @@ pub enum ChunkKind {
 pub enum ChunkRow {
     V0 {
         kind: ChunkKind,
-        /// How many nodes and contents refer to it. A node refers once to each of its children,
-        /// however often.
+        /// Number of nodes and contents that refer to it. A node counts once for each distinct
+        /// child.
         references: u64,
-        /// Length of its bytes.
+        /// Length of the chunk's bytes.
         len: u32,
         place: ChunkPlace,
     },
 }
 
-/// Where a chunk lies. Append only.
+/// The location of a chunk. Append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChunkPlace {
     /// In table `bodies`.
     State { stored: u32 },
-    /// In a pack, from `at` on, sealed.
+    /// In a pack, at offset `at`, sealed.
     Pack { pack: ObjectName, epoch: u32, at: u32, stored: u32 },
-    /// Nowhere: its pack is lost. Counted still, for whoever stores it again.
+    /// Nowhere, because its pack is lost. Its references still count, for a put of the same bytes.
     Lost,
 }
 
@@ -68,14 +68,14 @@ pub enum ChunkPlace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PackRow {
     V0 {
-        /// Which of the vault's content keys it is sealed under.
+        /// Epoch of the content key that seals it.
         epoch: u32,
         /// Length of the object.
         bytes: u64,
-        /// Chunks of it that are in table `chunks`, and how many bytes they take.
+        /// Number of its chunks that are in table `chunks`, and their bytes.
         chunks: u32,
         chunk_bytes: u64,
-        /// The upload that put it, while table `uploads` has that.
+        /// The upload that put it, as long as table `uploads` has that upload.
         upload: Option<UploadId>,
     },
 }
@@ -88,16 +88,16 @@ pub struct UploadId(pub [u8; 16]);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UploadRow {
     V0 {
-        /// When it began; 0 if it was given up.
+        /// Time at which it began; 0 after it ended without a commit.
         since_unix_millis: u64,
     },
 }
 
-/// A chunk that was let go of (table `released`, by id).
+/// A chunk without references (table `released`, by id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReleasedRow {
     V0 {
-        /// In which session of the vault, and by which commit of it.
+        /// Session and commit that dropped its last reference.
         session: uuid::Uuid,
         commit: u64,
     },
@@ -108,7 +108,7 @@ pub enum ReleasedRow {
 pub struct ContentRef {
     /// Length in bytes.
     pub len: u64,
-    /// A node, or at height 0 the only chunk.
+    /// A node, or the only chunk if the height is 0.
     pub root: ChunkId,
     pub height: u8,
 }
@@ -121,13 +121,13 @@ pub struct Child {
     pub len: u64,
 }
 
-/// What a chunk of kind node holds.
+/// The contents of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeBody {
     V0 { children: Vec<Child> },
 }
 
-/// What the trailer of a pack lists.
+/// The contents of a pack's trailer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PackTrailer {
     V0 { chunks: Vec<PackedChunk> },

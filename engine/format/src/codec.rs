@@ -1,14 +1,14 @@
-//! The encoding of rows: bincode 2, standard configuration (little-endian, variable-length
-//! integers), with a limit on what a decoder may allocate.
+//! The encoding of rows: bincode 2 in its standard configuration, with a limit on allocations.
 //!
-//! bincode's development has ended; 2.0.1 is pinned, golden bytes pin what it writes, and
-//! `wincode` reads the same encoding (docs/internals.md, "Dependencies").
+//! The configuration is little-endian with variable-length integers. bincode's development has
+//! ended; 2.0.1 is pinned, golden bytes pin its output, and `wincode` reads the same encoding
+//! (docs/internals.md, "Dependencies").
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// Most bytes that decoding one row may allocate: 16 MiB, the refs of about 4 TiB of content.
+/// Most bytes that decoding one row may allocate: 16 MiB, the references of about 4 TiB of content.
 const DECODED_BYTES_MAX: usize = 16 << 20;
 
 type Config = bincode::config::Configuration<
@@ -21,12 +21,12 @@ const fn config() -> Config {
     bincode::config::standard().with_limit::<DECODED_BYTES_MAX>()
 }
 
-/// The bytes of `row`.
+/// Encodes `row`.
 pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(row, config()).expect("rows have no unserialisable types")
 }
 
-/// The row that `bytes` hold, all of them; `Corrupt` otherwise.
+/// Decodes a row from all of `bytes`; `Corrupt` if that fails.
 pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
     let corrupt = |detail: String| {
         Error::new(ErrorKind::Corrupt, what).with_reason(Reason::RowDamaged).with_detail(detail)
@@ -40,7 +40,7 @@ pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> R
     }
 }
 
-/// Gives row types `encode` and `decode`; a text says in errors what is being read.
+/// Gives row types `encode` and `decode`. The text names the row in errors.
 macro_rules! coded {
     ($($type:ty: $what:literal;)*) => {$(
         impl $type {
@@ -56,7 +56,7 @@ macro_rules! coded {
 }
 pub(super) use coded;
 
-/// For the golden tests of this room: bytes as lower-case hex.
+/// Formats bytes as lower-case hex, for golden tests.
 #[cfg(test)]
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;

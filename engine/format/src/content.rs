@@ -1,5 +1,4 @@
-//! The rows that name objects on the backend: what a record refers to, and tables `pending`
-//! (under way) and `doomed` (no longer referred to).
+//! Rows that name objects on the backend: references of records, and tables `pending` and `doomed`.
 
 use std::fmt;
 
@@ -8,20 +7,20 @@ use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 
 use super::codec;
 
-/// The random name of an object; on the backend it is `content/` and 32 hex digits.
+/// The random name of an object. Its key on the backend is `content/` and 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectName(pub [u8; 16]);
 
 impl ObjectName {
-    /// What all keys of content objects begin with.
+    /// Prefix of the keys of all content objects.
     pub const KEY_PREFIX: &'static str = "content/";
 
-    /// The object's key on the backend.
+    /// Returns the object's key on the backend.
     pub fn key(self) -> Key {
         Key::new(format!("{}{self:?}", Self::KEY_PREFIX)).expect("hex digits are a key")
     }
 
-    /// The name behind a key of the backend; `None` if it is not one of ours.
+    /// Reads the name from a key of the backend; `None` if the key has another form.
     pub fn of_key(key: &Key) -> Option<Self> {
         let digits = key.as_str().strip_prefix(Self::KEY_PREFIX)?;
         (digits.len() == 32).then_some(())?;
@@ -39,13 +38,13 @@ impl fmt::Debug for ObjectName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRef {
     pub name: ObjectName,
-    /// Length of its body in bytes, before it was sealed.
+    /// Length of its body in bytes, before sealing.
     pub len: u64,
-    /// Which of the vault's content keys it is sealed under.
+    /// Epoch of the content key that seals it.
     pub epoch: u32,
 }
 
-/// A value that lies on the backend: its objects in order.
+/// A value stored as objects, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectsRow {
     V0 {
@@ -68,12 +67,12 @@ impl ObjectsRow {
     }
 }
 
-/// The id of one staging: the key of its rows in table `pending`, followed by a row number.
+/// The id of one staging: the prefix of its keys in table `pending`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StageId(pub [u8; 16]);
 
 impl StageId {
-    /// Key of the `number`th row of this staging: id, then number big-endian.
+    /// Returns the key of row `number` of this staging: id, then number, big-endian.
     pub fn key(self, number: u32) -> [u8; 20] {
         let mut key = [0; 20];
         key[..16].copy_from_slice(&self.0);
@@ -82,7 +81,7 @@ impl StageId {
     }
 }
 
-/// Names that a staging has reserved; written before the first of them is put.
+/// Names that a staging has reserved. The row is written before the first object is put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PendingRow {
     V0 { since_unix_millis: u64, names: Vec<ObjectName> },
@@ -103,9 +102,10 @@ impl PendingRow {
     }
 }
 
-/// The key of a row of table `doomed`, which has no value: the number of the commit that dropped
-/// the last reference, big-endian, then the object. Ordered by commit, so those that are due
-/// come first.
+/// A key of table `doomed`: commit number, big-endian, then object name. Rows are empty.
+///
+/// The commit is the one that dropped the last reference. Keys sort by commit, so due rows come
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DoomedKey {
     pub commit: u64,

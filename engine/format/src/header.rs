@@ -1,20 +1,19 @@
-//! The header of the state file: what must be known before anything in it can be opened, and
-//! the key set, of which it is the authoritative copy.
+//! The header of the state file: the data needed to open the rest, and the key set.
 //!
-//! It has two copies of [`HEADER_BYTES`] at the beginning of the file, so that one survives while
-//! the other is written; the one of the higher generation counts. A third lies on the backend.
-//! The checksum tells damage from a wrong key; what proves the bytes is the MAC, which takes the
-//! root key (`engine/crypto/src/set.rs`).
+//! The file begins with two copies of [`HEADER_BYTES`], so that one survives while the other is
+//! written. The copy of the higher generation is valid. A third copy is on the backend. The
+//! checksum distinguishes damage from a wrong key. Only the MAC authenticates the bytes, and it
+//! needs the root key (`engine/crypto/src/set.rs`).
 
 use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 use uuid::Uuid;
 
 /// Length of one copy of the header in bytes.
 pub const HEADER_BYTES: usize = 4096;
-/// How many copies lie at the beginning of the state file.
+/// Number of copies at the beginning of the state file.
 pub const HEADER_COPIES: usize = 2;
 
-/// The format that this version writes and the only one that it reads.
+/// The format that this version writes, and the only one that it reads.
 const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"STRNGRM\n";
@@ -30,72 +29,71 @@ const RING_AT: usize = SLOTS_AT + SLOTS_MAX * SLOT_BYTES;
 pub const SLOTS_MAX: usize = 8;
 /// Length of the sealed key ring in bytes: nonce 24, ciphertext, tag 16.
 pub const RING_BYTES: usize = 24 + RING_PLAIN_BYTES + 16;
-/// Length of the key ring before it is sealed.
+/// Length of the key ring before sealing.
 pub const RING_PLAIN_BYTES: usize = 1792;
 /// Longest name of a backend in bytes.
 pub const BACKEND_NAME_BYTES_MAX: usize = 64;
 
-/// What the keys of all headers on a backend begin with.
+/// Prefix of the keys of all headers on a backend.
 pub const KEY_SETS_PREFIX: &str = "keys/";
 
-/// The key of the copy on the backend of a vault's header.
+/// Returns the key of the copy of a vault's header on the backend.
 pub fn key_set_key(vault: Uuid) -> Key {
     Key::new(format!("{KEY_SETS_PREFIX}{}", vault.simple())).expect("hex digits are a key")
 }
 
-/// What the header says.
+/// The fields of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub vault: Uuid,
-    /// Drawn for each state file: bound into every block of it.
+    /// Drawn for each state file, and bound into every block of it.
     pub file: Uuid,
     /// Raised by every change of the key set.
     pub generation: u64,
     pub cipher: CipherCode,
-    /// `Backend::name` of the backend that holds the content; at most
-    /// [`BACKEND_NAME_BYTES_MAX`].
+    /// `Backend::name` of the content's backend; at most [`BACKEND_NAME_BYTES_MAX`] bytes.
     pub backend: String,
-    /// At most [`SLOTS_MAX`].
+    /// At most [`SLOTS_MAX`] slots.
     pub slots: Vec<SlotRow>,
-    /// The keys under the root key, sealed.
+    /// The key ring, sealed under the root key.
     pub ring: [u8; RING_BYTES],
-    /// Keyed BLAKE3 of all before it.
+    /// Keyed BLAKE3 of all bytes before it.
     pub mac: [u8; MAC_BYTES],
 }
 
-/// A cipher as it is written.
+/// The encoded name of a cipher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CipherCode {
     XChaCha20Poly1305 = 1,
     Aes256GcmSiv = 2,
 }
 
-/// One way to the root key.
+/// An unlock slot: one way to the root key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRow {
-    /// Never used twice in a vault.
+    /// Never reused in a vault.
     pub id: u32,
     pub kind: SlotKind,
     pub created_unix_millis: u64,
     pub salt: [u8; 32],
     pub commitment: [u8; 32],
     pub nonce: [u8; 24],
-    /// The root key, sealed: ciphertext 32, tag 16.
+    /// The sealed root key: ciphertext 32, tag 16.
     pub wrapped: [u8; 48],
 }
 
-/// What opens a slot.
+/// The type of secret that opens a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotKind {
-    /// A password by Argon2id, with these costs.
+    /// A password, hashed by Argon2id with these costs.
     Password { memory_kib: u32, passes: u32, lanes: u32 },
     /// A 32-byte key.
     Key,
 }
 
 impl SlotRow {
-    /// id u32 | kind u32 (1 password, 2 key) | created u64 | memory KiB u32 | passes u32 |
-    /// lanes u32 | zero u32 | salt 32 | commitment 32 | nonce 24 | wrapped 48; numbers LE.
+    /// Layout: id u32, kind u32 (1 password, 2 key), created u64, memory KiB u32, passes u32, lanes
+    /// u32, zero u32, salt 32, commitment 32, nonce 24, wrapped 48. Numbers LE.
     fn encode(&self, out: &mut [u8]) {
         let (kind, [memory_kib, passes, lanes]) = match self.kind {
             SlotKind::Password { memory_kib, passes, lanes } => (1u32, [memory_kib, passes, lanes]),
@@ -113,7 +111,9 @@ impl SlotRow {
         }
     }
 
-    /// What the wrapped key is bound to: all of the row but itself, the nonce and the commitment.
+    /// Returns the associated data of the wrapped key.
+    ///
+    /// All of the row except the wrapped key, the nonce and the commitment.
     pub fn bound(&self) -> [u8; 64] {
         let mut row = [0; SLOT_BYTES];
         self.encode(&mut row);
@@ -141,9 +141,9 @@ impl SlotRow {
 }
 
 impl Header {
-    /// magic 8 | format version u32 | vault id 16 | file id 16 | generation u64 | cipher u8 |
-    /// number of slots u8 | length of the backend's name u8 | name | zeros to byte 128 |
-    /// eight slots | key ring | zeros | MAC 32 | BLAKE3 of all before, 32; numbers LE.
+    /// Layout: magic 8, format version u32, vault id 16, file id 16, generation u64, cipher u8,
+    /// number of slots u8, length of the backend's name u8, name, zeros to byte 128, eight slots,
+    /// key ring, zeros, MAC 32, BLAKE3 of all before 32. Numbers LE.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.authenticated();
         bytes.extend_from_slice(&self.mac);
@@ -152,7 +152,7 @@ impl Header {
         bytes
     }
 
-    /// What the MAC covers.
+    /// Returns the bytes that the MAC covers.
     pub fn authenticated(&self) -> Vec<u8> {
         let mut bytes = vec![0; MAC_AT];
         let name = self.backend.as_bytes();
@@ -173,8 +173,10 @@ impl Header {
         bytes
     }
 
-    /// `Invalid` for a file that is no vault's or has a format of another version; `Corrupt` for
-    /// a damaged header. Nothing that it says is proved before the MAC is.
+    /// Decodes a header without authenticating it.
+    ///
+    /// `Invalid` for a file that does not belong to a vault, or has another format version.
+    /// `Corrupt` for a damaged header. The MAC authenticates the fields later.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let refuse = |reason, detail: String| {
             let kind = match reason {
@@ -191,7 +193,8 @@ impl Header {
             return refuse(Reason::HeaderDamaged, detail);
         }
         let bytes = &bytes[..HEADER_BYTES];
-        // The version comes before the checksum: a newer format may keep its checksum elsewhere.
+        // The version precedes the checksum, because a newer format may place its checksum
+        // elsewhere.
         let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
         if version > FORMAT_VERSION {
             let detail = format!(
@@ -209,7 +212,7 @@ impl Header {
             return refuse(Reason::FormatUnsupported, detail.into());
         }
         let header = Self::fields(bytes).and_then(|header| {
-            // What no field holds is zeros, so that the MAC covers all there is.
+            // Bytes outside of fields must be zeros, so that the MAC covers all bytes.
             if header.encode() == bytes { Ok(header) } else { Err("bytes that belong to no field") }
         });
         header.or_else(|detail| refuse(Reason::HeaderDamaged, format!("the header has {detail}")))
@@ -242,7 +245,7 @@ impl Header {
     }
 }
 
-/// Fixed fields, written one after the other.
+/// A writer of consecutive fixed fields.
 struct Out<'a>(&'a mut [u8]);
 
 impl Out<'_> {
@@ -253,7 +256,7 @@ impl Out<'_> {
     }
 }
 
-/// Fixed fields, read one after the other; there are always enough bytes.
+/// A reader of consecutive fixed fields. The input is always long enough.
 struct In<'a>(&'a [u8]);
 
 impl In<'_> {

@@ -1,4 +1,4 @@
-//! Where things lie in the state file.
+//! Offsets in the state file.
 //!
 //! ```text
 //!      0  header, first copy     4,096   (format/header.rs)
@@ -11,42 +11,42 @@
 
 use super::header::{HEADER_BYTES, HEADER_COPIES};
 
-/// Length of redb's pages, and so of what a block seals.
+/// Length of redb's pages, and so of the plaintext of a block.
 pub const PAGE_BYTES: usize = 4096;
 /// Length of a sealed block.
 pub const BLOCK_BYTES: usize = 24 + PAGE_BYTES + 16;
-/// Where the blocks begin: with redb's page 1.
+/// Offset of the first block, which seals redb's page 1.
 const BLOCKS_AT: u64 = SUPER_AT + SUPER_STRIDE * SUPER_COPIES as u64;
 
-/// Where the super-header's copies begin.
+/// Offset of the first copy of the super-header.
 const SUPER_AT: u64 = (HEADER_BYTES * HEADER_COPIES) as u64;
-/// From one copy to the next: no sector or page holds parts of both.
+/// Distance between the copies. No sector and no page has parts of both.
 const SUPER_STRIDE: u64 = 4096;
-/// How many copies there are.
+/// Number of copies of the super-header.
 pub const SUPER_COPIES: usize = 2;
 /// Length of a sealed super-header: one sector.
 pub const SUPER_BYTES: usize = 512;
-/// Length of what it seals.
+/// Length of the plaintext of a super-header.
 pub const SUPER_PLAIN_BYTES: usize = SUPER_BYTES - 24 - 16;
-/// How much of redb's page 0 it holds; redb 4.5 uses 320 bytes of it.
+/// Bytes of redb's page 0 in it; redb 4.5 uses 320 bytes.
 pub const SUPER_PAGE_BYTES: usize = SUPER_PLAIN_BYTES - 24;
 
-/// Where a copy of the header lies.
+/// Returns the offset of a copy of the header.
 pub const fn header_at(copy: usize) -> u64 {
     (HEADER_BYTES * copy) as u64
 }
 
-/// Where a copy of the super-header lies.
+/// Returns the offset of a copy of the super-header.
 pub const fn super_at(copy: usize) -> u64 {
     SUPER_AT + SUPER_STRIDE * copy as u64
 }
 
-/// Where the block of redb's page `page` lies; `page` is at least 1.
+/// Returns the offset of the block of redb's page `page`, which is at least 1.
 pub const fn block_at(page: u64) -> u64 {
     BLOCKS_AT + (page - 1) * BLOCK_BYTES as u64
 }
 
-/// Length of the file for a state that redb sees with `len` bytes, a multiple of a page.
+/// Returns the length of the file for a state of `len` bytes in redb's view, a multiple of a page.
 pub const fn file_bytes(len: u64) -> u64 {
     match len / PAGE_BYTES as u64 {
         0 => SUPER_AT,
@@ -54,7 +54,7 @@ pub const fn file_bytes(len: u64) -> u64 {
     }
 }
 
-/// The other way round; `None` for a file of a length that no state has.
+/// Returns the length of the state in redb's view; `None` if no state has a file of this length.
 pub const fn state_bytes(file: u64) -> Option<u64> {
     if file == SUPER_AT {
         return Some(0);
@@ -68,25 +68,26 @@ pub const fn state_bytes(file: u64) -> Option<u64> {
 /// The super-header before it is sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuperHeader {
-    /// Raised by every write; the higher of two copies counts.
+    /// Raised by every write. The copy with the higher sequence is valid.
     pub sequence: u64,
-    /// The state was closed after this was written.
+    /// Set if the state was closed.
     pub closed: Option<Closed>,
     /// The beginning of redb's page 0.
     pub page: [u8; SUPER_PAGE_BYTES],
 }
 
-/// That a state was closed.
+/// The record of a clean close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// Its length then, as redb sees it.
+    /// Length of the state at the close, in redb's view.
     pub len: u64,
-    /// It was made, and was never opened since.
+    /// Set if the state was never opened since its creation.
     pub fresh: bool,
 }
 
 impl SuperHeader {
-    /// sequence u64 | closed u64: 0 no, 1 yes, 2 yes, and fresh | length u64 | page; numbers LE.
+    /// Layout: sequence u64, closed u64 (0 no, 1 yes, 2 yes and fresh), length u64, page. Numbers
+    /// LE.
     pub fn encode(&self) -> [u8; SUPER_PLAIN_BYTES] {
         let mut bytes = [0; SUPER_PLAIN_BYTES];
         bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());

@@ -1,14 +1,14 @@
-//! What lies on disk: every record type of the state file, and their encoding.
+//! The bytes on disk: every record type of the state file, and their encoding.
 //!
-//! Only this room derives serde for stored types and names bincode. The types here are apart
-//! from the ones that callers see, so that an API may change without the format. Rules:
+//! Only this crate derives serde for stored types and names bincode. Its types are separate from
+//! the types of the public interface, so that either can change alone. Rules:
 //!
 //! - A row is an enum with one variant per version, append only, never reordered. The variant's
 //!   number is the first byte on disk.
 //! - Golden bytes (at the end of each file) pin every row.
 //! - Decoding checks bounds, takes the whole input or nothing, and never panics.
 //!
-//! The same is told for people in `docs/spec/format.md`, byte by byte.
+//! `docs/spec/format.md` documents the same byte by byte.
 
 // An inner crate: only the engine uses it.
 #![allow(missing_docs, missing_debug_implementations)]

@@ -1,4 +1,4 @@
-//! The rows of table `meta`: which schema the tables have, and whose they are.
+//! The rows of table `meta`: the schema of the tables, and the vault's identity.
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::Result;
@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::codec;
 
-/// The schema of the tables that this version writes. One step of `state/migrate.rs` leads from
-/// each version to the next.
+/// The schema that this version writes. A step of `state/migrate.rs` leads from each version to the
+/// next.
 pub const SCHEMA_VERSION: u32 = 5;
 
 /// Key of the [`SchemaRow`].
@@ -15,20 +15,20 @@ pub const META_SCHEMA: &[u8] = b"schema";
 /// Key of the [`VaultRow`].
 pub const META_VAULT: &[u8] = b"vault";
 
-/// Which schema the tables have.
+/// The schema of the tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SchemaRow {
     V0 { version: u32 },
 }
 
-/// What the vault is, from its creation on.
+/// The identity of the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VaultRow {
     V0 {
-        /// The same as in the header.
+        /// Equal to the id in the header.
         id: Uuid,
         created_unix_millis: u64,
-        /// The number of the next namespace; numbers are never used twice.
+        /// Number of the next namespace; numbers are never reused.
         next_namespace: u32,
     },
 }

@@ -1,11 +1,11 @@
-//! The holder's note beside the lock: JSON, so that a person can read it too.
+//! The note of the lock's holder: JSON, so that a person can read it too.
 
 use serde::{Deserialize, Serialize};
 
 /// Longest note that is read, in bytes.
 pub const NOTE_BYTES_MAX: u64 = 4_096;
 
-/// Who holds the vault. Unknown fields are passed over, so that later versions may add some.
+/// The holder of the vault's lock. Unknown fields are ignored, so later versions may add some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderNote {
     pub host: String,
@@ -21,7 +21,7 @@ impl HolderNote {
         serde_json::to_vec(self).expect("text and numbers")
     }
 
-    /// `None` for a note that is torn or not ours: it only informs.
+    /// Decodes a note; `None` if it is torn or foreign, because it only informs.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }

@@ -1,5 +1,4 @@
-//! The rows of tables `operations`, `checkpoints` and `history`; the keys of those and of
-//! `unfinished`.
+//! The rows of tables `operations`, `checkpoints` and `history`, and their keys.
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::Result;
@@ -7,11 +6,13 @@ use uuid::Uuid;
 
 use super::codec;
 
-/// Ids that begin so are the engine's own: hosts see such operations, and cannot touch them. They
-/// have no history, are not in table `unfinished`, and no event or statistic tells of them.
+/// Prefix of the ids of the engine's own operations.
+///
+/// Hosts see such operations and cannot change them. They have no history, are not in table
+/// `unfinished`, and appear in no event or statistic.
 pub const OWN_OPERATION_PREFIX: &str = "strongroom.";
 
-/// A resumable piece of work (table `operations`, by id).
+/// An operation (table `operations`, by id).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum OperationRow {
     V0 {
@@ -26,17 +27,17 @@ pub(crate) enum OperationRow {
     V1(OperationFields),
 }
 
-/// What the newest version of an operation's row holds.
+/// The fields of an operation's row in its newest version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationFields {
     pub state: OperationState,
-    /// Paused by somebody, and not by the end of a runner.
+    /// Paused on request, and not by the end of a runner.
     pub held: bool,
-    /// What kind of work it is; without one the id stands for it.
+    /// Type of work; without a name the id is used.
     pub name: Option<String>,
-    /// Of the program that wrote the checkpoints, as the host counts.
+    /// Version of the host's checkpoints.
     pub version: u32,
-    /// The session of the vault whose process owns it.
+    /// The session that owns the operation.
     pub owner: Uuid,
     /// Raised by every begin, resume and take-over; a commit under an older one is refused.
     pub generation: u64,
@@ -45,32 +46,32 @@ pub struct OperationFields {
     pub created_unix_millis: u64,
     pub updated_unix_millis: u64,
     pub lanes: u32,
-    /// Lanes that are not yet complete; at 0 the operation is.
+    /// Number of incomplete lanes. At 0 the operation is complete.
     pub lanes_open: u32,
-    /// Checkpoints kept of each lane, the latest among them.
+    /// Number of checkpoints kept for each lane, including the latest.
     pub checkpoints_kept: u16,
     pub retry: RetryRow,
     pub metadata: Vec<(String, String)>,
     pub failure: Option<FailureRow>,
 }
 
-/// How often an operation is tried.
+/// The limits of tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryRow {
-    /// Starts without a checkpoint; 0 for no limit.
+    /// Most starts without a checkpoint; 0 for no limit.
     pub attempts_max: u32,
     pub backoff_first_millis: u64,
     pub backoff_max_millis: u64,
 }
 
-/// How an operation failed last.
+/// The latest failure of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRow {
     pub unix_millis: u64,
     pub text: String,
 }
 
-/// Where an operation stands. Append only.
+/// The state of an operation. Append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationState {
     Running,
@@ -83,7 +84,7 @@ pub enum OperationState {
 }
 
 impl OperationState {
-    /// Whether nothing is left to do: it is not in table `unfinished`.
+    /// Returns whether no work is left, so that table `unfinished` does not list it.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled)
     }
@@ -94,11 +95,11 @@ impl OperationFields {
         codec::encode(&OperationRow::V1(self))
     }
 
-    /// The fields of a row of any version.
+    /// Decodes a row of any version.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         match codec::decode("read operation row", bytes)? {
             OperationRow::V1(fields) => Ok(fields),
-            // What a program of that version did not write counts as it then was.
+            // Fields that version 0 did not write get their meaning of that time.
             OperationRow::V0 {
                 state,
                 owner,
@@ -128,16 +129,17 @@ impl OperationFields {
     }
 }
 
-/// Where a lane stands (table `checkpoints`, by [`checkpoint_key`]). A lane without a checkpoint
-/// yet has a row with `sequence` 0.
+/// The status of a lane (table `checkpoints`, by [`checkpoint_key`]).
+///
+/// A lane without a checkpoint has a row with `sequence` 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CheckpointRow {
     V0 {
-        /// How many checkpoints this lane has had.
+        /// Number of checkpoints of this lane so far.
         sequence: u64,
         /// Orders the checkpoints of all lanes of the operation.
         order: u64,
-        /// 0 to 1.
+        /// From 0 to 1.
         progress: f64,
         complete: bool,
         unix_millis: u64,
@@ -155,7 +157,7 @@ impl CheckpointRow {
     }
 }
 
-/// Operation id, a zero byte (which no id contains), lane.
+/// Returns operation id, a zero byte (which no id contains), lane.
 pub fn checkpoint_key(operation: &str, lane: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(operation.len() + 1 + lane.len());
     key.extend_from_slice(operation.as_bytes());
@@ -164,8 +166,9 @@ pub fn checkpoint_key(operation: &str, lane: &str) -> Vec<u8> {
     key
 }
 
-/// Operation id, a zero byte, lane, a zero byte, place in the lane's ring (table `history`, of
-/// [`CheckpointRow`]s). A lane has `checkpoints_kept - 1` places.
+/// Returns operation id, zero byte, lane, zero byte, position in the lane's ring.
+///
+/// The key of a [`CheckpointRow`] in table `history`. A lane has `checkpoints_kept - 1` positions.
 pub fn history_key(operation: &str, lane: &str, place: u16) -> Vec<u8> {
     let mut key = checkpoint_key(operation, lane);
     key.push(0);
@@ -173,8 +176,9 @@ pub fn history_key(operation: &str, lane: &str, place: u16) -> Vec<u8> {
     key
 }
 
-/// From the first key of an operation's lanes on, in tables `checkpoints` and `history`; up to and
-/// without the second.
+/// Returns the span of an operation's lanes in tables `checkpoints` and `history`.
+///
+/// The first key is included, the second is excluded.
 pub fn lanes_span(operation: &str) -> (Vec<u8>, Vec<u8>) {
     let lower = checkpoint_key(operation, "");
     let mut upper = lower.clone();

@@ -1,7 +1,7 @@
 //! The rows of tables `namespaces` and `dropping`, and of the tables of records.
 //!
-//! A record's row is not bincode but one tag byte and the value itself, so that a value is
-//! stored and served without being copied through a codec.
+//! A record's row is one tag byte and the value itself, not bincode. So a value is stored and
+//! returned without passing through a codec.
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -10,10 +10,10 @@ use super::chunk::ContentRef;
 use super::codec;
 use super::content::ObjectsRow;
 
-/// Longest value that lies in state itself, in bytes; a longer one is staged as content.
+/// Longest value inside a row, in bytes; a longer one is staged as content.
 ///
-/// redb rounds a leaf up to a power of two: 65,280 bytes take 1.01 times themselves, 65,536
-/// would take twice (measured on redb 4.5.0).
+/// redb rounds a leaf up to a power of two: 65,280 bytes occupy 1.01 times their length, 65,536
+/// would occupy twice (measured on redb 4.5.0).
 pub const ROW_BYTES_MAX: usize = 65_280;
 
 /// Longest key of a record, in bytes.
@@ -23,11 +23,11 @@ const TAG_INLINE: u8 = 0;
 const TAG_OBJECTS: u8 = 1;
 const TAG_CONTENT: u8 = 2;
 
-/// A namespace (table `namespaces`, by name). Its records are a table of their own.
+/// A namespace (table `namespaces`, by name). Its records have their own table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NamespaceRow {
     V0 {
-        /// Names the table of its records; never used twice.
+        /// Number in the name of its table; never reused.
         number: u32,
     },
 }
@@ -42,12 +42,12 @@ impl NamespaceRow {
     }
 }
 
-/// The key of a row of table `dropping`: the namespace's number, big-endian.
+/// Returns the key of a row of table `dropping`: the namespace's number, big-endian.
 pub fn dropping_key(number: u32) -> [u8; 4] {
     number.to_be_bytes()
 }
 
-/// The number behind a key of table `dropping`.
+/// Reads the number from a key of table `dropping`.
 pub fn dropping_number(key: &[u8]) -> Result<u32> {
     let number = key.try_into().map_err(|_| {
         Error::new(ErrorKind::Corrupt, "read namespace row")
@@ -57,25 +57,25 @@ pub fn dropping_number(key: &[u8]) -> Result<u32> {
     Ok(u32::from_be_bytes(number))
 }
 
-/// What a row of a table of records holds.
+/// The contents of a record's row.
 #[derive(Debug)]
 pub enum RecordRow {
-    /// The value itself: see [`inline_value`](Self::inline_value).
+    /// The value itself; see [`inline_value`](Self::inline_value).
     Inline,
-    /// Objects of its own that the value lies in, as they were written before schema 5.
+    /// Objects of the value, as written before schema 5.
     Objects(ObjectsRow),
     /// The value in the content store.
     Content(ContentRef),
 }
 
 impl RecordRow {
-    /// Whether the row holds the value itself.
+    /// Returns whether the row contains the value itself.
     #[inline]
     pub fn is_inline(row: &[u8]) -> bool {
         row.first() == Some(&TAG_INLINE)
     }
 
-    /// The value that a row holds which was decoded as [`Inline`](Self::Inline).
+    /// Returns the value in a row that was decoded as [`Inline`](Self::Inline).
     pub fn inline_value(row: &[u8]) -> &[u8] {
         &row[1..]
     }

@@ -1,8 +1,7 @@
-//! Refs: the named cells on a backend that are moved by compare-and-set, and the one that says who owns a
-//! vault's content.
+//! Refs: named values on a backend that change by compare-and-set, and the owner ref among them.
 //!
-//! A ref's object is nonce 24 | ciphertext | tag 16; sealed in it lie the length of the row (u32 LE), the
-//! row, and zeros up to a multiple of [`REF_PLAIN_STEP_BYTES`].
+//! A ref's object is nonce 24, ciphertext, tag 16. Its plaintext is the length of the row (u32 LE),
+//! the row, and zeros up to a multiple of [`REF_PLAIN_STEP_BYTES`].
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::{Key, Result};
@@ -10,17 +9,17 @@ use uuid::Uuid;
 
 use super::codec::{self, coded};
 
-/// What the keys of all refs on a backend begin with.
+/// Prefix of the keys of all refs on a backend.
 pub(crate) const REFS_PREFIX: &str = "refs/";
-/// The sealed rows of refs come in such steps, so that their length tells little.
+/// Step of the length of a sealed row, so that its length reveals little.
 pub const REF_PLAIN_STEP_BYTES: usize = 512;
-/// How many attempts a ref remembers.
+/// Number of attempts that a ref remembers.
 pub const REF_ATTEMPTS_MAX: usize = 16;
 
 /// Key of the [`OwnerRow`] in table `meta`.
 pub const META_OWNER: &[u8] = b"owner";
 
-/// A ref's name on the backend: a keyed hash of what it is called.
+/// A ref's name on the backend: a keyed hash of its plain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefName(pub [u8; 16]);
 
@@ -31,61 +30,64 @@ impl RefName {
     }
 }
 
-/// One attempt to move a ref; drawn for each.
+/// One attempt to move a ref; drawn for each attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptId(pub [u8; 16]);
 
-/// What a ref holds.
+/// The contents of a ref.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefRow {
     V0 {
-        /// How often it was moved, its creation included.
+        /// Number of moves, including the creation.
         generation: u64,
-        /// The attempts that moved it, the newest first; at most [`REF_ATTEMPTS_MAX`].
+        /// The attempts that moved it, newest first; at most [`REF_ATTEMPTS_MAX`].
         attempts: Vec<AttemptId>,
         value: Vec<u8>,
     },
 }
 
-/// What an open of a vault is known by to the store.
+/// The ownership token of one open of a vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Drawn at creation, and by every take-over.
+    /// Drawn at creation and by every take-over.
     pub lineage: Uuid,
     /// Drawn at every open.
     pub session: Uuid,
 }
 
-/// The value of the owner ref: who has the vault's content.
+/// The value of the owner ref: the session that owns the vault's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerRefRow {
     V0 {
         vault: Uuid,
         claim: Claim,
-        /// That session has closed the vault.
+        /// Set after that session has closed the vault.
         closed: bool,
         host: String,
         boot_id: String,
         pid_namespace: String,
         pid: u32,
         process_start: u64,
-        /// The file whose lock that process had for its state; empty if it had none.
+        /// Identity of the lock file that the process had for its state; empty if it had none.
         place: String,
         operation: String,
         since_unix_millis: u64,
     },
 }
 
-/// What the state knows of the owner ref.
+/// The state's knowledge of the owner ref.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerRow {
     V0 {
-        /// The claim that the owner ref had, and those that this state was about to put there since: the ref has
-        /// one of them, unless another state was used.
+        /// The token that the owner ref had, and those that this state was about to put there
+        /// since.
+        ///
+        /// The ref has one of them, unless another state was used.
         known: Vec<Claim>,
-        /// The claim that the last session has put there at its close, or was about to: it has ended then.
+        /// The token that the last session put there at its close, or was about to put. That
+        /// session has ended.
         closing: Option<Claim>,
-        /// When this state took the content over from another.
+        /// Time at which this state took the content over from another.
         taken_over_unix_millis: Option<u64>,
     },
 }

@@ -1,7 +1,7 @@
-//! The rows of table `space`: the share space, and its update under way.
+//! The rows of table `space`: the share space, and its unfinished update.
 //!
-//! Nothing in them is derived from a partition: they read the same whichever document an update
-//! is of, and however many there are.
+//! No field depends on a partition: rows look the same whichever document an update changes, and
+//! however many documents exist.
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::Result;
@@ -18,29 +18,29 @@ pub const SPACE_UPDATE: &[u8] = b"update";
 /// Length of a slot: a share of 66 bytes and its tag of 14, masked.
 pub const SLOT_BYTES: usize = 80;
 
-/// How many objects of a generation hold cells: the first ones.
+/// Number of objects with cells in a generation: the first ones.
 pub const CELL_OBJECTS: usize = 2;
 
-/// The share space, as it was made, and the generation that counts.
+/// The share space with its parameters, and its valid generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpaceRow {
     V0 {
         id: Uuid,
         created_unix_millis: u64,
-        /// When a generation was put in the place of another; none has been in a new space.
+        /// Time at which a generation last replaced another; none in a new space.
         updated_unix_millis: Option<u64>,
-        /// Most bytes of a document, compressed.
+        /// Most bytes of a compressed document.
         capacity_bytes: u32,
         threshold: u8,
         shares: u8,
-        /// How many partitions' slots it has.
+        /// Number of partitions whose slots fit.
         partitions: u8,
         costs: CostsRow,
         generation: GenerationRow,
     },
 }
 
-/// What an attempt at a document's password costs.
+/// The cost of an attempt at a document's password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CostsRow {
     pub memory_kib: u32,
@@ -52,21 +52,21 @@ pub struct CostsRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRow {
     pub id: Uuid,
-    /// The two objects of cells, then the segments.
+    /// Two objects of cells, then the segments.
     pub objects: Vec<ObjectRef>,
 }
 
-/// A generation that comes into being.
+/// An unfinished generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpdateRow {
     V0 {
         since_unix_millis: u64,
-        /// The generation that it is made from.
+        /// The generation on which it is based.
         base: Uuid,
         id: Uuid,
-        /// The names of all its objects, reserved.
+        /// The reserved names of all its objects.
         names: Vec<ObjectName>,
-        /// Under which epochs those of them are sealed that are put; the first ones.
+        /// Key epochs of the objects that were put, from the first one on.
         epochs: Vec<u32>,
     },
 }

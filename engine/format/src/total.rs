@@ -1,21 +1,20 @@
-//! Sums that are kept beside what they are of (table `totals`), and what the host has set for its
-//! artifacts (table `settings`).
+//! Totals (table `totals`), and the host's settings for artifacts (table `settings`).
 
 use serde::{Deserialize, Serialize};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::codec::{self, coded};
 
-/// Whose sum a row of table `totals` is.
+/// The subject of a row of table `totals`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalKey<'a> {
-    /// Of the content store: a [`StoredTotal`].
+    /// The content store: a [`StoredTotal`].
     Stored,
-    /// Of all artifacts: a [`CatalogueRow`].
+    /// All artifacts: a [`CatalogueRow`].
     Catalogue,
-    /// A [`TotalRow`] of the artifacts of a spec.
+    /// The artifacts of a spec: a [`TotalRow`].
     Spec(&'a str),
-    /// A [`TotalRow`] of the artifacts of a type.
+    /// The artifacts of a type: a [`TotalRow`].
     Kind(&'a str),
 }
 
@@ -50,47 +49,47 @@ impl<'a> TotalKey<'a> {
     }
 }
 
-/// What the content store takes.
+/// The bytes in the content store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoredTotal {
     V0 {
-        /// Of chunks in state.
+        /// Bytes of chunks in state.
         state_bytes: u64,
-        /// Of packs, as long as they are.
+        /// Bytes of existing packs.
         pack_bytes: u64,
     },
 }
 
-/// Of all artifacts of the vault.
+/// The totals of all artifacts of the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatalogueRow {
     V0 {
         versions: u64,
-        /// Lengths of their contents, together.
+        /// Sum of the lengths of their contents.
         bytes: u64,
         next_arrival: u64,
-        /// The latest time that a version was put at, whatever became of it and of the clock.
+        /// Latest time at which a version was put, whatever happened to it and to the clock.
         newest_unix_millis: u64,
     },
 }
 
-/// Of the artifacts of a spec, or of a type.
+/// The totals of the artifacts of a spec or of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TotalRow {
     V0 { versions: u64, bytes: u64 },
 }
 
-/// What the host has set for its artifacts (table `settings`, key [`ARTIFACT_SETTINGS`]).
+/// The host's settings for artifacts (table `settings`, key [`ARTIFACT_SETTINGS`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArtifactSettingsRow {
     V0 {
         quota: Option<QuotaFields>,
-        /// How long versions of a type are kept; `None` for ever. Sorted.
+        /// Retention of each type in milliseconds; `None` for ever. Sorted.
         retention: Vec<(String, Option<u64>)>,
     },
 }
 
-/// How much the content store may take.
+/// The limit for the content store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaFields {
     pub bytes: u64,

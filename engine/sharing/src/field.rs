@@ -1,11 +1,11 @@
-//! An element of GF(p), p = 2^521 - 1, and its arithmetic, in constant time.
+//! Elements of GF(p), p = 2^521 - 1, and their arithmetic, in constant time.
 //!
-//! p is a Mersenne prime: 2^521 = 1, so that what lies above bit 521 is added in at bit 0. An
-//! [`Element`] is always below p. A [`Sum`] is any integer of so many limbs; it takes sums and
-//! products without looking at p, and is reduced once, at the end. A sum's caller sees to it that
-//! it does not overflow, from the bounds of what it adds, and never from its value.
+//! p is a Mersenne prime: 2^521 = 1, so bits above bit 520 are added at bit 0. An [`Element`] is
+//! always below p. A [`Sum`] is an integer of a fixed number of limbs. It adds sums and products
+//! without regard to p, and is reduced once, at the end. The caller of a sum ensures that it does
+//! not overflow, from the bounds of its terms and never from their values.
 //!
-//! Limbs are of 64 bits, the lowest first; nine of them hold 576 bits, 55 more than p. Carries are
+//! Limbs have 64 bits, the lowest first. Nine of them have 576 bits, 55 more than p. Carries are
 //! `bool`s from `overflowing_add`, which become add-with-carry, or the high halves of products.
 
 use std::fmt;
@@ -14,22 +14,22 @@ use zeroize::DefaultIsZeroes;
 
 /// Length of an element in bytes, little-endian. The upper seven bits of the last are zero.
 pub const ELEMENT_BYTES: usize = 66;
-/// Length of a secret in bytes: the longest whole number of words that p has room for.
+/// Length of a secret in bytes: the longest whole number of words below p.
 pub const SECRET_BYTES: usize = 64;
 
-/// How many limbs an element has.
+/// Number of limbs of an element.
 pub(super) const LIMBS: usize = 9;
-/// How many limbs the product of two elements has: 1042 bits of 1088.
+/// Number of limbs of a product of two elements: 1042 bits of 1088.
 const PRODUCT_LIMBS: usize = 17;
-/// The highest limb of an element.
+/// Index of the highest limb of an element.
 const TOP: usize = LIMBS - 1;
-/// How many bits of an element lie there: 521 = 8 * 64 + 9.
+/// Number of bits of an element in the highest limb: 521 = 8 * 64 + 9.
 const TOP_BITS: u32 = 9;
 const TOP_MASK: u64 = (1 << TOP_BITS) - 1;
 
 /// An element of GF(2^521 - 1), always canonical: below p. Its `Debug` shows nothing.
 ///
-/// It is `Copy`, as arithmetic needs it: whoever keeps one that is secret zeroises it.
+/// It is `Copy` because arithmetic needs that. Callers zeroise secret elements that they keep.
 #[derive(Clone, Copy, Default)]
 pub struct Element {
     limbs: [u64; LIMBS],
@@ -46,7 +46,7 @@ impl fmt::Debug for Element {
 impl Element {
     pub const ZERO: Self = Self { limbs: [0; LIMBS] };
 
-    /// The secret `bytes`, little-endian: below 2^512, and so below p.
+    /// Makes an element of a secret, little-endian: below 2^512, and so below p.
     #[inline]
     pub fn of_secret(bytes: &[u8; SECRET_BYTES]) -> Self {
         let mut limbs = [0; LIMBS];
@@ -56,8 +56,9 @@ impl Element {
         Self { limbs }
     }
 
-    /// Its lower 512 bits: all of a secret. That shares were joined which do not belong together,
-    /// they do not tell.
+    /// Returns the lower 512 bits: all of a secret.
+    ///
+    /// The bits do not reveal whether shares were joined that do not belong together.
     #[inline]
     pub fn to_secret(self) -> [u8; SECRET_BYTES] {
         let mut bytes = [0; SECRET_BYTES];
@@ -67,7 +68,7 @@ impl Element {
         bytes
     }
 
-    /// Its bytes, little-endian.
+    /// Returns the bytes, little-endian.
     #[inline]
     pub fn to_bytes(self) -> [u8; ELEMENT_BYTES] {
         let mut bytes = [0; ELEMENT_BYTES];
@@ -80,18 +81,21 @@ impl Element {
         bytes
     }
 
-    /// The lower 521 bits of `bytes`, which may be anything; zero for p.
+    /// Makes an element of the lower 521 bits of any `bytes`; zero for p.
     #[inline]
     pub fn of_bytes(bytes: &[u8; ELEMENT_BYTES]) -> Self {
         Sum::of_bytes(bytes).reduce()
     }
 
-    /// An element drawn from all of them alike, if `bytes` are from all bytes alike. `None`, with
-    /// a chance of 2^-521, if their lower 521 bits are p, which would be a second zero.
+    /// Makes a uniform element of uniform `bytes`.
+    ///
+    /// Returns `None`, with a probability of 2^-521, if the lower 521 bits are p, which would be a
+    /// second zero.
     #[inline]
     pub fn sample(bytes: &[u8; ELEMENT_BYTES]) -> Option<Self> {
         let Sum { limbs } = Sum::of_bytes(bytes);
-        // The one branch on drawn bytes: it tells of those that are kept that they are not p.
+        // The one branch on drawn bytes. For the bytes that are used it reveals only that they are
+        // not p.
         let is_p = limbs[0] & ones_above(&limbs) == u64::MAX;
         (!is_p).then_some(Self { limbs })
     }
@@ -138,13 +142,15 @@ impl Element {
         product.reduce()
     }
 
-    /// What it gives one with, zero for zero: its power p - 2, by Fermat's little theorem.
+    /// Returns the multiplicative inverse, and zero for zero: the power p - 2, by Fermat's little
+    /// theorem.
     ///
     /// 520 squarings and 13 products: p - 2 = 2^521 - 3 is 519 ones in binary, then 01.
     pub(super) fn inverse(self) -> Self {
         const ONES: u32 = 519;
         let squared = |element: Self, times| (0..times).fold(element, |power, _| power.mul(power));
-        // To the power of as many ones, in binary, as the upper bits of 519 tell.
+        // `ones` is the length of the exponent, all ones in binary. It follows the upper bits of
+        // 519.
         let (mut power, mut ones) = (self, 1);
         for bit in (0..ONES.ilog2()).rev() {
             power = squared(power, ones).mul(power);
@@ -167,7 +173,7 @@ impl From<u128> for Element {
     }
 }
 
-/// A sum of elements and their multiples that is not reduced: any integer below 2^(64 `N`).
+/// An unreduced sum of elements and their multiples: any integer below 2^(64 `N`).
 #[derive(Clone, Copy)]
 pub(super) struct Sum<const N: usize> {
     limbs: [u64; N],
@@ -183,7 +189,7 @@ impl<const N: usize> Sum<N> {
         Self { limbs }
     }
 
-    /// p less `element`, which is all 521 bits flipped: at most p.
+    /// Returns p less `element`: all 521 bits flipped, at most p.
     #[inline]
     pub(super) fn of_negative(element: Element) -> Self {
         let mut limbs = [0; N];
@@ -222,15 +228,15 @@ impl<const N: usize> Sum<N> {
         debug_assert!(carry == 0, "the caller's bound holds");
     }
 
-    /// The element that it is, modulo p, whatever it holds.
+    /// Returns the sum modulo p, for any value.
     #[inline]
     pub(super) fn reduce(&self) -> Element {
         const { assert!(LIMBS <= N && N <= PRODUCT_LIMBS) }
         let mut limbs = [0; LIMBS];
         limbs.copy_from_slice(&self.limbs[..LIMBS]);
         if N > LIMBS {
-            // Folds once, into nine limbs: what is below bit 521 and what is above it, of which
-            // 17 limbs have 567 bits, add up to less than 2^568.
+            // Folds once, into nine limbs. The bits below bit 521, and those above it, of which 17
+            // limbs have 567, add up to less than 2^568.
             limbs[TOP] &= TOP_MASK;
             let limb_at = |at: usize| self.limbs.get(at).copied().unwrap_or(0);
             let mut carry = false;
@@ -241,13 +247,13 @@ impl<const N: usize> Sum<N> {
             }
             debug_assert!(!carry, "568 bits fit in nine limbs");
         }
-        // Folds again: what is below bit 521 is at most p and `above` is below 2^55, so that the
-        // two of them are below 2 p. If they reach p, one more at bit 0 and nothing at bit 521
-        // takes p away: p + 1 = 2^521. The top limb keeps `above` until the mask at the end, for
-        // no carry leaves it for another limb.
+        // Folds again. The bits below bit 521 are at most p, and `above` is below 2^55, so their
+        // sum is below 2 p. If the sum reaches p, adding one at bit 0 and clearing bit 521
+        // subtracts p, because p + 1 = 2^521. The top limb keeps `above` until the mask at the end,
+        // because no carry leaves it.
         let above = limbs[TOP] >> TOP_BITS;
-        // They reach p if one more than they are carries into bit 521: if it carries out of the
-        // lowest limb, beyond which `above` does not go, and through ones only from there on.
+        // The sum reaches p if the sum plus one carries into bit 521. That happens if it carries
+        // out of the lowest limb, beyond which `above` does not reach, and all bits above are ones.
         // `above + 1` does not overflow; all ones and a carry do, as the bits themselves would.
         let (_, low_carries) = limbs[0].overflowing_add(above + 1);
         let (_, reaches_p) = ones_above(&limbs).overflowing_add(u64::from(low_carries));
@@ -262,7 +268,7 @@ impl<const N: usize> Sum<N> {
 }
 
 impl Sum<LIMBS> {
-    /// The lower 521 bits of `bytes`: at most p.
+    /// Returns the lower 521 bits of `bytes`: at most p.
     #[inline]
     fn of_bytes(bytes: &[u8; ELEMENT_BYTES]) -> Self {
         let mut limbs = [0; LIMBS];
@@ -275,13 +281,13 @@ impl Sum<LIMBS> {
     }
 }
 
-/// All ones if bits 64 to 520 are ones, and something less otherwise.
+/// Returns all ones if bits 64 to 520 are ones, and a smaller value otherwise.
 #[inline]
 fn ones_above(limbs: &[u64; LIMBS]) -> u64 {
     limbs[1..TOP].iter().fold(limbs[TOP] | !TOP_MASK, |ones, limb| ones & limb)
 }
 
-/// `a + b + carry`, and its carry: at most one of the two additions overflows.
+/// Returns `a + b + carry` and its carry: at most one of the two additions overflows.
 #[inline]
 fn add(a: u64, b: u64, carry: bool) -> (u64, bool) {
     let (sum, first) = a.overflowing_add(b);
@@ -289,8 +295,9 @@ fn add(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (sum, first | second)
 }
 
-/// The halves of `a b + c + d`, the lower first: at most (2^64 - 1)^2 + 2 (2^64 - 1), which is
-/// 2^128 - 1.
+/// Returns the halves of `a b + c + d`, the lower first.
+///
+/// The value is at most (2^64 - 1)^2 + 2 (2^64 - 1), which is 2^128 - 1.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
 fn mul_add(a: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
@@ -316,7 +323,7 @@ mod tests {
         assert_eq!(number(element), value(&sum) % modulus(), "{limbs:x?}");
     }
 
-    /// Each limb is one of `limbs`, in every combination.
+    /// Calls `check` with each combination of `limbs`.
     fn combinations<const N: usize>(limbs: &[u64], mut check: impl FnMut([u64; N])) {
         for mut choice in 0..limbs.len().pow(u32::try_from(N).unwrap()) {
             check(std::array::from_fn(|_| {
@@ -368,7 +375,7 @@ mod tests {
 
         #[test]
         fn sums_add_up(limbs in prop::array::uniform16(limb()), factor in limb()) {
-            // Eight limbs each, so that the ninth holds what carries out of them.
+            // Eight limbs each, so that the ninth receives their carry.
             let [a, b] = [0, 8].map(|from| {
                 let mut sum = Sum::<LIMBS>::ZERO;
                 sum.limbs[..8].copy_from_slice(&limbs[from..][..8]);

@@ -1,30 +1,36 @@
 //! Splitting a secret into shares, and joining them.
 //!
-//! The shares lie at 1, 2, .. `n`, all small and in a row, so that neither way needs a product of
-//! two elements. Splitting goes by forward differences: from one share to the next, additions
-//! only. Joining weighs the shares with Lagrange's coefficients at zero, which are integers for
-//! the first shares, and small integers over a common divisor for nearly all others.
+//! The shares belong to the points 1, 2, .. `n`, which are small and consecutive, so neither
+//! direction needs a product of two elements. Splitting uses forward differences: from one share to
+//! the next, additions only. Joining weighs the shares with Lagrange's coefficients at zero. These
+//! are integers for the first shares, and small integers over a common divisor for nearly all other
+//! choices.
 //!
-//! Thresholds, places and what is made of them are public: everything here may branch on them.
+//! Thresholds, points and all values derived from them are public, so code may branch on them.
 
 use super::field::{Element, LIMBS, Sum};
 
 /// Most shares of a secret.
 pub const SHARES_MAX: usize = 32;
 
-/// How much a [`Sum`] of nine limbs holds: fewer than 2^55 times p, since 576 = 521 + 55.
+/// Capacity of a [`Sum`] of nine limbs: less than 2^55 times p, since 576 = 521 + 55.
 const MULTIPLE_BITS: u32 = 55;
 
-/// Limbs of the sums for high thresholds, that nine do not hold. These hold 2^183 times p; the
-/// most that a share comes to is 32^0 + 32^1 + .. + 32^31 times p, below 2^156 times.
+/// Limbs of the sums for high thresholds.
+///
+/// Eleven limbs hold 2^183 times p. The largest share is 32^0 + 32^1 + .. + 32^31 times p, below
+/// 2^156 times.
 const WIDE_LIMBS: usize = 11;
 
-/// Most orders of differences in sums of nine limbs. With 15, the threshold is 16 and there are as
-/// many shares or more: the last one's highest power alone is 16^15 = 2^60.
+/// Most orders of differences in sums of nine limbs.
+///
+/// With 15 the threshold is 16, and there are at least 16 shares. The highest power of the last one
+/// alone is 16^15 = 2^60.
 const NARROW_ORDERS_MAX: usize = 14;
 const WIDE_ORDERS_MAX: usize = SHARES_MAX - 1;
 
-/// k! for each k below 32, as two factors: the second is 1 up to 20!, the last to fit in 64 bits.
+/// k! for each k below 32, as two factors. The second is 1 up to 20!, the last one that fits in 64
+/// bits.
 const FACTORIALS: [(u64, u64); SHARES_MAX] = {
     let mut factorials = [(1, 1); SHARES_MAX];
     let mut k = 1;
@@ -36,18 +42,18 @@ const FACTORIALS: [(u64, u64); SHARES_MAX] = {
     factorials
 };
 
-/// Threshold `t` of `n` shares.
+/// A threshold of `t` of `n` shares.
 #[derive(Clone, Debug)]
 pub struct Scheme {
     threshold: usize,
     pub(super) shares: usize,
-    /// Whether sums of nine limbs hold every share, before it is reduced.
+    /// Sums of nine limbs hold every share before it is reduced.
     narrow: bool,
-    /// Of the first `t` shares.
+    /// Weights of the first `t` shares.
     weights: Vec<Weight>,
 }
 
-/// What a share is multiplied with.
+/// The factor of a share.
 #[derive(Clone, Copy, Debug)]
 struct Weight {
     magnitude: u64,
@@ -55,7 +61,7 @@ struct Weight {
 }
 
 impl Scheme {
-    /// Its caller has checked that 1 <= `threshold` <= `shares` <= [`SHARES_MAX`].
+    /// Makes a scheme. The caller has checked that 1 <= `threshold` <= `shares` <= [`SHARES_MAX`].
     pub fn new(threshold: usize, shares: usize) -> Self {
         assert!(
             1 <= threshold && threshold <= shares && shares <= SHARES_MAX,
@@ -78,14 +84,15 @@ impl Scheme {
         }
     }
 
-    /// Fills `shares`, one for each place: `shares[i]` is that of place `i + 1`. There are `t - 1`
-    /// `coefficients`, of the powers 1 to `t - 1`, each drawn anew for each secret
+    /// Fills `shares`: `shares[i]` is the share of point `i + 1`.
+    ///
+    /// There are `t - 1` `coefficients`, of the powers 1 to `t - 1`, drawn for each secret
     /// ([`Element::sample`]).
     #[inline]
     pub fn split(&self, secret: Element, coefficients: &[Element], shares: &mut [Element]) {
         assert_eq!(coefficients.len(), self.threshold - 1, "one coefficient per power above zero");
         assert_eq!(shares.len(), self.shares, "one place for each share");
-        // The usual thresholds have loops of their own, a quarter faster.
+        // Separate loops for the usual thresholds are a quarter faster.
         match coefficients.len() {
             0 => shares.fill(secret),
             1 => tabulate(&mut [Sum::<LIMBS>::ZERO; 1], secret, coefficients, shares),
@@ -103,13 +110,13 @@ impl Scheme {
         }
     }
 
-    /// The secret, from the shares of places 1 to `t`, in order.
+    /// Joins the shares of points 1 to `t`, in order; returns the secret.
     #[inline]
     pub fn join_first(&self, shares: &[Element]) -> Element {
         assert_eq!(shares.len(), self.threshold, "as many shares as the threshold");
         match *shares {
             [one] => one,
-            // The same as below, with additions for products: twice as fast.
+            // The same as below, with additions instead of products: twice as fast.
             [one, two] => {
                 let mut sum = Sum::<LIMBS>::of(one);
                 sum.add(&Sum::of(one));
@@ -130,7 +137,7 @@ impl Scheme {
         }
     }
 
-    /// How to join the shares of these `places`: `t` of them, distinct, each 1 to `n`.
+    /// Prepares joining shares of these `places`: `t` of them, distinct, each 1 to `n`.
     pub fn joiner(&self, places: &[u8]) -> Joiner {
         assert_eq!(places.len(), self.threshold, "as many shares as the threshold");
         let in_range = |&place: &u8| 1 <= place && usize::from(place) <= self.shares;
@@ -144,12 +151,13 @@ impl Scheme {
     }
 }
 
-/// Fills `shares` from the forward differences at 0, which it makes in `differences`: the first
-/// of order 1, as many as there are coefficients.
+/// Fills `shares` from the forward differences at 0, which it computes in `differences`.
 ///
-/// A sum's bound: nothing here is negative, so that a difference of order k at x is at most
-/// f(x + k); it is made only where x + k <= n, and f(n) is what the sums have room for. On the way
-/// from a coefficient to its difference nothing shrinks.
+/// There are as many differences as coefficients; the first has order 1.
+///
+/// Bound of a sum: no term is negative, so a difference of order k at x is at most f(x + k). It is
+/// computed only where x + k <= n, and the sums have room for f(n). From a coefficient to its
+/// difference no value shrinks.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "unrolled for each number of differences")]
 fn tabulate<const N: usize>(
@@ -194,7 +202,7 @@ fn tabulate<const N: usize>(
     }
 }
 
-/// How to join shares of certain places.
+/// Prepared weights for shares of certain points.
 #[derive(Clone, Debug)]
 pub struct Joiner {
     kind: Kind,
@@ -202,14 +210,14 @@ pub struct Joiner {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// Small weights, and what their sum is multiplied with to divide it, unless by one.
+    /// Small weights, and the factor that divides their sum, unless that is one.
     Weights { weights: Vec<Weight>, inverse: Option<Element> },
-    /// Any: for a few of the choices of many places.
+    /// Arbitrary weights, for a few choices of many points.
     Elements(Vec<Element>),
 }
 
 impl Joiner {
-    /// The secret, from the shares in the order of the places.
+    /// Joins the shares, in the order of the points; returns the secret.
     #[inline]
     pub fn join(&self, shares: &[Element]) -> Element {
         match &self.kind {
@@ -231,8 +239,10 @@ impl Joiner {
     }
 }
 
-/// The weighted sum. The weights' magnitudes add up to no more than [`MULTIPLE_BITS`] hold, and
-/// neither a share nor its negative is above p.
+/// Returns the weighted sum.
+///
+/// The weights' magnitudes add up to at most [`MULTIPLE_BITS`] bits, and neither a share nor its
+/// negative is above p.
 #[inline]
 fn weigh(shares: &[Element], weights: &[Weight]) -> Element {
     let mut sum = Sum::<LIMBS>::ZERO;
@@ -243,7 +253,7 @@ fn weigh(shares: &[Element], weights: &[Weight]) -> Element {
     sum.reduce()
 }
 
-/// A coefficient of Lagrange's at zero, in lowest terms.
+/// A coefficient of Lagrange at zero, in lowest terms.
 struct Fraction {
     numerator: u128,
     denominator: u128,
@@ -251,9 +261,10 @@ struct Fraction {
 }
 
 impl Fraction {
-    /// The product of `y / (y - x)` over all other places `y`, for the place `x`. Neither half
-    /// overflows: the places are distinct, so that the halves are at most 32! and 31!, of 118 and
-    /// 113 bits.
+    /// Computes the product of `y / (y - x)` over all other points `y`, for the point `x`.
+    ///
+    /// Neither half overflows: the points are distinct, so the halves are at most 32! and 31!, of
+    /// 118 and 113 bits.
     fn of(places: &[u8], at: usize) -> Self {
         let own = places[at];
         let mut fraction = Self { numerator: 1, denominator: 1, negative: false };
@@ -275,8 +286,10 @@ impl Fraction {
     }
 }
 
-/// The coefficients as weights over their least common denominator, if the weights are small
-/// enough. Nearly always they are: for all but two in a thousand of the choices of 19 of 32.
+/// Writes the coefficients as weights over their least common denominator, if these are small
+/// enough.
+///
+/// They nearly always are: for all but two in a thousand of the choices of 19 of 32.
 fn over_a_divisor(coefficients: &[Fraction]) -> Option<Kind> {
     let divisor = coefficients.iter().try_fold(1u128, |divisor, coefficient| {
         let common = common_divisor(divisor, coefficient.denominator);

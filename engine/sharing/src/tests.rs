@@ -1,4 +1,4 @@
-//! The arithmetic and the scheme against num-bigint, first of all where carries are long.
+//! The arithmetic and the scheme against num-bigint, above all with long carries.
 
 use num_bigint::{BigInt, BigUint};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use super::*;
 
-/// Places of 13 shares whose weights add up to 60 bits.
+/// Points of 13 shares whose weights add up to 60 bits.
 pub(super) const FAR_FLUNG: [u8; 13] = [1, 4, 8, 10, 11, 12, 13, 15, 16, 22, 26, 29, 31];
 
 pub(super) fn modulus() -> BigUint {
@@ -26,14 +26,14 @@ fn bytes(number: &BigUint) -> [u8; ELEMENT_BYTES] {
     bytes
 }
 
-/// The element of a number that is less than 2^528.
+/// Makes the element of a number below 2^528.
 fn element(number: &BigUint) -> Element {
     let element = Element::of_bytes(&bytes(number));
     assert_eq!(self::number(element), (number % (modulus() + 1u8)) % modulus());
     element
 }
 
-/// A limb that carries propagate through or stop at, half of the time.
+/// Draws limbs, of which half let carries propagate or stop them.
 pub(super) fn limb() -> impl Strategy<Value = u64> {
     prop_oneof![
         Just(0),
@@ -61,8 +61,10 @@ fn near(number: &BigUint) -> impl Iterator<Item = BigUint> {
     (0..5u8).map(move |offset| (&number + offset - 2u8) % &p)
 }
 
-/// Numbers below p at which carries begin, end or run through: near zero and p, near the bits at
-/// the ends of limbs, and of limbs that are all ones or all zeros, in every combination.
+/// Returns numbers below p at which carries begin, end or pass through.
+///
+/// They are near zero and p, near the bits at the ends of limbs, and all combinations of limbs of
+/// ones or zeros.
 fn edges() -> Vec<BigUint> {
     let one = BigUint::from(1u8);
     let mut edges: Vec<_> = near(&modulus()).collect();
@@ -107,8 +109,8 @@ fn operations_hold_at_the_edges_with_each_other() {
 
 #[test]
 fn carries_ripple_through_every_limb() {
-    // Of an edge and what makes p of it, or itself, or their neighbours, the sum or the
-    // difference is where it wraps.
+    // For an edge paired with its complement to p, with itself, or with neighbours of these, the
+    // sum or the difference wraps around.
     for edge in edges() {
         for other in near(&(modulus() - &edge)).chain(near(&edge)) {
             let (a, b) = (element(&edge), element(&other));
@@ -179,7 +181,7 @@ fn an_element_is_zeroised_and_never_printed() {
     assert_eq!(element.to_bytes(), Element::ZERO.to_bytes());
 }
 
-/// The secret that any shares give, right or wrong, by Lagrange's formula in num-bigint.
+/// Joins any shares, right or wrong, by Lagrange's formula in num-bigint.
 fn lagrange(places: &[u8], shares: &[Element]) -> BigUint {
     let p = BigInt::from(modulus());
     let mut secret = BigInt::ZERO;
@@ -195,7 +197,7 @@ fn lagrange(places: &[u8], shares: &[Element]) -> BigUint {
     secret
 }
 
-/// Splits; each share is what num-bigint makes of the polynomial.
+/// Splits, and compares each share with num-bigint's value of the polynomial.
 fn split(scheme: &Scheme, secret: Element, coefficients: &[Element]) -> Vec<Element> {
     let mut shares = vec![element(&(modulus() - 1u8)); scheme.shares];
     scheme.split(secret, coefficients, &mut shares);
@@ -213,7 +215,7 @@ fn pick(places: &[u8], shares: &[Element]) -> Vec<Element> {
     places.iter().map(|&place| shares[usize::from(place) - 1]).collect()
 }
 
-/// All choices of `threshold` of the places 1 to `n`.
+/// Lists all choices of `threshold` of the points 1 to `n`.
 fn subsets(threshold: usize, n: usize) -> impl Iterator<Item = Vec<u8>> {
     (0u32..1 << n)
         .filter(move |set| set.count_ones() as usize == threshold)
@@ -267,7 +269,7 @@ fn shares_that_do_not_belong_together_join_to_what_lagrange_says() {
     for places in places {
         let scheme = Scheme::new(places.len(), 32);
         let joiner = scheme.joiner(&places);
-        // The largest weighted sum: what is added at its largest, what is taken away zero.
+        // The largest weighted sum: positive terms at their maximum, negative terms zero.
         for pattern in [[high, low], [low, high], [high, high], [low, low]] {
             let shares: Vec<_> = pattern.into_iter().cycle().take(places.len()).collect();
             let expected = lagrange(&places, &shares);
@@ -302,7 +304,7 @@ fn secrets_come_back_byte_for_byte() {
 
 #[test]
 fn fewer_shares_go_with_any_secret() {
-    // For two shares of 3 of 9 and any other secret there are coefficients that give both.
+    // For two shares of 3 of 9 and any other secret, coefficients exist that give both.
     let scheme = Scheme::new(3, 9);
     let secret = Element::of_secret(&[7; SECRET_BYTES]);
     let shares = split(&scheme, secret, &[element(&(modulus() - 2u8)), element(&5u8.into())]);

@@ -1,17 +1,17 @@
-//! The clock: wall time for people, monotonic time for waits, and the sleep itself.
+//! The clock: wall time for people, monotonic time for waits, and sleeping.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tells the time and sleeps.
+/// A source of time.
 ///
-/// Wall time may jump either way and is only ever shown or compared with slack; every bound on
-/// a wait is measured on the monotonic clock.
+/// Wall time may jump in either direction. It is only displayed, or compared with a tolerance.
+/// Every bound on a wait uses the monotonic clock.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Milliseconds since the Unix epoch, UTC; 0 for a system clock set before it.
+    /// Returns milliseconds since the Unix epoch, UTC; 0 for a system clock set before it.
     fn unix_millis(&self) -> u64;
 
-    /// Time since some fixed moment of this process; never goes back.
+    /// Returns the time since some fixed moment of this process. It never decreases.
     fn monotonic(&self) -> Duration;
 
     /// Blocks the calling thread for at least `duration`.
@@ -25,8 +25,8 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose monotonic time starts now.
-    #[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
+    /// Makes a clock whose monotonic time starts now.
+    #[allow(clippy::disallowed_methods)] // The ban in clippy.toml names this component.
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
@@ -38,7 +38,7 @@ impl Default for SystemClock {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
+#[allow(clippy::disallowed_methods)] // The ban in clippy.toml names this component.
 impl Clock for SystemClock {
     fn unix_millis(&self) -> u64 {
         SystemTime::now()
@@ -55,13 +55,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when it is told to, or when somebody sleeps on it. Clones are hands of
-/// one clock.
+/// A clock that moves only by its methods, or when a thread sleeps on it.
+///
+/// Clones share one time.
 #[cfg(feature = "testing")]
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     elapsed_millis: std::sync::Arc<std::sync::atomic::AtomicU64>,
-    /// How far wall time has been put forward or back.
+    /// Milliseconds by which wall time was set forward or back.
     jumped_millis: std::sync::Arc<std::sync::atomic::AtomicI64>,
 }
 
@@ -70,7 +71,7 @@ impl ManualClock {
     /// Wall time of a new manual clock: 2026-01-01T00:00:00Z, in milliseconds.
     pub const START_UNIX_MILLIS: u64 = 1_767_225_600_000;
 
-    /// A clock that stands at [`Self::START_UNIX_MILLIS`].
+    /// Makes a clock that shows [`Self::START_UNIX_MILLIS`].
     pub fn new() -> Self {
         Self::default()
     }
@@ -81,7 +82,7 @@ impl ManualClock {
         self.elapsed_millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// Puts wall time forward, or back, and leaves monotonic time alone.
+    /// Sets wall time forward or back, and leaves monotonic time unchanged.
     pub fn jump(&self, millis: i64) {
         self.jumped_millis.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
     }
@@ -102,7 +103,7 @@ impl Clock for ManualClock {
         Duration::from_millis(self.elapsed())
     }
 
-    /// Returns at once, with the time moved on by `duration`.
+    /// Returns at once, after advancing the time by `duration`.
     fn sleep(&self, duration: Duration) {
         self.advance(duration);
     }

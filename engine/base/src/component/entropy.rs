@@ -1,17 +1,17 @@
-//! The source of random bytes: the operating system's in production, a seed's in tests.
+//! The source of random bytes: the operating system in production, a seed in tests.
 
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Draws random bytes.
+/// A source of random bytes.
 pub trait Entropy: fmt::Debug + Send + Sync {
     /// Fills `bytes` with random bytes. `Unavailable` if the source fails.
     fn fill(&self, bytes: &mut [u8]) -> Result<()>;
 }
 
 impl dyn Entropy + '_ {
-    /// `N` random bytes.
+    /// Draws `N` random bytes.
     pub fn draw<const N: usize>(&self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
@@ -19,12 +19,12 @@ impl dyn Entropy + '_ {
     }
 }
 
-/// The operating system's entropy; the only source outside tests.
+/// The operating system's entropy, the only source outside tests.
 #[derive(Debug, Default)]
 pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
-    #[allow(clippy::disallowed_methods)] // This is the component that the ban points to.
+    #[allow(clippy::disallowed_methods)] // The ban in clippy.toml names this component.
     fn fill(&self, bytes: &mut [u8]) -> Result<()> {
         getrandom::fill(bytes).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "draw entropy").with_detail(e.to_string())
@@ -32,7 +32,7 @@ impl Entropy for OsEntropy {
     }
 }
 
-/// `ChaCha8` from a seed: the same seed draws the same bytes.
+/// `ChaCha8` from a seed. The same seed draws the same bytes.
 #[cfg(feature = "testing")]
 pub struct SeededEntropy {
     stream: parking_lot::Mutex<rand_chacha::ChaCha8Rng>,
@@ -40,7 +40,7 @@ pub struct SeededEntropy {
 
 #[cfg(feature = "testing")]
 impl SeededEntropy {
-    /// The stream of `seed`.
+    /// Makes the stream of `seed`.
     pub fn new(seed: u64) -> Self {
         use rand_chacha::rand_core::SeedableRng;
         Self { stream: parking_lot::Mutex::new(rand_chacha::ChaCha8Rng::seed_from_u64(seed)) }

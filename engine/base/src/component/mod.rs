@@ -1,7 +1,8 @@
-//! The components that make a run repeatable: the clock and the source of entropy.
+//! The clock and the source of entropy, which make a run repeatable.
 //!
 //! Nothing else in the project reads the time, sleeps or draws random numbers (`clippy.toml`
-//! forbids the direct calls), so a test that hands in its own replays from its seed.
+//! forbids the direct calls). A test that passes its own components therefore replays from its
+//! seed.
 
 mod clock;
 mod entropy;

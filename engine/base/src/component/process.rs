@@ -1,28 +1,28 @@
-//! Who this process is, so that others can be told who holds what.
+//! The identity of this process, for the notes of lock holders.
 //!
-//! A process id alone proves nothing: ids are used again, also across a reboot. Together with
-//! the boot id and the process's start time it names one process for ever.
+//! A process id alone proves nothing, because ids are reused, also after a reboot. Together with
+//! the boot id and the start time of the process it identifies one process for ever.
 
 use std::{fs, io};
 
-/// Names one process of one boot of one host.
+/// The identity of one process of one boot of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIdentity {
     /// The host's name.
     pub host: String,
-    /// The kernel's id of this boot; empty where the system does not tell.
+    /// The kernel's id of this boot; empty if the system has none.
     pub boot_id: String,
     /// The process id.
     pub pid: u32,
-    /// When the process started, in clock ticks since boot; 0 where the system does not tell.
+    /// Start of the process, in clock ticks since boot; 0 if the system does not report it.
     pub started: u64,
-    /// The kernel's name of the space of ids that `pid` is one of, which containers have each; empty where
-    /// the system does not tell.
+    /// The kernel's name of the process id namespace of `pid`, which differs between containers;
+    /// empty if the system has none.
     pub pid_namespace: String,
 }
 
 impl ProcessIdentity {
-    /// This process on a host called `host`.
+    /// Returns the identity of this process, on a host called `host`.
     pub fn of_this_process(host: impl Into<String>) -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -35,8 +35,9 @@ impl ProcessIdentity {
         }
     }
 
-    /// Whether it is certain that this process has ended, as `asker` sees it: both are of one boot of one
-    /// host and of one space of process ids, and there is no such process there any more.
+    /// Returns whether this process has certainly ended, as seen by `asker`.
+    ///
+    /// That requires one boot of one host, one process id namespace, and no such process in it.
     pub fn is_dead_to(&self, asker: &Self) -> bool {
         let is_told = !self.boot_id.is_empty() && !self.pid_namespace.is_empty();
         let is_beside = self.host == asker.host
@@ -46,11 +47,11 @@ impl ProcessIdentity {
             return false;
         }
         match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
-            // One that has ended and was not waited for yet writes nothing either.
+            // A zombie, which has ended and was not waited for, writes nothing either.
             Ok(stat) => {
                 start_time(&stat).is_some_and(|started| started != self.started || is_zombie(&stat))
             }
-            // Unless the system hides what is another's: then the first process is hidden, too.
+            // Some systems hide other users' processes. They then hide the first process too.
             Err(e) => {
                 e.kind() == io::ErrorKind::NotFound && fs::exists("/proc/1/stat").unwrap_or(false)
             }
@@ -62,13 +63,15 @@ fn is_zombie(stat: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// As `pid:[4026531836]`.
+/// Returns the namespace of this process, for example `pid:[4026531836]`.
 fn own_pid_namespace() -> String {
     fs::read_link("/proc/self/ns/pid").map(|to| to.display().to_string()).unwrap_or_default()
 }
 
-/// Field 22 of `/proc/<pid>/stat` (proc(5)). The second field, the name, may hold anything, so
-/// fields are counted from its closing parenthesis.
+/// Reads field 22 of `/proc/<pid>/stat` (proc(5)).
+///
+/// The second field, the name, may contain anything, so fields are counted from its closing
+/// parenthesis.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -59,7 +59,7 @@ impl FileSystem for Os {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            // A name may vanish between the listing and the look at it: then it is not there.
+            // A name may vanish after the listing; it is then left out.
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -112,7 +112,7 @@ impl File for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // fdatasync: it includes the length, which is all the metadata that reading needs.
+        // fdatasync includes the length, which is all the metadata that reading needs.
         self.file.sync_data()
     }
 

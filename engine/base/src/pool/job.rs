@@ -1,4 +1,6 @@
-//! A job: work whose outcome a caller waits for, which runs it if no thread has begun it.
+//! A job: work whose outcome a caller waits for.
+//!
+//! The caller runs the job itself if no thread has begun it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,9 +9,9 @@ use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Work whose outcome is waited for.
+/// Work whose outcome a caller waits for.
 ///
-/// Dropped, it does not begin any more; if it has begun it goes on, and its outcome is dropped.
+/// Dropping it prevents the start. If it has begun, it continues, and its outcome is dropped.
 #[must_use = "a job that is dropped may never run"]
 pub struct Job<R> {
     cell: Arc<Cell<R>>,
@@ -35,7 +37,7 @@ impl<R> fmt::Debug for Job<R> {
 }
 
 impl<R> Cell<R> {
-    /// Runs the job, unless another thread does or did.
+    /// Runs the job, unless another thread has begun it.
     fn run(&self) {
         let job = {
             let mut stage = self.stage.lock();
@@ -47,7 +49,7 @@ impl<R> Cell<R> {
                 }
             }
         };
-        // What the job holds is dropped before its end shows.
+        // The job's captures are dropped before its end becomes visible.
         let outcome = catch_unwind(AssertUnwindSafe(job));
         *self.stage.lock() = Stage::Ended(outcome);
         self.ended.notify_all();
@@ -75,30 +77,32 @@ impl<R> Cell<R> {
 }
 
 impl<R> Job<R> {
-    /// A job that has not begun.
+    /// Makes a job that has not begun.
     pub(super) fn new(job: impl FnOnce() -> R + Send + 'static) -> Self {
         let stage = Mutex::new(Stage::Waiting(Box::new(job)));
         Self { cell: Arc::new(Cell { stage, ended: Condvar::new() }) }
     }
 
-    /// Runs the job for the thread that calls it, unless another has begun it.
+    /// Returns a closure that runs the job, unless another thread has begun it.
     pub(super) fn runner(&self) -> impl FnOnce() + use<R> {
         let cell = Arc::clone(&self.cell);
         move || cell.run()
     }
 
-    /// Whether it has ended.
+    /// Returns whether the job has ended.
     pub fn has_ended(&self) -> bool {
         matches!(*self.cell.stage.lock(), Stage::Ended(_))
     }
 
-    /// Waits for its outcome; runs it here if no thread has begun it. `Err` holds its panic.
+    /// Waits for the outcome, and runs the job here if no thread has begun it.
+    ///
+    /// `Err` is the job's panic.
     pub fn wait(self) -> thread::Result<R> {
         self.cell.run();
         self.cell.outcome().expect("only this takes the outcome")
     }
 
-    /// Takes it back if no thread has begun it; else waits for its outcome.
+    /// Cancels the job if no thread has begun it; otherwise waits for its outcome.
     pub fn cancel(self) -> Option<thread::Result<R>> {
         self.cell.forget();
         self.cell.outcome()

@@ -1,4 +1,4 @@
-//! What a pool promises: its bounds, its order, its end, and that no wait needs a free thread.
+//! The guarantees of a pool: limits, order, end, and waits without free threads.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +13,7 @@ fn pool(threads: usize) -> Pool {
     Pool::new("test", threads, 1_000, Arc::new(SystemClock::new()))
 }
 
-/// Counts calls that are under way at once.
+/// A count of calls that run at the same time.
 #[derive(Default)]
 struct Crowd {
     now: AtomicUsize,
@@ -274,6 +274,6 @@ fn waves_and_tasks_share_the_bound() {
     for _ in 0..200 {
         ended.recv_timeout(LONG).unwrap();
     }
-    // The caller of a wave is not of the pool.
+    // The thread that calls `run_all` does not belong to the pool.
     assert!(crowd.most.load(SeqCst) <= 4, "{} at once", crowd.most.load(SeqCst));
 }

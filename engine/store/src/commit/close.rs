@@ -1,4 +1,4 @@
-//! How a core ends: by call, or with its last holder.
+//! The end of a core: by call, or with its last holder.
 
 use std::sync::Arc;
 
@@ -8,12 +8,14 @@ use super::core::Core;
 use crate::state::StateWrite;
 
 impl Core {
-    /// Closes the vault for all holders, and lets other processes in. `Locked` if a write, or calls
-    /// of the backend, take longer than the write timeout: then it is still open.
+    /// Closes the vault for all holders, and lets other processes open it.
+    ///
+    /// `Locked` if a write, or calls of the backend, take longer than the write timeout. Then the
+    /// vault is still open.
     pub fn close(self: &Arc<Self>) -> Result<()> {
         let turn = self.turn("close vault")?;
         if let Err(error) = self.clean_before_close(&turn) {
-            // The next open does it.
+            // The next open deletes the rest.
             tracing::warn!(error = %error.kind(), "clean-up put off");
         }
         self.objects().shut(self.write_timeout())?;
@@ -26,7 +28,7 @@ impl Core {
         closed
     }
 
-    /// Writes the last rows of features; the turn is held, or no other holder is left.
+    /// Writes the last rows of features. The caller has the write turn, or no other holder is left.
     fn write_last_rows(&self) {
         let hooks = self.hooks();
         if !hooks.iter().any(|hook| hook.has_last_rows())
@@ -45,8 +47,8 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // No other thread can hold the turn. No caller is left to hear of an error: the next
-        // open recovers what a failed close leaves.
+        // No other thread can have the write turn. No caller is left to get an error: the next open
+        // recovers after a failed close.
         self.write_last_rows();
         let ending = self.fence().end(self.store());
         if let Err(error) = self.store().close() {

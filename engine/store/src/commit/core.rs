@@ -1,4 +1,4 @@
-//! What every room stands on: state, objects, read read epochs, the writer's turn, clock and entropy.
+//! The basis of every room: state, objects, read epochs, the write turn, clock and entropy.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -21,9 +21,9 @@ use crate::objects::{Objects, ReadEpoch, ReadEpochs};
 use crate::state::{StateRead, StateWrite, Store, Table};
 use strongroom_format::{ObjectName, PendingRow, StageId};
 
-/// Threads that ask a shared store what no call shall wait for.
+/// Threads for requests to a shared store that no call waits for.
 const STORE_TASK_THREADS: usize = 1;
-/// How many of such tasks may wait; one more is refused.
+/// Most waiting tasks of these threads; further ones are refused.
 const STORE_TASK_QUEUE_MAX: usize = 10_000;
 
 /// The clock and the source of entropy.
@@ -33,9 +33,9 @@ pub struct Components {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// The core of an open vault. It knows no feature: those take part by [`Hook`]s.
+/// The core of an open vault. It knows no feature: features register [`Hook`]s.
 ///
-/// Closed by [`close`](Self::close), or when its last holder drops it.
+/// [`close`](Self::close) closes it, or the drop of its last holder.
 pub struct Core {
     id: Uuid,
     session: Uuid,
@@ -48,16 +48,16 @@ pub struct Core {
     group: Group,
     hooks: OnceLock<Vec<Arc<dyn Hook>>>,
     fence: Arc<dyn Fence>,
-    /// Asks a shared store what no call shall wait for, and for deletes.
+    /// Deletes objects on a shared store and checks its owner ref, without delaying calls.
     store_tasks: Pool,
-    /// Dropped last, after the state is closed: the lock of the vault's folder.
+    /// The lock of the vault's folder. Dropped last, after the state is closed.
     guard: Mutex<Option<Box<dyn Send>>>,
 }
 
-/// What a core is put together from.
+/// The parts of a core.
 pub struct CoreParts {
     pub id: Uuid,
-    /// Drawn at every open: owners of an earlier session are dead.
+    /// Drawn at every open. Owners of an earlier session are dead.
     pub session: Uuid,
     pub components: Components,
     pub store: Store,
@@ -65,7 +65,7 @@ pub struct CoreParts {
     pub fence: Arc<dyn Fence>,
     pub newest_commit: u64,
     pub write_timeout: Duration,
-    /// What must outlive the open state.
+    /// Values that must outlive the open state.
     pub guard: Option<Box<dyn Send>>,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    /// Puts a core together. Its [hooks](Self::register) come next.
+    /// Makes a core. Its [hooks](Self::register) are registered next.
     pub fn new(parts: CoreParts) -> Arc<Self> {
         let CoreParts { id, session, components, store, objects, fence, .. } = parts;
         let clock = Arc::clone(&components.clock);
@@ -102,7 +102,7 @@ impl Core {
         })
     }
 
-    /// Registers the features' parts in every commit, once, before the first.
+    /// Registers the hooks of all features, once, before the first commit.
     pub fn register(&self, hooks: Vec<Arc<dyn Hook>>) {
         assert!(self.hooks.set(hooks).is_ok(), "hooks are registered once");
     }
@@ -136,7 +136,7 @@ impl Core {
         &self.objects
     }
 
-    /// Returns the state. Writes go by [`write`](Self::write).
+    /// Returns the state. Use [`write`](Self::write) for changes.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -146,7 +146,7 @@ impl Core {
         &self.read_epochs
     }
 
-    /// Returns what is known to be due for deletion.
+    /// Returns the list of rows whose objects can be deleted.
     pub fn reclaim(&self) -> &Reclaim {
         &self.reclaim
     }
@@ -155,7 +155,7 @@ impl Core {
         &*self.fence
     }
 
-    /// Returns the threads that ask a shared store what no call shall wait for.
+    /// Returns the threads for requests to a shared store that no call waits for.
     pub fn store_tasks(&self) -> &Pool {
         &self.store_tasks
     }
@@ -164,7 +164,7 @@ impl Core {
         &self.guard
     }
 
-    /// Returns how long a write waits for its turn.
+    /// Returns the longest wait for the write turn.
     pub fn write_timeout(&self) -> Duration {
         self.writer.timeout()
     }
@@ -174,7 +174,7 @@ impl Core {
         self.writer.refuse_nested(action)
     }
 
-    /// Waits for the writer's turn: `Locked` when that is too long, `Invalid` within a write.
+    /// Waits for the write turn: `Locked` after the timeout, `Invalid` inside a write.
     pub fn turn(&self, action: &'static str) -> Result<Turn<'_>> {
         self.writer.acquire(action)
     }
@@ -184,13 +184,13 @@ impl Core {
         Ok(uuid::Builder::from_random_bytes(self.entropy().draw()?).into_uuid())
     }
 
-    /// Enters the read epoch of the newest commit for a reader.
+    /// Registers a read epoch at the newest commit.
     pub fn enter_epoch(self: &Arc<Self>) -> Arc<ReadEpoch> {
         let core: Arc<Self> = Arc::clone(self);
         self.read_epochs.enter_epoch(core)
     }
 
-    /// Takes a consistent view. Waits only while the state is checked or opened again.
+    /// Takes a consistent view. It waits only while the state is checked or reopened.
     pub fn read(self: &Arc<Self>) -> Result<View> {
         self.try_to_reopen();
         if bug::is_planted(Bug::ReadBeforeEpoch) {
@@ -198,20 +198,20 @@ impl Core {
             bug::reached(Bug::ReadBeforeEpoch);
             return Ok(View::new(state, self.enter_epoch(), Arc::clone(self)));
         }
-        // In this order: see `objects/read_epochs.rs`.
+        // The order matters: see `objects/read_epochs.rs`.
         let read_epoch = self.enter_epoch();
         bug::reached(Bug::ReadBeforeEpoch);
         let state = self.store.read()?;
         Ok(View::new(state, read_epoch, Arc::clone(self)))
     }
 
-    /// Reads the newest state, for a caller that has a read epoch and looks up what does not change.
+    /// Reads the newest state, for a caller with a read epoch that looks up immutable data.
     pub fn read_state(&self) -> Result<StateRead> {
         self.try_to_reopen();
         self.store.read()
     }
 
-    /// Opens the state again after a failure, if no other thread is at it.
+    /// Reopens the state after a failure, unless another thread is doing so.
     fn try_to_reopen(&self) {
         if self.store.failed()
             && let Some(turn) = self.writer.try_acquire()
@@ -221,18 +221,19 @@ impl Core {
         }
     }
 
-    /// Opens the state again after a failure.
+    /// Reopens the state after a failure.
     pub fn reopen_if_failed(&self, _turn: &Turn<'_>) -> Result<()> {
         if self.store.reopen_if_failed()? {
             self.fence.reopened(self);
-            // A commit of unknown outcome may have happened, and left work.
+            // A commit of unknown outcome may have happened, and may have left work.
             self.note_leftovers(&self.store.read()?)?;
         }
         Ok(())
     }
 
-    /// Learns from the tables what there is to do. Pending rows are left out: those of live
-    /// stagings are among them.
+    /// Finds unfinished work in the tables.
+    ///
+    /// Pending rows are excluded, because some belong to live stagings.
     pub(super) fn note_leftovers(&self, state: &StateRead) -> Result<()> {
         if state.len(Table::Doomed)? > 0 {
             self.reclaim.note_doomed();
@@ -252,7 +253,7 @@ impl Core {
         })
     }
 
-    /// Runs one transaction whose closure takes it and gives it back, to wrap it meanwhile.
+    /// Runs one transaction whose closure takes and returns it, so that it can be wrapped.
     pub fn write_owned<T, E: From<Error>>(
         self: &Arc<Self>,
         action: &'static str,
@@ -267,7 +268,7 @@ impl Core {
         outcome
     }
 
-    /// Runs one transaction of a caller that has the writer's turn.
+    /// Runs one transaction of a caller that has the write turn.
     pub fn commit<T, E: From<Error>>(
         self: &Arc<Self>,
         turn: &Turn<'_>,
@@ -307,7 +308,7 @@ impl Core {
         Ok(value)
     }
 
-    /// Does work in a commit that other threads' work may share.
+    /// Runs work in a commit that it may share with the work of other threads.
     pub fn submit(self: &Arc<Self>, action: &'static str, work: Box<dyn Work>) -> Result<()> {
         let mut due = Due::default();
         let commit = |turn: &Turn<'_>, pieces: &mut [Piece]| {
@@ -320,21 +321,21 @@ impl Core {
         outcome
     }
 
-    /// Commits a pending row of objects that are to be put; durable on return.
+    /// Commits a pending row with the names of new objects; durable on return.
     pub fn reserve(self: &Arc<Self>, stage: StageId, row: u32, names: &[ObjectName]) -> Result<()> {
         let since_unix_millis = self.clock().unix_millis();
         let pending = PendingRow::V0 { since_unix_millis, names: names.to_vec() }.encode();
         self.submit("reserve objects", Box::new(Reservation { stage, row, pending }))
     }
 
-    /// Marks objects that no row will refer to as due for removal, with their pending rows.
+    /// Marks objects that no row will refer to as due for deletion, with their pending rows.
     pub fn abandon(&self, stage: StageId) {
         self.reclaim.abandon(stage);
     }
 
-    /// Asks whether another session took the content over, before damage is reported.
+    /// Checks for a take-over before damage is reported.
     ///
-    /// What that session has deleted is `Closed` for this one, and no damage.
+    /// An object that the new owner deleted is `Closed` for this session, and not damaged.
     pub fn unless_taken_over(&self, error: Error) -> Error {
         if error.kind() != strongroom_base::ErrorKind::Corrupt {
             return error;
@@ -346,7 +347,7 @@ impl Core {
     }
 }
 
-/// A pending row, committed together with what others commit.
+/// A pending row, committed together with other work.
 struct Reservation {
     stage: StageId,
     row: u32,

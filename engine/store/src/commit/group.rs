@@ -1,9 +1,9 @@
-//! Group commit: prepared work of many threads in one transaction, for the price of one sync.
+//! Group commit: prepared work of many threads in one transaction, with one sync.
 //!
-//! Threads queue up. The one at the head leads: it waits for the writer's turn, takes all that
-//! has queued up by then, checks and applies each piece in order, commits once and hands out
-//! the answers. Then the next head leads. A piece whose check fails gets its own error and has
-//! written nothing; if the commit fails, all in it get that error.
+//! Threads queue up. The thread at the head leads: it waits for the write turn, takes all pieces in
+//! the queue, checks and applies them in order, commits once, and distributes the results. Then the
+//! next head leads. A piece whose check fails gets its own error and has written nothing. If the
+//! commit fails, all of its pieces get that error.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,12 +18,12 @@ use super::writer::{Turn, Writer};
 /// Most pieces of work in one commit.
 const GROUP_MAX: usize = 256;
 
-/// Prepared work: once it is checked, only the storage can fail it.
+/// Prepared work. After its check only the storage can fail it.
 pub trait Work: Send {
-    /// Whether it may happen, against the transaction so far. Writes nothing.
+    /// Checks the work against the transaction so far. Writes nothing.
     fn check(&self, tx: &Tx<'_>) -> Result<()>;
 
-    /// Makes its changes.
+    /// Makes the changes.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
 }
 
@@ -40,12 +40,12 @@ struct Ticket {
 
 enum Stage {
     Waiting(Box<dyn Work>),
-    /// Its thread is at the head of the queue and does what is to be done.
+    /// Its thread is at the head of the queue and leads the commit.
     Leading(Box<dyn Work>),
-    /// A leader has it.
+    /// A leader has taken the piece.
     Taken,
     Done(Result<()>),
-    /// The answer has been fetched, or the wait was given up.
+    /// The result was fetched, or the wait ended.
     Gone,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// One piece in a leader's hands.
+/// One piece, taken by a leader.
 pub(super) struct Piece {
     ticket: Arc<Ticket>,
     work: Box<dyn Work>,
@@ -63,8 +63,9 @@ pub(super) struct Piece {
 }
 
 impl Group {
-    /// Has `work` done together with others'; `commit` runs a transaction over the pieces that
-    /// its thread was given to lead.
+    /// Queues `work` and returns its result.
+    ///
+    /// If this thread leads, `commit` runs a transaction over all pieces.
     pub(super) fn submit(
         &self,
         operation: &'static str,
@@ -112,7 +113,7 @@ impl Group {
         drop(turn);
         if let Err(error) = outcome {
             for piece in &mut led.pieces {
-                // A piece that was refused had no part in the commit.
+                // A refused piece was not part of the commit.
                 if piece.outcome.is_ok() {
                     piece.outcome = Err(error.clone());
                 }
@@ -122,13 +123,13 @@ impl Group {
         led.pieces[0].outcome.clone()
     }
 
-    /// Takes what has queued up; the head, which leads, first.
+    /// Takes the queued pieces, the leading head first.
     fn take(&self) -> Vec<Piece> {
         let queue = self.queue.lock();
         queue.iter().take(GROUP_MAX).filter_map(Ticket::take).collect()
     }
 
-    /// Removes a ticket whose wait is over without an answer.
+    /// Removes a ticket whose wait ended without a result.
     fn leave(&self, ticket: &Arc<Ticket>) {
         let mut queue = self.queue.lock();
         let was_head = queue.front().is_some_and(|head| Arc::ptr_eq(head, ticket));
@@ -139,8 +140,9 @@ impl Group {
     }
 }
 
-/// Pieces under way. However leading ends, by a panic too, each gets its answer and the queue
-/// its next head.
+/// Pieces of a running commit.
+///
+/// Whichever way leading ends, also by a panic, each piece gets a result and the queue a new head.
 struct Led<'a> {
     group: &'a Group,
     pieces: Vec<Piece>,
@@ -150,7 +152,7 @@ struct Led<'a> {
 
 impl Drop for Led<'_> {
     fn drop(&mut self) {
-        // The work goes first, and what it holds: whoever is answered finds it gone.
+        // The work is dropped first, so that callers with a result find its resources released.
         let pieces: Vec<_> = self
             .pieces
             .drain(..)
@@ -184,7 +186,7 @@ enum Waited {
 }
 
 impl Ticket {
-    /// Tells its thread to lead.
+    /// Makes its thread the leader.
     fn promote(&self) {
         let mut stage = self.stage.lock();
         *stage = match std::mem::replace(&mut *stage, Stage::Gone) {
@@ -220,8 +222,8 @@ impl Ticket {
                 }
                 _ => {}
             }
-            // A piece that a leader has taken is answered by it: giving up would leave unknown
-            // what is about to be known. The leader's own waits are bounded.
+            // A piece that a leader has taken gets its result from the leader. Giving up here would
+            // make a known outcome unknown. The leader's own waits are bounded.
             let timed_out = self.moved.wait_for(&mut stage, timeout).timed_out();
             if timed_out && matches!(*stage, Stage::Waiting(_)) {
                 *stage = Stage::Gone;
@@ -238,8 +240,10 @@ impl Ticket {
     }
 }
 
-/// Checks and applies each piece in order. An error is the storage's and concerns all; or it is
-/// a refusal, and nothing is left to commit.
+/// Checks and applies each piece in order.
+///
+/// An error is a failure of the storage, which concerns all pieces, or a refusal that left nothing
+/// to commit.
 pub(super) fn apply_pieces(pieces: &mut [Piece], tx: &mut Tx<'_>) -> Result<()> {
     let mut refusal = None;
     let mut applied = false;

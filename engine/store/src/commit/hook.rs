@@ -1,4 +1,4 @@
-//! How features take part in commits, and what may stop one.
+//! The interfaces by which features take part in commits, or prevent them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use super::core::Core;
 use super::tx::{CommitInfo, Tx};
 use crate::state::{StateRead, StateWrite, Store};
 
-/// A feature's part in every commit. Registered when the vault opens; holds no [`Core`] itself.
+/// A feature's part in every commit.
+///
+/// Hooks are registered when the vault opens. A hook does not own a [`Core`].
 pub trait Hook: Send + Sync {
-    /// Hears of a transaction that begins.
+    /// Runs when a transaction begins.
     fn begun(&self, _tx: &mut Tx<'_>) {}
 
     /// Adds rows that go along with the commit. An error fails the commit.
@@ -20,18 +22,18 @@ pub trait Hook: Send + Sync {
         Ok(())
     }
 
-    /// Hears of a commit that has happened, still under the writer's turn.
+    /// Runs after a commit, still under the write turn.
     fn committed(self: Arc<Self>, _core: &Arc<Core>, _info: &mut CommitInfo) {}
 
-    /// Hears of a commit that failed, or may have.
+    /// Runs after a commit that failed, or may have failed.
     fn failed(&self, _kind: ErrorKind, _internal: bool) {}
 
-    /// Returns whether the next commit has rows of this feature left to take along.
+    /// Returns whether the next commit can add more rows of this feature.
     fn has_more(&self) -> bool {
         false
     }
 
-    /// Learns from the tables what there is to do: at open, and after the state was reopened.
+    /// Finds unfinished work in the tables, at open and after the state was reopened.
     fn opened(&self, _state: &StateRead) -> Result<()> {
         Ok(())
     }
@@ -47,36 +49,37 @@ pub trait Hook: Send + Sync {
     }
 }
 
-/// What is left to do once the state is closed; at most for the given time.
+/// The work after the state is closed, for at most the given time.
 pub type Ending = Box<dyn FnOnce(Duration) + Send>;
 
-/// Says whether this state may still write and delete: it may be older than its copy of the key
-/// set, or another session may have taken its content over.
+/// The check whether this state may still write and delete.
+///
+/// It may not if it is older than its key copy, or if another session took its content over.
 pub trait Fence: Send + Sync + fmt::Debug {
-    /// Refuses a commit of a state that is known to be superseded. Asks no store.
+    /// Refuses a commit of a state that is known to be superseded. Makes no request.
     fn admit_commit(&self, action: &'static str) -> Result<()>;
 
-    /// Asks the store whether the content is still this vault's, if others can reach it.
+    /// Reads the owner ref, if the backend is shared, and refuses if the content was taken over.
     fn admit_delete(&self) -> Result<()>;
 
-    /// Does the same, unless the store was asked a moment ago.
+    /// Does the same, unless the owner ref was read a moment ago.
     fn admit_delete_again(&self) -> Result<()>;
 
-    /// Returns whether nothing is to be deleted for now, as far as it is known without asking.
+    /// Returns whether deletes must wait, as far as is known without a request.
     fn seems_superseded(&self) -> bool;
 
-    /// Returns the same, and asks the store where that is not known yet.
+    /// Returns the same, and asks the store if that is unknown.
     fn may_be_superseded(&self, core: &Core) -> bool;
 
     /// Returns whether deletes wait because the content was taken over.
     fn deletes_wait(&self) -> bool;
 
-    /// Hears of a commit: the store may be asked in the background.
+    /// Runs after a commit. It may check the owner ref in the background.
     fn committed(&self, core: &Core);
 
-    /// Goes on with the keys of the state file that is there, after it was opened again.
+    /// Uses the keys of the reopened state file.
     fn reopened(&self, core: &Core);
 
-    /// Ends the claim to the content; returns what is left to do once the state is closed.
+    /// Ends the ownership of the content; returns the work after the state is closed.
     fn end(&self, store: &Store) -> Option<Ending>;
 }

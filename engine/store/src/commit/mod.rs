@@ -1,16 +1,16 @@
-//! The commit: one writer, one transaction, and what goes along with each.
+//! Commits: one writer, one transaction, and the parts of features in it.
 //!
-//! [`Core`] joins state, objects and read read epochs, and knows no feature. A feature takes part in commits
-//! by a [`Hook`], which the vault registers when it opens: rows that go along with every commit, and
-//! effects once it has happened. What belongs to one transaction alone is a typed value in
-//! [`Tx::parts`], or a closure given to [`Tx::on_commit`].
+//! [`Core`] joins state, objects and read epochs, and knows no feature. A feature takes part in
+//! commits by a [`Hook`], which the vault registers when it opens. A hook adds rows to every
+//! commit, and has effects after it. Data of one transaction is a typed value in [`Tx::parts`], or
+//! a closure passed to [`Tx::on_commit`].
 //!
-//! - `core.rs`: [`Core`], its reads and writes. `close.rs`: how it ends.
+//! - `core.rs`: [`Core`], its reads and writes. `close.rs`: its end.
 //! - `tx.rs`: [`Tx`], all changes of one commit. `view.rs`: [`View`], a consistent read.
-//! - `writer.rs`: the one writer at a time; its [`Turn`] is the proof that a function asks for.
+//! - `writer.rs`: one writer at a time. A [`Turn`] proves the right to write.
 //! - `group.rs`: prepared work of many threads in one commit.
-//! - `hook.rs`: [`Hook`], and [`Fence`], which says whether this state may still write and delete.
-//! - `reclaim.rs`: deleting objects that nothing refers to.
+//! - `hook.rs`: [`Hook`], and [`Fence`], the check whether this state may still write and delete.
+//! - `reclaim.rs`: deletion of unreferenced objects.
 
 mod close;
 mod core;

@@ -1,15 +1,14 @@
-//! Removing content that nothing refers to, and the rows that say so.
+//! Deletion of unreferenced objects, and of the rows that name them.
 //!
-//! Two kinds of rows are due: **doomed** ones that every live reader began after, and the
-//! **pending** ones of stagings that were abandoned. An object is deleted first and its row
-//! after it, with whatever commits next, so that no sync is spent on it and a crash in between
-//! only deletes it again.
+//! Two kinds of rows are due: **doomed** rows older than every live reader, and **pending** rows of
+//! abandoned stagings. An object is deleted first, and its row later, with the next commit. So the
+//! row costs no sync, and after a crash in between the object is only deleted once more.
 //!
-//! What is due is gathered under the writer's turn: then no commit is in doubt, and a row that
-//! is read is a row on disk. The deleting itself holds no lock.
+//! Due rows are gathered under the write turn. No commit is then in doubt, so a row that is read is
+//! a row on disk. The deletion itself holds no lock.
 //!
-//! It happens at the end of every write that finds something due (bounded), at open, at close
-//! (bounded), and by [`Core::delete_due`]. There is no thread of its own.
+//! Deletion happens at the end of every write that finds due rows (bounded), at open, at close
+//! (bounded), and in [`Core::delete_due`]. On a local disk it has no thread of its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
@@ -29,33 +28,33 @@ use strongroom_format::{DoomedKey, ObjectName, PendingRow, StageId};
 
 const CLEAN: &str = "clean vault";
 
-/// Most objects that one write deletes on its way.
+/// Most objects that one write deletes.
 const OBJECTS_PER_WRITE_MAX: usize = 32;
-/// Most objects that one round of [`Core::delete_due`] deletes between two commits.
+/// Most objects that [`Core::delete_due`] deletes between two commits.
 const OBJECTS_PER_ROUND_MAX: usize = 1_000;
 
-/// How many such rounds a close does at most; the rest is the next open's.
+/// Most such rounds of a close. The next open deletes the rest.
 const CLOSE_ROUNDS_MAX: usize = 16;
 
-/// After a shared store has failed at deletes, for so long none are asked of it but by call.
+/// Pause after a failed delete on a shared store. Explicit calls ignore it.
 const FAILED_FOR: Duration = Duration::from_secs(60);
 
-/// What is known to be due, and what is being done about it.
+/// The due rows, and the deletions in progress.
 #[derive(Debug, Default)]
 pub struct Reclaim {
     /// Stagings that will not be committed.
     abandoned: Mutex<VecDeque<StageId>>,
-    /// There may be doomed rows.
+    /// Set if doomed rows may exist.
     doomed: AtomicBool,
-    /// Rows whose objects are deleted, for the next commit to remove; oldest first.
+    /// Rows of deleted objects, for the next commit to remove; oldest first.
     settled: Mutex<VecDeque<DueRow>>,
-    /// Rows that somebody has gathered and that are still in their table.
+    /// Rows that were gathered and are still in their table.
     in_hand: Mutex<HashSet<DueRow>>,
-    /// When a shared store failed at deletes; by the monotonic clock.
+    /// Time of the last failed delete on a shared store, by the monotonic clock.
     failed_at: Mutex<Option<Duration>>,
 }
 
-/// A row of table pending or doomed, by its key.
+/// The key of a row of table pending or doomed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DueRow {
     Pending([u8; 20]),
@@ -78,12 +77,12 @@ impl DueRow {
     }
 }
 
-/// Gathered rows with the objects that they name.
+/// Gathered rows, with the objects that they name.
 #[derive(Debug, Default)]
 pub(super) struct Due {
     rows: Vec<(DueRow, Vec<ObjectName>)>,
     objects: usize,
-    /// The limit was reached before the end.
+    /// Set if the limit was reached before the end.
     more: bool,
 }
 
@@ -95,22 +94,22 @@ impl Due {
 }
 
 impl Reclaim {
-    /// A staging that will not be committed is due.
+    /// Marks a staging that will not be committed as due.
     pub fn abandon(&self, stage: StageId) {
         self.abandoned.lock().push_back(stage);
     }
 
-    /// There are doomed rows now.
+    /// Records that doomed rows exist.
     pub fn note_doomed(&self) {
         self.doomed.store(true, Ordering::Release);
     }
 
-    /// Rows for the commit under way to remove.
+    /// Returns the rows that the current commit removes.
     pub fn settled(&self) -> Vec<DueRow> {
         self.settled.lock().iter().take(OBJECTS_PER_ROUND_MAX).cloned().collect()
     }
 
-    /// The first `count` settled rows are removed for good.
+    /// Forgets the first `count` settled rows, which a commit has removed.
     pub fn forget_settled(&self, count: usize) {
         if count == 0 {
             return;
@@ -121,12 +120,12 @@ impl Reclaim {
         }
     }
 
-    /// Whether anything is due, or was deleted and still has its row.
+    /// Returns whether any row is due, or names a deleted object.
     pub(super) fn has_leftovers(&self) -> bool {
         !self.is_idle()
     }
 
-    /// Whether the next commit has rows to remove.
+    /// Returns whether the next commit has rows to remove.
     pub(super) fn has_settled(&self) -> bool {
         !self.settled.lock().is_empty()
     }
@@ -136,16 +135,16 @@ impl Reclaim {
     }
 }
 
-/// Commits only what goes along with every commit.
-#[allow(clippy::unnecessary_wraps)] // It is a change, as a commit takes them.
+/// Commits only the rows of the hooks.
+#[allow(clippy::unnecessary_wraps)] // It has the signature of a change.
 fn settle_alone(tx: &mut Tx<'_>) -> Result<()> {
-    // It is in no statistic: that would tell of updates of the share space.
+    // Internal, because a statistic would reveal updates of the share space.
     tx.mark_internal();
     Ok(())
 }
 
 impl Core {
-    /// Commits what goes along with every commit, until no feature has more of it.
+    /// Commits the rows of the hooks, until no hook has more.
     pub fn settle_rows(self: &Arc<Self>, call: LongCall<'_>) -> Result<()> {
         loop {
             call.check(CLEAN)?;
@@ -157,12 +156,12 @@ impl Core {
         }
     }
 
-    /// Deletes objects that are due, and removes their rows. Returns how many.
+    /// Deletes due objects and removes their rows; returns their number.
     pub fn delete_due(self: &Arc<Self>, call: LongCall<'_>) -> Result<u64> {
         let mut objects = 0;
         loop {
             call.check(CLEAN)?;
-            // What it fails at is due again.
+            // Objects whose deletion failed become due again.
             self.wait_for_deletes(CLEAN)?;
             let due = {
                 let turn = self.turn(CLEAN)?;
@@ -177,15 +176,16 @@ impl Core {
         }
     }
 
-    /// Returns whether there is work left of an earlier session, or of a failed deletion.
+    /// Returns whether an earlier session or a failed deletion left work.
     pub fn has_leftovers(&self) -> bool {
         self.reclaim().has_leftovers() || self.hooks().iter().any(|hook| hook.has_more())
     }
 }
 
 impl Core {
-    /// Deletes what is due and removes the rows of it, so that the next open has nothing to do;
-    /// at most so much that a close stays bounded.
+    /// Deletes due objects and removes their rows before a close.
+    ///
+    /// The work is bounded; the next open does the rest.
     pub(super) fn clean_before_close(self: &Arc<Self>, turn: &Turn<'_>) -> Result<()> {
         if self.store().failed() || self.is_put_off() {
             return Ok(());
@@ -203,7 +203,7 @@ impl Core {
                 break;
             }
             if self.objects().is_remote() {
-                // The store may not answer for long.
+                // The store may not answer for a long time.
                 self.delete_gathered(due);
                 self.wait_for_deletes("close vault")?;
             } else {
@@ -213,8 +213,10 @@ impl Core {
         Ok(())
     }
 
-    /// Whether nothing is to be deleted for now: an older state may lie in the place of a newer one, or a shared
-    /// store has failed at it a moment ago. A shared store is not asked here, but by a thread.
+    /// Returns whether deletes must wait.
+    ///
+    /// They wait if an older state may have replaced a newer one, or after a recent failure of a
+    /// shared store. A thread asks the store, not this call.
     fn is_put_off(self: &Arc<Self>) -> bool {
         if !self.objects().is_remote() {
             return self.fence().may_be_superseded(self);
@@ -237,12 +239,12 @@ impl Core {
         true
     }
 
-    /// A shared store has failed at deletes: they are not asked of it again for a while.
+    /// Records a failed delete on a shared store, which pauses deletes.
     fn note_failed(&self) {
         *self.reclaim().failed_at.lock() = Some(self.clock().monotonic());
     }
 
-    /// Gathers what a write deletes on its way.
+    /// Gathers the rows whose objects a write deletes.
     pub(super) fn gather_due(self: &Arc<Self>, turn: &Turn<'_>) -> Due {
         if self.reclaim().is_idle() || self.store().failed() || self.is_put_off() {
             return Due::default();
@@ -253,8 +255,10 @@ impl Core {
         })
     }
 
-    /// Deletes what a write gathered: by itself where the backend is near, else by a thread that no write waits
-    /// for. What fails is tried again by a later one.
+    /// Deletes the objects that a write gathered.
+    ///
+    /// On a local backend this thread does so, on a remote one a background thread. A later write
+    /// retries failures.
     pub(super) fn delete_gathered(self: &Arc<Self>, due: Due) {
         if due.rows.is_empty() {
             return;
@@ -265,7 +269,7 @@ impl Core {
         let (vault, due) = (Arc::downgrade(self), Arc::new(Mutex::new(Some(due))));
         let taken = Arc::clone(&due);
         let run = move || {
-            // If the vault is closed by now, the next open finds what is due.
+            // If the vault is closed meanwhile, the next open finds the due rows.
             if let (Some(inner), Some(due)) = (vault.upgrade(), taken.lock().take()) {
                 inner.delete_or_put_off(due);
             }
@@ -278,8 +282,8 @@ impl Core {
         }
     }
 
-    /// Waits until what writes have had deleted by a thread is, or has failed; `Unavailable` if that takes longer
-    /// than the write timeout.
+    /// Waits for the deletes of earlier writes in the background; `Unavailable` after the write
+    /// timeout.
     fn wait_for_deletes(&self, operation: &'static str) -> Result<()> {
         if !self.objects().is_remote() {
             return Ok(());
@@ -304,8 +308,9 @@ impl Core {
         }
     }
 
-    /// Deletes all that is due now and no reader can reach, however much that is. Their rows go
-    /// with whatever commits next. What fails is tried again by a later write.
+    /// Deletes all due objects that no reader can reach, without a limit.
+    ///
+    /// The next commit removes their rows. A later write retries failures.
     pub fn delete_all_due(&self) -> Result<()> {
         loop {
             let due = {
@@ -322,14 +327,15 @@ impl Core {
         }
     }
 
-    /// Returns rows that are due, naming about `limit` objects. By the turn, what is read here is
-    /// on disk.
+    /// Gathers due rows that name about `limit` objects.
+    ///
+    /// The write turn ensures that the rows are on disk.
     fn gather(&self, _turn: &Turn<'_>, limit: usize) -> Result<Due> {
         let mut due = Due::default();
         if self.fence().may_be_superseded(self) || self.fence().deletes_wait() {
             return Ok(due);
         }
-        // Cleared before the look, so that a deletion that fails meanwhile is not forgotten.
+        // Cleared before reading, so that a deletion that fails meanwhile is not forgotten.
         self.reclaim().doomed.store(false, Ordering::Release);
         let abandoned: Vec<StageId> = self.reclaim().abandoned.lock().drain(..).collect();
         let gathered = self
@@ -375,7 +381,7 @@ impl Core {
         Ok(())
     }
 
-    /// How many of `stages` were gathered.
+    /// Gathers abandoned stagings; returns how many of `stages` were gathered.
     fn gather_abandoned(&self, stages: &[StageId], limit: usize, due: &mut Due) -> Result<usize> {
         let state = self.store().read()?;
         for (taken, stage) in stages.iter().enumerate() {
@@ -414,7 +420,7 @@ impl Core {
                 Err(error) => failure = Some(error).filter(|error| self.is_of_all(error)),
             }
         }
-        // One by one, to learn which of them fail; but not where the backend does not answer.
+        // One by one, to find those that fail; but not if the backend does not answer.
         for (row, objects) in due.rows {
             let deleted = match &failure {
                 Some(error) if self.is_of_all(error) => Err(error.clone()),
@@ -435,7 +441,7 @@ impl Core {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Whether what was asked next would fail as well: the store does not answer, or forbids it.
+    /// Returns whether further requests would fail too: the store does not answer, or forbids them.
     fn is_of_all(&self, error: &Error) -> bool {
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Uncertain | ErrorKind::Closed => true,
@@ -444,7 +450,7 @@ impl Core {
         }
     }
 
-    /// A row whose objects could not be deleted is due again.
+    /// Makes a row due again whose objects could not be deleted.
     fn give_back(&self, row: &DueRow) {
         self.reclaim().in_hand.lock().remove(row);
         if let DueRow::Pending(key) = row {
@@ -456,7 +462,7 @@ impl Core {
         }
     }
 
-    /// Makes everything due that a dead process left: no staging of it lives, and no reader.
+    /// Makes everything due that a dead process left: none of its stagings and readers lives.
     pub fn adopt_leftovers(&self) -> Result<()> {
         let state = self.store().read()?;
         let all = (Bound::Unbounded, Bound::Unbounded);

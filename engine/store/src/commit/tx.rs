@@ -17,16 +17,16 @@ use strongroom_format::{DoomedKey, ObjectName};
 pub struct Tx<'t> {
     /// The tables.
     pub state: StateWrite<'t>,
-    /// What features keep for as long as the transaction lasts.
+    /// Data of features for this transaction.
     pub parts: Parts,
     core: Arc<Core>,
-    /// The number under which it commits.
+    /// The commit number of this transaction.
     number: u64,
     on_commit: Vec<OnCommit>,
-    /// The commit is the engine's own: no event and no statistic tells of it.
+    /// Set if no event and no statistic reports the commit.
     internal: bool,
     doomed: bool,
-    /// A refusal that must not be committed over, even if the caller ignores it.
+    /// A refusal that prevents the commit, even if the caller ignores it.
     refused: Option<Error>,
 }
 
@@ -41,13 +41,13 @@ impl fmt::Debug for Tx<'_> {
 /// A commit that has happened.
 #[derive(Debug)]
 pub struct CommitInfo {
-    /// Its number, which counts the commits of this session.
+    /// Commit number, counted in this session.
     pub number: u64,
-    /// How long it took, from its begin to the end of its sync.
+    /// Duration from its begin to the end of its sync.
     pub took: Duration,
-    /// It is the engine's own: no event and no statistic tells of it.
+    /// Set if no event and no statistic reports the commit.
     pub internal: bool,
-    /// What features kept of it.
+    /// Data of features for this transaction.
     pub parts: Parts,
 }
 
@@ -65,12 +65,12 @@ impl<'t> Tx<'t> {
         }
     }
 
-    /// Returns the core that it is of.
+    /// Returns the core.
     pub fn core(&self) -> &Arc<Core> {
         &self.core
     }
 
-    /// Returns the number under which it commits.
+    /// Returns the commit number of this transaction.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -85,12 +85,12 @@ impl<'t> Tx<'t> {
         self.core.clock().unix_millis()
     }
 
-    /// Runs `effect` once the transaction has committed, still under the writer's turn.
+    /// Runs `effect` after the commit, still under the write turn.
     pub fn on_commit(&mut self, effect: impl FnOnce(&CommitInfo) + Send + 'static) {
         self.on_commit.push(Box::new(effect));
     }
 
-    /// Marks the commit as the engine's own.
+    /// Excludes the commit from events and statistics.
     pub fn mark_internal(&mut self) {
         self.internal = true;
     }
@@ -99,7 +99,7 @@ impl<'t> Tx<'t> {
         self.internal
     }
 
-    /// Remembers a refusal after which the transaction must not commit.
+    /// Records a refusal that prevents the commit.
     pub fn refuse(&mut self, error: Error) -> Error {
         self.refused.get_or_insert_with(|| error.clone());
         error
@@ -115,8 +115,7 @@ impl<'t> Tx<'t> {
         Ok(())
     }
 
-    /// Adds what goes along with every commit: rows of features, and removes those of objects
-    /// that are deleted already.
+    /// Adds the rows of the hooks, and removes rows of deleted objects.
     pub(super) fn finish(mut self) -> Result<Finished> {
         if let Some(error) = self.refused {
             return Err(error);
@@ -135,18 +134,18 @@ impl<'t> Tx<'t> {
     }
 }
 
-/// A transaction that is about to commit, and what is to be done once it has.
+/// A transaction that is about to commit, and the work after it.
 pub(super) struct Finished {
     pub(super) info: CommitInfo,
     on_commit: Vec<OnCommit>,
-    /// It wrote doomed rows.
+    /// Set if it wrote doomed rows.
     doomed: bool,
-    /// Rows of tables pending and doomed that this commit removed.
+    /// Number of pending and doomed rows that this commit removed.
     settled: usize,
 }
 
 impl Finished {
-    /// Does what is to be done once it has committed.
+    /// Does the work after the commit.
     pub(super) fn publish(mut self, core: &Arc<Core>, took: Duration) {
         self.info.took = took;
         core.read_epochs().publish(self.info.number);
@@ -175,7 +174,7 @@ impl fmt::Debug for Parts {
 
 impl Parts {
     fn position<T: Any>(&self) -> Option<usize> {
-        // Ids are kept outside of the boxes: each write of a record looks for its part.
+        // Ids are stored outside the boxes, because each write of a record looks up its part.
         self.0.iter().position(|(id, _)| *id == TypeId::of::<T>())
     }
 
@@ -184,7 +183,7 @@ impl Parts {
         self.position::<T>().and_then(|at| self.0[at].1.downcast_ref())
     }
 
-    /// Returns the value of type `T`, made if there is none.
+    /// Returns the value of type `T`; creates it if it is missing.
     pub fn get_mut<T: Any + Default + Send>(&mut self) -> &mut T {
         let at = self.position::<T>().unwrap_or_else(|| {
             self.0.push((TypeId::of::<T>(), Box::<T>::default()));

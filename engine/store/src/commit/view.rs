@@ -7,14 +7,14 @@ use super::core::Core;
 use crate::objects::ReadEpoch;
 use crate::state::StateRead;
 
-/// The state as it was when the view was taken. Cheap to clone; takes no lock.
+/// The state at the time when the view was taken. Cheap to clone; takes no lock.
 #[derive(Clone)]
 pub struct View {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    // Fields drop in order: the read ends before its read epoch does.
+    // Fields drop in order: the read ends before its read epoch.
     state: StateRead,
     read_epoch: Arc<ReadEpoch>,
     core: Arc<Core>,
@@ -30,12 +30,12 @@ impl View {
         &self.inner.state
     }
 
-    /// Returns the read epoch, which keeps all that the view can reach.
+    /// Returns the read epoch, which keeps everything that the view can reach.
     pub fn enter_epoch(&self) -> &Arc<ReadEpoch> {
         &self.inner.read_epoch
     }
 
-    /// Returns the core that it is of.
+    /// Returns the core.
     pub fn core(&self) -> &Arc<Core> {
         &self.inner.core
     }

@@ -1,8 +1,7 @@
-//! The one writer at a time within this process.
+//! The single writer within this process.
 //!
-//! redb would let a second writer wait without limit. This lock stands before it: the wait is
-//! bounded, and a thread that asks while it holds the lock itself is told so instead of waiting
-//! for itself.
+//! redb would let a second writer wait without limit. This lock comes first: its wait is bounded,
+//! and a thread that already has the lock gets an error instead of waiting for itself.
 
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -18,7 +17,7 @@ pub(super) struct Writer {
     timeout: Duration,
 }
 
-/// The right to write, and the proof of it for functions that need it. Passed on when dropped.
+/// The write turn, as a parameter type for functions that need it. Dropping it ends the turn.
 #[derive(Debug)]
 pub struct Turn<'a> {
     writer: &'a Writer,
@@ -30,12 +29,12 @@ impl Writer {
         Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout }
     }
 
-    /// How long a writer waits for its turn.
+    /// Returns the longest wait for the write turn.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Waits for the turn. `Locked` when the wait was too long, `Invalid` from within a write.
+    /// Waits for the write turn. `Locked` after the timeout, `Invalid` inside a write.
     pub(super) fn acquire(&self, operation: &'static str) -> Result<Turn<'_>> {
         self.refuse_nested(operation)?;
         let turn = self.turn.try_lock_for(self.timeout).ok_or_else(|| {
@@ -49,12 +48,12 @@ impl Writer {
         Ok(self.held(turn))
     }
 
-    /// The turn, if it is free now.
+    /// Takes the write turn if it is free now.
     pub(super) fn try_acquire(&self) -> Option<Turn<'_>> {
         self.turn.try_lock().map(|turn| self.held(turn))
     }
 
-    /// `Invalid` if this thread is inside a write.
+    /// Returns `Invalid` if this thread is inside a write.
     pub(super) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
         if *self.holder.lock() == Some(thread::current().id()) {
             let detail =

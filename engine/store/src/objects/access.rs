@@ -1,8 +1,7 @@
-//! The objects of one vault on its backend: names drawn at random, bodies sealed on the way there
-//! and opened on the way back.
+//! The objects of one vault on its backend: random names, bodies sealed and opened on the way.
 //!
-//! Every call passes the gate, which `close` shuts: once the vault's lock is passed on, nobody
-//! may put an object whose pending row the next process has removed.
+//! Every call passes a gate, which `close` shuts. After the vault's lock is released, no thread may
+//! put an object whose pending row the next process has removed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,18 +20,18 @@ use super::sealed::{self, Cut, Salvaged};
 use strongroom_crypto::ContentKeys;
 use strongroom_format::{ObjectName, ObjectRef};
 
-/// Longest object in bytes: what a reader or a staging holds in memory at once.
+/// Longest object in bytes. A reader or a staging holds this much in memory.
 pub const OBJECT_BYTES_MAX: usize = 8 << 20;
-/// Least that a host may set that length to.
+/// Smallest length limit that a host may set.
 pub const OBJECT_BYTES_MIN: usize = 4 << 10;
 
-/// How many objects one call of a listing asks for.
+/// Objects in one page of a listing.
 const LIST_PAGE: usize = 1_000;
 
-/// Most requests beside their callers, where the backend is near.
+/// Most additional parallel requests on a local backend.
 const NEAR_THREADS: usize = 4;
 
-/// Jobs that wait for a thread. What finds no room is run by the caller that waits for it.
+/// Most jobs that wait for a thread. A job without room is run by the caller that waits for it.
 const QUEUE_MAX: usize = 1_024;
 
 /// The objects of one vault.
@@ -42,11 +41,11 @@ pub struct Objects {
     entropy: Arc<dyn Entropy>,
     object_bytes: usize,
     vault: Uuid,
-    /// Changed by a rotation.
+    /// Changed by a key rotation.
     keys: Arc<RwLock<Arc<ContentKeys>>>,
-    /// Whether the vault is open. Held for reading during each call of the backend.
+    /// Set while the vault is open. Held for reading during each call of the backend.
     gate: Arc<RwLock<bool>>,
-    /// For requests beside their callers.
+    /// Threads for parallel requests.
     pool: Arc<Pool>,
 }
 
@@ -66,7 +65,7 @@ impl Objects {
         Self { backend, entropy, object_bytes, vault, keys, gate, pool }
     }
 
-    /// From now on objects are sealed under the current one of `keys`.
+    /// Seals new objects with the current key of `keys` from now on.
     pub fn set_keys(&self, keys: Arc<ContentKeys>) {
         *self.keys.write() = keys;
     }
@@ -75,12 +74,12 @@ impl Objects {
         Arc::clone(&self.keys.read())
     }
 
-    /// Where they lie, for what is no object of content. Only behind [`enter`](Self::enter).
+    /// Returns the backend, for data other than content. Use it only after [`enter`](Self::enter).
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
 
-    /// Passes the gate: `Closed` once it is shut.
+    /// Passes the gate: `Closed` after it was shut.
     pub fn enter(&self, operation: &'static str) -> Result<RwLockReadGuard<'_, bool>> {
         let open = self.gate.read();
         if *open {
@@ -92,8 +91,7 @@ impl Objects {
         }
     }
 
-    /// Shuts the gate for good, once the calls under way have ended; `Locked` if they take
-    /// longer than `timeout`.
+    /// Shuts the gate permanently, after running calls have ended; `Locked` after `timeout`.
     pub fn shut(&self, timeout: Duration) -> Result<()> {
         let mut open = self.gate.try_write_for(timeout).ok_or_else(|| {
             Error::new(ErrorKind::Locked, "close vault").with_detail(format!(
@@ -105,29 +103,36 @@ impl Objects {
         Ok(())
     }
 
-    /// How long a new object is at most, in bytes.
+    /// Returns the length limit of a new object, in bytes.
     pub fn object_bytes(&self) -> usize {
         self.object_bytes
     }
 
-    /// Whether requests take long, and one that was given up may still have its effect.
+    /// Returns whether the backend is a shared store.
+    ///
+    /// Requests to a store take long, and one that timed out may still take effect.
     pub fn is_remote(&self) -> bool {
         self.backend.is_shared()
     }
 
-    /// How many requests whoever works on many objects may have under way at once: one on a medium that is near,
-    /// where the next is there before it is wanted; as many as the backend handles well on one that is far.
+    /// Returns how many requests work on many objects may make in parallel.
+    ///
+    /// On a local medium it is one, because the next object arrives before it is needed. On a
+    /// remote one it is the number that the backend handles well.
     pub fn at_once_max(&self) -> usize {
         if self.is_remote() { self.backend.concurrency().get() } else { 1 }
     }
 
-    /// The pool for requests beside their callers, of at most as many as the backend handles well.
+    /// Returns the pool for parallel requests, limited to what the backend handles well.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// What `call` answers for each of `items`, in their order, [`at_once_max`](Self::at_once_max) at once. After an
-    /// error no more are begun; of several it is the first in the order. All calls have ended when it returns.
+    /// Returns the results of `call` for all `items`, in their order.
+    ///
+    /// At most [`at_once_max`](Self::at_once_max) calls run in parallel. After an error no more
+    /// begin; of several errors the first in the order is returned. All calls have ended when it
+    /// returns.
     pub fn for_all<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -136,7 +141,7 @@ impl Objects {
         self.pool.run_all(items, self.at_once_max(), call)
     }
 
-    /// A name that no object has or had.
+    /// Draws a name that no object has or had.
     pub fn draw_name(&self) -> Result<ObjectName> {
         Ok(ObjectName(self.entropy.draw()?))
     }
@@ -149,13 +154,13 @@ impl Objects {
         &*self.entropy
     }
 
-    /// Puts a new object that is sealed already; durable on return.
+    /// Puts a new sealed object; durable on return.
     pub fn put_sealed(&self, name: ObjectName, sealed: Bytes) -> Result<()> {
         let _open = self.enter("put object")?;
         self.backend.put(&name.key(), sealed, &Condition::Absent).map(drop)
     }
 
-    /// Bytes of an object as they lie there; `Corrupt` if it is missing or shorter.
+    /// Returns sealed bytes of an object; `Corrupt` if it is missing or shorter.
     pub fn get_sealed(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
         let key = name.key();
         let _open = self.enter("read object")?;
@@ -170,14 +175,15 @@ impl Objects {
         })
     }
 
-    /// The same for whoever nobody waits for: a close does not, either.
+    /// Does the same for read-ahead, for which `close` does not wait.
     pub fn get_ahead(&self, name: ObjectName, range: Range<u64>) -> Result<Bytes> {
         drop(self.enter("read object")?);
         self.backend.get_range(&name.key(), range)
     }
 
-    /// Puts an object of the share space; durable on return. Whoever resumes an update puts it
-    /// again: nobody reads it before the update's end.
+    /// Puts an object of the share space; durable on return.
+    ///
+    /// A resumed update puts it again. No call reads it before the end of the update.
     pub fn put_again(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<ObjectRef> {
         let _open = self.enter("put object")?;
         let (sealed, epoch) = self.sealed(name, cut, body)?;
@@ -185,18 +191,18 @@ impl Objects {
         Ok(ObjectRef { name, len: body.len() as u64, epoch })
     }
 
-    /// An object as it would be put, and the epoch that it is sealed under.
+    /// Seals an object; returns its bytes and key epoch.
     fn sealed(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<(Bytes, u32)> {
         sealed::seal(self.vault, name, cut, body, &self.keys(), &*self.entropy)
     }
 
-    /// An object as it would be put; for those who measure.
+    /// Seals an object without putting it, for measurements.
     #[cfg(feature = "testing")]
     pub fn seal(&self, name: ObjectName, cut: Cut, body: &[u8]) -> Result<Bytes> {
         Ok(self.sealed(name, cut, body)?.0)
     }
 
-    /// The object's body, as it was put; `Corrupt` if it is missing or another.
+    /// Returns the object's body; `Corrupt` if it is missing or another.
     pub fn get(&self, reference: &ObjectRef) -> Result<Bytes> {
         let key = reference.name.key();
         let open = self.enter("read object")?;
@@ -216,14 +222,15 @@ impl Objects {
             .map_err(|e| e.with_subject(&key))
     }
 
-    /// What opens of an object that bears losses; nothing of it if it is missing. An error only
-    /// says that the backend does not answer.
+    /// Reads the blocks that open of a redundant object; none if it is missing.
+    ///
+    /// An error only means that the backend does not answer.
     pub fn salvage(&self, reference: &ObjectRef, cut: Cut) -> Result<Salvaged> {
         let key = reference.name.key();
         let open = self.enter("read object")?;
-        // By its length: no version is asked for, and no store computes one.
+        // By its length, because no version is needed and no store then computes one.
         let fetched = match self.backend.get_range(&key, 0..cut.sealed_bytes(reference.len)) {
-            // Shorter than it was.
+            // The object is shorter than recorded.
             Err(e) if e.kind() == ErrorKind::Invalid => self.backend.get(&key).map(|o| o.body),
             fetched => fetched,
         };
@@ -235,7 +242,7 @@ impl Objects {
         }
     }
 
-    /// `Full` if the backend knows that it has no room for `bytes` more.
+    /// Returns `Full` if the backend knows that it has no room for `bytes` more.
     pub fn expect_room(&self, operation: &'static str, bytes: u64) -> Result<()> {
         let _open = self.enter(operation)?;
         let room = self.backend.available_bytes()?;
@@ -247,20 +254,20 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes an object; fine if it is gone.
+    /// Deletes an object; succeeds if it is missing.
     pub fn delete(&self, name: ObjectName) -> Result<()> {
         let _open = self.enter("delete object")?;
         self.backend.delete(&name.key())
     }
 
-    /// Deletes several objects; fine if some are gone. After an error some may be.
+    /// Deletes several objects; succeeds if some are missing. After an error some may be deleted.
     pub fn delete_all(&self, names: &[ObjectName]) -> Result<()> {
         let _open = self.enter("delete objects")?;
         let keys: Vec<Key> = names.iter().map(|name| name.key()).collect();
         self.backend.delete_all(&keys)
     }
 
-    /// Every object on the backend, with its length; keys that are not ours as text.
+    /// Visits every object on the backend, with its length; foreign keys as text.
     pub fn list(
         &self,
         mut each: impl FnMut(Result<ObjectName, &str>, u64) -> Result<()>,

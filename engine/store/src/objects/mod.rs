@@ -1,16 +1,16 @@
-//! Objects: what is too large for state, immutable, on the backend.
+//! Objects: immutable data on the backend that is too large for the state.
 //!
-//! An object lives through three rows of state, never without one of them:
+//! A row of the state names an object throughout its life:
 //!
-//! 1. **pending**: committed before its first byte is put, so that open knows what
-//!    a dead process left under way without listing the store;
-//! 2. **referenced**, by the row of a pack of chunks or of the share space, from the commit that turned the
-//!    pending row into it;
-//! 3. **doomed**: written by the commit that dropped the reference. The object is deleted when
-//!    no reader that began before that commit is left (`read epochs.rs`), and the row after it.
+//! 1. **pending**: committed before its first byte is put. So open finds the uploads of a dead
+//!    process without listing the store.
+//! 2. **referenced**, by the row of a pack or of the share space. The commit that adds this row
+//!    removes the pending row.
+//! 3. **doomed**: written by the commit that dropped the reference. The object is deleted when no
+//!    reader from before that commit is left (`read_epochs.rs`), and the row after it.
 //!
-//! What is put is sealed (`sealed.rs`). This room knows chunks and the share space only as what refers to
-//! objects.
+//! Bodies are sealed (`sealed.rs`). This room knows chunks and the share space only as owners of
+//! references.
 
 mod access;
 mod read_epochs;

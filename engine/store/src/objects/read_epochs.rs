@@ -1,13 +1,14 @@
-//! Which commits are still being read.
+//! Read epochs: the commits that live readers may still read.
 //!
-//! A reader registers its read epoch, the number of the newest commit, **before** it begins its redb
-//! read. So the read sees that commit or a later one, and every object that the reader can reach
-//! is either referenced or doomed by a commit after its read epoch. An object doomed at commit `c` is
-//! out of reach once every live read epoch is at `c` or past it. The other order would let a commit
-//! and a clean-up slip in between the beginning and the read epoch (`Bug::ReadBeforeEpoch`, planted by
-//! `tests/reader_epochs.rs`).
+//! A reader registers its read epoch, the number of the newest commit, **before** it begins its
+//! redb read. The read then sees that commit or a later one. Every object that the reader can reach
+//! is referenced, or was doomed by a commit after its read epoch. An object doomed at commit `c` is
+//! unreachable once every live read epoch is at `c` or later.
 //!
-//! Numbers count the commits of one session; they order, and mean nothing else.
+//! In the other order, a commit and a clean-up could happen between the begin of the read and the
+//! registration (`Bug::ReadBeforeEpoch`, planted by `tests/reader_epochs.rs`).
+//!
+//! Numbers count the commits of one session. They only order commits.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The newest commit, and the read epochs of live readers.
+/// The newest commit, and the live read epochs.
 #[derive(Debug)]
 pub struct ReadEpochs {
     inner: Mutex<Inner>,
@@ -24,26 +25,27 @@ pub struct ReadEpochs {
 #[derive(Debug)]
 struct Inner {
     newest: u64,
-    /// How many live read epochs there are at each commit.
+    /// Number of live read epochs at each commit.
     live: BTreeMap<u64, usize>,
 }
 
-/// Keeps what could be read at its commit, and the vault open; dropped by its last holder.
+/// A registered read epoch. It keeps everything that was readable at its commit, and the vault
+/// open.
 #[derive(Debug)]
 pub struct ReadEpoch {
     read_epochs: Arc<ReadEpochs>,
     commit: u64,
-    /// The vault: were it closed, the next process could remove what is read here.
+    /// The vault. If it were closed, the next process could delete data that is being read.
     _keeps: Arc<dyn Any + Send + Sync>,
 }
 
 impl ReadEpochs {
-    /// No readers; `newest` is the number of the last commit before this session.
+    /// Makes the registry; `newest` is the number of the last commit before this session.
     pub fn new(newest: u64) -> Arc<Self> {
         Arc::new(Self { inner: Mutex::new(Inner { newest, live: BTreeMap::new() }) })
     }
 
-    /// Enters the read epoch of the newest commit, and keeps `vault` alive with it.
+    /// Registers a read epoch at the newest commit; it keeps `vault` alive.
     pub fn enter_epoch(self: &Arc<Self>, vault: Arc<dyn Any + Send + Sync>) -> Arc<ReadEpoch> {
         let mut inner = self.inner.lock();
         let commit = inner.newest;
@@ -56,24 +58,24 @@ impl ReadEpochs {
         self.inner.lock().newest
     }
 
-    /// The number that the write under way commits under, if it does.
+    /// Returns the commit number of the next write.
     pub fn next(&self) -> u64 {
         self.inner.lock().newest + 1
     }
 
-    /// Tells that commit `number` has happened.
+    /// Records commit `number` as the newest.
     pub fn publish(&self, number: u64) {
         let mut inner = self.inner.lock();
         inner.newest = inner.newest.max(number);
     }
 
-    /// What is doomed at this commit or before is out of every reader's reach.
+    /// Returns the newest commit whose doomed objects no reader can reach.
     pub fn due(&self) -> u64 {
         let inner = self.inner.lock();
         inner.live.keys().next().copied().unwrap_or(inner.newest)
     }
 
-    /// How many read epochs are live.
+    /// Returns the number of live read epochs.
     pub fn live(&self) -> usize {
         self.inner.lock().live.values().sum()
     }

@@ -1,16 +1,16 @@
-//! A sealed object: blocks of one length behind a small header.
+//! A sealed object: blocks of one length after a small header.
 //!
 //! ```text
 //! magic 8 | format version u32 LE: 1 | epoch u32 LE, then for each block:
 //! nonce 24 | ciphertext, the last one perhaps shorter | tag 16
 //! ```
 //!
-//! Each block is bound to the vault, the object's name, its number and whether it is the last:
-//! none can be cut off, moved, or brought from another object. Names are random and never used
-//! twice, so an object that opens is the one that was put.
+//! Each block is bound to the vault, the object's name, its number, and whether it is the last. So
+//! no block can be cut off, moved, or taken from another object. Names are random and never reused,
+//! so an object that opens is the one that was put.
 //!
-//! How long blocks are is the object's [`Cut`]. What must be whole is [`open`]ed; what bears
-//! losses, because it is redundant itself, is [`salvage`]d block by block.
+//! The object's [`Cut`] sets the length of its blocks. Objects that must be whole are [`open`]ed.
+//! Redundant objects, which tolerate losses, are [`salvage`]d block by block.
 
 use bytes::Bytes;
 use strongroom_base::component::Entropy;
@@ -24,33 +24,33 @@ const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
-/// How an object is cut into blocks, by what it holds.
+/// The division of an object into blocks, by the type of its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     magic: &'static [u8; 8],
-    /// How many bytes a block holds.
+    /// Plaintext bytes of a block.
     pub block_bytes: usize,
 }
 
 impl Cut {
     /// A part of a value.
     pub const VALUE: Self = Self { magic: b"STRNGOBJ", block_bytes: 64 << 10 };
-    /// A segment of a share space: 51 slots a block.
+    /// A segment of a share space: 51 slots in a block.
     pub const SLOTS: Self = Self { magic: b"STRNGSLT", block_bytes: 51 * SLOT_BYTES };
     /// Cells of a share space, each a whole number of blocks.
     pub const CELLS: Self = Self { magic: b"STRNGCEL", block_bytes: 4096 };
 
-    /// That of an object which begins with these bytes; `None` for one of another kind.
+    /// Returns the cut of an object with this magic; `None` for another type.
     pub fn of_magic(magic: [u8; 8]) -> Option<Self> {
         [Self::VALUE, Self::SLOTS, Self::CELLS].into_iter().find(|cut| *cut.magic == magic)
     }
 
-    /// That of the object at this place in a generation of the share space.
+    /// Returns the cut of the object at this position in a space generation.
     pub fn of_space(place: usize) -> Self {
         if place < CELL_OBJECTS { Self::CELLS } else { Self::SLOTS }
     }
 
-    /// Length of the sealed form of `len` bytes.
+    /// Returns the sealed length of `len` bytes.
     pub fn sealed_bytes(self, len: u64) -> u64 {
         HEADER_BYTES as u64 + len + self.blocks(len) * OVERHEAD_BYTES as u64
     }
@@ -60,39 +60,39 @@ impl Cut {
     }
 }
 
-/// What could be read of an object that bears losses.
+/// The readable part of a redundant object.
 #[derive(Clone, Debug)]
 pub struct Salvaged {
-    /// Its body; zeros where blocks are lost.
+    /// Its body, with zeros for lost blocks.
     pub body: Vec<u8>,
-    /// The blocks that are lost, in order.
+    /// The lost blocks, in order.
     pub lost: Vec<usize>,
-    /// How many blocks it has.
+    /// Number of its blocks.
     pub blocks: usize,
-    /// Its header or its length is not what was written, whatever else is.
+    /// Set if its header or its length is wrong.
     pub malformed: bool,
 }
 
 impl Salvaged {
-    /// Nothing of it.
+    /// Makes the result for an object of which nothing is readable.
     pub(super) fn nothing(cut: Cut, len: u64) -> Self {
         let blocks = usize::try_from(cut.blocks(len)).expect("objects fit into memory");
         let body = vec![0; usize::try_from(len).expect("objects fit into memory")];
         Self { body, lost: (0..blocks).collect(), blocks, malformed: true }
     }
 
-    /// Whether no block could be read.
+    /// Returns whether no block was readable.
     pub fn is_lost(&self) -> bool {
         self.lost.len() == self.blocks
     }
 
-    /// Whether everything is as it was written.
+    /// Returns whether everything is as it was written.
     pub fn is_whole(&self) -> bool {
         self.lost.is_empty() && !self.malformed
     }
 }
 
-/// What a block is bound to.
+/// Returns the associated data of a block.
 fn associated_data(vault: Uuid, name: ObjectName, number: u64, last: bool) -> [u8; 41] {
     let mut place = [0; 41];
     place[..16].copy_from_slice(vault.as_bytes());
@@ -102,7 +102,7 @@ fn associated_data(vault: Uuid, name: ObjectName, number: u64, last: bool) -> [u
     place
 }
 
-/// Seals `body` as the object `name`, under the current epoch; which one that is.
+/// Seals `body` as the object `name`, under the current epoch; returns the epoch.
 pub(super) fn seal(
     vault: Uuid,
     name: ObjectName,
@@ -140,7 +140,7 @@ fn header(cut: Cut, epoch: u32) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// The body of the object that `reference` names; `Corrupt` if `sealed` is not that.
+/// Opens the object that `reference` names; `Corrupt` if `sealed` is another.
 pub(super) fn open(
     vault: Uuid,
     reference: &ObjectRef,
@@ -180,13 +180,14 @@ pub(super) fn open(
     }
 }
 
-/// How much the next block holds.
+/// Returns the plaintext length of the next block.
 fn part_bytes(cut: Cut, rest: &[u8]) -> usize {
     rest.len().saturating_sub(OVERHEAD_BYTES).min(cut.block_bytes)
 }
 
-/// What opens of the object that `reference` names, block by block: a damaged one costs itself
-/// and no other.
+/// Opens the object that `reference` names block by block.
+///
+/// A damaged block loses only its own contents.
 pub(super) fn salvage(
     vault: Uuid,
     reference: &ObjectRef,
@@ -212,7 +213,7 @@ pub(super) fn salvage(
     salvaged
 }
 
-/// Opens the next block into `part`; what follows it.
+/// Opens the next block into `part`; returns the bytes after it.
 fn open_part<'a>(key: &SealKey, place: &[u8], rest: &'a [u8], part: &mut [u8]) -> Option<&'a [u8]> {
     let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>()?;
     let (message, rest) = rest.split_at_checked(part.len())?;

@@ -17,13 +17,13 @@ use strongroom_format::{AttemptId, REF_ATTEMPTS_MAX, RefName, RefRow};
 
 const MOVE: &str = "move ref";
 
-/// So often others may move a ref before a move of ours is given up.
+/// Most lost rounds before a move is given up.
 const ROUNDS_MAX: u32 = 100;
-/// So often an attempt is put whose outcome is not known.
+/// Most puts of an attempt whose outcome is unknown.
 const PUTS_MAX: u32 = 4;
-/// After so long no put begins any more.
+/// Time after which no put begins.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(180);
-/// The pauses after lost rounds, each at random half of it or more.
+/// The pauses after lost rounds, each randomised between half of it and all.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), 2.0, Duration::from_millis(500));
 
 /// The refs of one vault.
@@ -36,7 +36,7 @@ pub struct Refs {
     entropy: Arc<dyn Entropy>,
 }
 
-/// A ref as it was read.
+/// A ref, as it was read.
 struct Found {
     generation: u64,
     attempts: Vec<AttemptId>,
@@ -44,14 +44,14 @@ struct Found {
     version: Version,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 enum Outcome {
     Won,
-    /// Others have moved it; what is there now.
+    /// Others have moved the ref; its present value.
     Lost(Option<Found>),
 }
 
-/// One attempt: a body, and what it may replace.
+/// One attempt: a body, and the version that it may replace.
 struct Attempt<'a> {
     name: RefName,
     id: AttemptId,
@@ -72,12 +72,12 @@ impl Refs {
         Self { backend, vault, keys, clock, entropy }
     }
 
-    /// What the ref `name` holds; `None` if there is none.
+    /// Returns the value of the ref `name`; `None` if it is missing.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.find(self.keys.name(name))?.map(|found| found.value))
     }
 
-    /// Removes the ref `name`, whatever it is: for one that is damaged.
+    /// Deletes the ref `name` without reading it, for a damaged one.
     pub fn discard(&self, name: &str) -> Result<()> {
         self.backend.delete(&self.keys.name(name).key())
     }
@@ -92,11 +92,13 @@ impl Refs {
         Ok(Some(Found { generation, attempts, value, version: object.version }))
     }
 
-    /// Moves the ref `name` to what `change` makes of its value, `None` if there is none yet. `change` is
-    /// asked again whenever others were faster; its error ends the move, and nothing has changed.
+    /// Moves the ref `name` to the value that `change` computes.
     ///
-    /// `Conflict` if others are always faster; `Uncertain` if it may have happened, or may still. Takes three minutes at
-    /// most, and what a put and two gets of the backend take.
+    /// `change` gets the present value, `None` if the ref is missing. It is called again whenever
+    /// others were faster. Its error ends the move, and nothing has changed.
+    ///
+    /// `Conflict` if others are always faster. `Uncertain` if the move may have happened, or may
+    /// still happen. It takes at most three minutes, plus one put and two gets of the backend.
     pub fn update<T>(
         &self,
         name: &str,
@@ -149,7 +151,7 @@ impl Refs {
                 ErrorKind::Conflict | ErrorKind::AlreadyExists => true,
                 ErrorKind::Uncertain => false,
                 _ if puts == 1 => return Err(error),
-                // This put did not happen. One before it may have, or may yet.
+                // This put did not happen. An earlier one may have happened, or may still happen.
                 _ => false,
             };
             let uncertain = |why: &str| {
@@ -168,17 +170,17 @@ impl Refs {
                 return Ok(Outcome::Won);
             }
             if made >= attempt.generation {
-                // Who made our generation is remembered, unless there were too many since.
+                // The attempt that made our generation is remembered, unless too many followed.
                 if made - attempt.generation < REF_ATTEMPTS_MAX as u64 {
                     return Ok(Outcome::Lost(now));
                 }
                 return Err(uncertain("it was moved too often since to tell"));
             }
             if is_refused && puts == 1 {
-                // Nobody has moved it, and yet: what we had read was not what lies there.
+                // The ref did not move, so the value that we read had already been replaced.
                 return Ok(Outcome::Lost(now));
             }
-            // One of them may still land, until the ref is moved: the same once more does no harm.
+            // One of the puts may still take effect, until the ref moves. Repeating it is harmless.
             if puts == PUTS_MAX || is_late() {
                 return Err(uncertain("its answer was lost"));
             }

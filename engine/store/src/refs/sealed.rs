@@ -1,4 +1,4 @@
-//! A ref as it lies on the backend.
+//! The form of a ref on the backend.
 
 use bytes::Bytes;
 use strongroom_base::component::Entropy;
@@ -8,12 +8,14 @@ use uuid::Uuid;
 use strongroom_crypto::{Cipher, NONCE_BYTES, SealKey, SecretKey, TAG_BYTES};
 use strongroom_format::{REF_PLAIN_STEP_BYTES, RefName, RefRow};
 
-/// Longest body of a ref in bytes, and what of that a row may take.
+/// Longest body of a ref in bytes, and the part that a row may use.
 const REF_BYTES_MAX: usize = 64 << 10;
 const REF_ROW_BYTES_MAX: usize = REF_BYTES_MAX - 2 * REF_PLAIN_STEP_BYTES;
 
-/// What refs are called, and what they are sealed with. Both come from the id key, which no rotation changes:
-/// a ref must be found by every state of the vault.
+/// The keys for names and bodies of refs.
+///
+/// Both derive from the id key, which no rotation changes, because every state of the vault must
+/// find a ref.
 pub(super) struct RefKeys {
     names: SecretKey,
     seal: SealKey,
@@ -33,7 +35,7 @@ impl RefKeys {
         }
     }
 
-    /// The name on the backend of the ref that is called `name`.
+    /// Returns the name on the backend of the ref `name`.
     pub(super) fn name(&self, name: &str) -> RefName {
         let hash = blake3::keyed_hash(self.names.expose(), name.as_bytes());
         RefName(*hash.as_bytes().first_chunk().expect("a hash is longer"))
@@ -63,7 +65,7 @@ impl RefKeys {
         Ok(body.into())
     }
 
-    /// `Corrupt` for a body that is not a ref of that vault and name.
+    /// Opens a body; `Corrupt` if it is not a ref of that vault and name.
     pub(super) fn open(&self, vault: Uuid, name: RefName, body: &[u8]) -> Result<RefRow> {
         let corrupt = || {
             Error::new(ErrorKind::Corrupt, "read ref")
@@ -85,7 +87,7 @@ impl RefKeys {
     }
 }
 
-/// What a ref is bound to.
+/// Returns the associated data of a ref.
 fn associated_data(vault: Uuid, name: RefName) -> [u8; 32] {
     let mut place = [0; 32];
     place[..16].copy_from_slice(vault.as_bytes());

@@ -1,9 +1,9 @@
-//! redb's errors as ours, in one place.
+//! Translation of redb's errors.
 
 use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
 use strongroom_base::{Error, ErrorKind, Reason};
 
-/// An error of redb, met in `operation`.
+/// An error of redb in `operation`.
 pub(super) trait RedbFailure {
     fn during(self, operation: &'static str) -> Error;
 }
@@ -15,7 +15,7 @@ impl RedbFailure for StorageError {
             Self::Corrupted(_) => ErrorKind::Corrupt,
             Self::ValueTooLarge(_) => ErrorKind::Invalid,
             Self::DatabaseClosed => ErrorKind::Closed,
-            // `PreviousIo`: redb refuses after a failed write until it is reopened.
+            // `PreviousIo`: redb refuses calls after a failed write until it is reopened.
             _ => ErrorKind::Unavailable,
         };
         let error = Error::new(kind, operation).with_source(self);
@@ -31,7 +31,7 @@ impl RedbFailure for TableError {
     fn during(self, operation: &'static str) -> Error {
         match self {
             Self::Storage(e) => e.during(operation),
-            // A table that is missing or of another type: not what a vault's file contains.
+            // A table is missing or has another type, which no vault's file contains.
             other => Error::new(ErrorKind::Corrupt, operation)
                 .with_reason(Reason::StateDamaged)
                 .with_source(other),
@@ -76,8 +76,9 @@ impl RedbFailure for DatabaseError {
     }
 }
 
-/// A panic of redb while it opens a file that something else has damaged: its documentation
-/// says that a plain open may. Damage is the caller's to hear of, not the process's to die of.
+/// Translates a panic of redb while it opens a damaged file.
+///
+/// redb's documentation allows such panics. The caller gets an error, and the process survives.
 pub(super) fn panic_as_corrupt(
     operation: &'static str,
     panic: Box<dyn std::any::Any + Send>,

@@ -1,27 +1,28 @@
 //! The two copies of the vault's header at the beginning of the state file.
 //!
-//! A change writes one copy, syncs, writes the other, syncs: at any moment one is whole, and once
-//! the change is acknowledged neither holds what was there before (a removed password, say).
+//! A change writes one copy, syncs, writes the other, and syncs. At any moment one copy is whole.
+//! Once the change is acknowledged, neither copy has the old contents, such as a removed password.
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::storage::StateFile;
 use strongroom_format::{HEADER_BYTES, HEADER_COPIES, Header, header_at};
 
-/// The header as it was found.
+/// The header as found in the file.
 #[derive(Debug)]
 pub struct FoundHeader {
-    /// The one of the higher generation.
+    /// The header with the higher generation.
     pub header: Header,
-    /// A copy is damaged.
+    /// Set if a copy is damaged.
     pub damaged: bool,
-    /// The copy that is damaged, or of the generation before: it must be written again.
+    /// The copy that must be rewritten: damaged, or of the generation before.
     pub stale: Option<usize>,
 }
 
 /// Reads both copies.
 ///
-/// If both are damaged it is `Corrupt`; for what is no vault, or of another format, `Invalid`.
+/// `Corrupt` if both are damaged. `Invalid` if the file does not belong to a vault, or has another
+/// format.
 pub(super) fn read(file: &dyn StateFile) -> Result<FoundHeader> {
     let io = |e| Error::io("open vault", e);
     let len = file.len().map_err(io)?;
@@ -49,7 +50,7 @@ pub(super) fn read(file: &dyn StateFile) -> Result<FoundHeader> {
         }
         [Ok(header), Err(_)] => found(header, true, Some(1)),
         [Err(_), Ok(header)] => found(header, true, Some(0)),
-        // What another format, or another program, wrote has one header at most, the first.
+        // Files of another format or program have at most one header, the first.
         [Err(first), Err(_)]
             if first.kind() == ErrorKind::Invalid || len < header_at(HEADER_COPIES) =>
         {
@@ -62,7 +63,7 @@ pub(super) fn read(file: &dyn StateFile) -> Result<FoundHeader> {
     }
 }
 
-/// Writes the copy that `found` says is not as the other.
+/// Rewrites the copy that differs, according to `found`.
 pub(super) fn repair(file: &dyn StateFile, found: &FoundHeader) -> Result<()> {
     match found.stale {
         Some(copy) => write_copy(file, copy, &found.header.encode()),
@@ -70,8 +71,9 @@ pub(super) fn repair(file: &dyn StateFile, found: &FoundHeader) -> Result<()> {
     }
 }
 
-/// Writes both copies, each durable before the other is touched. They must be whole before: see
-/// [`repair`].
+/// Writes both copies, each durable before the other is written.
+///
+/// Both must be whole before; see [`repair`].
 pub(super) fn write(file: &dyn StateFile, header: &Header) -> Result<()> {
     let bytes = header.encode();
     (0..HEADER_COPIES).try_for_each(|copy| write_copy(file, copy, &bytes))

@@ -1,7 +1,7 @@
-//! From one schema of the tables to the next, a step at a time.
+//! Migration of the tables from one schema to the next.
 //!
-//! Each step changes the tables and raises the version in one transaction, so a crash between
-//! two steps leaves a state of a known version from which the next open goes on.
+//! Each step changes the tables and raises the version in one transaction. A crash between two
+//! steps leaves a state of a known version, from which the next open continues.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use strongroom_format::{
     META_SCHEMA, OWN_OPERATION_PREFIX, OperationFields, SCHEMA_VERSION, SchemaRow,
 };
 
-/// Leads from one version to the next.
+/// A step from one version to the next.
 pub(super) type Step = fn(&mut StateWrite<'_>) -> Result<()>;
 
 /// `STEPS[n]` leads from version n + 1 to version n + 2.
 const STEPS: [Step; SCHEMA_VERSION as usize - 1] =
     [add_space, add_unfinished, add_content, add_values];
 
-/// To 2: the table of the share space.
+/// Step to version 2: the table of the share space.
 fn add_space(write: &mut StateWrite<'_>) -> Result<()> {
     write.make(Table::Space)
 }
 
-/// To 3: the tables of earlier checkpoints, and of the operations that are not finished.
+/// Step to version 3: the tables of earlier checkpoints and of unfinished operations.
 fn add_unfinished(write: &mut StateWrite<'_>) -> Result<()> {
     write.make(Table::History)?;
     write.make(Table::Unfinished)?;
@@ -36,7 +36,7 @@ fn add_unfinished(write: &mut StateWrite<'_>) -> Result<()> {
     for entry in write.range(Table::Operations, (Bound::Unbounded, Bound::Unbounded))? {
         let entry = entry?;
         let (id, row) = (entry.key.as_slice(), entry.row.as_slice());
-        // A row that does not decode is nobody's to judge here: it is listed, as one of those.
+        // A row that does not decode is listed too; other code reports it.
         let finished = OperationFields::decode(row).is_ok_and(|row| row.state.is_finished());
         if !finished && !id.starts_with(OWN_OPERATION_PREFIX.as_bytes()) {
             unfinished.push(id.to_vec());
@@ -45,7 +45,7 @@ fn add_unfinished(write: &mut StateWrite<'_>) -> Result<()> {
     unfinished.iter().try_for_each(|id| write.put(Table::Unfinished, id, &[]))
 }
 
-/// To 4: the tables of chunks, and of artifacts.
+/// Step to version 4: the tables of chunks and artifacts.
 fn add_content(write: &mut StateWrite<'_>) -> Result<()> {
     [
         Table::Chunks,
@@ -63,8 +63,8 @@ fn add_content(write: &mut StateWrite<'_>) -> Result<()> {
     .try_for_each(|table| write.make(table))
 }
 
-/// To 5: values of records may lie in the content store. Those that do not stay where they are.
-#[allow(clippy::unnecessary_wraps)] // It is a step, as they are taken.
+/// Step to version 5: values of records may be content. Older values stay in their objects.
+#[allow(clippy::unnecessary_wraps)] // It has the signature of a step.
 fn add_values(_write: &mut StateWrite<'_>) -> Result<()> {
     Ok(())
 }
@@ -137,7 +137,7 @@ mod tests {
         database
     }
 
-    /// Appends its own digit to a row, so that the row tells which steps ran, and in which order.
+    /// Appends its digit to a row, which then shows the executed steps in order.
     fn step<const DIGIT: u8>(write: &mut StateWrite<'_>) -> Result<()> {
         let mut trace = write.get(Table::Meta, b"trace", |row| row.unwrap_or(b"").to_vec())?;
         trace.push(DIGIT);

@@ -1,19 +1,19 @@
-//! The state: the one mutable thing of a vault, a redb database in a file of its own.
+//! The state: the one mutable part of a vault, a redb database in its own file.
 //!
-//! Only this room names redb. To the rooms above it is a handful of ordered tables of bytes
-//! ([`Table`]), a consistent read ([`StateRead`]) and one write at a time ([`StateWrite`]).
-//! It knows nothing of records, operations or content; what the bytes mean is `format/`.
+//! Only this room names redb. Other rooms see a few ordered tables of bytes ([`Table`]), a
+//! consistent read ([`StateRead`]) and one write at a time ([`StateWrite`]). The room knows no
+//! records, operations or content; `engine/format/` defines the bytes.
 //!
-//! - `storage.rs`: where the bytes lie, behind [`StateFile`]: a file or memory, handed in as a
-//!   factory, because redb consumes one storage per open.
+//! - `storage.rs`: the medium below, behind [`StateFile`]: a file or memory. It is passed as a
+//!   factory, because redb consumes one storage for each open.
 //! - `header.rs`: the vault's own header at the beginning of the file, in two copies.
-//! - `sealed/`: authenticated encryption between redb and those bytes.
-//! - `storage_health.rs`: what only the storage sees, told to the store.
-//! - `store.rs`: open, begin, commit, and the reopening after a failed write. `replace.rs`: into a
-//!   new file under new keys, and smaller.
-//!   **A write becomes durable in `Store::commit`, nowhere else.**
-//! - `tables.rs`: the tables. `migrate.rs`: from one schema to the next.
-//! - `failure.rs`: redb's errors as ours.
+//! - `sealed/`: authenticated encryption between redb and the medium.
+//! - `storage_health.rs`: facts that only the storage sees, for the store.
+//! - `store.rs`: open, begin, commit, and reopening after a failed write. `replace.rs`: a copy into
+//!   a new file under new keys, and compaction. **A write becomes durable in `Store::commit`,
+//!   nowhere else.**
+//! - `tables.rs`: the tables. `migrate.rs`: the steps between schemas.
+//! - `failure.rs`: translation of redb's errors.
 
 mod failure;
 mod header;

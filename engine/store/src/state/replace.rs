@@ -1,8 +1,7 @@
-//! The state in a new file, under new keys, and the state made smaller.
+//! Copying the state into a new file under new keys, and compacting it.
 //!
-//! Both want the state to themselves: a reader of redb's read epochs pages of the file that is left.
-//! They wait a bounded time for a moment without readers, and are `Locked` after it, with nothing
-//! changed.
+//! Both need the state without readers, because a redb reader keeps pages of the old file. They
+//! wait for such a moment for a bounded time, and are then `Locked`, with nothing changed.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,29 +20,28 @@ use super::tables::{StateRead, StateWrite, Table};
 use strongroom_base::LongCall;
 use strongroom_format::Header;
 
-/// So many bytes of rows share one transaction while a state is copied.
+/// Bytes of rows in one transaction while a state is copied.
 const COPY_BYTES: usize = 4 << 20;
 
-/// How often live readers are looked for while they are waited for.
+/// Interval between checks for live readers.
 const READERS_POLL: Duration = Duration::from_millis(5);
 
-/// How a state is copied.
+/// The options of a copy.
 pub struct Copying<'a> {
-    /// Reports the rows that are copied.
+    /// Receives the number of copied rows.
     pub call: LongCall<'a>,
-    /// How long to wait for readers.
+    /// Longest wait for readers.
     pub timeout: Duration,
 }
 
 const ROTATE: &str = "rotate keys";
 
 impl Store {
-    /// Copies the state into a new file behind `header` and `sealing`, puts it in the place of the
-    /// old one, and goes on with it. Before that moment nothing of the old one is touched.
+    /// Copies the state into a new file behind `header` and `sealing`, and continues with it.
     ///
-    /// The caller has the writer's turn. `Full` if there is no room for the copy; `Locked` if
-    /// readers live longer than the timeout; `Uncertain` if either file may be the state: the one
-    /// that is, is open then.
+    /// The old file is untouched until the new one replaces it. The caller has the write turn.
+    /// `Full` if there is no room for the copy. `Locked` if readers live longer than the timeout.
+    /// `Uncertain` if either file may be the state; the valid one is open then.
     pub fn replace(&self, header: &Header, sealing: Sealing, with: &Copying<'_>) -> Result<()> {
         let copied = self.copy_into_new(header, &sealing, with).and_then(|()| {
             let slot = self.alone(with.timeout, ROTATE)?;
@@ -52,7 +50,7 @@ impl Store {
         if copied.is_err()
             && let Err(error) = self.storage.discard()
         {
-            // The next creation, rotation or open does it.
+            // The next creation, rotation or open discards it.
             tracing::warn!(error = %error.kind(), "copy of the state not discarded");
         }
         copied
@@ -82,7 +80,7 @@ impl Store {
         database.close().map_err(|e| e.during(ROTATE))
     }
 
-    /// The slot, once no reader of the open state lives. New ones wait from then on.
+    /// Takes the slot when no reader of the open state lives. New readers wait from then on.
     fn alone(
         &self,
         timeout: Duration,
@@ -90,7 +88,7 @@ impl Store {
     ) -> Result<RwLockWriteGuard<'_, Slot>> {
         let began = self.clock.monotonic();
         loop {
-            // Let go of while it waits: reads go on.
+            // Released while it waits, so reads continue.
             let slot = self.slot.write();
             let readers = match &*slot {
                 Slot::Open(opened) if opened.health.failed() => return Err(broken(operation)),
@@ -113,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Closes the old state, publishes the new one and opens it; if that fails, whichever is there.
+    /// Closes the old state, publishes and opens the new one; opens the valid one if that fails.
     fn swap(&self, mut slot: RwLockWriteGuard<'_, Slot>, sealing: Sealing) -> Result<()> {
         let Slot::Open(Opened { database, health, .. }) =
             std::mem::replace(&mut *slot, Slot::Broken)
@@ -126,9 +124,9 @@ impl Store {
             .and_then(|closed| closed.map_err(|e| e.during(ROTATE)));
         self.sealings.lock().push(sealing);
         let published = closed.and_then(|()| self.storage.publish());
-        // Which one it is, the file itself says.
+        // The file itself shows which state it is.
         let reopened = self.reopen().map_err(|e| match &published {
-            // It has happened, and the next reopening will tell.
+            // It has happened; the next reopening reports it.
             Ok(()) => e.with_kind(ErrorKind::Uncertain),
             Err(published) => published.clone(),
         });
@@ -139,10 +137,9 @@ impl Store {
         published
     }
 
-    /// Gives unused space at the end of the file back to the file system, after moving pages
-    /// from there; whether any could be.
+    /// Moves pages from the end of the file, and truncates it; returns whether any could be moved.
     ///
-    /// The caller has the writer's turn. `Locked` if readers live longer than `timeout`.
+    /// The caller has the write turn. `Locked` if readers live longer than `timeout`.
     pub fn compact(&self, timeout: Duration) -> Result<bool> {
         const COMPACT: &str = "compact state";
         let mut slot = self.alone(timeout, COMPACT)?;
@@ -159,14 +156,16 @@ impl Store {
 }
 
 impl Opened {
-    /// Reads of this state that are under way: each holds the watch, as do this handle and the
-    /// storage, and no write is under way when this is asked.
+    /// Returns the number of live readers.
+    ///
+    /// Each holds a reference to the health, as do this handle and the storage. No write is running
+    /// when this is called.
     pub(super) fn readers(&self) -> usize {
         Arc::strong_count(&self.health).saturating_sub(2)
     }
 }
 
-/// A copy under way.
+/// A copy in progress.
 struct Copy<'a> {
     database: &'a Database,
     health: Arc<StorageHealth>,
@@ -175,7 +174,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// All rows of a table, in transactions of bounded size.
+    /// Copies all rows of a table, in transactions of bounded size.
     fn table(&mut self, read: &StateRead, table: Table) -> Result<()> {
         let mut rows = read.range(table, (Bound::Unbounded, Bound::Unbounded))?.peekable();
         loop {

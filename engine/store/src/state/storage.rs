@@ -1,9 +1,9 @@
-//! Where the bytes of the state lie: in a file, in memory, or wherever a host puts them.
+//! The medium of the state: a file, memory, or a host's own storage.
 //!
-//! redb consumes one storage per open, and the vault opens again after a failed write, so what
-//! the builder takes is a factory. It also carries the way in which a state comes into being:
-//! built under a name that no open looks at, then published in one step, because a crash while
-//! redb creates a file in place can leave one that never opens.
+//! redb consumes one storage for each open, and the vault reopens after a failed write, so the
+//! builder takes a factory. The factory also creates states safely: it builds a state under a name
+//! that no open uses, then publishes it in one step. A crash while redb creates a file in place can
+//! leave a file that never opens.
 
 use std::fmt;
 use std::io;
@@ -16,26 +16,26 @@ use strongroom_base::{Error, ErrorKind, Result};
 
 /// The bytes of one opened state.
 ///
-/// Calls come from several threads. An implementation over another one passes every call on,
-/// `close` and the locks included.
+/// Calls come from several threads. A wrapper passes every call on, including `close` and the
+/// locks.
 #[allow(clippy::len_without_is_empty)] // No caller asks whether a state is empty.
 pub trait StateFile: fmt::Debug + Send + Sync + 'static {
     /// Returns its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Fills `out` from `offset` on. `UnexpectedEof` if that reaches beyond the end.
+    /// Fills `out` from `offset`. `UnexpectedEof` if that reaches beyond the end.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
     /// Writes all of `data` at `offset`, within the length.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Cuts it, or extends it with zeros, to `len` bytes.
+    /// Truncates the state, or extends it with zeros, to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes all writes and the length durable; on return they survive the loss of power.
+    /// Makes all writes and the length durable; they then survive a loss of power.
     fn sync(&self) -> io::Result<()>;
 
-    /// Releases its locks and resources. The last call of each opened state.
+    /// Releases its locks and resources. The last call for each opened state.
     fn close(&self) -> io::Result<()> {
         Ok(())
     }
@@ -51,43 +51,44 @@ pub trait StateFile: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// The outcome of a try to lock a state.
+/// The outcome of an attempt to lock a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileLock {
-    /// The lock is held from here on.
+    /// The lock is held from now on.
     Acquired,
-    /// Another program has it.
+    /// Another program has the lock.
     Refused,
-    /// This storage has no locks: the vault opens without one.
+    /// This storage has no locks; the vault opens without one.
     Unsupported,
 }
 
 /// A factory of storages for one vault's state.
 ///
-/// The vault calls it under its own lock and never holds two storages of one state at a time.
+/// The vault calls it under its own lock, and never holds two storages of one state.
 pub trait StateStorage: fmt::Debug + Send + Sync {
-    /// Whether a published state is there.
+    /// Returns whether a published state exists.
     fn exists(&self) -> Result<bool>;
 
-    /// A new, empty storage apart from the published state; what an earlier `create` left
-    /// unpublished is discarded.
+    /// Creates an empty storage, separate from the published state.
+    ///
+    /// An unpublished state of an earlier `create` is discarded.
     fn create(&self) -> Result<Box<dyn StateFile>>;
 
-    /// Makes what was last created, and since closed, the published state. All or nothing under
-    /// a power cut; durable on return.
+    /// Publishes the last created state, which was closed.
+    ///
+    /// Atomic under a power cut; durable on return.
     fn publish(&self) -> Result<()>;
 
-    /// Makes durable which state is the published one, after a publish that was cut short or of
-    /// unknown outcome.
+    /// Makes durable which state is published, after an interrupted or uncertain publish.
     fn settle(&self) -> Result<()>;
 
-    /// Removes what was created and not published; fine if there is nothing.
+    /// Removes an unpublished state; succeeds if there is none.
     fn discard(&self) -> Result<()>;
 
-    /// How many more bytes there is room for; `u64::MAX` if that cannot be said.
+    /// Returns the free space in bytes; `u64::MAX` if it is unknown.
     fn available_bytes(&self) -> Result<u64>;
 
-    /// The published state's storage. `NotFound` if there is none.
+    /// Opens the published state's storage. `NotFound` if there is none.
     fn open(&self) -> Result<Box<dyn StateFile>>;
 }
 
@@ -101,10 +102,10 @@ pub struct FileState {
 impl FileState {
     /// The published state's name in the folder.
     pub const FILE_NAME: &'static str = "state.redb";
-    /// The name under which a state comes into being.
+    /// Name of an unpublished state.
     pub const NEW_FILE_NAME: &'static str = "state.redb.new";
 
-    /// The state in `folder`, which exists.
+    /// Makes the factory for `folder`, which exists.
     pub fn new(fs: Arc<dyn FileSystem>, folder: impl Into<PathBuf>) -> Self {
         Self { fs, folder: folder.into() }
     }
@@ -140,7 +141,7 @@ impl StateStorage for FileState {
         let failed = |e| Error::io("publish state", e).with_subject(path.display());
         let file = self.fs.open(&self.new_path(), Access::ReadWrite).map_err(failed)?;
         file.sync().map_err(failed)?;
-        // From here on it may have happened, whatever is answered.
+        // From here on it may have happened, whatever the result is.
         if let Err(e) = self.fs.rename(&self.new_path(), &path) {
             let refused = self.fs.open(&self.new_path(), Access::Read).is_ok();
             let error = failed(e);
@@ -181,9 +182,9 @@ impl StateStorage for FileState {
     }
 }
 
-/// A file of the seam.
+/// A file of the file-system seam.
 ///
-/// Its lock keeps out a program that opens the state file with redb itself.
+/// Its lock excludes a program that opens the state file with redb itself.
 #[derive(Debug)]
 struct FileStorage {
     file: Box<dyn File>,
@@ -223,7 +224,7 @@ impl StateFile for FileStorage {
     }
 }
 
-/// The state in memory: gone with the last clone, but there again when the vault reopens.
+/// The state in memory. It survives reopening, and ends with the last clone.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryState {
     cells: Arc<Mutex<Cells>>,
@@ -236,7 +237,7 @@ struct Cells {
 }
 
 impl MemoryState {
-    /// No state yet.
+    /// Makes a factory without a state.
     pub fn new() -> Self {
         Self::default()
     }
@@ -294,7 +295,7 @@ impl fmt::Debug for MemoryStorage {
     }
 }
 
-/// `offset..offset + len` as indices of a buffer of `size` bytes.
+/// Returns `offset..offset + len` as indices of a buffer of `size` bytes.
 fn span(offset: u64, len: usize, size: usize) -> io::Result<std::ops::Range<usize>> {
     usize::try_from(offset)
         .ok()

@@ -1,6 +1,7 @@
-//! What only the storage sees, told to the store: how large the state is, whether a commit that
-//! failed had already written redb's own header, from which moment on it may have happened, and
-//! whether anything failed since when redb refuses all else.
+//! Facts that only the storage sees, for the store.
+//!
+//! They are the size of the state, whether a failed commit had already written redb's header (from
+//! then on it may have happened), and whether any call failed since redb was opened.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::panic_as_corrupt;
 
-/// What the storage saw, shared with the store.
+/// The health of the storage, shared with the store.
 #[derive(Debug, Default)]
 pub(super) struct StorageHealth {
     len: AtomicU64,
@@ -23,34 +24,36 @@ pub(super) struct StorageHealth {
 }
 
 impl StorageHealth {
-    /// The watch over a state of `len` bytes.
+    /// Makes the health of a state of `len` bytes.
     pub(super) fn of(len: u64) -> Self {
         Self { len: AtomicU64::new(len), ..Self::default() }
     }
 
-    /// A block was met that does not open: for this handle that is for good.
+    /// Records a block that does not open. It fails this handle permanently.
     pub(super) fn distrust(&self) {
         self.unauthentic.store(true, Ordering::Release);
         self.fail();
     }
 
-    /// Whether one was.
+    /// Returns whether a block did not open.
     pub(super) fn is_distrusted(&self) -> bool {
         self.unauthentic.load(Ordering::Acquire)
     }
 
-    /// A commit's outcome is unknown: what this instance shows may not be what is on disk.
+    /// Records that a commit's outcome is unknown. This instance may differ from the disk.
     pub(super) fn doubt(&self) {
         self.uncertain.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
+    /// Returns whether a commit's outcome is unknown.
     pub(super) fn in_doubt(&self) -> bool {
         self.uncertain.load(Ordering::Acquire)
     }
 
-    /// Runs a call of redb: `Closed` once the state is closed, `Corrupt` if it panics, which it
-    /// may on damaged pages; then the state counts as failed.
+    /// Runs a call of redb.
+    ///
+    /// `Closed` after the state was closed. `Corrupt` if redb panics, which it may on damaged
+    /// pages; the state then counts as failed.
     #[inline]
     pub(super) fn guard<T>(
         &self,
@@ -67,7 +70,7 @@ impl StorageHealth {
             Err(panic_as_corrupt(operation, panic))
         });
         match outcome {
-            // redb says only that an earlier call failed.
+            // redb reports only that an earlier call failed.
             Err(e) if e.kind() == ErrorKind::Unavailable && self.is_distrusted() => {
                 Err(Error::new(ErrorKind::Corrupt, operation)
                     .with_reason(Reason::BlockDamaged)
@@ -77,17 +80,17 @@ impl StorageHealth {
         }
     }
 
-    /// The state is closed; readers that still live are told so.
+    /// Records that the state is closed; live readers get `Closed`.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// From now on the state must be reopened.
+    /// Records that the state must be reopened.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
     }
 
-    /// Length of the state in bytes, as redb sees it.
+    /// Returns the length of the state in bytes, in redb's view.
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
     }
@@ -96,32 +99,33 @@ impl StorageHealth {
         self.len.store(len, Ordering::Relaxed);
     }
 
-    /// Forgets whether the header was written: a commit begins.
+    /// Records that a commit begins, and its header is not written.
     pub(super) fn begin_commit(&self) {
         self.header_written.store(false, Ordering::Release);
     }
 
-    /// redb's header is about to be written: from now on the commit may have happened.
+    /// Records that redb's header is about to be written. The commit may have happened from then
+    /// on.
     pub(super) fn note_header(&self) {
         self.header_written.store(true, Ordering::Release);
     }
 
-    /// Whether redb's header was written since.
+    /// Returns whether redb's header was written since the commit began.
     pub(super) fn may_have_committed(&self) -> bool {
         self.header_written.load(Ordering::Acquire)
     }
 
-    /// A copy of the super-header that publishes nothing is being written, or is durable.
+    /// Records the write of a super-header copy that publishes nothing, or its sync.
     pub(super) fn note_touch(&self, under_way: bool) {
         self.touching.store(under_way, Ordering::Release);
     }
 
-    /// Whether the failure was met while one was being written, which may have torn it.
+    /// Returns whether the failure happened during such a write, which may have torn the copy.
     pub(super) fn may_have_torn_copy(&self) -> bool {
         self.touching.load(Ordering::Acquire)
     }
 
-    /// Whether any call failed, since when redb refuses all others until it is reopened.
+    /// Returns whether any call failed. redb then refuses all others until it is reopened.
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

@@ -1,13 +1,13 @@
-//! The open database: begin, commit, and the reopening after a failure.
+//! The open database: begin, commit, and reopening after a failure.
 //!
-//! redb refuses everything after the first error of its storage, until it is opened again. So a
-//! failed store reports that error once, answers `Unavailable` from then on, and is reopened by
-//! the next write that finds no reader left, at the latest [`READERS_GRACE`] after the failure;
-//! readers that still live then get `Closed`. There are never two redb instances on one file:
-//! the second would reuse pages that the first one's readers read epoch.
+//! After the first error of its storage redb refuses all calls until it is reopened. A failed store
+//! therefore reports that error once, and is `Unavailable` from then on. The next write that finds
+//! no reader left reopens it, at the latest [`READERS_GRACE`] after the failure; readers that still
+//! live then get `Closed`. Two redb instances never use one file, because the second would reuse
+//! pages that readers of the first still need.
 //!
-//! A block that does not open is damage, which no reopening mends: then the handle is `Corrupt` for
-//! good. The vault must be opened again, and says what it found.
+//! A block that does not open is damage, which reopening cannot repair. The handle is then
+//! `Corrupt` permanently. The vault must be opened again, and reports what it found.
 //!
 //! Callers serialise writes (`commit/writer.rs`); this file relies on it.
 
@@ -33,17 +33,17 @@ use uuid::Uuid;
 
 use strongroom_format::{Header, file_bytes};
 
-/// How long live readers may put off the reopening of a failed store.
+/// Longest time that live readers delay the reopening of a failed store.
 pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
 
-/// From this size of state on, commits keep redb's allocator state on disk (`quick_repair`).
+/// Size of state from which commits keep redb's allocator state on disk (`quick_repair`).
 ///
-/// It costs a second fdatasync a commit (2.7 times as long, measured on redb 4.5.0) and saves
-/// the walk over the state when the vault opens after a crash: 5 to 8 s a GiB in use. The file
-/// grows by doubling, so at this size a quarter of a GiB to half a GiB is in use.
+/// It costs a second fdatasync for each commit (2.7 times as long, measured on redb 4.5.0). It
+/// saves the walk over the state at an open after a crash: 5 to 8 s for each GiB in use. The file
+/// grows by doubling, so at this size a quarter to half a GiB is in use.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
-/// Memory that caches the pages of a state while it is created, which has some twenty.
+/// Page cache of a state while it is created; it then has some twenty pages.
 const CREATE_CACHE_BYTES: usize = 1 << 20;
 
 /// One state, open.
@@ -51,16 +51,16 @@ pub struct Store {
     pub(super) storage: Arc<dyn StateStorage>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) cache_bytes: usize,
-    /// The state's; while it is replaced, also that of the new file.
+    /// The sealing of the state; while it is replaced, also that of the new file.
     pub(super) sealings: Mutex<Vec<Sealing>>,
     pub(super) slot: RwLock<Slot>,
 }
 
 pub(super) enum Slot {
     Open(Opened),
-    /// Failed, dropped, and not yet opened again.
+    /// Failed, closed, and not yet reopened.
     Broken,
-    /// Opened again and found damaged; for good.
+    /// Found damaged when it was reopened; permanent.
     Damaged,
     Closed,
 }
@@ -68,27 +68,28 @@ pub(super) enum Slot {
 pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) health: Arc<StorageHealth>,
-    /// The storage that `database` has, for the vault's header before its blocks.
+    /// The storage of `database`, for access to the vault's header.
     pub(super) sealed: Sealed,
-    /// When the failure was first met.
+    /// Time of the first failure.
     failed_since: Mutex<Option<Duration>>,
 }
 
-/// What opening a state found.
+/// The result of opening a state.
 pub struct OpenedStore {
     pub store: Store,
     pub repairs: Repairs,
 }
 
-/// What was wrong with a state that was opened, and is not any more.
+/// Damage that was found and repaired when a state was opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Repairs {
-    /// It had not been closed, and redb went over it.
+    /// The state had not been closed, and redb repaired it.
     pub repaired: bool,
-    /// It may be that of the commit before the last: redb fell back to that, or a copy of the
-    /// super-header that was not closed does not open.
+    /// The state may be that of the commit before the last.
+    ///
+    /// redb fell back to it, or a copy of the super-header of an unclosed state does not open.
     pub fell_back: bool,
-    /// Blocks that did not open, and were in no commit.
+    /// Number of blocks that did not open and belonged to no commit.
     pub torn_blocks: u64,
     /// A copy of the super-header did not open.
     pub super_header: bool,
@@ -101,7 +102,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Creates a state with its tables and what `fill` writes, and publishes it.
+    /// Creates a state with its tables and the rows that `fill` writes, and publishes it.
     pub fn create(
         storage: &dyn StateStorage,
         header: &Header,
@@ -121,12 +122,12 @@ impl Store {
         storage.publish()
     }
 
-    /// Reads the published state's header and nothing else; changes nothing.
+    /// Reads only the published state's header; changes nothing.
     pub fn peek(storage: &dyn StateStorage) -> Result<FoundHeader> {
         header::read(&*storage.open()?)
     }
 
-    /// Opens the published state and brings its schema up to date.
+    /// Opens the published state and migrates its schema.
     pub fn open(
         storage: Arc<dyn StateStorage>,
         clock: Arc<dyn Clock>,
@@ -139,7 +140,7 @@ impl Store {
         Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, repairs })
     }
 
-    /// Reads the header of the open state; mends a copy of it if need be.
+    /// Reads the header of the open state; repairs a copy if needed.
     pub fn read_header(&self) -> Result<Header> {
         self.on_file("read header", |file| {
             let found = header::read(file)?;
@@ -148,7 +149,7 @@ impl Store {
         })
     }
 
-    /// Writes the header of the open state, both copies, each durable before the other.
+    /// Writes both copies of the open state's header, each durable before the other.
     ///
     /// After an error it may have happened: `Uncertain`.
     pub fn write_header(&self, header: &Header) -> Result<()> {
@@ -195,8 +196,8 @@ impl Store {
 
     /// Runs `change` in a transaction: commits on `Ok`, leaves nothing on `Err` or panic.
     ///
-    /// An error of the commit itself is `Uncertain` only if the write that publishes it had
-    /// begun; otherwise it did not happen.
+    /// An error of the commit is `Uncertain` only if the publishing write had begun. Otherwise the
+    /// commit did not happen.
     pub fn write<T, E: From<Error>>(
         &self,
         operation: &'static str,
@@ -219,7 +220,7 @@ impl Store {
                 abort(transaction, &health);
                 Err(e)
             }
-            // redb leaks the pages of a transaction that unwinding drops; so it is ended first.
+            // redb leaks the pages of a transaction that unwinding drops, so it is ended first.
             Err(panic) => {
                 abort(transaction, &health);
                 resume_unwind(panic)
@@ -227,7 +228,7 @@ impl Store {
         }
     }
 
-    /// Remembers when the failure was met; readers have their grace from then.
+    /// Records the time of the failure, from which the readers' grace counts.
     fn note_failure(&self) {
         if let Slot::Open(opened) = &*self.slot.read() {
             let now = self.clock.monotonic();
@@ -255,7 +256,7 @@ impl Store {
         }
     }
 
-    /// Whether a failure stands between this store and the next write.
+    /// Returns whether the store must be reopened before the next write.
     pub fn failed(&self) -> bool {
         match &*self.slot.read() {
             Slot::Open(opened) => opened.health.failed(),
@@ -264,10 +265,11 @@ impl Store {
         }
     }
 
-    /// After a failure: opens the state again if no reader is left or they had their grace, and
-    /// walks it. `Unavailable` while readers are waited for, or if the storage still fails.
+    /// Reopens the state after a failure, if no reader is left or their grace is over, and checks
+    /// it.
     ///
-    /// The caller holds the writer's lock, so no write is under way.
+    /// `Unavailable` while readers are waited for, or if the storage still fails. The caller has
+    /// the write turn, so no write is running.
     pub fn reopen_if_failed(&self) -> Result<bool> {
         const REOPEN: &str = "reopen state";
         if !self.failed() {
@@ -295,7 +297,7 @@ impl Store {
             }
         }
         tracing::warn!(readers, "reopen state after a failure");
-        // Dropped before the next one is opened: never two instances on one file.
+        // Dropped before the next one is opened, so that two instances never share a file.
         let (mut in_doubt, mut torn) = (true, false);
         if let Slot::Open(opened) = &*slot {
             (in_doubt, torn) = (opened.health.in_doubt(), opened.health.may_have_torn_copy());
@@ -307,7 +309,7 @@ impl Store {
         }
         *slot = Slot::Broken;
         let (mut opened, repairs) = self.reopen()?;
-        // A commit of unknown outcome may be missing; one that was acknowledged may not.
+        // A commit of unknown outcome may be missing; an acknowledged one may not.
         let lost = !in_doubt && (repairs.fell_back || repairs.super_header && !torn);
         let intact = check_database(&mut opened, REOPEN)?;
         if lost || !intact {
@@ -319,7 +321,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Opens the published state. The caller has dropped the one before.
+    /// Opens the published state. The caller has dropped the previous instance.
     pub(super) fn reopen(&self) -> Result<(Opened, Repairs)> {
         let file = header::read(&*self.storage.open()?)?.header.file;
         let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
@@ -330,7 +332,7 @@ impl Store {
         open_database(&*self.storage, self.cache_bytes, sealing)
     }
 
-    /// The id of the file of the open state; `None` while it is not open.
+    /// Returns the file id of the open state; `None` while it is not open.
     pub fn file(&self) -> Option<Uuid> {
         match &*self.slot.read() {
             Slot::Open(opened) => Some(opened.sealed.id()),
@@ -338,10 +340,11 @@ impl Store {
         }
     }
 
-    /// redb's own integrity check, which opens every block in use: every page of the committed trees against its checksum.
-    /// `false` if it found damage and repaired what it could.
+    /// Runs redb's integrity check, which opens every block in use.
     ///
-    /// The caller holds the writer's lock and knows that there are no readers.
+    /// It compares every page of the committed trees with its checksum. Returns `false` if redb
+    /// found damage and repaired what it could. The caller has the write turn, and knows that no
+    /// readers exist.
     pub fn check_integrity(&self) -> Result<bool> {
         const CHECK: &str = "check state";
         match &mut *self.slot.write() {
@@ -352,7 +355,7 @@ impl Store {
         }
     }
 
-    /// Size of redb's part of the state in bytes.
+    /// Returns the size of redb's part of the state in bytes.
     pub fn bytes(&self) -> u64 {
         match &*self.slot.read() {
             Slot::Open(opened) => opened.health.len(),
@@ -360,7 +363,7 @@ impl Store {
         }
     }
 
-    /// Closes the state; every later call, and readers that still live, get `Closed`.
+    /// Closes the state. Later calls, and readers that still live, get `Closed`.
     pub fn close(&self) -> Result<()> {
         let slot = std::mem::replace(&mut *self.slot.write(), Slot::Closed);
         let Slot::Open(Opened { database, health, .. }) = slot else { return Ok(()) };
@@ -371,8 +374,7 @@ impl Store {
     }
 }
 
-/// Where a write becomes durable: redb writes the pages, then (`sealed/`) the header that
-/// publishes them, and returns after the sync.
+/// Makes a write durable: redb writes the pages, then the header that publishes them, and syncs.
 fn commit(
     operation: &'static str,
     transaction: WriteTransaction,
@@ -395,7 +397,7 @@ fn commit(
 fn abort(transaction: WriteTransaction, health: &StorageHealth) {
     const ABORT: &str = "abort write";
     if let Err(error) = health.guard(ABORT, || transaction.abort().map_err(|e| e.during(ABORT))) {
-        // Nothing of it is visible or durable either way; the next write reopens.
+        // In either case nothing of it is visible or durable; the next write reopens.
         health.fail();
         tracing::warn!(error = %error.kind(), "abort failed");
     }
@@ -406,7 +408,7 @@ fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> 
     health.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
 }
 
-/// A new, empty database behind `header` and `sealing`.
+/// Makes a new, empty database behind `header` and `sealing`.
 pub(super) fn create_database(
     storage: Box<dyn StateFile>,
     header: &Header,
@@ -434,7 +436,7 @@ fn open_database(
     const OPEN: &str = "open state";
     let (sealed, left) = Sealed::open(storage.open()?, sealing)?;
     if left.fresh {
-        // Whoever published it may have died, or been told of an error, before that was durable.
+        // The publisher may have died, or got an error, before the publish was durable.
         storage.settle()?;
     }
     let health = sealed.health();
@@ -443,7 +445,7 @@ fn open_database(
     let database = catch_unwind(AssertUnwindSafe(|| {
         Database::builder()
             .set_cache_size(cache_bytes)
-            // Then the older copy of page 0 counts, and what it was before is unknown.
+            // Then the older copy of page 0 is used, and the state before it is unknown.
             .set_check_integrity_on_open(left.damaged)
             .set_repair_callback(move |step| session.step(step, &under))
             .create_with_backend(storage)
@@ -461,10 +463,10 @@ fn open_database(
     Ok((Opened { database, health, sealed, failed_since: Mutex::new(None) }, repairs))
 }
 
-/// redb's repair of a state that was not closed, step by step as its callback tells.
+/// redb's repair of an unclosed state, step by step through its callback.
 #[derive(Default)]
 struct Repair {
-    /// Torn blocks may be met: the state was not closed.
+    /// Set if torn blocks are allowed, because the state was not closed.
     lenient: bool,
     walked: AtomicBool,
     fell_back: AtomicBool,
@@ -472,8 +474,10 @@ struct Repair {
 }
 
 impl Repair {
-    /// redb calls with 0.0 before it walks the primary commit against its checksums; with 0.3 if
-    /// that failed, before it walks the commit before; with 0.6 and 0.9 once a walk went well.
+    /// Follows the progress of redb's repair.
+    ///
+    /// redb calls with 0.0 before it checks the primary commit, with 0.3 if that failed, before it
+    /// checks the commit before, and with 0.6 and 0.9 after a successful check.
     fn step(&self, session: &RepairSession, sealed: &Sealed) {
         self.walked.store(true, Ordering::Relaxed);
         if !self.lenient {

@@ -1,11 +1,11 @@
-//! The tables, and the two ways to reach them: a consistent read and the one write.
+//! The tables, and their two forms of access: a consistent read and the one write.
 //!
-//! All are ordered maps of bytes; `format/` says of which. A table is opened on first use and
-//! kept open for the rest of the transaction. Each namespace has a table of its own, so redb
-//! keeps its length where it keeps its root, and no key carries a prefix.
+//! All tables are ordered maps of bytes, which `engine/format/` defines. A table is opened at its
+//! first use and stays open for the rest of the transaction. Each namespace has its own table, so
+//! redb stores its length with its root, and no key has a prefix.
 //!
-//! redb may panic on pages that something else has damaged. Every call of it here goes through
-//! [`StorageHealth::guard`], which turns that into `Corrupt`.
+//! redb may panic on damaged pages. Every call of it in this file goes through
+//! [`StorageHealth::guard`], which translates a panic to `Corrupt`.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -31,7 +31,7 @@ const WRITE: &str = "write state";
 /// A table of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// Schema version and the vault's own row.
+    /// Schema version, and the vault's own row.
     Meta,
     /// Namespaces by name.
     Namespaces,
@@ -41,41 +41,41 @@ pub enum Table {
     Operations,
     /// Checkpoints by operation id and lane.
     Checkpoints,
-    /// Earlier checkpoints, by operation id, lane and place in the lane's ring.
+    /// Earlier checkpoints, by operation id, lane and position in the lane's ring.
     History,
-    /// The ids of the host's operations of which something is left to do.
+    /// Ids of the host's unfinished operations.
     Unfinished,
-    /// Where chunks of content lie, and how often each is referred to, by id.
+    /// Location and reference count of each chunk, by id.
     Chunks,
-    /// Chunks of content that lie in state themselves, by id.
+    /// Chunks of content that are stored in the state, by id.
     Bodies,
-    /// The ids of chunks that were let go of.
+    /// Ids of chunks without references.
     Released,
     /// Packs of chunks, by the name of their object.
     Packs,
-    /// Uploads that have put packs and have not ended, by id.
+    /// Unfinished uploads that have put packs, by id.
     Uploads,
     /// Artifacts, by spec, task, type and version.
     Artifacts,
-    /// The keys of versions of artifacts, in the order in which these came.
+    /// Keys of versions of artifacts, in the order of their arrival.
     Arrivals,
-    /// By what versions of artifacts are found.
+    /// Search groups of versions of artifacts.
     FoundBy,
-    /// Sums that are kept beside what they are of.
+    /// Totals.
     Totals,
-    /// What the host has set.
+    /// The host's settings.
     Settings,
-    /// Names of objects that are under way, by staging.
+    /// Names of objects of unfinished uploads, by staging.
     Pending,
-    /// Objects without a reference, by the commit that dropped it.
+    /// Objects without a reference, by the commit that dropped the last one.
     Doomed,
     /// The share space, and its unfinished update.
     Space,
-    /// The records of the namespace of that number, by key.
+    /// The records of a namespace, by key.
     Records(u32),
 }
 
-/// How many tables every state has.
+/// Number of tables that every state has.
 const FIXED: usize = 20;
 const RECORDS_PREFIX: &str = "records/";
 
@@ -103,7 +103,7 @@ impl Table {
         Self::Settings,
     ];
 
-    /// Its name in redb, and in reports.
+    /// Returns its name in redb, and in reports.
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Meta => "meta",
@@ -130,7 +130,7 @@ impl Table {
         })
     }
 
-    /// Its place among the fixed ones; the namespace's number otherwise.
+    /// Returns its position among the fixed tables, or the namespace's number.
     fn place(self) -> Result<usize, u32> {
         match self {
             Self::Meta => Ok(0),
@@ -162,15 +162,17 @@ fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
     TableDefinition::new(name)
 }
 
-/// A value of a table: a page of redb's cache, or bytes of our own.
+/// A value of a table: a page of redb's cache, or owned bytes.
 pub enum Row {
     Page(AccessGuard<'static, &'static [u8]>),
     Owned(Bytes),
 }
 
 impl Row {
-    /// A page's row; made under a guard, for on a damaged page taking the value panics, and if
-    /// it does not now it never will.
+    /// Makes a row of a page.
+    ///
+    /// This runs under a guard: reading the value of a damaged page panics, and if it does not now
+    /// it never will.
     #[inline]
     fn page(page: AccessGuard<'static, &'static [u8]>) -> Self {
         let _checked = page.value();
@@ -195,7 +197,7 @@ impl fmt::Debug for Row {
 /// A span of a table's keys.
 pub type KeySpan<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// A consistent read of all tables as they were when it began.
+/// A consistent read of all tables at the time when it began.
 pub struct StateRead {
     transaction: ReadTransaction,
     fixed: [OnceLock<TableRead>; FIXED],
@@ -213,7 +215,7 @@ impl StateRead {
         Self { transaction, fixed: Default::default(), health }
     }
 
-    /// Opens a table, to be read as long as the caller keeps it.
+    /// Opens a table for as long as the caller keeps it.
     pub fn open(&self, table: Table) -> Result<TableRead> {
         let name = table.name();
         let inner = self.health.guard(READ, || {
@@ -222,7 +224,7 @@ impl StateRead {
         Ok(TableRead { inner, health: Arc::clone(&self.health) })
     }
 
-    /// Runs `read` on a table, which is kept open if it is one of the fixed ones.
+    /// Runs `read` on a table; a fixed table stays open.
     fn on<R>(&self, table: Table, read: impl FnOnce(&TableRead) -> Result<R>) -> Result<R> {
         let Ok(place) = table.place() else { return read(&self.open(table)?) };
         if let Some(open) = self.fixed[place].get() {
@@ -244,7 +246,7 @@ impl StateRead {
         self.on(table, TableRead::row_count)
     }
 
-    /// The numbers of the namespaces that have a table.
+    /// Returns the numbers of the namespaces that have a table.
     pub fn record_tables(&self) -> Result<Vec<u32>> {
         self.health.guard(READ, || {
             let tables = self.transaction.list_tables().map_err(|e| e.during(READ))?;
@@ -281,13 +283,13 @@ impl TableRead {
         })
     }
 
-    /// Returns how many rows it has.
+    /// Returns the number of its rows.
     pub fn row_count(&self) -> Result<u64> {
         self.health.guard(READ, || self.inner.len().map_err(|e| e.during(READ)))
     }
 }
 
-/// Rows of a table in key order, from either end. It ends with the first error.
+/// Rows of a table in key order, from either end. The first error ends it.
 pub struct Rows {
     inner: redb::Range<'static, &'static [u8], &'static [u8]>,
     health: Arc<StorageHealth>,
@@ -325,9 +327,9 @@ fn in_place((key, row): Pages<'static>) -> Entry {
     Entry { key: Row::page(key), row: Row::page(row) }
 }
 
-/// One step of a range of redb's; none after an error, which would come again for ever.
+/// Takes one step of a range of redb's; none after an error, which would repeat for ever.
 ///
-/// The entry is built where it is returned: it is large, and each move of it shows in a scan.
+/// The entry is built in place: it is large, and each move of it is measurable in a scan.
 #[inline]
 fn step<'a>(
     health: &StorageHealth,
@@ -380,12 +382,12 @@ impl<'t> StateWrite<'t> {
         Self { transaction, fixed: Default::default(), records: OnceCell::new(), health }
     }
 
-    /// Makes the tables that every state has, so that a read never meets one that is missing.
+    /// Creates the tables that every state has, so that a read always finds them.
     pub(super) fn create_tables(&self) -> Result<()> {
         Table::ALL_FIXED.into_iter().try_for_each(|table| self.make(table))
     }
 
-    /// Makes a table that may stay empty.
+    /// Creates a table that may stay empty.
     pub(super) fn make(&self, table: Table) -> Result<()> {
         self.table(table).map(drop)
     }
@@ -411,7 +413,7 @@ impl<'t> StateWrite<'t> {
         }
     }
 
-    /// Walks the list of open tables, and opens this one at its end.
+    /// Finds this table in the list of open tables; opens it at the end of the list if needed.
     fn record_table(&self, number: u32) -> Result<&WriteTable<'t>> {
         let mut slot = &self.records;
         while let Some(open) = slot.get() {
@@ -453,7 +455,7 @@ impl<'t> StateWrite<'t> {
         })
     }
 
-    /// Writes the row of `key`, and passes the one that it replaces to `look`.
+    /// Writes the row of `key`, and passes the replaced row to `look`.
     pub fn insert<R>(
         &mut self,
         table: Table,
@@ -474,7 +476,7 @@ impl<'t> StateWrite<'t> {
         self.insert(table, key, row, |_| ())
     }
 
-    /// Removes the row of `key`, and passes what it was to `look`.
+    /// Removes the row of `key`, and passes the removed row to `look`.
     pub fn remove<R>(
         &mut self,
         table: Table,
@@ -494,13 +496,13 @@ impl<'t> StateWrite<'t> {
         self.remove(table, key, |_| ())
     }
 
-    /// How many rows a table has.
+    /// Returns the number of rows of a table.
     pub fn len(&self, table: Table) -> Result<u64> {
         let table = self.table(table)?;
         self.health.guard(READ, || table.len().map_err(|e| e.during(READ)))
     }
 
-    /// Copies of the rows in `span`, in key order from either end.
+    /// Returns copies of the rows in `span`, in key order from either end.
     pub fn range(
         &self,
         table: Table,
@@ -528,7 +530,7 @@ impl<'t> StateWrite<'t> {
         }
     }
 
-    /// redb deletes no table that is open.
+    /// redb does not delete an open table.
     fn close_record_table(&mut self, number: u32) {
         let mut slot = &mut self.records;
         while slot.get().is_some_and(|open| open.number != number) {
@@ -540,7 +542,7 @@ impl<'t> StateWrite<'t> {
     }
 }
 
-/// Rows of a table that is being written, copied out of it.
+/// Rows copied out of a table that is being written.
 struct Copies<'a> {
     inner: redb::Range<'a, &'static [u8], &'static [u8]>,
     health: &'a StorageHealth,

@@ -1,8 +1,8 @@
-//! Bookmarks: a number under a name, and how many there are. A whole feature with rows of its own.
+//! Bookmarks: numbers under names, and their count. A complete feature with its own rows.
 //!
-//! It stands on `Core` alone. The count is a row that changes in the same commit as the bookmarks,
-//! whoever writes the transaction: the hook adds it. In memory the count changes once the commit
-//! has happened, and never before.
+//! It needs only `Core`. The count is a row that changes in the same commit as the bookmarks: the
+//! hook adds it, whichever room writes the transaction. The count in memory changes after the
+//! commit, and never before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,17 +21,17 @@ pub(crate) struct Bookmarks {
     counted: Arc<Counted>,
 }
 
-/// The feature's part in every commit, and what it keeps in memory.
+/// The feature's hook, and its data in memory.
 #[derive(Default)]
 struct Counted {
     bookmarks: AtomicU64,
 }
 
-/// What one transaction has done to bookmarks.
+/// Changes of one transaction to bookmarks.
 #[derive(Default)]
 struct Part {
     added: u64,
-    /// The count that its commit makes true.
+    /// The count after its commit.
     count: Option<u64>,
 }
 
@@ -48,13 +48,13 @@ impl Bookmarks {
         self.core.write("set bookmark", |tx| set_in(tx, name, at))
     }
 
-    /// Returns where a bookmark is, if there is one of that name.
+    /// Returns the value of a bookmark, if it exists.
     pub(crate) fn get(&self, name: &str) -> Result<Option<u64>> {
         let row = self.core.read()?.state().get(Table::Settings, &key(name))?;
         row.map(|row| decode(row.as_slice())).transpose()
     }
 
-    /// Returns how many bookmarks the last commit left.
+    /// Returns the number of bookmarks after the last commit.
     pub(crate) fn count(&self) -> u64 {
         self.counted.bookmarks.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! A feature with rows of its own over `Core`, as ARCHITECTURE.md walks a newcomer through it.
+//! A feature with its own rows over `Core`, the example in ARCHITECTURE.md.
 
 mod bookmarks;
 mod scene;

@@ -1,4 +1,4 @@
-//! A core over memory, for a feature to stand on.
+//! A core over memory, for the example feature.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 const CACHE_BYTES: usize = 1 << 20;
 
-/// A state in memory, with the keys that open it.
+/// A state in memory, with its keys.
 pub(crate) struct Scene {
     state: MemoryState,
     keys: KeySet,
@@ -46,7 +46,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Opens the state that is there. Hooks are still to be registered.
+    /// Opens the state. The caller registers the hooks.
     pub(crate) fn open(&self) -> Result<Arc<Core>> {
         let (clock, entropy) = (Arc::clone(&self.clock), Arc::clone(&self.entropy));
         let OpenedStore { store, .. } =
@@ -80,7 +80,7 @@ impl Scene {
     }
 }
 
-/// A state that nothing can supersede: there is no other.
+/// A fence for a state that nothing can supersede.
 #[derive(Debug)]
 struct NoFence;
 

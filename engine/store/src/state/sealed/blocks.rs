@@ -1,4 +1,4 @@
-//! Pages to blocks and back.
+//! Conversion between pages and blocks.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use super::{Inner, Sealing};
 use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
 use strongroom_format::{BLOCK_BYTES, PAGE_BYTES, block_at};
 
-/// How many neighbouring blocks one write takes: 1 MiB.
+/// Most neighbouring blocks in one write: 1 MiB.
 const RUN_BLOCKS_MAX: usize = 256;
 
-/// What a block is bound to: the file, and its place there.
+/// Returns the associated data of a block: the file, and its position there.
 fn associated_data(sealing: &Sealing, page: u64) -> [u8; 24] {
     let mut place = [0; 24];
     place[..16].copy_from_slice(sealing.file.as_bytes());
@@ -21,7 +21,7 @@ fn associated_data(sealing: &Sealing, page: u64) -> [u8; 24] {
     place
 }
 
-/// nonce 24 | ciphertext 4,096 | tag 16.
+/// Seals a page: nonce 24, ciphertext 4,096, tag 16.
 fn seal(sealing: &Sealing, number: u64, page: &Page, nonce: &[u8], block: &mut [u8]) {
     let nonce: &[u8; NONCE_BYTES] = nonce.try_into().expect("as long");
     let (head, rest) = block.split_at_mut(NONCE_BYTES);
@@ -35,7 +35,7 @@ fn seal(sealing: &Sealing, number: u64, page: &Page, nonce: &[u8], block: &mut [
     ));
 }
 
-/// Whether the block is authentic; then its page is in `out`.
+/// Opens a block into `out`; returns whether it is authentic.
 fn open(sealing: &Sealing, page: u64, block: &[u8], out: &mut [u8]) -> bool {
     let (nonce, rest) = block.split_at(NONCE_BYTES);
     let (message, tag) = rest.split_at(PAGE_BYTES);
@@ -44,7 +44,7 @@ fn open(sealing: &Sealing, page: u64, block: &[u8], out: &mut [u8]) -> bool {
     sealing.key.open(nonce, &associated_data(sealing, page), message, tag, out).is_ok()
 }
 
-/// The error of a page that cannot be had.
+/// Returns the error of an unreadable page.
 fn damaged(page: u64) -> io::Error {
     let error = Error::new(ErrorKind::Corrupt, "read state")
         .with_reason(Reason::BlockDamaged)
@@ -56,7 +56,7 @@ fn misaligned() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "not whole pages")
 }
 
-/// The first page, and how many.
+/// Returns the first page, and the number of pages.
 fn span(offset: u64, len: usize) -> io::Result<(u64, usize)> {
     let page = PAGE_BYTES as u64;
     if !offset.is_multiple_of(page) || !len.is_multiple_of(PAGE_BYTES) {
@@ -77,7 +77,7 @@ impl Inner {
             self.file.read(block_at(first), &mut block)?;
             return self.open_page(first, &block, out);
         }
-        // First what is pending, then the file: pages go from the one to the other.
+        // First the pending pages, then the file, because pages move from the former to the latter.
         let pages = (first..).zip(out.chunks_exact_mut(PAGE_BYTES));
         let held: Vec<bool> =
             pages.map(|(number, page)| !none_pending && self.pending.read(number, page)).collect();
@@ -117,7 +117,7 @@ impl Inner {
         if many { self.flush() } else { Ok(()) }
     }
 
-    /// Does what blocks of four pages would, for [`Bug::LargerBlocks`].
+    /// Rewrites neighbours, as blocks of four pages would, for [`Bug::LargerBlocks`].
     fn rewrite_neighbours(&self, number: u64) -> io::Result<()> {
         let first = number / 4 * 4;
         for neighbour in (first..first + 4).filter(|&page| page != number && page > 0) {
@@ -135,15 +135,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Seals what is pending and writes it, neighbours together. Not durable yet.
+    /// Seals and writes the pending pages, neighbours together. Not durable yet.
     pub(super) fn flush(&self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
         self.supers.lock().touch(&*self.file, &self.sealing, &self.health)?;
         let flush = self.pending.begin_flush();
-        // Noted before the next flush may begin: redb does not latch every failed write, and no
-        // sync may be acknowledged after one.
+        // Recorded before the next flush may begin: redb does not remember every failed write, and
+        // no sync may be acknowledged after one.
         let written = self.write_sealed(flush.pages()).inspect_err(|_| self.health.fail());
         drop(flush);
         written
@@ -166,7 +166,7 @@ impl Inner {
     }
 }
 
-/// Neighbours, in the order of their numbers.
+/// Groups neighbouring pages, in the order of their numbers.
 fn runs<'a>(pages: &'a [(u64, &'a Page)]) -> impl Iterator<Item = &'a [(u64, &'a Page)]> {
     pages.chunk_by(|(a, _), (b, _)| a + 1 == *b).flat_map(|run| run.chunks(RUN_BLOCKS_MAX))
 }

@@ -1,23 +1,24 @@
 //! The sealed storage: authenticated encryption between redb and the bytes below.
 //!
-//! Every page of redb's lies in a block of its own, under a random nonce and bound to its place
-//! in this file (`format/layout.rs`). Why it is shaped so, and what each part keeps away:
+//! Every page of redb has its own block, sealed under a random nonce and bound to its position in
+//! this file (`engine/format/src/layout.rs`). The reasons for this form:
 //!
-//! - **A block is one page.** redb never rewrites a live page in place, so a torn block is never
-//!   one that a durable commit needs. Larger blocks would rewrite live neighbours.
-//! - **Page 0 is the exception**, so it has two copies ([`super_header`]), and is held back until
-//!   the sync: a disk that fills up under the pages is `Full`, for sure, and not `Uncertain`.
-//! - **Strict.** A block that does not open is an error, and the handle fails for good. Only in a
-//!   state that was not closed, and only inside redb's own repair, just before it walks the tree
-//!   against its checksums, does a torn block read as zeros ([`Sealed::begin_repair`]); before
-//!   strictness returns, those blocks are written as authentic zeros ([`Sealed::end_repair`]).
-//! - **A state that was closed is never repaired**: both copies of page 0 say that it was, and how
-//!   long it is. They go on saying so until the first block is written: who opens a state and only
-//!   reads, or is refused, leaves it as it is.
+//! - **A block is one page.** redb never rewrites a live page in place, so a torn block never
+//!   belongs to a durable commit. Larger blocks would rewrite live neighbours.
+//! - **Page 0 is the exception**, so it has two copies ([`super_header`]). It is held back until
+//!   the sync, so that a full disk while pages are written is certainly `Full` and not `Uncertain`.
+//! - **Strict reading.** A block that does not open is an error, and fails the handle permanently.
+//!   There is one exception: in an unclosed state, inside redb's own repair, just before redb
+//!   checks its trees against their checksums, a torn block reads as zeros
+//!   ([`Sealed::begin_repair`]). Before strict reading resumes, those blocks are written as sealed
+//!   zeros ([`Sealed::end_repair`]).
+//! - **A closed state is never repaired.** Both copies of page 0 record the close and the length.
+//!   The record stays until the first block is written, so opening a state without writing leaves
+//!   it unchanged.
 //!
-//! It does not find an older copy of a block put back in its own place, which opens; redb's
-//! checksums do. It relies on a write leaving the bytes beside it alone (powersafe overwrite), as
-//! redb does for its header and as `SQLite` assumes.
+//! The seal does not detect an older copy of a block at its own position; redb's checksums do. The
+//! storage relies on a write not damaging neighbouring bytes (powersafe overwrite), as redb does
+//! for its header and as `SQLite` assumes.
 
 mod blocks;
 mod pending;
@@ -44,16 +45,16 @@ use strongroom_crypto::SealKey;
 use strongroom_format::{Closed, PAGE_BYTES, file_bytes, state_bytes};
 use super_header::SuperHeaders;
 
-/// What a state is sealed with.
+/// The cipher, key and file id of a state.
 #[derive(Clone, Debug)]
 pub struct Sealing {
     pub key: Arc<SealKey>,
-    /// The file's id, bound into each block.
+    /// File id, bound into each block.
     pub file: Uuid,
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// The storage that redb is given; the store keeps another handle of it.
+/// The storage for redb. The store keeps another handle of it.
 #[derive(Clone)]
 pub(super) struct Sealed {
     inner: Arc<Inner>,
@@ -65,23 +66,23 @@ struct Inner {
     health: Arc<StorageHealth>,
     pending: Pending,
     supers: Mutex<SuperHeaders>,
-    /// It was made by this handle.
+    /// Set if this handle created the state.
     fresh: bool,
-    /// redb has opened it: closing it may say that it was closed.
+    /// Set after redb opened it. Only then may closing mark it as closed.
     established: AtomicBool,
-    /// Whether a torn block reads as zeros at this moment, and which ones did.
+    /// Set while torn blocks read as zeros; the list of those that did.
     lenient: AtomicBool,
     torn: Mutex<BTreeSet<u64>>,
 }
 
-/// How a state was left, as its super-header tells.
+/// The condition in which a state was left, according to its super-header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
-    /// It was closed: every block of it is whole.
+    /// The state was closed: every block of it is whole.
     pub(super) closed: bool,
-    /// It was made, and this is the first opening since: perhaps its name is not durable yet.
+    /// This is the first opening since its creation: its name may not be durable yet.
     pub(super) fresh: bool,
-    /// One copy of the super-header does not open, or is not of the same close as the other.
+    /// One copy of the super-header does not open, or records another close than the other.
     pub(super) damaged: bool,
 }
 
@@ -92,12 +93,12 @@ impl fmt::Debug for Sealed {
 }
 
 impl Sealed {
-    /// A new state in `file`, which has its header already and nothing else.
+    /// Makes a new state in `file`, which has only its header.
     pub(super) fn create(file: Box<dyn StateFile>, sealing: Sealing) -> Self {
         Self::new(file, sealing, StorageHealth::default(), SuperHeaders::new(), true)
     }
 
-    /// The state in `file`, and how it was left. Writes nothing.
+    /// Opens the state in `file`; returns how it was left. Writes nothing.
     pub(super) fn open(file: Box<dyn StateFile>, sealing: Sealing) -> Result<(Self, Left)> {
         let corrupt = |detail: &str| {
             Err(Error::new(ErrorKind::Corrupt, "open vault")
@@ -109,7 +110,7 @@ impl Sealed {
             return corrupt("the state file was cut, or grown");
         };
         if len == 0 {
-            // redb would take an empty storage for a new one.
+            // redb would mistake an empty storage for a new one.
             return corrupt("the state file ends after its header");
         }
         let (supers, left) = super_header::open(&*file, &sealing)?;
@@ -144,23 +145,25 @@ impl Sealed {
         Arc::clone(&self.inner.health)
     }
 
-    /// The file's id.
+    /// Returns the file id.
     pub(super) fn id(&self) -> Uuid {
         self.inner.sealing.file
     }
 
-    /// redb has opened the state, and found it whole. Until then closing writes nothing: redb
-    /// closes a storage that it refuses, too.
+    /// Records that redb opened the state and found it whole.
+    ///
+    /// Until then closing writes nothing, because redb also closes a storage that it refuses.
     pub(super) fn establish(&self) {
         self.inner.established.store(true, Ordering::Release);
     }
 
-    /// The file below, for its header.
+    /// Returns the file below, for access to its header.
     pub(super) fn file(&self) -> &dyn StateFile {
         &*self.inner.file
     }
 
-    /// redb is about to walk its trees against their checksums: torn blocks read as zeros.
+    /// Lets torn blocks read as zeros, because redb is about to check its trees against their
+    /// checksums.
     pub(super) fn begin_repair(&self) {
         if bug::is_planted(Bug::NoLeniency) {
             return;
@@ -168,8 +171,10 @@ impl Sealed {
         self.inner.lenient.store(true, Ordering::Release);
     }
 
-    /// The trees are whole: blocks that read as zeros are written as such, and from now on every
-    /// block must open. How many there were.
+    /// Ends the repair; returns the number of torn blocks.
+    ///
+    /// The trees are whole. Blocks that read as zeros are written as sealed zeros, and every block
+    /// must open from now on.
     pub(super) fn end_repair(&self) -> u64 {
         self.inner.lenient.store(false, Ordering::Release);
         let torn = std::mem::take(&mut *self.inner.torn.lock());
@@ -181,7 +186,7 @@ impl Sealed {
 }
 
 impl Inner {
-    /// Writes what is pending, then the super-header; durable on return.
+    /// Writes the pending pages, then the super-header; durable on return.
     fn sync(&self) -> io::Result<()> {
         if self.pending.is_empty() && self.supers.lock().defer() {
             return Ok(());
@@ -189,7 +194,7 @@ impl Inner {
         self.flush()?;
         let mut supers = self.supers.lock();
         supers.touch(&*self.file, &self.sealing, &self.health)?;
-        // Perhaps of a write that redb does not wait for: what it wrote is not in the file.
+        // A write may have failed that redb does not wait for; its bytes are not in the file.
         if self.health.failed() {
             return Err(io::Error::other("an earlier write failed"));
         }
@@ -199,7 +204,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Everything durable, and both copies of the super-header say so.
+    /// Makes everything durable, and marks both copies of the super-header as closed.
     fn close(&self) -> io::Result<()> {
         self.sync()?;
         let len = state_bytes(self.file.len()?).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -254,16 +259,16 @@ impl StorageBackend for Sealed {
     }
 
     fn close(&self) -> io::Result<()> {
-        // After a failure redb means to leave the file as it is, for the next open to repair.
+        // After a failure redb leaves the file as it is, for the next open to repair.
         let inner = &*self.inner;
         let whole = inner.established.load(Ordering::Acquire) && !inner.health.failed();
         let closed = if whole { inner.close() } else { Ok(()) };
         closed.and(inner.file.close())
     }
 
-    // Lock ranges name bytes of the file. redb's modes for several processes lock parts of it,
-    // and write page 0 twice between two syncs, which two copies do not bear: only the exclusive
-    // lock of the whole file is passed on. The other locks are unsupported.
+    // Lock ranges refer to bytes of the file. redb's modes for several processes lock parts of it,
+    // and write page 0 twice between two syncs, which two copies do not tolerate. So only the
+    // exclusive lock of the whole file is passed on. Other locks are unsupported.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         expect_whole_file(start, end)?;
         match self.inner.file.try_lock()? {

@@ -1,7 +1,7 @@
 //! Pages that redb has written and that are not yet in the file.
 //!
-//! redb writes the pages of a commit one by one and in no order. Kept back until the sync, they
-//! take one draw of entropy for all nonces, and neighbours one write.
+//! redb writes the pages of a commit one by one and in any order. Holding them back until the sync
+//! needs one draw of entropy for all nonces, and one write for neighbours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) type Page = Box<[u8; PAGE_BYTES]>;
 /// Pages by number.
 pub(super) type Pages = BTreeMap<u64, Page>;
 
-/// So many pages are kept back at most, 4 MiB; then they are written.
+/// Most pages that are held back: 4 MiB. Beyond that they are written.
 const PENDING_PAGES_MAX: usize = 1024;
 
 #[derive(Default)]
@@ -28,12 +28,12 @@ pub(super) struct Pending {
 #[derive(Default)]
 struct Held {
     fresh: Pages,
-    /// On their way into the file; they may be in it or not.
+    /// Pages that are being written. The file may or may not have them.
     leaving: Arc<Pages>,
 }
 
 impl Pending {
-    /// Holds `page`; whether there are so many now that they should be written.
+    /// Holds `page`; returns whether the pages should be written now.
     pub(super) fn insert(&self, number: u64, page: &[u8; PAGE_BYTES]) -> bool {
         let mut held = self.held.write();
         match held.fresh.get_mut(&number) {
@@ -43,7 +43,7 @@ impl Pending {
         held.fresh.len() >= PENDING_PAGES_MAX
     }
 
-    /// Copies the page into `out` if it is held; whether it is.
+    /// Copies the page into `out` if it is held; returns whether it is.
     pub(super) fn read(&self, number: u64, out: &mut [u8]) -> bool {
         let held = self.held.read();
         let page = held.fresh.get(&number).or_else(|| held.leaving.get(&number));
@@ -53,21 +53,22 @@ impl Pending {
         page.is_some()
     }
 
-    /// Whether nothing is held.
+    /// Returns whether no page is held.
     pub(super) fn is_empty(&self) -> bool {
         let held = self.held.read();
         held.fresh.is_empty() && held.leaving.is_empty()
     }
 
-    /// Forgets the pages from `count` on: the state will be cut there. No flush is under way, or
-    /// begins, until what this returns is dropped.
+    /// Forgets the pages from `count` on, because the state will be truncated there.
+    ///
+    /// No flush runs or begins until the result is dropped.
     pub(super) fn cut(&self, count: u64) -> MutexGuard<'_, ()> {
         let turn = self.flush.lock();
         drop(self.held.write().fresh.split_off(&count));
         turn
     }
 
-    /// Takes all pages to be written. They are still read from here until the flush is dropped.
+    /// Takes all pages for writing. They stay readable here until the flush is dropped.
     pub(super) fn begin_flush(&self) -> Flush<'_> {
         let turn = self.flush.lock();
         let mut held = self.held.write();
@@ -77,7 +78,7 @@ impl Pending {
     }
 }
 
-/// Pages on their way into the file.
+/// Pages that are being written.
 pub(super) struct Flush<'a> {
     pending: &'a Pending,
     pages: Arc<Pages>,

@@ -1,9 +1,9 @@
 //! redb's page 0, the one page that it rewrites in place, kept in two copies.
 //!
-//! Written is always the copy that is not known to be durable, so a torn write leaves the other
-//! one, which is what redb's page 0 was after the sync before. That a copy was read proves
-//! nothing of its durability: after an open, the file is synced once before the first write,
-//! unless both copies say that the state was closed.
+//! A write goes to the copy that is not known to be durable. A torn write therefore leaves the
+//! other copy, which is redb's page 0 after the previous sync. Reading a copy does not prove that
+//! it is durable. After an open, the file is therefore synced once before the first write, unless
+//! both copies record a close.
 
 use std::io;
 
@@ -18,28 +18,28 @@ use strongroom_format::{
     Closed, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES, SuperHeader, super_at,
 };
 
-/// The two copies, and what redb has written of page 0 since.
+/// The two copies, and redb's later changes of page 0.
 pub(super) struct SuperHeaders {
     now: SuperHeader,
-    /// redb wrote, and the file does not have it yet.
+    /// Set if redb wrote changes that the file does not have yet.
     changed: bool,
-    /// The copy that holds `now`, or did before it was changed; the other is written next.
+    /// The copy with the contents of `now`, or before the change. The other one is written next.
     current: usize,
-    /// Whether that copy is known to be durable.
+    /// Set if that copy is known to be durable.
     durable: bool,
-    /// The state is closed on disk, and nothing of it was written since: what redb last synced of
-    /// page 0, which the file does not have yet.
+    /// Set while the state is closed on disk and unchanged since: redb's last synced page 0, which
+    /// the file does not have yet.
     untouched: Option<[u8; SUPER_PAGE_BYTES]>,
 }
 
 impl SuperHeaders {
-    /// Of a new state: no copy is written yet.
+    /// Makes the super-header of a new state, without a written copy.
     pub(super) fn new() -> Self {
         let now = SuperHeader { sequence: 0, closed: None, page: [0; SUPER_PAGE_BYTES] };
         Self { now, changed: false, current: 1, durable: true, untouched: None }
     }
 
-    /// The length that the state was closed with.
+    /// Returns the recorded length of a closed state.
     pub(super) fn closed_len(&self) -> Option<u64> {
         self.now.closed.map(|closed| closed.len)
     }
@@ -57,7 +57,7 @@ impl SuperHeaders {
             out.copy_from_slice(&self.now.page[span]);
             return Ok(());
         }
-        // From the file, so that damage is found where redb looks for it.
+        // Read from the file, so that damage is found when redb looks for it.
         let read = read_copy(file, sealing, self.current)?.filter(|read| *read == self.now);
         let Some(read) = read else {
             health.distrust();
@@ -70,7 +70,7 @@ impl SuperHeaders {
         Ok(())
     }
 
-    /// Takes what redb writes; it reaches the file with the next sync.
+    /// Takes redb's write. It reaches the file with the next sync.
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         let span = span(offset, data.len())?;
         self.now.page[span].copy_from_slice(data);
@@ -78,16 +78,16 @@ impl SuperHeaders {
         Ok(())
     }
 
-    /// Whether the file need not be synced, for nothing of it was written since it was closed.
-    /// redb's mark that it is in use is kept until then.
+    /// Returns whether the file need not be synced, because it is unchanged since its close.
+    ///
+    /// redb's mark that it is in use is kept in memory until then.
     pub(super) fn defer(&mut self) -> bool {
         let Some(page) = &mut self.untouched else { return false };
         *page = self.now.page;
         true
     }
 
-    /// Blocks, or the length, are about to be written: first the file says, durably, that it is
-    /// not closed any more.
+    /// Durably removes the record of the close, before blocks or the length are written.
     pub(super) fn touch(
         &mut self,
         file: &dyn StateFile,
@@ -108,7 +108,7 @@ impl SuperHeaders {
         written
     }
 
-    /// Writes what redb wrote. The caller syncs, and then tells [`note_sync`](Self::note_sync).
+    /// Writes redb's changes. The caller syncs, and then calls [`note_sync`](Self::note_sync).
     pub(super) fn write_if_changed(
         &mut self,
         file: &dyn StateFile,
@@ -128,7 +128,7 @@ impl SuperHeaders {
         Ok(())
     }
 
-    /// The file was synced: the copy that was written last is durable.
+    /// Records a sync: the last written copy is durable.
     pub(super) fn note_sync(&mut self) {
         self.durable = true;
     }
@@ -167,7 +167,7 @@ impl SuperHeaders {
     }
 }
 
-/// Reads both copies; the higher sequence counts. `Corrupt` if neither opens.
+/// Reads both copies; the higher sequence is valid. `Corrupt` if neither opens.
 pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHeaders, Left)> {
     let io = |e| Error::io("open vault", e);
     let copies =
@@ -178,8 +178,8 @@ pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHead
         && second.closed.is_some()
     {
         if first.page == second.page && first.sequence.abs_diff(second.sequence) == 1 {
-            // The one that was marked last may not be durable, if the process died over it; it
-            // was not marked before the other one was.
+            // If the process died during the close, the copy that was marked last may not be
+            // durable. It was marked after the other one was durable.
             let current = usize::from(second.sequence < first.sequence);
             let now = if current == 0 { first } else { second }.clone();
             let fresh = now.closed.is_some_and(|closed| closed.fresh);
@@ -188,7 +188,7 @@ pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHead
             let supers = SuperHeaders { now, changed: false, current, durable: true, untouched };
             return Ok((supers, left));
         }
-        // No close leaves that: one of them is of an earlier one, and was put back.
+        // No close leaves this: one copy belongs to an earlier close and was put back.
         damaged = true;
     }
     let newest = copies.into_iter().enumerate().filter_map(|(n, copy)| Some((n, copy?)));
@@ -211,7 +211,7 @@ fn span(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "beyond the super-header"))
 }
 
-/// What a copy is bound to: the file, and a place that no block has.
+/// Returns the associated data of a copy: the file, and a position that no block has.
 fn associated_data(sealing: &Sealing, copy: usize) -> [u8; 24] {
     let mut place = [0xff; 24];
     place[..16].copy_from_slice(sealing.file.as_bytes());
@@ -219,7 +219,7 @@ fn associated_data(sealing: &Sealing, copy: usize) -> [u8; 24] {
     place
 }
 
-/// nonce 24 | ciphertext 472 | tag 16.
+/// Seals and writes a copy: nonce 24, ciphertext 472, tag 16.
 fn write_copy(
     file: &dyn StateFile,
     sealing: &Sealing,
@@ -236,7 +236,7 @@ fn write_copy(
     file.write(super_at(copy), &sealed)
 }
 
-/// The copy, if it opens.
+/// Returns the copy, if it opens.
 fn read_copy(
     file: &dyn StateFile,
     sealing: &Sealing,
