@@ -1,24 +1,25 @@
-//! The content store: streams cut into chunks at places their bytes choose, each stored once.
+//! The content store: streams cut into chunks at positions that their bytes decide, each stored
+//! once.
 //!
-//! A content is a tree: chunks of data, above them nodes that list chunks, above those nodes that
-//! list nodes, up to one root. A chunk is found by its id, the keyed hash of its bytes. Bytes that are
-//! there already are not stored again, whole subtrees included.
+//! A content is a tree. Chunks of data are its leaves, nodes list chunks or nodes, and one root is
+//! at the top. A chunk is found by its id, the keyed hash of its bytes. Existing bytes are not
+//! stored again, whole subtrees included.
 //!
-//! - `pipeline/`: streams to packs and back. It knows an index only by the traits in
-//!   `pipeline/chunk_index.rs`, and no table of state.
+//! - `pipeline/`: streams to packs and back. It knows an index only through the traits in
+//!   `pipeline/chunk_index.rs`, and no table of the state.
 //! - `index/`: the vault's own index: the rows of chunks, packs and uploads, and their counts.
-//! - `store.rs`: [`Content`], the two put together, and its part in every commit.
+//! - `store.rs`: [`Content`], which joins the two, and its hook.
 //! - `survey.rs`: the content of a store whose state is lost, read from its packs alone.
 //!
-//! **Who counts.** A node refers to its children, and a version or a record to its root. Counts change in the
-//! commit that brings or drops the reference, so they are right after any crash. A chunk without a
-//! reference is listed in table `released`, and freed in steps of bounded size.
+//! **Counting.** A node refers to its children; a version or a record refers to its root. Counts
+//! change in the commit that adds or drops a reference, so they are right after any crash. A chunk
+//! without references is listed in table `released`, and freed in steps of bounded size.
 //!
-//! **Who may find which chunk.** A released chunk is freed only once no upload is left that began before that
-//! commit (`index/upload_registry.rs`). An upload does not find a chunk that was released before it began. So each
-//! chunk that it has found, or stored, is in the index until it ends, and its commit has nothing to ask. Nor
-//! is a chunk freed while a reader is left that began before that commit: a reader finds each chunk in the
-//! newest state.
+//! **Uploads and releases.** A released chunk is freed only when no upload from before that commit
+//! is left (`index/upload_registry.rs`). An upload does not find a chunk that was released before
+//! it began. So every chunk that it found or stored stays in the index until it ends, and its
+//! commit has nothing to check again. Readers are protected in the same way, and find each chunk in
+//! the newest state.
 
 // An inner crate: only the engine uses it.
 #![allow(missing_docs, missing_debug_implementations)]

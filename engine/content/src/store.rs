@@ -1,4 +1,4 @@
-//! The content store of one vault: pipeline and index put together, and its part in every commit.
+//! The content store of one vault: pipeline and index joined, and its hook.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use crate::pipeline::{
     free_released, listed,
 };
 
-/// Threads of upkeep: one run after another.
+/// Threads of upkeep, which run one task after another.
 const UPKEEP_THREADS: usize = 1;
-/// How many runs may wait; one more is refused.
+/// Most waiting upkeep tasks; further ones are refused.
 const UPKEEP_QUEUE_MAX: usize = 10_000;
 
-/// Contents of this many released bytes are freed in the background: counted in full, although
-/// they may share chunks.
+/// Released bytes after which `gc` runs in the background.
+///
+/// Each content counts in full, although contents may share chunks.
 const RELEASED_BYTES_MAX: u64 = 256 << 20;
 
 /// The content store of one vault. Cheap to clone.
@@ -37,18 +38,18 @@ pub struct Content {
     shared: Arc<Shared>,
 }
 
-/// The parts of the store without its core, which a hook must not hold.
+/// The parts of the store without its core, which a hook must not own.
 struct Shared {
     pipeline: Arc<Pipeline>,
-    /// The uploads under way.
+    /// The unfinished uploads.
     uploads: Arc<UploadRegistry>,
-    /// Chunks in state are about to be packed.
+    /// Set when packing of chunks in the state is due.
     packing: AtomicBool,
-    /// Bytes of those that the last packing has left.
+    /// Bytes that the last packing left in the state.
     kept_in_state: AtomicU64,
-    /// Lengths of contents released since the last `gc` in the background.
+    /// Bytes of contents released since the last `gc` in the background.
     released: AtomicU64,
-    /// A `gc` in the background is due.
+    /// Set when a `gc` in the background is due.
     collecting: AtomicBool,
     /// Packs, expires and frees in the background.
     upkeep: Pool,
@@ -61,7 +62,7 @@ impl fmt::Debug for Content {
 }
 
 impl Content {
-    /// Makes the content store of a vault whose ids come from `id_key`, and its part in commits.
+    /// Makes the content store of a vault, with keys derived from `id_key`, and its hook.
     pub fn new(core: &Arc<Core>, id_key: &SecretKey) -> (Self, Arc<dyn Hook>) {
         let clock = core.clock();
         let shared = Arc::new(Shared {
@@ -86,7 +87,7 @@ impl Content {
         Self { index: Arc::new(LocalIndex::new(core, &shared.uploads)), shared }
     }
 
-    /// Returns the core that its index is in.
+    /// Returns the core of its index.
     pub fn core(&self) -> &Arc<Core> {
         self.index.core()
     }
@@ -106,14 +107,14 @@ impl Content {
         &self.shared.upkeep
     }
 
-    /// Begins to store a stream of `size` bytes, if known, in a store that may take `limit`.
+    /// Begins to store a stream of `size` bytes, if known, in a store that may use `limit` bytes.
     ///
     /// `Full` if they do not fit.
     pub fn upload(&self, limit: Option<u64>, size: Option<u64>) -> Result<Upload<LocalUpload>> {
         Upload::new(&self.shared.pipeline, LocalUpload::begin(&self.index, limit, size)?)
     }
 
-    /// Keeps all that `view` can reach for a reader that outlives it.
+    /// Keeps everything that `view` can reach, for a reader that outlives the view.
     pub fn pinned(&self, view: &View) -> Pinned {
         Pinned::new(
             &self.shared.pipeline,
@@ -122,13 +123,13 @@ impl Content {
         )
     }
 
-    /// Keeps all that the newest commit can reach.
+    /// Keeps everything that the newest commit can reach.
     pub fn pinned_now(&self) -> Pinned {
         let read_epoch = self.core().enter_epoch();
         Pinned::new(&self.shared.pipeline, Arc::<LocalIndex>::clone(&self.index), &read_epoch)
     }
 
-    /// Returns whether it is of that core.
+    /// Returns whether the store belongs to `core`.
     pub fn is_of(&self, core: &Arc<Core>) -> bool {
         Arc::ptr_eq(self.core(), core)
     }
@@ -136,16 +137,17 @@ impl Content {
 
 /// Garbage collection.
 impl Content {
-    /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size.
+    /// Frees unreferenced content in commits of bounded size, concurrently with readers and
+    /// writers.
     ///
-    /// Then it moves chunks out of packs that are more than half waste, and out of state if they are many
-    /// there; and deletes objects that became due.
+    /// Then it moves chunks out of packs that are more than half unused, and out of the state if
+    /// there are many. Last it deletes due objects.
     ///
-    /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were released, and
-    /// as often as `VaultOptions::upkeep` says.
+    /// A thread of the vault runs it after every 256 MiB of released contents, and at the interval
+    /// of `VaultOptions::upkeep`.
     ///
-    /// One at a time: `Locked` if another, the vault's own included, or a rebuild of the index takes longer
-    /// than the write timeout.
+    /// One run at a time: `Locked` if another run, or a rebuild of the index, takes longer than the
+    /// write timeout.
     pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
         self.core().refuse_nested_write(GC)?;
         let _turn = self.index.uploads().upkeep_turn(GC, self.core().write_timeout())?;
@@ -162,7 +164,7 @@ impl Content {
             empty_packs(&self.shared.pipeline, &self.index, options.call, &mut report)?;
             report.moved += self.pack_held(options.call)?;
         }
-        // The last: nothing depends on it.
+        // Last, because nothing depends on it.
         report.objects = self.core().delete_due(options.call)?;
         report.waiting += self.core().read()?.state().len(Table::Doomed)?;
         Ok(report)
@@ -173,7 +175,7 @@ impl Content {
         free_released(&self.shared.pipeline, &*self.index, options, report)
     }
 
-    /// Moves chunks in state into packs, if they are many. The caller has the turn for upkeep.
+    /// Packs chunks in the state, if there are many. The caller holds the maintenance lock.
     fn pack_held(&self, call: LongCall<'_>) -> Result<u64> {
         let (moved, left) = self.index.pack_held(&self.shared.pipeline, call)?;
         if let Some(left) = left {
@@ -182,15 +184,15 @@ impl Content {
         Ok(moved)
     }
 
-    /// Rebuilds the index of chunks from the packs on the backend, in one commit.
+    /// Rebuilds the chunk index from the packs on the backend, in one commit.
     ///
-    /// The packs say which chunks there are, where they are, and how often each is referred to. Chunks of
-    /// packs that are gone, and nodes that cannot be read, are known to be lost then: a put of the same bytes
-    /// stores them again, for all contents that had them. Of a pack whose list is damaged its rows count.
-    /// Damaged chunks of data stay where they are; `check` with all data read reports them. It takes memory
-    /// for each chunk, some hundred bytes.
+    /// The packs show which chunks exist, where they are, and how often each is referred to. Chunks
+    /// of missing packs, and unreadable nodes, are recorded as lost; a put of the same bytes stores
+    /// them again, for all contents that had them. If a pack's list is damaged, its rows are used.
+    /// Damaged chunks of data keep their location; `check` with all data read reports them. The
+    /// rebuild needs some hundred bytes of memory for each chunk.
     ///
-    /// `Locked` while something is being stored.
+    /// `Locked` while an upload is running.
     pub fn rebuild_index(
         &self,
         options: &RebuildOptions<'_>,
@@ -200,7 +202,7 @@ impl Content {
     }
 }
 
-/// Returns the bytes of a chunk, as a read of the state has it.
+/// Returns the bytes of a chunk, found in a read of the state.
 pub fn fetch(
     content: &Content,
     state: &StateRead,
@@ -210,13 +212,13 @@ pub fn fetch(
     content.shared.pipeline.open(kind, id, index::find(state, id)?)
 }
 
-/// Returns the children of a node, as a read of the state has it.
+/// Returns the children of a node, found in a read of the state.
 pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Vec<Child>> {
     listed(&fetch(content, state, ChunkKind::Node, id)?)
 }
 
 impl Hook for Shared {
-    /// Marks the rows of uploads that ended without their commit, and writes the changed total.
+    /// Marks the rows of uploads that ended without a commit, and writes the changed total.
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
         let given_up = self.uploads.given_up();
         if !given_up.is_empty() {
@@ -248,7 +250,7 @@ impl Hook for Shared {
 }
 
 impl Shared {
-    /// Packs chunks in state in the background, if they take much.
+    /// Starts packing in the background if chunks in the state take much space.
     fn pack_if_much(self: &Arc<Self>, core: &Arc<Core>, state_bytes: u64) {
         let kept = self.kept_in_state.load(Ordering::Acquire).saturating_add(HELD_BYTES_KEPT);
         if state_bytes < kept || self.packing.swap(true, Ordering::AcqRel) {
@@ -257,7 +259,7 @@ impl Shared {
         let (core, shared) = (Arc::downgrade(core), Arc::downgrade(self));
         let run = move || {
             let (Some(core), Some(shared)) = (core.upgrade(), shared.upgrade()) else { return };
-            // Before it looks: a commit while it works asks again.
+            // Reset first, so that a commit during the work can start it again.
             shared.packing.store(false, Ordering::Release);
             let content = Content::of(&core, shared);
             let packed = content
@@ -275,7 +277,7 @@ impl Shared {
         }
     }
 
-    /// Frees released contents in the background, if they are much with these bytes.
+    /// Starts `gc` in the background if released contents, with these bytes, take much space.
     fn gc_if_much(self: &Arc<Self>, core: &Arc<Core>, bytes: u64) {
         if bytes == 0 {
             return;
@@ -288,13 +290,13 @@ impl Shared {
         let (core, shared) = (Arc::downgrade(core), Arc::downgrade(self));
         let run = move || {
             let (Some(core), Some(shared)) = (core.upgrade(), shared.upgrade()) else { return };
-            // Before it looks: a release while it works counts for the next one.
+            // Reset first, so that a release during the work counts for the next run.
             shared.released.store(0, Ordering::Release);
             shared.collecting.store(false, Ordering::Release);
             let content = Content::of(&core, shared);
             if let Err(error) = content.gc(&GcOptions::new()) {
                 tracing::warn!(error = %error.kind(), "released contents are not freed yet");
-                // The next commit that releases a content asks again.
+                // The next commit that releases a content starts it again.
                 content.shared.released.fetch_add(RELEASED_BYTES_MAX, Ordering::AcqRel);
             }
         };

@@ -1,4 +1,4 @@
-//! The content of a store, read from its packs alone: for a vault whose state is lost.
+//! The content of a store, read from its packs alone, for a vault whose state is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use strongroom_store::objects::{Cut, Objects};
 
 const SURVEY: &str = "check store";
 
-/// Chunks that a check reads before it looks again for a cancel.
+/// Chunks that a check reads between two checks for cancellation.
 pub const WAVE_CHUNKS: usize = 64;
 
 /// The outcome of a survey.
@@ -20,20 +20,20 @@ pub struct PackSurvey {
     pub objects: u64,
     pub object_bytes: u64,
     pub packs: u64,
-    /// Objects of the share space, and of values before schema 5.
+    /// Objects of the share space, and of values from before schema 5.
     pub others: u64,
     /// Distinct chunks, and their length before compression.
     pub chunks: u64,
     pub chunk_bytes: u64,
-    /// Lengths of the contents: chunks that no node lists, in order of length.
+    /// Lengths of the contents, ascending. A content is a chunk that no node lists.
     pub contents: Vec<u64>,
-    /// Objects that differ from those that were put, each with the reason.
+    /// Objects that differ from those that were put, with the reason.
     pub damaged: Vec<(String, String)>,
-    /// Keys that are not the vault's.
+    /// Keys that do not belong to the vault.
     pub unknown: Vec<String>,
 }
 
-/// Looks at every object; with `read_data` opens every chunk too.
+/// Examines every object; with `read_data` opens every chunk too.
 pub fn survey_packs(
     objects: &Objects,
     keys: &IdKeys,
@@ -51,7 +51,7 @@ pub fn survey_packs(
         }
         Ok(())
     })?;
-    // Lengths of chunks, and those that a node lists.
+    // Lengths of chunks, and the chunks that a node lists.
     let (mut lengths, mut listed) = (BTreeMap::new(), BTreeSet::new());
     for (done, (name, bytes)) in names.into_iter().enumerate() {
         call.check(SURVEY)?;
@@ -107,7 +107,7 @@ pub fn survey_packs(
     Ok(survey)
 }
 
-/// Separates damage, which a check reports, from errors that end it.
+/// Separates damage, which a check reports, from errors that end the check.
 pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
     match read {
         Err(e) if e.kind() != ErrorKind::Corrupt => Err(e),
@@ -117,7 +117,7 @@ pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
 
 /// Returns the length of the content under a chunk, and the children of a node.
 ///
-/// Data is opened only if `read_data`.
+/// Data is opened only with `read_data`.
 fn look_at(
     objects: &Objects,
     codecs: &Codecs,

@@ -1,11 +1,11 @@
-//! Strongroom: an embedded storage engine that a host service links as a library.
+//! Strongroom: an embedded, encrypted storage engine that a host service links as a library.
 //!
-//! One [`Vault`] holds the host's [records](Vault::write), in ordered namespaces, and long
-//! [operations](Vault::operations) whose checkpoints commit together with the data they describe.
-//! State lives in redb, in one file; what is too large for it lies as immutable objects on a
-//! [`Backend`](backends::Backend).
+//! One [`Vault`] holds the host's [records](Vault::write) in ordered namespaces, and long
+//! [operations](Vault::operations) whose checkpoints commit together with the data that they
+//! describe. The state is a redb database in one file. Larger data is stored as immutable objects
+//! on a [`Backend`](backends::Backend).
 //!
-//! When a commit returns, its rows and its checkpoint survive the loss of power.
+//! When a commit returns, its rows and its checkpoint survive a loss of power.
 //!
 //! ```
 //! use strongroom::operations::Checkpoint;
@@ -30,33 +30,33 @@
 //! ```
 //!
 //! Calls are synchronous. From async code, run them where blocking is allowed
-//! (`tokio::task::spawn_blocking`); handles are cheap to clone, `Send` and `Sync`.
+//! (`tokio::task::spawn_blocking`). Handles are cheap to clone, `Send` and `Sync`.
 //!
-//! Everything at rest is encrypted and authenticated, names and keys of records included. A
-//! [`KeySource`](keys::KeySource) says which key opens the vault.
+//! All data at rest is encrypted and authenticated, including names and keys of records. A
+//! [`KeySource`](keys::KeySource) provides the key that opens the vault.
 //!
-//! The root has what every host needs; the rest is in modules, by what it is for:
+//! The root has the types that every host needs. Modules have the rest:
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! | --- | --- |
 //! | [`records`] | namespaces and their rows, typed and untyped |
 //! | [`operations`], [`runner`] | long work with checkpoints; running it in the background |
-//! | [`artifacts`] | versions of what tasks leave behind |
+//! | [`artifacts`] | versioned results of tasks |
 //! | [`documents`] | JSON texts in one share space |
-//! | [`keys`] | who may open a vault |
+//! | [`keys`] | keys and passwords of a vault |
 //! | [`vault`], [`check`], [`content`] | opening, checking and cleaning up |
-//! | [`backends`], [`storage`] | where content and state are kept |
+//! | [`backends`], [`storage`] | media for content and state |
 //!
-//! Each name has one public path. Types of other crates in the interface are `bytes::Bytes`,
-//! `uuid::Uuid` and the traits of serde; `zeroize::Zeroizing` for the text of a partition key; and with
-//! feature `object-store` the stores of that crate.
+//! Each name has one public path. The interface uses these types of other crates: `bytes::Bytes`,
+//! `uuid::Uuid`, the traits of serde, `zeroize::Zeroizing` for the text of a partition key, and
+//! with feature `object-store` the stores of that crate.
 
-/// The README's example is a test.
+/// Tests the README's example.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// So are those of its manual.
+/// Tests the examples of the guides.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../../docs/guides/operations.md")]
 struct OperationsManual;
@@ -80,18 +80,18 @@ pub mod testing;
 pub mod vault;
 
 pub mod check {
-    //! The check of a vault: is everything there, and whole.
+    //! The check of a vault: complete and undamaged.
     //!
     //! [`Vault::check`](crate::Vault::check) takes [`CheckOptions`] and returns a [`CheckReport`]
-    //! with a [`Problem`] for each fact that is wrong. [`StoreReport`] says which objects a backend
-    //! holds when the state is lost.
+    //! with a [`Problem`] for each finding. [`StoreReport`] lists the objects of a backend whose
+    //! state is lost.
 
     pub use crate::vault::check::{CheckOptions, CheckReport, Problem, ReadData};
     pub use crate::vault::survey::StoreReport;
 }
 
 pub mod content {
-    //! The content store: what long values and artifacts share, and how its space comes back.
+    //! The content store, which long values and artifacts share, and its garbage collection.
     //!
     //! [`Vault::gc`](crate::Vault::gc) takes [`GcOptions`] and returns a [`GcReport`].
     //! [`Vault::rebuild_index`](crate::Vault::rebuild_index) takes [`RebuildOptions`] and returns a
@@ -101,12 +101,12 @@ pub mod content {
 }
 
 pub mod keys {
-    //! The keys of a vault: who may open it.
+    //! The keys of a vault.
     //!
-    //! [`Keys`] is the handle, from [`Vault::keys`](crate::Vault::keys): it adds a [`NewKey`], lists
-    //! each [`KeyInfo`], deletes keys and rotates them. A [`KeySource`] gives an [`Unlock`] when a
-    //! vault is opened; [`SecretPassword`](crate::SecretPassword) and
-    //! [`SecretKey`](crate::SecretKey) are two.
+    //! [`Keys`] is the handle, from [`Vault::keys`](crate::Vault::keys). It adds a [`NewKey`],
+    //! lists each [`KeyInfo`], deletes keys and rotates them. A [`KeySource`] returns an [`Unlock`]
+    //! when a vault is opened; [`SecretPassword`](crate::SecretPassword) and
+    //! [`SecretKey`](crate::SecretKey) are such sources.
 
     pub use crate::vault::keys::{Keys, NewKey};
     pub use strongroom_crypto::{
@@ -118,9 +118,9 @@ pub mod keys {
 pub mod runner {
     //! The runner of operations in the background.
     //!
-    //! A [`Runner`] gives each operation as a [`Job`] to the [`Handler`] of its name, on a thread of
-    //! its own. A host registers its [`Handlers`] when it opens the vault, and waits for a submitted
-    //! operation by its [`JobHandle`].
+    //! A [`Runner`] passes each operation as a [`Job`] to the [`Handler`] of its name, on a
+    //! separate thread. A host registers its [`Handlers`] when it opens the vault, and waits for a
+    //! submitted operation with its [`JobHandle`].
 
     pub use crate::background::{
         BoxError, Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions,
@@ -130,8 +130,8 @@ pub mod runner {
 pub mod storage {
     //! The storage of a vault's state.
     //!
-    //! [`FileState`] keeps it in a file, [`MemoryState`] in memory. A host that keeps it elsewhere
-    //! implements [`StateStorage`] and its [`StateFile`].
+    //! [`FileState`] stores it in a file, [`MemoryState`] in memory. Other hosts implement
+    //! [`StateStorage`] and its [`StateFile`].
 
     pub use strongroom_store::state::{FileLock, FileState, MemoryState, StateFile, StateStorage};
 }

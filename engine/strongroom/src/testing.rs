@@ -1,4 +1,4 @@
-//! Private parts of the engine that the test kit, `strongroom-testkit`, gives to tests.
+//! Private parts of the engine that the crate `strongroom-testkit` passes to tests.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub use crate::documents::lab::{PlacesLab, ShareLab};
 pub use crate::documents::lab_bench::ShareBench;
 pub use strongroom_crypto::passwords_hashed;
 
-/// Removes all rows that tell of packs and of what lies in them, as if these had been lost.
+/// Removes all rows of packs and of their contents, as if they had been lost.
 pub fn forget_packs(vault: &Vault) -> Result<()> {
     let keys = |tx: &WriteTx<'_>, table| {
         let rows = tx.tx.state.range(table, (Bound::Unbounded, Bound::Unbounded))?;
@@ -34,10 +34,10 @@ pub fn forget_packs(vault: &Vault) -> Result<()> {
     })
 }
 
-/// Moves the manual clock of a vault forward.
+/// Advances the manual clock of a vault.
 ///
-/// For a vault whose clock the test has no handle of, such as one that `crash_test` opened.
+/// For a vault whose clock the test does not have, such as one that `crash_test` opened.
 pub fn pass_time(vault: &Vault, by: Duration) {
-    // A sleep moves a manual clock.
+    // A sleep advances a manual clock.
     vault.core().clock().sleep(by);
 }

@@ -1,9 +1,9 @@
-//! Giving up dead uploads, and the rows of chunks that `gc` frees.
+//! Ending dead uploads, and freeing chunks in the rows.
 //!
-//! The chunks that an upload stored and that nothing refers to are released, once it ended without its commit.
-//! A released chunk that no upload can have found and no reader can reach is taken out of the index, and the
-//! references of its children are dropped. An empty pack is doomed; its object is deleted once no reader can
-//! have found it.
+//! When an upload ended without a commit, its unreferenced chunks are released. A released chunk
+//! that no upload can have found and no reader can reach is removed from the index, and the
+//! references to its children are dropped. An empty pack is doomed; its object is deleted when no
+//! reader can have found it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -27,16 +27,16 @@ use strongroom_format::{
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// How long a dead upload is kept for one that resumes it.
+/// Time for which a dead upload is kept, so that a repeated put can resume it.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most chunks that one commit releases.
 const CHUNKS_PER_COMMIT: usize = 2_048;
 
 impl LocalIndex {
-    /// Releases chunks without a reference of uploads that died long ago, or were given up.
+    /// Releases unreferenced chunks of uploads that died long ago or were ended.
     ///
-    /// The caller has the turn for upkeep.
+    /// The caller holds the maintenance lock.
     pub(crate) fn give_up_uploads(
         &self,
         options: &GcOptions<'_>,
@@ -50,7 +50,7 @@ impl LocalIndex {
             let id = UploadId(key_of(entry.key.as_slice())?);
             let UploadRow::V0 { since_unix_millis } = UploadRow::decode(entry.row.as_slice())?;
             let age = Duration::from_millis(now.saturating_sub(since_unix_millis));
-            // One that lives in this process is not dead, despite the clock.
+            // An upload that lives in this process is not dead, whatever the clock shows.
             if age >= UPLOAD_KEPT && !self.uploads().is_live(id) {
                 dead.push(id);
             }
@@ -81,7 +81,7 @@ impl LocalIndex {
         }
         let end = |tx: &mut Tx<'_>| {
             dead.iter().try_for_each(|id| tx.state.delete(Table::Uploads, &id.0))?;
-            // Only the upload kept those that are empty.
+            // Only the upload kept the empty packs.
             for &(name, _) in &packs {
                 if let Some(row @ PackRow::V0 { chunks: 0, .. }) = read_pack(tx, name)? {
                     write_pack(tx, name, &row)?;
@@ -99,7 +99,7 @@ impl LocalIndex {
         session != self.core().session() || commit <= due
     }
 
-    /// Takes a chunk out of the index, if it is released, due, and nothing refers to it.
+    /// Removes a chunk from the index if it is released, due and unreferenced.
     fn free_chunk(
         &self,
         tx: &mut Tx<'_>,
@@ -114,7 +114,7 @@ impl LocalIndex {
             return tx.state.delete(Table::Released, &id.0);
         }
         if !self.is_due(&released) || (kind == ChunkKind::Node && children.is_none()) {
-            // It was released once more since it was listed: for the next run.
+            // It was released again after it was listed: left to the next run.
             return Ok(());
         }
         tx.state.delete(Table::Released, &id.0)?;
@@ -180,7 +180,7 @@ impl GcIndex for LocalIndex {
     }
 }
 
-/// Lists the chunks in a pack whose own list cannot be read.
+/// Lists the chunks of a pack whose own list cannot be read.
 pub(super) fn list_by_rows(index: &LocalIndex, name: ObjectName) -> Result<Vec<PackedChunk>> {
     let mut found = Vec::new();
     let all = (Bound::Unbounded, Bound::Unbounded);
@@ -197,7 +197,7 @@ pub(super) fn list_by_rows(index: &LocalIndex, name: ObjectName) -> Result<Vec<P
     Ok(found)
 }
 
-/// Releases those of the chunks that are in the pack and have no reference.
+/// Releases the chunks that are in the pack and have no reference.
 fn release_of(tx: &mut Tx<'_>, name: ObjectName, chunks: &[PackedChunk]) -> Result<()> {
     for chunk in chunks {
         if let Some(ChunkRow::V0 { references: 0, place, .. }) = read_chunk(tx, &chunk.id)?

@@ -1,12 +1,13 @@
-//! The vault's own index: where each chunk is, and how often it is referred to, in state.
+//! The vault's own index, in the state: the location and reference count of each chunk.
 //!
-//! - `rows.rs`: the rows of chunks and packs. The one place that changes counts.
-//! - `upload_registry.rs`: the uploads under way, their read epochs and their quota.
-//! - `stored.rs`: a content that is stored, until a commit refers to it.
-//! - `gc.rs` gives up dead uploads and frees released chunks; `repack.rs` records moves of chunks into packs.
-//! - `rebuild.rs` makes all rows again from the packs.
+//! - `rows.rs`: the rows of chunks and packs. The only code that changes counts.
+//! - `upload_registry.rs`: the unfinished uploads, their read epochs and their quota.
+//! - `stored.rs`: a stored content, until a commit refers to it.
+//! - `gc.rs` ends dead uploads and frees released chunks. `repack.rs` records moves of chunks into
+//!   packs.
+//! - `rebuild.rs` rebuilds all rows from the packs.
 //!
-//! [`LocalIndex`] is the index as the pipeline sees it. `store.rs` puts the two together.
+//! [`LocalIndex`] is the index in the pipeline's terms. `store.rs` joins it with the pipeline.
 
 mod gc;
 mod rebuild;
@@ -38,26 +39,26 @@ pub(crate) use upload_registry::UploadRegistry;
 /// The index of one vault, in its state.
 pub(crate) struct LocalIndex {
     core: Arc<Core>,
-    /// The uploads under way.
+    /// The unfinished uploads.
     uploads: Arc<UploadRegistry>,
 }
 
 /// The effects of a transaction on the index.
 #[derive(Default)]
 pub(crate) struct Effects {
-    /// Contents that it refers to first.
+    /// Contents to which it refers first.
     pub(crate) adopted: Vec<Arc<StoredContent>>,
-    /// If it adopted any: how much of the store is in state, in bytes.
+    /// Bytes of the store that are in the state, if it adopted any content.
     pub(crate) state_bytes: u64,
-    /// If it changes how much is stored: the bytes in state and in packs.
+    /// The new total of bytes in state and in packs, if it changes.
     pub(crate) stored: Option<(u64, u64)>,
-    /// Lengths of contents that it releases, in bytes together.
+    /// Sum of the lengths of contents that it releases, in bytes.
     pub(crate) released_bytes: u64,
-    /// Uploads whose rows say from this commit on that they were given up.
+    /// Number of ended uploads whose rows this commit marks.
     pub(crate) given_up: usize,
 }
 
-/// Returns the contents that a transaction refers to first.
+/// Returns the contents to which a transaction refers first.
 pub fn adopted<'t>(tx: &'t Tx<'_>) -> &'t [Arc<StoredContent>] {
     tx.parts.get::<Effects>().map_or(&[], |effects| &effects.adopted)
 }
@@ -67,12 +68,12 @@ impl LocalIndex {
         Self { core: Arc::clone(core), uploads: Arc::clone(uploads) }
     }
 
-    /// Returns the core that it is in.
+    /// Returns the core of the index.
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
 
-    /// Returns the uploads under way.
+    /// Returns the unfinished uploads.
     pub(crate) fn uploads(&self) -> &UploadRegistry {
         &self.uploads
     }
@@ -112,9 +113,10 @@ impl ChunkIndex for LocalIndex {
         Ok(())
     }
 
-    /// The read epoch of an upload is older than this look-up, so a released chunk counts as absent.
+    /// A released chunk counts as absent, because the upload's read epoch is older than this
+    /// look-up.
     ///
-    /// A chunk in state is packed with the content, if one that has it is long.
+    /// A chunk in the state is packed again with a long content that has it.
     fn is_kept(&self, id: &ChunkId) -> Result<bool> {
         let view = self.core.read()?;
         let state = view.state();

@@ -1,7 +1,7 @@
-//! Rebuilding the index from the packs alone: for when rows of it are lost or wrong.
+//! Rebuilding the index from the packs alone, when rows of it are lost or wrong.
 //!
-//! Every pack lists its chunks under its own seal, and every node its children. So the places of chunks, and
-//! their counts, follow without the index. Chunks in state exist only there: their rows stay.
+//! Every pack lists its chunks under its own seal, and every node lists its children. So locations
+//! and counts follow without the index. Chunks in the state exist only there, and their rows stay.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -27,7 +27,7 @@ const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 /// Options of `Vault::rebuild_index`.
 ///
-/// Progress is the objects that were looked at. A cancelled call has changed nothing.
+/// Progress is the number of examined objects. A cancelled call changed nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RebuildOptions<'a> {
     call: LongCall<'a>,
@@ -48,13 +48,13 @@ impl RebuildOptions<'_> {
 pub struct RebuildReport {
     /// Packs that were read.
     pub packs: u64,
-    /// Chunks in them, each once.
+    /// Distinct chunks in them.
     pub chunks: u64,
     /// Chunks without a reference; `gc` frees them.
     pub unreferenced: u64,
     /// Chunks that have a reference and are in no pack.
     pub missing: u64,
-    /// Packs whose list could not be read, nodes, and rows of records.
+    /// Unreadable lists of packs, nodes, and rows of records.
     pub damaged: u64,
 }
 
@@ -62,13 +62,13 @@ pub struct RebuildReport {
 #[derive(Default)]
 struct Found {
     packs: Vec<Packed>,
-    /// The children of each node, each once.
+    /// The distinct children of each node.
     nodes: HashMap<ChunkId, Vec<ChunkId>>,
 }
 
 /// A catalogue whose rows refer to contents.
 pub trait Roots {
-    /// Returns the roots of all contents that its rows refer to, one for each reference.
+    /// Returns the roots of all referenced contents, one for each reference.
     fn roots(&self, tx: &Tx<'_>) -> Result<FoundRoots>;
 }
 
@@ -130,10 +130,10 @@ impl LocalIndex {
             let mut pack = match list_pack(objects, name, size) {
                 Ok((epoch, chunks)) => Packed { name, epoch, bytes: size, chunks },
                 Err(e) if e.kind() == ErrorKind::Corrupt => {
-                    // Another object, unless a row says that it is a pack.
+                    // Another type of object, unless a row says that it is a pack.
                     let Some(&epoch) = known.get(&name) else { continue };
                     report.damaged += 1;
-                    // No read needs its list: its rows count.
+                    // No read needs the pack's list, because its rows are enough.
                     let chunks = list_by_rows(self, name)?;
                     Packed { name, epoch, bytes: size, chunks }
                 }
@@ -149,7 +149,8 @@ impl LocalIndex {
                 }
             }
             report.damaged += unread.len() as u64;
-            // The children of such a node cannot be counted: it is lost, until it is stored again.
+            // The children of such a node cannot be counted, so it is lost until it is stored
+            // again.
             pack.chunks.retain(|chunk| !unread.contains(&chunk.id));
             found.packs.push(pack);
         }
@@ -174,7 +175,7 @@ fn distinct(children: &[Child]) -> Vec<ChunkId> {
     ids.into_iter().collect()
 }
 
-/// Keeps one copy of a chunk that several packs have: the one of its row, which was read before.
+/// Keeps one copy of a chunk that several packs have: the one of its row.
 fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
     let names: BTreeSet<ObjectName> = packs.iter().map(|pack| pack.name).collect();
     for pack in packs {
@@ -197,7 +198,7 @@ fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the packs of rows that can be read, with the numbers of their keys.
+/// Returns the packs in readable rows, with their key epochs.
 fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, u32> {
     let rows = state.range(Table::Packs, ALL).into_iter().flatten();
     rows.flatten()
@@ -251,9 +252,9 @@ fn rewrite(
     Ok(report)
 }
 
-/// Removes all rows but those of chunks in state; returns how many bytes those take.
+/// Removes all rows except those of chunks in the state; returns the bytes of those.
 ///
-/// They count no references from here on.
+/// Their reference counts are zero from here on.
 fn forget(tx: &mut Tx<'_>) -> Result<u64> {
     for table in [Table::Packs, Table::Released, Table::Uploads] {
         for key in keys(tx, table)? {
@@ -297,7 +298,7 @@ fn count_references(
     let mut count = |tx: &mut Tx<'_>, id: &ChunkId| {
         if read_chunk(tx, id)?.is_none() {
             missing += 1;
-            // Its kind and length are known when it is stored again.
+            // Its kind and length become known when it is stored again.
             let (kind, place) = (ChunkKind::Data, ChunkPlace::Lost);
             write_chunk(tx, id, &ChunkRow::V0 { kind, references: 0, len: 0, place })?;
         }

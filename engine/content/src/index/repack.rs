@@ -1,4 +1,4 @@
-//! Chunks to be moved into new packs, and the rows that record a move.
+//! Selecting chunks for new packs, and recording their moves.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -19,25 +19,26 @@ use strongroom_format::{ChunkId, ChunkPlace, ChunkRow, ObjectName, PackRow, Pack
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// Chunks in state are packed once they take this many bytes.
+/// Bytes of chunks in the state from which they are packed.
 pub(crate) const HELD_BYTES_KEPT: u64 = 4 << 20;
 
-/// A pack is emptied into others once less than one part in this many of it is chunks.
+/// A pack is emptied when less than one part in this many is chunks.
 const USED_PART_MIN: u64 = 2;
 
-/// Bytes of a chunk in the list of its pack, about.
+/// Approximate bytes of a chunk in its pack's list.
 const LISTED_BYTES: u64 = 48;
 
-/// Least waste for which a pack is emptied.
+/// Least unused space for which a pack is emptied.
 const WASTE_BYTES_MIN: u64 = 64 << 10;
 
 /// Most chunks that one commit moves.
 const CHUNKS_PER_COMMIT: usize = 2_048;
 
 impl LocalIndex {
-    /// Moves chunks in state into packs, if they are many; returns how many, and the bytes that are left.
+    /// Moves chunks from the state into packs, if there are many.
     ///
-    /// The caller has the turn for upkeep.
+    /// Returns the number of moved chunks, and the bytes left. The caller holds the maintenance
+    /// lock.
     pub(crate) fn pack_held(
         self: &Arc<Self>,
         pipeline: &Pipeline,
@@ -52,7 +53,7 @@ impl LocalIndex {
             call.check(PACK)?;
             let held = self.next_held(full_bytes(pipeline.objects()), after.as_ref())?;
             let Some(last) = held.last() else {
-                // Those that are left are released: no reason to look again.
+                // The remaining chunks are released, so packing need not look at them again.
                 let (left, _) = read_stored_parts(self.core().read()?.state())?;
                 return Ok((moved, Some(left)));
             };
@@ -61,11 +62,11 @@ impl LocalIndex {
         }
     }
 
-    /// Reads the next chunks in state, as many as fill a pack.
+    /// Reads the next chunks in the state, enough to fill a pack.
     fn next_held(&self, full: usize, after: Option<&ChunkId>) -> Result<Vec<Moving>> {
         let snapshot = self.core().read()?;
         let state = snapshot.state();
-        // Behind all parts of that one.
+        // After all parts of that chunk.
         let after = after.map(|id| [&id.0[..], &[u8::MAX]].concat());
         let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let (mut held, mut bytes) = (Vec::new(), 0);
@@ -90,7 +91,7 @@ impl LocalIndex {
         Ok(held)
     }
 
-    /// Lists packs that should be emptied, or are empty, with their lengths.
+    /// Lists packs that should be emptied or are empty, with their lengths.
     pub(super) fn list_wasteful(&self) -> Result<Vec<(ObjectName, u64)>> {
         let snapshot = self.core().read()?;
         let mut wasteful = Vec::new();
@@ -137,7 +138,7 @@ impl LocalIndex {
         Ok(chunks)
     }
 
-    /// Records the places of a pack's chunks, in commits of bounded size.
+    /// Records the locations of a pack's chunks, in commits of bounded size.
     pub(super) fn record_move(
         &self,
         packed: &Packed,
@@ -162,7 +163,7 @@ impl LocalIndex {
         Ok(moved)
     }
 
-    /// Drops those of the packs that are empty and still there; returns how many.
+    /// Drops the packs that are empty and still exist; returns their number.
     pub(super) fn drop_empty(&self, packs: &[ObjectName]) -> Result<u64> {
         let snapshot = self.core().read()?;
         let mut empty = Vec::new();
@@ -190,7 +191,7 @@ impl LocalIndex {
     }
 }
 
-/// Records the new place of those chunks that are still at their old one.
+/// Records the new location of chunks that are still at their old one.
 fn repoint(
     tx: &mut Tx<'_>,
     packed: &Packed,

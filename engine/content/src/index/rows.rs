@@ -1,7 +1,7 @@
-//! Chunks, packs and references in state, inside a transaction.
+//! Rows of chunks, packs and references, inside a transaction.
 //!
-//! The one place that changes counts. A commit either adds the chunks of an upload ([`Additions`]), with
-//! the references of its new nodes, or drops a reference.
+//! The only code that changes counts. A commit either adds the chunks of an upload ([`Additions`]),
+//! with the references of its new nodes, or drops a reference.
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
@@ -14,7 +14,7 @@ use strongroom_format::{
 use strongroom_store::commit::Tx;
 use strongroom_store::state::{StateRead, Table};
 
-/// Returns how many bytes `additions` will take at most. `find` looks a chunk up.
+/// Returns the most bytes that `additions` will use. `find` looks a chunk up.
 pub(crate) fn added_bytes(
     additions: &Additions,
     find: impl Fn(&ChunkId) -> Result<Option<ChunkRow>>,
@@ -30,7 +30,7 @@ pub(crate) fn added_bytes(
     Ok(bytes)
 }
 
-/// Writes the rows of `additions`; its packs are of `upload`, if that has not ended.
+/// Writes the rows of `additions`; its packs belong to `upload`, if that has not ended.
 pub(crate) fn add(tx: &mut Tx<'_>, additions: &Additions, upload: Option<UploadId>) -> Result<()> {
     let mut new_nodes = Vec::new();
     for pack in &additions.packs {
@@ -62,10 +62,10 @@ pub(crate) fn add(tx: &mut Tx<'_>, additions: &Additions, upload: Option<UploadI
     Ok(())
 }
 
-/// Places a chunk; returns whether it is at `place` from now on.
+/// Sets a chunk's location; returns whether it is `place` from now on.
 ///
-/// It is if the chunk is new, was lost, or was in state and is packed now; or if it was released, and an
-/// upload has stored it again, for which it must be its own.
+/// That is so if the chunk is new, was lost, or was in the state and is packed now. It is also so
+/// if the chunk was released and an upload stored it again, because the upload needs its own copy.
 fn place_chunk(
     tx: &mut Tx<'_>,
     id: &ChunkId,
@@ -80,7 +80,7 @@ fn place_chunk(
         let is_released = references == 0 && read_released(tx, id)?.is_some();
         let is_packed = matches!((old, place), (ChunkPlace::State { .. }, ChunkPlace::Pack { .. }));
         if old == place && matches!(place, ChunkPlace::Pack { .. }) {
-            // The index was rebuilt since the pack was put.
+            // The index was rebuilt after the pack was put.
             return Ok(true);
         }
         let was_lost = old == ChunkPlace::Lost;
@@ -92,7 +92,7 @@ fn place_chunk(
         }
         leave_place(tx, id, old)?;
         tx.state.delete(Table::Released, &id.0)?;
-        // The children of a node that was there count it already; those of a lost one do not.
+        // An existing node already counts for its children; a lost one does not.
         row = ChunkRow::V0 { kind, references, len, place };
     } else if kind == ChunkKind::Node {
         new_nodes.push(*id);
@@ -101,7 +101,7 @@ fn place_chunk(
     Ok(true)
 }
 
-/// Removes a chunk from a place; returns whether that leaves its pack empty.
+/// Removes a chunk from its location; returns whether its pack is now empty.
 pub(crate) fn leave_place(tx: &mut Tx<'_>, id: &ChunkId, place: ChunkPlace) -> Result<bool> {
     let (pack, stored) = match place {
         ChunkPlace::Pack { pack, stored, .. } => (pack, stored),
@@ -118,7 +118,9 @@ pub(crate) fn leave_place(tx: &mut Tx<'_>, id: &ChunkId, place: ChunkPlace) -> R
     write_pack(tx, pack, &row)
 }
 
-/// Longest part of a chunk's bytes in one row of table `bodies`: longer rows take up to twice as much.
+/// Longest part of a chunk's bytes in one row of table `bodies`.
+///
+/// Longer rows occupy up to twice as much.
 const BODY_PART_BYTES: usize = 65_000;
 
 /// Returns the key of a part of a chunk's bytes: its id, then the part's number.
@@ -129,7 +131,7 @@ fn body_key(id: &ChunkId, part: usize) -> [u8; 33] {
     key
 }
 
-/// Reads the key of a row of table `bodies`: the chunk, and the number of the part.
+/// Reads a key of table `bodies`: the chunk, and the number of the part.
 pub fn body_part(key: &[u8]) -> Result<(ChunkId, u8)> {
     let (&part, id) = key.split_last().ok_or_else(|| missing("a part of a chunk"))?;
     Ok((ChunkId::of_key(id)?, part))
@@ -140,7 +142,7 @@ fn body_parts(stored: u32) -> usize {
 }
 
 fn put_body(tx: &mut Tx<'_>, chunk: &EncodedChunk) -> Result<()> {
-    // A replaced one is as long: an id has one stored form.
+    // A replaced body has the same length, because an id has one stored form.
     for (part, bytes) in chunk.stored.chunks(BODY_PART_BYTES).enumerate() {
         tx.state.put(Table::Bodies, &body_key(&chunk.id, part), bytes)?;
     }
@@ -151,7 +153,7 @@ fn delete_body(tx: &mut Tx<'_>, id: &ChunkId, stored: u32) -> Result<()> {
     (0..body_parts(stored)).try_for_each(|part| tx.state.delete(Table::Bodies, &body_key(id, part)))
 }
 
-/// Reads the stored form of a chunk in state.
+/// Reads the stored form of a chunk in the state.
 pub(crate) fn read_body(state: &StateRead, id: &ChunkId, stored: u32) -> Result<Vec<u8>> {
     let mut body = Vec::with_capacity(stored as usize);
     for part in 0..body_parts(stored) {
@@ -165,7 +167,7 @@ pub(crate) fn read_released(tx: &Tx<'_>, id: &ChunkId) -> Result<Option<Released
     tx.state.get(Table::Released, &id.0, |row| row.map(ReleasedRow::decode))?.transpose()
 }
 
-/// Releases a chunk: nothing refers to it from this commit on.
+/// Lists a chunk as released by this commit.
 pub(crate) fn mark_released(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let row = ReleasedRow::V0 { session: tx.session(), commit: tx.number() };
     tx.state.put(Table::Released, &id.0, &row.encode())
@@ -209,7 +211,7 @@ pub fn release(tx: &mut Tx<'_>, content: &ContentRef) -> Result<()> {
     unrefer(tx, &content.root)
 }
 
-/// Drops a reference to a chunk; releases the chunk with its last one.
+/// Drops a reference to a chunk; the last one releases the chunk.
 pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     let Some(mut row) = read_chunk(tx, id)? else { return Err(missing("a chunk")) };
     let ChunkRow::V0 { references, .. } = &mut row;
@@ -224,7 +226,9 @@ pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     write_chunk(tx, id, &row)
 }
 
-/// Writes a pack's row; or dooms its object, if it is empty and of no live upload. Returns whether it did.
+/// Writes a pack's row, or dooms the pack if it is empty and no live upload has it.
+///
+/// Returns whether it was doomed.
 pub(crate) fn write_pack(tx: &mut Tx<'_>, name: ObjectName, row: &PackRow) -> Result<bool> {
     let PackRow::V0 { bytes, chunks, upload, .. } = row;
     if *chunks == 0 && !is_under_way(tx, *upload)? {
@@ -240,7 +244,9 @@ pub(crate) fn write_pack(tx: &mut Tx<'_>, name: ObjectName, row: &PackRow) -> Re
     Ok(false)
 }
 
-/// Adds chunks to the count of a pack on the backend. Makes its row if it has none, even for no chunk.
+/// Adds chunks to the count of a pack on the backend.
+///
+/// Creates the pack's row if it is missing, even for no chunk.
 pub(crate) fn add_to_pack(
     tx: &mut Tx<'_>,
     packed: &Packed,
@@ -261,7 +267,7 @@ pub(crate) fn add_to_pack(
     Ok(())
 }
 
-/// Returns the bytes of the store in a transaction: in state, and in packs.
+/// Returns the bytes in state and in packs, as the transaction sees them.
 pub(crate) fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
     if let Some(total) = tx.parts.get::<Effects>().and_then(|effects| effects.stored) {
         return Ok(total);
@@ -285,7 +291,7 @@ pub(crate) fn set_stored(tx: &mut Tx<'_>, state_bytes: u64, pack_bytes: u64) {
     tx.parts.get_mut::<Effects>().stored = Some((state_bytes, pack_bytes));
 }
 
-/// Writes the total, if the transaction has changed it.
+/// Writes the total, if the transaction changed it.
 pub(crate) fn write_stored(tx: &mut Tx<'_>) -> Result<()> {
     let Some((state_bytes, pack_bytes)) = tx.parts.get::<Effects>().and_then(|e| e.stored) else {
         return Ok(());
@@ -294,7 +300,7 @@ pub(crate) fn write_stored(tx: &mut Tx<'_>) -> Result<()> {
     tx.state.put(Table::Totals, &TotalKey::Stored.encode(), &row.encode())
 }
 
-/// Returns the bytes of the store in a read of the state: in state, and in packs.
+/// Returns the bytes in state and in packs, in a read of the state.
 pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     let row = state.get(Table::Totals, &TotalKey::Stored.encode())?;
     match row.map(|row| StoredTotal::decode(row.as_slice())).transpose()? {
@@ -303,7 +309,7 @@ pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     }
 }
 
-/// Returns the bytes of the store in a read of the state.
+/// Returns the bytes of the content store, in a read of the state.
 pub fn read_stored(state: &StateRead) -> Result<u64> {
     read_stored_parts(state).map(|(in_state, in_packs)| in_state.saturating_add(in_packs))
 }

@@ -1,7 +1,8 @@
-//! A content that is stored, and that nothing refers to yet: on its way into a commit.
+//! A stored content that no row refers to yet.
 //!
-//! Its last pack is on the backend without its rows, or its few chunks are in memory: the commit that refers
-//! to it writes them. Until then the upload counts as under way: all that it has found or stored stays.
+//! Its last pack is on the backend without rows, or its few chunks are in memory. The commit that
+//! refers to the content writes the rows. Until then the upload is unfinished, and everything that
+//! it found or stored is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,24 +21,26 @@ use strongroom_store::commit::{Tx, Work};
 use strongroom_store::objects::ReadEpoch;
 use strongroom_store::state::Table;
 
-/// An upload that is under way. Dropped before its commit, its chunks are given up.
+/// An unfinished upload. If it is dropped without a commit, its chunks are released.
 pub struct LocalUpload {
     index: Arc<LocalIndex>,
     id: UploadId,
-    /// Taken before the first look-up, kept until it ends: see `upload_registry.rs`.
+    /// Registered before the first look-up, held until the end; see `upload_registry.rs`.
     read_epoch: Mutex<Option<Arc<ReadEpoch>>>,
-    /// Its row in table `uploads` was written, or may have been.
+    /// Set if its row in table `uploads` was written, or may have been.
     has_row: bool,
     since_unix_millis: u64,
-    /// Most bytes that the store may take.
+    /// Most bytes that the store may use.
     limit: Option<u64>,
-    /// Its length was known, and is reserved.
+    /// Set if its length was known and is reserved.
     is_sized: bool,
     committed: AtomicBool,
 }
 
 impl LocalUpload {
-    /// Begins an upload of `size` bytes, if known, to a store that may take `limit`. `Full` if they do not fit.
+    /// Begins an upload of `size` bytes, if known, to a store that may use `limit` bytes.
+    ///
+    /// `Full` if they do not fit.
     pub(crate) fn begin(
         index: &Arc<LocalIndex>,
         limit: Option<u64>,
@@ -70,7 +73,7 @@ impl LocalUpload {
         reserved.map_err(|taken| full(taken, bytes, limit))
     }
 
-    /// Reserves bytes for chunks that wait for the commit, beside those that are there.
+    /// Reserves bytes for the missing chunks among those that wait for the commit.
     fn reserve_for(&self, additions: &Additions) -> Result<()> {
         if self.limit.is_none() {
             return Ok(());
@@ -81,11 +84,11 @@ impl LocalUpload {
         if bytes == 0 { Ok(()) } else { self.reserve(bytes) }
     }
 
-    /// `Full` if the store would take more than it may with these, beside those that others reserved.
+    /// Returns `Full` if the store would exceed its limit, including reservations of others.
     fn check(&self, tx: &Tx<'_>, additions: &Additions) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
         let (state, packs) = stored_total(tx)?;
-        // Contents that this transaction has adopted count as stored in it already.
+        // Contents that this transaction adopted already count as stored in it.
         let own = |id| id == self.id || adopted(tx).iter().any(|stored| stored.upload.id == id);
         let others = self.index.uploads().reserved_but(own);
         let taken = state.saturating_add(packs).saturating_add(others);
@@ -96,7 +99,7 @@ impl LocalUpload {
         Ok(())
     }
 
-    /// Ends it: its chunks are referred to, or not needed.
+    /// Ends the upload: its chunks are referenced, or not needed.
     fn end(&self) {
         self.read_epoch.lock().take();
         self.index.uploads().leave(self.id);
@@ -111,14 +114,14 @@ impl UploadIndex for LocalUpload {
     }
 
     fn add(&mut self, additions: Additions, reservations: Vec<Reservation>) -> Result<()> {
-        // Before the commit: one whose outcome is unknown is given up like the others.
+        // Set before the commit, so that a commit of unknown outcome is cleaned up like others.
         self.has_row = true;
         let change = |tx: &mut Tx<'_>| {
             self.check(tx, &additions)?;
             let row = UploadRow::V0 { since_unix_millis: self.since_unix_millis };
             tx.state.put(Table::Uploads, &self.id.0, &row.encode())?;
             add(tx, &additions, Some(self.id))?;
-            // Under the turn: no other upload may count these bytes twice.
+            // Under the write turn, so that no other upload counts these bytes twice.
             let (uploads, id) = (Arc::clone(&self.index.uploads), self.id);
             let indexed = additions.packs.iter().map(|pack| pack.bytes).sum();
             tx.on_commit(move |_| uploads.settle(id, indexed));
@@ -143,28 +146,28 @@ impl UploadIndex for LocalUpload {
 impl Drop for LocalUpload {
     fn drop(&mut self) {
         if !self.committed.load(Ordering::Acquire) && self.has_row {
-            // It may be dropped within a write: the next commit, or the close, records it in its row.
+            // The drop may happen inside a write, so the next commit, or the close, marks the row.
             self.index.uploads().give_up(self.id);
         }
         self.end();
     }
 }
 
-/// Removes the pending rows of packs that have rows now.
+/// Removes the pending rows of packs that now have rows.
 fn settle(tx: &mut Tx<'_>, reservations: &[Reservation]) -> Result<()> {
     reservations
         .iter()
         .try_for_each(|reserved| tx.state.delete(Table::Pending, &reserved.stage().key(0)))
 }
 
-/// A content that is stored and waits for a commit to refer to it. Dropped without one, it is given up.
+/// A stored content that waits for a commit. If it is dropped without one, it is released.
 pub struct StoredContent {
     content: ContentRef,
     checksum: [u8; 32],
     additions: Additions,
-    /// Of the packs among those.
+    /// The reservations of its packs.
     reservations: Mutex<Vec<Reservation>>,
-    // The last to be dropped: by then its reservations are due for deletion.
+    // Dropped last: its reservations are due for deletion by then.
     upload: LocalUpload,
 }
 
@@ -175,29 +178,29 @@ impl std::fmt::Debug for StoredContent {
 }
 
 impl StoredContent {
-    /// Returns the reference that a row names it by.
+    /// Returns the reference for a row.
     pub fn content(&self) -> ContentRef {
         self.content
     }
 
-    /// Returns the BLAKE3 of all of its bytes.
+    /// Returns the BLAKE3 hash of all of its bytes.
     pub fn checksum(&self) -> [u8; 32] {
         self.checksum
     }
 
-    /// Returns how many bytes of memory it takes until its commit, about.
+    /// Returns the approximate bytes of memory that it uses until its commit.
     pub fn bytes_in_memory(&self) -> u64 {
         self.additions.chunks.iter().map(|chunk| chunk.stored.len() as u64).sum()
     }
 
-    /// `Full` if the store would take more than it may.
+    /// Returns `Full` if the store would exceed its limit.
     pub fn check(&self, tx: &Tx<'_>) -> Result<()> {
         self.upload.check(tx, &self.additions)
     }
 
     /// Writes its rows and a reference to it, in a transaction that keeps it until the commit.
     ///
-    /// Once it was [checked](Self::check), only the storage can fail it.
+    /// After a [check](Self::check) only the storage can fail it.
     pub fn adopt(self: &Arc<Self>, tx: &mut Tx<'_>) -> Result<()> {
         self.write(tx)?;
         tx.parts.get_mut::<Effects>().adopted.push(Arc::clone(self));
@@ -211,7 +214,7 @@ impl StoredContent {
         refer(tx, &self.content.root)
     }
 
-    /// Ends its upload: the commit that refers to it has happened.
+    /// Ends its upload after the commit that refers to it.
     pub(crate) fn settle(&self) {
         self.reservations.lock().drain(..).for_each(Reservation::settled);
         self.upload.committed.store(true, Ordering::Release);
@@ -219,8 +222,9 @@ impl StoredContent {
         self.upload.end();
     }
 
-    /// Commits `with` together with a reference to it, in a commit that others may share. `check` says
-    /// whether it may happen: nothing but the storage can fail it after that.
+    /// Commits `with` and a reference to the content, in a commit that it may share.
+    ///
+    /// `check` decides whether the commit may happen. After the check only the storage can fail it.
     pub fn commit<T: Send + 'static>(
         self,
         action: &'static str,
@@ -239,12 +243,12 @@ impl StoredContent {
         Ok(value)
     }
 
-    /// Returns a view of the index that has its chunks too, for readers before its commit.
+    /// Returns a view of the index that includes its chunks, for readers before its commit.
     pub fn shown_in(self: &Arc<Self>, pinned: &Pinned) -> Pinned {
         pinned.with_index(|index| Arc::new(Uncommitted { index, stored: Arc::clone(self) }))
     }
 
-    /// Finds a chunk among those that its commit will bring.
+    /// Finds a chunk among those that its commit will index.
     fn find(&self, id: &ChunkId) -> Option<FoundChunk> {
         let Additions { chunks, packs, .. } = &self.additions;
         if let Some(chunk) = chunks.iter().find(|chunk| chunk.id == *id) {
@@ -259,7 +263,7 @@ impl StoredContent {
     }
 }
 
-/// The index with the chunks of a content that has not been committed, or may not have been.
+/// The index, with the chunks of a content whose commit may not have happened.
 struct Uncommitted {
     index: Arc<dyn ChunkIndex>,
     stored: Arc<StoredContent>,
@@ -301,14 +305,14 @@ impl ChunkIndex for Uncommitted {
     }
 }
 
-/// A content's own commit.
+/// The commit of a content.
 struct ContentCommit<T, C, W> {
     content: Arc<StoredContent>,
-    /// Says whether it may happen.
+    /// Decides whether the commit may happen.
     check: C,
-    /// Writes the rows that refer to the content; taken when it is applied.
+    /// Writes the rows that refer to the content; taken when it runs.
     with: Option<W>,
-    /// The result of that.
+    /// The result of `with`.
     value: Arc<Mutex<Option<T>>>,
 }
 

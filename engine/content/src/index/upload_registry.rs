@@ -1,10 +1,11 @@
-//! The uploads of one vault that are under way in this process.
+//! The unfinished uploads of one vault in this process.
 //!
-//! An upload takes a read epoch before its first look-up. A chunk that was released by commit `c` is freed once
-//! every live read epoch is at `c` or past it (as doomed objects are: see `objects/read_epochs.rs`). So each chunk that an
-//! upload has found, or has stored itself, stays in the index until it ends. A chunk that was released before
-//! its read epoch it does not find: a look-up takes a released chunk for absent. Readers have read epochs of their own:
-//! chunks that they can reach stay for as long.
+//! An upload registers a read epoch before its first look-up. A chunk released by commit `c` is
+//! freed when every live read epoch is at `c` or later, as doomed objects are (see
+//! `objects/read_epochs.rs`). So each chunk that an upload found or stored stays in the index until
+//! it ends. It does not find a chunk that was released before its read epoch, because a look-up
+//! treats released chunks as absent. Readers have separate read epochs, which protect the chunks
+//! that they can reach.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,18 +23,18 @@ use strongroom_store::state::{StateWrite, Table};
 #[derive(Debug)]
 pub(crate) struct UploadRegistry {
     read_epochs: Arc<ReadEpochs>,
-    /// Those of this process, and how much of the quota each may still need.
+    /// Uploads of this process, and the bytes of quota that each may still need.
     live: Mutex<HashMap<UploadId, u64>>,
-    /// Those that ended without their commit, and whose rows do not say so.
+    /// Uploads that ended without a commit, and whose rows are not marked yet.
     given_up: Mutex<Vec<UploadId>>,
-    /// Held while chunks are freed or moved, or the index is rebuilt.
+    /// Held while chunks are freed or moved, or while the index is rebuilt.
     upkeep: Mutex<()>,
-    /// The index is being rebuilt: no upload begins.
+    /// Set while the index is rebuilt: no upload may begin.
     closed: AtomicBool,
 }
 
 impl UploadRegistry {
-    /// Makes the register without uploads; `newest` is the number of the last commit before this session.
+    /// Makes the registry; `newest` is the number of the last commit before this session.
     pub(crate) fn new(newest: u64) -> Self {
         Self {
             read_epochs: ReadEpochs::new(newest),
@@ -44,17 +45,17 @@ impl UploadRegistry {
         }
     }
 
-    /// Publishes that commit `number` has happened.
+    /// Records commit `number` as the newest.
     pub(crate) fn publish(&self, number: u64) {
         self.read_epochs.publish(number);
     }
 
-    /// Returns the commit up to which no live upload has found a released chunk.
+    /// Returns the newest commit whose released chunks no live upload can have found.
     pub(crate) fn due(&self) -> u64 {
         self.read_epochs.due()
     }
 
-    /// Begins an upload, and takes its read epoch. `Locked` while the index is rebuilt.
+    /// Begins an upload, and registers its read epoch. `Locked` while the index is rebuilt.
     pub(crate) fn enter(&self, id: UploadId) -> Result<Option<Arc<ReadEpoch>>> {
         let mut live = self.live.lock();
         if self.closed.load(Ordering::Acquire) {
@@ -62,12 +63,12 @@ impl UploadRegistry {
                 .with_detail("the index of chunks is being made anew"));
         }
         live.insert(id, 0);
-        // The vault is kept open by the upload itself.
+        // The upload itself keeps the vault open.
         let is_late = bug::is_planted(Bug::LateEpoch);
         Ok((!is_late).then(|| self.read_epochs.enter_epoch(Arc::new(()))))
     }
 
-    /// Takes the turn to free or move chunks; `Locked` if another has it for longer than `timeout`.
+    /// Takes the maintenance lock for freeing or moving chunks; `Locked` after `timeout`.
     pub(crate) fn upkeep_turn(
         &self,
         operation: &'static str,
@@ -79,7 +80,7 @@ impl UploadRegistry {
         })
     }
 
-    /// Keeps uploads from beginning until its result is dropped; `None` if one is under way.
+    /// Prevents uploads until the result is dropped; `None` if an upload is running.
     pub(crate) fn close(&self) -> Option<ClosedUploads<'_>> {
         let live = self.live.lock();
         live.is_empty().then(|| {
@@ -92,17 +93,17 @@ impl UploadRegistry {
         self.live.lock().remove(&id);
     }
 
-    /// Records an upload that ended without its commit.
+    /// Records an upload that ended without a commit.
     pub(crate) fn give_up(&self, id: UploadId) {
         self.given_up.lock().push(id);
     }
 
-    /// Returns those that ended so, and whose rows do not say it.
+    /// Returns the ended uploads whose rows are not marked.
     pub(crate) fn given_up(&self) -> Vec<UploadId> {
         self.given_up.lock().clone()
     }
 
-    /// Records it in their rows.
+    /// Marks the rows of ended uploads.
     pub(crate) fn mark(state: &mut StateWrite<'_>, given_up: &[UploadId]) -> Result<()> {
         for id in given_up {
             if state.get(Table::Uploads, &id.0, |row| row.is_some())? {
@@ -113,7 +114,7 @@ impl UploadRegistry {
         Ok(())
     }
 
-    /// Forgets the first `count` of these: a commit has their rows.
+    /// Forgets the first `count` of them, whose rows a commit has marked.
     pub(crate) fn forget_given_up(&self, count: usize) {
         self.given_up.lock().drain(..count);
     }
@@ -122,10 +123,10 @@ impl UploadRegistry {
         self.live.lock().contains_key(&id)
     }
 
-    /// Reserves bytes for an upload, if they fit beside those that are stored and those that others reserved.
+    /// Reserves bytes for an upload, if they fit with stored and reserved bytes.
     ///
-    /// Otherwise it returns how many those are. `stored` is asked under the lock, so bytes that an upload
-    /// committed before it gave its reservation back are counted.
+    /// Otherwise it returns the number of stored and reserved bytes. `stored` runs under the lock,
+    /// so that bytes are counted which another upload committed before it returned its reservation.
     pub(crate) fn reserve(
         &self,
         id: UploadId,
@@ -142,20 +143,20 @@ impl UploadRegistry {
         Ok(Ok(()))
     }
 
-    /// Takes bytes that are stored now off an upload's reservation.
+    /// Subtracts stored bytes from an upload's reservation.
     pub(crate) fn settle(&self, id: UploadId, bytes: u64) {
         if let Some(reserved) = self.live.lock().get_mut(&id) {
             *reserved = reserved.saturating_sub(bytes);
         }
     }
 
-    /// Returns the bytes that all have reserved but those that are `own`.
+    /// Returns the bytes reserved by all uploads except `own`.
     pub(crate) fn reserved_but(&self, own: impl Fn(UploadId) -> bool) -> u64 {
         reserved_but(&self.live.lock(), own)
     }
 }
 
-/// Keeps uploads from beginning while it lives.
+/// Prevents uploads from beginning while it lives.
 pub(crate) struct ClosedUploads<'a>(&'a UploadRegistry);
 
 impl Drop for ClosedUploads<'_> {

@@ -1,8 +1,9 @@
-//! The index under the pipeline: the traits that it implements, and the types that cross them.
+//! The pipeline's view of an index: the traits that an index implements, and their types.
 //!
-//! - [`ChunkIndex`] is asked by readers, by uploads and by the mover of chunks; each may share it.
-//! - [`UploadIndex`] is one upload under way. It begins when it is made, and ends when it is dropped.
-//! - [`GcIndex`] lists the chunks to free and to move, and records that they were.
+//! - Readers, uploads and the mover of chunks use a [`ChunkIndex`], which they may share.
+//! - [`UploadIndex`] is one unfinished upload. It begins when it is made, and ends when it is
+//!   dropped.
+//! - [`GcIndex`] lists chunks to free and to move, and records both.
 //!
 //! An index never sees a stream, and the pipeline never sees a row.
 
@@ -20,114 +21,117 @@ use super::gc::GcReport;
 use super::pack::Packed;
 use super::writer::Reservation;
 
-/// An index of chunks: which there are, where each is, and which of them stay.
+/// An index of chunks: their locations, and which of them stay.
 pub trait ChunkIndex: Send + Sync {
-    /// Finds a chunk in the newest state; `None` if the index has none of that id.
+    /// Finds a chunk in the newest state; `None` if the index does not have it.
     fn find(&self, id: &ChunkId) -> Result<Option<FoundChunk>>;
 
-    /// Visits the places of `chunks` in order, as one state has them, until `visit` answers `false`.
+    /// Visits the locations of `chunks` in order, in one state, until `visit` returns `false`.
     ///
-    /// Ends before the first that is in no pack.
+    /// Ends before the first chunk that is in no pack.
     fn places(&self, chunks: &[Child], visit: &mut dyn FnMut(PlacedChunk) -> bool) -> Result<()>;
 
     /// Returns whether a live upload may count on the chunk: it is in a pack, and stays.
     ///
-    /// A chunk for which this is true is in the index until each upload ends that is live now.
+    /// If so, the chunk is in the index until each upload ends that lives now.
     fn is_kept(&self, id: &ChunkId) -> Result<bool>;
 
-    /// Enters the epoch of the newest state: a pack that it names is not deleted while the read epoch lives.
+    /// Registers a read epoch at the newest state.
+    ///
+    /// A pack that this state names is not deleted while the read epoch lives.
     fn enter_epoch(&self) -> Arc<ReadEpoch>;
 
-    /// Records durably that a pack of that name may be put, before it is.
+    /// Durably records the name of a pack before the pack is put.
     fn reserve_pack(&self, stage: StageId, name: ObjectName) -> Result<()>;
 
-    /// Makes a reserved pack due for deletion. It waits for nothing: it may be called within a write.
+    /// Makes a reserved pack due for deletion. It never waits, so it may be called inside a write.
     fn abandon_pack(&self, stage: StageId);
 
-    /// Returns the cause of an error of a read, if the index knows of one behind it.
+    /// Returns the cause of a read error, if the index knows one.
     fn explain(&self, error: Error) -> Error {
         error
     }
 }
 
-/// One upload under way, as an index keeps it. Dropped before its commit, it is given up.
+/// An index's part of one unfinished upload. If it is dropped without a commit, its chunks are
+/// released.
 pub trait UploadIndex {
-    /// The content as it waits for its commit.
+    /// The content while it waits for its commit.
     type Stored;
 
-    /// Returns the index that the upload is of.
+    /// Returns the index of the upload.
     fn index(&self) -> Arc<dyn ChunkIndex>;
 
-    /// Indexes packs that are on the backend, in one commit. They stay until the upload ends.
+    /// Indexes packs on the backend, in one commit. They stay until the upload ends.
     fn add(&mut self, additions: Additions, reservations: Vec<Reservation>) -> Result<()>;
 
-    /// Takes over the content with the rest of its chunks, which its commit will index.
+    /// Takes over the content, with the remaining chunks that its commit will index.
     fn finish(self, content: NewContent) -> Result<Self::Stored>;
 }
 
-/// An index whose chunks are freed and moved. One thread at a time does so.
+/// An index whose chunks are freed and moved, by one thread at a time.
 pub(crate) trait GcIndex: ChunkIndex {
-    /// Lists at most `limit` released chunks behind `after`, in the order of their ids.
+    /// Lists at most `limit` released chunks after `after`, in the order of their ids.
     fn released(&self, after: Option<&ChunkId>, limit: usize) -> Result<Vec<ReleasedChunk>>;
 
     /// Frees chunks in one commit, and drops the references of nodes among them.
     ///
-    /// A chunk that is not due any more, or has a reference again, stays.
+    /// A chunk that is no longer due, or has a reference again, stays.
     fn free(&self, chunks: &[ToFree]) -> Result<Freed>;
 
-    /// Lists packs that are empty or more than half waste, with their lengths.
+    /// Lists packs that are empty or more than half unused, with their lengths.
     fn wasteful_packs(&self) -> Result<Vec<(ObjectName, u64)>>;
 
-    /// Lists the chunks in a pack that have references.
+    /// Lists the referenced chunks of a pack.
     ///
-    /// `listed` is the pack's own list; `None` if that cannot be read.
+    /// `listed` is the pack's own list; `None` if it cannot be read.
     fn live_chunks(
         &self,
         pack: ObjectName,
         listed: Option<&[PackedChunk]>,
     ) -> Result<Vec<PlacedChunk>>;
 
-    /// Records the new places of a pack's chunks, of those that are still at `from`.
+    /// Records the new locations of a pack's chunks, of those that are still at `from`.
     ///
-    /// The first commit takes the pack's reservation along.
+    /// The first commit also removes the pack's pending row.
     fn repoint(&self, pack: &Packed, from: &[ChunkPlace], reserved: &Reservation) -> Result<Moved>;
 
-    /// Drops those of the packs that are empty; returns how many.
+    /// Drops the packs that are empty; returns their number.
     fn drop_empty_packs(&self, packs: &[ObjectName]) -> Result<u64>;
 }
 
-/// A chunk that an index has.
+/// A chunk in an index.
 #[derive(Debug)]
 pub struct FoundChunk {
     pub kind: ChunkKind,
-    /// Length of its bytes.
+    /// Length of the chunk's bytes.
     pub len: u32,
     pub location: Location,
 }
 
-/// Where the stored form of a chunk is.
+/// The location of a chunk's stored form.
 #[derive(Debug)]
 pub enum Location {
-    /// In the index: these bytes.
+    /// In the index, which returned these bytes.
     Index(Vec<u8>),
     /// In a pack.
     Pack(PackPlace),
-    /// Nowhere: its pack was lost.
+    /// Nowhere, because its pack was lost.
     Lost,
 }
 
-/// A place in a pack.
+/// A location in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackPlace {
     pub pack: ObjectName,
-    /// Number of the key that the pack is sealed under.
+    /// Key epoch of the pack.
     pub epoch: u32,
     pub at: u32,
     pub stored: u32,
 }
 
 impl PackPlace {
-    /// Returns the place, if it is one in a pack.
+    /// Returns the location, if it is in a pack.
     pub(crate) fn of(place: ChunkPlace) -> Option<Self> {
         match place {
             ChunkPlace::Pack { pack, epoch, at, stored } => Some(Self { pack, epoch, at, stored }),
@@ -147,7 +151,7 @@ impl From<PackPlace> for ChunkPlace {
 pub struct PlacedChunk {
     pub id: ChunkId,
     pub kind: ChunkKind,
-    /// Length of its bytes.
+    /// Length of the chunk's bytes.
     pub len: u32,
     pub place: PackPlace,
 }
@@ -157,42 +161,42 @@ pub struct PlacedChunk {
 pub struct Additions {
     /// Packs on the backend.
     pub packs: Vec<Packed>,
-    /// Chunks that the index holds itself.
+    /// Chunks that the index stores itself.
     pub chunks: Vec<EncodedChunk>,
-    /// Nodes that are among those, with their children, each once.
+    /// The nodes among those, with their distinct children.
     pub nodes: BTreeMap<ChunkId, Vec<ChunkId>>,
 }
 
-/// A stream that is stored, but for its commit.
+/// A stored stream without its commit.
 pub struct NewContent {
     pub content: ContentRef,
-    /// BLAKE3 of all of its bytes.
+    /// BLAKE3 of all bytes.
     pub checksum: [u8; 32],
-    /// The rest of its chunks.
+    /// The remaining chunks.
     pub additions: Additions,
-    /// Those of the packs among them.
+    /// The reservations of the packs among them.
     pub reservations: Vec<Reservation>,
 }
 
-/// A chunk that was released.
+/// A released chunk.
 pub(crate) struct ReleasedChunk {
     pub id: ChunkId,
-    /// No live upload can have found it, and no live reader can reach it.
+    /// Set if no live upload can have found it, and no live reader can reach it.
     pub is_due: bool,
     /// Its kind and stored length, if it is in the index without a reference.
     pub unreferenced: Option<(ChunkKind, u32)>,
 }
 
-/// A chunk to be freed; of a node with its children, each once.
+/// A chunk to free; for a node with its distinct children.
 pub(crate) type ToFree = (ChunkId, Option<BTreeSet<ChunkId>>);
 
 /// The outcome of one commit that frees.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Freed {
     pub chunks: u64,
-    /// Their stored length.
+    /// Sum of their stored lengths.
     pub bytes: u64,
-    /// Packs that are empty now, and dropped.
+    /// Packs that became empty and were dropped.
     pub packs: u64,
 }
 
@@ -208,6 +212,6 @@ impl Freed {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moved {
     pub chunks: u64,
-    /// Packs that were left empty, and dropped.
+    /// Packs that became empty and were dropped.
     pub packs: u64,
 }

@@ -1,10 +1,10 @@
-//! Cuts a stream into chunks at places that its bytes choose.
+//! Cutting a stream into chunks, at positions that its bytes decide.
 //!
-//! An insertion moves the cuts around it and no others.
+//! An insertion moves only the cuts around it.
 //!
-//! `FastCDC` of 2020 (Xia et al., "The Design of Fast Content-Defined Chunking", TPDS 31) with a table of
-//! random numbers drawn from the vault's id key. Without the key the lengths of chunks show less of their
-//! bytes; they still show something.
+//! The algorithm is `FastCDC` of 2020 (Xia et al., "The Design of Fast Content-Defined Chunking",
+//! TPDS 31), with a table of random numbers drawn from the vault's id key. Without the key the
+//! lengths of chunks reveal less about their bytes; they still reveal something.
 
 use std::io::Read;
 
@@ -13,31 +13,31 @@ use strongroom_base::{Error, Result};
 
 use strongroom_crypto::SecretKey;
 
-/// Shortest chunk but the last of a stream, in bytes.
+/// Shortest chunk in bytes, except the last of a stream.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
-/// Average length of chunks, in bytes.
+/// Average length of chunks in bytes.
 const CHUNK_BYTES_AVERAGE: usize = 64 << 10;
 /// Longest chunk, in bytes.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes of a stream that are read at a time: some chunks.
+/// Bytes of a stream that are read at a time: several chunks.
 const READ_BYTES: usize = 1 << 20;
 
-/// The places where a vault's streams are cut.
+/// The cut positions of a vault's streams.
 pub(crate) struct Chunker {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
 }
 
 impl std::fmt::Debug for Chunker {
-    /// Never the table: it is of a key.
+    /// The table is omitted, because it derives from a key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Chunker(..)")
     }
 }
 
 impl Chunker {
-    /// Makes the chunker of a vault with that id key.
+    /// Makes the chunker of a vault.
     pub(crate) fn new(id_key: &SecretKey) -> Self {
         let key = id_key.derive("strongroom 2026 cutter", &[]);
         let mut stream = blake3::Hasher::new_keyed(key.expose()).finalize_xof();
@@ -53,7 +53,7 @@ impl Chunker {
 
     /// Returns the length of the first chunk of `bytes`.
     ///
-    /// They are the rest of a stream, or at least as long as the longest chunk.
+    /// `bytes` are the rest of a stream, or at least as long as the longest chunk.
     fn first(&self, bytes: &[u8]) -> usize {
         let (strict, relaxed) = select_masks(CHUNK_BYTES_AVERAGE, Normalization::Level1);
         let (_, len) = cut_gear(
@@ -125,7 +125,7 @@ mod tests {
         SecretKey::new([byte; SecretKey::BYTES])
     }
 
-    /// Bytes that do not repeat.
+    /// Makes bytes that do not repeat.
     fn bytes(len: usize, seed: u64) -> Vec<u8> {
         let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
         let mut bytes = vec![0; len];

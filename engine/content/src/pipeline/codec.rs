@@ -1,4 +1,4 @@
-//! The stored form of a chunk: named by a hash, and compressed where that helps.
+//! The stored form of a chunk: named by a hash, and compressed if that helps.
 
 use parking_lot::Mutex;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -7,7 +7,7 @@ use super::chunker::CHUNK_BYTES_MAX;
 use strongroom_crypto::SecretKey;
 use strongroom_format::{ChunkId, ChunkKind};
 
-/// zstd's level. At 1 it keeps pace with the disk.
+/// The level of zstd. Level 1 is as fast as the disk.
 const ZSTD_LEVEL: i32 = 1;
 
 const TAG_PLAIN: u8 = 0;
@@ -26,7 +26,7 @@ impl std::fmt::Debug for IdKeys {
 }
 
 impl IdKeys {
-    /// Derives them from a vault's id key.
+    /// Derives the keys from a vault's id key.
     pub fn new(id_key: &SecretKey) -> Self {
         Self {
             data: id_key.derive("strongroom 2026 chunk id", b"data"),
@@ -49,17 +49,17 @@ impl IdKeys {
 pub struct EncodedChunk {
     pub id: ChunkId,
     pub kind: ChunkKind,
-    /// Length of its bytes.
+    /// Length of the chunk's bytes.
     pub len: u32,
     pub stored: Vec<u8>,
 }
 
-/// Most of each kind that are kept for reuse.
+/// Most compressors, and most decompressors, that are kept for reuse.
 const KEPT_MAX: usize = 8;
 
 /// Compressors and decompressors for reuse.
 ///
-/// Making zstd's tables takes longer than a short chunk takes to go through them.
+/// Building zstd's tables takes longer than compressing a short chunk.
 #[derive(Default)]
 pub struct Codecs {
     compressors: Mutex<Vec<Compressor>>,
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Codecs {
 }
 
 impl Codecs {
-    /// Takes a compressor, to be given back by [`keep`](Self::keep).
+    /// Takes a compressor. The caller returns it by [`keep`](Self::keep).
     pub(crate) fn compressor(&self) -> Result<Compressor> {
         self.compressors.lock().pop().map_or_else(Compressor::new, Ok)
     }
@@ -104,7 +104,7 @@ impl Codecs {
     }
 }
 
-/// Makes the stored forms of chunks.
+/// A compressor, which makes the stored form of chunks.
 pub(crate) struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
 }
@@ -120,7 +120,8 @@ impl Compressor {
     pub(crate) fn pack(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut stored = Vec::with_capacity(bytes.len() + 1);
         stored.push(TAG_ZSTD);
-        // A destination as long as the bytes: a result that is not shorter does not fit.
+        // The destination has the length of the bytes, so a result that is not shorter does not
+        // fit.
         stored.resize(bytes.len() + 1, 0);
         match self.zstd.compress_to_buffer(bytes, &mut stored[1..]) {
             Ok(len) if len < bytes.len() => stored.truncate(len + 1),
@@ -185,7 +186,7 @@ mod tests {
             let unpacked =
                 |len, id, stored: &[u8]| unpack(&codecs, &keys, ChunkKind::Data, &id, len, stored);
             assert_eq!(unpacked(len, id, &stored).unwrap(), bytes);
-            // As a node it would be another chunk.
+            // The same bytes as a node are another chunk.
             assert_ne!(keys.id(ChunkKind::Node, bytes), id);
             let mut flipped = stored.clone();
             *flipped.last_mut().unwrap() ^= 1;

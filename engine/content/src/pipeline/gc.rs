@@ -1,7 +1,7 @@
 //! Freeing released chunks, in steps of bounded size, each a commit.
 //!
-//! Interrupted anywhere, the next run continues; past a node that cannot be read it continues as well, and
-//! counts it.
+//! After an interruption the next run continues. Unreadable nodes are counted, and the run
+//! continues after them.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,15 +13,15 @@ use super::chunk_index::{GcIndex, ReleasedChunk, ToFree};
 
 pub(crate) const GC: &str = "collect garbage";
 
-/// Most chunks that one commit frees, with the children of nodes among them.
+/// Most chunks that one commit frees, including the children of nodes.
 ///
-/// More only if one node alone has more.
+/// A single node may exceed it.
 const CHUNKS_PER_COMMIT: usize = 2_048;
 
 /// Options of `Vault::gc`.
 ///
-/// Progress is the chunks that were freed. A cancelled call ends between two commits; what is freed
-/// stays so.
+/// Progress is the number of freed chunks. A cancelled call ends between two commits; freed chunks
+/// stay freed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GcOptions<'a> {
     pub(crate) dry_run: bool,
@@ -32,7 +32,7 @@ pub struct GcOptions<'a> {
 long_call_options!(GcOptions);
 
 impl GcOptions<'_> {
-    /// The default options: free what can be freed, and empty wasteful packs.
+    /// Makes the default options: free all due chunks, and empty wasteful packs.
     pub fn new() -> Self {
         Self::default()
     }
@@ -44,7 +44,7 @@ impl GcOptions<'_> {
         self
     }
 
-    /// Leaves chunks where they are: no pack is emptied, so this needs no room and little time.
+    /// Moves no chunks. No pack is emptied, so this needs no space and little time.
     #[must_use]
     pub fn without_repacking(mut self, without_repacking: bool) -> Self {
         self.without_repacking = without_repacking;
@@ -56,26 +56,26 @@ impl GcOptions<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GcReport {
-    /// Uploads that ended without their commit.
+    /// Uploads that ended without a commit.
     pub uploads_given_up: u64,
-    /// Chunks that had no reference any more. In a dry run those that are known by now: chunks that they
-    /// alone refer to are found when they are freed.
+    /// Chunks without references. A dry run counts only those known now; others become known when
+    /// the chunks that refer to them are freed.
     pub chunks: u64,
-    /// Bytes that they took, of which those in packs come back with the last chunk of each.
+    /// Stored bytes of these chunks. Those in packs come back with the last chunk of each pack.
     pub bytes: u64,
-    /// Packs that are empty; their objects are deleted once no reader can have found them.
+    /// Packs that are empty. Their objects are deleted when no reader can have found them.
     pub packs: u64,
-    /// Chunks that were moved: out of packs that held more waste than chunks, and out of state.
+    /// Chunks that were moved, out of mostly unused packs and out of the state.
     pub moved: u64,
     /// Objects deleted from the backend.
     pub objects: u64,
-    /// Chunks and objects that stay until a live reader or an upload under way ends; for the next run.
+    /// Chunks and objects that a live reader or upload may still need; left to the next run.
     pub waiting: u64,
-    /// Nodes and packs that could not be read: chunks that they alone refer to stay. `check` reports more.
+    /// Unreadable nodes and packs; the chunks to which they refer stay. `check` reports details.
     pub damaged: u64,
 }
 
-/// Frees released chunks that are due. The caller keeps others from freeing and moving.
+/// Frees due chunks. The caller excludes others from freeing and moving.
 pub(crate) fn free_released(
     pipeline: &Pipeline,
     index: &dyn GcIndex,
@@ -90,7 +90,8 @@ pub(crate) fn free_released(
             listed.extend(index.released(after.as_ref(), CHUNKS_PER_COMMIT)?);
         }
         let Some(last) = listed.back() else {
-            // Children may have been released that come before it: once more, while that frees.
+            // Earlier ids may have been released meanwhile, so it repeats as long as that frees
+            // chunks.
             if options.dry_run || freed_before == Some(report.chunks) {
                 return Ok(());
             }
@@ -107,7 +108,7 @@ pub(crate) fn free_released(
     }
 }
 
-/// Takes chunks that are due off the list, as many as one commit frees.
+/// Takes due chunks off the list, as many as one commit frees.
 ///
 /// The children of a node never change, so they are read before the commit, which checks the rest.
 fn next_batch(
@@ -117,7 +118,7 @@ fn next_batch(
     options: &GcOptions<'_>,
     report: &mut GcReport,
 ) -> Result<Vec<ToFree>> {
-    // Until they are read: nodes are in packs that others may empty.
+    // Held until they are read, because others may empty the packs of nodes.
     let _pin = index.enter_epoch();
     let (mut batch, mut weight) = (Vec::new(), 0);
     while weight < CHUNKS_PER_COMMIT

@@ -1,14 +1,14 @@
-//! From a stream to packs, and back.
+//! Streams to packs, and back.
 //!
-//! - `chunker.rs` cuts a stream; `codec.rs` names and compresses a chunk; `pack.rs` seals many of them into
-//!   one object of the backend, with a trailer that lists them.
-//! - `upload.rs` stores a stream; `prepare.rs` names and compresses its chunks on several threads;
+//! - `chunker.rs` cuts a stream. `codec.rs` names and compresses a chunk. `pack.rs` seals many
+//!   chunks into one object, with a trailer that lists them.
+//! - `upload.rs` stores a stream. `prepare.rs` names and compresses its chunks on several threads.
 //!   `writer.rs` writes its packs.
-//! - `reader.rs` reads a content; `read_ahead.rs` fetches its next chunks from a backend that is far.
-//! - `gc.rs` frees released chunks; `mover.rs` moves chunks into new packs.
+//! - `reader.rs` reads a content. `read_ahead.rs` fetches its next chunks from a remote backend.
+//! - `gc.rs` frees released chunks. `mover.rs` moves chunks into new packs.
 //!
-//! It knows no table of state. Where chunks are, and which of them stay, an index knows:
-//! `chunk_index.rs` has the traits of one.
+//! The pipeline knows no table of the state. An index knows where chunks are, and which of them
+//! stay; `chunk_index.rs` has its traits.
 
 mod chunk_index;
 mod chunker;
@@ -56,12 +56,12 @@ pub(crate) struct Pipeline {
     chunker: Chunker,
     id_keys: Arc<IdKeys>,
     codecs: Arc<Codecs>,
-    /// Prepares the chunks of long uploads, beside their own threads.
+    /// Prepares the chunks of long uploads on additional threads.
     preparing: Pool,
 }
 
 impl Pipeline {
-    /// Makes the pipeline into `objects`; chunks and their ids come from `id_key`.
+    /// Makes the pipeline for `objects`. Chunks and ids depend on `id_key`.
     pub(crate) fn new(objects: &Objects, id_key: &SecretKey, clock: &Arc<dyn Clock>) -> Self {
         Self {
             objects: objects.clone(),
@@ -72,7 +72,7 @@ impl Pipeline {
         }
     }
 
-    /// Returns the objects that packs are put as.
+    /// Returns the objects of the packs.
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
     }

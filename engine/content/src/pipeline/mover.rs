@@ -1,8 +1,8 @@
-//! Moving chunks into new packs: out of the index, and out of packs that are mostly waste.
+//! Moving chunks into new packs, out of the index and out of mostly unused packs.
 //!
-//! A pack is put first; then the index records the new place of each chunk that is still where it was read.
-//! A chunk is found by its id, so a move breaks no reader. A reader that has the old place keeps that pack by
-//! its read epoch.
+//! A pack is put first. Then the index records the new location of each chunk that is still where
+//! it was read. Chunks are found by id, so a move breaks no reader. A reader that has the old
+//! location keeps that pack by its read epoch.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use super::writer::{OpenPack, PutPack};
 
 pub(crate) const PACK: &str = "pack chunks";
 
-/// A chunk to be moved, and its place so far.
+/// A chunk to move, and its present location.
 pub(crate) struct Moving {
     pub(crate) chunk: EncodedChunk,
     pub(crate) from: ChunkPlace,
 }
 
-/// Empties packs that hold more waste than chunks, and drops those that hold none.
+/// Empties packs that are more than half unused, and drops empty packs.
 ///
-/// The caller keeps others from freeing and moving.
+/// The caller excludes others from freeing and moving.
 pub(crate) fn empty_packs<I: GcIndex + 'static>(
     pipeline: &Pipeline,
     index: &Arc<I>,
@@ -45,13 +45,13 @@ pub(crate) fn empty_packs<I: GcIndex + 'static>(
     report.moved += moved.chunks;
     report.packs += moved.packs;
     report.damaged += damaged;
-    // Their uploads may have ended since.
+    // Their uploads may have ended meanwhile.
     let names: Vec<ObjectName> = wasteful.iter().map(|(name, _)| *name).collect();
     report.packs += index.drop_empty_packs(&names)?;
     Ok(())
 }
 
-/// Reads the live chunks of a pack. One that cannot be read is counted and stays.
+/// Reads the live chunks of a pack. An unreadable one is counted and stays.
 fn read_pack(
     pipeline: &Pipeline,
     index: &dyn GcIndex,
@@ -80,7 +80,7 @@ fn read_pack(
     Ok(chunks)
 }
 
-/// Puts chunks into new packs, and records the places of those that are still where they were.
+/// Puts chunks into new packs, and records the locations of those that are still in place.
 pub(crate) fn move_chunks<I: GcIndex + 'static>(
     pipeline: &Pipeline,
     index: &Arc<I>,
@@ -109,7 +109,7 @@ pub(crate) fn move_chunks<I: GcIndex + 'static>(
         moved.chunks += count;
         moved.packs += packs;
         reservation.settled();
-        // If none of its chunks was still where it had been.
+        // In case none of its chunks was still in place.
         index.drop_empty_packs(&[packed.name])?;
     }
     Ok(moved)

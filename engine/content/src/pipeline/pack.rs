@@ -1,6 +1,6 @@
-//! A pack: many chunks in one object of the backend, and a trailer that lists them.
+//! A pack: many chunks in one object, and a trailer that lists them.
 //!
-//! Each chunk is sealed by itself, so that it can be read alone.
+//! Each chunk is sealed separately, so that it can be read alone.
 //!
 //! ```text
 //! magic 8 | format version u32 LE: 1 | epoch u32 LE
@@ -8,8 +8,9 @@
 //! trailer: nonce 24 | ciphertext | tag 16 | its length, all three, u32 LE
 //! ```
 //!
-//! A chunk is bound to the vault, the pack's name and its place in it; its id proves its bytes. The trailer
-//! is bound to the vault, the name and its place. So a pack alone proves its chunks.
+//! A chunk is bound to the vault, the pack's name and its offset; its id authenticates its bytes.
+//! The trailer is bound to the vault, the name and its offset. So a pack alone authenticates its
+//! chunks.
 
 use bytes::Bytes;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -32,16 +33,16 @@ const HEADER_BYTES: usize = 16;
 const FOOTER_BYTES: usize = 4;
 const OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
-/// Most chunks of a pack, but for the last ones.
+/// Most chunks of a pack, except those that fill it.
 const CHUNKS_MAX: u32 = 65_536;
 
-/// Longest list of a pack, sealed: 64 bytes for each chunk are more than one takes.
+/// Longest sealed list of a pack. A chunk takes less than 64 bytes.
 const LIST_BYTES_MAX: u32 = 2 * 64 * CHUNKS_MAX;
 
-/// Room for the list of a pack's chunks; of very short ones it may be longer.
+/// Room for the list of a pack's chunks. Very short chunks may need more.
 const LIST_BYTES: usize = 64 << 10;
 
-/// The kind of a sealed part. Blocks of other objects, under the same key, have 0 and 1 there.
+/// The type of a sealed part. Blocks of other objects, under the same key, have 0 and 1 there.
 #[derive(Clone, Copy)]
 enum Part {
     Chunk = 2,
@@ -67,18 +68,19 @@ pub(crate) struct Packer {
     pub(crate) name: ObjectName,
     vault: Uuid,
     keys: std::sync::Arc<ContentKeys>,
-    /// Length at which it is full; the chunk that fills it goes in whole.
+    /// Length at which it is full. The chunk that reaches it is added whole.
     full: usize,
     bytes: Vec<u8>,
     chunks: Vec<PackedChunk>,
 }
 
 impl Packer {
-    /// Makes an empty one, in the buffer of an earlier pack if there is one.
+    /// Makes an empty pack, in the buffer of an earlier one if there is one.
     pub(crate) fn new(objects: &Objects, name: ObjectName, spare: Option<Vec<u8>>) -> Self {
         let keys = objects.keys();
         let full = full_bytes(objects);
-        // At once: growing step by step takes up to three times that, and unwritten room takes nothing.
+        // Reserved at once: growing step by step uses up to three times as much, and unwritten
+        // memory uses nothing.
         let room = full + CHUNK_BYTES_MAX + OVERHEAD_BYTES + LIST_BYTES;
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(room));
         bytes.clear();
@@ -115,7 +117,7 @@ impl Packer {
         self.bytes.len() >= self.full || self.chunks.len() >= CHUNKS_MAX as usize
     }
 
-    /// Puts it on the backend; durable on return. Returns its buffer too, unless the backend kept that.
+    /// Puts the pack; durable on return. Returns its buffer too, unless the backend kept it.
     pub(crate) fn put(mut self, objects: &Objects) -> Result<(Packed, Option<Vec<u8>>)> {
         let at = self.bytes.len();
         let trailer = PackTrailer::V0 { chunks: self.chunks };
@@ -133,11 +135,11 @@ impl Packer {
     }
 }
 
-/// A pack that is on the backend.
+/// A pack on the backend.
 #[derive(Clone, Debug)]
 pub struct Packed {
     pub name: ObjectName,
-    /// Number of the key that it is sealed under.
+    /// Key epoch of the pack.
     pub epoch: u32,
     /// Length of the object.
     pub bytes: u64,
@@ -145,7 +147,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Returns the place of one of its chunks.
+    /// Returns the location of one of its chunks.
     pub(crate) fn place(&self, chunk: &PackedChunk) -> PackPlace {
         let PackedChunk { at, stored, .. } = *chunk;
         PackPlace { pack: self.name, epoch: self.epoch, at, stored }
@@ -202,7 +204,7 @@ pub(crate) fn read_node(
     Ok(children)
 }
 
-/// Reads a pack's own list of chunks, and the number of the key that it is sealed under.
+/// Reads a pack's own list of chunks, and its key epoch.
 pub fn list(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec<PackedChunk>)> {
     parse(objects, name, bytes).map_err(|e| e.or_subject(name.key()))
 }

@@ -1,7 +1,7 @@
-//! Chunks made ready to be stored: named, looked up, and compressed if they are new.
+//! Preparing chunks for storage: named, looked up, and compressed if they are new.
 //!
-//! This is the longest work of an upload. So a pool prepares the chunks of a long stream too, in any order;
-//! they come out in the order of the stream.
+//! This is the largest part of an upload's work. A pool therefore prepares the chunks of a long
+//! stream too, in any order. They are returned in the order of the stream.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -22,24 +22,24 @@ const PREPARE: &str = "prepare chunk";
 /// Most threads that prepare chunks of one pipeline.
 const THREADS_MAX: usize = 4;
 
-/// Chunks of one upload that may be under way for each of these threads.
+/// Chunks of one upload that may be in progress for each of these threads.
 const CHUNKS_PER_THREAD: usize = 3;
 
-/// Chunks that wait for a thread. One that finds no room is prepared by its upload.
+/// Chunks that wait for a thread. A chunk without room is prepared by its upload.
 const QUEUE_MAX: usize = 1_024;
 
 fn threads_max() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
 }
 
-/// Makes the pool on which uploads prepare chunks, each beside its own thread.
+/// Makes the pool on which uploads prepare chunks.
 pub(crate) fn pool(clock: Arc<dyn Clock>) -> Pool {
     Pool::new("strongroom-chunks", threads_max(), QUEUE_MAX, clock)
 }
 
-/// A chunk that is ready.
+/// A prepared chunk.
 pub(crate) enum Prepared {
-    /// The index has it, and keeps it until the upload ends.
+    /// The index has the chunk, and keeps it until the upload ends.
     Found {
         id: ChunkId,
         len: u32,
@@ -56,7 +56,7 @@ impl Prepared {
     }
 }
 
-/// Prepares one chunk of an upload that is under way.
+/// Prepares one chunk of an unfinished upload.
 pub(crate) fn prepare(
     pipeline: &Pipeline,
     index: &dyn ChunkIndex,
@@ -72,12 +72,12 @@ pub(crate) fn prepare(
     Ok(Prepared::New(EncodedChunk { id, kind, len, stored: compressor.pack(bytes) }))
 }
 
-/// The chunks of one stream that the pool prepares, in the order of the stream.
+/// The chunks of one stream on the pool, in the order of the stream.
 pub(crate) struct Preparers {
     pipeline: Arc<Pipeline>,
     index: Arc<dyn ChunkIndex>,
     under_way: VecDeque<Job<Result<Prepared>>>,
-    /// Most chunks that may be under way.
+    /// Most chunks that may be in progress.
     room: usize,
 }
 
@@ -109,7 +109,7 @@ impl Preparers {
         self.under_way.push_back(self.pipeline.preparing.start(job));
     }
 
-    /// Returns the next chunk of the stream; prepares it here if no thread has begun to.
+    /// Returns the next chunk of the stream; prepares it here if no thread has begun it.
     pub(crate) fn take(&mut self) -> Result<Prepared> {
         let job = self.under_way.pop_front().ok_or_else(ended)?;
         job.wait().unwrap_or_else(|_| Err(ended()))
@@ -118,7 +118,7 @@ impl Preparers {
 
 impl Drop for Preparers {
     fn drop(&mut self) {
-        // They keep the index open, which may be closed as soon as the upload has ended.
+        // Jobs keep the index open, which may be closed as soon as the upload has ended.
         self.under_way.drain(..).for_each(|job| drop(job.cancel()));
     }
 }

@@ -1,7 +1,7 @@
-//! Chunks fetched before they are read, where the backend is far.
+//! Fetching chunks before they are read, on a remote backend.
 //!
-//! A stream that is read forward waits for the first of them, and then hardly. Neighbours in one pack are
-//! fetched together, by one request. The reader fetches a chunk by itself if that failed, and reports why.
+//! A stream that is read forward waits only for its first chunks. Neighbours in one pack are
+//! fetched by one request. If that fails, the reader fetches a chunk itself and reports the cause.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,31 +17,31 @@ use super::reader::Pinned;
 use strongroom_format::{Child, ChunkId, ChunkKind};
 use strongroom_store::objects::Objects;
 
-/// Most bytes of one request, and of the chunks in it.
+/// Most bytes of one request, and of its chunks.
 const STRETCH_BYTES_MAX: u32 = 1 << 20;
 const STRETCH_OPENED_BYTES_MAX: u32 = 4 << 20;
-/// Most requests of one stream, each with its bytes in memory.
+/// Most parallel requests of one stream. Each keeps its bytes in memory.
 const STRETCHES_MAX: usize = 8;
 
-/// The chunks on their way for one stream.
+/// The chunks that are being fetched for one stream.
 #[derive(Default)]
 pub(crate) struct ReadAhead {
     /// In the order of the stream.
     stretches: VecDeque<Stretch>,
-    /// How many chunks in a row were read in order. It bounds the requests under way.
+    /// Number of consecutive chunks that were read in order. It limits the parallel requests.
     in_order: usize,
 }
 
-/// Chunks that come together.
+/// Chunks that one request fetches.
 struct Stretch {
     ids: VecDeque<ChunkId>,
-    /// Brings them, until it is waited for.
+    /// The request, until its result is taken.
     job: Option<Job<Option<VecDeque<Vec<u8>>>>>,
-    /// Those of them that have come.
+    /// Fetched chunks.
     come: VecDeque<Vec<u8>>,
 }
 
-/// Neighbours in a pack, to be fetched.
+/// Neighbouring chunks in a pack, for one request.
 struct Run {
     chunks: Vec<PlacedChunk>,
 }
@@ -82,19 +82,19 @@ impl Run {
 }
 
 impl ReadAhead {
-    /// Sends as many requests as allowed from the first chunk on.
+    /// Allows the full number of requests from the first chunk on.
     pub(crate) fn want_at_once(&mut self) {
         self.in_order = 2 * STRETCHES_MAX;
     }
 
-    /// Returns whether that was asked for, and nothing is under way.
+    /// Returns whether all requests are allowed and none is in progress.
     pub(crate) fn is_wanted_at_once(&self) -> bool {
         self.in_order >= 2 * STRETCHES_MAX && self.stretches.is_empty()
     }
 
-    /// Returns the bytes of the next chunk of the stream, if they were on their way.
+    /// Returns the bytes of the next chunk of the stream, if they were being fetched.
     ///
-    /// If the chunk is not the expected one, nothing is on its way any more.
+    /// If the chunk is not the expected one, all fetched chunks are dropped.
     pub(crate) fn take(&mut self, id: &ChunkId) -> Option<Vec<u8>> {
         let front = self.stretches.front_mut()?;
         if front.ids.front() != Some(id) {
@@ -112,13 +112,13 @@ impl ReadAhead {
         bytes
     }
 
-    /// Drops all that is on its way: the stream is read elsewhere.
+    /// Drops all fetched chunks, because the stream continues elsewhere.
     pub(crate) fn forget(&mut self) {
         self.stretches.clear();
         self.in_order = 0;
     }
 
-    /// Fetches chunks of `next`, those of data behind the one just read, that are not on their way.
+    /// Fetches chunks of `next`, the data after the chunk just read, that are not fetched yet.
     pub(crate) fn go_on(&mut self, pinned: &Pinned, next: &[Child]) -> Result<()> {
         self.in_order += 1;
         let most = pinned.objects().at_once_max().min(STRETCHES_MAX).min(self.in_order / 2);
@@ -152,7 +152,7 @@ impl ReadAhead {
 
     fn send(&mut self, pinned: &Pinned, run: Run) {
         let ids = run.chunks.iter().map(|chunk| chunk.id).collect();
-        // Not the index: the reader may drop it meanwhile, and no close waits for a request ahead.
+        // Without the index: the reader may drop it meanwhile, and no close waits for read-ahead.
         let (pipeline, objects) = (pinned.pipeline(), pinned.objects().clone());
         let (codecs, keys) = (Arc::clone(pipeline.codecs()), Arc::clone(pipeline.id_keys()));
         let fetch = move || run.fetch(&objects, &codecs, &keys);

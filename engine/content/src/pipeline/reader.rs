@@ -1,4 +1,4 @@
-//! Reading a content back: as a stream, from any position.
+//! Reading a content: as a stream, from any position.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,10 +15,11 @@ use super::read_ahead::ReadAhead;
 use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody};
 use strongroom_store::objects::{Objects, ReadEpoch};
 
-/// An index and a read epoch of it: no chunk that it had at that read epoch is freed meanwhile.
+/// An index with a read epoch: no chunk that it had at that epoch is freed meanwhile.
 ///
-/// The bytes of a chunk never change, only its place. So a reader asks the newest state for that, and keeps
-/// no read of an older one open, for which a rotation of keys or the end of a failure would wait.
+/// The bytes of a chunk never change, only its location. A reader therefore looks it up in the
+/// newest state, and keeps no read of an older one. A key rotation and the reopening after a
+/// failure need not wait for it.
 #[derive(Clone)]
 pub struct Pinned {
     pipeline: Arc<Pipeline>,
@@ -35,7 +36,7 @@ impl Pinned {
         Self { pipeline: Arc::clone(pipeline), index, read_epoch: Arc::clone(read_epoch) }
     }
 
-    /// Reads by another index, which shows more than this one.
+    /// Reads through another index, which has more chunks than this one.
     pub(crate) fn with_index(
         &self,
         over: impl FnOnce(Arc<dyn ChunkIndex>) -> Arc<dyn ChunkIndex>,
@@ -43,7 +44,7 @@ impl Pinned {
         Self::new(&self.pipeline, over(Arc::clone(&self.index)), &self.read_epoch)
     }
 
-    /// Returns the objects that packs are among.
+    /// Returns the objects of the packs.
     pub fn objects(&self) -> &Objects {
         self.pipeline.objects()
     }
@@ -103,16 +104,17 @@ impl Pipeline {
 
 /// A stream over a content, in bounded memory; forward, and to any position.
 ///
-/// It waits for no writer, only while the state is compacted or opened again. It shows the content as it was
-/// when it was opened, despite later writes and deletes. Its errors carry the vault's [`Error`]: `Corrupt`
-/// for content that differs from what was written. No byte of a damaged chunk is served.
+/// It never waits for a writer, only while the state is compacted or reopened. It shows the content
+/// as it was when it was opened, despite later writes and deletions. Its errors contain the vault's
+/// [`Error`]: `Corrupt` for content that differs from what was written. No byte of a damaged chunk
+/// is returned.
 pub struct ContentReader {
     pinned: Pinned,
     content: ContentRef,
     position: u64,
     /// The nodes above the position, from the root down.
     path: Vec<Level>,
-    /// The chunk that the position was last in.
+    /// The chunk of the last position.
     held: Option<Held>,
     /// Chunks that are fetched before they are read.
     ahead: ReadAhead,
@@ -144,7 +146,7 @@ pub(crate) fn listed(node: &[u8]) -> Result<Vec<Child>> {
 }
 
 impl ContentReader {
-    /// Makes the reader of a content that was there when the read epoch was taken.
+    /// Makes the reader of a content that existed when the read epoch was registered.
     pub fn new(pinned: Pinned, content: ContentRef) -> Self {
         Self {
             pinned,
@@ -179,7 +181,7 @@ impl ContentReader {
         Ok(&held.bytes[within..])
     }
 
-    /// Fetches the chunk that the position is in.
+    /// Fetches the chunk of the position.
     fn fetch(&mut self) -> Result<Held> {
         let position = self.position;
         let ends =
@@ -225,7 +227,7 @@ impl ContentReader {
             .with_detail("a chunk is too short"))
     }
 
-    /// Fetches chunks of a far backend ahead: those from `start` on, without the first `without`.
+    /// Fetches chunks of a remote backend ahead: from `start` on, without the first `without`.
     fn go_ahead(&mut self, start: u64, without: usize) {
         if !self.pinned.objects().is_remote() {
             return;
@@ -243,7 +245,7 @@ impl ContentReader {
         }
     }
 
-    /// Prepares for a read of all of it, from the beginning.
+    /// Prepares for a read of the whole content from the beginning.
     pub fn expect_all(&mut self) {
         self.ahead.want_at_once();
     }
@@ -266,7 +268,7 @@ impl Seek for ContentReader {
     }
 }
 
-/// Returns the position that a seek leads to. `Invalid` if that is before the beginning.
+/// Returns the target position of a seek. `Invalid` if it is before the beginning.
 pub fn seek(to: SeekFrom, len: u64, position: u64) -> Result<u64> {
     let (base, offset) = match to {
         SeekFrom::Start(at) => (at, 0),

@@ -319,7 +319,7 @@ impl Fixture {
         report
     }
 
-    /// Returns the objects on the backend; each must be a pack that the index has.
+    /// Returns the objects on the backend; each must be a pack in the index.
     fn packs(&self) -> BTreeSet<ObjectName> {
         let mut names = BTreeSet::new();
         let each = |name: std::result::Result<ObjectName, &str>, _| {
@@ -334,7 +334,7 @@ impl Fixture {
     }
 }
 
-/// Bytes that do not repeat.
+/// Makes bytes that do not repeat.
 fn bytes(len: usize, seed: u64) -> Vec<u8> {
     let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
     let mut bytes = vec![0; len];

@@ -1,9 +1,9 @@
 //! Storing a stream: cut, looked up, compressed, packed.
 //!
-//! Full packs are put and indexed while the stream is read. So an upload that a crash interrupts has stored
-//! them: read from its start again, it finds their chunks and stores the rest. Lost are the pack that was
-//! being filled, and those that were being put. The last pack is indexed by the commit that refers to the
-//! content.
+//! Full packs are put and indexed while the stream is read. An upload that a crash interrupts has
+//! stored them: when it is read from its start again, it finds their chunks and stores the rest. It
+//! loses the pack that was being filled, and those that were being put. The commit that refers to
+//! the content indexes the last pack.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::Read;
@@ -22,22 +22,23 @@ use strongroom_format::{Child, ChunkId, ChunkKind, ContentRef, NodeBody};
 
 pub(crate) const PUT: &str = "store content";
 
-/// Longest content that the index holds itself, in stored bytes; less if objects are shorter.
+/// Longest content that the index stores itself, in stored bytes; less if objects are shorter.
 ///
-/// A pack costs three syncs more, which take longer than these bytes in state.
+/// A pack needs three more syncs, which take longer than these bytes in the state.
 const INDEX_BYTES_MAX: usize = 256 << 10;
 
 /// Most children of a node.
 const CHILDREN_MAX: usize = 1_024;
-/// A node ends behind a child whose id begins with this many zero bits: after 256 on average.
+/// A node ends after a child whose id begins with this many zero bits: after 256 on average.
 ///
 /// So an insertion moves few ends of nodes.
 const NODE_BITS: u32 = 8;
 
-/// Most packs on their way at once, each in memory: more are faster where a put takes long.
+/// Most packs that are put in parallel, each in memory. More are faster if a put takes long.
 const PUTTING_MAX: usize = 4;
 
-/// Children of new nodes that one commit indexes, about: it raises the count of each.
+/// Approximate number of children of new nodes that one commit indexes. It changes each child's
+/// count.
 const CHILDREN_PER_COMMIT: usize = 8_192;
 
 /// A stream that is being stored.
@@ -47,25 +48,25 @@ pub struct Upload<U> {
     compressor: Compressor,
     /// The pack that is being filled.
     filling: Option<OpenPack>,
-    /// The buffer of one that was put.
+    /// The buffer of a pack that was put.
     spare: Option<Vec<u8>>,
-    /// Chunks to be indexed with that pack, or without one by the commit.
+    /// Chunks to index with that pack, or without a pack by the commit.
     batch: Batch,
-    /// The full packs before it, on their way, the oldest first, with their batches.
+    /// The full packs before it that are being put, oldest first, with their batches.
     putting: VecDeque<(PackUnderWay, Batch)>,
-    /// How many of them there may be.
+    /// Most packs in that list.
     putting_max: usize,
-    /// The stream is long: packs are put beside the rest of the work.
+    /// Set if the stream is long. Packs are then put in parallel with the other work.
     is_long: bool,
-    /// A pack of it was indexed, or may have been.
+    /// Set if a pack was indexed, or may have been.
     has_indexed: bool,
     /// Children without a node, by height.
     levels: Vec<Vec<Child>>,
-    // The last to be dropped: by then its reservations are due for deletion.
+    // Dropped last: its reservations are due for deletion by then.
     under_way: U,
 }
 
-/// Chunks to be indexed together.
+/// Chunks that are indexed together.
 #[derive(Default)]
 struct Batch {
     /// Their ids.
@@ -73,7 +74,7 @@ struct Batch {
     additions: Additions,
     /// Number of children of its nodes.
     children: usize,
-    /// Of its packs.
+    /// The reservations of its packs.
     reservations: Vec<Reservation>,
 }
 
@@ -84,7 +85,7 @@ impl<U> std::fmt::Debug for Upload<U> {
 }
 
 impl<U: UploadIndex> Upload<U> {
-    /// Begins to store a stream for an upload that its index has begun.
+    /// Begins to store a stream, for an upload that its index has begun.
     pub(crate) fn new(pipeline: &Arc<Pipeline>, under_way: U) -> Result<Self> {
         Ok(Self {
             pipeline: Arc::clone(pipeline),
@@ -102,7 +103,7 @@ impl<U: UploadIndex> Upload<U> {
         })
     }
 
-    /// Stores all of `source`; the commit is left to the caller.
+    /// Stores all of `source`. The caller commits.
     pub fn store(
         mut self,
         source: &mut dyn Read,
@@ -186,7 +187,7 @@ impl<U: UploadIndex> Upload<U> {
         putting.any(|(_, batch)| batch.new.contains(id)) || self.batch.new.contains(id)
     }
 
-    /// Keeps a chunk if it is new: in memory while all are short, in a pack from then on.
+    /// Keeps a chunk if it is new: in memory for a short content, otherwise in a pack.
     fn hold(&mut self, prepared: Prepared) -> Result<ChunkId> {
         let chunk = match prepared {
             Prepared::New(chunk) if !self.is_new(&chunk.id) => chunk,
@@ -211,17 +212,19 @@ impl<U: UploadIndex> Upload<U> {
         Ok(id)
     }
 
-    /// Puts and indexes the pack, if it is full. Called between two chunks: each node has its list.
+    /// Puts and indexes the pack, if it is full.
+    ///
+    /// It runs between two chunks, when each node has its list.
     fn index_if_full(&mut self) -> Result<()> {
         while self.putting.front().is_some_and(|(pack, _)| pack.is_done()) {
-            // As soon as it is there: a crash costs the packs that are not indexed.
+            // As soon as it is durable, because a crash costs the packs that are not indexed.
             self.index_oldest()?;
         }
         let Some(pack) = &self.filling else { return Ok(()) };
         if !pack.is_full() && self.batch.children < CHILDREN_PER_COMMIT {
             return Ok(());
         }
-        // Those before it go first: nodes list chunks of earlier packs.
+        // Earlier packs first, because nodes list chunks of earlier packs.
         let room = if self.is_long { self.putting_max } else { 1 };
         while self.putting.len() >= room {
             self.index_oldest()?;
@@ -236,7 +239,7 @@ impl<U: UploadIndex> Upload<U> {
         self.index(batch)
     }
 
-    /// Indexes the oldest of the packs that are on their way, once it is there.
+    /// Indexes the oldest pack that is being put, after it is durable.
     fn index_oldest(&mut self) -> Result<()> {
         let Some((pack, mut batch)) = self.putting.pop_front() else { return Ok(()) };
         self.spare = batch.take(pack.wait()?);
@@ -248,7 +251,7 @@ impl<U: UploadIndex> Upload<U> {
         self.under_way.add(batch.additions, batch.reservations)
     }
 
-    /// Adds a child at a height, and a node above it where one ends.
+    /// Adds a child at a height, and a node above it if a node ends there.
     fn link(&mut self, height: usize, child: Child) -> Result<()> {
         if self.levels.len() == height {
             self.levels.push(Vec::new());
@@ -275,7 +278,7 @@ impl<U: UploadIndex> Upload<U> {
         self.link(height + 1, Child { id, len })
     }
 
-    /// Returns the root and the height, once the stream has ended.
+    /// Returns the root and the height after the end of the stream.
     fn close(&mut self) -> Result<(ChunkId, u8)> {
         let mut height = 0;
         loop {
@@ -293,7 +296,7 @@ impl<U: UploadIndex> Upload<U> {
 }
 
 impl Batch {
-    /// Takes a pack that is to be indexed with it; returns its buffer.
+    /// Takes a pack to index with it; returns the pack's buffer.
     fn take(&mut self, put: PutPack) -> Option<Vec<u8>> {
         self.additions.packs.push(put.packed);
         self.reservations.push(put.reservation);
@@ -301,13 +304,13 @@ impl Batch {
     }
 }
 
-/// The stream that is read, and its progress.
+/// The source stream, and its progress.
 struct Stream<'a> {
     pieces: Pieces<'a>,
     checksum: blake3::Hasher,
     size: Option<u64>,
     call: LongCall<'a>,
-    /// Bytes of chunks that are held.
+    /// Bytes of chunks that were taken.
     done: u64,
 }
 

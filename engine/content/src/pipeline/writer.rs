@@ -1,7 +1,7 @@
-//! Packs being written, each under a name that the index has reserved.
+//! Writing packs, each under a name that the index has reserved.
 //!
-//! So after a crash every pack that was put is known. The pool of the objects puts one pack while the next is
-//! filled.
+//! Every pack that was put is therefore known after a crash. The pool of the objects puts one pack
+//! while the next is filled.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use super::pack::{Packed, Packer};
 use strongroom_format::StageId;
 use strongroom_store::objects::Objects;
 
-/// The reserved name of a pack. Dropped before a commit names the pack, it has that deleted.
+/// The reserved name of a pack. If it is dropped before a commit names the pack, the pack is
+/// deleted.
 pub struct Reservation {
     index: Arc<dyn ChunkIndex>,
     stage: StageId,
@@ -23,12 +24,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Returns the stage that was reserved: ended by the commit that names the pack.
+    /// Returns the reserved stage. The commit that names the pack ends it.
     pub fn stage(&self) -> StageId {
         self.stage
     }
 
-    /// Keeps the pack: that commit has happened.
+    /// Keeps the pack, after the commit that names it.
     pub fn settled(mut self) {
         self.settled = true;
     }
@@ -64,7 +65,7 @@ impl OpenPack {
         let objects = pipeline.objects().clone();
         let name = objects.draw_name()?;
         let stage = StageId(objects.entropy().draw()?);
-        // Before the commit: one whose outcome is unknown is cleaned up like the others.
+        // Before the commit, so that a commit of unknown outcome is cleaned up like others.
         let reservation = Reservation { index: Arc::clone(index), stage, settled: false };
         index.reserve_pack(stage, name)?;
         Ok(Self { packer: Packer::new(&objects, name, spare), objects, reservation })
@@ -78,13 +79,13 @@ impl OpenPack {
         self.packer.is_full()
     }
 
-    /// Puts it; durable on return.
+    /// Puts the pack; durable on return.
     pub(crate) fn put(self) -> Result<PutPack> {
         let (packed, spare) = self.packer.put(&self.objects)?;
         Ok(PutPack { packed, reservation: self.reservation, spare })
     }
 
-    /// Puts it beside the caller's work.
+    /// Puts the pack in parallel with the caller's work.
     pub(crate) fn put_beside(self) -> PackUnderWay {
         let Self { packer, objects, reservation } = self;
         let of_job = objects.clone();
@@ -93,9 +94,9 @@ impl OpenPack {
     }
 }
 
-/// A pack that is on the backend, and its buffer for the next one.
+/// A pack on the backend, and its buffer for the next pack.
 ///
-/// Buffers are long and reused: freed memory is not always available again at once.
+/// Buffers are long and reused, because freed memory is not always available again at once.
 pub(crate) struct PutPack {
     pub(crate) packed: Packed,
     pub(crate) reservation: Reservation,
@@ -112,7 +113,7 @@ pub(crate) struct PackUnderWay {
 }
 
 impl PackUnderWay {
-    /// Returns whether there is nothing left to wait for.
+    /// Returns whether the pack has been put.
     pub(crate) fn is_done(&self) -> bool {
         self.job.as_ref().is_none_or(Job::has_ended)
     }
@@ -132,7 +133,7 @@ fn panicked() -> Error {
 
 impl Drop for PackUnderWay {
     fn drop(&mut self) {
-        // Before its reservation ends: a pack that is deleted then has been put, or never will be.
+        // Before its reservation ends, so that a deleted pack has been put, or never will be.
         if let Some(job) = self.job.take()
             && let Some(put) = job.cancel()
             && let Err(error) = put.unwrap_or_else(|_| Err(panicked()))

@@ -1,26 +1,27 @@
-//! Where a version lies in an exported archive: names that hosts chose, made safe to unpack anywhere.
+//! Paths in an exported archive: host names, made safe to unpack on any system.
 //!
-//! A name becomes one file name of every common file system. What is not a letter or digit of ASCII, or one
-//! of `-._`, is percent-encoded, so no name has a separator, a drive, or a character that some system
-//! composes in another way; so is what would make it `.`, `..`, a device of Windows, or end in a dot.
-//! Where a name has capitals, `~` and a mask of them follow it, so two names that differ in nothing else do
-//! not meet where case is not told apart. No encoded name has a `~` of its own.
+//! A name becomes one file name on every common file system. Characters other than ASCII letters,
+//! digits and `-._` are percent-encoded. So no name has a separator, a drive, or a character that
+//! some system composes differently. Encoding also avoids `.`, `..`, Windows devices, and a dot at
+//! the end. If a name has capitals, `~` and a mask of them follow it, so that two names which
+//! differ only in case stay distinct without case sensitivity. No encoded name has a `~` otherwise.
 
 use std::fmt::Write;
 
 use super::name::ArtifactName;
 
-/// What lists the versions of an archive, in its root.
+/// Name of the list of versions, in the root of an archive.
 pub(super) const LISTING: &str = "metadata.json";
 
-/// Longest encoded name. File systems take 255 bytes, of which `~`, the mask and `@` with a version's
-/// number take up to 54.
+/// Longest encoded name.
+///
+/// File systems allow 255 bytes. `~`, the mask, `@` and a version's number take at most 54.
 const ENCODED_BYTES_MAX: usize = 200;
 
-/// How much of a longer one is kept, before its hash.
+/// Length of the kept beginning of a longer name, before its hash.
 const ENCODED_BYTES_KEPT: usize = 120;
 
-/// The path of a version: `<task>/<type>@<version>`, in the spec's archive.
+/// Returns the path of a version in the spec's archive: `<task>/<type>@<version>`.
 pub(super) fn archive_path(name: &ArtifactName, version: u64) -> String {
     format!("{}/{}@{version}", file_name(name.task()), file_name(name.kind()))
 }
@@ -29,7 +30,7 @@ fn file_name(name: &str) -> String {
     let mut encoded = encode(name);
     if encoded.len() > ENCODED_BYTES_MAX {
         encoded.truncate(ENCODED_BYTES_KEPT);
-        // 64 digits: no mask has so many.
+        // 64 digits, which no mask has.
         return format!("{encoded}~{}", blake3::hash(name.as_bytes()).to_hex());
     }
     let letters = name.bytes().filter(u8::is_ascii_alphabetic);
@@ -55,7 +56,7 @@ fn encode(name: &str) -> String {
     encoded
 }
 
-/// Whether a name is one of ours, or of a device of Windows, which has it with any extension.
+/// Returns whether a name is reserved: ours, or a Windows device, with or without an extension.
 fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).to_ascii_lowercase();
     let is_device = match stem.as_bytes() {

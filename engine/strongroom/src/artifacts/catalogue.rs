@@ -1,7 +1,8 @@
-//! The rows of artifacts, inside a transaction: the one place that writes them.
+//! The rows of artifacts, inside a transaction. The only code that writes them.
 //!
-//! With a version come and go its row, its artifact's count, its place in the order of arrivals, the groups
-//! that it is found in, and what it adds to the totals; so all of these are right after any crash.
+//! A version has a row, a part in its artifact's count, a position in the order of arrivals, search
+//! groups, and a part in the totals. All of these change in one commit, so they are right after any
+//! crash.
 
 use std::ops::Bound;
 
@@ -27,7 +28,7 @@ pub(super) fn read_head(tx: &Tx<'_>, artifact: &[u8]) -> Result<Option<ArtifactR
     tx.state.get(Table::Artifacts, artifact, |row| row.map(ArtifactRow::decode))?.transpose()
 }
 
-/// The numbers of an artifact's versions before one, from the oldest on, at most `limit`.
+/// Lists an artifact's version numbers before one, oldest first, at most `limit`.
 pub(super) fn version_numbers(
     tx: &Tx<'_>,
     name: &ArtifactName,
@@ -45,7 +46,7 @@ pub(super) fn version_numbers(
     .collect()
 }
 
-/// The number of an artifact's newest version.
+/// Returns the number of an artifact's newest version.
 pub(super) fn newest_version(tx: &Tx<'_>, name: &ArtifactName) -> Result<Option<u64>> {
     let artifact = key_of(name);
     let (lower, upper) = (version_key(&artifact, 0), version_key(&artifact, u64::MAX));
@@ -57,7 +58,7 @@ pub(super) fn newest_version(tx: &Tx<'_>, name: &ArtifactName) -> Result<Option<
         .flatten())
 }
 
-/// A version to be, but for what the catalogue gives it.
+/// A new version, without the values that the catalogue assigns.
 pub(super) struct NewVersion {
     pub(super) content: ContentRef,
     pub(super) checksum: [u8; 32],
@@ -66,7 +67,7 @@ pub(super) struct NewVersion {
     pub(super) metadata: Vec<(String, String)>,
 }
 
-/// Writes a version with the next number of its artifact; that number.
+/// Writes a version with the next number of its artifact; returns that number.
 pub(super) fn add_version(
     tx: &mut Tx<'_>,
     retention_clock: &RetentionClock,
@@ -102,7 +103,7 @@ pub(super) fn add_version(
     Ok(number)
 }
 
-/// Drops a version with its reference; whether there was one.
+/// Drops a version with its reference; returns whether it existed.
 pub(super) fn drop_version(
     tx: &mut Tx<'_>,
     retention_clock: &RetentionClock,
@@ -127,13 +128,14 @@ pub(super) fn drop_version(
     let ArtifactRow::V0 { next_version, versions } =
         read_head(tx, &artifact)?.ok_or_else(corrupt)?;
     let versions = versions.checked_sub(1).ok_or_else(corrupt)?;
-    // The row stays with the last version gone: its next one must not have a number that a URI has.
+    // The row stays after the last version, because the next version must not get a number that a
+    // URI has.
     let head = ArtifactRow::V0 { next_version, versions };
     tx.state.put(Table::Artifacts, &artifact, &head.encode())?;
     Ok(true)
 }
 
-/// Gives a version other tags; whether there is such a version.
+/// Replaces the tags of a version; returns whether the version exists.
 pub(super) fn change_tags<E: From<Error>>(
     tx: &mut Tx<'_>,
     name: &ArtifactName,
@@ -156,12 +158,12 @@ pub(super) fn change_tags<E: From<Error>>(
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// Of a version from which retention counts from then on.
+    /// A version whose retention starts at that time.
     Add(u64),
     Drop,
 }
 
-/// All groups that a version is found in.
+/// Lists all search groups of a version.
 pub(crate) fn groups(name: [&str; 3], tags: &[String]) -> impl Iterator<Item = [u8; 16]> {
     let tags: Vec<Option<&str>> =
         std::iter::once(None).chain(tags.iter().map(|tag| Some(&**tag))).collect();
@@ -196,7 +198,7 @@ pub(super) fn read_catalogue(tx: &Tx<'_>) -> Result<CatalogueRow> {
     }))
 }
 
-/// Notes what time it is: no version that is put from now on is kept from earlier on.
+/// Records the time. The retention of later versions does not start before it.
 pub(super) fn note_time(tx: &mut Tx<'_>, retention_clock: &RetentionClock) -> Result<()> {
     let CatalogueRow::V0 { versions, bytes, next_arrival, newest_unix_millis } =
         read_catalogue(tx)?;
@@ -205,7 +207,7 @@ pub(super) fn note_time(tx: &mut Tx<'_>, retention_clock: &RetentionClock) -> Re
     tx.state.put(Table::Totals, &TotalKey::Catalogue.encode(), &row.encode())
 }
 
-/// Adds a version of that length to the totals, or takes it off them.
+/// Adds a version of that length to the totals, or subtracts it.
 fn count(
     tx: &mut Tx<'_>,
     retention_clock: &RetentionClock,

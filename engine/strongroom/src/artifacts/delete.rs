@@ -1,4 +1,4 @@
-//! Dropping artifacts and versions. Their content goes with the next `gc`, if nothing else shares it.
+//! Deleting artifacts and versions. The next `gc` frees their content, unless it is shared.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use strongroom_store::state::Table;
 
 pub(super) const DELETE: &str = "delete artifact";
 
-/// Most versions that one commit drops.
+/// Most versions that one commit deletes.
 pub(super) const VERSIONS_PER_COMMIT: usize = 256;
 
 impl Artifacts {
-    /// Deletes an artifact with all of its versions, or the one that the URI has; how many versions that
-    /// were, 0 if there was none. More than 256 go in several commits, the oldest ones first.
+    /// Deletes an artifact with all of its versions, or the version in the URI.
     ///
-    /// Waits for whoever writes this artifact, as [`put`](Self::put) does.
+    /// Returns the number of deleted versions; 0 if there was none. More than 256 need several
+    /// commits, oldest first. Waits for the artifact's lease, as [`put`](Self::put) does.
     pub fn delete(&self, uri: &ArtifactUri) -> Result<u64> {
         self.core().refuse_nested_write(DELETE)?;
         let lease = self.lease_for(&uri.name, DELETE)?;
@@ -37,7 +37,7 @@ impl Artifacts {
         self.core().write(DELETE, change)
     }
 
-    /// Deletes all but the newest `kept` versions of an artifact, at least 1; how many.
+    /// Deletes all but the newest `kept` versions of an artifact, at least 1; returns their number.
     pub fn delete_old(&self, name: &ArtifactName, kept: usize) -> Result<u64> {
         if kept == 0 {
             return Err(Error::new(ErrorKind::Invalid, DELETE)
@@ -53,10 +53,11 @@ impl Artifacts {
         }
     }
 
-    /// Deletes all artifacts of the scope's spec, or task; returns how many versions that were. Each artifact
-    /// that is being written is waited for in turn, with nothing held meanwhile; those that are put meanwhile
-    /// may stay. `Invalid` for a scope without a spec. Progress is the versions deleted so far; a cancelled
-    /// call ends between two commits, and what is deleted stays so.
+    /// Deletes all artifacts of the scope's spec or task; returns the number of versions.
+    ///
+    /// It waits for each artifact that is being written, and holds nothing meanwhile. Versions that
+    /// are put meanwhile may stay. `Invalid` for a scope without a spec. Progress is the number of
+    /// deleted versions. A cancelled call ends between two commits; deleted versions stay deleted.
     pub fn delete_all(&self, scope: &ArtifactScope, call: LongCall<'_>) -> Result<u64> {
         let span = NameSpan::new(&scope.names_of_spec(DELETE)?);
         self.core().refuse_nested_write(DELETE)?;
@@ -87,7 +88,7 @@ impl Artifacts {
         }
     }
 
-    /// Drops artifacts in one commit.
+    /// Deletes artifacts in one commit.
     fn drop_together(&self, together: Together) -> Result<u64> {
         if together.artifacts.is_empty() {
             return Ok(0);
@@ -103,7 +104,7 @@ impl Artifacts {
         self.core().write(DELETE, change)
     }
 
-    /// The next artifacts that have versions, with the keys of their rows.
+    /// Returns the next artifacts that have versions, with the keys of their rows.
     fn next_artifacts(
         &self,
         span: &NameSpan,
@@ -132,7 +133,7 @@ impl Artifacts {
         self.drop_before(name, u64::MAX, lease)
     }
 
-    /// Drops the versions before one, in commits of bounded size.
+    /// Deletes the versions before one, in commits of bounded size.
     pub(super) fn drop_before(
         &self,
         name: &ArtifactName,
@@ -154,13 +155,13 @@ impl Artifacts {
     }
 }
 
-/// An artifact, and how many versions it was seen to have.
+/// An artifact, and its number of versions when it was listed.
 struct Counted {
     name: ArtifactName,
     versions: usize,
 }
 
-/// Artifacts that one commit drops, with their leases.
+/// Artifacts that one commit deletes, with their leases.
 #[derive(Default)]
 struct Together {
     artifacts: Vec<(ArtifactName, Option<Arc<Grant>>)>,
@@ -174,7 +175,7 @@ impl Together {
     }
 }
 
-/// Drops the oldest versions before one, at most `limit`; how many.
+/// Deletes the oldest versions before one, at most `limit`; returns their number.
 pub(super) fn drop_some(
     tx: &mut Tx<'_>,
     retention_clock: &RetentionClock,

@@ -1,8 +1,8 @@
-//! Writing the versions of a spec, or of one task of it, as one ZIP archive.
+//! Writing the versions of a spec, or of one task, as a ZIP archive.
 //!
-//! The archive is written as a stream: nothing in it is gone back to, so it can go down a pipe, and memory
-//! holds one chunk and the archive's own directory, whatever the contents come to. All of it is read from
-//! one snapshot, so it is what the vault held at one moment.
+//! The archive is written as a stream that never seeks, so it can go through a pipe. Memory holds
+//! one chunk and the archive's directory, whatever the size of the contents. All data is read from
+//! one snapshot, so it belongs to one moment.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -27,37 +27,40 @@ use strongroom_store::state::Table;
 
 const EXPORT: &str = "export artifacts";
 
-/// How much is read between two looks at whether to go on.
+/// Bytes that are read between two checks for cancellation.
 const STEP_BYTES: usize = 256 << 10;
 
-/// Longest content that is written without ZIP64: what does not compress takes a little more than it is.
+/// Longest content that is written without ZIP64. Incompressible data grows a little.
 const SMALL_BYTES_MAX: u64 = 0xf000_0000;
 
-/// Longest listing that is, in versions; each has at most 150 kB of JSON.
+/// Most versions of a listing without ZIP64. Each has at most 150 kB of JSON.
 const LISTED_SMALL_MAX: u64 = 20_000;
 
-/// What [`Artifacts::export`] has written.
+/// The result of [`Artifacts::export`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportReport {
-    /// How many versions.
+    /// Number of versions.
     pub versions: u64,
-    /// Lengths of their contents together, in bytes.
+    /// Sum of the lengths of their contents, in bytes.
     pub bytes: u64,
 }
 
 impl Artifacts {
-    /// Writes all versions of the scope's spec, or task, as a ZIP archive: each as
-    /// `<task>/<type>@<version>`, and `metadata.json` at the end, which lists them with what is told of
-    /// each. Names are made safe to unpack on any system: what is no letter, digit or `-._` of ASCII is
-    /// percent-encoded, and `~` with a mask of its capitals follows a name that has any; the listing has
-    /// them as they were given.
+    /// Writes all versions of the scope's spec or task as a ZIP archive.
     ///
-    /// All is from one moment, whatever is written meanwhile, and no lock is taken. Progress is the
-    /// bytes read, of all. Without buffer: give it one if small writes to `to` are slow.
+    /// Each version is `<task>/<type>@<version>`. `metadata.json` at the end lists them with their
+    /// metadata. Names are made safe to unpack on any system: characters other than ASCII letters,
+    /// digits and `-._` are percent-encoded, and `~` with a mask of its capitals follows a name
+    /// that has any. The listing has the original names.
     ///
-    /// `Invalid` for a scope without a spec. `NotFound` if there is nothing to write, before anything is. `Corrupt`, naming the artifact, for
-    /// content that is not what was put; what was written so far is then no archive.
+    /// All data belongs to one moment, whatever is written meanwhile, and no lock is taken.
+    /// Progress is the bytes read, of all. `to` is not buffered: add a buffer if small writes are
+    /// slow.
+    ///
+    /// `Invalid` for a scope without a spec. `NotFound` if there is nothing to write, before
+    /// anything is written. `Corrupt`, with the artifact, for content that differs from what was
+    /// put; the written part is then not a valid archive.
     pub fn export(
         &self,
         scope: &ArtifactScope,
@@ -153,7 +156,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// The list of all, one on a line.
+    /// Writes the list of all versions, one on a line.
     fn listing<W: Write>(&self, archive: &mut Archive<'_, W>, total: ExportReport) -> Result<()> {
         begin(archive, LISTING, total.versions > LISTED_SMALL_MAX)?;
         let failed = |e| Error::io(EXPORT, e);
@@ -188,7 +191,7 @@ fn zip_error(error: ZipError) -> Error {
     }
 }
 
-/// What the listing tells of a version.
+/// The listed fields of a version.
 #[derive(Serialize)]
 struct Listed<'a> {
     uri: String,
@@ -216,8 +219,10 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Where an archive goes. Once given up it takes everything and passes nothing on: the archive's writer
-/// ends an archive when it is dropped, and one that lacks a part must not look whole.
+/// The destination of an archive.
+///
+/// After a failure it accepts data without passing it on. The archive's writer completes an archive
+/// when it is dropped, and an incomplete one must not look whole.
 struct Outlet<'a, W> {
     to: W,
     is_given_up: &'a Cell<bool>,
@@ -253,7 +258,7 @@ mod tests {
             archive.write_all(path.as_bytes()).unwrap();
         }
         archive.finish().unwrap();
-        // The extra field of ZIP64 with both lengths: of one file, and again in the directory.
+        // The extra field of ZIP64 with both lengths: for one file, and again in the directory.
         let fields = to.windows(4).filter(|bytes| *bytes == [1, 0, 16, 0]).count();
         assert_eq!(fields, 2);
         let mut archive = zip::ZipArchive::new(io::Cursor::new(to)).unwrap();

@@ -1,4 +1,4 @@
-//! What is told of a version of an artifact.
+//! The properties of a version of an artifact.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use strongroom_base::Result;
 use super::name::{ArtifactName, ArtifactUri};
 use strongroom_format::{ContentRef, VersionRow, split_key};
 
-/// A version of an artifact, as it was when it was looked at.
+/// A version of an artifact, at the time of the call.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ArtifactInfo {
     pub(super) uri: ArtifactUri,
@@ -22,7 +22,7 @@ pub struct ArtifactInfo {
 }
 
 impl fmt::Debug for ArtifactInfo {
-    /// Neither tags nor metadata: they are the host's.
+    /// Tags and metadata are omitted: they are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArtifactInfo")
             .field("uri", &self.uri)
@@ -32,47 +32,47 @@ impl fmt::Debug for ArtifactInfo {
 }
 
 impl ArtifactInfo {
-    /// Its URI, with its number.
+    /// Returns its URI, with its number.
     pub fn uri(&self) -> &ArtifactUri {
         &self.uri
     }
 
-    /// Length of its content in bytes.
+    /// Returns the length of its content in bytes.
     pub fn len(&self) -> u64 {
         self.content.len
     }
 
-    /// Whether its content has no bytes.
+    /// Returns whether its content has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// BLAKE3 of its content.
+    /// Returns the BLAKE3 hash of its content.
     pub fn checksum(&self) -> &[u8; 32] {
         &self.checksum
     }
 
-    /// When it was put; milliseconds since the Unix epoch.
+    /// Returns the time of the put, in milliseconds since the Unix epoch.
     pub fn created_unix_millis(&self) -> u64 {
         self.created_unix_millis
     }
 
-    /// What its bytes are, if that was told.
+    /// Returns the MIME type of its content, if one was set.
     pub fn mime(&self) -> Option<&str> {
         self.mime.as_deref()
     }
 
-    /// Its tags, sorted.
+    /// Returns its tags, sorted.
     pub fn tags(&self) -> &[String] {
         &self.tags
     }
 
-    /// The host's pairs, by key.
+    /// Returns the host's metadata pairs, by key.
     pub fn metadata(&self) -> &[(String, String)] {
         &self.metadata
     }
 
-    /// The version of a row of table `artifacts`.
+    /// Decodes a version's row of table `artifacts`.
     pub(super) fn decode(key: &[u8], row: &[u8]) -> Result<Self> {
         let ([spec, task, kind], version) = split_key(key)?;
         let name =

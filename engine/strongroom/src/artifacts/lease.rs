@@ -1,11 +1,12 @@
-//! Who writes an artifact: one at a time, by a lease.
+//! Leases: one writer of an artifact at a time.
 //!
-//! A lease has a holder, a fencing token and an expiry. It lies in memory, for one process at a time has the
-//! vault and a lease must not outlive it. What makes it safe is not the waiting but the check: a commit
-//! looks, inside its transaction, whether its token is still the artifact's. So a holder whose lease was
-//! taken away, or ran out and went to another, changes nothing any more, however late it wakes up.
+//! A lease has a holder, a fencing token and an expiry. It is stored in memory, because one process
+//! at a time has the vault and a lease must not outlive it. Safety comes from a check, not from
+//! waiting: inside its transaction a commit checks that its token is still the artifact's. A holder
+//! whose lease was taken away, or expired and went to another, changes nothing any more, however
+//! late it continues.
 //!
-//! Readers know nothing of leases.
+//! Readers need no leases.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -24,21 +25,23 @@ use crate::records::check_name;
 
 const LOCK: &str = "lock artifact";
 
-/// The shortest pause, whatever the policy says.
+/// The shortest pause, whatever the policy is.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// How leases of artifacts are waited for, and how long they last.
+/// The wait for leases of artifacts, and their duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeasePolicy {
-    /// The wait in all; default 30 s. Zero tries once.
+    /// Longest wait; default 30 s. Zero tries once.
     pub timeout: Duration,
-    /// The pause after the first try; default 0.1 s. Each is twice the one before, and ends early when the
-    /// artifact is let go of.
+    /// Pause after the first try; default 0.1 s.
+    ///
+    /// Each pause is twice the one before, and ends early when the lease is released.
     pub first_pause: Duration,
     /// The longest pause; default 2 s.
     pub longest_pause: Duration,
-    /// How long a lease lasts unless it is [renewed](ArtifactLease::renew); default 1 h. A put renews its
-    /// own with every chunk. What has run out others may take.
+    /// Duration of a lease unless it is [renewed](ArtifactLease::renew); default 1 h.
+    ///
+    /// A put renews its lease with every chunk. Others may take an expired lease.
     pub lasts: Duration,
 }
 
@@ -53,12 +56,12 @@ impl Default for LeasePolicy {
     }
 }
 
-/// Who writes an artifact.
+/// The holder of an artifact's lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseHolder {
-    /// What it called itself: the name of its thread, or its number, unless it told another.
+    /// Name of the holder: its own choice, or the name or number of its thread.
     pub holder: String,
-    /// Since when; milliseconds since the Unix epoch.
+    /// Start of the lease, in milliseconds since the Unix epoch.
     pub since_unix_millis: u64,
 }
 
@@ -68,14 +71,14 @@ impl fmt::Display for LeaseHolder {
     }
 }
 
-/// Why a lease was not to be had: the source of the error `Locked`.
+/// The reason that a lease was refused: the source of the error `Locked`.
 #[derive(Clone, Debug)]
 pub struct LeaseRefused {
-    /// Who has it.
+    /// The present holder.
     pub holder: LeaseHolder,
-    /// How often it was tried.
+    /// Number of tries.
     pub attempts: u32,
-    /// How long it was tried.
+    /// Duration of the tries.
     pub elapsed: Duration,
 }
 
@@ -99,7 +102,7 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// The token of the newest lease; raised with each.
+    /// Token of the newest lease; raised with each.
     newest: u64,
     by_artifact: HashMap<ArtifactName, Lease>,
 }
@@ -108,7 +111,7 @@ struct Held {
 struct Lease {
     token: u64,
     holder: LeaseHolder,
-    /// On the monotonic clock.
+    /// Expiry, on the monotonic clock.
     ends: Duration,
 }
 
@@ -142,7 +145,7 @@ impl Leases {
                     .with_source(refused));
             };
             if self.released.wait_for(&mut held, pause).timed_out() {
-                // A clock that stands still must not make anybody wait for ever.
+                // A stopped clock must not make a wait endless.
                 pauses.lasted(pause);
             } else {
                 pauses.ended_early();
@@ -173,7 +176,7 @@ impl Leases {
     }
 }
 
-/// A lease that was granted; given back when the last that knows of it is dropped.
+/// A granted lease, returned when its last reference is dropped.
 #[derive(Debug)]
 pub(super) struct Grant {
     leases: Arc<Leases>,
@@ -183,7 +186,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// `Conflict` if the artifact is another's by now.
+    /// Returns `Conflict` if another holder has the artifact now.
     pub(super) fn check(&self, operation: &'static str) -> Result<()> {
         let held = self.leases.held.lock();
         match held.by_artifact.get(&self.name) {
@@ -217,60 +220,63 @@ impl Drop for Grant {
     }
 }
 
-/// The right to write an artifact, kept from others until it is dropped. Writes through
-/// [`Artifacts::holding`] use it.
+/// The exclusive right to write an artifact, until it is dropped.
+///
+/// Writes through [`Artifacts::holding`] use it.
 #[derive(Debug)]
 pub struct ArtifactLease {
     pub(super) grant: Arc<Grant>,
 }
 
 impl ArtifactLease {
-    /// The artifact.
+    /// Returns the artifact.
     pub fn name(&self) -> &ArtifactName {
         &self.grant.name
     }
 
-    /// Its fencing token: greater than that of any lease before it, since the vault was opened.
+    /// Returns its fencing token, greater than that of any earlier lease in this session.
     pub fn token(&self) -> u64 {
         self.grant.token
     }
 
-    /// Lets it last from now on as long as the policy says. `Conflict` if the artifact is another's by
-    /// now.
+    /// Extends the lease by its full duration from now. `Conflict` if another holder has the
+    /// artifact now.
     pub fn renew(&self) -> Result<()> {
         self.grant.renew("renew lease")
     }
 }
 
-/// Leases. What writes an artifact (puts, deletes, changes tags) takes one by itself, and waits for it as
-/// the handle's [`LeasePolicy`] says; different artifacts are written in parallel, and reads never wait.
+/// Leases. Calls that write an artifact (puts, deletions, changes of tags) acquire one and wait for
+/// it according to the handle's [`LeasePolicy`]. Different artifacts are written in parallel, and
+/// reads never wait.
 impl Artifacts {
-    /// A handle that waits for leases as `policy` says.
+    /// Returns a handle that waits for leases according to `policy`.
     #[must_use]
     pub fn with_lease_policy(&self, policy: LeasePolicy) -> Self {
         Self { policy: Some(policy), ..self.clone() }
     }
 
-    /// A handle that takes no leases, and heeds none: the last commit wins.
+    /// Returns a handle that uses no leases and ignores those of others: the last commit wins.
     #[must_use]
     pub fn without_leases(&self) -> Self {
         Self { policy: None, ..self.clone() }
     }
 
-    /// A handle whose writes to the lease's artifact are made under it, instead of waiting for it.
+    /// Returns a handle whose writes to the lease's artifact use `lease`.
     #[must_use]
     pub fn holding(&self, lease: &ArtifactLease) -> Self {
         Self { holding: Some(Arc::clone(&lease.grant)), ..self.clone() }
     }
 
-    /// Takes the lease of an artifact, whether there is one of that name or not. `Locked` if another has
-    /// it for longer than the policy waits, with [`LeaseRefused`] as source; `Invalid` if the handle
-    /// takes no leases.
+    /// Acquires the lease of an artifact, whether or not the artifact exists.
+    ///
+    /// `Locked` if another holder has it for longer than the policy waits, with [`LeaseRefused`] as
+    /// source. `Invalid` if the handle uses no leases.
     pub fn lock(&self, name: &ArtifactName) -> Result<ArtifactLease> {
         self.lock_as(name, &this_thread())
     }
 
-    /// As [`lock`](Self::lock), as a holder of that name: 1 to 128 bytes.
+    /// Does the same, as a holder with a name of 1 to 128 bytes.
     pub fn lock_as(&self, name: &ArtifactName, holder: &str) -> Result<ArtifactLease> {
         check_name(LOCK, "holder", holder)?;
         let policy = self.policy.as_ref().ok_or_else(|| {
@@ -281,18 +287,19 @@ impl Artifacts {
         self.room.leases.acquire(name, holder, policy, LOCK)
     }
 
-    /// Who has the lease of an artifact, if anybody does.
+    /// Returns the holder of an artifact's lease, if there is one.
     pub fn lease_holder(&self, name: &ArtifactName) -> Option<LeaseHolder> {
         self.room.leases.holder(name)
     }
 
-    /// Whether anybody has the lease of an artifact.
+    /// Returns whether an artifact's lease has a holder.
     pub fn is_locked(&self, name: &ArtifactName) -> bool {
         self.lease_holder(name).is_some()
     }
 
-    /// Takes the lease of an artifact away from its holder, whose commits are `Conflict` from now on; who
-    /// that was. It is logged as a warning.
+    /// Ends the lease of an artifact, and returns its holder.
+    ///
+    /// That holder's commits are `Conflict` from now on. A warning is logged.
     pub fn force_unlock(&self, name: &ArtifactName) -> Option<LeaseHolder> {
         let taken = self.room.leases.force(name);
         if let Some(holder) = &taken {
@@ -302,13 +309,13 @@ impl Artifacts {
         taken
     }
 
-    /// The same, but that it waits for no lease.
+    /// Returns the same handle without waits for leases.
     pub(super) fn at_once(&self) -> Self {
         let policy = self.policy.map(|policy| LeasePolicy { timeout: Duration::ZERO, ..policy });
         Self { policy, ..self.clone() }
     }
 
-    /// The lease under which this handle writes that artifact, if it takes any.
+    /// Returns the lease for writes to that artifact, if the handle uses leases.
     pub(super) fn lease_for(
         &self,
         name: &ArtifactName,
@@ -330,7 +337,7 @@ fn this_thread() -> String {
     named.map_or_else(|| format!("{:?}", thread.id()), str::to_owned)
 }
 
-/// `Ok` without a lease.
+/// Returns `Ok` without a lease.
 pub(super) fn check(lease: Option<&Arc<Grant>>, operation: &'static str) -> Result<()> {
     lease.map_or(Ok(()), |grant| grant.check(operation))
 }

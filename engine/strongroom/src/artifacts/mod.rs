@@ -1,22 +1,24 @@
-//! Artifacts: what tasks leave behind, such as diffs, logs and test results.
+//! Artifacts: results of tasks, such as diffs, logs and test results.
 //!
-//! An [`ArtifactName`] has a spec, a task and a type; each put of an [`ArtifactSpec`] makes a
+//! An [`ArtifactName`] has a spec, a task and a type. Each put of an [`ArtifactSpec`] adds a
 //! version, which an [`ArtifactUri`] names. [`Artifacts`] finds versions by an [`ArtifactQuery`],
-//! and an [`ArtifactReader`] streams one; an [`ArtifactScope`] names many for export, deletion and
-//! verification. An [`ArtifactLease`] has one writer at a time; a [`Quota`]
-//! limits the space.
+//! and an [`ArtifactReader`] streams one. An [`ArtifactScope`] selects many for export, deletion
+//! and verification. An [`ArtifactLease`] ensures one writer at a time. A [`Quota`] limits the
+//! space.
 
-// - `name.rs`: an artifact's name and its URI. It knows no vault. `info.rs`: what is told of a version.
-// - `catalogue.rs` writes the rows of versions, and all that is kept beside them; nobody else does.
-// - `put.rs` stores, `tags.rs` changes tags, `delete.rs` drops, `retention.rs` drops what has expired.
-//   `retention_clock.rs` has the time from which that counts.
+// - `name.rs`: an artifact's name and its URI; it knows no vault. `info.rs`: the properties of a
+//   version.
+// - `catalogue.rs` writes the rows of versions, and all rows derived from them; no other file does.
+// - `put.rs` stores, `tags.rs` changes tags, `delete.rs` deletes, `retention.rs` deletes expired
+//   versions. `retention_clock.rs` has the time for retention.
 // - `lease.rs`: one writer of an artifact at a time.
-// - `scope.rs`: which artifacts a call covers. `read.rs`, `search.rs` and `verify.rs` look and read, without any lock.
-// - `export.rs` writes a ZIP archive, with the names that `archive_path.rs` makes safe.
-// - `usage.rs`: what artifacts come to, and the quota.
+// - `scope.rs`: selections of artifacts. `read.rs`, `search.rs` and `verify.rs` read without any
+//   lock.
+// - `export.rs` writes a ZIP archive, with names that `archive_path.rs` makes safe.
+// - `usage.rs`: totals, and the quota.
 //
-// A version's row, its content's reference, its tags, what it is found by and the totals change in one
-// commit.
+// A version's row, its content's reference, its tags, its search groups and the totals change in
+// one commit.
 
 mod archive_path;
 mod catalogue;
@@ -59,16 +61,16 @@ use strongroom_store::commit::Core;
 #[derive(Clone, Debug)]
 pub struct Artifacts {
     room: Arc<Room>,
-    /// How leases are waited for; none are taken without.
+    /// The wait for leases; `None` uses no leases.
     policy: Option<LeasePolicy>,
-    /// A lease that writes to its artifact are made under.
+    /// A lease for writes to its artifact.
     holding: Option<Arc<lease::Grant>>,
 }
 
-/// What all handles of one vault's artifacts share.
+/// The data that all handles of one vault's artifacts share.
 struct Room {
     content: Content,
-    /// Who writes which artifact.
+    /// The leases of all artifacts.
     leases: Arc<lease::Leases>,
     retention_clock: retention_clock::RetentionClock,
 }

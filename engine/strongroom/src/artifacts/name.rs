@@ -1,4 +1,4 @@
-//! What an artifact is called: a spec, a task and a type; and its URI.
+//! The name of an artifact (a spec, a task and a type), and its URI.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::records::check_name;
 
 const SCHEME: &str = "strongroom:///artifact/";
 
-/// The name of an artifact: what was specified, which task of it, and what type of thing it is.
+/// The name of an artifact: a spec, one of its tasks, and a type.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactName {
     pub(super) spec: String,
@@ -18,8 +18,10 @@ pub struct ArtifactName {
 }
 
 impl ArtifactName {
-    /// `Invalid` unless each part has 1 to [`NAME_BYTES_MAX`](crate::records::NAME_BYTES_MAX) bytes and no
-    /// control character.
+    /// Makes a name.
+    ///
+    /// `Invalid` unless each part has 1 to [`NAME_BYTES_MAX`](crate::records::NAME_BYTES_MAX) bytes
+    /// and no control character.
     pub fn new(
         spec: impl Into<String>,
         task: impl Into<String>,
@@ -33,27 +35,27 @@ impl ArtifactName {
         Ok(Self { spec, task, kind })
     }
 
-    /// What was specified.
+    /// Returns the spec.
     pub fn spec(&self) -> &str {
         &self.spec
     }
 
-    /// Which task of it.
+    /// Returns the task.
     pub fn task(&self) -> &str {
         &self.task
     }
 
-    /// What type of thing it is: `diff`, `log`, `test`, or any other.
+    /// Returns the type: `diff`, `log`, `test`, or any other.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The URI of its newest version, whichever that is then.
+    /// Returns the URI of its newest version at the time of use.
     pub fn newest(&self) -> ArtifactUri {
         ArtifactUri { name: self.clone(), version: None }
     }
 
-    /// The URI of one of its versions.
+    /// Returns the URI of one of its versions.
     pub fn version(&self, version: u64) -> ArtifactUri {
         ArtifactUri { name: self.clone(), version: Some(version) }
     }
@@ -65,9 +67,11 @@ impl fmt::Debug for ArtifactName {
     }
 }
 
-/// The URI of an artifact, or of one of its versions: `strongroom:///artifact/<spec>/<task>/<type>`,
-/// and `@<version>`. In the parts everything but letters, digits and `-._~` of ASCII is percent-encoded
-/// (RFC 3986); any percent-encoding is read.
+/// The URI of an artifact or of one of its versions.
+///
+/// The form is `strongroom:///artifact/<spec>/<task>/<type>`, and `@<version>`. In the parts
+/// everything except ASCII letters, digits and `-._~` is percent-encoded (RFC 3986). Any
+/// percent-encoding is accepted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactUri {
     pub(super) name: ArtifactName,
@@ -75,19 +79,19 @@ pub struct ArtifactUri {
 }
 
 impl ArtifactUri {
-    /// That of a row.
+    /// Makes the URI of a row.
     pub(crate) fn of([spec, task, kind]: [&str; 3], version: u64) -> Self {
         let name =
             ArtifactName { spec: spec.to_owned(), task: task.to_owned(), kind: kind.to_owned() };
         Self { name, version: Some(version) }
     }
 
-    /// The artifact's name.
+    /// Returns the artifact's name.
     pub fn name(&self) -> &ArtifactName {
         &self.name
     }
 
-    /// Which version; the newest without.
+    /// Returns the version's number; `None` for the newest.
     pub fn version(&self) -> Option<u64> {
         self.version
     }
@@ -110,7 +114,7 @@ impl fmt::Debug for ArtifactUri {
 impl FromStr for ArtifactUri {
     type Err = Error;
 
-    /// `Invalid` for what is no URI of an artifact.
+    /// Parses a URI; `Invalid` for other text.
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |detail: &str| {
             Error::new(ErrorKind::Invalid, "parse URI").with_detail(detail.to_owned())

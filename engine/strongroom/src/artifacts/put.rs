@@ -21,7 +21,7 @@ use strongroom_store::commit::Tx;
 
 const PUT: &str = "put artifact";
 
-/// Most versions that go in the commit of the one that replaces them, which others' puts may share.
+/// Most replaced versions that the replacing commit deletes, because puts of others may share it.
 const REPLACED_PER_COMMIT: usize = 16;
 
 /// Most tags of a version.
@@ -30,20 +30,21 @@ pub const TAGS_MAX: usize = 64;
 /// Longest metadata of a version, in bytes of all keys and values.
 pub const ARTIFACT_METADATA_BYTES_MAX: usize = 16_384;
 
-/// What a put does where the artifact has a version already.
+/// The behaviour of a put if the artifact has a version already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnExisting {
-    /// It makes another version, with the next number.
+    /// Adds a version with the next number.
     #[default]
     AddVersion,
-    /// It makes a version with the next number in the place of all others. Of more than 16 others the rest
-    /// goes right after.
+    /// Adds a version with the next number, and deletes all others.
+    ///
+    /// If there are more than 16 others, the rest is deleted right after the commit.
     Replace,
-    /// It is refused: `AlreadyExists`.
+    /// Refuses the put: `AlreadyExists`.
     Refuse,
 }
 
-/// A version to be: the artifact's name, and what is told with it.
+/// A new version: the artifact's name and its properties.
 #[derive(Clone)]
 pub struct ArtifactSpec {
     name: ArtifactName,
@@ -55,7 +56,7 @@ pub struct ArtifactSpec {
 }
 
 impl fmt::Debug for ArtifactSpec {
-    /// Neither tags nor metadata: they are the host's.
+    /// Tags and metadata are omitted: they are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArtifactSpec")
             .field("name", &self.name)
@@ -65,13 +66,13 @@ impl fmt::Debug for ArtifactSpec {
 }
 
 impl ArtifactSpec {
-    /// A version of the artifact of that name.
+    /// Describes a version of the artifact `name`.
     pub fn new(name: ArtifactName) -> Self {
         let (tags, metadata) = (BTreeSet::new(), BTreeMap::new());
         Self { name, mime: None, tags, metadata, on_existing: OnExisting::default(), size: None }
     }
 
-    /// What its bytes are, as a MIME type; 1 to 128 bytes.
+    /// Sets the MIME type of the content; 1 to 128 bytes.
     pub fn mime(mut self, mime: impl Into<String>) -> Self {
         self.mime = Some(mime.into());
         self
@@ -83,20 +84,22 @@ impl ArtifactSpec {
         self
     }
 
-    /// Adds a pair for the host's own use; at most [`ARTIFACT_METADATA_BYTES_MAX`] in all.
+    /// Adds a metadata pair; at most [`ARTIFACT_METADATA_BYTES_MAX`] in total.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// What to do where the artifact has a version already; it adds one without this.
+    /// Sets the behaviour if the artifact has a version already; the default adds one.
     pub fn on_existing(mut self, on_existing: OnExisting) -> Self {
         self.on_existing = on_existing;
         self
     }
 
-    /// How many bytes its source has, if that is known: a put that the quota has no room for is refused
-    /// before the first is read, and a source that has fewer or more is `Invalid`.
+    /// Sets the length of the source in bytes, if it is known.
+    ///
+    /// A put that exceeds the quota is then refused before the first byte is read. A source with
+    /// another length is `Invalid`.
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
         self
@@ -118,7 +121,7 @@ impl ArtifactSpec {
     }
 }
 
-/// `Invalid` for tags beyond their bounds.
+/// Returns `Invalid` for tags beyond their limits.
 pub(super) fn check_tags(operation: &'static str, tags: &BTreeSet<String>) -> Result<()> {
     tags.iter().try_for_each(|tag| check_name(operation, "tag", tag))?;
     if tags.len() <= TAGS_MAX {
@@ -129,28 +132,29 @@ pub(super) fn check_tags(operation: &'static str, tags: &BTreeSet<String>) -> Re
 }
 
 impl Artifacts {
-    /// Stores all of `source` as a version of an artifact; the URI of that version. Durable on return:
-    /// content, row, tags and totals are there together or not at all.
+    /// Stores all of `source` as a version of an artifact; returns the URI of that version.
     ///
-    /// Bytes that the vault holds already are not stored again, whatever they belong to. Interrupted by a
-    /// crash, the same put goes on: read from its start, it stores only the rest (and at most two packs, 32 MiB,
-    /// once more). If `source` fails, nothing
-    /// is stored, and what it brought so far is freed by the next [`gc`](crate::Vault::gc).
+    /// Durable on return: content, row, tags and totals are committed together or not at all.
     ///
-    /// One put of an artifact at a time: the others wait for its lease ([`LeasePolicy`], `Locked` after 30 s
-    /// unless told otherwise), before their sources are read. `Conflict` if the lease was taken away
-    /// meanwhile.
+    /// Existing chunks are not stored again, whatever they belong to. After a crash, repeat the
+    /// same put: it stores only the rest, and at most two packs (32 MiB) again. If `source` fails,
+    /// nothing is stored, and the next [`gc`](crate::Vault::gc) frees its chunks.
     ///
-    /// Before anything is read: `Invalid` for tags or metadata beyond their bounds, `AlreadyExists` as
-    /// [`OnExisting::Refuse`] has it, `Full` if a source of known [size](ArtifactSpec::size) does not fit the
-    /// [quota](Self::set_quota); with sources of unknown size that comes when it does not.
+    /// One put of an artifact runs at a time. Others wait for its lease before they read their
+    /// sources ([`LeasePolicy`], `Locked` after 30 s by default). `Conflict` if the lease was taken
+    /// away meanwhile.
+    ///
+    /// Before anything is read: `Invalid` for tags or metadata beyond their limits, `AlreadyExists`
+    /// according to [`OnExisting::Refuse`], `Full` if a source of known [size](ArtifactSpec::size)
+    /// exceeds the [quota](Self::set_quota). A source of unknown size is `Full` when it exceeds the
+    /// quota.
     ///
     /// [`LeasePolicy`]: crate::artifacts::LeasePolicy
     pub fn put(&self, spec: ArtifactSpec, source: impl Read) -> Result<ArtifactUri> {
         self.put_with(spec, source, LongCall::new())
     }
 
-    /// As [`put`](Self::put). Progress is the bytes read so far.
+    /// Does the same with progress and cancellation. Progress is the bytes read so far.
     pub fn put_with(
         &self,
         spec: ArtifactSpec,
@@ -167,7 +171,7 @@ impl Artifacts {
             let stored = upload.store(&mut source, size, call)?;
             let on_existing = spec.on_existing;
             let version = self.commit_version(spec, stored, lease.clone())?;
-            // It is committed, whatever becomes of the rest.
+            // The version is committed, even if the rest fails.
             if on_existing == OnExisting::Replace
                 && let Err(error) = self.drop_before(&name, version, lease.as_ref())
             {
@@ -181,9 +185,9 @@ impl Artifacts {
         put().map_err(|e: Error| e.or_subject(name.newest()))
     }
 
-    /// Checks all that can be checked before the source is read.
+    /// Checks everything that can be checked before the source is read.
     ///
-    /// Returns the lease of the artifact, and how many bytes the store may take.
+    /// Returns the lease of the artifact, and the most bytes that the store may use.
     fn admit(&self, spec: &ArtifactSpec) -> Result<(Option<Arc<Grant>>, Option<u64>)> {
         spec.validate()?;
         self.core().refuse_nested_write(PUT)?;
@@ -237,7 +241,7 @@ fn exists(name: &ArtifactName) -> Error {
         .with_subject(name.newest())
 }
 
-/// A source of the size that was told, if one was; reading it renews the lease.
+/// A source with a known size, if one was set. Reading it renews the lease.
 struct SizedSource<'a, R> {
     source: R,
     size: Option<u64>,

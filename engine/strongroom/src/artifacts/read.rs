@@ -1,4 +1,4 @@
-//! Looking at artifacts and reading them, from snapshots, without any lock.
+//! Reading artifacts and their properties, from snapshots, without any lock.
 
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,17 +21,18 @@ use strongroom_store::state::{KeySpan, Table};
 const READ: &str = "read artifact";
 const COPY: &str = "write copy of artifact";
 
-/// How many bytes [`Artifacts::copy_to`] writes at once, at most.
+/// Most bytes that [`Artifacts::copy_to`] writes at once.
 const COPY_BYTES: usize = 256 << 10;
 
-/// Most bytes that [`Artifacts::read`] reserves before it has read them.
+/// Most bytes that [`Artifacts::read`] reserves before reading.
 const READ_RESERVED_MAX: u64 = 64 << 20;
 
 /// A stream over a version of an artifact, in bounded memory; forward, and to any position.
 ///
-/// It takes no lock and waits for no writer: it shows the version as it was when it was opened, whatever
-/// is put or deleted since, and what it shows is not freed before it is dropped. Its errors carry the
-/// vault's [`Error`], `Corrupt` for content that is not what was put; no byte of a damaged chunk is served.
+/// It takes no lock and never waits for a writer. It shows the version as it was when it was
+/// opened, despite later puts and deletions, and its content is not freed before it is dropped. Its
+/// errors contain the vault's [`Error`]: `Corrupt` for content that differs from what was put. No
+/// byte of a damaged chunk is returned.
 pub struct ArtifactReader {
     info: ArtifactInfo,
     content: ContentReader,
@@ -44,13 +45,13 @@ impl fmt::Debug for ArtifactReader {
 }
 
 impl ArtifactReader {
-    /// One of a version that the snapshot has.
+    /// Makes the reader of a version in the view.
     pub(super) fn new(store: &Content, view: &View, info: ArtifactInfo) -> Self {
         let content = ContentReader::new(store.pinned(view), info.content);
         Self { info, content }
     }
 
-    /// What is told of the version.
+    /// Returns the properties of the version.
     pub fn info(&self) -> &ArtifactInfo {
         &self.info
     }
@@ -69,25 +70,28 @@ impl Seek for ArtifactReader {
 }
 
 impl Artifacts {
-    /// What is told of a version, the newest if the URI has no number. `NotFound` if there is none.
+    /// Returns the properties of a version, the newest if the URI has no number.
+    ///
+    /// `NotFound` if it does not exist.
     pub fn info(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
         find(&self.core().read()?, uri)?.ok_or_else(|| not_found(uri))
     }
 
-    /// Whether there is such an artifact, or such a version of it.
+    /// Returns whether the artifact, or the version of it, exists.
     pub fn exists(&self, uri: &ArtifactUri) -> Result<bool> {
         Ok(find(&self.core().read()?, uri)?.is_some())
     }
 
-    /// Opens a version, the newest if the URI has no number. `NotFound` if there is none.
+    /// Opens a version, the newest if the URI has no number. `NotFound` if it does not exist.
     pub fn open(&self, uri: &ArtifactUri) -> Result<ArtifactReader> {
         let snapshot = self.core().read()?;
         let info = find(&snapshot, uri)?.ok_or_else(|| not_found(uri))?;
         Ok(ArtifactReader::new(&self.room.content, &snapshot, info))
     }
 
-    /// All bytes of a version, in memory. For a long one prefer [`open`](Self::open) or
-    /// [`copy_to`](Self::copy_to).
+    /// Reads all bytes of a version into memory.
+    ///
+    /// For a long one prefer [`open`](Self::open) or [`copy_to`](Self::copy_to).
     pub fn read(&self, uri: &ArtifactUri) -> Result<Bytes> {
         let mut reader = self.open(uri)?;
         reader.content.expect_all();
@@ -97,11 +101,11 @@ impl Artifacts {
         Ok(bytes.into())
     }
 
-    /// Writes all bytes of a version to `to`, in bounded memory; returns what is known of the version.
-    /// `to` is flushed at the end. Progress is the bytes written so far.
+    /// Writes all bytes of a version to `to`, in bounded memory; returns its properties.
     ///
-    /// After an error some of the bytes are written, none of them of a damaged chunk; an error of `to` is of
-    /// the kind that its own has. For parts of it [`open`](Self::open) it and seek.
+    /// `to` is flushed at the end. Progress is the bytes written so far. After an error some of the
+    /// bytes are written, but none of a damaged chunk. An error of `to` keeps its kind. For parts
+    /// of the content use [`open`](Self::open) and seek.
     pub fn copy_to(
         &self,
         uri: &ArtifactUri,
@@ -125,7 +129,7 @@ impl Artifacts {
         Ok(reader.info)
     }
 
-    /// Returns versions of an artifact, the newest first; none if there is no such artifact.
+    /// Returns versions of an artifact, newest first; none if it does not exist.
     pub fn versions(&self, query: &VersionsQuery) -> Result<Vec<ArtifactInfo>> {
         let snapshot = self.core().read()?;
         let artifact = key_of(&query.name);
@@ -168,7 +172,7 @@ fn not_found(uri: &ArtifactUri) -> Error {
     Error::new(ErrorKind::NotFound, READ).with_reason(Reason::ArtifactMissing).with_subject(uri)
 }
 
-/// An error of an artifact's content, which names an object, as one that names the artifact.
+/// Adds the artifact to an error of its content, which names only an object.
 fn damaged(error: std::io::Error, uri: &ArtifactUri) -> Error {
     let inner = Error::io(READ, error);
     let reason = match inner.kind() {
@@ -191,10 +195,10 @@ pub(super) fn find(snapshot: &View, uri: &ArtifactUri) -> Result<Option<Artifact
     newest.map(|entry| ArtifactInfo::decode(entry.key.as_slice(), entry.row.as_slice())).transpose()
 }
 
-/// The keys of all artifacts that begin with some names.
+/// The keys of all artifacts that begin with certain names.
 pub(super) struct NameSpan {
     lower: Vec<u8>,
-    /// The first key behind them; empty if that is the table's end.
+    /// The first key after them; empty at the end of the table.
     upper: Vec<u8>,
 }
 
@@ -208,7 +212,7 @@ impl NameSpan {
         Self { lower, upper }
     }
 
-    /// Those of them behind a key, if any can be.
+    /// Returns the keys after a key, if any are possible.
     pub(super) fn behind<'a>(&'a self, behind: Option<&'a [u8]>) -> Option<KeySpan<'a>> {
         let lower = match behind {
             Some(behind) if *behind >= self.lower[..] => Bound::Excluded(behind),
@@ -217,7 +221,7 @@ impl NameSpan {
         if self.upper.is_empty() {
             return Some((lower, Bound::Unbounded));
         }
-        // redb takes no span that ends before it begins.
+        // redb refuses a span that ends before it begins.
         let is_beyond = behind.is_some_and(|behind| *behind >= self.upper[..]);
         (!is_beyond).then_some((lower, Bound::Excluded(&self.upper[..])))
     }

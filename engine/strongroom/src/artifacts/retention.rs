@@ -1,9 +1,9 @@
-//! How long versions are kept, by type, and dropping those that have been kept long enough.
+//! Retention: how long versions are kept, by type, and the deletion of expired ones.
 //!
-//! Time counts from when a version was put, by the clock; or, if the clock had gone back, from the latest time
-//! that any version before it was put or dropped at, and what has passed since while the vault was open. So a
-//! clock that goes backwards, and is put right later, makes nothing expire early, but for time of which the
-//! vault knows nothing because it was closed.
+//! Time counts from the put of a version, by the clock. If the clock was set back, it counts from
+//! the latest time at which any earlier version was put or deleted, plus the time since then while
+//! the vault was open. A clock that runs backwards and is corrected later therefore expires nothing
+//! early, except for time in which the vault was closed.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -29,20 +29,20 @@ const EXPIRE: &str = "expire artifacts";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long types are kept for which nothing was set; all others for ever.
+/// Default retention by type; all other types are kept for ever.
 const DEFAULTS: [(&str, Duration); 3] = [
     ("diff", Duration::from_secs(30 * DAY.as_secs())),
     ("log", Duration::from_secs(7 * DAY.as_secs())),
     ("test", Duration::from_secs(14 * DAY.as_secs())),
 ];
 
-/// Most types for which a retention may be set.
+/// Most types with a set retention.
 const KINDS_SET_MAX: usize = 1_000;
 
 /// Options of [`Artifacts::expire`].
 ///
-/// Progress is the versions that were deleted. A cancelled call ends between two commits; what is
-/// deleted stays so.
+/// Progress is the number of deleted versions. A cancelled call ends between two commits; deleted
+/// versions stay deleted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExpireArtifactsOptions<'a> {
     dry_run: bool,
@@ -52,12 +52,12 @@ pub struct ExpireArtifactsOptions<'a> {
 long_call_options!(ExpireArtifactsOptions);
 
 impl ExpireArtifactsOptions<'_> {
-    /// The default options: delete what has expired.
+    /// Makes the default options: delete expired versions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reports what has expired, and deletes nothing.
+    /// Reports expired versions, and deletes nothing.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
@@ -65,21 +65,22 @@ impl ExpireArtifactsOptions<'_> {
     }
 }
 
-/// What has expired.
+/// The result of [`Artifacts::expire`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExpiredArtifacts {
-    /// Versions that were dropped; in a dry run, that would be.
+    /// Versions that were deleted; in a dry run, that would be.
     pub versions: u64,
-    /// Lengths of their contents, in bytes.
+    /// Sum of the lengths of their contents, in bytes.
     pub bytes: u64,
-    /// Versions that stay until whoever has their artifact's lease has let go of it.
+    /// Versions that stay until the lease of their artifact is released.
     pub locked: u64,
 }
 
 impl Artifacts {
-    /// How long each type is kept for which that was set, or is so by default; `None` is for ever, as for
-    /// every other type.
+    /// Returns the retention of each type that has one, set or by default.
+    ///
+    /// `None` means for ever, as for every other type.
     pub fn retention(&self) -> Result<BTreeMap<String, Option<Duration>>> {
         let defaults = DEFAULTS.map(|(kind, kept)| (kind.to_owned(), Some(kept)));
         let set = read_settings(self.core().read()?.state())?.1;
@@ -87,8 +88,10 @@ impl Artifacts {
         Ok(defaults.into_iter().chain(set).collect())
     }
 
-    /// Sets how long versions of a type are kept, or that they are kept for ever. It is kept in the vault,
-    /// and goes for those that are there already as well. `Invalid` for more than 1,000 types.
+    /// Sets the retention of a type; `None` for ever.
+    ///
+    /// The setting is stored in the vault, and applies to existing versions too. `Invalid` for more
+    /// than 1,000 types.
     pub fn set_retention(&self, kind: &str, kept: Option<Duration>) -> Result<()> {
         const SET: &str = "set retention";
         check_name(SET, "type", kind)?;
@@ -111,7 +114,7 @@ impl Artifacts {
         })
     }
 
-    /// At most `limit` versions that have expired and are still there, the oldest of each type first.
+    /// Lists at most `limit` expired versions, oldest of each type first.
     pub fn expired(&self, limit: usize) -> Result<Vec<ArtifactInfo>> {
         let mut expired = Vec::new();
         for (kind, kept) in self.retention()? {
@@ -128,9 +131,10 @@ impl Artifacts {
         Ok(expired)
     }
 
-    /// Drops the versions that have expired, in commits of at most 256; it is logged how many those were.
-    /// Waits for nobody: what is being written stays until next time. Space comes back with
-    /// [`gc`](crate::Vault::gc).
+    /// Deletes expired versions, in commits of at most 256, and logs their number.
+    ///
+    /// It never waits: an artifact that is being written stays until the next call.
+    /// [`gc`](crate::Vault::gc) frees the space.
     pub fn expire(&self, options: &ExpireArtifactsOptions<'_>) -> Result<ExpiredArtifacts> {
         self.core().refuse_nested_write(EXPIRE)?;
         let mut report = ExpiredArtifacts::default();
@@ -194,7 +198,7 @@ impl Artifacts {
                 report.bytes += bytes;
                 Ok(())
             }
-            // A lease was taken away: they stay until next time.
+            // A lease was taken away; the versions stay until the next call.
             Err(e) if e.kind() == ErrorKind::Conflict => {
                 report.locked += free.len() as u64;
                 Ok(())
@@ -203,7 +207,7 @@ impl Artifacts {
         }
     }
 
-    /// The next versions of a type that have been kept for so long, behind one.
+    /// Returns the next expired versions of a type, after one.
     fn next_expired(
         &self,
         kind: &str,

@@ -1,4 +1,4 @@
-//! A time for retention to count from, which no clock that is put back makes earlier.
+//! The clock for retention, which never runs backwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom_base::component::Clock;
 
-/// The latest time that was seen, carried on by the monotonic clock.
+/// The latest known time, advanced by the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct RetentionClock {
     clock: Arc<dyn Clock>,
-    /// Milliseconds since the Unix epoch, and when that was by the monotonic clock.
+    /// Milliseconds since the Unix epoch, and the monotonic time at that moment.
     latest: Mutex<(u64, Duration)>,
 }
 
@@ -20,7 +20,8 @@ impl RetentionClock {
         Self { clock, latest }
     }
 
-    /// Now, or later: no earlier than any time it told or was told, plus what has passed since.
+    /// Returns the present time, but no earlier than any time it returned or got, plus the time
+    /// since then.
     pub(super) fn at_least(&self, told_unix_millis: u64, now_unix_millis: u64) -> u64 {
         let monotonic = self.clock.monotonic();
         let mut latest = self.latest.lock();

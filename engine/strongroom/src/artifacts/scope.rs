@@ -1,4 +1,4 @@
-//! Which artifacts a call covers, and pages of their versions.
+//! Selections of artifacts for a call, and pages of their versions.
 
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -8,7 +8,7 @@ use crate::records::check_name;
 /// Most versions of a page whose query has no limit.
 const PAGE: usize = 1_000;
 
-/// The artifacts that a call covers: all, those of a spec, or those of one task of it.
+/// A selection of artifacts: all, those of a spec, or those of one task of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArtifactScope {
     pub(super) spec: Option<String>,
@@ -16,24 +16,25 @@ pub struct ArtifactScope {
 }
 
 impl ArtifactScope {
-    /// All artifacts.
+    /// Selects all artifacts.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Those of that spec.
+    /// Selects the artifacts of a spec.
     pub fn spec(spec: impl Into<String>) -> Self {
         Self { spec: Some(spec.into()), task: None }
     }
 
-    /// Only those of that task of the spec; `None` is all tasks. Without a spec the call is `Invalid`.
+    /// Selects only one task of the spec; `None` selects all tasks. Without a spec the call is
+    /// `Invalid`.
     #[must_use]
     pub fn task<'t>(mut self, task: impl Into<Option<&'t str>>) -> Self {
         self.task = task.into().map(str::to_owned);
         self
     }
 
-    /// Returns the names with which its artifacts begin. `Invalid` for a task without a spec.
+    /// Returns the first names of its artifacts. `Invalid` for a task without a spec.
     pub(super) fn names(&self, action: &'static str) -> Result<Vec<&str>> {
         if self.spec.is_none() && self.task.is_some() {
             return Err(
@@ -43,7 +44,7 @@ impl ArtifactScope {
         Ok(self.spec.as_deref().into_iter().chain(self.task.as_deref()).collect())
     }
 
-    /// As [`names`](Self::names), for a call that needs a spec: `Invalid` without.
+    /// Does the same for a call that needs a spec: `Invalid` without.
     pub(super) fn names_of_spec(&self, action: &'static str) -> Result<Vec<&str>> {
         let names = self.names(action)?;
         if names.is_empty() {
@@ -57,7 +58,7 @@ impl ArtifactScope {
     }
 }
 
-/// A page of versions in order of their names: by default the first 1,000.
+/// A page of versions in order of their names; by default the first 1,000.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     pub(super) scope: ArtifactScope,
@@ -66,19 +67,19 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    /// The first page of the versions in `scope`.
+    /// Queries the first page of the versions in `scope`.
     pub fn of(scope: ArtifactScope) -> Self {
         Self { scope, after: None, limit: PAGE }
     }
 
-    /// Only those after that one, the last of the page before; `None` is the first page.
+    /// Continues after the last version of the previous page; `None` is the first page.
     #[must_use]
     pub fn after<'u>(mut self, uri: impl Into<Option<&'u ArtifactUri>>) -> Self {
         self.after = uri.into().cloned();
         self
     }
 
-    /// At most that many.
+    /// Sets the most versions of the page.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
@@ -86,7 +87,7 @@ impl ListQuery {
     }
 }
 
-/// A page of the versions of one artifact, the newest first: by default the newest 1,000.
+/// A page of the versions of one artifact, newest first; by default the newest 1,000.
 #[derive(Clone, Debug)]
 pub struct VersionsQuery {
     pub(super) name: ArtifactName,
@@ -95,19 +96,19 @@ pub struct VersionsQuery {
 }
 
 impl VersionsQuery {
-    /// The newest versions of the artifact of that name.
+    /// Queries the newest versions of an artifact.
     pub fn of(name: &ArtifactName) -> Self {
         Self { name: name.clone(), before: None, limit: PAGE }
     }
 
-    /// Only versions older than that number; `None` is the newest and those before it.
+    /// Continues with versions older than `version`; `None` is the newest and those before it.
     #[must_use]
     pub fn before(mut self, version: impl Into<Option<u64>>) -> Self {
         self.before = version.into();
         self
     }
 
-    /// At most that many.
+    /// Sets the most versions of the page.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;

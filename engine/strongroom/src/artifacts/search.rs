@@ -1,10 +1,10 @@
-//! Finding versions by spec, task, type, tags and time, in any combination.
+//! Searching versions by spec, task, type, tags and time, in any combination.
 //!
-//! Table `found_by` has every version once for each set of its names (with or without spec, task and type: 8),
-//! and for each of its tags 8 times more, in the order in which they came. So a search by names, one tag and
-//! a time reads just what it finds. With several tags their groups are walked together, each skipping what
-//! another has shown not to be in it. Where tags are common and seldom together, that may be many steps for
-//! little, so a page ends after so many, with where to go on.
+//! Table `found_by` has each version once for each subset of its names (with or without spec, task
+//! and type: 8), and 8 times more for each of its tags, in the order of arrival. A search by names,
+//! one tag and a time therefore reads only what it finds. With several tags the search walks their
+//! groups together, and each group skips what another excludes. Common tags that rarely occur
+//! together need many steps for few results, so a page ends after a number of steps, with a cursor.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,10 +28,10 @@ const PAGE: usize = 1_000;
 /// Longest page of a search.
 pub const SEARCH_PAGE_MAX: usize = 10_000;
 
-/// After so many steps to versions that have one of the tags and not another, a page ends.
+/// Steps without a result after which a page ends.
 const MISSES_PER_PAGE: usize = 512;
 
-/// What to look for: everything, unless it is narrowed.
+/// A search query; without conditions it matches every version.
 #[derive(Clone)]
 pub struct ArtifactQuery {
     spec: Option<String>,
@@ -51,62 +51,62 @@ impl Default for ArtifactQuery {
 }
 
 impl fmt::Debug for ArtifactQuery {
-    /// Not the tags: they are the host's.
+    /// Tags are omitted: they are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArtifactQuery").field("created", &self.created).finish_non_exhaustive()
     }
 }
 
 impl ArtifactQuery {
-    /// Every version.
+    /// Matches every version.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those of that spec.
+    /// Matches only versions of that spec.
     #[must_use]
     pub fn spec(mut self, spec: impl Into<String>) -> Self {
         self.spec = Some(spec.into());
         self
     }
 
-    /// Only those of that task, of whatever spec unless one is told.
+    /// Matches only versions of that task, of any spec unless one is set.
     #[must_use]
     pub fn task(mut self, task: impl Into<String>) -> Self {
         self.task = Some(task.into());
         self
     }
 
-    /// Only those of that type.
+    /// Matches only versions of that type.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = Some(kind.into());
         self
     }
 
-    /// Only those with that tag, and with every other that is told.
+    /// Matches only versions with that tag, and with every other tag that is set.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.insert(tag.into());
         self
     }
 
-    /// Only those put in that time: from the start on, up to the end and not at it; milliseconds since the
-    /// Unix epoch.
+    /// Matches only versions put in that time, in milliseconds since the Unix epoch; the end is
+    /// excluded.
     #[must_use]
     pub fn created(mut self, unix_millis: Range<u64>) -> Self {
         self.created = Some(unix_millis);
         self
     }
 
-    /// Only those behind a page's [`next`](ArtifactPage::next); `None` is the first page.
+    /// Continues after a page's [`next`](ArtifactPage::next); `None` is the first page.
     #[must_use]
     pub fn after(mut self, cursor: impl Into<Option<ArtifactCursor>>) -> Self {
         self.after = cursor.into();
         self
     }
 
-    /// At most that many, 1 to [`SEARCH_PAGE_MAX`]; 1,000 by default.
+    /// Sets the most versions of the page, 1 to [`SEARCH_PAGE_MAX`]; 1,000 by default.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
@@ -121,7 +121,7 @@ impl ArtifactQuery {
         check_tags(SEARCH, &self.tags)
     }
 
-    /// The groups whose common members are looked for.
+    /// Returns the groups whose common members match.
     fn groups(&self) -> Vec<[u8; 16]> {
         let names = [self.spec.as_deref(), self.task.as_deref(), self.kind.as_deref()];
         if self.tags.is_empty() {
@@ -131,8 +131,9 @@ impl ArtifactQuery {
     }
 }
 
-/// Where a page ended: the next one goes on behind it, whatever is put or deleted in between. It is printed
-/// and parsed as one word.
+/// The end of a page, from which the next one continues.
+///
+/// It stays valid whatever is put or deleted in between. It prints and parses as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArtifactCursor(Arrival);
 
@@ -145,7 +146,7 @@ impl fmt::Display for ArtifactCursor {
 impl FromStr for ArtifactCursor {
     type Err = Error;
 
-    /// `Invalid` for what was never printed.
+    /// Parses a cursor; `Invalid` for other text.
     fn from_str(text: &str) -> Result<Self> {
         let number = |part: &str| {
             let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -160,23 +161,23 @@ impl FromStr for ArtifactCursor {
     }
 }
 
-/// What a search has found, the newest first.
+/// A page of results, newest first.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ArtifactPage {
     /// The versions.
     pub versions: Vec<ArtifactInfo>,
-    /// Where to go on; `None` if that is all.
+    /// The cursor for the next page; `None` if this is the last.
     pub next: Option<ArtifactCursor>,
 }
 
 impl Artifacts {
-    /// Returns a page of the versions that `query` describes, the newest first. It takes as long as the page
-    /// is, whatever else the vault holds.
+    /// Returns a page of the versions that match `query`, newest first.
     ///
-    /// With several tags a page may be shorter than its limit, even empty, though more follow: it ends once 512
-    /// versions had some of the tags and not all. Only without
-    /// [`next`](ArtifactPage::next) was that all.
+    /// The time depends on the length of the page, not on the size of the vault. With several tags
+    /// a page may be shorter than its limit, even empty, although more follow: it ends after 512
+    /// versions with some of the tags and not all. Only a page without [`next`](ArtifactPage::next)
+    /// is the last.
     pub fn search(&self, query: &ArtifactQuery) -> Result<ArtifactPage> {
         query.validate()?;
         let limit = query.limit;
@@ -198,7 +199,7 @@ impl Artifacts {
                     last = Some(at);
                 }
                 Step::Missed(at) => {
-                    // That one is the next page's first.
+                    // That version is the first of the next page.
                     let number = at.number.saturating_add(1);
                     let next = Some(ArtifactCursor(Arrival { number, ..at }));
                     return Ok(ArtifactPage { versions, next });
@@ -209,7 +210,7 @@ impl Artifacts {
     }
 }
 
-/// The version that came then.
+/// Returns the version with that arrival.
 pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo> {
     let lost = || {
         Error::new(ErrorKind::Corrupt, SEARCH)
@@ -221,22 +222,22 @@ pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo>
     ArtifactInfo::decode(key.as_slice(), row.as_slice())
 }
 
-/// The common members of some groups, the newest first.
+/// The common members of several groups, newest first.
 struct Walk<'a> {
     state: &'a StateRead,
     groups: Vec<[u8; 16]>,
-    /// The oldest that may be found.
+    /// The oldest possible result.
     oldest: Arrival,
-    /// What is found comes before it.
+    /// Results come before it.
     before: Bound<Arrival>,
-    /// Steps that found nothing.
+    /// Number of steps without a result.
     misses: usize,
 }
 
-/// A step of a walk.
+/// The outcome of a step of a walk.
 enum Step {
     Found(Arrival),
-    /// There were many steps without a find; none of what was skipped is one, this one may be.
+    /// Many steps had no result. No skipped version matches; this one may.
     Missed(Arrival),
     End,
 }
@@ -260,7 +261,7 @@ impl<'a> Walk<'a> {
     fn next(&mut self) -> Result<Step> {
         let mut bound = self.before;
         loop {
-            // The newest that the first group has, and whether the others have it too.
+            // The newest version of the first group, if the other groups have it too.
             let Some(candidate) = self.newest(self.groups[0], bound)? else { return Ok(Step::End) };
             let mut found = candidate;
             for &group in &self.groups[1..] {
@@ -281,7 +282,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The newest member of a group within a bound.
+    /// Returns the newest member of a group within a bound.
     fn newest(&self, group: [u8; 16], bound: Bound<Arrival>) -> Result<Option<Arrival>> {
         let latest = Arrival { unix_millis: u64::MAX, number: u64::MAX };
         let key = |at| FoundBy { group, at }.encode();

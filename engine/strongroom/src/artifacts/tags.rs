@@ -1,4 +1,4 @@
-//! The tags of versions that are there already.
+//! Changing the tags of existing versions.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +13,23 @@ use strongroom_store::commit::Tx;
 
 const TAG: &str = "tag artifact";
 
-/// What becomes of the tags of a version.
+/// A change of a version's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagChange {
-    /// It has these as well.
+    /// Adds these tags.
     Add(BTreeSet<String>),
-    /// It does not have these any more.
+    /// Removes these tags.
     Remove(BTreeSet<String>),
-    /// It has just these.
+    /// Replaces all tags by these.
     Replace(BTreeSet<String>),
 }
 
 impl Artifacts {
-    /// Changes the tags of a version, of the newest if the URI has no number; the URI of that version.
-    /// Durable on return, and found by its tags from the same commit on.
+    /// Changes the tags of a version, the newest if the URI has no number; returns its URI.
     ///
-    /// `NotFound` if there is no such version; `Invalid` if it would have more than
-    /// [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags, or for one that is none.
+    /// Durable on return, and searches find the new tags from the same commit on. `NotFound` if the
+    /// version does not exist. `Invalid` for an invalid tag, or for more than
+    /// [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags.
     pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
         let (TagChange::Add(told) | TagChange::Remove(told) | TagChange::Replace(told)) = change;
         check_tags(TAG, told).map_err(|e| e.or_subject(uri))?;

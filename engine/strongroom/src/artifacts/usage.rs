@@ -1,4 +1,4 @@
-//! How much artifacts come to, and how much the store may take.
+//! The totals of artifacts, and the quota of the content store.
 
 use strongroom_base::{Error, ErrorKind, Result};
 
@@ -14,64 +14,64 @@ use strongroom_store::state::{StateRead, Table};
 const USAGE: &str = "read usage";
 const SET_QUOTA: &str = "set quota";
 
-/// What some artifacts come to.
+/// The total of some artifacts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArtifactTotal {
-    /// How many versions.
+    /// Number of versions.
     pub versions: u64,
-    /// Lengths of their contents together, in bytes: as they were put, each counted in full.
+    /// Sum of the lengths of their contents in bytes, each counted in full.
     pub bytes: u64,
 }
 
-/// What all artifacts of a vault come to, and what their contents take.
+/// The totals of a vault's artifacts, and the bytes of the content store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArtifactUsage {
-    /// Of all.
+    /// Total of all artifacts.
     pub all: ArtifactTotal,
-    /// By spec, sorted.
+    /// Totals by spec, sorted.
     pub by_spec: Vec<(String, ArtifactTotal)>,
-    /// By type, sorted.
+    /// Totals by type, sorted.
     pub by_kind: Vec<(String, ArtifactTotal)>,
-    /// What the content store takes, in bytes: each content once, compressed and sealed, and what waits
-    /// for `gc`. This is what the quota counts.
+    /// Bytes in the content store: each content once, compressed and sealed, including content that
+    /// waits for `gc`. The quota limits this value.
     pub stored_bytes: u64,
-    /// The quota, if there is one.
+    /// The quota, if one is set.
     pub quota: Option<Quota>,
 }
 
 impl ArtifactUsage {
-    /// Whether the store takes as much as the quota's warning is set at, or more.
+    /// Returns whether the store has reached the quota's warning level.
     pub fn is_filling(&self) -> bool {
         self.quota.is_some_and(|quota| self.stored_bytes >= quota.warn_bytes())
     }
 }
 
-/// How much the content store may take.
+/// The limit of the content store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// In bytes, as stored.
+    /// Limit in stored bytes.
     pub bytes: u64,
-    /// From how much of it on puts log a warning, in percent; 1 to 100.
+    /// Level from which puts log a warning, in percent; 1 to 100.
     pub warn_percent: u8,
 }
 
 impl Quota {
-    /// So many bytes, with a warning at 80 %.
+    /// Makes a quota of `bytes`, with a warning at 80 %.
     pub const fn new(bytes: u64) -> Self {
         Self { bytes, warn_percent: 80 }
     }
 
-    /// Where the warning begins, in bytes.
+    /// Returns the warning level in bytes.
     pub const fn warn_bytes(&self) -> u64 {
-        // Not `bytes * percent / 100`, which may overflow.
+        // `bytes * percent / 100` could overflow.
         self.bytes / 100 * self.warn_percent as u64
             + self.bytes % 100 * self.warn_percent as u64 / 100
     }
 }
 
 impl Artifacts {
-    /// What all artifacts come to, by spec and by type, and what the store takes.
+    /// Returns the totals of all artifacts, by spec and by type, and the bytes of the store.
     pub fn usage(&self) -> Result<ArtifactUsage> {
         let snapshot = self.core().read()?;
         let state = snapshot.state();
@@ -96,17 +96,17 @@ impl Artifacts {
         Ok(ArtifactUsage { all, by_spec, by_kind, stored_bytes: read_stored(state)?, quota })
     }
 
-    /// How much the store may take; `None` for as much as there is.
+    /// Returns the quota; `None` if the store has no limit.
     pub fn quota(&self) -> Result<Option<Quota>> {
         Ok(read_settings(self.core().read()?.state())?.0)
     }
 
-    /// Sets how much the store may take, or that it may take what there is. It is kept in the vault. What is
-    /// there already stays, whatever the quota.
+    /// Sets the quota; `None` removes it.
     ///
-    /// A put that would pass it is `Full`, and changes nothing: see [`put`](Self::put); so is the
-    /// [staging](crate::Vault::stage) of a long value, for these lie in the same store. The quota counts what
-    /// is stored, so space that deletions left comes back with [`gc`](crate::Vault::gc).
+    /// The setting is stored in the vault. Existing content stays, whatever the quota. A
+    /// [`put`](Self::put) that exceeds it is `Full` and changes nothing. So is
+    /// [staging](crate::Vault::stage) a long value, which uses the same store. The quota limits
+    /// stored bytes, so [`gc`](crate::Vault::gc) must run before deleted content makes room.
     pub fn set_quota(&self, quota: Option<Quota>) -> Result<()> {
         if let Some(quota) = quota
             && !(1..=100).contains(&quota.warn_percent)
@@ -123,7 +123,7 @@ impl Artifacts {
         })
     }
 
-    /// Logs that the store has filled up to where the quota warns.
+    /// Logs a warning if the store has reached the quota's warning level.
     pub(super) fn warn_if_filling(&self, limit: Option<u64>) -> Result<()> {
         if limit.is_none() {
             return Ok(());
@@ -160,10 +160,10 @@ impl Artifacts {
     }
 }
 
-/// How long types are kept, in milliseconds; `None` for ever.
+/// Retention by type, in milliseconds; `None` for ever.
 type Kept = Vec<(String, Option<u64>)>;
 
-/// The quota, and how long types are kept for which that was set.
+/// Reads the quota, and the set retention of types.
 pub(super) fn read_settings(state: &StateRead) -> Result<(Option<Quota>, Kept)> {
     let row = state.get(Table::Settings, ARTIFACT_SETTINGS)?;
     match row.map(|row| ArtifactSettingsRow::decode(row.as_slice())).transpose() {

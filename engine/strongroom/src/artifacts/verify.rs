@@ -1,4 +1,4 @@
-//! Reading artifacts to see whether they are what was put.
+//! Verifying artifacts: reading them and comparing checksums.
 
 use std::io::Read;
 
@@ -12,44 +12,45 @@ use strongroom_base::LongCall;
 
 const VERIFY: &str = "verify artifact";
 
-/// How much is read between two looks at whether to go on.
+/// Bytes that are read between two checks for cancellation.
 const STEP_BYTES: usize = 256 << 10;
 
-/// Most damaged versions that [`VerifiedArtifacts`] names.
+/// Most damaged versions that [`VerifiedArtifacts`] lists.
 const DAMAGED_NAMED_MAX: usize = 10_000;
 
-/// How many versions are looked up at a time.
+/// Versions that are looked up at a time.
 const PAGE: usize = 256;
 
-/// What [`Artifacts::verify_all`] has found.
+/// The result of [`Artifacts::verify_all`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct VerifiedArtifacts {
-    /// Versions that are what was put.
+    /// Versions that equal what was put.
     pub whole: u64,
-    /// Their bytes.
+    /// Sum of their lengths in bytes.
     pub bytes: u64,
-    /// Versions that are not.
+    /// Versions that differ.
     pub damaged: u64,
-    /// The first 10,000 of these, with what is wrong with each.
+    /// The first 10,000 damaged versions, each with its error.
     pub named: Vec<(ArtifactUri, Error)>,
 }
 
 impl VerifiedArtifacts {
-    /// Whether nothing is damaged.
+    /// Returns whether nothing is damaged.
     pub fn is_ok(&self) -> bool {
         self.damaged == 0
     }
 }
 
 impl Artifacts {
-    /// Reads a version, the newest if the URI has no number, and compares its checksum. `Corrupt` if it is
-    /// not what was put, `NotFound` if there is none.
+    /// Reads a version, the newest if the URI has no number, and compares its checksum.
+    ///
+    /// `Corrupt` if it differs from what was put. `NotFound` if it does not exist.
     pub fn verify(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
         self.verify_with(uri, LongCall::new())
     }
 
-    /// As [`verify`](Self::verify). Progress is the bytes read so far.
+    /// Does the same with progress and cancellation. Progress is the bytes read so far.
     pub fn verify_with(&self, uri: &ArtifactUri, call: LongCall<'_>) -> Result<ArtifactInfo> {
         self.verify_one(uri, call, |done, total| call.report(done, Some(total)))
     }
@@ -84,8 +85,9 @@ impl Artifacts {
             .with_subject(uri))
     }
 
-    /// Verifies the versions in `scope`, and continues after damaged ones. Versions that are deleted
-    /// meanwhile are left out. Progress is the bytes read so far.
+    /// Verifies the versions in `scope`, and continues after damaged ones.
+    ///
+    /// Versions that are deleted meanwhile are skipped. Progress is the bytes read so far.
     pub fn verify_all(
         &self,
         scope: &ArtifactScope,

@@ -14,12 +14,12 @@ use super::rows;
 
 /// Changes that happen together or not at all.
 ///
-/// Unlike a closure, a batch is checked as a whole before its first row is written. That is why
-/// batches of many threads can share one commit, and one sync, without touching each other:
-/// see [`Vault::apply`](crate::Vault::apply).
+/// Unlike a closure, a batch is checked as a whole before its first row is written. Batches of many
+/// threads can therefore share one commit, and one sync, without affecting each other: see
+/// [`Vault::apply`](crate::Vault::apply).
 ///
-/// Changes take effect in the order in which they were added; conditions are checked against
-/// the vault as it is before the first of them.
+/// Changes take effect in the order in which they were added. Conditions are checked against the
+/// vault before the first change.
 #[derive(Default)]
 pub struct Batch {
     changes: Vec<Change>,
@@ -27,15 +27,15 @@ pub struct Batch {
     extras: Vec<Box<dyn Extra>>,
 }
 
-/// What another room adds to a batch.
+/// The changes that another room adds to a batch.
 pub(crate) trait Extra: Any + Send {
-    /// Refuses what may not happen, against the transaction so far. Writes nothing.
+    /// Refuses changes that may not happen, against the transaction so far. Writes nothing.
     fn check(&self, tx: &Tx<'_>) -> Result<()>;
 
     /// Makes its changes, after those of records.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
 
-    /// Returns how many changes it adds, for `Debug`.
+    /// Returns the number of its changes, for `Debug`.
     fn len(&self) -> usize;
 }
 
@@ -57,7 +57,7 @@ enum Expected {
 }
 
 impl fmt::Debug for Batch {
-    /// Never names, keys or values: they are the host's secret.
+    /// Names, keys and values are omitted: they are the host's secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("changes", &self.changes.len())
@@ -68,12 +68,12 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// A batch without changes.
+    /// Makes a batch without changes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds: make `value` the value of `key`.
+    /// Adds the change: set the value of `key` to `value`.
     pub fn insert<'p>(
         &mut self,
         namespace: impl Into<String>,
@@ -85,13 +85,13 @@ impl Batch {
         self
     }
 
-    /// Adds: remove the record of `key`, if there is one.
+    /// Adds the change: remove the record of `key`, if it exists.
     pub fn delete(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
         self.changes.push(Change::Remove { namespace: namespace.into(), key: key.into() });
         self
     }
 
-    /// Returns what another room has added, made if there is nothing yet.
+    /// Returns the changes that another room added; creates them if missing.
     pub(crate) fn extra<T: Extra + Default>(&mut self) -> &mut T {
         let is_it = |extra: &dyn Any| extra.is::<T>();
         let at = self.extras.iter().position(|extra| is_it(&**extra)).unwrap_or_else(|| {
@@ -102,7 +102,7 @@ impl Batch {
         extra.downcast_mut().expect("found by its type")
     }
 
-    /// Only if there is no record of `key`; else `Conflict`.
+    /// Adds the condition: no record of `key` exists; otherwise `Conflict`.
     pub fn require_absent(
         &mut self,
         namespace: impl Into<String>,
@@ -111,7 +111,7 @@ impl Batch {
         self.require(namespace.into(), key.into(), Expected::Absent)
     }
 
-    /// Only if there is a record of `key`; else `Conflict`.
+    /// Adds the condition: a record of `key` exists; otherwise `Conflict`.
     pub fn require_present(
         &mut self,
         namespace: impl Into<String>,
@@ -120,8 +120,9 @@ impl Batch {
         self.require(namespace.into(), key.into(), Expected::Present)
     }
 
-    /// Only if the value of `key` is exactly `value`; else `Conflict`. A value that was
-    /// too long for a row is never equal: compare something shorter.
+    /// Adds the condition: the value of `key` is exactly `value`; otherwise `Conflict`.
+    ///
+    /// A staged value is never equal: compare a shorter one.
     pub fn require_equal(
         &mut self,
         namespace: impl Into<String>,
@@ -136,12 +137,12 @@ impl Batch {
         self
     }
 
-    /// How many changes it holds.
+    /// Returns the number of changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether it holds no change.
+    /// Returns whether it has no changes.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
@@ -162,7 +163,7 @@ impl Condition {
 }
 
 impl Expected {
-    /// Returns what is wrong with the row that is there, if anything.
+    /// Returns the reason if the present row fails the condition.
     fn judge(&self, row: Option<&[u8]>) -> Result<Option<&'static str>> {
         let inline = match row {
             Some(row) if RecordRow::is_inline(row) => Some(RecordRow::inline_value(row)),

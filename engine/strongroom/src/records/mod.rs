@@ -1,15 +1,15 @@
 //! Records: the host's own ordered key-value data, in namespaces.
 //!
-//! A namespace is made by its first insert. [`Snapshot`] and [`WriteTx`] read; [`WriteTx`] and
+//! The first insert creates a namespace. [`Snapshot`] and [`WriteTx`] read; [`WriteTx`] and
 //! [`Batch`] write a [`Payload`]. A scan yields [`Records`], each [`Record`] with its
 //! [`Value`](crate::Value), which a [`ValueReader`] streams. A [`TypedNamespace`] has serde types
 //! for keys and values.
 
-// - `rows.rs`: names and keys as rows of a transaction, and what dropped namespaces leave.
+// - `rows.rs`: names and keys as rows of a transaction, and the removal of dropped namespaces.
 // - `transaction.rs`: the host's transaction. `batch.rs`: prepared changes with conditions.
-//   `snapshot.rs`, `read.rs`: reading. `typed.rs`: namespaces whose keys and values are serde types.
-// - `staged.rs`: a value that is too long for a row, stored before its transaction; `value.rs`: read
-//   back.
+//   `snapshot.rs`, `read.rs`: reading. `typed.rs`: namespaces with serde types for keys and values.
+// - `staged.rs`: storing a value that is too long for a row, before its transaction. `value.rs`:
+//   reading it.
 
 pub(crate) mod batch;
 mod name;

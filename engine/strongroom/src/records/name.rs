@@ -1,11 +1,11 @@
-//! The names that hosts give: of namespaces, operations and lanes. One rule for all.
+//! The rule for names that hosts give to namespaces, operations and lanes.
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// Longest name of a namespace, an operation or a lane, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// `Invalid` unless `name` has 1 to [`NAME_BYTES_MAX`] bytes and no control character.
+/// Returns `Invalid` unless `name` has 1 to [`NAME_BYTES_MAX`] bytes and no control character.
 pub(crate) fn check_name(operation: &'static str, what: &str, name: &str) -> Result<()> {
     let detail = if name.is_empty() {
         format!("{what} is empty")

@@ -1,4 +1,4 @@
-//! What a host hands in as a value: bytes of its own, or a value that it staged before.
+//! The values that a host inserts: bytes, or a staged value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::staged::Staged;
 
-/// A value to insert. Made by `into()` from slices, arrays, strings, `Vec<u8>`, [`Bytes`] and
-/// [`Staged`].
+/// A value to insert.
+///
+/// `into()` makes it from slices, arrays, strings, `Vec<u8>`, [`Bytes`] and [`Staged`].
 pub struct Payload<'a> {
     pub(crate) source: Source<'a>,
 }
@@ -19,7 +20,7 @@ pub(crate) enum Source<'a> {
 }
 
 impl Payload<'_> {
-    /// Length of the value in bytes.
+    /// Returns the length of the value in bytes.
     pub fn len(&self) -> u64 {
         match &self.source {
             Source::Bytes(bytes) => bytes.len() as u64,
@@ -27,12 +28,12 @@ impl Payload<'_> {
         }
     }
 
-    /// Whether the value has no bytes.
+    /// Returns whether the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How much memory it takes.
+    /// Returns the memory that it uses, in bytes.
     pub(crate) fn bytes_in_memory(&self) -> u64 {
         match &self.source {
             Source::Bytes(bytes) => bytes.len() as u64,
@@ -50,7 +51,7 @@ impl Payload<'_> {
 }
 
 impl fmt::Debug for Payload<'_> {
-    /// Never the bytes: they are the host's secret.
+    /// The bytes are omitted: they are the host's secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Payload").field("len", &self.len()).finish_non_exhaustive()
     }

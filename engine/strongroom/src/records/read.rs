@@ -1,4 +1,4 @@
-//! Reading records from a snapshot: one, a span in order from either end, and how many.
+//! Reading records from a snapshot: one, a span in order from either end, and counts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,17 +16,18 @@ use strongroom_content::Pinned;
 use strongroom_format::NamespaceRow;
 use strongroom_store::state::{Entry, Row, Rows, Table, TableRead};
 
-/// A namespace, as a snapshot lists it.
+/// A namespace in a snapshot's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Its name.
+    /// Name of the namespace.
     pub name: String,
-    /// How many records it has.
+    /// Number of its records.
     pub records: u64,
 }
 
-/// The tables of the namespaces that a snapshot was asked for; `None` for one that does not
-/// exist. Most readers ask for one, so the first has a place without a lock.
+/// The opened tables of a snapshot's namespaces; `None` for a missing one.
+///
+/// Most readers use one namespace, so the first has a place without a lock.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceCache {
     first: OnceLock<(Box<str>, Option<Arc<TableRead>>)>,
@@ -60,7 +61,7 @@ impl NamespaceCache {
 
 /// Reading records.
 impl Snapshot {
-    /// The value of `key`; `None` if there is no such record or no such namespace.
+    /// Returns the value of `key`; `None` if the record or the namespace does not exist.
     pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.with_namespace(namespace, |table| {
             let Some(table) = table else { return Ok(None) };
@@ -69,7 +70,7 @@ impl Snapshot {
         })
     }
 
-    /// The records whose keys lie in `keys`, in key order; from the other end with `rev()`.
+    /// Returns the records whose keys are in `keys`, in key order; from the other end with `rev()`.
     pub fn range<K: AsRef<[u8]>>(
         &self,
         namespace: &str,
@@ -78,18 +79,20 @@ impl Snapshot {
         self.records(namespace, &Span::of_range(&keys))
     }
 
-    /// The records whose keys begin with `prefix`, in key order; from the other end with `rev()`.
+    /// Returns the records whose keys begin with `prefix`, in key order; from the other end with
+    /// `rev()`.
     pub fn prefix(&self, namespace: &str, prefix: impl AsRef<[u8]>) -> Result<Records> {
         self.records(namespace, &Span::of_prefix(prefix.as_ref()))
     }
 
-    /// How many records `namespace` has; 0 if there is none of that name. Takes the same time
-    /// however many they are.
+    /// Returns the number of records in `namespace`; 0 if it does not exist.
+    ///
+    /// The call takes constant time.
     pub fn count(&self, namespace: &str) -> Result<u64> {
         self.with_namespace(namespace, |table| table.map_or(Ok(0), TableRead::row_count))
     }
 
-    /// All namespaces, by name.
+    /// Lists all namespaces by name.
     pub fn namespaces(&self) -> Result<Vec<Namespace>> {
         let all = (Bound::Unbounded, Bound::Unbounded);
         self.state()
@@ -104,7 +107,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// Runs `read` on the table of a namespace, `None` if there is no such namespace.
+    /// Runs `read` on the table of a namespace; `None` if it does not exist.
     fn with_namespace<R>(
         &self,
         name: &str,
@@ -138,7 +141,7 @@ impl Snapshot {
     }
 }
 
-/// Records in key order, from either end. It keeps what it reads, also past its snapshot's end.
+/// Records in key order, from either end. They stay readable after their snapshot is dropped.
 pub struct Records {
     rows: Option<Rows>,
     pinned: Pinned,
@@ -187,24 +190,24 @@ impl Record {
         Self { key, value }
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &[u8] {
         self.key.as_slice()
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The value alone.
+    /// Returns the value alone.
     pub fn into_value(self) -> Value {
         self.value
     }
 }
 
 impl fmt::Debug for Record {
-    /// Never the key or the bytes: they are the host's secret.
+    /// Key and value are omitted: they are the host's secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("value", &self.value).finish_non_exhaustive()
     }

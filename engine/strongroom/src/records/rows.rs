@@ -1,4 +1,4 @@
-//! Records as rows of a transaction, and the life of namespaces.
+//! Records as rows of a transaction, and the creation and removal of namespaces.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -18,28 +18,28 @@ use super::name::check_name;
 use super::payload::{Payload, Source};
 use super::staged::StagedParts;
 
-/// How many records of a dropped namespace one commit removes.
+/// Most records of dropped namespaces that one commit removes.
 const DROPPED_PER_COMMIT_MAX: usize = 1_000;
 
 const ALL: KeySpan<'static> = (Bound::Unbounded, Bound::Unbounded);
 
-/// What this room keeps of a transaction.
+/// Data of this room for a transaction.
 #[derive(Default)]
 struct Part {
-    /// The numbers of the namespaces that it has touched, by name.
+    /// Numbers of the namespaces that it has used, by name.
     namespaces: HashMap<String, u32>,
     /// A buffer for a row, reused from call to call.
     row: Vec<u8>,
-    /// It drops a namespace.
+    /// Set if it drops a namespace.
     drops: bool,
-    /// Whether dropped namespaces have rows left after it, if it has looked.
+    /// Set if it has removed rows: whether dropped namespaces have more.
     left: Option<bool>,
 }
 
 /// Removes the rows of dropped namespaces, a bounded batch with every commit.
 #[derive(Debug, Default)]
 pub(crate) struct DroppedNamespaces {
-    /// Rows are left to remove.
+    /// Set while rows are left to remove.
     left: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ impl Hook for DroppedNamespaces {
     }
 }
 
-/// The contents that records refer to, of namespaces that are being dropped too.
+/// The contents to which records refer, including namespaces that are being dropped.
 pub(crate) struct RecordRoots;
 
 impl Roots for RecordRoots {
@@ -80,7 +80,7 @@ impl Roots for RecordRoots {
                 match RecordRow::decode(entry?.row.as_slice()) {
                     Ok(RecordRow::Content(content)) => found.roots.push(content.root),
                     Ok(_) => {}
-                    // What it refers to is unknown; `check` names the row.
+                    // Its references are unknown; `check` names the row.
                     Err(_) => found.damaged += 1,
                 }
             }
@@ -109,7 +109,7 @@ pub(super) fn insert(
     value: &Payload<'_>,
 ) -> Result<()> {
     let table = make_namespace(tx, namespace)?;
-    // Bytes for the row, or the content that it refers to.
+    // Bytes for the row, or the content to which it refers.
     let (inline, stored) = match &value.source {
         Source::Bytes(bytes) => (&bytes[..], None),
         Source::Staged(staged) => match staged.parts() {
@@ -117,7 +117,7 @@ pub(super) fn insert(
             StagedParts::Content(stored) => (&[][..], Some(stored)),
         },
     };
-    // The new content first: a chunk that both have is not released in between.
+    // The new content is adopted first, so that a chunk in both contents is never released.
     let adopted = stored.map_or(Ok(()), |stored| stored.adopt(tx));
     let finished = adopted
         .and_then(|()| {
@@ -129,7 +129,7 @@ pub(super) fn insert(
             tx.state.insert(table, key, row, reference_of_row)
         })
         .and_then(|replaced| release_value(tx, replaced.transpose()?));
-    // Half of it may be in: then nothing of the transaction may be.
+    // A part of it may be written, so the transaction must not commit.
     finished.map_err(|e| tx.refuse(e))
 }
 
@@ -171,7 +171,7 @@ fn advance_dropping(tx: &mut Tx<'_>) -> Result<bool> {
             .collect::<Result<Vec<_>>>()?;
         for key in &batch {
             let removed = tx.state.remove(table, key.as_slice(), reference_of_row)?;
-            // A damaged row must not keep the namespace; `check` names what it held.
+            // A damaged row must not keep the namespace; `check` lists its contents.
             match release_value(tx, removed.and_then(Result::ok)) {
                 Err(e) if e.kind() == ErrorKind::Corrupt => {}
                 released => released?,
@@ -192,7 +192,7 @@ fn first_dropping(tx: &Tx<'_>) -> Result<Option<u32>> {
     first.map(|entry| dropping_number(entry.key.as_slice())).transpose()
 }
 
-/// Refuses a value that was staged in another vault, or that the content store may not take.
+/// Refuses a value that was staged in another vault, or that would exceed the quota.
 pub(super) fn check_staged(tx: &Tx<'_>, value: &Payload<'_>) -> Result<()> {
     match &value.source {
         Source::Staged(staged) if !staged.is_of(tx.core()) => {
@@ -207,7 +207,7 @@ pub(super) fn check_staged(tx: &Tx<'_>, value: &Payload<'_>) -> Result<()> {
     }
 }
 
-/// Drops the reference that a row had.
+/// Drops the reference of a row.
 fn release_value(tx: &mut Tx<'_>, reference: Option<Reference>) -> Result<()> {
     match reference {
         None | Some(Reference::Nothing) => Ok(()),
@@ -216,7 +216,7 @@ fn release_value(tx: &mut Tx<'_>, reference: Option<Reference>) -> Result<()> {
     }
 }
 
-/// Returns the table of a namespace, if there is one of that name.
+/// Returns the table of a namespace, if it exists.
 pub(super) fn find_namespace(tx: &Tx<'_>, name: &str) -> Result<Option<Table>> {
     let known = tx.parts.get::<Part>().and_then(|part| part.namespaces.get(name));
     let number = match known {
@@ -226,7 +226,7 @@ pub(super) fn find_namespace(tx: &Tx<'_>, name: &str) -> Result<Option<Table>> {
     Ok(number.map(Table::Records))
 }
 
-/// Does the same, and remembers it.
+/// Does the same, and caches the result.
 fn open_namespace(tx: &mut Tx<'_>, name: &str) -> Result<Option<Table>> {
     if let Some(&number) = tx.parts.get_mut::<Part>().namespaces.get(name) {
         return Ok(Some(Table::Records(number)));
@@ -272,7 +272,7 @@ fn read_namespace(tx: &Tx<'_>, name: &str) -> Result<Option<u32>> {
     Ok(row.map(|NamespaceRow::V0 { number }| number))
 }
 
-/// Checks what one call can know of a record before any row is written.
+/// Checks a record as far as possible before any row is written.
 pub(super) fn check_record(action: &'static str, key: &[u8], value: &Payload<'_>) -> Result<()> {
     let too_long = |reason, what: &str, len: usize, max: usize, hint: &str| {
         Err(Error::new(ErrorKind::Invalid, action)
@@ -290,14 +290,14 @@ pub(super) fn check_record(action: &'static str, key: &[u8], value: &Payload<'_>
     }
 }
 
-/// What a row refers to.
+/// The reference of a row.
 enum Reference {
     Nothing,
     Objects(Vec<ObjectName>),
     Content(ContentRef),
 }
 
-/// What a row refers to; `None` for no row.
+/// Reads the reference of a row; `None` if there is no row.
 fn reference_of_row(row: Option<&[u8]>) -> Option<Result<Reference>> {
     Some(RecordRow::decode(row?).map(|row| match row {
         RecordRow::Inline => Reference::Nothing,

@@ -9,18 +9,17 @@ use strongroom_store::state::StateRead;
 
 use super::read::NamespaceCache;
 
-/// The vault as it was when the snapshot was taken: records, operations and content.
+/// The vault at the time when the snapshot was taken: records, operations and content.
 ///
-/// It takes no lock, never waits for a writer, and is not disturbed by one. Cheap to clone;
-/// while a clone or a value read from it lives, nothing that it can reach is removed, so do not
-/// keep it for longer than it is needed.
+/// It takes no lock, never waits for a writer, and no writer disturbs it. Cheap to clone. While a
+/// clone, or a value read from it, lives, nothing that it can reach is removed, so drop it early.
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    // Fields drop in order: the tables close before the view does.
+    // Fields drop in order: the tables close before the view.
     namespaces: NamespaceCache,
     view: View,
     content: Content,
@@ -36,12 +35,12 @@ impl Snapshot {
         self.inner.view.state()
     }
 
-    /// Returns whether it is of that core.
+    /// Returns whether the snapshot belongs to `core`.
     pub(crate) fn is_of(&self, core: &Arc<Core>) -> bool {
         Arc::ptr_eq(self.inner.view.core(), core)
     }
 
-    /// Keeps what it can reach for a reader that outlives it.
+    /// Keeps everything that it can reach, for a reader that outlives it.
     pub(super) fn pinned(&self) -> Pinned {
         self.inner.content.pinned(&self.inner.view)
     }

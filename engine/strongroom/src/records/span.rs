@@ -1,4 +1,4 @@
-//! Spans of keys: from a host's bounds or prefix to those of a table.
+//! Spans of keys, made from a host's bounds or prefix.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -9,19 +9,20 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The keys that lie in `keys`.
+    /// Makes the span of the keys in `keys`.
     pub(crate) fn of_range<K: AsRef<[u8]>>(keys: &impl RangeBounds<K>) -> Self {
         let owned = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
         Self { lower: owned(keys.start_bound()), upper: owned(keys.end_bound()) }
     }
 
-    /// The keys that begin with `prefix`.
+    /// Makes the span of the keys that begin with `prefix`.
     pub(crate) fn of_prefix(prefix: &[u8]) -> Self {
         Self { lower: Bound::Included(prefix.to_vec()), upper: after(prefix) }
     }
 
-    /// No row lies in it: the bounds are reversed, or meet with one excluded. redb would panic
-    /// on some of these.
+    /// Returns whether no key is in it: the bounds are reversed, or meet with one excluded.
+    ///
+    /// redb would panic on some of these.
     pub(crate) fn is_empty(&self) -> bool {
         match (&self.lower, &self.upper) {
             (Bound::Included(from), Bound::Included(to)) => from > to,
@@ -36,7 +37,7 @@ impl Span {
     }
 }
 
-/// The end of all keys that begin with `prefix`.
+/// Returns the end of all keys that begin with `prefix`.
 fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
     let Some(last) = prefix.iter().rposition(|&byte| byte != u8::MAX) else {
         return Bound::Unbounded;

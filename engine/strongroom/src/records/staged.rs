@@ -1,8 +1,8 @@
 //! Staging: storing a long value before the transaction that refers to it.
 //!
-//! It cannot be stored inside the host's transaction, which holds redb's only write transaction and ought to
-//! be short. So it is stored beforehand, as any content is; the transaction that inserts it writes the
-//! last of its rows.
+//! A long value cannot be stored inside the host's transaction, which is redb's only write
+//! transaction and should be short. It is stored before, like any content. The transaction that
+//! inserts it writes the last of its rows.
 
 use std::fmt;
 use std::io::Read;
@@ -16,18 +16,17 @@ use strongroom_store::commit::Core;
 use strongroom_base::LongCall;
 use strongroom_format::ROW_BYTES_MAX;
 
-/// A value on its way into the vault: stored, and waiting for a transaction to
-/// [insert](crate::WriteTx::insert) it.
+/// A stored value that waits for a transaction to [insert](crate::WriteTx::insert) it.
 ///
-/// Dropped without that, what was stored for it alone is freed by the next
-/// [`gc`](crate::Vault::gc); so it is when the transaction fails, or, a day later, when the process dies. While
-/// it lives, chunks that are let go of wait, so do not keep it for longer than it is needed.
+/// If it is dropped first, or the transaction fails, the next [`gc`](crate::Vault::gc) frees what
+/// was stored for it alone. If the process dies, that happens a day later. While it lives, released
+/// chunks cannot be freed, so drop it early.
 pub struct Staged {
     parts: StagedParts,
     content: Content,
 }
 
-/// What a transaction needs of a staging.
+/// The parts of a staging for a transaction.
 pub(crate) enum StagedParts {
     /// Short enough for a row.
     Inline(Bytes),
@@ -41,7 +40,7 @@ impl fmt::Debug for Staged {
 }
 
 impl Staged {
-    /// Length of the value in bytes.
+    /// Returns the length of the value in bytes.
     pub fn len(&self) -> u64 {
         match &self.parts {
             StagedParts::Inline(value) => value.len() as u64,
@@ -49,12 +48,12 @@ impl Staged {
         }
     }
 
-    /// Whether the value has no bytes.
+    /// Returns whether the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How much memory it takes, in bytes: short contents are not on the backend.
+    /// Returns the memory that it uses, in bytes. Short contents are not on the backend yet.
     pub(super) fn bytes_in_memory(&self) -> u64 {
         match &self.parts {
             StagedParts::Inline(value) => value.len() as u64,
@@ -62,7 +61,7 @@ impl Staged {
         }
     }
 
-    /// Whether it is of that vault, in this session: it is of use in no other.
+    /// Returns whether it belongs to that vault in this session. It can be used in no other.
     pub(super) fn is_of(&self, core: &Arc<Core>) -> bool {
         self.content.is_of(core)
     }
@@ -72,7 +71,9 @@ impl Staged {
     }
 }
 
-/// Stages all of `source`, in a store that may take `limit` bytes. What is a row asks for no limit.
+/// Stages all of `source`, in a store that may use `limit` bytes.
+///
+/// A value that fits a row needs no limit.
 pub(crate) fn stage(
     content: &Content,
     limit: impl FnOnce() -> Result<Option<u64>>,

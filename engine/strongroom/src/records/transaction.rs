@@ -17,7 +17,7 @@ use super::value::Value;
 
 /// All changes of one commit. Made by [`Vault::write`](crate::Vault::write).
 ///
-/// It sees its own changes. Nothing of it is visible to others, or on disk, before the commit.
+/// It sees its own changes. Before the commit nothing of it is visible to others, or on disk.
 pub struct WriteTx<'t> {
     pub(crate) tx: Tx<'t>,
     content: Content,
@@ -41,26 +41,26 @@ impl<'t> WriteTx<'t> {
 
 /// Records.
 impl WriteTx<'_> {
-    /// Returns the value of `key`, with what this transaction has written.
+    /// Returns the value of `key`, including changes of this transaction.
     pub fn get(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let Some(table) = rows::find_namespace(&self.tx, namespace)? else { return Ok(None) };
         let row = self.tx.state.get(table, key.as_ref(), |row| row.map(Bytes::copy_from_slice))?;
         row.map(|row| self.value(Row::Owned(row))).transpose()
     }
 
-    /// Returns whether there is a record of that key.
+    /// Returns whether a record of that key exists.
     pub fn contains(&self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
         let Some(table) = rows::find_namespace(&self.tx, namespace)? else { return Ok(false) };
         self.tx.state.get(table, key.as_ref(), |row| row.is_some())
     }
 
-    /// Makes `value` the value of `key`; the namespace is made if it does not exist.
+    /// Sets the value of `key` to `value`; creates the namespace if needed.
     ///
-    /// Bytes may have up to [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX); a longer value is [staged]
-    /// before the transaction. `Invalid` if the key, the name or the bytes are too long, or the
-    /// staging is of another vault; `Full` if the content store may not take it. Then nothing of
-    /// this call is in the transaction. After an error of the storage or of a damaged row the
-    /// transaction does not commit, whatever the closure returns.
+    /// Bytes may be at most [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) long; a longer value
+    /// is [staged] before the transaction. `Invalid` if the key, the name or the bytes are too
+    /// long, or if the staging belongs to another vault. `Full` if the content store would exceed
+    /// its quota. Then nothing of this call is in the transaction. After an error of the storage,
+    /// or of a damaged row, the transaction does not commit, whatever the closure returns.
     ///
     /// [staged]: crate::Vault::stage
     pub fn insert<'p>(
@@ -75,13 +75,14 @@ impl WriteTx<'_> {
         rows::insert(&mut self.tx, namespace, key.as_ref(), &value)
     }
 
-    /// Removes the record of `key`. Returns whether there was one.
+    /// Removes the record of `key`. Returns whether it existed.
     pub fn delete(&mut self, namespace: &str, key: impl AsRef<[u8]>) -> Result<bool> {
         rows::remove(&mut self.tx, namespace, key.as_ref())
     }
 
-    /// Returns the records whose keys are in `keys`, in key order, from either end, with what this
-    /// transaction has written.
+    /// Returns the records whose keys are in `keys`, in key order, from either end.
+    ///
+    /// Changes of this transaction are included.
     pub fn range<K: AsRef<[u8]>>(
         &self,
         namespace: &str,
@@ -99,17 +100,18 @@ impl WriteTx<'_> {
         self.records(namespace, Span::of_prefix(prefix.as_ref()))
     }
 
-    /// Returns how many records `namespace` has; 0 if there is none of that name. Takes the same
-    /// time however many they are.
+    /// Returns the number of records in `namespace`; 0 if it does not exist.
+    ///
+    /// The call takes constant time.
     pub fn count(&self, namespace: &str) -> Result<u64> {
         let table = rows::find_namespace(&self.tx, namespace)?;
         table.map_or(Ok(0), |table| self.tx.state.len(table))
     }
 
-    /// Drops a namespace with all its records. Returns whether there was one.
+    /// Drops a namespace with all its records. Returns whether it existed.
     ///
-    /// It is gone at once. Its rows are removed in bounded batches: the first with this commit,
-    /// the others with later ones or [`gc`](crate::Vault::gc).
+    /// The namespace is gone at once. Its rows are removed in bounded batches: the first with this
+    /// commit, the others with later ones or with [`gc`](crate::Vault::gc).
     pub fn delete_namespace(&mut self, namespace: &str) -> Result<bool> {
         rows::drop_namespace(&mut self.tx, namespace)
     }
@@ -129,8 +131,9 @@ impl WriteTx<'_> {
         }))
     }
 
-    /// Returns the value of a row as this transaction has it. One that is not in its row outlives
-    /// the transaction: its read epoch is of the commit before it.
+    /// Returns the value of a row in this transaction.
+    ///
+    /// A value outside its row outlives the transaction: its read epoch is at the commit before.
     fn value(&self, row: Row) -> Result<Value> {
         Ok(Value::new(row, || self.content.pinned_now())?.with_adopted(adopted(&self.tx)))
     }

@@ -1,9 +1,8 @@
 //! Namespaces whose keys and values are serde types.
 //!
-//! Keys are encoded so that their order is the order of the bytes (`memcomparable`): numbers by
-//! size, texts and tuples lexicographically. Values are `MessagePack` with named fields
-//! (`rmp-serde`), which any serde type goes through, and to which a field with a default can be
-//! added later.
+//! Encoded keys sort like the keys themselves (`memcomparable`): numbers by size, texts and tuples
+//! lexicographically. Values are `MessagePack` with named fields (`rmp-serde`). Every serde type
+//! can be encoded, and a field with a default can be added later.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,8 +19,8 @@ use super::transaction::WriteTx;
 
 /// A namespace of keys `K` and values `V`.
 ///
-/// It is only a name with types: it holds nothing and may be a constant. The types are the
-/// caller's promise; rows that do not decode as such are `Corrupt`.
+/// It is a name with types, without data, and may be a constant. The caller ensures that the types
+/// match; rows that do not decode are `Corrupt`.
 ///
 /// ```
 /// # use strongroom::backends::Memory;
@@ -73,35 +72,36 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    /// The namespace `name`, read and written as `K` and `V`.
+    /// Names a namespace, read and written as `K` and `V`.
     pub const fn new(name: &'static str) -> Self {
         Self { name, types: PhantomData }
     }
 
-    /// Its name.
+    /// Returns the name.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, snapshot: &Snapshot, key: &K) -> Result<Option<V>> {
         let value = snapshot.get(self.name, encode_key(key)?)?;
         value.map(|value| value.decode()).transpose()
     }
 
-    /// The value of `key` as the transaction sees it.
+    /// Returns the value of `key` as the transaction sees it.
     pub fn get_in(&self, tx: &WriteTx<'_>, key: &K) -> Result<Option<V>> {
         let value = tx.get(self.name, encode_key(key)?)?;
         value.map(|value| value.decode()).transpose()
     }
 
-    /// Makes `value` the value of `key`. `Invalid` if an encoding is above its limit or the type
-    /// cannot be encoded.
+    /// Sets the value of `key`.
+    ///
+    /// `Invalid` if an encoding exceeds its limit, or the type cannot be encoded.
     pub fn insert(&self, tx: &mut WriteTx<'_>, key: &K, value: &V) -> Result<()> {
         tx.insert(self.name, encode_key(key)?, encode_value(value)?)
     }
 
-    /// Removes the record of `key`; whether there was one.
+    /// Removes the record of `key`; returns whether it existed.
     pub fn delete(&self, tx: &mut WriteTx<'_>, key: &K) -> Result<bool> {
         tx.delete(self.name, encode_key(key)?)
     }
@@ -112,8 +112,7 @@ where
         Ok(())
     }
 
-    /// The records whose keys lie in `keys`, in order of the keys; from the other end with
-    /// `rev()`.
+    /// Returns the records whose keys are in `keys`, in key order; from the other end with `rev()`.
     pub fn range(
         &self,
         snapshot: &Snapshot,
@@ -152,8 +151,7 @@ pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
     rmp_serde::from_slice(bytes).map_err(|_| undecodable("decode value"))
 }
 
-/// Without the decoder's own words: they quote what they stumble on, and that is the host's
-/// secret.
+/// The decoder's message is omitted, because it quotes data, which is the host's secret.
 fn undecodable(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
         .with_reason(Reason::TypeMismatch)

@@ -1,4 +1,4 @@
-//! A value as it is read back: from its row at once, from elsewhere as a stream.
+//! Reading a value: at once from its row, or as a stream from content.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,13 +14,13 @@ use strongroom_content::{ContentReader, Pinned, StoredContent, seek};
 use strongroom_format::{ContentRef, ObjectsRow, RecordRow};
 use strongroom_store::state::Row;
 
-/// Most bytes that [`Value::bytes`] reserves before it has read them.
+/// Most bytes that [`Value::bytes`] reserves before reading.
 const READ_RESERVED_MAX: u64 = 64 << 20;
 
 /// A record's value.
 ///
-/// It stays readable whatever is written, deleted or dropped after it was read, for as long as
-/// it or a [`ValueReader`] made of it lives; meanwhile what it reads is not freed.
+/// It stays readable after later writes, deletions and drops, as long as it or its [`ValueReader`]
+/// lives. Its content is not freed meanwhile.
 pub struct Value {
     inner: Inner,
 }
@@ -36,11 +36,11 @@ enum Inner {
 struct InContent {
     content: ContentRef,
     pinned: Pinned,
-    /// In the transaction that inserts it: the content that its commit will bring.
+    /// Inside the transaction that inserts it: the content that its commit will index.
     adopted: Option<Arc<StoredContent>>,
 }
 
-/// A value in objects of its own, as they were written before schema 5.
+/// A value in its own objects, as written before schema 5.
 #[derive(Clone)]
 struct InObjects {
     row: ObjectsRow,
@@ -48,7 +48,7 @@ struct InObjects {
 }
 
 impl Value {
-    /// The value that `row` holds or refers to, whose read epoch was taken before the row was read.
+    /// Reads the value in `row`. The read epoch was registered before the row was read.
     #[inline]
     pub(super) fn new(row: Row, pinned: impl FnOnce() -> Pinned) -> Result<Self> {
         if RecordRow::is_inline(row.as_slice()) {
@@ -74,7 +74,7 @@ impl Value {
         Ok(Self { inner })
     }
 
-    /// Of a transaction that has adopted these contents: one of them is not in any state yet.
+    /// Adds the contents that the transaction adopted, one of which may not be in any state yet.
     pub(super) fn with_adopted(mut self, adopted: &[Arc<StoredContent>]) -> Self {
         if let Inner::Content(value) = &mut self.inner {
             let is_it = |stored: &&Arc<StoredContent>| stored.content() == value.content;
@@ -83,18 +83,19 @@ impl Value {
         self
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         self.inner.len()
     }
 
-    /// Whether it has no bytes.
+    /// Returns whether the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value without a copy, if it lies in its row: that is, if it has at most
-    /// [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) bytes.
+    /// Returns the value without a copy, if it is stored in its row.
+    ///
+    /// That is so for at most [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) bytes.
     pub fn as_inline(&self) -> Option<&[u8]> {
         match &self.inner {
             Inner::Inline(row) => Some(inline(row)),
@@ -102,7 +103,7 @@ impl Value {
         }
     }
 
-    /// The whole value in memory. For a long one prefer [`into_reader`](Self::into_reader).
+    /// Reads the whole value into memory. For a long one prefer [`into_reader`](Self::into_reader).
     pub fn bytes(&self) -> Result<Bytes> {
         let source = match &self.inner {
             Inner::Inline(row) => return Ok(Bytes::copy_from_slice(inline(row))),
@@ -121,7 +122,7 @@ impl Value {
         Ok(bytes.into())
     }
 
-    /// The value decoded as `T`, as [`TypedNamespace`](crate::records::TypedNamespace) encodes it.
+    /// Decodes the value as `T`, as [`TypedNamespace`](crate::records::TypedNamespace) encodes it.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         match self.as_inline() {
             Some(value) => decode_value(value),
@@ -129,11 +130,11 @@ impl Value {
         }
     }
 
-    /// A stream over the value, in bounded memory (a chunk, 256 KiB at most, and the lists above it; of
-    /// values that were written before schema 5 an object of 8 MiB).
+    /// Returns a stream over the value, in bounded memory.
     ///
-    /// Its errors carry the vault's [`Error`], `Corrupt` for content that is not what was
-    /// written; no byte of what is damaged is served.
+    /// It holds a chunk of at most 256 KiB and the nodes above it; for values from before schema 5
+    /// an object of 8 MiB. Its errors contain the vault's [`Error`]: `Corrupt` for content that
+    /// differs from what was written. No byte of damaged content is returned.
     pub fn into_reader(self) -> ValueReader {
         let source = match self.inner {
             Inner::Inline(row) => Source::Inline { row, position: 0 },
@@ -169,7 +170,7 @@ impl InContent {
 }
 
 impl InObjects {
-    /// The object in which `position` lies; `None` at the end.
+    /// Fetches the object at `position`; `None` at the end.
     fn fetch(&self, position: u64) -> Result<Option<Held>> {
         let mut start = 0;
         for reference in self.row.objects() {
@@ -183,7 +184,7 @@ impl InObjects {
 }
 
 impl fmt::Debug for Value {
-    /// Never the bytes: they are the host's secret.
+    /// The bytes are omitted: they are the host's secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").field("len", &self.len()).finish_non_exhaustive()
     }
@@ -204,13 +205,13 @@ enum Source {
     Objects {
         objects: Box<InObjects>,
         position: u64,
-        /// The object that the position was last in.
+        /// The object of the last position.
         held: Option<Held>,
     },
 }
 
 struct Held {
-    /// Where it begins.
+    /// Position of its first byte.
     start: u64,
     body: Bytes,
 }
@@ -246,7 +247,7 @@ impl Source {
 }
 
 impl ValueReader {
-    /// Ends reading with `Cancelled` once `cancel` is cancelled.
+    /// Ends reading with `Cancelled` after `cancel` was cancelled.
     pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = Some(cancel);
         self
