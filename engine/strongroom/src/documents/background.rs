@@ -1,4 +1,4 @@
-//! A write in the background, on a thread of the vault's own.
+//! A write in the background, on a thread of the vault.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,9 +14,11 @@ use super::partition::{DocumentVersion, Partition, WriteOptions, Written};
 use super::text::Packed;
 use strongroom_base::CancelToken;
 
-/// A write that runs in the background. Dropped, it goes on for as long as the process does; only
-/// [`wait`](Self::wait) tells how it ended. It keeps the vault open, unless that is
-/// [closed](crate::Vault::close): then it ends, and can be gone on with.
+/// A write that runs in the background.
+///
+/// If it is dropped, the write continues as long as the process; only [`wait`](Self::wait) returns
+/// its result. It keeps the vault open until the vault is [closed](crate::Vault::close). Then the
+/// write ends and can be resumed.
 pub struct BackgroundWrite {
     counts: Arc<Counts>,
     cancel: CancelToken,
@@ -57,13 +59,13 @@ impl BackgroundWrite {
         };
         let (end, ended) = bounded(1);
         room.workers.spawn(Duration::ZERO, move || {
-            // Whoever waits gets the panic; perhaps nobody does.
+            // A waiting caller gets the panic; there may be none.
             end.send(catch_unwind(AssertUnwindSafe(write))).ok();
         })?;
         Ok(Self { counts, cancel, ended })
     }
 
-    /// How much is done, 0 to 1. At 1 it is being read back, or has ended.
+    /// Returns the completed part, from 0 to 1. At 1 the write is being read back, or has ended.
     pub fn progress(&self) -> f64 {
         match self.total() {
             0 => 0.0,
@@ -71,28 +73,27 @@ impl BackgroundWrite {
         }
     }
 
-    /// Objects of the new generation that are written.
+    /// Returns the number of written objects of the new generation.
     pub fn done(&self) -> u64 {
         self.counts.done.load(Ordering::Acquire)
     }
 
-    /// All of them; 0 until it has begun.
+    /// Returns the number of all objects; 0 before it begins.
     pub fn total(&self) -> u64 {
         self.counts.total.load(Ordering::Acquire)
     }
 
-    /// Asks it to end. It answers `Cancelled`, and takes back what it began, unless it counts
-    /// already.
+    /// Requests its end. It returns `Cancelled` and discards its work, unless it was published.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// Whether it has ended, one way or the other.
+    /// Returns whether it has ended, with or without success.
     pub fn is_finished(&self) -> bool {
         !self.ended.is_empty()
     }
 
-    /// Waits for its end; a panic of it goes on here.
+    /// Waits for its end and returns its result. A panic is propagated.
     pub fn wait(self) -> Result<Written> {
         match self.ended.recv() {
             Ok(Ok(outcome)) => outcome,

@@ -1,4 +1,4 @@
-//! Making the share space: a generation of random bytes, and the row from which on it is there.
+//! Creating the share space: a generation of random bytes, and the row that makes it valid.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const CREATE: &str = "create space";
 /// Most names that one pending row reserves.
 const NAMES_PER_ROW: usize = 256;
 
-/// What a share space is made with.
+/// Options for creating a share space.
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceOptions {
     capacity: u32,
@@ -35,7 +35,7 @@ pub struct SpaceOptions {
 }
 
 impl Default for SpaceOptions {
-    /// Documents of 64 KiB, 3 of 9 shares, three partitions' room.
+    /// Documents of 64 KiB, 3 of 9 shares, room for three partitions.
     fn default() -> Self {
         let (capacity, partitions) = (CAPACITY_BYTES, PARTITIONS_MIN);
         Self { capacity, threshold: 3, shares: 9, partitions, costs: None }
@@ -43,28 +43,32 @@ impl Default for SpaceOptions {
 }
 
 impl SpaceOptions {
-    /// How long a document may be in bytes, after it was compressed; any text of that length
-    /// fits. 64 KiB by default, 1 KiB to 4 MiB.
+    /// Sets the capacity of a document in bytes, after compression; every text of that length fits.
+    ///
+    /// 64 KiB by default, 1 KiB to 4 MiB.
     pub fn capacity_bytes(self, capacity: u32) -> Self {
         Self { capacity, ..self }
     }
 
-    /// How many shares of a chunk restore it, and how many are stored; 3 of 9 by default. At least
-    /// 2 of 2, at most 32 stored.
+    /// Sets the shares of a chunk: how many restore it, and how many are stored; 3 of 9 by default.
+    ///
+    /// At least 2 of 2, at most 32 stored.
     pub fn shares(self, threshold: u8, shares: u8) -> Self {
         Self { threshold, shares, ..self }
     }
 
-    /// How many partitions' slots the space has; 3 by default, and at most 12. Of 64 KiB and 3 of 9,
-    /// a partition that is added without naming the others destroys one of them with less than 2
-    /// in 1,000 in a space of 12, in one of 3 nearly always; [`Space::loss_chance`] tells for
-    /// others.
+    /// Sets the number of partitions whose slots fit; 3 by default, at most 12.
+    ///
+    /// With 64 KiB and 3 of 9, adding a partition without naming the others destroys one of them
+    /// with a probability below 0.2 % in a space of 12, and nearly always in a space of 3.
+    /// [`Space::loss_chance`] computes other cases.
     pub fn room_for(self, partitions: u8) -> Self {
         Self { partitions, ..self }
     }
 
-    /// What an attempt at a document's password costs, for the life of the space; by default what
-    /// the vault's handle was opened with. At least what that handle asks for.
+    /// Sets the cost of an attempt at a document's password, for the life of the space.
+    ///
+    /// By default, and at least, the costs of the vault's handle.
     pub fn password_costs(self, costs: PasswordCosts) -> Self {
         Self { costs: Some(costs), ..self }
     }
@@ -74,18 +78,18 @@ impl SpaceOptions {
     }
 }
 
-/// The share space's making.
+/// Creation of the share space.
 impl Documents {
-    /// Makes the vault's share space. See [`create_space_with`](Self::create_space_with).
+    /// Creates the vault's share space. See [`create_space_with`](Self::create_space_with).
     pub fn create_space(&self, options: &SpaceOptions) -> Result<Space> {
         self.create_space_with(options, LongCall::new())
     }
 
-    /// Makes the vault's share space. Progress is the objects written so far. A vault has one: for a
-    /// larger one, make another vault and copy the documents there.
+    /// Creates the vault's share space. Progress is the objects written so far.
     ///
-    /// `AlreadyExists` if it has one, `Invalid` for numbers that make none, `Full` if there is no
-    /// room for it. A crash, an error or a cancelled call leaves none.
+    /// A vault has one space. For a larger one, create another vault and copy the documents.
+    /// `AlreadyExists` if the vault has a space, `Invalid` for impossible sizes, `Full` without
+    /// enough room. A crash, an error or a cancelled call leaves no space.
     pub fn create_space_with(&self, options: &SpaceOptions, call: LongCall<'_>) -> Result<Space> {
         let _span = tracing::debug_span!("create space").entered();
         let SpaceOptions { capacity, threshold, shares, partitions, costs } = *options;
@@ -121,8 +125,10 @@ impl Documents {
     }
 }
 
-/// Objects on their way. Once it ends what the founding commit has not taken over is due; of what
-/// it has, no pending row is left.
+/// Objects that are being put.
+///
+/// When it ends, objects that the founding commit did not take over are due for deletion. No
+/// pending row of the others is left.
 struct Staging<'a> {
     core: &'a Core,
     stage: StageId,
@@ -140,13 +146,13 @@ fn exists() -> Error {
         .with_detail("the vault has a share space")
 }
 
-/// Random bytes in bulk, from a seed of the vault's entropy.
+/// Makes a generator of random bytes, seeded by the vault's entropy.
 pub(super) fn random_bytes(core: &Core) -> Result<ChaCha20Rng> {
     let seed = Zeroizing::new(core.entropy().draw()?);
     Ok(ChaCha20Rng::from_seed(*seed))
 }
 
-/// Puts a generation of random bytes, its names reserved by pending rows.
+/// Puts a generation of random bytes. Pending rows reserve its names.
 fn first_generation(
     core: &Arc<Core>,
     geometry: &Geometry,
@@ -179,7 +185,7 @@ fn first_generation(
     Ok(GenerationRow { id: core.draw_uuid()?, objects })
 }
 
-/// The commit from which on the space is there.
+/// Makes the commit from which the space exists.
 fn found_space(
     core: &Arc<Core>,
     stage: StageId,

@@ -1,5 +1,4 @@
-//! What a partition shall hold, and how it is painted into the next generation: its envelope's
-//! copies and its slots, all of them drawn from one update key.
+//! The new contents of a partition: its envelope's copies and its slots, drawn from one update key.
 
 use strongroom_base::{Error, ErrorKind, LongCall, Result};
 use zeroize::Zeroizing;
@@ -14,7 +13,7 @@ use super::text;
 use super::update::{Base, Repaint, Turn, UPDATE};
 use strongroom_format::UpdateRow;
 
-/// What a partition shall hold.
+/// The intended contents of a partition.
 pub(super) struct Draft<'a> {
     pub(super) map: SlotMap,
     pub(super) salt: [u8; SALT_BYTES],
@@ -23,14 +22,14 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Whether an update that began with this envelope was of this very content.
+    /// Returns whether an update that began with this envelope had this content.
     pub(super) fn is_of(&self, begun: &Envelope) -> bool {
         begun.salt == self.salt
             && begun.map == self.map
             && self.document.text_hash(&begun.update, &self.padded) == begun.text_hash
     }
 
-    /// Writes it, under a new id or that of the update that is gone on with.
+    /// Draws the contents, under a new id or the id of a resumed update.
     pub(super) fn write(
         self,
         turn: &Turn<'_>,

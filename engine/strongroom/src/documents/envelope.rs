@@ -1,15 +1,16 @@
-//! The envelope: what the partition key alone opens. It says which slots are the partition's, and
-//! what else it takes, beside the password, to read its document.
+//! The envelope, which the partition key alone opens.
 //!
-//! A copy of it lies in each of eight cells, chosen by the key; any one suffices.
+//! It names the slots of the partition, and has the values that are needed, together with the
+//! password, to read its document. A copy is in each of eight cells, which the key selects. One
+//! copy is enough.
 //!
 //! ```text
 //! cell  = nonce 24 | commitment 32 | ciphertext | tag 16
 //! plain = format u32 LE: 1 | salt 32 | update id 16 | text hash 32 | map | zeros
 //! ```
 //!
-//! Cells are opened by trial, so the commitment is compared first: it binds key, space, cell and
-//! nonce. No cell is like another, and one without an envelope is random bytes.
+//! Cells are opened by trial, so the commitment is compared first. It binds key, space, cell and
+//! nonce. No two cells are alike, and a cell without an envelope is random bytes.
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 use subtle::ConstantTimeEq;
@@ -26,18 +27,19 @@ const FORMAT_VERSION: u32 = 1;
 const COMMITMENT_BYTES: usize = 32;
 const HASH_BYTES: usize = 32;
 
-/// What an envelope holds.
+/// The contents of an envelope.
 pub(super) struct Envelope {
     pub(super) salt: [u8; SALT_BYTES],
-    /// Of the update that wrote it: the document's version.
+    /// Id of the update that wrote it: the document's version.
     pub(super) update: [u8; UPDATE_ID_BYTES],
     pub(super) text_hash: [u8; HASH_BYTES],
     pub(super) map: SlotMap,
 }
 
 impl Envelope {
-    /// What stands in for an envelope that is not there: a map of the same size and a salt, from
-    /// the key. All that follows runs on it as on a real one.
+    /// Draws a substitute for an absent envelope from the key: a map of the same size, and a salt.
+    ///
+    /// All later steps run on it as on a real one.
     pub(super) fn absent(key: &SecretPartitionKey, geometry: &Geometry) -> Self {
         let mut stream = key.absent();
         let none = SlotMap::empty(geometry.slots);
@@ -50,7 +52,7 @@ impl Envelope {
         }
     }
 
-    /// A copy for the first of the key's cells, that is never stored.
+    /// Seals a copy for the first of the key's cells. It is never stored.
     pub(super) fn seal_stand_in(
         &self,
         key: &SecretPartitionKey,
@@ -62,7 +64,7 @@ impl Envelope {
         (cell, self.seal_for(cell, key, nonce, space, geometry))
     }
 
-    /// Its eight copies, each for its cell.
+    /// Seals the eight copies, each for its cell.
     pub(super) fn seal(
         &self,
         key: &SecretPartitionKey,
@@ -99,8 +101,9 @@ impl Envelope {
         sealed
     }
 
-    /// The envelope in `cell`, if there is one under this key. `Invalid` if it is of a newer
-    /// format: whoever learns that has the key.
+    /// Opens the envelope in `cell`, if one exists under this key.
+    ///
+    /// `Invalid` if it has a newer format; only a holder of the key can see this.
     pub(super) fn open(
         sealed: &[u8],
         cell: usize,
@@ -134,7 +137,7 @@ impl Envelope {
     }
 }
 
-/// The cells in which the envelope of `key` lies: four of each object, by their numbers among all.
+/// Returns the cells of `key`'s envelope: four of each object, by their global numbers.
 pub(super) fn cells_of(key: &SecretPartitionKey) -> Vec<usize> {
     let mut stream = key.cells();
     let mut cells = Vec::with_capacity(COPIES);
@@ -148,7 +151,7 @@ pub(super) fn cells_of(key: &SecretPartitionKey) -> Vec<usize> {
     cells
 }
 
-/// What a cell is bound to.
+/// Returns the associated data of a cell.
 fn associated_data(space: Uuid, cell: usize) -> [u8; 17] {
     let mut place = [0; 17];
     place[..16].copy_from_slice(space.as_bytes());

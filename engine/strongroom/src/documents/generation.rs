@@ -1,8 +1,8 @@
 //! Reading a generation of the share space: its cells, and the slots of one map.
 //!
-//! A block that does not open, or an object that is missing, counts as erased cells or slots:
-//! envelopes have copies, and shares are redundant. Every reader goes over all objects in the same
-//! order, whatever it looks for.
+//! A block that does not open, or a missing object, counts as erased cells or slots, because
+//! envelopes have copies and shares are redundant. Every reader reads all objects in the same
+//! order, whatever it searches.
 
 use std::borrow::Cow;
 use std::iter::from_fn;
@@ -16,11 +16,12 @@ use super::shares::Slots;
 use strongroom_format::{CELL_OBJECTS, GenerationRow, SLOT_BYTES};
 use strongroom_store::objects::{Cut, Objects, Salvaged};
 
-/// Most bytes of objects that are read, or put, at once.
+/// Most bytes of objects that are read or put in parallel.
 const WAVE_BYTES_MAX: usize = 16 << 20;
 
-/// `places` in waves, each of objects that go to the backend, or come from there, at once: where it is near, of
-/// one object.
+/// Divides `places` into waves of objects that are transferred in parallel.
+///
+/// On a local backend a wave is one object.
 pub(super) fn waves<'a>(
     objects: &'a Objects,
     geometry: &'a Geometry,
@@ -40,13 +41,13 @@ pub(super) fn waves<'a>(
     })
 }
 
-/// A generation and where its objects lie.
+/// A generation, and access to its objects.
 #[derive(Clone, Copy)]
 pub(super) struct Generation<'a> {
     pub(super) objects: &'a Objects,
     pub(super) row: &'a GenerationRow,
     pub(super) geometry: &'a Geometry,
-    /// Its objects, if they were read before; none otherwise.
+    /// Its objects, if they were read before; otherwise empty.
     pub(super) kept: &'a [Salvaged],
 }
 
@@ -56,15 +57,15 @@ pub(super) struct Cells<'a> {
     cell_bytes: usize,
 }
 
-/// The slots of a map, and how much of the whole generation could not be read.
+/// The slots of a map, and the number of unreadable blocks in the whole generation.
 pub(super) struct Gathered {
     pub(super) slots: Slots,
-    /// Blocks with slots, of all segments, that are lost.
+    /// Lost blocks with slots, in all segments.
     pub(super) blocks_lost: usize,
 }
 
 impl<'a> Generation<'a> {
-    /// What can be read of the object at `place`.
+    /// Returns the readable part of the object at `place`.
     pub(super) fn object(&self, place: usize) -> Result<Cow<'a, Salvaged>> {
         match self.kept.get(place) {
             Some(kept) => Ok(Cow::Borrowed(kept)),
@@ -74,7 +75,7 @@ impl<'a> Generation<'a> {
         }
     }
 
-    /// What can be read of the objects at `places`, a wave.
+    /// Returns the readable parts of the objects at `places`, a wave.
     pub(super) fn wave(&self, places: Range<usize>) -> Result<Vec<Cow<'a, Salvaged>>> {
         if !self.kept.is_empty() {
             return places.map(|place| self.object(place)).collect();
@@ -83,7 +84,7 @@ impl<'a> Generation<'a> {
         self.objects.for_all(&places, |place| self.object(*place))
     }
 
-    /// All cells; `Corrupt` if none can be read, whatever the key.
+    /// Returns all cells; `Corrupt` if none can be read, for any key.
     pub(super) fn cells(&self) -> Result<Cells<'a>> {
         let mut objects = Vec::with_capacity(CELL_OBJECTS);
         for wave in waves(self.objects, self.geometry, 0..CELL_OBJECTS) {
@@ -97,7 +98,7 @@ impl<'a> Generation<'a> {
         Ok(Cells { objects, cell_bytes: self.geometry.cell_bytes })
     }
 
-    /// The slots of `map`, in its order.
+    /// Returns the slots of `map`, in its order.
     pub(super) fn gather(&self, map: &SlotMap) -> Result<Gathered> {
         let mut slots = Slots::new(self.geometry);
         let (mut blocks_lost, mut rank) = (0, 0);
@@ -125,7 +126,7 @@ impl<'a> Generation<'a> {
 }
 
 impl Cells<'_> {
-    /// Cell `number` of all; `None` if it cannot be read.
+    /// Returns cell `number` of all; `None` if it cannot be read.
     pub(super) fn get(&self, number: usize) -> Option<&[u8]> {
         let object = &self.objects[number / CELLS_PER_OBJECT];
         let from = number % CELLS_PER_OBJECT * self.cell_bytes;

@@ -1,5 +1,7 @@
-//! How large everything in a share space is: all of it follows from capacity, threshold and
-//! shares, so it is computed in one place and nothing is stored twice.
+//! The sizes of everything in a share space.
+//!
+//! All sizes follow from capacity, threshold and shares. They are computed in this file only, and
+//! no derived size is stored.
 //!
 //! ```text
 //! chunks    = ceil((capacity + 24) / 64)      the padded text: its length 8, its tag 16
@@ -14,37 +16,37 @@ use strongroom_format::{CELL_OBJECTS, GenerationRow, ObjectRef, SLOT_BYTES, Spac
 use strongroom_sharing::{SECRET_BYTES, SHARES_MAX};
 use strongroom_store::objects::Cut;
 
-/// Capacity of a partition unless it is told: 64 KiB.
+/// Default capacity of a partition: 64 KiB.
 pub(super) const CAPACITY_BYTES: u32 = 64 << 10;
 /// Least capacity of a partition in bytes.
 pub const CAPACITY_BYTES_MIN: u32 = 1 << 10;
 /// Most capacity of a partition in bytes: 4 MiB.
 pub const CAPACITY_BYTES_MAX: u32 = 4 << 20;
-/// Fewest partitions that a space has room for.
+/// Fewest partitions for which a space has room.
 pub(super) const PARTITIONS_MIN: u8 = 3;
-/// Most room that a space has, in partitions.
+/// Most partitions for which a space has room.
 pub(super) const PARTITIONS_MAX: u8 = 12;
-/// Most partitions of one space: beyond them hardly a key is left whose cells miss all others.
+/// Most partitions of one space. Beyond it hardly any key has cells that miss all others.
 pub const PARTITIONS_OF_SPACE_MAX: usize = 6;
 /// Longest space in bytes, all slots of one generation.
 const SPACE_BYTES_MAX: u64 = 2 << 30;
 
-/// A partition has so many slots for ten in use.
+/// Slots of a partition for ten slots in use.
 const PARTITION_TENTHS: usize = 11;
-/// What a padded text has beside the text: its length, and its tag.
+/// Bytes of a padded text for its length and its tag.
 pub(super) const LENGTH_BYTES: usize = 8;
 pub(super) const TEXT_TAG_BYTES: usize = 16;
 
-/// How many cells each object of cells has.
+/// Cells in each object of cells.
 pub(super) const CELLS_PER_OBJECT: usize = 32;
-/// How many cells of each object hold a partition's envelope.
+/// Cells of each object with a copy of a partition's envelope.
 pub(super) const COPIES_PER_OBJECT: usize = 4;
-/// All copies of a partition's envelope.
+/// Copies of a partition's envelope.
 pub(super) const COPIES: usize = CELL_OBJECTS * COPIES_PER_OBJECT;
-/// What a cell has beside the map.
+/// Bytes of a cell beyond the map.
 const CELL_OVERHEAD_BYTES: usize = 256;
 
-/// Fewest segments of a generation, so that one that is lost costs each chunk few shares.
+/// Fewest segments of a generation, so that a lost one costs each chunk few shares.
 const SEGMENTS_MIN: usize = 16;
 /// Longest segment in bytes.
 const SEGMENT_BYTES_MAX: usize = 4 << 20;
@@ -57,7 +59,7 @@ pub(super) struct Geometry {
     pub(super) capacity: usize,
     pub(super) threshold: usize,
     pub(super) shares: usize,
-    /// Chunks of a document: always as many, whatever its length.
+    /// Chunks of a document: constant, whatever its length.
     pub(super) chunks: usize,
     /// Slots of a partition.
     pub(super) partition: usize,
@@ -70,7 +72,7 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// `Invalid` for numbers that make no space.
+    /// Computes the sizes; `Invalid` for impossible numbers.
     pub(super) fn new(capacity: u32, threshold: u8, shares: u8, partitions: u8) -> Result<Self> {
         let invalid = |detail: String| {
             Err(Error::new(ErrorKind::Invalid, "create space").with_detail(detail))
@@ -100,7 +102,7 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// That of a space that exists.
+    /// Computes the sizes of an existing space.
     pub(super) fn of_row(row: &SpaceRow) -> Result<Self> {
         let SpaceRow::V0 { capacity_bytes, threshold, shares, partitions, generation, .. } = row;
         let geometry = Self::new(*capacity_bytes, *threshold, *shares, *partitions)
@@ -109,7 +111,7 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// `Corrupt` unless `generation` has all objects, each as long as it must be.
+    /// Returns `Corrupt` unless `generation` has all objects with their exact lengths.
     pub(super) fn check(&self, generation: &GenerationRow) -> Result<()> {
         let as_long =
             |(place, object): (usize, &ObjectRef)| object.len == self.object_bytes(place) as u64;
@@ -144,22 +146,22 @@ impl Geometry {
         }
     }
 
-    /// Slots of a partition that are in use.
+    /// Returns the number of slots of a partition that are in use.
     pub(super) fn used(&self) -> usize {
         self.chunks * self.shares
     }
 
-    /// Length of a padded text before it is sealed.
+    /// Returns the length of a padded text before sealing.
     pub(super) fn padded_bytes(&self) -> usize {
         self.chunks * SECRET_BYTES - TEXT_TAG_BYTES
     }
 
-    /// Objects of a generation.
+    /// Returns the number of objects of a generation.
     pub(super) fn objects(&self) -> usize {
         CELL_OBJECTS + self.segments
     }
 
-    /// Length of the object at this place in a generation, before it is sealed.
+    /// Returns the length of the object at a position in a generation, before sealing.
     pub(super) fn object_bytes(&self, place: usize) -> usize {
         if place < CELL_OBJECTS {
             CELLS_PER_OBJECT * self.cell_bytes
@@ -168,21 +170,24 @@ impl Geometry {
         }
     }
 
-    /// Blocks of segment `segment` that hold slots; the others are padding.
+    /// Returns the number of blocks of a segment with slots; the others are padding.
     pub(super) fn blocks_with_slots(&self, segment: usize) -> usize {
         let first = segment * self.segment_slots;
         self.slots.saturating_sub(first).min(self.segment_slots).div_ceil(SLOTS_PER_BLOCK)
     }
 
-    /// Whether so many blocks with slots are lost that hardly a document can be read, whoever's it
-    /// is: fewer than t in n are left.
+    /// Returns whether too many blocks are lost to read hardly any document.
+    ///
+    /// Fewer than t in n blocks with slots are left.
     pub(super) fn is_hopeless(&self, blocks_lost: usize) -> bool {
         let blocks = self.slots.div_ceil(SLOTS_PER_BLOCK);
         (blocks - blocks_lost) * self.shares < blocks * self.threshold
     }
 
-    /// `Corrupt` for a base of which so much is lost: what others have in it would become garbage
-    /// for good, and a store that shows nothing may only be away.
+    /// Returns `Corrupt` for a base with too many lost blocks.
+    ///
+    /// A copy would make the losses of other documents permanent, and the objects may only be
+    /// temporarily unavailable.
     pub(super) fn refuse_if_hopeless(&self, blocks_lost: usize) -> Result<()> {
         if self.is_hopeless(blocks_lost) {
             return Err(Error::new(ErrorKind::Corrupt, "update space")
@@ -195,15 +200,17 @@ impl Geometry {
         Ok(())
     }
 
-    /// Length of a generation on the backend, sealed.
+    /// Returns the sealed length of a generation on the backend.
     pub(super) fn generation_bytes(&self) -> u64 {
         let sealed = |place| Cut::of_space(place).sealed_bytes(self.object_bytes(place) as u64);
         (0..self.objects()).map(sealed).sum()
     }
 
-    /// The chance that a document is lost when a partition is added that was told to keep `kept`
-    /// others and not this one: that in some chunk more than `shares - threshold` shares are
-    /// overwritten. Each slot not named is taken with the same chance.
+    /// Returns the probability that a document is lost when a partition is added.
+    ///
+    /// The addition names `kept` other partitions and not this one. The document is lost if more
+    /// than `shares - threshold` shares of some chunk are overwritten. Each slot that is not named
+    /// is taken with the same probability.
     pub(super) fn loss_chance(&self, kept: usize) -> f64 {
         let free = self.slots.saturating_sub(kept * self.partition);
         if free < self.partition {
@@ -212,24 +219,24 @@ impl Geometry {
         let taken = self.partition as f64 / free as f64;
         let survives: f64 =
             (0..=self.shares - self.threshold).map(|k| binomial(self.shares, k, taken)).sum();
-        // ln_1p and exp_m1: the chance may be far below what 1 - x can tell.
+        // ln_1p and exp_m1, because the probability may be far below the precision of 1 - x.
         let lost = (1.0 - survives).clamp(0.0, 1.0);
         -(self.chunks as f64 * (-lost).ln_1p()).exp_m1()
     }
 }
 
-/// Into how many segments so many blocks are cut, and how many each has.
+/// Returns the number of segments for a number of blocks, and the blocks of each.
 fn segments_of(blocks: usize) -> (usize, usize) {
     let most = SEGMENT_BYTES_MAX / Cut::SLOTS.block_bytes;
     let mut each = blocks.div_ceil(SEGMENTS_MIN.max(blocks.div_ceil(most)));
     if blocks.div_ceil(each) < SEGMENTS_MIN {
-        // Rather a few segments more than some with nothing but padding.
+        // A few more segments are better than some with padding only.
         each = (blocks / SEGMENTS_MIN).max(1);
     }
     (blocks.div_ceil(each).max(SEGMENTS_MIN), each)
 }
 
-/// The chance of exactly `k` of `n` with `p` each.
+/// Returns the probability of exactly `k` of `n`, each with probability `p`.
 fn binomial(n: usize, k: usize, p: f64) -> f64 {
     let ways: f64 = (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product();
     let power = |base: f64, times: usize| base.powi(i32::try_from(times).expect("few shares"));

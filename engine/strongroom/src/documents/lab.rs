@@ -1,4 +1,4 @@
-//! Slots for those who attack them: what the layers make of a text, with the mask and without.
+//! Slots for attacks in tests: the layers' output for a text, masked and unmasked.
 
 use strongroom_base::Result;
 use strongroom_base::component::Entropy;
@@ -14,21 +14,24 @@ use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
 use strongroom_format::SLOT_BYTES;
 use strongroom_sharing::{SECRET_BYTES, Scheme};
 
-/// A small space with one document, made by the same code as a real one.
+/// A small space with one document, made by the code of a real one.
 #[derive(Clone, Debug)]
 pub struct ShareLab {
     /// All slots, as they would be stored.
     pub masked: Vec<[u8; SLOT_BYTES]>,
-    /// The same with the masks of the document's shares taken off: the element, 66 bytes LE, and
-    /// its tag. All other slots are random elements below 2^521, with 14 random bytes.
+    /// The same slots, with the masks of the document's shares removed.
+    ///
+    /// A share's slot is the element, 66 bytes LE, and its tag. All other slots are random elements
+    /// below 2^521, with 14 random bytes.
     pub bare: Vec<[u8; SLOT_BYTES]>,
-    /// For each slot that holds a share: its chunk, and its x from 1.
+    /// The chunk and the x (from 1) of each slot with a share.
     pub shares: Vec<Option<(usize, u8)>>,
 }
 
 impl ShareLab {
-    /// `text`, padded with zeros to whole chunks, among `slots` slots; sealed before it is cut if
-    /// `sealed`, as it always is in a real space.
+    /// Makes a space of `slots` slots with `text`, padded with zeros to whole chunks.
+    ///
+    /// The text is sealed before it is cut if `sealed`, as in a real space.
     pub fn new(
         text: &[u8],
         sealed: bool,
@@ -93,27 +96,27 @@ impl ShareLab {
     }
 }
 
-/// Where a document's shares lie in a space, drawn as for a new partition.
+/// The positions of a document's shares in a space, drawn as for a new partition.
 #[derive(Clone, Debug)]
 pub struct PlacesLab {
     /// Slots of the space.
     pub slots: usize,
-    /// Segments that they lie in, and how many slots each has; the last one fewer.
+    /// Number of segments, and slots of each; the last one has fewer.
     pub segments: usize,
     /// Slots of a segment.
     pub segment_slots: usize,
-    /// Shares of a chunk, and how many of them restore it.
+    /// Shares of a chunk.
     pub shares: usize,
-    /// Fewer do not.
+    /// Shares that restore a chunk.
     pub threshold: usize,
-    /// The slots of the partition, in order, those that are not in use included.
+    /// The slots of the partition, in order, including unused ones.
     pub partition: Vec<usize>,
-    /// The slot of each share: all shares of one chunk side by side.
+    /// The slot of each share; the shares of one chunk are adjacent.
     pub places: Vec<usize>,
 }
 
 impl PlacesLab {
-    /// A partition that is added to a space of `options` without naming any other.
+    /// Draws a partition that is added to a space of `options` without naming any other.
     pub fn new(options: &SpaceOptions, entropy: &dyn Entropy) -> Result<Self> {
         let Geometry { threshold, shares, chunks, partition, slots, .. } = options.geometry()?;
         let Geometry { segments, segment_slots, .. } = options.geometry()?;

@@ -1,4 +1,4 @@
-//! The sharing of a buffer for those who measure it: bare, and with everything that goes with it.
+//! The sharing of a buffer for measurements: the field alone, and all layers.
 
 use strongroom_base::Result;
 use strongroom_base::component::Entropy;
@@ -14,7 +14,7 @@ use strongroom_crypto::{PasswordCosts, SecretPassword};
 use strongroom_sharing::{Element, SECRET_BYTES, Scheme};
 use strongroom_store::objects::Cut;
 
-/// A buffer, with what it takes to share it prepared: keys, order of slots, room.
+/// A buffer, with prepared keys, order of slots and memory for sharing it.
 #[expect(missing_debug_implementations, reason = "it is of secrets")]
 pub struct ShareBench {
     geometry: Geometry,
@@ -23,16 +23,17 @@ pub struct ShareBench {
     update: UpdateKey,
     /// Whole chunks.
     secret: Vec<u8>,
-    /// For each chunk, one per power above zero.
+    /// One coefficient for each chunk and power above zero.
     coefficients: Vec<Element>,
-    /// For each chunk, one per place.
+    /// One share for each chunk and point.
     shares: Vec<Element>,
     slots: Slots,
 }
 
 impl ShareBench {
-    /// A buffer of as many random bytes as the chunks of a partition of `capacity` bytes hold.
-    /// `Invalid` for numbers that make no space.
+    /// Draws a random buffer as long as the chunks of a partition of `capacity` bytes.
+    ///
+    /// `Invalid` for impossible numbers.
     pub fn new(
         capacity: u32,
         (threshold, shares): (u8, u8),
@@ -60,12 +61,12 @@ impl ShareBench {
         })
     }
 
-    /// What is shared.
+    /// Returns the buffer.
     pub fn secret(&self) -> &[u8] {
         &self.secret
     }
 
-    /// Splits every chunk with coefficients that were drawn beforehand: the field alone.
+    /// Splits every chunk with coefficients drawn before: the field alone.
     pub fn split_bare(&mut self) {
         let Geometry { threshold, shares, .. } = self.geometry;
         let secrets = self.secret.as_chunks::<SECRET_BYTES>().0;
@@ -88,7 +89,7 @@ impl ShareBench {
         joined
     }
 
-    /// With `secret`, which is as long, in the place of its own.
+    /// Replaces the buffer by `secret`, which has the same length.
     #[must_use]
     pub fn with_secret(mut self, secret: &[u8]) -> Self {
         self.secret.copy_from_slice(secret);
@@ -99,27 +100,30 @@ impl ShareBench {
         Layout { geometry: &self.geometry, scheme: &self.scheme, order: &self.order }
     }
 
-    /// Splits as a write does: coefficients, tags, masks, scattered over a partition, of which the
-    /// slots that are not in use are filled.
+    /// Splits as a write does: coefficients, tags, masks, scattered over a partition, with unused
+    /// slots filled.
     pub fn split(&mut self) {
         let Self { geometry, scheme, order, .. } = self;
         Layout { geometry, scheme, order }.split(&self.secret, &self.update, &mut self.slots);
     }
 
-    /// Joins as a read does what [`split`](Self::split) made: gathered, unmasked, untagged.
+    /// Joins as a read does, from the result of [`split`](Self::split): gathered, unmasked,
+    /// untagged.
     pub fn join(&self) -> Zeroizing<Vec<u8>> {
         self.layout().join(&self.update, &self.slots)
     }
 
-    /// Looks at the tag of every share, as a write does when it reads back; how many are wrong.
+    /// Checks the tag of every share, as a write does when it reads back; returns the number of
+    /// wrong ones.
     pub fn verify(&self) -> usize {
         self.layout().verify(&self.update, &self.slots).damaged
     }
 }
 
 impl Space {
-    /// Opens every object of the generation in `snapshot` and seals it again, in memory: what an
-    /// update cannot do without. How many bytes it sealed.
+    /// Opens and seals every object of the generation in `snapshot`, in memory.
+    ///
+    /// An update cannot do less. Returns the number of sealed bytes.
     pub fn reseal(&self, snapshot: &Snapshot) -> Result<u64> {
         let row = super::space::read_row(snapshot.state())?;
         let generation = self.generation(row.generation())?;

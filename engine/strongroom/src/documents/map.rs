@@ -1,26 +1,27 @@
-//! Maps of slots. Stage one, in the envelope: which slots are the partition's. Stage two, from the
-//! document key: which of them are in use, and in which order.
+//! Maps of slots.
+//!
+//! The first stage, in the envelope, is the set of the partition's slots. The second stage, drawn
+//! from the document key, is the order of the slots in use.
 
 use zeroize::Zeroizing;
 
 use super::stream::Stream;
 
-/// A set of slots, a bit each.
+/// A set of slots, one bit each.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    /// They tell whose the slots are.
+    /// Secret, because they reveal the partition's slots.
     bits: Zeroizing<Vec<u8>>,
     slots: usize,
 }
 
 impl SlotMap {
-    /// No slot of `slots`.
+    /// Makes an empty set of `slots` slots.
     pub(super) fn empty(slots: usize) -> Self {
         Self { bits: Zeroizing::new(vec![0; slots.div_ceil(8)]), slots }
     }
 
-    /// The map whose bytes these are; `None` if they are too few, or tell of slots that there
-    /// are not.
+    /// Decodes a map; `None` if it is too short, or names slots that do not exist.
     pub(super) fn of_bytes(bytes: &[u8], slots: usize) -> Option<Self> {
         let bits = Zeroizing::new(bytes.get(..slots.div_ceil(8))?.to_vec());
         let map = Self { bits, slots };
@@ -41,7 +42,7 @@ impl SlotMap {
         self.bits[slot / 8] |= 1 << (slot % 8);
     }
 
-    /// Adds all slots of `other`, which is of the same space.
+    /// Adds all slots of `other`, a map of the same space.
     pub(super) fn unite(&mut self, other: &Self) {
         self.bits.iter_mut().zip(other.bits.iter()).for_each(|(byte, more)| *byte |= more);
     }
@@ -50,14 +51,15 @@ impl SlotMap {
         self.bits.iter().map(|byte| byte.count_ones() as usize).sum()
     }
 
-    /// Its slots within `from..to`, in order.
+    /// Lists its slots within `from..to`, in order.
     pub(super) fn within(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + '_ {
         (from..to.min(self.slots)).filter(|&slot| self.contains(slot))
     }
 
-    /// `count` slots that are not in `taken`, each choice with the same chance; `None` if there
-    /// are not so many. One pass in constant memory: a slot is chosen with the chance of what is
-    /// still wanted to what is left.
+    /// Draws `count` slots that are not in `taken`, uniformly; `None` if there are too few.
+    ///
+    /// One pass in constant memory: the probability of a slot is the number of slots still wanted,
+    /// divided by the number left.
     pub(super) fn choose(taken: &Self, count: usize, random: &mut Stream) -> Option<Self> {
         let mut left = taken.slots - taken.count();
         let mut wanted = count;
@@ -79,8 +81,7 @@ impl SlotMap {
     }
 }
 
-/// The numbers below `count` in an order that `random` decides, each with the same chance
-/// (Fisher and Yates).
+/// Draws a uniform order of the numbers below `count` (Fisher and Yates).
 pub(super) fn scatter(count: usize, random: &mut Stream) -> Vec<u32> {
     let mut order: Vec<u32> = (0..u32::try_from(count).expect("slots are few")).collect();
     for last in (1..count).rev() {

@@ -1,24 +1,26 @@
-//! Documents: several JSON texts in one share space, each behind its partition key and password.
+//! Documents: several JSON texts in one share space, each with a partition key and a password.
 //!
-//! [`Documents`] makes and opens the [`Space`]. A [`Partition`] is a set of slots that its
+//! [`Documents`] creates and opens the [`Space`]. A [`Partition`] is a set of slots that its
 //! [`SecretPartitionKey`] finds. A [`Document`] is the text in it: compressed, padded to the full
-//! capacity, sealed, cut into chunks, and each chunk shared into slots that its password orders.
+//! capacity, sealed and cut into chunks. The shares of each chunk are in slots whose order derives
+//! from the password.
 //!
-//! A slot tells nothing of its owner, and nothing tells how many partitions there are. A space
-//! without any looks the same, except that it never was updated.
+//! A slot reveals nothing about its owner, and nothing reveals the number of partitions. A space
+//! without partitions looks the same, except that it was never updated.
 
-// - `creation.rs`: make the space. `space.rs`: look at it, add and destroy partitions; [`Space`].
-//   `partition.rs`: read, write, heal, verify, change the password; [`Partition`].
-//   `background.rs`: a write on a thread of its own. `plan.rs`: what a write would do.
-// - `draft.rs`: what a partition shall hold, painted. `update.rs`: the space copied into a new
-//   generation. `opening.rs`: from a generation to a text, or the one error. `generation.rs`:
-//   reading cells and slots.
+// - `creation.rs`: creates the space. `space.rs`: reads its properties, adds and destroys
+//   partitions; [`Space`]. `partition.rs`: reads, writes, heals and verifies a document, changes
+//   its password; [`Partition`]. `background.rs`: a write on a thread of the vault. `plan.rs`: the
+//   effects of a write, before it is made.
+// - `draft.rs`: the new contents of a partition. `update.rs`: copies the space into a new
+//   generation. `opening.rs`: from a generation to a text, or the one error. `generation.rs`: reads
+//   cells and slots.
 // - `envelope.rs`, `map.rs`, `shares.rs`, `text.rs`: the layers, from the key to the text.
-//   `secret.rs`, `stream.rs`: the keys, and what is drawn from them. `geometry.rs`: all sizes.
+//   `secret.rs`, `stream.rs`: the keys, and the values drawn from them. `geometry.rs`: all sizes.
 //
-// This room knows the field only through `sharing/`, and objects only as what bears losses. What
-// the layers are for, and against whom, stands in `SECURITY.md`. Nothing here logs, counts or
-// names a partition, in an event, a span, an error or a row of state.
+// This room knows the field only through `engine/sharing/`, and objects only as redundant data.
+// `SECURITY.md` states the purpose of each layer. No log, count, event, span, error or row of the
+// state depends on a partition.
 
 mod background;
 mod creation;

@@ -1,10 +1,10 @@
 //! Opening a document: from a generation, a key and a password to its padded text.
 //!
-//! **One error.** Wrong key, wrong password, no such partition: the same storage calls, one
-//! Argon2id, the same passes over as many slots, and the same `Denied`. Where there is no envelope
-//! a dummy of the same size is drawn from the key, and everything after it runs. `Corrupt` is said
-//! only if a share proved that the password is right, or if so much is missing that nobody's
-//! document can be read.
+//! **One error.** A wrong key, a wrong password and a missing partition cause the same storage
+//! calls, one Argon2id, the same passes over the same number of slots, and the same `Denied`.
+//! Without an envelope, a substitute of the same size is drawn from the key, and all later steps
+//! run on it. `Corrupt` is returned only if a share proved that the password is right, or if too
+//! much is missing to read any document.
 
 use std::fmt;
 use std::hint::black_box;
@@ -26,24 +26,28 @@ use strongroom_sharing::Scheme;
 
 const OPEN: &str = "open document";
 
-/// What of a document's storage is damaged. Reading corrects it as far as the redundancy goes;
-/// [`heal`](super::Partition::heal) writes it anew.
+/// Damage in the storage of a document.
+///
+/// Reading corrects it as far as the redundancy allows. [`heal`](super::Partition::heal) repairs
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
-    /// Of the envelope's eight copies, those that do not open.
+    /// Copies of the envelope, of eight, that do not open.
     pub copies: usize,
-    /// Shares that are wrong or cannot be read, as their tags tell. `None`: the text was whole
-    /// without a look at them. [`verify`](super::Partition::verify) always looks.
+    /// Shares that are wrong or unreadable, according to their tags.
+    ///
+    /// `None` if the text was whole without checking the tags. [`verify`](super::Partition::verify)
+    /// always checks them.
     pub shares: Option<usize>,
-    /// Blocks of the whole space that cannot be read, whoever's they are.
+    /// Unreadable blocks in the whole space, whichever partition they belong to.
     pub blocks: usize,
-    /// Whether the text had to be put together from other shares than the first ones.
+    /// The text was joined from other shares than the first ones.
     pub corrected: bool,
 }
 
 impl Damage {
-    /// Whether anything is damaged, as far as was looked.
+    /// Returns whether any damage was found.
     pub fn any(&self) -> bool {
         self.copies > 0 || self.shares.is_some_and(|shares| shares > 0) || self.blocks > 0
     }
@@ -59,15 +63,15 @@ impl fmt::Display for Damage {
     }
 }
 
-/// By what, beside the partition key, a document is opened.
+/// The secret that opens a document together with the partition key.
 #[derive(Clone, Copy)]
 pub(super) enum By<'a> {
     Password(&'a SecretPassword),
-    /// A handle has hashed the password before.
+    /// The document key of a handle that hashed the password before.
     Key(&'a DocumentKey),
 }
 
-/// Whether the tags of all shares are looked at, or only where the text is not whole.
+/// The extent of the tag check: all shares, or only if the text is not whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     WhereNeeded,
@@ -77,13 +81,13 @@ pub(super) enum Look {
 /// An opened document.
 pub(super) struct Opened {
     pub(super) envelope: Envelope,
-    /// `None` if it was opened by one.
+    /// `None` if it was opened with a document key.
     pub(super) key: Option<DocumentKey>,
     pub(super) padded: Zeroizing<Vec<u8>>,
     pub(super) damage: Damage,
 }
 
-/// What opening needs to know of the space.
+/// The parameters of the space for opening.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) space: Uuid,
@@ -92,17 +96,19 @@ pub(super) struct Rules<'a> {
     pub(super) costs: PasswordCosts,
 }
 
-/// The envelope of `key`, and how many of its copies do not open.
+/// The envelope of `key`, and the number of its copies that do not open.
 pub(super) struct Found {
     pub(super) envelope: Option<Envelope>,
-    /// What stands in for it.
+    /// The substitute for an absent envelope.
     absent: Envelope,
     copies_damaged: usize,
     copies_lost: usize,
 }
 
-/// Tries all cells of `key`, however early one opens. Where none does, an envelope of the same size
-/// is opened that was sealed for the purpose: an absent partition takes as long as one that is there.
+/// Tries all cells of `key`, even after one opens.
+///
+/// If none opens, a substitute envelope of the same size is opened, so an absent partition takes as
+/// long as an existing one.
 pub(super) fn find(cells: &Cells<'_>, key: &SecretPartitionKey, rules: Rules<'_>) -> Result<Found> {
     let Rules { space, geometry, .. } = rules;
     let absent = Envelope::absent(key, geometry);
@@ -126,8 +132,9 @@ pub(super) fn find(cells: &Cells<'_>, key: &SecretPartitionKey, rules: Rules<'_>
 }
 
 impl Found {
-    /// `Corrupt` if no copy of an envelope of this key could be there, for none of its cells can
-    /// be read. That says nothing of whether there is such a partition.
+    /// Returns `Corrupt` if none of the key's cells can be read.
+    ///
+    /// This does not reveal whether the partition exists.
     pub(super) fn refuse_if_lost(&self) -> Result<()> {
         if self.copies_lost == COPIES {
             return Err(lost("the cells of this key cannot be read"));
@@ -192,15 +199,16 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The padded text, if `sealed` is it.
+    /// Opens `sealed`; returns the padded text.
     fn open(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let padded = text::open(sealed, self.update)?;
         let hash = self.document.text_hash(&self.envelope.update, &padded);
         bool::from(hash.as_bytes().ct_eq(&self.envelope.text_hash)).then_some(padded)
     }
 
-    /// Looks at all tags, and puts the text together from authentic shares if it is `wanted`; how
-    /// many are damaged.
+    /// Checks all tags, and joins the text from authentic shares if it is `wanted`.
+    ///
+    /// Returns the number of damaged shares.
     fn recover(
         &self,
         layout: &Layout<'_>,
@@ -228,7 +236,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Wrong key, wrong password, no such partition.
+/// Returns the error for a wrong key, a wrong password and a missing partition.
 fn denied() -> Error {
     Error::new(ErrorKind::Denied, OPEN)
         .with_reason(Reason::WrongDocumentCredentials)

@@ -1,4 +1,4 @@
-//! A partition, opened: its document read and written. What it shall hold is painted in `draft.rs`.
+//! An opened partition, which reads and writes its document. `draft.rs` draws the contents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use strongroom_crypto::SecretPassword;
 use strongroom_format::{CELL_OBJECTS, UpdateRow};
 use strongroom_store::state::StateRead;
 
-/// Which update wrote a document: 16 random bytes, shown as hex digits. Only of use to compare.
+/// The update that wrote a document: 16 random bytes, shown as hex digits. Compare it only for
+/// equality.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DocumentVersion([u8; UPDATE_ID_BYTES]);
 
@@ -36,7 +37,7 @@ impl fmt::Display for DocumentVersion {
 }
 
 impl fmt::Debug for DocumentVersion {
-    /// It is in the envelope, and so nobody's but the key's holder.
+    /// The version is in the envelope, so only the holder of the key may see it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DocumentVersion(..)")
     }
@@ -79,17 +80,17 @@ impl Document {
         Ok(Self { text, version: DocumentVersion(opened.envelope.update), damage: opened.damage })
     }
 
-    /// Its exact bytes: JSON in UTF-8.
+    /// Returns its exact bytes: JSON in UTF-8.
     pub fn bytes(&self) -> &[u8] {
         &self.text
     }
 
-    /// Its exact text.
+    /// Returns its exact text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.text).expect("checked when it was read")
     }
 
-    /// Decoded as `T`. `Invalid`, with line and column, if it is not one.
+    /// Decodes the text as `T`. `Invalid`, with line and column, if it does not match.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         // The parser's message may quote the document.
         serde_json::from_slice(&self.text).map_err(|e| {
@@ -103,33 +104,35 @@ impl Document {
         })
     }
 
-    /// Which update wrote it; to be named in [`WriteOptions::expected`].
+    /// Returns the version, for [`WriteOptions::expected`].
     pub fn version(&self) -> DocumentVersion {
         self.version
     }
 
-    /// What of its storage is damaged; what was read is right all the same.
+    /// Returns the damage in its storage. The text is right in any case.
     pub fn damage(&self) -> Damage {
         self.damage
     }
 }
 
-/// What a write did.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {
-    /// The version that the document has now.
+    /// The new version of the document.
     pub version: DocumentVersion,
-    /// What had been damaged before. Its own damage is mended. Blocks that could not be read are
-    /// random bytes in the new generation: whatever *others* had in them is lost for good, and only
-    /// the tags of their shares tell.
+    /// Damage that was found before.
+    ///
+    /// The document's own damage is repaired. Unreadable blocks are random bytes in the new
+    /// generation, so the shares of *other* documents in them are permanently lost; only the tags
+    /// of their shares show that.
     pub damage: Damage,
 }
 
 /// Options of a write.
 ///
 /// Progress is the objects written so far, of all. A write can be cancelled until it is published;
-/// then the old document stays.
+/// the old document then stays.
 #[derive(Clone, Copy, Default)]
 pub struct WriteOptions<'a> {
     expected: Option<DocumentVersion>,
@@ -140,24 +143,24 @@ pub struct WriteOptions<'a> {
 long_call_options!(WriteOptions);
 
 impl WriteOptions<'_> {
-    /// The default options: write whatever version is there.
+    /// Makes the default options: write over any version.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Writes only in place of this version; else it is `Conflict`, and nothing changes. `None` writes
-    /// whatever version is there.
+    /// Writes only over this version; otherwise `Conflict`, and nothing changes. `None` writes over
+    /// any version.
     #[must_use]
     pub fn expected(mut self, version: impl Into<Option<DocumentVersion>>) -> Self {
         self.expected = version.into();
         self
     }
 
-    /// Only resumes an interrupted write of this very text: `NotFound` if there is none, `Conflict`
-    /// if it was of another.
+    /// Only resumes an interrupted write of this exact text.
     ///
-    /// Without it such a write is resumed where it fits, and discarded where it does not. On a store
-    /// that hosts share, a write that began before a rotation of keys is not resumed.
+    /// `NotFound` if there is none, `Conflict` if it had another text. Without this option an
+    /// interrupted write is resumed if it matches, and discarded if it does not. On a shared store,
+    /// a write that began before a key rotation is not resumed.
     #[must_use]
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
@@ -171,10 +174,10 @@ impl fmt::Debug for WriteOptions<'_> {
     }
 }
 
-/// An opened partition: the right to its document. Cheap to clone.
+/// An opened partition, with the right to its document. Cheap to clone.
 ///
-/// It holds the partition key and what the password came to in memory, zeroised with its last
-/// clone. After the password was changed through another handle it is `Denied`.
+/// It holds the partition key and the document key in memory, zeroised with its last clone. After
+/// another handle changed the password it is `Denied`.
 #[derive(Clone)]
 pub struct Partition {
     space: Space,
@@ -213,15 +216,17 @@ impl Partition {
         Arc::clone(&self.space.room)
     }
 
-    /// The document as it is now: the whole old or the whole new one, whatever is being written.
-    /// Waits for no writer. Errors as those of [`Space::partition`].
+    /// Reads the present document: the whole old or the whole new one during a write.
+    ///
+    /// It never waits for a writer. Errors as for [`Space::partition`].
     pub fn read(&self) -> Result<Document> {
         self.read_in(self.space.core().read()?.state())
     }
 
-    /// The document as it was when `snapshot` was taken: its generation stays on the backend for
-    /// as long as the snapshot lives. `Invalid` for a snapshot of another vault; `Denied` for one
-    /// from before the password was changed.
+    /// Reads the document at the time of `snapshot`.
+    ///
+    /// Its generation stays on the backend as long as the snapshot lives. `Invalid` for a snapshot
+    /// of another vault. `Denied` for one from before the password was changed.
     pub fn read_at(&self, snapshot: &Snapshot) -> Result<Document> {
         if !snapshot.is_of(self.space.core()) {
             return Err(Error::new(ErrorKind::Invalid, "read document")
@@ -236,38 +241,40 @@ impl Partition {
         Document::of(&self.opened(generation, Look::WhereNeeded)?)
     }
 
-    /// Reads the document and looks at the tag of every share: what is damaged, even where the
-    /// text is whole. `Corrupt` if the text is lost.
+    /// Reads the document and checks the tag of every share, even if the text is whole.
+    ///
+    /// Returns the damage. `Corrupt` if the text is lost.
     pub fn verify(&self) -> Result<Damage> {
         let snapshot = self.space.core().read()?;
         let row = read_row(snapshot.state())?;
         Ok(self.opened(self.space.generation(row.generation())?, Look::AtAll)?.damage)
     }
 
-    /// Writes a document in place of the one that is there. See [`write_with`](Self::write_with).
+    /// Replaces the document. See [`write_with`](Self::write_with).
     pub fn write(&self, text: impl AsRef<[u8]>) -> Result<Written> {
         self.write_with(text, &WriteOptions::new())
     }
 
-    /// Writes `value` as JSON in place of the document that is there.
+    /// Replaces the document by `value` as JSON.
     pub fn write_json<T: Serialize>(&self, value: &T) -> Result<Written> {
         self.write(&*text::of(value)?)
     }
 
-    /// Writes a document, JSON in UTF-8 whose exact bytes are kept, in place of the one that is
-    /// there, which is opened first. On return it is durable; it was read back and compared before
-    /// it counted. Readers keep the old one until they end.
+    /// Replaces the document by `text`, JSON in UTF-8 whose exact bytes are kept.
     ///
-    /// The whole space is written anew, so it takes as much room again, and as long as that takes.
-    /// A write that was interrupted, by an error or a crash, leaves the old document; the same call
-    /// goes on where it stood.
+    /// The present document is opened first. On return the new one is durable. It was read back and
+    /// compared before it was published. Readers keep the old one until they end.
     ///
-    /// `Invalid` for what is no JSON, with line and column; `Full` for what is longer than the
-    /// capacity, and if there is no room; `Conflict` as [`WriteOptions`] tells; `Locked` if another
-    /// update of this process takes longer than 10 s; `Denied` as for reading; `Corrupt` as for
-    /// reading, and if so much of the space cannot be read that a copy would destroy what others
-    /// have in it. `Unavailable` if the backend does not answer. `Uncertain`: it may have happened;
-    /// [`read`](Self::read) tells, or the same call.
+    /// The whole space is rewritten, which needs as much space again, and the time for it. If an
+    /// error or a crash interrupts a write, the old document stays, and the same call resumes the
+    /// write.
+    ///
+    /// `Invalid` if `text` is not JSON, with line and column. `Full` if it exceeds the capacity, or
+    /// without enough room. `Conflict` according to [`WriteOptions`]. `Locked` if another update in
+    /// this process takes longer than 10 s. `Denied` as for reading. `Corrupt` as for reading, and
+    /// if so much of the space is unreadable that a copy would destroy other documents.
+    /// `Unavailable` if the backend does not answer. `Uncertain` if the write may have happened;
+    /// [`read`](Self::read) or the same call shows the result.
     pub fn write_with(
         &self,
         text: impl AsRef<[u8]>,
@@ -315,13 +322,12 @@ impl Partition {
         Ok(Written { version: DocumentVersion(id), damage })
     }
 
-    /// Starts the same write on a thread of the vault's own. A text that cannot be written is refused
-    /// at once.
+    /// Starts the same write on a thread of the vault. An invalid text is refused at once.
     pub fn write_in_background(&self, text: impl AsRef<[u8]>) -> Result<BackgroundWrite> {
         self.start_write(text.as_ref(), None)
     }
 
-    /// Starts a write in place of the version `expected`; with another there it ends with `Conflict`.
+    /// Starts a write over the version `expected`; over another it ends with `Conflict`.
     pub fn replace_in_background(
         &self,
         text: impl AsRef<[u8]>,
@@ -339,7 +345,7 @@ impl Partition {
         BackgroundWrite::start(self.clone(), packed, expected)
     }
 
-    /// What writing `text` would do; nothing is changed. Errors as those of the write itself.
+    /// Returns the effects of writing `text`, without changing anything. Errors as for the write.
     pub fn plan(&self, text: impl AsRef<[u8]>) -> Result<Plan> {
         let text = text.as_ref();
         let packed = text::pack(text, &self.space.geometry)?;
@@ -356,13 +362,13 @@ impl Partition {
         Ok(Plan::new(&self.space.geometry, version, opened.damage, lengths, stored, took))
     }
 
-    /// Writes the same text anew, with all of its envelope's copies and shares: what was damaged
-    /// is whole afterwards. What had been damaged.
+    /// Rewrites the same text, with all copies of its envelope and all shares; returns the repaired
+    /// damage.
     pub fn heal(&self) -> Result<Damage> {
         self.heal_with(LongCall::new())
     }
 
-    /// As [`heal`](Self::heal). Progress is the objects written so far.
+    /// Does the same with progress and cancellation. Progress is the objects written so far.
     pub fn heal_with(&self, call: LongCall<'_>) -> Result<Damage> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
@@ -378,15 +384,16 @@ impl Partition {
         Ok(damage)
     }
 
-    /// Puts another password in the place of the one that opened this handle, which goes on with
-    /// it. Other handles are `Denied` from then on. Older copies of the vault's files still open
-    /// with the old one. After `Uncertain` open the partition again, with the new password or the
-    /// old one: this handle goes on with the old.
+    /// Replaces the password of this document. This handle uses the new one.
+    ///
+    /// Other handles are `Denied` from then on. Older copies of the vault's files still open with
+    /// the old password. After `Uncertain` open the partition again with the new password or the
+    /// old one; this handle keeps using the old one.
     pub fn change_password(&mut self, new: &SecretPassword) -> Result<()> {
         self.change_password_with(new, LongCall::new())
     }
 
-    /// As [`change_password`](Self::change_password). Progress is the objects written so far.
+    /// Does the same with progress and cancellation. Progress is the objects written so far.
     pub fn change_password_with(&mut self, new: &SecretPassword, call: LongCall<'_>) -> Result<()> {
         new.bytes()?;
         let document = self.under_password(new, call)?;
@@ -394,7 +401,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Writes the same text for another password; what that comes to.
+    /// Writes the same text for another password; returns the new document key.
     fn under_password(&self, new: &SecretPassword, call: LongCall<'_>) -> Result<DocumentKey> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
@@ -402,7 +409,7 @@ impl Partition {
             self.opened(base.generation(&self.space), Look::WhereNeeded)?;
         self.space.geometry.refuse_if_hopeless(damage.blocks)?;
         let (key, costs) = (&self.inner.key, self.space.costs);
-        // An interrupted change drew a salt; with the same password it is gone on with.
+        // An interrupted change drew a salt. With the same password it is resumed.
         let begun = self.interrupted(&base, &envelope)?.filter(|(_, b)| b.salt != envelope.salt);
         if let Some((row, begun)) = begun {
             let document = key.document_key(new, &begun.salt, costs)?;
@@ -425,8 +432,9 @@ impl Partition {
         self.space.open(generation, key, By::Key(document), look)
     }
 
-    /// The interrupted update of this partition, whose envelope is `current`, if there is one that
-    /// can be gone on with.
+    /// Returns the interrupted update of this partition, if it can be resumed.
+    ///
+    /// `current` is the partition's present envelope.
     fn interrupted(
         &self,
         base: &Base,
@@ -437,20 +445,20 @@ impl Partition {
         if *from != base.row.generation().id || epochs.len() < CELL_OBJECTS {
             return Ok(None);
         }
-        // What was given up may still land there, sealed under the key of then.
+        // A put that timed out may still take effect, sealed under the old key.
         let objects = self.space.core().objects();
         if objects.is_remote() && epochs.iter().any(|epoch| *epoch != objects.keys().current().0) {
             return Ok(None);
         }
         let begun = generation_of(row, &self.space.geometry);
         let cells = match self.space.generation_of(&begun).cells() {
-            // Then it is begun anew.
+            // The update then starts over.
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(None),
             cells => cells?,
         };
         let found = find(&cells, &self.inner.key, self.space.rules())?;
-        // An update of another partition has this one's envelope as its base has it: who went on
-        // with that would publish what is half of the other.
+        // An update of another partition copies this one's envelope unchanged. Resuming it here
+        // would publish a half of the other document.
         let own = found.envelope.filter(|begun| begun.update != current.update);
         Ok(own.map(|envelope| (row.clone(), envelope)))
     }

@@ -1,4 +1,4 @@
-//! What a write would do, before it is done.
+//! The effects of a write, before it is made.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,41 +8,41 @@ use super::opening::Damage;
 use super::partition::DocumentVersion;
 use super::text;
 
-/// A change of size above so many percent is warned of.
+/// Change of size, in percent, above which a warning is shown.
 const WARN_ABOVE_PERCENT: f64 = 50.0;
 
-/// An update opens its base twice, seals a generation and opens that; opening was just timed.
+/// An update opens its base twice, seals a generation and opens that; the time of opening is known.
 const PASSES: u32 = 4;
-/// What making one object durable takes beside that, with its checkpoint: a guess for a disk.
+/// Additional time to make one object durable, with its checkpoint: an estimate for a disk.
 const SYNC_TIME: Duration = Duration::from_millis(5);
 
-/// What writing a document would do.
+/// The effects of writing a document.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The version that is there; name it as [`expected`](crate::documents::WriteOptions::expected) to write
-    /// only what was planned.
+    /// The present version. Pass it as [`expected`](crate::documents::WriteOptions::expected) to
+    /// write only what was planned.
     pub version: DocumentVersion,
-    /// Chunks that the document takes now, of those that its partition always has.
+    /// Chunks that the document uses now, of the constant number of its partition.
     pub chunks_now: usize,
-    /// Chunks that it would take.
+    /// Chunks that it would use.
     pub chunks_then: usize,
     /// Its length now, in bytes of text.
     pub bytes_now: u64,
-    /// Its length then.
+    /// Its length after the write.
     pub bytes_then: u64,
-    /// What it would take of the capacity, compressed.
+    /// Bytes of the capacity that it would use, compressed.
     pub stored_bytes: u64,
     /// The capacity of a partition.
     pub capacity_bytes: u64,
-    /// What is damaged now; a write mends the document's own, and makes others' final.
+    /// Present damage. A write repairs the document's own, and makes others' permanent.
     pub damage: Damage,
-    /// How long the write may take: from how long reading took, and a guess for each sync.
+    /// Estimated time of the write, from the time of reading and an estimate for each sync.
     pub estimated: Duration,
 }
 
 impl Plan {
-    /// `lengths` and `stored` are now, then.
+    /// `lengths` and `stored` are the values now and after the write.
     pub(super) fn new(
         geometry: &Geometry,
         version: DocumentVersion,
@@ -65,29 +65,29 @@ impl Plan {
         }
     }
 
-    /// By how many bytes the text grows; negative if it shrinks.
+    /// Returns the growth of the text in bytes; negative if it shrinks.
     pub fn change_bytes(&self) -> i64 {
         self.bytes_then.cast_signed() - self.bytes_now.cast_signed()
     }
 
-    /// The same in percent of what it has now.
+    /// Returns the growth in percent of the present length.
     pub fn change_percent(&self) -> f64 {
         100.0 * self.change_bytes() as f64 / self.bytes_now.max(1) as f64
     }
 
-    /// Whether the length changes so much, by more than half, that somebody should look twice.
+    /// Returns whether the length changes by more than half, which deserves a second look.
     pub fn is_large_change(&self) -> bool {
         self.change_percent().abs() > WARN_ABOVE_PERCENT
     }
 
-    /// How much of the capacity would be used, in percent.
+    /// Returns the used part of the capacity, in percent.
     pub fn capacity_percent(&self) -> f64 {
         100.0 * self.stored_bytes as f64 / self.capacity_bytes as f64
     }
 }
 
 impl fmt::Display for Plan {
-    /// One line.
+    /// Formats the plan as one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -1,4 +1,4 @@
-//! The documents of a vault: what all of its handles share.
+//! The documents of a vault: the data that all of its handles share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use strongroom_store::commit::Core;
 
 use crate::operations::Operations;
 
-/// Threads of writes in the background: updates of one space would only wait for one another.
+/// Threads of background writes. Updates of one space would only wait for each other.
 const THREADS: usize = 1;
-/// How many of them may wait; one more is refused.
+/// Most waiting background writes; further ones are refused.
 const QUEUE_MAX: usize = 10_000;
 
 /// The documents of a vault: its share space. Cheap to clone.
@@ -25,11 +25,11 @@ pub struct Documents {
 pub(super) struct Room {
     pub(super) core: Arc<Core>,
     pub(super) operations: Operations,
-    /// What passwords of documents cost.
+    /// Costs of documents' passwords.
     password: PasswordPolicy,
-    /// Held by the update that is under way.
+    /// Held by the running update.
     pub(super) turn: Mutex<()>,
-    /// Runs writes in the background.
+    /// Runs background writes.
     pub(super) workers: Pool,
 }
 
@@ -49,12 +49,12 @@ impl Documents {
 }
 
 impl Room {
-    /// Returns the costs of an attempt at a document's password: those given, or the vault's own.
+    /// Returns the costs of an attempt at a document's password: the given ones, or the vault's.
     pub(super) fn document_costs(&self, given: Option<PasswordCosts>) -> Result<PasswordCosts> {
         self.password.with(given).checked()
     }
 
-    /// Returns the costs that a space asks for, if they are within the bounds.
+    /// Returns the costs that a space requests, if they are within the bounds.
     pub(super) fn bear_costs(&self, costs: PasswordCosts) -> Result<PasswordCosts> {
         self.password.bounds.check(costs, "open space").map(|()| costs)
     }

@@ -9,8 +9,8 @@
 //!                                                           garbage, nonces
 //! ```
 //!
-//! An update key is of one update and one text: resuming draws the same bytes from it, and other
-//! content gets another key, so no keystream ever meets two different shares.
+//! An update key belongs to one update and one text. A resumed update draws the same bytes from it,
+//! and another content gets another key, so no keystream covers two different shares.
 
 use std::fmt;
 
@@ -29,11 +29,11 @@ pub(super) const UPDATE_ID_BYTES: usize = 16;
 const TEXT_PREFIX: &str = "srp1_";
 const CHECKSUM_BYTES: usize = 4;
 
-/// What opens a partition together with its password: 32 random bytes, drawn when it is made.
+/// The key that opens a partition together with its password: 32 random bytes.
 ///
-/// Alone it proves that the partition is there, keeps it out of harm's way when another is added,
-/// and destroys it. It is lost for good if the host does not keep it: nothing in the vault lists
-/// partitions. Zeroised when dropped; its `Debug` shows nothing.
+/// Alone it proves that the partition exists, protects it when another is added, and destroys it. A
+/// lost key cannot be recovered: nothing in the vault lists partitions. It is zeroised when
+/// dropped, and its `Debug` shows nothing.
 pub struct SecretPartitionKey {
     key: SecretKey,
 }
@@ -49,8 +49,9 @@ impl SecretPartitionKey {
         SecretKey::draw(entropy).map(|key| Self { key })
     }
 
-    /// The key that [`to_text`](Self::to_text) wrote, blanks around it aside. `Invalid` if it is
-    /// none, a misspelt one included: four bytes of it are a checksum.
+    /// Parses the output of [`to_text`](Self::to_text), ignoring blanks around it.
+    ///
+    /// `Invalid` for other text, including a misspelt key: four bytes are a checksum.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = || {
             Error::new(ErrorKind::Invalid, "read partition key")
@@ -65,7 +66,7 @@ impl SecretPartitionKey {
         if key.checksum() == *checksum { Ok(key) } else { Err(invalid()) }
     }
 
-    /// The key as one line of text, for whoever keeps it: `srp1_` and 72 hex digits.
+    /// Returns the key as one line of text to keep: `srp1_` and 72 hex digits.
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(TEXT_PREFIX.len() + 72));
         text.push_str(TEXT_PREFIX);
@@ -90,22 +91,22 @@ impl SecretPartitionKey {
         self.key.derive("strongroom 2026 envelope commitment", &[])
     }
 
-    /// Always the same cipher: its nonces come from an update key and fill all 24 bytes.
+    /// Always the same cipher, because its nonces come from an update key and use all 24 bytes.
     pub(super) fn envelope_key(&self) -> SealKey {
         SealKey::derive(Cipher::XChaCha20Poly1305, &self.key, "strongroom 2026 envelope")
     }
 
-    /// Decides in which cells its envelope lies.
+    /// Returns the stream that selects the cells of its envelope.
     pub(super) fn cells(&self) -> Stream {
         Stream::new(&self.key.derive("strongroom 2026 envelope cells", &[]), &[])
     }
 
-    /// What stands in for an envelope where there is none.
+    /// Returns the stream that substitutes an absent envelope.
     pub(super) fn absent(&self) -> Stream {
         Stream::new(&self.key.derive("strongroom 2026 absent envelope", &[]), &[])
     }
 
-    /// Takes as long as `costs` say.
+    /// Derives the document key, in the time that `costs` require.
     pub(super) fn document_key(
         &self,
         password: &SecretPassword,
@@ -117,7 +118,7 @@ impl SecretPartitionKey {
     }
 }
 
-/// Fills `bytes` from just as many pairs of hex digits.
+/// Fills `bytes` from the same number of pairs of hex digits.
 fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -130,7 +131,7 @@ fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// BLAKE3 keyed by `key`, over the parts one after the other.
+/// Hashes the concatenated parts with BLAKE3, keyed by `key`.
 pub(super) fn keyed_hash(key: &SecretKey, parts: &[&[u8]]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(key.expose());
     for part in parts {
@@ -141,7 +142,7 @@ pub(super) fn keyed_hash(key: &SecretKey, parts: &[&[u8]]) -> blake3::Hash {
     hash
 }
 
-/// What partition key and password make together.
+/// The key derived from partition key and password.
 pub(super) struct DocumentKey {
     key: SecretKey,
 }
@@ -153,12 +154,13 @@ impl fmt::Debug for DocumentKey {
 }
 
 impl DocumentKey {
-    /// Decides which slots are in use, and in which order.
+    /// Returns the stream that orders the slots in use.
     pub(super) fn order(&self) -> Stream {
         Stream::new(&self.key.derive("strongroom 2026 order of slots", &[]), &[])
     }
 
-    /// Not by the partition key: who has that could test guessed texts without the password.
+    /// Not keyed by the partition key, because its holder could test guessed texts without the
+    /// password.
     pub(super) fn text_hash(&self, id: &[u8; UPDATE_ID_BYTES], padded: &[u8]) -> blake3::Hash {
         keyed_hash(&self.key.derive("strongroom 2026 text hash", &[]), &[id, padded])
     }
@@ -183,32 +185,32 @@ impl fmt::Debug for UpdateKey {
 }
 
 impl UpdateKey {
-    /// Seals one message, the padded text, under nonce zero.
+    /// Returns the key that seals one message, the padded text, under nonce zero.
     pub(super) fn text(&self) -> SealKey {
         SealKey::derive(Cipher::XChaCha20Poly1305, &self.key, "strongroom 2026 document text")
     }
 
-    /// The coefficients of all chunks, in order.
+    /// Returns the stream of the coefficients of all chunks, in order.
     pub(super) fn coefficients(&self) -> Stream {
         self.stream("strongroom 2026 coefficients", &[])
     }
 
-    /// Masks the shares at `place`, in chunk order.
+    /// Returns the stream that masks the shares at `place`, in chunk order.
     pub(super) fn mask(&self, place: u8) -> Stream {
         self.stream("strongroom 2026 masks", &[place])
     }
 
-    /// The POLYVAL key of the tags at `place`.
+    /// Returns the stream of the tags' POLYVAL key at `place`.
     pub(super) fn tag(&self, place: u8) -> Stream {
         self.stream("strongroom 2026 tags", &[place])
     }
 
-    /// Fills the partition's slots that are not in use.
+    /// Returns the stream that fills unused slots of the partition.
     pub(super) fn garbage(&self) -> Stream {
         self.stream("strongroom 2026 garbage", &[])
     }
 
-    /// Nonces of the envelope's copies.
+    /// Returns the stream of the nonces of the envelope's copies.
     pub(super) fn nonces(&self) -> Stream {
         self.stream("strongroom 2026 envelope nonces", &[])
     }

@@ -1,13 +1,15 @@
 //! From a sealed text to the slots of a partition, and back.
 //!
-//! A chunk is a secret; its shares lie at x = 1..=n, never at their slots' numbers. A share and
-//! its tag are masked before they become a slot, so that more than a threshold of them, which lie
-//! on one polynomial, cannot be told from garbage by whoever lacks the update key.
+//! A chunk is a secret. Its shares belong to x = 1..=n, never to the numbers of their slots. A
+//! share and its tag are masked before they become a slot. More than a threshold of shares are
+//! points of one polynomial; the mask makes them indistinguishable from random slots without the
+//! update key.
 //!
-//! **Tags** say which shares are damaged, so up to n - t of a chunk may be lost, not half of
-//! that. A tag is POLYVAL of the share under a key of its place and update, cut to 14 bytes; what
-//! masks it is drawn for this slot alone, so it is a Wegman-Carter authenticator as in RFC 8452.
-//! Shares are joined untagged first: the text's own seal tells whether that was right.
+//! **Tags** show which shares are damaged, so up to n - t of a chunk may be lost, not half of that.
+//! A tag is POLYVAL of the share under a key of its point and update, cut to 14 bytes. Its mask is
+//! drawn for this slot alone, which makes it a Wegman-Carter authenticator as in RFC 8452. Shares
+//! are joined without a tag check first, because the text's own seal shows whether the result is
+//! right.
 
 use polyval::universal_hash::UniversalHash;
 use polyval::{Block, Polyval};
@@ -20,25 +22,27 @@ use super::stream::Stream;
 use strongroom_format::SLOT_BYTES;
 use strongroom_sharing::{ELEMENT_BYTES, Element, Joiner, SECRET_BYTES, SHARES_MAX, Scheme};
 
-/// A slot is as many blocks of POLYVAL as its share takes; the tag lies in what is left of the
-/// last one, above so many bits.
+/// A slot has as many blocks of POLYVAL as its share needs. The tag is in the rest of the last
+/// block, above this number of bits.
 const SHARE_BITS_OF_LAST: usize = ELEMENT_BYTES % polyval::BLOCK_SIZE * 8;
 const _: () = assert!(SLOT_BYTES == ELEMENT_BYTES.next_multiple_of(polyval::BLOCK_SIZE));
 
-/// Chunks whose slots are fetched, or brought to their places, at once. Slots lie all over memory:
-/// a processor waits for many of them side by side, if it has nothing else to do in between.
+/// Chunks whose slots are loaded or stored together.
+///
+/// Slots are spread over memory. A processor loads many of them in parallel if no other work is in
+/// between.
 const BATCH_CHUNKS: usize = 64;
 
 type Slot = [u8; SLOT_BYTES];
 
-/// The slots of one partition in the order of the map, and which of them could not be read.
+/// The slots of one partition in the order of the map, and the unreadable ones.
 pub(super) struct Slots {
     bytes: Zeroizing<Vec<u8>>,
     lost: Vec<bool>,
 }
 
 impl Slots {
-    /// All slots of a partition, as zeros.
+    /// Makes all slots of a partition, filled with zeros.
     pub(super) fn new(geometry: &Geometry) -> Self {
         Self {
             bytes: Zeroizing::new(vec![0; geometry.partition * SLOT_BYTES]),
@@ -59,16 +63,16 @@ impl Slots {
     }
 }
 
-/// How a document's shares lie in its partition.
+/// The positions of a document's shares in its partition.
 pub(super) struct Layout<'a> {
     pub(super) geometry: &'a Geometry,
     pub(super) scheme: &'a Scheme,
-    /// The place in the map of each share, the shares of x = 1 first, in chunk order; then those
-    /// of the slots that are not in use.
+    /// Position in the map of each share: those of x = 1 in chunk order, then the next x, then the
+    /// unused slots.
     pub(super) order: &'a [u32],
 }
 
-/// What the tags say of a document's shares.
+/// The result of checking the tags of a document's shares.
 pub(super) struct Verdict {
     /// For each chunk, bit x - 1 is set if the share at x is authentic.
     good: Vec<u32>,
@@ -77,7 +81,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether any share is authentic: then the password is right, whatever else is wrong.
+    /// Returns whether any share is authentic. The password is then right, whatever else is wrong.
     pub(super) fn any(&self) -> bool {
         self.good.iter().any(|&good| good != 0)
     }
@@ -88,12 +92,12 @@ impl Layout<'_> {
         self.ranks(x, chunk, 1)[0] as usize
     }
 
-    /// Where the shares at `x` of `count` chunks lie.
+    /// Returns the positions of the shares at `x` of `count` chunks.
     fn ranks(&self, x: usize, first: usize, count: usize) -> &[u32] {
         &self.order[x * self.geometry.chunks + first..][..count]
     }
 
-    /// Shares `sealed` into all slots of the partition.
+    /// Splits `sealed` into all slots of the partition.
     pub(super) fn split(&self, sealed: &[u8], key: &UpdateKey, slots: &mut Slots) {
         let Geometry { chunks, threshold, shares: n, .. } = *self.geometry;
         let slots = slots.slots_mut();
@@ -107,7 +111,7 @@ impl Layout<'_> {
             for (at, secret) in secrets.iter().enumerate() {
                 drawn.fill_with(|| sample(&mut coefficients));
                 self.scheme.split(Element::of_secret(secret), &drawn, &mut shares[..n]);
-                // In two rounds: a place's hash is looked at when the others have moved on.
+                // In two rounds: the hash of a point is used when the other points have advanced.
                 for ((place, batch), share) in places.iter_mut().zip(&mut batch).zip(&shares) {
                     batch[at] = place.hash(&share.to_bytes());
                 }
@@ -129,7 +133,7 @@ impl Layout<'_> {
         }
     }
 
-    /// Fetches the slots of the first places, for `count` chunks.
+    /// Loads the slots of the first points, for `count` chunks.
     fn gather(&self, first: usize, count: usize, slots: &Slots, batch: &mut [Batch]) {
         let slots = slots.slots();
         for (x, batch) in batch.iter_mut().enumerate() {
@@ -139,7 +143,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Joins the first shares of each chunk, untagged. Whether that is the text, its seal tells.
+    /// Joins the first shares of each chunk, without checking tags. The text's seal shows whether
+    /// the result is right.
     pub(super) fn join(&self, key: &UpdateKey, slots: &Slots) -> Zeroizing<Vec<u8>> {
         let Geometry { chunks, threshold, .. } = *self.geometry;
         let mut masks: Vec<Stream> = (0..threshold).map(|x| key.mask(place_of(x))).collect();
@@ -161,7 +166,7 @@ impl Layout<'_> {
         sealed
     }
 
-    /// Looks at the tag of every share.
+    /// Checks the tag of every share.
     pub(super) fn verify(&self, key: &UpdateKey, slots: &Slots) -> Verdict {
         let Geometry { chunks, shares: n, .. } = *self.geometry;
         let mut places: Vec<Place> = (0..n).map(|x| Place::new(key, x)).collect();
@@ -170,7 +175,7 @@ impl Layout<'_> {
         for (first, good) in (0..).step_by(BATCH_CHUNKS).zip(good.chunks_mut(BATCH_CHUNKS)) {
             self.gather(first, good.len(), slots, &mut batch);
             for (at, good) in good.iter_mut().enumerate() {
-                // In two rounds, as above. Every slot takes as long.
+                // In two rounds, as above. Every slot takes the same time.
                 for (place, batch) in places.iter_mut().zip(&mut batch) {
                     place.open(&mut batch[at]);
                 }
@@ -186,7 +191,7 @@ impl Layout<'_> {
         Verdict { good, damaged: n * chunks - authentic }
     }
 
-    /// Joins authentic shares, whichever they are; `None` if a chunk has too few.
+    /// Joins any authentic shares; `None` if a chunk has too few.
     pub(super) fn recover(
         &self,
         key: &UpdateKey,
@@ -223,7 +228,7 @@ impl Layout<'_> {
     }
 }
 
-/// The `count` lowest bits that are set; `None` if there are fewer.
+/// Returns the `count` lowest set bits; `None` if there are fewer.
 fn first_bits(mut bits: u32, count: usize) -> Option<u32> {
     let mut chosen = 0;
     for _ in 0..count {
@@ -236,12 +241,12 @@ fn first_bits(mut bits: u32, count: usize) -> Option<u32> {
     Some(chosen)
 }
 
-/// The x of the share at place `x` from 0.
+/// Returns the point of the share at index `x` from 0.
 fn place_of(x: usize) -> u8 {
     u8::try_from(x + 1).expect("at most SHARES_MAX")
 }
 
-/// A uniform element: 521 random bits, drawn again for the one number that is none.
+/// Draws a uniform element: 521 random bits, drawn again for the one number that is not an element.
 pub(super) fn sample(stream: &mut Stream) -> Element {
     loop {
         if let Some(element) = Element::sample(stream.array()) {
@@ -257,10 +262,10 @@ fn batch_of(places: usize) -> Vec<Batch> {
     vec![[[0; SLOT_BYTES]; BATCH_CHUNKS]; places]
 }
 
-/// What masks and tags the shares at one x, in chunk order.
+/// The masks and tags of the shares at one x, in chunk order.
 ///
-/// A share is hashed in one call and its tag taken in the next: the state is copied for that, and
-/// a processor stalls on a copy of what it has just written.
+/// A share is hashed in one call and its tag computed in the next. The state is copied for that,
+/// and a processor stalls when it copies data that it has just written.
 struct Place {
     mask: Stream,
     tag: Polyval,
@@ -272,7 +277,7 @@ impl Place {
         Self { mask: key.mask(place), tag: Polyval::new(key.tag(place).array().into()) }
     }
 
-    /// The slot of `share`, neither tagged nor masked yet: [`finish`](Self::finish) does that.
+    /// Makes the slot of `share` without tag and mask, which [`finish`](Self::finish) adds.
     fn hash(&mut self, share: &[u8; ELEMENT_BYTES]) -> Slot {
         let mut slot = [0; SLOT_BYTES];
         slot[..ELEMENT_BYTES].copy_from_slice(share);
@@ -287,7 +292,7 @@ impl Place {
         *last = (u128::from_le_bytes(*last) ^ tag).to_le_bytes();
     }
 
-    /// Takes the mask off the next slot: [`is_authentic`](Self::is_authentic) tells the rest.
+    /// Removes the mask of the next slot. [`is_authentic`](Self::is_authentic) checks its tag.
     fn open(&mut self, slot: &mut Slot) {
         *slot = unmask(slot, self.mask.array());
         self.hash(slot.first_chunk().expect("longer"));
@@ -299,13 +304,13 @@ impl Place {
         wrong.to_le_bytes().ct_eq(&[0; 16]).into()
     }
 
-    /// That of the share that was hashed last, where it lies in the last block of its slot.
+    /// Returns the tag of the last hashed share, at its position in the last block of the slot.
     fn tag(&mut self) -> u128 {
         u128::from_le_bytes(self.tag.finalize_reset().into()) << SHARE_BITS_OF_LAST
     }
 }
 
-/// Masks, or takes the mask off.
+/// Adds or removes a mask.
 fn unmask(slot: &Slot, mask: &Slot) -> Slot {
     std::array::from_fn(|at| slot[at] ^ mask[at])
 }
@@ -347,7 +352,7 @@ mod tests {
                 let hit = scatter(n, &mut random);
                 let (damaged, left) = hit.split_at(n - threshold);
                 for &x in damaged {
-                    // A bit flipped anywhere in the slot, or a slot that could not be read.
+                    // A flipped bit anywhere in the slot, or an unreadable slot.
                     let rank = layout.rank(x as usize, chunk);
                     if random.below(2) == 0 {
                         slots.lose(rank);
@@ -361,7 +366,7 @@ mod tests {
             assert_eq!(verdict.damaged, chunks * (n - threshold), "{threshold} of {n}");
             assert!(*layout.recover(&update, &slots, &verdict).unwrap() == sealed);
 
-            // One more in one chunk is one too many.
+            // One more damaged share in a chunk is one too many.
             let rank = layout.rank(whole[7] as usize, 7);
             slots.slots_mut()[rank][5] ^= 1;
             let verdict = layout.verify(&update, &slots);

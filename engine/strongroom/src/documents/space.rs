@@ -1,5 +1,6 @@
-//! The share space of a vault, of fixed size, and the same to look at whoever has documents in it;
-//! its partitions added and destroyed.
+//! The share space of a vault, and the addition and destruction of its partitions.
+//!
+//! The space has a fixed size, and looks the same whichever documents it has.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,16 +33,17 @@ use strongroom_store::state::{StateRead, Table};
 const ADD: &str = "add partition";
 const DESTROY: &str = "destroy partition";
 
-/// How often a new key is drawn whose cells shall miss those of the named ones. With five named,
-/// the most, one in about 5,300 does.
+/// Draws of a new key until its cells miss those of the named ones.
+///
+/// With five named keys, the most, one draw in about 5,300 succeeds.
 const KEY_DRAWS_MAX: usize = 1 << 20;
 
-/// The first document of a partition, so that the password is checked ever after.
+/// The first document of a partition, so that its password is checked from then on.
 const FIRST_TEXT: &[u8] = b"null";
 
 /// The share space of a vault. Cheap to clone.
 ///
-/// Nothing in it lists partitions, for nothing knows of them: whoever has a key knows of one.
+/// Nothing in it lists partitions, and nothing could: only a holder of a key knows its partition.
 #[derive(Clone)]
 pub struct Space {
     pub(super) room: Arc<Room>,
@@ -57,42 +59,42 @@ impl fmt::Debug for Space {
     }
 }
 
-/// What a share space is. Nothing of it depends on what it holds.
+/// The properties of a share space. None depends on its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpaceInfo {
-    /// Its id, drawn when it was made.
+    /// Its id, drawn at creation.
     pub id: Uuid,
-    /// When it was made; milliseconds since the Unix epoch.
+    /// Time of its creation, in milliseconds since the Unix epoch.
     pub created_unix_millis: u64,
-    /// When it was updated last, whichever partition that was of; `None` if it never was, and so
-    /// has no partition.
+    /// Time of the last update of any partition; `None` if it was never updated, and so has no
+    /// partition.
     pub updated_unix_millis: Option<u64>,
-    /// How long a document may be, compressed.
+    /// Capacity of a document, compressed.
     pub capacity_bytes: u32,
-    /// How many shares restore a chunk.
+    /// Shares that restore a chunk.
     pub threshold: u8,
-    /// How many shares of a chunk are stored.
+    /// Stored shares of a chunk.
     pub shares: u8,
-    /// How many partitions' slots it has.
+    /// Number of partitions whose slots fit.
     pub partitions: u8,
-    /// What an attempt at a document's password costs.
+    /// Cost of an attempt at a document's password.
     pub costs: PasswordCosts,
-    /// What it takes on the backend, and takes again while an update is under way.
+    /// Bytes on the backend. An update needs as much again.
     pub bytes: u64,
-    /// The update that is under way in this process, or was interrupted, if there is one.
+    /// The running or interrupted update, if there is one.
     pub unfinished: Option<UnfinishedUpdate>,
 }
 
-/// An update that nobody has finished. Whose it is cannot be told.
+/// An unfinished update. Its partition cannot be determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnfinishedUpdate {
-    /// When it began; milliseconds since the Unix epoch.
+    /// Time at which it began, in milliseconds since the Unix epoch.
     pub since_unix_millis: u64,
-    /// Objects of the new generation that are done.
+    /// Completed objects of the new generation.
     pub objects_done: usize,
-    /// All of them.
+    /// All objects of the new generation.
     pub objects: usize,
 }
 
@@ -106,7 +108,7 @@ impl UnfinishedUpdate {
 
 /// The share space.
 impl Documents {
-    /// The vault's share space; `NotFound` if it has none.
+    /// Opens the vault's share space; `NotFound` if it has none.
     pub fn space(&self) -> Result<Space> {
         let row = read_row(self.room.core.read()?.state())?;
         let SpaceRow::V0 { id, costs: CostsRow { memory_kib, passes, lanes }, .. } = row;
@@ -126,7 +128,7 @@ impl Space {
         &self.room.core
     }
 
-    /// What it is.
+    /// Returns the properties of the space.
     pub fn info(&self) -> Result<SpaceInfo> {
         let snapshot = self.core().read()?;
         let SpaceRow::V0 {
@@ -154,21 +156,25 @@ impl Space {
         })
     }
 
-    /// Takes back an update that was interrupted, and whose owner is dead: its objects are
-    /// deleted. Whether there was one. An update that is under way in this process is waited for.
+    /// Discards an interrupted update of a dead process, and deletes its objects; returns whether
+    /// there was one.
     ///
-    /// The next update does it, too, and so does an open when it is an hour old.
+    /// It waits for a running update of this process. The next update does the same, and so does an
+    /// open after an hour.
     pub fn discard_unfinished(&self) -> Result<bool> {
         self.turn()?.discard()
     }
 
-    /// The chance, 0 to 1, that a document is lost when a partition is added that was told to keep
-    /// `kept` others and not this one. 1 if there is no room for another.
+    /// Returns the probability, 0 to 1, that a document is lost when a partition is added.
+    ///
+    /// The addition names `kept` other partitions and not this one. 1 if there is no room for
+    /// another partition.
     pub fn loss_chance(&self, kept: usize) -> f64 {
         self.geometry.loss_chance(kept)
     }
 
-    /// Adds a partition with the document `null`, behind `password` and a key that is drawn here.
+    /// Adds a partition with the document `null`, a password, and a key that is drawn here.
+    ///
     /// See [`add_partition_with`](Self::add_partition_with).
     pub fn add_partition(
         &self,
@@ -178,17 +184,19 @@ impl Space {
         self.add_partition_with(password, keep, LongCall::new())
     }
 
-    /// Adds a partition, and keeps the partitions of the keys `keep` out of its way. **A document
-    /// whose key is not named is lost** with the chance that [`loss_chance`](Self::loss_chance)
-    /// tells: nobody can see it to spare it. Every update of a partition that overlaps another
-    /// damages it further.
+    /// Adds a partition, and protects the partitions of the keys `keep`.
     ///
-    /// If it ends `Uncertain`, there may be a partition whose key nobody has: it takes room like any
-    /// that is not named.
+    /// **A document whose key is not named is lost** with the probability of
+    /// [`loss_chance`](Self::loss_chance), because the vault cannot see it. Every update of an
+    /// overlapping partition damages it further.
     ///
-    /// `Denied` if a key to keep opens no partition; `Full` if there is no room beside those
-    /// named, or they are [`PARTITIONS_OF_SPACE_MAX`](crate::documents::PARTITIONS_OF_SPACE_MAX) already;
-    /// `Invalid` for an empty password; else as [`Partition::write_with`].
+    /// After `Uncertain`, a partition may exist whose key is unknown. It uses room like any
+    /// partition that is not named.
+    ///
+    /// `Denied` if a key to keep opens no partition. `Full` if there is no room besides the named
+    /// ones, or if they are already
+    /// [`PARTITIONS_OF_SPACE_MAX`](crate::documents::PARTITIONS_OF_SPACE_MAX). `Invalid` for an
+    /// empty password. Other errors as for [`Partition::write_with`].
     pub fn add_partition_with(
         &self,
         password: &SecretPassword,
@@ -226,7 +234,7 @@ impl Space {
         Ok(key)
     }
 
-    /// The slots and the cells of partitions that are to be kept.
+    /// Collects the slots and cells of partitions to keep.
     fn kept(
         &self,
         cells: &Cells<'_>,
@@ -251,7 +259,7 @@ impl Space {
         Ok((taken, cells_taken))
     }
 
-    /// A key whose cells miss those that are taken.
+    /// Draws a key whose cells miss the taken ones.
     fn draw_key(&self, taken: &[usize]) -> Result<SecretPartitionKey> {
         for _ in 0..KEY_DRAWS_MAX {
             let key = SecretPartitionKey::draw(&**self.core().entropy())?;
@@ -262,12 +270,12 @@ impl Space {
         Err(full("no key is found whose cells miss those of the named ones".into()))
     }
 
-    /// The partition of `key`, opened with its password. Takes as long as an attempt at the
-    /// password costs, once; the handle remembers what came of it.
+    /// Opens the partition of `key` with its password.
     ///
-    /// `Denied` for a wrong key, a wrong password and a partition that is not there: which it is
-    /// is not told, and takes as long. `Corrupt` if more of the document is damaged than its
-    /// redundancy makes up for. `Invalid` for an empty password, without a look at anything.
+    /// It takes the time of one attempt at the password; the handle keeps the document key.
+    /// `Denied` for a wrong key, a wrong password and a missing partition, indistinguishably and in
+    /// the same time. `Corrupt` if the document has more damage than its redundancy can correct.
+    /// `Invalid` for an empty password, without reading anything.
     pub fn partition(
         &self,
         key: &SecretPartitionKey,
@@ -276,15 +284,16 @@ impl Space {
         Partition::open(self, key, password)
     }
 
-    /// Destroys the partition of `key` and its document: cells and slots become random bytes. The
-    /// password is not needed. What copies of the vault's files hold stays there.
+    /// Destroys the partition of `key` and its document, by overwriting cells and slots with random
+    /// bytes.
     ///
-    /// `Denied` if there is no such partition; else as [`Partition::write_with`].
+    /// The password is not needed. Copies of the vault's files still have the document. `Denied` if
+    /// the partition does not exist. Other errors as for [`Partition::write_with`].
     pub fn destroy_partition(&self, key: &SecretPartitionKey) -> Result<()> {
         self.destroy_partition_with(key, LongCall::new())
     }
 
-    /// As [`destroy_partition`](Self::destroy_partition). Progress is the objects written so far.
+    /// Does the same with progress and cancellation. Progress is the objects written so far.
     pub fn destroy_partition_with(
         &self,
         key: &SecretPartitionKey,
@@ -333,8 +342,10 @@ impl Space {
         open(generation, key, by, look, self.rules()).map_err(|e| self.core().unless_taken_over(e))
     }
 
-    /// The cells of a generation that an update starts from which opens no document: `Corrupt` if
-    /// hardly one could be opened. It asks the backend for just what opening one does.
+    /// Reads the cells of an update's base that opens no document; `Corrupt` if hardly any could be
+    /// opened.
+    ///
+    /// It makes the same backend calls as opening a document.
     fn survey<'a>(&self, generation: Generation<'a>) -> Result<Cells<'a>> {
         let nobodys = SlotMap::empty(self.geometry.slots);
         let looked_at = generation.cells().and_then(|cells| {
@@ -349,18 +360,18 @@ impl Space {
         Rules { space: *id, geometry, scheme, costs: *costs }
     }
 
-    /// The whole generation of a row; `Corrupt` if the row says what cannot be.
+    /// Returns the whole generation of a row; `Corrupt` if the row is impossible.
     pub(super) fn generation<'a>(&'a self, row: &'a GenerationRow) -> Result<Generation<'a>> {
         self.geometry.check(row)?;
         Ok(self.generation_of(row))
     }
 
-    /// The generation of a row that is known to be sound, perhaps not all of it.
+    /// Returns the generation of a checked row, perhaps incomplete.
     pub(super) fn generation_of<'a>(&'a self, row: &'a GenerationRow) -> Generation<'a> {
         Generation { objects: self.core().objects(), row, geometry: &self.geometry, kept: &[] }
     }
 
-    /// All cells and all slots, as they are under the sealing. Only under feature `testing`.
+    /// Returns all cells and all slots, unsealed. Only with feature `testing`.
     #[cfg(feature = "testing")]
     pub fn dump(&self) -> Result<(Vec<u8>, Vec<u8>)> {
         let snapshot = self.core().read()?;
@@ -375,7 +386,7 @@ impl Space {
     }
 }
 
-/// The row of the space; `NotFound` if there is none.
+/// Reads the row of the space; `NotFound` if there is none.
 pub(super) fn read_row(state: &StateRead) -> Result<SpaceRow> {
     let row = state.get(Table::Space, SPACE)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "open space")

@@ -1,7 +1,7 @@
 //! Streams of bytes from a key: BLAKE3's extendable output, read in large pieces.
 //!
-//! Everything of an update that must come out the same when it is resumed is drawn from such
-//! streams: coefficients, masks, garbage, nonces, and the choices that make the maps.
+//! A resumed update must draw the same values. All of them come from such streams: coefficients,
+//! masks, garbage, nonces, and the choices for the maps.
 
 use std::fmt;
 
@@ -9,15 +9,17 @@ use zeroize::{Zeroize, Zeroizing};
 
 use strongroom_crypto::SecretKey;
 
-/// How much is drawn at once: BLAKE3 makes 16 blocks of it side by side, 1 KiB, and slots come out
-/// even. The streams of all places together should stay in the first cache.
+/// Bytes drawn at a time.
+///
+/// BLAKE3 computes 16 blocks (1 KiB) in parallel, and slots fit evenly. The streams of all points
+/// together should fit the first-level cache.
 const BUFFER_BYTES: usize = 5 << 10;
 
-/// A stream of bytes that look random to whoever lacks its key.
+/// A stream of bytes that look random without its key.
 pub(super) struct Stream {
     reader: blake3::OutputReader,
     buffer: Zeroizing<Vec<u8>>,
-    /// Where the bytes begin that were not taken.
+    /// Index of the first unused byte.
     at: usize,
 }
 
@@ -28,7 +30,7 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// The stream of `key` that `message` names.
+    /// Makes the stream of `key` that `message` names.
     pub(super) fn new(key: &SecretKey, message: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(key.expose());
         hasher.update(message);
@@ -37,7 +39,7 @@ impl Stream {
         Self { reader, buffer: Zeroizing::new(vec![0; BUFFER_BYTES]), at: BUFFER_BYTES }
     }
 
-    /// The next `len` bytes, at most [`BUFFER_BYTES`].
+    /// Returns the next `len` bytes, at most [`BUFFER_BYTES`].
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> &[u8] {
         if self.at + len > BUFFER_BYTES {
@@ -47,7 +49,7 @@ impl Stream {
         &self.buffer[self.at - len..self.at]
     }
 
-    /// The next `N` bytes.
+    /// Returns the next `N` bytes.
     #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> &[u8; N] {
         self.take(N).first_chunk().expect("as many were taken")
@@ -68,13 +70,13 @@ impl Stream {
         self.reader.fill(rest);
     }
 
-    /// A number below `bound`, each with the same chance (Lemire, 2019).
+    /// Draws a uniform number below `bound` (Lemire, 2019).
     pub(super) fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64;
         loop {
             let drawn = u64::from_le_bytes(*self.array());
             let product = u128::from(drawn) * u128::from(bound);
-            #[allow(clippy::cast_possible_truncation)] // The low half is meant.
+            #[allow(clippy::cast_possible_truncation)] // The low half is intended.
             let low = product as u64;
             if low >= bound || low >= bound.wrapping_neg() % bound {
                 return usize::try_from(product >> 64).expect("below a bound that is a usize");

@@ -1,13 +1,13 @@
-//! A document's text: checked to be JSON, made smaller, padded to the full capacity, sealed.
+//! A document's text: checked to be JSON, compressed, padded to the full capacity, sealed.
 //!
-//! The exact bytes are kept: numbers, duplicate keys and their order are nobody's to normalise.
+//! The exact bytes are kept. Numbers, duplicate keys and their order are not normalised.
 //!
 //! ```text
 //! padded = stored u32 LE | length u32 LE | stored bytes | zeros   chunks * 64 - 16 bytes
 //! sealed = ciphertext of that | tag 16                            chunks * 64 bytes
 //! ```
 //!
-//! The bytes stored are the text, or zstd of it where that is shorter: then the lengths differ.
+//! The stored bytes are the text, or zstd of it if that is shorter. The two lengths then differ.
 
 use std::io;
 
@@ -25,7 +25,7 @@ pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
 
 const LEVEL: i32 = 3;
 
-/// `Invalid`, with line and column, unless `text` is one JSON value in UTF-8.
+/// Returns `Invalid`, with line and column, unless `text` is one JSON value in UTF-8.
 fn check_json(text: &[u8]) -> Result<()> {
     const CHECK: &str = "write document";
     let invalid = |detail: String| Err(Error::new(ErrorKind::Invalid, CHECK).with_detail(detail));
@@ -41,7 +41,7 @@ fn check_json(text: &[u8]) -> Result<()> {
             return invalid(format!("not UTF-8 at line {line} column {column}"));
         }
     };
-    // The parser's message tells the kind and the place of the error, and nothing of the text.
+    // The parser's message has the type and position of the error, and nothing of the text.
     match serde_json::from_str::<IgnoredAny>(json) {
         Ok(IgnoredAny) => Ok(()),
         Err(e) => invalid(format!("not JSON: {e}")),
@@ -54,17 +54,17 @@ fn position(before: &[u8]) -> (usize, usize) {
     (line, column)
 }
 
-/// A text as it is padded, and how long it is in there.
+/// A padded text, and its length inside.
 pub(super) struct Packed {
     pub(super) padded: Zeroizing<Vec<u8>>,
     pub(super) stored_bytes: usize,
 }
 
-/// `value` as JSON.
+/// Encodes `value` as JSON.
 pub(super) fn of<T: Serialize>(value: &T) -> Result<Zeroizing<Vec<u8>>> {
     let invalid =
         |_| Error::new(ErrorKind::Invalid, "write document").with_detail("it cannot be JSON");
-    // Counted first: a buffer that grows leaves copies of the text behind.
+    // Counted first, because a growing buffer leaves copies of the text behind.
     let mut counted = Count(0);
     serde_json::to_writer(&mut counted, value).map_err(invalid)?;
     let mut text = Zeroizing::new(Vec::with_capacity(counted.0));
@@ -85,8 +85,9 @@ impl io::Write for Count {
     }
 }
 
-/// Checks `text`, compresses it if that helps, and pads it. `Invalid` if it is no JSON, `Full` if
-/// it does not fit.
+/// Checks `text`, compresses it if that helps, and pads it.
+///
+/// `Invalid` if it is not JSON, `Full` if it does not fit.
 pub(super) fn pack(text: &[u8], geometry: &Geometry) -> Result<Packed> {
     check_json(text)?;
     pack_bytes(text, geometry)
@@ -114,7 +115,7 @@ fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<Packed> {
     Ok(Packed { padded, stored_bytes: stored.len() })
 }
 
-/// The text that was packed. The padding is authentic; a wrong one is a bug or a newer format.
+/// Returns the packed text. The padding is authentic, so a wrong one is a bug or a newer format.
 pub(super) fn unpack(padded: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, "read document")
@@ -125,18 +126,18 @@ pub(super) fn unpack(padded: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     if stored.len() == len {
         return Ok(Zeroizing::new(stored.to_vec()));
     }
-    // Made at once in its whole length: no part of it is moved about.
+    // Allocated at its full length, so that no part of it is moved.
     let mut text = Zeroizing::new(vec![0; len]);
     let unpacked = zstd::bulk::decompress_to_buffer(stored, &mut text[..]);
     if unpacked.is_ok_and(|unpacked| unpacked == len) { Ok(text) } else { Err(corrupt()) }
 }
 
-/// How many bytes a padded text takes of the capacity.
+/// Returns the bytes of the capacity that a padded text uses.
 pub(super) fn stored_bytes(padded: &[u8]) -> usize {
     stored(padded).map_or(0, |(stored, _)| stored.len())
 }
 
-/// The bytes stored, and the length of the text.
+/// Returns the stored bytes, and the length of the text.
 fn stored(padded: &[u8]) -> Option<(&[u8], usize)> {
     let (stored, rest) = padded.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -145,7 +146,7 @@ fn stored(padded: &[u8]) -> Option<(&[u8], usize)> {
     Some((rest.get(..number(stored)?)?, length))
 }
 
-/// How many chunks hold something of a text that takes so many bytes.
+/// Returns the number of chunks with bytes of a stored text of that length.
 pub(super) fn chunks_of(stored_bytes: usize) -> usize {
     (LENGTH_BYTES + stored_bytes + TEXT_TAG_BYTES).div_ceil(strongroom_sharing::SECRET_BYTES)
 }
@@ -160,7 +161,7 @@ pub(super) fn seal(padded: &[u8], key: &UpdateKey) -> Zeroizing<Vec<u8>> {
     sealed
 }
 
-/// The padded text, if `sealed` is what [`seal`] made.
+/// Opens `sealed`; returns the padded text if [`seal`] made it.
 pub(super) fn open(sealed: &[u8], key: &UpdateKey) -> Option<Zeroizing<Vec<u8>>> {
     let (message, tag) = sealed.split_last_chunk::<TEXT_TAG_BYTES>()?;
     let mut padded = Zeroizing::new(vec![0; message.len()]);
@@ -176,7 +177,7 @@ mod tests {
     fn texts_of_every_length_come_back() {
         let geometry = Geometry::new(2_048, 2, 3, 3).unwrap();
         for len in (0..=2_048).step_by(64).chain([1, 63, 65, 2_047]) {
-            // Does not compress.
+            // Incompressible bytes.
             let mut noise = vec![0; len];
             blake3::Hasher::new().finalize_xof().fill(&mut noise);
             for text in [noise, vec![b'0'; len], vec![0; len]] {

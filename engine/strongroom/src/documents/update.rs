@@ -1,12 +1,12 @@
-//! An update: the space copied into a new generation, with one partition drawn anew.
+//! An update: the space copied into a new generation, with one partition drawn again.
 //!
-//! Every slot is copied, whichever partition changes, so all updates look the same. The order is
-//! that of every commit here: a row that names what comes into being, the objects, a checkpoint
-//! after each wave of them, and one transaction that puts the new generation in the old one's place. Readers
-//! keep the old one whole until the last of them ends.
+//! Every slot is copied, whichever partition changes, so all updates look the same. The order of
+//! steps is that of every commit in this engine: a row that names the new objects, the objects, a
+//! checkpoint after each wave, and one transaction that publishes the new generation. Readers keep
+//! the whole old one until the last of them ends.
 //!
-//! It is the operation [`UPDATE_OPERATION`] of the checkpoint table. Its rows tell how many
-//! objects are done, never whose they are; the last transaction removes them.
+//! An update is the operation [`UPDATE_OPERATION`] of the checkpoint table. Its rows show how many
+//! objects are done, never their partition. The last transaction removes them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,35 +34,36 @@ use strongroom_store::commit::Tx;
 use strongroom_store::objects::{Cut, Salvaged};
 use strongroom_store::state::{StateRead, Table};
 
-/// The operation that an update runs as, and its one lane.
+/// The operation of an update, and its one lane.
 const UPDATE_OPERATION: &str = "strongroom.space.update";
 const LANE: &str = "objects";
 
 pub(super) const UPDATE: &str = "update space";
 
-/// Longest generation of which an update keeps in memory what it opened, in bytes: it looks at all
-/// of its base twice, as proof of the password and to copy it.
+/// Longest generation, in bytes, whose opened objects an update keeps in memory.
+///
+/// An update reads all of its base twice, as proof of the password and to copy it.
 const KEPT_BYTES_MAX: u64 = 8 << 20;
 
-/// How long an update waits for the one before it.
+/// Longest wait for the previous update.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an update changes: a partition's cells and slots.
+/// The changes of an update: a partition's cells and slots.
 pub(super) struct Repaint {
-    /// By number.
+    /// Cells by number.
     pub(super) cells: Vec<(usize, Vec<u8>)>,
     pub(super) map: SlotMap,
-    /// In the order of the map.
+    /// Slots in the order of the map.
     pub(super) slots: Slots,
 }
 
-/// The right to update the space; one at a time.
+/// The exclusive right to update the space.
 pub(super) struct Turn<'a> {
     space: &'a Space,
     _held: MutexGuard<'a, ()>,
 }
 
-/// The generation that an update starts from, and the one that an earlier update left unfinished.
+/// The base generation of an update, and the generation that an earlier update left unfinished.
 pub(super) struct Base {
     pub(super) row: SpaceRow,
     pub(super) unfinished: Option<UpdateRow>,
@@ -76,7 +77,7 @@ impl Base {
     }
 }
 
-/// Waits for the update under way in this process, a bounded time. Whose it is is not said.
+/// Waits for the running update of this process, a bounded time. Its partition stays unknown.
 pub(super) fn wait_for_turn<'a>(
     room: &'a Room,
     action: &'static str,
@@ -90,7 +91,7 @@ pub(super) fn wait_for_turn<'a>(
 }
 
 impl Space {
-    /// Waits for the turn to update.
+    /// Waits for the right to update.
     pub(super) fn turn(&self) -> Result<Turn<'_>> {
         Ok(Turn { space: self, _held: wait_for_turn(&self.room, UPDATE)? })
     }
@@ -105,7 +106,7 @@ impl Turn<'_> {
         self.space.core()
     }
 
-    /// What is there now. It stays until this turn ends.
+    /// Returns the present generation, which stays until the turn ends.
     pub(super) fn base(&self) -> Result<Base> {
         let snapshot = self.space.core().read()?;
         let geometry = &self.space.geometry;
@@ -131,10 +132,11 @@ impl Turn<'_> {
         Ok(Base { row, unfinished, kept })
     }
 
-    /// Makes the next generation out of that of `base`, anew or from where `resumed` stood, has it
-    /// looked at by `verify`, and puts it in its place. What a call began that is cancelled, or that
-    /// made something wrong, is taken back; what any other error leaves is resumed, or discarded,
-    /// by a later one.
+    /// Makes the next generation from `base`, or resumes it, verifies it with `verify`, and
+    /// publishes it.
+    ///
+    /// Work of a cancelled call, or with wrong contents, is discarded. After any other error a
+    /// later call resumes or discards it.
     pub(super) fn run(
         &self,
         base: &Base,
@@ -146,12 +148,12 @@ impl Turn<'_> {
         let _span = tracing::debug_span!("update space").entered();
         let core = self.core();
         if resumed.is_none() {
-            // Before the question for room, of which it takes some.
+            // Before the check for room, of which it frees some.
             self.discard()?;
             core.objects().expect_room(UPDATE, self.space.geometry.generation_bytes())?;
         }
-        // A rotation keeps the keys of what is pinned: also those under which an object was put
-        // whose checkpoint is not there yet.
+        // A rotation keeps the keys of objects in a read epoch, including objects whose checkpoint
+        // is not written yet.
         let read_epoch = core.enter_epoch();
         let outcome = self.make(base, repaint, resumed, call, verify);
         drop(read_epoch);
@@ -162,13 +164,13 @@ impl Turn<'_> {
                 }
             }
             Err(_) => {}
-            // Nothing of the old generation stays that no reader has.
+            // Deletes the old generation, unless a reader has it.
             Ok(()) => self.delete_due(),
         }
         outcome
     }
 
-    /// Deletes what is due. It is no failure of the update if that fails: later writes go on.
+    /// Deletes due objects. A failure does not fail the update, because later writes continue.
     fn delete_due(&self) {
         if let Err(error) = self.core().delete_all_due() {
             tracing::warn!(error = %error.kind(), "clean-up put off");
@@ -243,7 +245,7 @@ impl Turn<'_> {
         Ok((row, operation))
     }
 
-    /// The commit that counts.
+    /// Makes the commit that publishes the new generation.
     fn publish(&self, made: &UpdateRow, generation: GenerationRow) -> Result<()> {
         let UpdateRow::V0 { base, .. } = made;
         let now = self.space.core().clock().unix_millis();
@@ -263,7 +265,7 @@ impl Turn<'_> {
         })
     }
 
-    /// Takes back an unfinished update, of somebody dead; whether there was one.
+    /// Discards the unfinished update of a dead process; returns whether there was one.
     pub(super) fn discard(&self) -> Result<bool> {
         let core = self.core();
         if unfinished(core.read()?.state())?.is_none() {
@@ -275,7 +277,7 @@ impl Turn<'_> {
     }
 }
 
-/// More objects are there, each sealed under one of `put`.
+/// Records more objects, with the key epochs in `put`.
 fn checkpoint(core: &Arc<Core>, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -> Result<()> {
     let UpdateRow::V0 { epochs, names, .. } = row;
     epochs.extend_from_slice(put);
@@ -287,7 +289,7 @@ fn checkpoint(core: &Arc<Core>, row: &mut UpdateRow, lane: &Lane, put: &[u32]) -
     })
 }
 
-/// Turns the update under way, of somebody dead, into objects that are due.
+/// Makes the objects of a dead process's update due for deletion.
 pub(crate) fn remove_unfinished(tx: &mut Tx<'_>) -> Result<bool> {
     tx.mark_internal();
     let found = tx.state.get(Table::Space, SPACE_UPDATE, |row| row.map(UpdateRow::decode))?;
@@ -298,7 +300,7 @@ pub(crate) fn remove_unfinished(tx: &mut Tx<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// The update that nobody has finished, or discarded.
+/// Returns the unfinished update.
 pub(crate) fn unfinished(state: &StateRead) -> Result<Option<UpdateRow>> {
     let row = state.get(Table::Space, SPACE_UPDATE)?;
     row.map(|row| UpdateRow::decode(row.as_slice())).transpose()
@@ -308,7 +310,7 @@ fn moved() -> Error {
     Error::new(ErrorKind::Conflict, UPDATE).with_detail("the space was updated meanwhile")
 }
 
-/// The generation that an update makes, as far as its objects are put.
+/// Returns the new generation of an update, as far as its objects are put.
 pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationRow {
     let UpdateRow::V0 { id, names, epochs, .. } = row;
     let object = |(place, (name, epoch)): (usize, (&ObjectName, &u32))| ObjectRef {
@@ -319,13 +321,13 @@ pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationR
     GenerationRow { id: *id, objects: names.iter().zip(epochs).enumerate().map(object).collect() }
 }
 
-/// Paints a partition over the objects of its base, in their order.
+/// Applies a partition's changes to the objects of the base, in their order.
 struct Painter<'a> {
     geometry: &'a Geometry,
     repaint: Repaint,
-    /// How many slots of the map the objects so far have held.
+    /// Number of slots of the map in the objects so far.
     rank: usize,
-    /// For what the base has lost.
+    /// Random bytes for the lost parts of the base.
     random: Stream,
 }
 
@@ -371,7 +373,7 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// Passes over an object that is painted already.
+    /// Skips an object that is already done.
     fn skip(&mut self, place: usize) {
         if let Some(segment) = place.checked_sub(CELL_OBJECTS) {
             let first = segment * self.geometry.segment_slots;
