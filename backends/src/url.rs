@@ -74,7 +74,7 @@ impl StoreOptions {
             "s3" => "this program was built without feature s3",
             "gs" => "this program was built without feature gcs",
             "az" => "this program was built without feature azure",
-            _ => "a store is named s3://BUCKET, gs://BUCKET or az://CONTAINER",
+            _ => "name a store as s3://BUCKET, gs://BUCKET or az://CONTAINER",
         }))
     }
 }

@@ -226,7 +226,7 @@ fn a_store_that_would_let_two_writers_win_is_refused_when_it_is_opened() {
     for (how, kind, told) in [
         (How::IgnoresAbsent, ErrorKind::Invalid, "lets a caller create an object twice"),
         (How::IgnoresVersions, ErrorKind::Invalid, "replace an object at an older version"),
-        (How::KnowsNoVersion, ErrorKind::Invalid, "the version that it has told"),
+        (How::KnowsNoVersion, ErrorKind::Invalid, "the version that it returned"),
         (How::TellsNoVersion, ErrorKind::Uncertain, "no version"),
         (How::Panics, ErrorKind::Uncertain, "panicked"),
     ] {

@@ -31,7 +31,7 @@ fn urls_that_name_no_store_are_refused_before_anything_is_asked() {
         ("s3://bucket?account=a", "does not know: account"),
         ("gs://bucket?region=eu", "does not know: region"),
         ("az://container?account=a&region=eu", "does not know: region"),
-        ("s3://bucket?path_style=yes", "neither true nor false"),
+        ("s3://bucket?path_style=yes", "the value is neither true nor false"),
         ("s3://bucket?endpoint=nowhere", "not a URL"),
         ("s3://bucket?endpoint=ftp://host", "neither https nor http"),
         ("s3://bucket?endpoint=http://store.example", "allow_http=true"),

@@ -170,7 +170,7 @@ fn a_vault_tells_what_kind_of_key_opens_it() {
         assert_error(
             vault.keys().find(&wrong),
             ErrorKind::Denied,
-            "no key of the vault is this one",
+            "this key does not open the vault",
         );
     }
 }

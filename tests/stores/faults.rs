@@ -79,7 +79,7 @@ fn told<T: std::fmt::Debug>(outcome: strongroom::Result<T>, kind: ErrorKind, hin
 fn a_server_that_is_not_there_is_told_from_one_that_is_not_known_and_one_without_tls() {
     let plain = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let hints = [
-        (format!("http://{}", nobody()), "nothing answers at the endpoint"),
+        (format!("http://{}", nobody()), "no server answers at the endpoint"),
         ("https://no-such-host.invalid".into(), "name is not known"),
         (format!("https://{plain}"), "no TLS with the endpoint"),
     ];

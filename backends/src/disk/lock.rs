@@ -39,11 +39,11 @@ impl RootLock {
     pub(super) fn acquire(&self) -> Result<Held<'_>> {
         let mut pauses = Pauses::new(BACKOFF, &*self.clock).last_try_at(LOCK_WAIT);
         let Some(turn) = self.threads.try_lock_for(LOCK_WAIT) else {
-            return Err(locked("another thread of this process holds it"));
+            return Err(locked("another thread of this process has the lock"));
         };
         while !self.file.try_lock().map_err(|e| Error::io("lock disk store", e))? {
             if !pauses.sleep()? {
-                return Err(locked("another handle or process holds it"));
+                return Err(locked("another handle or process has the lock"));
             }
         }
         Ok(Held { file: &*self.file, _turn: turn })

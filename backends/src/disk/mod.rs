@@ -218,7 +218,7 @@ impl Backend for Disk {
     fn available_bytes(&self) -> Result<u64> {
         let Shared { fs, root, .. } = &*self.shared;
         fs.available_bytes(root)
-            .map_err(|e| Error::io("ask for room", e).with_subject(root.display()))
+            .map_err(|e| Error::io("read free space", e).with_subject(root.display()))
     }
 }
 
@@ -378,7 +378,7 @@ fn commit_error(operation: &'static str, error: io::Error) -> Error {
 
 /// Returns the error of the sync after the change became visible.
 fn not_durable(operation: &'static str, error: io::Error) -> Error {
-    let detail = format!("it happened, but may not survive a power cut: {error}");
+    let detail = format!("the change happened, but may not survive a power cut: {error}");
     Error::io(operation, error).with_kind(ErrorKind::Uncertain).with_detail(detail)
 }
 

@@ -62,7 +62,7 @@ pub struct RetryAfter(pub Duration);
 
 impl fmt::Display for RetryAfter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store asks for a pause of {} s", self.0.as_secs_f32())
+        write!(f, "the store requests a pause of {} s", self.0.as_secs_f32())
     }
 }
 

@@ -194,7 +194,7 @@ struct CredentialsRefused {
 impl fmt::Display for CredentialsRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
-        write!(f, "no credentials: whoever gives them out answered {}{code}", self.status)
+        write!(f, "no credentials: their provider answered {}{code}", self.status)
     }
 }
 
@@ -206,7 +206,9 @@ struct NoCredentials(HttpError);
 
 impl fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no credentials: none are in the environment, or whoever gives them out does not answer")
+        f.write_str(
+            "no credentials: none are in the environment, or their provider does not answer",
+        )
     }
 }
 
@@ -271,31 +273,39 @@ impl Refused {
         let code = self.code.as_deref().unwrap_or_default();
         let (kind, hint) = match (self.status, code) {
             (_, "QuotaExceeded" | "InsufficientCapacity") | (507, _) => {
-                (ErrorKind::Full, "the store takes no more")
+                (ErrorKind::Full, "the store's quota is used up")
             }
             (404, "NoSuchBucket" | "ContainerNotFound") => {
-                (ErrorKind::Unavailable, "there is no such bucket; name one that exists")
+                (ErrorKind::Unavailable, "the bucket does not exist; name an existing one")
             }
-            (404, _) => (ErrorKind::Unavailable, "it does not say what it has not found"),
+            (404, _) => {
+                (ErrorKind::Unavailable, "the store reports 404 without naming what is missing")
+            }
             (401 | 403, "RequestTimeTooSkewed") => {
-                (ErrorKind::Denied, "this machine's clock is off; set it")
+                (ErrorKind::Denied, "this machine's clock is wrong; set it")
             }
             (
                 401 | 403,
                 "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "AuthenticationFailed",
             )
-            | (401, _) => (ErrorKind::Denied, "look at the credentials in the environment"),
+            | (401, _) => {
+                (ErrorKind::Denied, "the credentials are refused; check those in the environment")
+            }
             (400 | 403, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
                 (ErrorKind::Denied, "the session's credentials have expired; renew them")
             }
-            (403, _) => (ErrorKind::Denied, "the policy of these credentials does not allow it"),
-            (300..=399, _) | (400, "AuthorizationHeaderMalformed") => {
-                (ErrorKind::Unavailable, "the bucket is of another region; name it")
+            (403, _) => {
+                (ErrorKind::Denied, "the policy of these credentials does not allow the request")
             }
-            (408 | 429 | 503, _) => (ErrorKind::Unavailable, "it asks for patience"),
-            (501, _) => (ErrorKind::Unavailable, "it cannot do what is needed"),
-            (500..=599, _) => (ErrorKind::Unavailable, "it failed for the moment"),
-            _ => (ErrorKind::Unavailable, "it does not take the request"),
+            (300..=399, _) | (400, "AuthorizationHeaderMalformed") => {
+                (ErrorKind::Unavailable, "the bucket is in another region; name that region")
+            }
+            (408 | 429 | 503, _) => {
+                (ErrorKind::Unavailable, "the store is throttling requests; retry later")
+            }
+            (501, _) => (ErrorKind::Unavailable, "the store lacks a needed feature"),
+            (500..=599, _) => (ErrorKind::Unavailable, "the store failed; retry later"),
+            _ => (ErrorKind::Unavailable, "the store does not accept the request"),
         };
         // A gateway may report a failure of a server that has done the work.
         let is_certain = self.status == 501 || !matches!(self.status, 408 | 500..=599);
@@ -350,12 +360,12 @@ fn of_connection(error: &HttpError) -> Cloud {
     let chain = chain_of(error);
     let (is_certain, what) = match error.kind() {
         HttpErrorKind::Connect if chain.contains("dns") => {
-            (true, "the endpoint's name is not known")
+            (true, "the endpoint's name cannot be resolved")
         }
         HttpErrorKind::Connect if TLS_WORDS.iter().any(|word| chain.contains(word)) => {
-            (true, "no TLS with the endpoint; look at its scheme and its certificate")
+            (true, "TLS with the endpoint failed; check its scheme and its certificate")
         }
-        HttpErrorKind::Connect => (true, "nothing answers at the endpoint"),
+        HttpErrorKind::Connect => (true, "no server answers at the endpoint"),
         HttpErrorKind::Timeout => (false, "the store did not answer in time"),
         _ => (false, "the connection broke"),
     };

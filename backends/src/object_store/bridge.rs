@@ -72,7 +72,7 @@ impl Bridge {
         outcome.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|e| match e {
             RecvTimeoutError::Timeout => too_late(),
             RecvTimeoutError::Disconnected => {
-                Err(Error::new(kind, operation).with_detail("its task panicked"))
+                Err(Error::new(kind, operation).with_detail("the request's task panicked"))
             }
         })
     }

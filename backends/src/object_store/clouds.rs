@@ -217,7 +217,7 @@ impl Location {
         let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
         let bucket = bucket.ok_or_else(|| invalid("the URL names no bucket"))?.to_owned();
         let path = Path::from_url_path(url.path())
-            .map_err(|e| invalid("the prefix is no path").with_source(e))?;
+            .map_err(|e| invalid("the prefix is not a path").with_source(e))?;
         let prefix = (!path.as_ref().is_empty()).then_some(path);
         let mut parameters = BTreeMap::new();
         for (name, value) in url.query_pairs() {
@@ -234,7 +234,10 @@ impl Location {
 
     fn flag(&mut self, name: &str) -> Result<Option<bool>> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        value.parse().map(Some).map_err(|_| invalid("neither true nor false").with_subject(name))
+        value
+            .parse()
+            .map(Some)
+            .map_err(|_| invalid("the value is neither true nor false").with_subject(name))
     }
 
     /// Returns the server that replaces the cloud's own. Without TLS others can read and change its
@@ -244,10 +247,10 @@ impl Location {
         let allow_http = self.flag("allow_http")?.unwrap_or(false);
         let Some(endpoint) = self.take(ENDPOINT) else { return Ok(None) };
         let refuse = |detail: &str| Err(invalid(detail).with_subject(ENDPOINT));
-        let Ok(parsed) = Url::parse(&endpoint) else { return refuse("it is not a URL") };
+        let Ok(parsed) = Url::parse(&endpoint) else { return refuse("the endpoint is not a URL") };
         if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some()
         {
-            return refuse("it has more than a scheme, a host, a port and a path");
+            return refuse("the endpoint has more than a scheme, a host, a port and a path");
         }
         let is_here = match parsed.host() {
             Some(Host::Domain(name)) => name == "localhost",
@@ -258,8 +261,8 @@ impl Location {
         match parsed.scheme() {
             "https" => {}
             "http" if is_here || allow_http => {}
-            "http" => return refuse("without TLS only with allow_http=true"),
-            _ => return refuse("it is neither https nor http"),
+            "http" => return refuse("an endpoint without TLS needs allow_http=true"),
+            _ => return refuse("the endpoint is neither https nor http"),
         }
         Ok(Some(endpoint.trim_end_matches('/').to_owned()))
     }

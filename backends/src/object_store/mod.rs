@@ -181,14 +181,14 @@ impl Backend for ObjectStore {
                 (got.meta.size, version(got.meta.e_tag.as_deref(), got.meta.version.as_deref()));
             if size > OBJECT_BYTES {
                 return Err(Error::new(ErrorKind::Corrupt, GET).with_detail(format!(
-                    "it has {size} bytes, and no object of a vault so many"
+                    "the object has {size} bytes, more than any object of a vault"
                 )));
             }
             let body = bridge::within(GET, timeout_of(timeout, size), got.bytes()).await?;
             let body = body.map_err(|e| of_store(GET, e))?;
             if body.len() as u64 != size {
                 return Err(Error::new(ErrorKind::Unavailable, GET)
-                    .with_detail(format!("{} of {size} bytes came", body.len())));
+                    .with_detail(format!("{} of {size} bytes arrived", body.len())));
             }
             Ok(Object { body, version })
         });
@@ -243,7 +243,7 @@ impl Backend for ObjectStore {
                 }
                 if body.len() as u64 != range.end - range.start {
                     return Err(Error::new(ErrorKind::Unavailable, GET)
-                        .with_detail(format!("{} bytes came", body.len())));
+                        .with_detail(format!("{} bytes arrived", body.len())));
                 }
                 Ok(body)
             })
@@ -267,7 +267,7 @@ impl Backend for ObjectStore {
             let put = put.map_err(|e| failure::of_put(PUT, e, &condition))?;
             if put.e_tag.is_none() && put.version.is_none() {
                 return Err(Error::new(ErrorKind::Uncertain, PUT)
-                    .with_detail("the store told no version of what was put"));
+                    .with_detail("the store returned no version for the put object"));
             }
             Ok(version(put.e_tag.as_deref(), put.version.as_deref()))
         });

@@ -26,7 +26,7 @@ impl Permits {
         let mut free = self.free.lock();
         if self.freed.wait_while_for(&mut free, |free| *free == 0, timeout).timed_out() {
             return Err(Error::new(ErrorKind::Unavailable, operation)
-                .with_detail("too many requests are under way"));
+                .with_detail("too many requests are in progress; retry later"));
         }
         *free -= 1;
         Ok(Permit(self))

@@ -38,7 +38,7 @@ fn probe(store: &dyn Backend, key: &Key, take_bare_etags: impl Fn()) -> Result<(
             take_bare_etags();
             put(b"second", &matches_first).map_err(|e| match e.kind() {
                 ErrorKind::Conflict => {
-                    unfit("does not know the version that it has told").with_source(e)
+                    unfit("does not accept the version that it returned").with_source(e)
                 }
                 _ => e,
             })?
@@ -50,7 +50,7 @@ fn probe(store: &dyn Backend, key: &Key, take_bare_etags: impl Fn()) -> Result<(
     if store.get(key)?.version == second {
         return Ok(());
     }
-    Err(unfit("tells another version when it is asked than when it was put"))
+    Err(unfit("returns another version for a get than for the put"))
 }
 
 fn expect(what: &str, outcome: Result<Version>, refusal: ErrorKind) -> Result<()> {
@@ -64,5 +64,5 @@ fn expect(what: &str, outcome: Result<Version>, refusal: ErrorKind) -> Result<()
 fn unfit(what: &str) -> Error {
     Error::new(ErrorKind::Invalid, PROBE)
         .with_reason(Reason::StoreUnfit)
-        .with_detail(format!("the store {what}: two writers would both win"))
+        .with_detail(format!("the store {what}: two writers would both succeed"))
 }

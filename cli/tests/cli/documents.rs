@@ -208,7 +208,7 @@ fn an_interrupted_write_is_resumed_only_with_its_own_text() {
     assert!(none.stderr.contains("hint: write it without --resume"), "{}", none.stderr);
     interrupt(&cli, "ada", "[2]");
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"[1]", "the old one");
-    resume(b"[3]").refused(6, "the interrupted write was of another text");
+    resume(b"[3]").refused(6, "the interrupted write had another text");
     assert!(cli.text(&["space", "info", "v"]).contains("5 of 18"), "as it stood");
     resume(b"[2]").ok();
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"[2]");

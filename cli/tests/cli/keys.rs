@@ -79,7 +79,7 @@ fn neither_the_last_key_nor_the_one_in_use_is_removed() {
 fn a_key_is_added_once_and_only_so_many_are() {
     let cli = with_two();
     let again = ["keys", "add", "v", "--new-password-file", "pw"];
-    cli.refused(&again, 4, "it opens the vault already, as key: 2");
+    cli.refused(&again, 4, "this secret already opens the vault, as key: 2");
     for number in 3..=8 {
         cli.secret("more", [number; 32]);
         cli.ok(&["keys", "add", "v", "--new-key-file", "more"]);

@@ -112,9 +112,9 @@ fn only_keys_of_this_space_are_kept_and_each_once() {
     let misspelt = format!("{}0", &ada[..76]);
     let misspelt = if misspelt == ada { format!("{}1", &ada[..76]) } else { misspelt };
     for (keep, code, told) in [
-        ([ada.as_str(), misspelt.as_str()], 2, "it is no partition key, or misspelt"),
-        ([&ada, "srp1_"], 2, "it is no partition key, or misspelt"),
-        ([&ada, ""], 2, "it is no partition key, or misspelt"),
+        ([ada.as_str(), misspelt.as_str()], 2, "the text is not a partition key, or is misspelt"),
+        ([&ada, "srp1_"], 2, "the text is not a partition key, or is misspelt"),
+        ([&ada, ""], 2, "the text is not a partition key, or is misspelt"),
         ([&ada, "@none.key"], 3, "not found"),
         ([&ada, "@ada.key"], 2, "the same key twice"),
         ([&ada, "@unknown.key"], 7, "key 2 of those to keep opens no partition"),
@@ -168,7 +168,7 @@ fn a_key_is_an_argument_a_file_the_environment_or_standard_input() {
         (Some("@long.key"), None, "the key is longer than"),
         (Some("@binary.key"), None, "the key is not UTF-8"),
         (Some("@empty.key"), None, "the file is empty"),
-        (Some("@ada.pw"), None, "it is no partition key, or misspelt: ada.pw"),
+        (Some("@ada.pw"), None, "the text is not a partition key, or is misspelt: ada.pw"),
         (None, Some(""), "set and empty"),
         (None, Some(&misspelt), "misspelt: STRONGROOM_PARTITION_KEY"),
         (None, None, "none is given"),

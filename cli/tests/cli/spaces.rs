@@ -94,7 +94,7 @@ fn a_vault_has_at_most_one_space() {
     }
     cli.ok(&["space", "create", "v", "--capacity", "1K"]);
     let before = content(&cli);
-    let said = cli.refused(&["space", "create", "v"], 4, "the vault has a share space");
+    let said = cli.refused(&["space", "create", "v"], 4, "the vault already has a share space");
     assert!(said.stderr.contains("space info v"), "{}", said.stderr);
     assert!(content(&cli) == before);
     cli.refused(&["space", "create", "nowhere"], 3, "no such folder");

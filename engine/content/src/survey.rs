@@ -63,7 +63,7 @@ pub fn survey_packs(
             if magic != *MAGIC {
                 return Err(Error::new(ErrorKind::Corrupt, SURVEY)
                     .with_reason(Reason::ContentDamaged)
-                    .with_detail("it is of no kind that a vault puts"));
+                    .with_detail("the object has no type that a vault puts"));
             }
             let (epoch, chunks) = list_pack(objects, name, bytes)?;
             Ok(Some(Packed { name, epoch, bytes, chunks }))
@@ -143,6 +143,6 @@ fn begin_of(objects: &Objects, name: ObjectName, bytes: u64) -> Result<[u8; 8]> 
     begin[..].try_into().map_err(|_| {
         Error::new(ErrorKind::Corrupt, SURVEY)
             .with_reason(Reason::ContentDamaged)
-            .with_detail(format!("it has {bytes} bytes"))
+            .with_detail(format!("the object has {bytes} bytes"))
     })
 }

@@ -56,9 +56,9 @@ impl CostBounds {
             if (min..=max).contains(&value) {
                 return Ok(());
             }
-            Err(Error::new(ErrorKind::Invalid, operation)
-                .with_reason(reason)
-                .with_detail(format!("password hashing with {value} {what}, not {min} to {max}")))
+            Err(Error::new(ErrorKind::Invalid, operation).with_reason(reason).with_detail(format!(
+                "the password's costs are {value} {what}; use {min} to {max}"
+            )))
         };
         within(
             Reason::PasswordMemoryOutOfBounds,

@@ -46,7 +46,7 @@ impl PasswordPolicy {
             return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
                 .with_reason(Reason::PasswordCostsOutOfBounds)
                 .with_detail(format!(
-                    "password hashing with up to {} KiB, the limit is {MEMORY_KIB_MAX}",
+                    "the bound for password hashing is {} KiB, the limit is {MEMORY_KIB_MAX}",
                     self.bounds.memory_kib_max
                 )));
         }
@@ -55,7 +55,7 @@ impl PasswordPolicy {
             return Err(Error::new(ErrorKind::Invalid, CONFIGURE)
                 .with_reason(Reason::PasswordCostsOutOfBounds)
                 .with_detail(format!(
-                    "password hashing with {} KiB and {} passes, not at least {} and {}",
+                    "the password's costs are {} KiB and {} passes; use at least {} and {}",
                     costs.memory_kib, costs.passes, floor.memory_kib, floor.passes
                 )));
         }

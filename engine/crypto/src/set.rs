@@ -196,7 +196,7 @@ impl KeySet {
         if next.header.slots.len() == 1 {
             return Err(Error::new(ErrorKind::Invalid, "delete key")
                 .with_reason(Reason::LastKey)
-                .with_detail("it is the last key: nothing would open the vault any more"));
+                .with_detail("this is the last key; without it nothing opens the vault"));
         }
         next.header.slots.remove(at);
         next.ring.labels.retain(|(slot, _)| *slot != id.0);
@@ -233,7 +233,7 @@ impl KeySet {
         }
         if next.ring.epochs.len() == EPOCHS_MAX {
             return Err(Error::new(ErrorKind::Full, "rotate keys").with_detail(format!(
-                "content is sealed under {EPOCHS_MAX} keys of earlier rotations: write some of it anew first"
+                "content is sealed under {EPOCHS_MAX} keys of earlier rotations; rewrite some of it first"
             )));
         }
         next.root = SecretKey::draw(with.entropy)?;
@@ -248,7 +248,7 @@ impl KeySet {
         }
         if next.header.slots.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "rotate keys")
-                .with_detail("no key is given that would open the vault"));
+                .with_detail("no key is given that opens the vault"));
         }
         next.finish(with.entropy)
     }
@@ -273,7 +273,7 @@ impl KeySet {
         at.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "find key")
                 .with_reason(Reason::KeyMissing)
-                .with_detail("no such key")
+                .with_detail("the vault has no such key")
                 .with_subject(id)
         })
     }
@@ -283,7 +283,7 @@ impl KeySet {
             Err(e) if e.kind() == ErrorKind::Denied => Ok(()),
             Err(e) => Err(e),
             Ok(id) => Err(Error::new(ErrorKind::AlreadyExists, "add key")
-                .with_detail("it opens the vault already, as key")
+                .with_detail("this secret already opens the vault, as key")
                 .with_subject(id)),
         }
     }
@@ -308,7 +308,7 @@ impl KeySet {
     fn finish(mut self, entropy: &dyn Entropy) -> Result<Self> {
         let next = self.header.generation.checked_add(1);
         self.header.generation = next.ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "change keys").with_detail("no generation is left")
+            Error::new(ErrorKind::Invalid, "change keys").with_detail("no key generation is left")
         })?;
         self.header.ring = self.ring.seal(&self.root, entropy)?;
         self.header.mac = *mac(&self.header, &self.root).as_bytes();
@@ -353,5 +353,5 @@ fn draw_uuid(entropy: &dyn Entropy) -> Result<Uuid> {
 fn denied() -> Error {
     Error::new(ErrorKind::Denied, "open vault")
         .with_reason(Reason::WrongCredentials)
-        .with_detail("no key of the vault is this one")
+        .with_detail("this key does not open the vault")
 }

@@ -36,7 +36,7 @@ pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> R
     if used == bytes.len() {
         Ok(row)
     } else {
-        Err(corrupt(format!("row has {} bytes too many", bytes.len() - used)))
+        Err(corrupt(format!("the row has {} extra bytes", bytes.len() - used)))
     }
 }
 

@@ -213,7 +213,7 @@ impl Header {
         }
         let header = Self::fields(bytes).and_then(|header| {
             // Bytes outside of fields must be zeros, so that the MAC covers all bytes.
-            if header.encode() == bytes { Ok(header) } else { Err("bytes that belong to no field") }
+            if header.encode() == bytes { Ok(header) } else { Err("bytes outside of all fields") }
         });
         header.or_else(|detail| refuse(Reason::HeaderDamaged, format!("the header has {detail}")))
     }
@@ -232,7 +232,7 @@ impl Header {
         if usize::from(slots) > SLOTS_MAX {
             return Err("too many slots");
         }
-        let name = fields.0.get(..usize::from(name)).ok_or("too long a name of a backend")?;
+        let name = fields.0.get(..usize::from(name)).ok_or("a backend name that is too long")?;
         let backend = String::from_utf8_lossy(name).into_owned();
         let slots = bytes[SLOTS_AT..]
             .chunks_exact(SLOT_BYTES)

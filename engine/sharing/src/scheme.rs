@@ -141,7 +141,7 @@ impl Scheme {
     pub fn joiner(&self, places: &[u8]) -> Joiner {
         assert_eq!(places.len(), self.threshold, "as many shares as the threshold");
         let in_range = |&place: &u8| 1 <= place && usize::from(place) <= self.shares;
-        assert!(places.iter().all(in_range), "each share lies at one of the places");
+        assert!(places.iter().all(in_range), "each point is in range");
         let coefficients: Vec<_> = (0..places.len()).map(|at| Fraction::of(places, at)).collect();
         Joiner {
             kind: over_a_divisor(&coefficients).unwrap_or_else(|| {

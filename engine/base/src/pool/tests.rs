@@ -103,7 +103,7 @@ fn a_dropped_pool_waits_for_no_task() {
     has_begun.recv_timeout(LONG).unwrap();
     drop(pool);
     drop(release);
-    ended.recv_timeout(LONG).expect("what runs goes on");
+    ended.recv_timeout(LONG).expect("a running task continues");
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl LocalIndex {
         let _turn = uploads.upkeep_turn(REBUILD, self.core().write_timeout())?;
         let _closed = uploads.close().ok_or_else(|| {
             Error::new(ErrorKind::Locked, REBUILD)
-                .with_detail("something is being stored, which has looked up what is there")
+                .with_detail("an upload is running; retry after it")
         })?;
         let mut report = RebuildReport::default();
         let found = self.find_packs(pipeline, options, &mut report)?;

@@ -218,7 +218,7 @@ pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     *references = references.checked_sub(1).ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "read chunk row")
             .with_reason(Reason::RowDamaged)
-            .with_detail("a chunk is referred to more often than it counts")
+            .with_detail("a chunk has more references than its row counts")
     })?;
     if *references == 0 {
         mark_released(tx, id)?;

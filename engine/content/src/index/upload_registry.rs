@@ -60,7 +60,7 @@ impl UploadRegistry {
         let mut live = self.live.lock();
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Locked, "store content")
-                .with_detail("the index of chunks is being made anew"));
+                .with_detail("the chunk index is being rebuilt; retry later"));
         }
         live.insert(id, 0);
         // The upload itself keeps the vault open.
@@ -76,7 +76,7 @@ impl UploadRegistry {
     ) -> Result<MutexGuard<'_, ()>> {
         self.upkeep.try_lock_for(timeout).ok_or_else(|| {
             Error::new(ErrorKind::Locked, operation)
-                .with_detail("chunks are being freed, moved or indexed anew")
+                .with_detail("chunks are being freed, moved or reindexed; retry later")
         })
     }
 

@@ -151,7 +151,7 @@ pub(crate) fn unpack(
     };
     let len = len as usize;
     if len > CHUNK_BYTES_MAX {
-        return Err(corrupt("a chunk is longer than chunks are"));
+        return Err(corrupt("a chunk exceeds the longest length"));
     }
     let bytes = match stored.split_first() {
         Some((&TAG_PLAIN, bytes)) => bytes.to_vec(),
@@ -163,7 +163,7 @@ pub(crate) fn unpack(
     if bytes.len() == len && keys.id(kind, &bytes) == *id {
         Ok(bytes)
     } else {
-        Err(corrupt("a chunk is not what its id says"))
+        Err(corrupt("a chunk does not match its id"))
     }
 }
 

@@ -161,11 +161,12 @@ fn corrupt(detail: &str) -> Error {
 }
 
 fn key(keys: &ContentKeys, epoch: u32) -> Result<&SealKey> {
-    keys.of(epoch).ok_or_else(|| corrupt("it is sealed under a key that the vault does not have"))
+    keys.of(epoch)
+        .ok_or_else(|| corrupt("the pack is sealed under a key that the vault does not have"))
 }
 
 fn open(key: &SealKey, associated: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
-    let damaged = || corrupt("a part of it is damaged");
+    let damaged = || corrupt("a part of the pack is damaged");
     if sealed.len() < OVERHEAD_BYTES {
         return Err(damaged());
     }
@@ -210,7 +211,7 @@ pub fn list(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec
 }
 
 fn parse(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec<PackedChunk>)> {
-    let short = || corrupt("it is cut short");
+    let short = || corrupt("the pack is cut short");
     if bytes < (HEADER_BYTES + FOOTER_BYTES) as u64 {
         return Err(short());
     }
@@ -220,7 +221,7 @@ fn parse(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec<Pa
     }
     let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
     if header[..8] != MAGIC[..] || number(8) != FORMAT_VERSION {
-        return Err(corrupt("it is no pack of this format"));
+        return Err(corrupt("the object is not a pack of this format"));
     }
     let end = bytes - FOOTER_BYTES as u64;
     let footer = objects.get_sealed(name, end..bytes)?;
@@ -228,7 +229,7 @@ fn parse(objects: &Objects, name: ObjectName, bytes: u64) -> Result<(u32, Vec<Pa
     let at = end
         .checked_sub(len.into())
         .filter(|&at| at >= HEADER_BYTES as u64 && len <= LIST_BYTES_MAX)
-        .ok_or_else(|| corrupt("its trailer is damaged"))?;
+        .ok_or_else(|| corrupt("the pack's trailer is damaged"))?;
     let sealed = objects.get_sealed(name, at..end)?;
     let at = usize::try_from(at).map_err(|_| short())?;
     let associated = associated(objects.vault(), name, at, Part::Trailer);

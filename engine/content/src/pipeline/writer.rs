@@ -128,7 +128,7 @@ impl PackUnderWay {
 }
 
 fn panicked() -> Error {
-    Error::new(ErrorKind::Unavailable, "put pack").with_detail("its thread panicked")
+    Error::new(ErrorKind::Unavailable, "put pack").with_detail("the thread of the put panicked")
 }
 
 impl Drop for PackUnderWay {

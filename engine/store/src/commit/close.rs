@@ -16,7 +16,7 @@ impl Core {
         let turn = self.turn("close vault")?;
         if let Err(error) = self.clean_before_close(&turn) {
             // The next open deletes the rest.
-            tracing::warn!(error = %error.kind(), "clean-up put off");
+            tracing::warn!(error = %error.kind(), "clean-up postponed");
         }
         self.objects().shut(self.write_timeout())?;
         let ending = self.fence().end(self.store());

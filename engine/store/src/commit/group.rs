@@ -231,7 +231,7 @@ impl Ticket {
                     Error::new(ErrorKind::Locked, operation)
                         .with_reason(Reason::WriteTimeout)
                         .with_detail(format!(
-                            "writes before it did not end within {} s",
+                            "earlier writes did not end within {} s",
                             timeout.as_secs_f32()
                         )),
                 );

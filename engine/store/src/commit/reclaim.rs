@@ -250,7 +250,7 @@ impl Core {
             return Due::default();
         }
         self.gather(turn, OBJECTS_PER_WRITE_MAX).unwrap_or_else(|error| {
-            tracing::warn!(error = %error.kind(), "clean-up put off");
+            tracing::warn!(error = %error.kind(), "clean-up postponed");
             Due::default()
         })
     }
@@ -302,7 +302,7 @@ impl Core {
 
     fn delete_or_put_off(&self, due: Due) {
         if let Err(error) = self.delete(due) {
-            tracing::warn!(error = %error.kind(), "clean-up put off");
+            tracing::warn!(error = %error.kind(), "clean-up postponed");
             self.note_failed();
             self.reclaim().note_doomed();
         }

@@ -57,7 +57,7 @@ impl Writer {
     pub(super) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
         if *self.holder.lock() == Some(thread::current().id()) {
             let detail =
-                "called from within a write of the same vault, which holds the only write there is";
+                "the call is inside a write of the same vault, and a vault has one write at a time";
             return Err(Error::new(ErrorKind::Invalid, operation)
                 .with_reason(Reason::NestedWrite)
                 .with_detail(detail));

@@ -168,7 +168,7 @@ impl Objects {
             ErrorKind::NotFound | ErrorKind::Invalid => {
                 Error::new(ErrorKind::Corrupt, "read object")
                     .with_reason(Reason::ObjectMissing)
-                    .with_detail("the object is missing from the backend, or cut short")
+                    .with_detail("the object is missing from the backend or is cut short")
                     .with_subject(&key)
             }
             _ => e,
@@ -249,7 +249,7 @@ impl Objects {
         if room < bytes {
             return Err(Error::new(ErrorKind::Full, operation)
                 .with_reason(Reason::StorageFull)
-                .with_detail(format!("it takes {bytes} bytes, there is room for {room}")));
+                .with_detail(format!("the call needs {bytes} bytes, and {room} are free")));
         }
         Ok(())
     }

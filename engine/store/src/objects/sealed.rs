@@ -155,7 +155,7 @@ pub(super) fn open(
     };
     let expected = cut.sealed_bytes(reference.len);
     if sealed.len() as u64 != expected {
-        let detail = format!("object has {} bytes, not {expected}", sealed.len());
+        let detail = format!("the object has {} bytes instead of {expected}", sealed.len());
         return Err(corrupt(detail));
     }
     let damaged = || corrupt("the object is damaged".into());

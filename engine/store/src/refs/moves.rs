@@ -134,7 +134,7 @@ impl Refs {
         }
         Err(Error::new(ErrorKind::Conflict, MOVE)
             .with_reason(Reason::RefContended)
-            .with_detail("others were always faster")
+            .with_detail("other calls moved the ref first each time")
             .with_subject(name.key()))
     }
 
@@ -160,8 +160,9 @@ impl Refs {
                     .with_subject(&key)
                     .with_source(error.clone())
             };
-            let now =
-                self.find(attempt.name).map_err(|e| uncertain(&format!("not read again: {e}")))?;
+            let now = self
+                .find(attempt.name)
+                .map_err(|e| uncertain(&format!("the ref could not be read again: {e}")))?;
             if bug::is_planted(Bug::NoAttemptIds) {
                 return Ok(Outcome::Lost(now));
             }
@@ -174,7 +175,7 @@ impl Refs {
                 if made - attempt.generation < REF_ATTEMPTS_MAX as u64 {
                     return Ok(Outcome::Lost(now));
                 }
-                return Err(uncertain("it was moved too often since to tell"));
+                return Err(uncertain("the ref moved too often since then; read it again"));
             }
             if is_refused && puts == 1 {
                 // The ref did not move, so the value that we read had already been replaced.
@@ -182,7 +183,7 @@ impl Refs {
             }
             // One of the puts may still take effect, until the ref moves. Repeating it is harmless.
             if puts == PUTS_MAX || is_late() {
-                return Err(uncertain("its answer was lost"));
+                return Err(uncertain("the answer of the put was lost"));
             }
             puts += 1;
         }

@@ -50,8 +50,10 @@ impl RefKeys {
     ) -> Result<Bytes> {
         let row = row.encode();
         if row.len() > REF_ROW_BYTES_MAX {
-            return Err(Error::new(ErrorKind::Invalid, "move ref")
-                .with_detail(format!("{} bytes, the limit is {REF_ROW_BYTES_MAX}", row.len())));
+            return Err(Error::new(ErrorKind::Invalid, "move ref").with_detail(format!(
+                "the ref has {} bytes, the limit is {REF_ROW_BYTES_MAX}",
+                row.len()
+            )));
         }
         let len = u32::try_from(row.len()).expect("a ref is short");
         let nonce: [u8; NONCE_BYTES] = entropy.draw()?;
@@ -70,7 +72,7 @@ impl RefKeys {
         let corrupt = || {
             Error::new(ErrorKind::Corrupt, "read ref")
                 .with_reason(Reason::RefDamaged)
-                .with_detail("it is damaged, or of another vault")
+                .with_detail("the ref is damaged or belongs to another vault")
                 .with_subject(name.key())
         };
         if body.len() < NONCE_BYTES + TAG_BYTES + 4 || body.len() > REF_BYTES_MAX {

@@ -111,9 +111,9 @@ fn version(database: &Database, health: &Arc<StorageHealth>) -> Result<u32> {
             .with_reason(Reason::RowDamaged)
             .with_detail(detail)
     };
-    let row = read.get(Table::Meta, META_SCHEMA)?.ok_or_else(|| corrupt("row is missing"))?;
+    let row = read.get(Table::Meta, META_SCHEMA)?.ok_or_else(|| corrupt("the row is missing"))?;
     let SchemaRow::V0 { version } = SchemaRow::decode(row.as_slice())?;
-    if version == 0 { Err(corrupt("version is 0")) } else { Ok(version) }
+    if version == 0 { Err(corrupt("the version is 0")) } else { Ok(version) }
 }
 
 fn set_version(write: &mut StateWrite<'_>, version: u32) -> Result<()> {

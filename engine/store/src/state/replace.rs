@@ -62,7 +62,7 @@ impl Store {
             return Err(Error::new(ErrorKind::Full, ROTATE)
                 .with_reason(Reason::StorageFull)
                 .with_detail(format!(
-                    "the copy of the state may take {needed} bytes, there is room for {room}"
+                    "the copy of the state may need {needed} bytes, and {room} are free"
                 )));
         }
         let read = self.read()?;
@@ -102,7 +102,7 @@ impl Store {
             }
             if self.clock.monotonic().saturating_sub(began) >= timeout {
                 return Err(Error::new(ErrorKind::Locked, operation).with_detail(format!(
-                    "{readers} reads were still under way after {} s",
+                    "{readers} reads did not end within {} s",
                     timeout.as_secs_f32()
                 )));
             }

@@ -124,7 +124,7 @@ impl StateStorage for FileState {
         match self.fs.open(&self.path(), Access::Read) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("look for state", e).with_subject(self.path().display())),
+            Err(e) => Err(Error::io("find state", e).with_subject(self.path().display())),
         }
     }
 
@@ -169,7 +169,7 @@ impl StateStorage for FileState {
     fn available_bytes(&self) -> Result<u64> {
         self.fs
             .available_bytes(&self.folder)
-            .map_err(|e| Error::io("look for space", e).with_subject(self.folder.display()))
+            .map_err(|e| Error::io("read free space", e).with_subject(self.folder.display()))
     }
 
     fn open(&self) -> Result<Box<dyn StateFile>> {

@@ -74,7 +74,7 @@ impl StorageHealth {
             Err(e) if e.kind() == ErrorKind::Unavailable && self.is_distrusted() => {
                 Err(Error::new(ErrorKind::Corrupt, operation)
                     .with_reason(Reason::BlockDamaged)
-                    .with_detail("a damaged block was met before; open the vault again"))
+                    .with_detail("a block of the state file is damaged; open the vault again"))
             }
             other => other,
         }

@@ -327,7 +327,7 @@ impl Store {
         let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
         let sealing = known.ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "open state")
-                .with_detail("another state file was put in its place")
+                .with_detail("another state file has replaced it")
         })?;
         open_database(&*self.storage, self.cache_bytes, sealing)
     }

@@ -149,7 +149,7 @@ impl Export<'_> {
             if hasher.finalize().as_bytes() != reader.info().checksum() {
                 return Err(Error::new(ErrorKind::Corrupt, EXPORT)
                     .with_reason(Reason::ArtifactDamaged)
-                    .with_detail("its checksum is another")
+                    .with_detail("the checksum differs")
                     .with_subject(reader.info().uri()));
             }
         }

@@ -193,7 +193,7 @@ impl Grant {
             Some(lease) if lease.token == self.token => Ok(()),
             _ => Err(Error::new(ErrorKind::Conflict, operation)
                 .with_reason(Reason::LeaseLost)
-                .with_detail("the lease was taken away, or ran out and went to another")
+                .with_detail("the lease was taken away, or expired and another holder has it")
                 .with_subject(self.name.newest())),
         }
     }
@@ -282,7 +282,7 @@ impl Artifacts {
         let policy = self.policy.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, LOCK)
                 .with_reason(Reason::LeasesDisabled)
-                .with_detail("this handle takes no leases")
+                .with_detail("this handle uses no leases")
         })?;
         self.room.leases.acquire(name, holder, policy, LOCK)
     }

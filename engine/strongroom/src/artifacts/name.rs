@@ -121,20 +121,26 @@ impl FromStr for ArtifactUri {
         };
         let path = text
             .strip_prefix(SCHEME)
-            .ok_or_else(|| invalid("it does not begin with strongroom:///artifact/"))?;
+            .ok_or_else(|| invalid("the URI does not begin with strongroom:///artifact/"))?;
         let parts: Vec<&str> = path.split('/').collect();
         let [spec, task, last] = parts[..] else {
-            return Err(invalid("it is not spec/task/type"));
+            return Err(invalid("the URI's path is not spec/task/type"));
         };
         let (kind, version) = match last.split_once('@') {
             None => (last, None),
             Some((kind, version)) => {
                 let is_number = version.bytes().all(|byte| byte.is_ascii_digit());
                 let version = version.parse().ok().filter(|&version| is_number && version > 0);
-                (kind, Some(version.ok_or_else(|| invalid("its version is no number from 1 on"))?))
+                (
+                    kind,
+                    Some(version.ok_or_else(|| {
+                        invalid("the URI's version is not a number of at least 1")
+                    })?),
+                )
             }
         };
-        let decode = |part: &str| decode(part).ok_or_else(|| invalid("a part is badly encoded"));
+        let decode =
+            |part: &str| decode(part).ok_or_else(|| invalid("a part of the URI is badly encoded"));
         let name = ArtifactName::new(decode(spec)?, decode(task)?, decode(kind)?)?;
         Ok(Self { name, version })
     }

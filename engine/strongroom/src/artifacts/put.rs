@@ -175,10 +175,10 @@ impl Artifacts {
             if on_existing == OnExisting::Replace
                 && let Err(error) = self.drop_before(&name, version, lease.as_ref())
             {
-                tracing::warn!(error = %error.kind(), "replaced versions not all dropped");
+                tracing::warn!(error = %error.kind(), "some replaced versions were not deleted");
             }
             if let Err(error) = self.warn_if_filling(limit) {
-                tracing::debug!(error = %error.kind(), "usage not looked at");
+                tracing::debug!(error = %error.kind(), "usage was not read");
             }
             Ok(name.version(version))
         };
@@ -257,9 +257,9 @@ impl<R: Read> Read for SizedSource<'_, R> {
         if let Some(size) = self.size
             && (self.read > size || (is_end && self.read < size))
         {
-            let told = if is_end { "ends before" } else { "goes on behind" };
+            let fault = if is_end { "ends before" } else { "continues after" };
             return Err(Error::new(ErrorKind::Invalid, PUT)
-                .with_detail(format!("the source {told} the {size} bytes that were told"))
+                .with_detail(format!("the source {fault} the announced {size} bytes"))
                 .into());
         }
         self.lease.map_or(Ok(()), |grant| grant.renew(PUT))?;

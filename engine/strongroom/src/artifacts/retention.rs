@@ -98,15 +98,16 @@ impl Artifacts {
         let millis = kept
             .map(|kept| {
                 u64::try_from(kept.as_millis()).map_err(|_| {
-                    Error::new(ErrorKind::Invalid, SET).with_detail("a longer time than there is")
+                    Error::new(ErrorKind::Invalid, SET).with_detail("the time exceeds the limit")
                 })
             })
             .transpose()?;
         self.change_settings(SET, |_, retention| {
             retention.retain(|(other, _)| other != kind);
             if retention.len() == KINDS_SET_MAX {
-                return Err(Error::new(ErrorKind::Invalid, SET)
-                    .with_detail(format!("{KINDS_SET_MAX} types are set already, the limit")));
+                return Err(Error::new(ErrorKind::Invalid, SET).with_detail(format!(
+                    "{KINDS_SET_MAX} types already have a retention, which is the limit"
+                )));
             }
             retention.push((kind.to_owned(), millis));
             retention.sort();
@@ -157,7 +158,7 @@ impl Artifacts {
             }
             let versions = report.versions - before.versions;
             if versions > 0 && !options.dry_run {
-                tracing::info!(kind, versions, "expired artifacts dropped");
+                tracing::info!(kind, versions, "expired artifacts deleted");
             }
         }
         Ok(report)

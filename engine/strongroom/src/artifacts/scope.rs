@@ -37,9 +37,7 @@ impl ArtifactScope {
     /// Returns the first names of its artifacts. `Invalid` for a task without a spec.
     pub(super) fn names(&self, action: &'static str) -> Result<Vec<&str>> {
         if self.spec.is_none() && self.task.is_some() {
-            return Err(
-                Error::new(ErrorKind::Invalid, action).with_detail("a task is one of a spec")
-            );
+            return Err(Error::new(ErrorKind::Invalid, action).with_detail("a task needs a spec"));
         }
         Ok(self.spec.as_deref().into_iter().chain(self.task.as_deref()).collect())
     }
@@ -49,7 +47,7 @@ impl ArtifactScope {
         let names = self.names(action)?;
         if names.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, action)
-                .with_detail("the scope is of all artifacts; name a spec"));
+                .with_detail("the scope covers all artifacts; name a spec"));
         }
         for (what, name) in ["spec", "task"].into_iter().zip(&names) {
             check_name(action, what, name)?;

@@ -157,7 +157,9 @@ impl FromStr for ArtifactCursor {
                 let (unix_millis, number) = (number(millis)?, number(arrival)?);
                 Some(Self(Arrival { unix_millis, number }))
             })
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, SEARCH).with_detail("the cursor is none"))
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, SEARCH).with_detail("the text is not a cursor")
+            })
     }
 }
 
@@ -183,7 +185,7 @@ impl Artifacts {
         let limit = query.limit;
         if !(1..=SEARCH_PAGE_MAX).contains(&limit) {
             return Err(Error::new(ErrorKind::Invalid, SEARCH)
-                .with_detail(format!("a page of {limit}, not of 1 to {SEARCH_PAGE_MAX}")));
+                .with_detail(format!("the page limit is {limit}; use 1 to {SEARCH_PAGE_MAX}")));
         }
         let snapshot = self.core().read()?;
         let state = snapshot.state();
@@ -215,7 +217,7 @@ pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo>
     let lost = || {
         Error::new(ErrorKind::Corrupt, SEARCH)
             .with_reason(Reason::RowDamaged)
-            .with_detail("a version that was found has no row")
+            .with_detail("a search entry has no version row")
     };
     let key = state.get(Table::Arrivals, &at.number.to_be_bytes())?.ok_or_else(lost)?;
     let row = state.get(Table::Artifacts, key.as_slice())?.ok_or_else(lost)?;

@@ -112,7 +112,7 @@ impl Artifacts {
             && !(1..=100).contains(&quota.warn_percent)
         {
             return Err(Error::new(ErrorKind::Invalid, SET_QUOTA).with_detail(format!(
-                "a warning at {} percent, not at 1 to 100",
+                "the warning level is {} percent; use 1 to 100",
                 quota.warn_percent
             )));
         }

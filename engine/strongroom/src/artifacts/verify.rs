@@ -81,7 +81,7 @@ impl Artifacts {
         }
         Err(Error::new(ErrorKind::Corrupt, VERIFY)
             .with_reason(Reason::ArtifactDamaged)
-            .with_detail("its checksum is another")
+            .with_detail("the checksum differs")
             .with_subject(uri))
     }
 

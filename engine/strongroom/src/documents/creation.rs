@@ -143,7 +143,7 @@ impl Drop for Staging<'_> {
 fn exists() -> Error {
     Error::new(ErrorKind::AlreadyExists, CREATE)
         .with_reason(Reason::SpaceExists)
-        .with_detail("the vault has a share space")
+        .with_detail("the vault already has a share space")
 }
 
 /// Makes a generator of random bytes, seeded by the vault's entropy.

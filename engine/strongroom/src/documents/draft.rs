@@ -52,7 +52,7 @@ impl Draft<'_> {
                 return Ok(());
             }
             Err(Error::new(ErrorKind::Corrupt, UPDATE)
-                .with_detail("what was written does not read back as it should"))
+                .with_detail("the written data does not read back correctly"))
         })?;
         Ok(id)
     }

@@ -131,7 +131,7 @@ impl Envelope {
             .ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "open partition")
                     .with_reason(Reason::DocumentDamaged)
-                    .with_detail("its envelope holds a map of another size")
+                    .with_detail("the envelope has a map of another size")
             })?;
         Ok(Some(Self { salt: *salt, update: *update, text_hash: *text_hash, map }))
     }

@@ -79,25 +79,29 @@ impl Geometry {
         };
         if !(CAPACITY_BYTES_MIN..=CAPACITY_BYTES_MAX).contains(&capacity) {
             return invalid(format!(
-                "a capacity of {capacity} bytes, not {CAPACITY_BYTES_MIN} to {CAPACITY_BYTES_MAX}"
+                "the capacity is {capacity} bytes; use {CAPACITY_BYTES_MIN} to {CAPACITY_BYTES_MAX}"
             ));
         }
         if !(PARTITIONS_MIN..=PARTITIONS_MAX).contains(&partitions) {
             return invalid(format!(
-                "a space of {partitions} partitions, not {PARTITIONS_MIN} to {PARTITIONS_MAX}"
+                "the space has room for {partitions} partitions; use {PARTITIONS_MIN} to {PARTITIONS_MAX}"
             ));
         }
         let (t, n) = (usize::from(threshold), usize::from(shares));
         if t < 2 {
-            return invalid(format!("a threshold of {t}: one share would be the secret"));
+            return invalid(format!("the threshold is {t}; with it one share would be the secret"));
         }
         if t > n || n > SHARES_MAX {
-            return invalid(format!("a threshold of {t} of {n} shares, at most {SHARES_MAX}"));
+            return invalid(format!(
+                "the threshold is {t} of {n} shares; at most {SHARES_MAX} shares are possible"
+            ));
         }
         let geometry = Self::of(capacity as usize, t, n, usize::from(partitions));
         let bytes = (geometry.slots * SLOT_BYTES) as u64;
         if bytes > SPACE_BYTES_MAX {
-            return invalid(format!("a space of {bytes} bytes, the limit is {SPACE_BYTES_MAX}"));
+            return invalid(format!(
+                "the space would have {bytes} bytes, the limit is {SPACE_BYTES_MAX}"
+            ));
         }
         Ok(geometry)
     }
@@ -121,7 +125,7 @@ impl Geometry {
         }
         Err(Error::new(ErrorKind::Corrupt, "read space row")
             .with_reason(Reason::RowDamaged)
-            .with_detail("its objects are not those of such a space"))
+            .with_detail("the row's objects do not match the space's sizes"))
     }
 
     fn of(capacity: usize, threshold: usize, shares: usize, partitions: usize) -> Self {
@@ -193,7 +197,7 @@ impl Geometry {
             return Err(Error::new(ErrorKind::Corrupt, "update space")
                 .with_reason(Reason::DocumentDamaged)
                 .with_detail(format!(
-                    "{blocks_lost} of its {} blocks are missing or damaged",
+                    "{blocks_lost} of the space's {} blocks are missing or damaged",
                     self.slots.div_ceil(SLOTS_PER_BLOCK)
                 )));
         }

@@ -179,7 +179,7 @@ pub(super) fn open(
         let (recovered, shares) =
             attempt.recover(&layout, slots, padded.is_none()).map_err(|e| match e.kind() {
                 ErrorKind::Denied if hopeless => {
-                    lost("too many segments are missing or damaged for anybody's document")
+                    lost("too many segments are missing or damaged to read any document")
                 }
                 _ => e,
             })?;
@@ -227,7 +227,7 @@ impl Attempt<'_> {
             .and_then(|sealed| self.open(&sealed))
             .ok_or_else(|| {
                 lost(format!(
-                    "{} of its {} shares are damaged, more than the others can make up for",
+                    "{} of the document's {} shares are damaged, more than its redundancy can correct",
                     verdict.damaged,
                     layout.geometry.used()
                 ))

@@ -51,7 +51,8 @@ impl std::str::FromStr for DocumentVersion {
             .then(|| u128::from_str_radix(text, 16).ok())
             .flatten();
         digits.map(|number| Self(number.to_be_bytes())).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "read version").with_detail("it is not 32 hex digits")
+            Error::new(ErrorKind::Invalid, "read version")
+                .with_detail("the version is not 32 hex digits")
         })
     }
 }
@@ -75,7 +76,7 @@ impl Document {
         if std::str::from_utf8(&text).is_err() {
             return Err(Error::new(ErrorKind::Corrupt, "read document")
                 .with_reason(Reason::DocumentDamaged)
-                .with_detail("it is not UTF-8, and no write of ours"));
+                .with_detail("the document is not UTF-8, so no write of this engine made it"));
         }
         Ok(Self { text, version: DocumentVersion(opened.envelope.update), damage: opened.damage })
     }
@@ -97,7 +98,7 @@ impl Document {
             Error::new(ErrorKind::Invalid, "decode document")
                 .with_reason(Reason::TypeMismatch)
                 .with_detail(format!(
-                    "it is not of the type wanted at line {} column {}",
+                    "the document does not match the type at line {} column {}",
                     e.line(),
                     e.column()
                 ))
@@ -230,7 +231,7 @@ impl Partition {
     pub fn read_at(&self, snapshot: &Snapshot) -> Result<Document> {
         if !snapshot.is_of(self.space.core()) {
             return Err(Error::new(ErrorKind::Invalid, "read document")
-                .with_detail("the snapshot is of another vault"));
+                .with_detail("the snapshot belongs to another vault"));
         }
         self.read_in(snapshot.state())
     }
@@ -295,7 +296,7 @@ impl Partition {
         if options.expected.is_some_and(|expected| expected.0 != opened.envelope.update) {
             return Err(Error::new(ErrorKind::Conflict, "write document")
                 .with_reason(Reason::DocumentChanged)
-                .with_detail("it has another version than the one expected"));
+                .with_detail("the document has another version than expected"));
         }
         let (resumable, damage) = (self.interrupted(&base, &opened.envelope)?, opened.damage);
         let draft = Draft {
@@ -309,7 +310,7 @@ impl Partition {
             Some(_) if options.resume => {
                 return Err(Error::new(ErrorKind::Conflict, "resume write")
                     .with_reason(Reason::InterruptedWriteDiffers)
-                    .with_detail("the interrupted write was of another text"));
+                    .with_detail("the interrupted write had another text"));
             }
             None if options.resume => {
                 return Err(Error::new(ErrorKind::NotFound, "resume write")

@@ -56,7 +56,7 @@ impl SecretPartitionKey {
         let invalid = || {
             Error::new(ErrorKind::Invalid, "read partition key")
                 .with_reason(Reason::PartitionKeyInvalid)
-                .with_detail("it is no partition key, or misspelt")
+                .with_detail("the text is not a partition key, or is misspelt")
         };
         let mut bytes = Zeroizing::new([0; SecretKey::BYTES + CHECKSUM_BYTES]);
         let digits = text.trim().strip_prefix(TEXT_PREFIX).ok_or_else(invalid)?;

@@ -221,7 +221,7 @@ impl Space {
         let map =
             SlotMap::choose(&taken, self.geometry.partition, &mut random).ok_or_else(|| {
                 full(format!(
-                    "{} slots are left beside those named, a partition takes {}",
+                    "{} slots are free besides the named partitions, and a partition needs {}",
                     self.geometry.slots - taken.count(),
                     self.geometry.partition
                 ))
@@ -249,7 +249,7 @@ impl Space {
                 return Err(Error::new(ErrorKind::Denied, ADD)
                     .with_reason(Reason::PartitionMissing)
                     .with_detail(format!(
-                        "key {} of those to keep opens no partition of this space",
+                        "key {} of the keys to keep opens no partition of this space",
                         number + 1
                     )));
             };
@@ -267,7 +267,7 @@ impl Space {
                 return Ok(key);
             }
         }
-        Err(full("no key is found whose cells miss those of the named ones".into()))
+        Err(full("no key was found whose cells differ from those of the named keys".into()))
     }
 
     /// Opens the partition of `key` with its password.
@@ -327,7 +327,7 @@ impl Space {
                 return Ok(());
             }
             Err(Error::new(ErrorKind::Corrupt, DESTROY)
-                .with_detail("what was written does not read back as it should"))
+                .with_detail("the written data does not read back correctly"))
         })
     }
 

@@ -62,8 +62,10 @@ pub(super) struct Packed {
 
 /// Encodes `value` as JSON.
 pub(super) fn of<T: Serialize>(value: &T) -> Result<Zeroizing<Vec<u8>>> {
-    let invalid =
-        |_| Error::new(ErrorKind::Invalid, "write document").with_detail("it cannot be JSON");
+    let invalid = |_| {
+        Error::new(ErrorKind::Invalid, "write document")
+            .with_detail("the value cannot be encoded as JSON")
+    };
     // Counted first, because a growing buffer leaves copies of the text behind.
     let mut counted = Count(0);
     serde_json::to_writer(&mut counted, value).map_err(invalid)?;
@@ -120,7 +122,7 @@ pub(super) fn unpack(padded: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let corrupt = || {
         Error::new(ErrorKind::Corrupt, "read document")
             .with_reason(Reason::DocumentDamaged)
-            .with_detail("its text does not unpack")
+            .with_detail("the document's text does not decompress")
     };
     let (stored, len) = stored(padded).ok_or_else(corrupt)?;
     if stored.len() == len {

@@ -127,7 +127,7 @@ impl Turn<'_> {
         {
             return Err(Error::new(ErrorKind::Corrupt, "read update row")
                 .with_reason(Reason::RowDamaged)
-                .with_detail("it names a wrong number of objects"));
+                .with_detail("the row names a wrong number of objects"));
         }
         Ok(Base { row, unfinished, kept })
     }
@@ -160,7 +160,7 @@ impl Turn<'_> {
         match &outcome {
             Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Corrupt) => {
                 if let Err(error) = self.discard() {
-                    tracing::warn!(error = %error.kind(), "unfinished update not taken back yet");
+                    tracing::warn!(error = %error.kind(), "unfinished update not discarded yet");
                 }
             }
             Err(_) => {}
@@ -173,7 +173,7 @@ impl Turn<'_> {
     /// Deletes due objects. A failure does not fail the update, because later writes continue.
     fn delete_due(&self) {
         if let Err(error) = self.core().delete_all_due() {
-            tracing::warn!(error = %error.kind(), "clean-up put off");
+            tracing::warn!(error = %error.kind(), "clean-up postponed");
         }
     }
 
@@ -307,7 +307,8 @@ pub(crate) fn unfinished(state: &StateRead) -> Result<Option<UpdateRow>> {
 }
 
 fn moved() -> Error {
-    Error::new(ErrorKind::Conflict, UPDATE).with_detail("the space was updated meanwhile")
+    Error::new(ErrorKind::Conflict, UPDATE)
+        .with_detail("the space was updated meanwhile; repeat the call")
 }
 
 /// Returns the new generation of an update, as far as its objects are put.

@@ -171,8 +171,8 @@ impl Expected {
             None => None,
         };
         Ok(match (self, row) {
-            (Self::Absent, Some(_)) => Some("a record is there that must be absent"),
-            (Self::Present | Self::Equal(_), None) => Some("a record is absent that must be there"),
+            (Self::Absent, Some(_)) => Some("a record exists that must be absent"),
+            (Self::Present | Self::Equal(_), None) => Some("a record is missing that must exist"),
             (Self::Equal(bytes), Some(_)) if inline != Some(bytes) => {
                 Some("a record has another value")
             }

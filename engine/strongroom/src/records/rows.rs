@@ -196,8 +196,9 @@ fn first_dropping(tx: &Tx<'_>) -> Result<Option<u32>> {
 pub(super) fn check_staged(tx: &Tx<'_>, value: &Payload<'_>) -> Result<()> {
     match &value.source {
         Source::Staged(staged) if !staged.is_of(tx.core()) => {
-            Err(Error::new(ErrorKind::Invalid, "insert record")
-                .with_detail("the value was staged in another vault, or before it reopened"))
+            Err(Error::new(ErrorKind::Invalid, "insert record").with_detail(
+                "the value was staged in another vault, or before the vault was reopened",
+            ))
         }
         Source::Staged(staged) => match staged.parts() {
             StagedParts::Content(stored) => stored.check(tx),
@@ -252,7 +253,7 @@ fn draw_namespace_number(tx: &mut Tx<'_>) -> Result<u32> {
     let mut row = row.unwrap_or_else(|| {
         Err(Error::new(ErrorKind::Corrupt, "read vault row")
             .with_reason(Reason::RowDamaged)
-            .with_detail("row is missing"))
+            .with_detail("the row is missing"))
     })?;
     let VaultRow::V0 { next_namespace, .. } = &mut row;
     let number = *next_namespace;

@@ -155,7 +155,7 @@ pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
 fn undecodable(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
         .with_reason(Reason::TypeMismatch)
-        .with_detail("it does not decode as the type asked for")
+        .with_detail("the value does not decode as the requested type")
 }
 
 pub(crate) fn unencodable(operation: &'static str) -> Error {

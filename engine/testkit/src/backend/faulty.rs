@@ -171,7 +171,7 @@ impl super::Layer for FaultyBackend {
     }
 
     fn available_bytes(&self) -> Result<u64> {
-        self.call("ask for room", |inner| inner.available_bytes())
+        self.call("read free space", |inner| inner.available_bytes())
     }
 }
 

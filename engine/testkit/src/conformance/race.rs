@@ -208,7 +208,7 @@ fn replace(store: &dyn Backend, key: &Key) -> bool {
         Ok(_) => true,
         Err(e) => {
             let is_lost = matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Uncertain);
-            assert!(is_lost, "a lost race is a conflict, or its answer was lost: {e}");
+            assert!(is_lost, "a lost race is a conflict, or the answer of the put was lost: {e}");
             true
         }
     }

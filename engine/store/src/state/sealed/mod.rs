@@ -107,7 +107,7 @@ impl Sealed {
         };
         let bytes = file.len().map_err(|e| Error::io("open vault", e))?;
         let Some(len) = state_bytes(bytes) else {
-            return corrupt("the state file was cut, or grown");
+            return corrupt("the state file was truncated or extended");
         };
         if len == 0 {
             // redb would mistake an empty storage for a new one.
@@ -115,7 +115,7 @@ impl Sealed {
         }
         let (supers, left) = super_header::open(&*file, &sealing)?;
         if supers.closed_len().is_some_and(|closed| closed != len) {
-            return corrupt("the state file was cut, or grown, after it was closed");
+            return corrupt("the state file was truncated or extended, after it was closed");
         }
         Ok((Self::new(file, sealing, StorageHealth::of(len), supers, false), left))
     }

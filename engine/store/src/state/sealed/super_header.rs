@@ -195,7 +195,7 @@ pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHead
     let Some((current, now)) = newest.max_by_key(|(_, copy)| copy.sequence) else {
         return Err(Error::new(ErrorKind::Corrupt, "open vault")
             .with_reason(Reason::StateDamaged)
-            .with_detail("the super-header of the state file is damaged, both copies of it"));
+            .with_detail("both copies of the state file's super-header are damaged"));
     };
     let fresh = now.closed.is_some_and(|closed| closed.fresh);
     let left = Left { closed: now.closed.is_some(), fresh, damaged };
