@@ -1,12 +1,12 @@
-//! How a host proves its own code against power cuts, with the test kit.
+//! Tests a host's own code against power cuts, with the test kit.
 //!
 //! ```text
 //! cargo run --release --example crash_test
 //! ```
 //!
-//! The code under test keeps accounts whose balances must always add up. Its first version
-//! moves money in one transaction; the second one, with a bug that no ordinary test shows, in
-//! two. Both run on a simulated disk whose power is cut a thousand times.
+//! The code under test keeps accounts whose balances must always have the same sum. Its first
+//! version moves money in one transaction. The second has a bug that ordinary tests do not show: it
+//! uses two. Both run on a simulated disk whose power is cut a thousand times.
 
 use strongroom::Vault;
 use strongroom::records::TypedNamespace;
@@ -34,7 +34,7 @@ fn add(vault: &Vault, account: u8, change: i64) -> strongroom::Result<()> {
     })
 }
 
-/// The right way: one transaction.
+/// The correct version: one transaction.
 fn transfer(vault: &Vault, Transfer { from, to, amount }: Transfer) -> strongroom::Result<()> {
     vault.write(|tx| {
         let (paid, received) = (ACCOUNTS.get_in(tx, &from)?, ACCOUNTS.get_in(tx, &to)?);
@@ -43,7 +43,7 @@ fn transfer(vault: &Vault, Transfer { from, to, amount }: Transfer) -> strongroo
     })
 }
 
-/// The bug: two transactions, and a moment between them.
+/// The bug: two transactions, with a moment between them.
 fn careless_transfer(vault: &Vault, transfer: Transfer) -> strongroom::Result<()> {
     let amount = i64::try_from(transfer.amount).expect("small amounts");
     add(vault, transfer.from, -amount)?;
@@ -63,7 +63,7 @@ fn work(
     }
 }
 
-/// What must hold after any power cut: the balances add up, once the accounts exist.
+/// Checks, after any power cut, that the balances add up once the accounts exist.
 fn adds_up(
     vault: &Vault,
     done: &[Option<Transfer>],
@@ -90,6 +90,6 @@ fn main() -> Result<(), BoxError> {
     if right.failed == 0 && careless.failed > 0 {
         Ok(())
     } else {
-        Err("the crash test did not tell the right version from the careless one".into())
+        Err("the crash test did not detect the bug of the second version".into())
     }
 }

@@ -1,14 +1,14 @@
-//! Imports a folder into a vault over eight lanes, is killed half-way, goes on where it stopped,
-//! and proves that every file is there exactly once.
+//! Imports a folder into a vault over eight lanes, is killed half-way, resumes, and proves that
+//! every file is there exactly once.
 //!
 //! ```text
 //! cargo run --release --example quickstart [FOLDER]
 //! ```
 //!
-//! The import runs in a process of its own. The first one is ended by SIGKILL when half of the
-//! files are in; the second one resumes. Each file's row and its lane's checkpoint commit
-//! together, and each file has a counter in the data that every import of it raises by one: if
-//! anything had been repeated it would be 2, if anything had been lost it would be missing.
+//! The import runs in a separate process. SIGKILL ends the first process when half of the files are
+//! imported; a second one resumes. Each file's row and its lane's checkpoint commit together. Every
+//! import of a file raises a counter in its data by one. A repeated file would have 2, and a lost
+//! one would be missing.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,11 +26,11 @@ use strongroom::{SecretPassword, Staged, Vault, WriteTx};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How often each file was imported.
+/// Number of times that each file was imported.
 const IMPORTED: TypedNamespace<String, u32> = TypedNamespace::new("imported");
 const OPERATION: &str = "import";
 const LANES: usize = 8;
-/// A lane commits after so many files, or so many bytes of them.
+/// Files, or bytes of files, after which a lane commits.
 const FILES_PER_COMMIT: usize = 16;
 const BYTES_PER_COMMIT: u64 = 512 << 10;
 
@@ -45,7 +45,7 @@ fn main() -> Outcome {
     }
 }
 
-/// The vault's password: the one in the environment, or one that everybody knows.
+/// Returns the vault's password: from the environment, or a public one.
 fn password() -> SecretPassword {
     let given = std::env::var("STRONGROOM_PASSWORD");
     SecretPassword::new(given.unwrap_or_else(|_| "the quickstart's password".into()))
@@ -71,7 +71,7 @@ fn demonstrate(folder: &Path) -> Outcome {
     prove(&vault, folder, &files)
 }
 
-/// Starts an import, and kills it once half of the files are acknowledged.
+/// Starts an import, and kills it when half of the files are acknowledged.
 fn import_until_killed(vault: &Path, folder: &Path, files: usize) -> Outcome<usize> {
     let mut child = spawn_import(vault, folder)?;
     let acknowledged = BufReader::new(child.stdout.take().expect("piped"));
@@ -113,7 +113,7 @@ fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
     Ok(vault.close()?)
 }
 
-/// The import as a host writes it: begin or resume, and let each lane go on where it stood.
+/// Imports as a host would: begins or resumes, and continues each lane from its checkpoint.
 fn import(vault: &Path, folder: &Path) -> Outcome {
     let vault = Vault::options(password()).purpose("import").open(vault)?;
     let operation = vault.operations().begin_or_resume(OPERATION, (0..LANES).map(lane_name))?;
@@ -165,8 +165,8 @@ fn import_lane(vault: &Vault, lane: &Lane, folder: &Path, paths: &[&String]) -> 
     }
 }
 
-/// The next few files, their content staged: what is short stays in memory, what is long is stored
-/// by then.
+/// Returns the next few files, with staged content: short content stays in memory, long content is
+/// stored.
 fn next_group<'a>(
     vault: &Vault,
     folder: &Path,
@@ -243,8 +243,9 @@ fn same_bytes(left: impl Read, right: impl Read) -> Outcome<bool> {
     }
 }
 
-/// All regular files below `folder`, by their path within it, with their lengths. Build output
-/// and the version control's own files are left out.
+/// Lists all regular files below `folder`, by their path within it, with their lengths.
+///
+/// Build output and the version control's own files are skipped.
 fn files_of(folder: &Path) -> Outcome<BTreeMap<String, u64>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![PathBuf::new()];
@@ -269,7 +270,7 @@ fn lane_name(number: usize) -> String {
     format!("lane-{number}")
 }
 
-/// The lane of a file: the same in every process of this program.
+/// Returns the lane of a file, the same in every process of this program.
 fn lane_of(path: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     path.hash(&mut hasher);

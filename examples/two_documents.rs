@@ -1,13 +1,13 @@
-//! Two JSON documents in one share space, each behind its own key and password.
+//! Writes two JSON documents in one share space, each with its own key and password.
 //!
 //! ```text
 //! cargo run --release --example two_documents [A.json B.json]
 //! ```
 //!
-//! Without files, the documents are made from this repository: a list of its files with their
-//! lengths, and a count of lines by kind of file. One is updated while a reader holds its old
-//! version, after its plan was printed. Then everything that must not have changed is compared bit
-//! by bit, and each key and password is tried on the other's document.
+//! Without files, the documents describe this repository: a list of its files with their lengths,
+//! and a count of lines by file type. One document is updated while a reader holds its old version,
+//! after its plan was printed. Then everything that must not have changed is compared bit by bit,
+//! and each key and password is tried on the other document.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -36,7 +36,7 @@ fn main() -> Outcome {
     let space = vault.documents().create_space(&SpaceOptions::default())?;
     println!("space: {} bytes a generation, whatever it holds", space.info()?.bytes);
 
-    // The second partition is told to keep out of the first one's way.
+    // The second partition names the first one, to protect it.
     let (word_a, word_b) = (SecretPassword::new("of document A"), SecretPassword::new("of B"));
     let key_a = space.add_partition(&word_a, &[])?;
     let key_b = space.add_partition(&word_b, &[&key_a])?;
@@ -52,7 +52,7 @@ fn main() -> Outcome {
     }
     println!("refused: each key with the other's password");
 
-    // A reader holds the old version while the new one is planned, and written.
+    // A reader holds the old version while the new one is planned and written.
     let reader = vault.read()?;
     let (cells, slots) = space.dump()?;
     let next = text_a.replacen('{', "{\"revised\": true, ", 1);
@@ -81,7 +81,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// The one error, whatever of it is wrong.
+/// Checks the one error, whichever part is wrong.
 fn refused(space: &Space, key: &SecretPartitionKey, word: &SecretPassword) -> Outcome {
     match space.partition(key, word) {
         Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
@@ -90,12 +90,12 @@ fn refused(space: &Space, key: &SecretPartitionKey, word: &SecretPassword) -> Ou
     }
 }
 
-/// How many units differ.
+/// Returns the number of units that differ.
 fn changed(before: &[u8], after: &[u8], unit: usize) -> usize {
     before.chunks(unit).zip(after.chunks(unit)).filter(|(before, after)| before != after).count()
 }
 
-/// The text files below `folder` with their contents, what is built or hidden aside.
+/// Reads the text files below `folder`, except build output and hidden files.
 fn files(folder: &Path) -> Outcome<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];

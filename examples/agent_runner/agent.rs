@@ -1,4 +1,4 @@
-//! An agent: works through its tasks, and stores what each step leaves behind.
+//! An agent: works through its tasks, and stores the results of each step.
 
 use std::sync::mpsc::Sender;
 
@@ -8,11 +8,11 @@ use strongroom::artifacts::{ArtifactName, ArtifactSpec, ArtifactUri, Artifacts};
 use crate::calculator::{check, new_file, steps, test};
 use crate::{NEW, Outcome, SPEC, TASKS_PER_AGENT};
 
-/// What an agent says that it has stored of a task. The reviewer never sees this.
+/// An agent's own account of a task. The reviewer never sees it.
 pub(crate) struct Done {
     pub(crate) task: String,
     pub(crate) uris: Vec<ArtifactUri>,
-    /// Lengths of all that was stored, in bytes.
+    /// Sum of the lengths of everything that was stored, in bytes.
     pub(crate) bytes: u64,
     /// The file before the first step, and after the last.
     pub(crate) first: String,
@@ -40,7 +40,7 @@ fn work_on(artifacts: &Artifacts, agent: u64, task: u64, wake: &Sender<()>) -> O
             Ok(ArtifactSpec::new(name)
                 .tag(NEW)
                 .tag(format!("agent-{agent}"))
-                .metadata("step", format!("{number}: {}", step.told)))
+                .metadata("step", format!("{number}: {}", step.summary)))
         };
         let diff = TextDiff::from_lines(&done.last, &step.text);
         let (added, removed) = (count(&diff, '+'), count(&diff, '-'));
@@ -59,7 +59,7 @@ fn work_on(artifacts: &Artifacts, agent: u64, task: u64, wake: &Sender<()>) -> O
         for (spec, text) in [(diff_spec, diff), (log_spec, log), (test_spec, results)] {
             done.uris.push(artifacts.put(spec, text.as_bytes())?);
             done.bytes += text.len() as u64;
-            // A reviewer who is gone says so when it is joined.
+            // If the reviewer has ended, its result shows when it is joined.
             let _ = wake.send(());
         }
         done.last = step.text;

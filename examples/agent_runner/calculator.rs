@@ -1,11 +1,11 @@
-//! What agents work on: files of functions in postfix notation, one a line, with tests.
+//! The agents' work: files of functions in postfix notation, one a line, with tests.
 //!
 //! ```text
 //! # area of a rectangle
 //! area = $1 $2 *
 //! ```
 //!
-//! A check says of every line whether it is well-formed; a test calls a function and compares.
+//! A check reports for every line whether it is well-formed. A test calls a function and compares.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const FUNCTIONS: u64 = 120;
 /// Longest line without a warning, in bytes.
 const LINE_BYTES_MAX: usize = 40;
 
-/// The file that a task begins with.
+/// Returns the file at the beginning of a task.
 pub(crate) fn new_file(task: u64) -> String {
     let mut text = format!("# functions of task {task}\n");
     for number in 0..FUNCTIONS {
@@ -26,19 +26,21 @@ pub(crate) fn new_file(task: u64) -> String {
 
 /// A file after a step of a task.
 pub(crate) struct Step {
-    pub(crate) told: &'static str,
+    pub(crate) summary: &'static str,
     pub(crate) text: String,
 }
 
-/// The steps of a task, each an edit of the file before it. The second brings a mistake, the third
-/// puts it right.
+/// Returns the steps of a task, each an edit of the file before it. The second adds a mistake, the
+/// third corrects it.
 pub(crate) fn steps(task: u64, first: &str) -> Vec<Step> {
     let added = format!("{first}# area of a rectangle\narea = $1 $2 *\n");
     let wrong = added.replace("area = $1 $2 *", "area = $1 $2 +");
     let right = wrong.replace("area = $1 $2 +", "# each side is there twice\narea = $2 $1 *");
     let other = format!("f{} =", 10 * task + 5);
-    let moved = right
-        .replace(&other, &format!("# the next one is slow, and nobody knows why it is\n{other}"));
+    let moved = right.replace(
+        &other,
+        &format!("# the next one is slow for an unknown reason, measured twice\n{other}"),
+    );
     let shorter: String =
         moved.split_inclusive('\n').filter(|line| !line.contains("number 9")).collect();
     let texts = [
@@ -48,15 +50,15 @@ pub(crate) fn steps(task: u64, first: &str) -> Vec<Step> {
         ("explain another", moved),
         ("drop some comments", shorter),
     ];
-    texts.map(|(told, text)| Step { told, text }).into()
+    texts.map(|(summary, text)| Step { summary, text }).into()
 }
 
-/// How many steps a task has.
+/// Steps of a task.
 pub(crate) const STEPS: u64 = 5;
-/// How many of them leave a test that fails.
+/// Steps that leave a failing test.
 pub(crate) const STEPS_THAT_FAIL: u64 = 1;
 
-/// A line for each line of the file, and one that counts.
+/// Checks a file: one line for each of its lines, and a count.
 pub(crate) fn check(text: &str) -> String {
     let (mut log, mut warnings, mut functions) = (String::new(), 0, 0);
     for (number, line) in (1..).zip(text.lines()) {
@@ -71,14 +73,14 @@ pub(crate) fn check(text: &str) -> String {
         };
         functions += u64::from(verdict == Ok("function"));
         warnings += u64::from(verdict.is_err());
-        let told = verdict.map_or_else(|e| format!("warning: {e}"), ToOwned::to_owned);
-        let _ = writeln!(log, "line {number}: {told}");
+        let finding = verdict.map_or_else(|e| format!("warning: {e}"), ToOwned::to_owned);
+        let _ = writeln!(log, "line {number}: {finding}");
     }
     let _ = writeln!(log, "{functions} functions, {warnings} warnings");
     log
 }
 
-/// Runs all tests of a task: a line for each, and how many failed.
+/// Runs all tests of a task; returns a line for each, and the number of failures.
 pub(crate) fn test(task: u64, text: &str) -> (String, u64) {
     let (mut results, mut failed) = (String::new(), 0);
     let mut tests = vec![("area".to_owned(), [3, 4], 12), ("area".to_owned(), [2, 2], 4)];
@@ -106,7 +108,7 @@ fn call(text: &str, name: &str, arguments: &[i64]) -> Option<i64> {
     evaluate(body, arguments)
 }
 
-/// `None` for what is not well-formed.
+/// Evaluates a function; `None` if it is not well-formed.
 fn evaluate(body: &str, arguments: &[i64]) -> Option<i64> {
     let mut stack: Vec<i64> = Vec::new();
     for word in body.split(' ') {

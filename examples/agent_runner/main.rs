@@ -1,21 +1,18 @@
-//! Agents that work on tasks and store what they leave behind, and a reviewer who looks at it while
-//! they go on.
+//! Agents work on tasks and store the results, while a reviewer checks them.
 //!
 //! ```text
 //! cargo run --release --example agent_runner
 //! ```
 //!
 //! Each of four agents has a thread and three tasks. A task is a file of functions
-//! (`calculator.rs`) that is edited step by step; after each step the agent stores what changed, as
-//! a unified diff, the log of a check of the whole file, and the results of its tests: three
-//! artifacts, each with another version by every step (`agent.rs`). The reviewer (`reviewer.rs`)
-//! searches for what is new, verifies and reads it, and tags what was reviewed; it is woken up by
-//! agents and told nothing by them.
+//! (`calculator.rs`) that is edited step by step. After each step the agent stores three artifacts:
+//! the change as a unified diff, the log of a check of the whole file, and the results of its
+//! tests. Each step adds a version of each (`agent.rs`). The reviewer (`reviewer.rs`) searches for
+//! new versions, verifies and reads them, and tags them as reviewed. Agents only wake it up.
 //!
-//! At the end the numbers must add up: what was put, what was reviewed, what the vault counts, and the
-//! diffs, which applied one after the other to the first file give the last. Then a task is exported as
-//! an archive, a quota refuses what does not fit, and logs are dropped as retention says. Whatever is not
-//! as it should be is an error.
+//! At the end the numbers of stored, reviewed and counted versions must be equal. The diffs,
+//! applied in order to the first file, must give the last. Then a task is exported as an archive, a
+//! quota refuses content that does not fit, and retention deletes logs. Any deviation is an error.
 
 mod agent;
 mod calculator;
@@ -30,13 +27,13 @@ use strongroom::{SecretPassword, Vault};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What all tasks are for.
+/// The spec of all tasks.
 const SPEC: &str = "calculator";
 const AGENTS: u64 = 4;
 const TASKS_PER_AGENT: u64 = 3;
 const TASKS: u64 = AGENTS * TASKS_PER_AGENT;
 
-/// What nobody has reviewed yet.
+/// Tag of versions that were not reviewed yet.
 const NEW: &str = "new";
 const REVIEWED: &str = "reviewed";
 
@@ -55,7 +52,7 @@ fn main() -> Outcome {
                 scope.spawn(move || agent::work(&artifacts, agent, &wake))
             })
             .collect();
-        // The reviewer ends when all agents have let go of their ends, whether they did well or not.
+        // The reviewer ends when all agents have dropped their senders, with or without success.
         drop(wake);
         let mut done = Vec::new();
         for agent in agents {
@@ -66,10 +63,10 @@ fn main() -> Outcome {
 
     println!("stored: {} versions by {AGENTS} agents in {TASKS} tasks", proof::count(&done));
     println!(
-        "reviewed: {} versions, {} bytes; {} of them beside agents at work",
+        "reviewed: {} versions, {} bytes; {} of them while agents worked",
         reviewed.uris.len(),
         reviewed.bytes,
-        reviewed.beside_agents
+        reviewed.during_work
     );
     proof::counts(&artifacts, &done, &reviewed)?;
     proof::diffs_add_up(&artifacts, &done)?;

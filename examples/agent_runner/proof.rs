@@ -1,4 +1,4 @@
-//! Whether all of it was as it should be: numbers that must add up, and what must be refused.
+//! Checks the results: numbers that must add up, and calls that must be refused.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,16 +17,16 @@ use crate::calculator::{STEPS, STEPS_THAT_FAIL};
 use crate::reviewer::Reviewed;
 use crate::{NEW, Outcome, REVIEWED, SPEC, TASKS};
 
-/// How many versions agents have stored.
+/// Returns the number of versions that agents have stored.
 pub(crate) fn count(done: &[Done]) -> usize {
     done.iter().map(|done| done.uris.len()).sum()
 }
 
-fn ensure(is_so: bool, told: impl Into<String>) -> Outcome {
-    if is_so { Ok(()) } else { Err(told.into().into()) }
+fn ensure(is_so: bool, message: impl Into<String>) -> Outcome {
+    if is_so { Ok(()) } else { Err(message.into().into()) }
 }
 
-/// Everything that was put was reviewed, and is counted and found.
+/// Checks that every stored version was reviewed, counted and found.
 pub(crate) fn counts(artifacts: &Artifacts, done: &[Done], reviewed: &Reviewed) -> Outcome {
     let put: BTreeSet<ArtifactUri> =
         done.iter().flat_map(|done| done.uris.iter().cloned()).collect();
@@ -34,7 +34,7 @@ pub(crate) fn counts(artifacts: &Artifacts, done: &[Done], reviewed: &Reviewed) 
     ensure(put == reviewed.uris, "what was put is not what was reviewed")?;
     let bytes: u64 = done.iter().map(|done| done.bytes).sum();
     ensure(bytes == reviewed.bytes, "bytes put are not bytes reviewed")?;
-    // The step that brings the mistake fails one of two tests of its function.
+    // The step with the mistake fails one of two tests of its function.
     let failed = reviewed.tests_failed;
     ensure(failed == TASKS * STEPS_THAT_FAIL, format!("{failed} tests failed"))?;
     ensure(reviewed.lines_changed > 0, "no diff has changed anything")?;
@@ -66,7 +66,7 @@ pub(crate) fn counts(artifacts: &Artifacts, done: &[Done], reviewed: &Reviewed) 
     Ok(())
 }
 
-/// How many a search finds, page by page.
+/// Returns the number of search results, page by page.
 fn found(artifacts: &Artifacts, query: &ArtifactQuery) -> Outcome<u64> {
     let (mut count, mut cursor) = (0, None);
     loop {
@@ -79,7 +79,7 @@ fn found(artifacts: &Artifacts, query: &ArtifactQuery) -> Outcome<u64> {
     }
 }
 
-/// The diffs of each task, one after the other, make its last file of its first.
+/// Checks that the diffs of each task lead from its first file to its last.
 pub(crate) fn diffs_add_up(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     for Done { task, first, last, .. } in done {
         let name = ArtifactName::new(SPEC, task, "diff")?;
@@ -97,7 +97,7 @@ pub(crate) fn diffs_add_up(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     Ok(())
 }
 
-/// The text that a unified diff makes of another; an error if it is not of that one.
+/// Applies a unified diff; an error if it does not match the text.
 fn apply(text: &str, diff: &str) -> Outcome<String> {
     let mut rest = text.split_inclusive('\n');
     let (mut made, mut at) = (String::new(), 1);
@@ -123,7 +123,7 @@ fn apply(text: &str, diff: &str) -> Outcome<String> {
     Ok(made)
 }
 
-/// A task is handed on as one archive, which has all of its versions and their list.
+/// Exports a task as one archive, with all of its versions and their list.
 pub(crate) fn exported(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     let Some(Done { task, uris, .. }) = done.first() else { return Err("nothing was done".into()) };
     let mut archive = Vec::new();
@@ -147,7 +147,7 @@ pub(crate) fn exported(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     Ok(())
 }
 
-/// What does not fit is refused before it is read, and leaves nothing behind.
+/// Checks that content beyond the quota is refused before it is read, and leaves nothing.
 pub(crate) fn quota(artifacts: &Artifacts) -> Outcome {
     let before = artifacts.usage()?;
     let quota = Quota::new(before.stored_bytes + 1_000_000);
@@ -161,7 +161,7 @@ pub(crate) fn quota(artifacts: &Artifacts) -> Outcome {
     Ok(())
 }
 
-/// Logs are kept no longer, and nothing else goes with them.
+/// Checks that logs expire, and nothing else.
 pub(crate) fn retention(vault: &Vault) -> Outcome {
     let artifacts = vault.artifacts();
     let before = artifacts.usage()?;
@@ -169,7 +169,7 @@ pub(crate) fn retention(vault: &Vault) -> Outcome {
     let dry = ExpireArtifactsOptions::new().dry_run(true);
     let planned = artifacts.expire(&dry)?;
     let expired = artifacts.expire(&ExpireArtifactsOptions::new())?;
-    ensure(planned == expired, "a dry run tells something else")?;
+    ensure(planned == expired, "a dry run reports something else")?;
     ensure(expired.versions == TASKS * STEPS, format!("{} logs expired", expired.versions))?;
     let freed = vault.gc(&GcOptions::new())?;
     let after = artifacts.usage()?;

@@ -5,22 +5,20 @@
 //! STRONGROOM_KILLS=200 cargo run --release --example batch_service
 //! ```
 //!
-//! `service.rs` is what a host writes: on start it goes on with whatever the last process left, then
-//! submits its batch, an operation for each part of the folder, under ids that follow from the
-//! batch. So whoever starts it again need not know how far it came: what is submitted already is
-//! not submitted twice. Each file takes about a millisecond of work, and many of them commit
-//! together, as a policy says.
+//! `service.rs` is a host's code. At its start it resumes the work of the last process. Then it
+//! submits its batch, one operation for each part of the folder, with ids that derive from the
+//! batch. A restart therefore needs no knowledge of the progress: nothing is submitted twice. Each
+//! file takes about a millisecond of work, and a policy decides how many commit together.
 //!
-//! The rest treats it badly: kills it (SIGKILL) while it opens the vault, before its first
-//! checkpoint, at work and as it ends, ten times unless `STRONGROOM_KILLS` says otherwise; stops it
-//! once in good order, half-way; and starts it again each time. A service that finishes its batch
-//! before it is killed is given the next one, and counts as no kill.
+//! The other files disturb it. They kill it (SIGKILL) while it opens the vault, before its first
+//! checkpoint, at work and as it ends, ten times unless `STRONGROOM_KILLS` sets another number.
+//! They stop it once in good order, half-way, and restart it each time. A service that finishes its
+//! batch before the kill gets the next batch, and the kill does not count.
 //!
-//! That nothing was repeated is proved by a journal. Every file that is worked on adds a row to it,
-//! in the commit of its result and of the checkpoint that says so, under a key that is used once:
-//! the file, the try of its operation, the place within that try. Whatever was committed twice would
-//! have two rows, for no row is ever removed or written over. Results must be those that are
-//! computed directly.
+//! A journal proves that nothing was repeated. Every processed file adds a row to it, in the commit
+//! of its result and checkpoint. The key of the row is unique: the file, the try of its operation,
+//! the position within that try. Rows are never removed or overwritten, so a file that was
+//! committed twice would have two. Results must equal those that are computed directly.
 
 mod process;
 mod proof;
@@ -56,8 +54,7 @@ fn main() -> Outcome {
     }
 }
 
-/// Kills the service and starts it again until that has happened often enough, lets it finish, and
-/// proves what came of it.
+/// Kills and restarts the service often enough, lets it finish, and proves the result.
 fn demonstrate(folder: &Path) -> Outcome {
     let wanted = std::env::var("STRONGROOM_KILLS").map_or(Ok(10), |kills| kills.parse())?;
     let parts = parts_of(folder)?;
@@ -90,12 +87,12 @@ fn demonstrate(folder: &Path) -> Outcome {
         kills.iter().sum::<usize>()
     );
     let left = stop_half_way(site, folder, &mut batch)?;
-    println!("stopped: in good order, with {left} operations that can go on");
+    println!("stopped: in good order, with {left} resumable operations");
     Process::start(site, folder, batch)?.finish()?;
     proof::prove(site, folder, &parts, batch + 1)
 }
 
-/// Stops the service in good order; how many operations it leaves unfinished, each ready to go on.
+/// Stops the service in good order; returns the number of unfinished operations, each resumable.
 fn stop_half_way(site: &Path, folder: &Path, batch: &mut u64) -> Outcome<usize> {
     for _ in 0..10 {
         let mut service = Process::start(site, folder, *batch)?;
@@ -115,7 +112,7 @@ fn stop_half_way(site: &Path, folder: &Path, batch: &mut u64) -> Outcome<usize> 
     Err("the service always finished before it could be stopped: name a larger folder".into())
 }
 
-/// The vault's key lies in a file: unlike a password it takes no time to open with.
+/// The vault's key is in a file, because unlike a password it takes no time to open with.
 struct KeyFile(PathBuf);
 
 impl KeySource for KeyFile {
@@ -128,13 +125,14 @@ impl KeySource for KeyFile {
     }
 }
 
-/// Key and vault lie in one folder, as no host would have it.
+/// Key and vault are in one folder, which no real host should do.
 fn options(site: &Path) -> VaultOptions {
     Vault::options(KeyFile(site.join("key"))).purpose("batch service")
 }
 
-/// All regular files below `folder` by the folder of the first level that they lie in. Build output
-/// and the version control's own files are left out.
+/// Lists all regular files below `folder`, grouped by their folder of the first level.
+///
+/// Build output and the version control's own files are skipped.
 fn parts_of(folder: &Path) -> Outcome<Parts> {
     let mut parts = Parts::new();
     let mut folders = vec![PathBuf::new()];
@@ -159,7 +157,7 @@ fn parts_of(folder: &Path) -> Outcome<Parts> {
     Ok(parts)
 }
 
-/// Bytes that nobody knows beforehand.
+/// Draws unpredictable bytes.
 fn random<const BYTES: usize>() -> strongroom::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     OsEntropy.fill(&mut bytes)?;

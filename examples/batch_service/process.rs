@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::service::{FINISHED, OPENED, PROGRESS};
 use super::{Outcome, random};
 
-/// Nothing here takes longer, unless something is wrong.
+/// No step takes longer, unless something is wrong.
 const LONG: Duration = Duration::from_secs(120);
 
-/// When the service is killed, as it has told where it stands.
+/// The moment of a kill, relative to the service's reports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Moment {
     Opening,
@@ -27,7 +27,7 @@ impl Moment {
     pub(super) const ALL: [Self; 4] =
         [Self::Opening, Self::BeforeFirstCheckpoint, Self::Work, Self::End];
 
-    /// What to wait for, and at most how long after it.
+    /// Returns the report to wait for, and the longest delay after it.
     fn aim(self) -> (Option<&'static str>, Duration) {
         let (line, millis) = match self {
             Self::Opening => (None, 8),
@@ -49,13 +49,13 @@ impl Moment {
     }
 }
 
-/// A process of the service. Dropped, it is killed.
+/// A process of the service, killed when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// Its sender goes when the process does.
+    /// Its sender ends with the process.
     ended: Receiver<Infallible>,
     told: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl Process {
         Ok(Self { child, input, lines, ended, told: Vec::new() })
     }
 
-    /// Kills it at random around `aim`; at which moment that was. `None` if it finished before.
+    /// Kills the process at random around `aim`; returns the moment. `None` if it finished before.
     pub(super) fn kill(mut self, aim: Moment) -> Outcome<Option<Moment>> {
         let (line, within) = aim.aim();
         if line.is_none_or(|line| self.hears(line)) {
@@ -92,7 +92,7 @@ impl Process {
         }
     }
 
-    /// Whether it says a line that begins so, before it ends.
+    /// Returns whether it prints a line with that beginning before it ends.
     fn hears(&mut self, line: &str) -> bool {
         while let Ok(told) = self.lines.recv_timeout(LONG) {
             let is_it = told.starts_with(line);
@@ -109,13 +109,13 @@ impl Process {
         self.hears(PROGRESS);
     }
 
-    /// Closes its input, which tells it to stop in good order.
+    /// Closes its input, which requests an orderly stop.
     pub(super) fn stop(mut self) -> Outcome {
         drop(self.input.take());
         self.finish()
     }
 
-    /// Lets it end by itself.
+    /// Waits until it ends by itself.
     pub(super) fn finish(mut self) -> Outcome {
         match self.ended.recv_timeout(LONG) {
             Err(RecvTimeoutError::Disconnected) if self.child.wait()?.success() => Ok(()),

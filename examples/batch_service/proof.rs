@@ -1,4 +1,4 @@
-//! What must be in the vault when all of it is done.
+//! The expected contents of the vault at the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use strongroom::operations::OperationState;
 use super::service::{DIGESTS, JOURNAL, digest, id, key};
 use super::{Outcome, Parts, options};
 
-/// That each file is in each of `batches` once, and nothing else.
+/// Checks that each file is in each of `batches` once, and nothing else.
 pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> Outcome {
     let vault = options(site).open(site.join("vault"))?;
     let snapshot = vault.read()?;
@@ -55,7 +55,7 @@ pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> 
     Ok(vault.close()?)
 }
 
-/// Each part of each batch is one operation, completed, and there are no others; the tries of all.
+/// Checks that each part of each batch is one completed operation; returns the tries of all.
 fn prove_completed(snapshot: &Snapshot, parts: &Parts, batches: u64) -> Outcome<u64> {
     let mut tries = 0;
     for batch in 0..batches {
@@ -68,7 +68,7 @@ fn prove_completed(snapshot: &Snapshot, parts: &Parts, batches: u64) -> Outcome<
         }
     }
     if snapshot.operation_count()? != batches * parts.len() as u64 {
-        return Err("there are operations that nobody submitted".into());
+        return Err("the vault has operations that were not submitted".into());
     }
     Ok(tries)
 }

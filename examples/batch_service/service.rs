@@ -1,4 +1,4 @@
-//! The service as a host writes it.
+//! The service, as a host would write it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -21,33 +21,33 @@ use super::{Outcome, Parts, options, parts_of};
 const DIGEST: &str = "digest";
 /// Namespace of the results: one row for each file and batch.
 pub(super) const DIGESTS: &str = "digests";
-/// Namespace of the journal: one row for each time that a file was worked on and that was kept.
+/// Namespace of the journal: one row for each committed result of work on a file.
 pub(super) const JOURNAL: &str = "journal";
 
-/// So much is hashed for each file, or all of it if it is longer.
+/// Bytes of each file that are hashed, or all of a longer one.
 const HASHED_BYTES: usize = 2 << 20;
-/// Seldom enough that commits are a small part of the work, often enough that a process that
-/// lives a tenth of a second gets somewhere.
+/// Rare enough that commits are a small part of the work, and frequent enough that a process which
+/// lives a tenth of a second progresses.
 const POLICY: CheckpointPolicy =
     CheckpointPolicy { items: 16, cost: 0.1, ..CheckpointPolicy::DEFAULT };
-/// A try that is killed before its first checkpoint counts, and how often that happens says nothing
-/// of the work: so there is no limit, and hardly a wait. A host whose own work may kill the process
-/// sets one, above what it expects of others.
+/// A try that is killed before its first checkpoint counts, and the number of kills shows nothing
+/// about the work. So there is no limit, and hardly a pause. A host whose own work may kill the
+/// process sets a limit above the kills that it expects.
 const RETRY: RetryPolicy = RetryPolicy {
     attempts_max: 0,
     backoff_first: Duration::from_millis(1),
     backoff_max: Duration::from_millis(20),
 };
 
-/// How long the service waits for an event before it looks at its jobs.
+/// Interval between checks of the jobs while waiting for an event.
 const TICK: Duration = Duration::from_millis(10);
 
-// What the service says, beside its events.
+// The service's reports, in addition to its events.
 pub(super) const OPENED: &str = "opened";
 pub(super) const PROGRESS: &str = "progress";
 pub(super) const FINISHED: &str = "finished";
 
-/// Works through a batch, and whatever was left before, until all of it is done or its input ends.
+/// Works through a batch and all earlier work, until everything is done or its input ends.
 pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
     let stop = stop_at_end_of_input();
     let parts = Arc::new(parts_of(folder)?);
@@ -60,14 +60,14 @@ pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
     let runner = Runner::start(&vault, RunnerOptions::new().threads(4))?;
     let resumed = runner.resume_all()?;
     if let Some(left) = resumed.left.first() {
-        return Err(format!("{} cannot go on: {}", left.id, left.resumable).into());
+        return Err(format!("{} cannot be resumed: {}", left.id, left.resumable).into());
     }
     let mut jobs = resumed.resumed;
     println!("resumed {} operations", jobs.len());
     for part in parts.keys() {
         match runner.submit(spec(batch, part)) {
             Ok(job) => jobs.push(job),
-            // An earlier process has.
+            // An earlier process has submitted it.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e.into()),
         }
@@ -100,7 +100,7 @@ fn tell(event: &Event) {
     }
 }
 
-/// Becomes true when whoever started this process closes its input, or dies.
+/// Sets the flag when the parent process closes its input, or dies.
 fn stop_at_end_of_input() -> Arc<AtomicBool> {
     let stop = Arc::<AtomicBool>::default();
     let own = Arc::clone(&stop);
@@ -119,19 +119,19 @@ fn spec(batch: u64, part: &str) -> OperationSpec {
         .retry(RETRY)
 }
 
-/// The same in every process: that is what keeps a batch from being submitted twice.
+/// The same in every process, so that a batch is never submitted twice.
 pub(super) fn id(batch: u64, part: &str) -> String {
     format!("{DIGEST}-{batch}-{part}")
 }
 
-/// The checkpoint: how many files of the part are done, and which was the last.
+/// The checkpoint: the number of completed files of the part, and the last one.
 #[derive(Serialize, Deserialize)]
 struct Done {
     files: usize,
     last: String,
 }
 
-/// The work of one operation, the same for a new one and for one that goes on.
+/// Does the work of one operation, new or resumed.
 fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
     let told = |key| {
         let mut pairs = job.status().metadata.iter();
@@ -157,12 +157,13 @@ fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
     Ok(paced.finish(Checkpoint::encode(&Done { files: files.len(), last })?)?)
 }
 
-/// Of a file's result, and what its rows in the journal begin with.
+/// Returns the key of a file's result, which also begins its journal rows.
 pub(super) fn key(batch: u64, path: &str) -> String {
     format!("{batch}\0{path}")
 }
 
-/// Lines, words, and a hash under the batch's number as key; about a millisecond for most files.
+/// Computes lines, words, and a hash keyed by the batch's number; about a millisecond for most
+/// files.
 pub(super) fn digest(path: &Path, batch: u64) -> Outcome<String> {
     let bytes = fs::read(path)?;
     let lines = bytes.split_inclusive(|&byte| byte == b'\n').count();

@@ -1,14 +1,13 @@
-//! Failing each call of the file system that an act makes, one at a time.
+//! Failing each file-system call of an act, one at a time.
 
 use strongroom::{Error, Result, Vault};
 use strongroom_testkit::{Fault, FaultError, FaultTiming, World, world_options};
 
 pub(crate) const EIO: i32 = 5;
-/// What one commit does at most, in calls of the file system.
+/// Most file-system calls of one commit.
 pub(crate) const COMMIT_CALLS_MAX: u64 = 200;
 
-/// Fails each call of `act` in turn, on a vault of its own that was prepared before, and looks
-/// at each error.
+/// Fails each call of `act` in turn, on a separate prepared vault, and checks each error.
 pub(crate) fn each_call<P>(
     timing: FaultTiming,
     prepare: impl Fn(&Vault) -> P,

@@ -1,18 +1,18 @@
-//! Whether bytes look like chance.
+//! Statistical tests of randomness.
 //!
-//! [`Counts`] counts what a pool of blocks is judged by, whatever order they come in: values of
-//! bytes, ones, and runs of equal bits. [`Judged`] judges rows of one length, as slots and cells
-//! are, place by place too. All results are standard deviations of a normal distribution, so that
-//! a bound says how often chance alone exceeds it: 4.9 once in a million, 6.5 once in 1e10.
+//! [`Counts`] counts properties of a pool of blocks, in any order: byte values, ones, and runs of
+//! equal bits. [`Judged`] tests rows of one length, such as slots and cells, also position by
+//! position. All results are standard deviations of a normal distribution, so that a bound shows
+//! how often chance alone exceeds it: 4.9 once in a million, 6.5 once in 1e10.
 
 use std::collections::HashMap;
 
-/// What the tests count.
+/// The counted properties.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     of_byte: [u64; 256],
     ones: u64,
-    /// Places where a bit differs from the one before, and how many places there are.
+    /// Positions where a bit differs from the one before, and the number of positions.
     turns: u64,
     pairs: u64,
 }
@@ -52,7 +52,7 @@ impl Counts {
         self.of_byte.iter().sum()
     }
 
-    /// The largest of all tests, in standard deviations.
+    /// Returns the largest of all tests, in standard deviations.
     pub(crate) fn worst(&self, by_value: bool, by_runs: bool) -> f64 {
         let ones = deviations(self.ones, self.bytes() * 8);
         let runs = if by_runs { deviations(self.turns, self.pairs) } else { 0.0 };
@@ -60,7 +60,7 @@ impl Counts {
         ones.abs().max(runs.abs()).max(values.abs())
     }
 
-    /// Chi-square over the byte values.
+    /// Computes chi-square over the byte values.
     fn values(&self) -> f64 {
         let expected = self.bytes() as f64 / 256.0;
         let square = |&count: &u64| (count as f64 - expected).powi(2) / expected;
@@ -68,33 +68,33 @@ impl Counts {
     }
 }
 
-/// A sum of squares with so many degrees of freedom, as standard deviations of a normal
-/// distribution by the approximation of Wilson and Hilferty, which keeps the tail.
+/// Converts a sum of squares with `freedom` degrees of freedom to standard deviations of a normal
+/// distribution, by the approximation of Wilson and Hilferty, which preserves the tail.
 fn chi_square(sum: f64, freedom: f64) -> f64 {
     let part = 2.0 / (9.0 * freedom);
     ((sum / freedom).cbrt() - (1.0 - part)) / part.sqrt()
 }
 
-/// How far `found` of `of` is from half of them.
+/// Returns the distance of `found` of `of` from half of them.
 fn deviations(found: u64, of: u64) -> f64 {
     let of = of as f64;
     (found as f64 - of / 2.0) / (of / 4.0).sqrt()
 }
 
-/// Chance alone exceeds it once in a million, up or down.
+/// Bound that chance alone exceeds once in a million, up or down.
 pub(crate) const ONE_IN_A_MILLION: f64 = 4.892;
 
-/// What several tests say of rows of equal length.
+/// The results of several tests of rows of equal length.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
-    /// The tests and how far each is from chance, in standard deviations.
+    /// The tests and their distances from chance, in standard deviations.
     pub(crate) tests: Vec<(&'static str, f64)>,
-    /// Aligned blocks of 16 bytes, and whole rows, that are met again: chance makes none.
+    /// Repeated aligned blocks of 16 bytes, and repeated rows: chance makes none.
     pub(crate) repeats: usize,
 }
 
 impl Judged {
-    /// Judges `bytes`, rows of `row` bytes each.
+    /// Tests `bytes`, rows of `row` bytes each.
     pub(crate) fn new(bytes: &[u8], row: usize) -> Self {
         let counts = Counts::of(bytes);
         let (all, most) = places(bytes, row);
@@ -113,7 +113,7 @@ impl Judged {
         }
     }
 
-    /// The test that is furthest from chance.
+    /// Returns the test that is furthest from chance.
     pub(crate) fn worst(&self) -> (&'static str, f64) {
         let mut worst = ("", 0.0_f64);
         for &(name, deviation) in &self.tests {
@@ -124,14 +124,14 @@ impl Judged {
         worst
     }
 
-    /// Whether all tests pass at one in a million each.
+    /// Returns whether all tests pass at one in a million each.
     pub(crate) fn passes(&self) -> bool {
         self.repeats == 0 && self.worst().1.abs() < ONE_IN_A_MILLION
     }
 }
 
-/// The ones at each place of a row: the sum of squares of all places, and the most of one, put
-/// on the scale of a single test.
+/// Counts the ones at each position of a row; returns the sum of squares, and the largest, both
+/// scaled to a single test.
 fn places(bytes: &[u8], row: usize) -> (f64, f64) {
     let mut ones = vec![0_u64; row * 8];
     for row in bytes.chunks_exact(row) {
@@ -148,12 +148,13 @@ fn places(bytes: &[u8], row: usize) -> (f64, f64) {
         squares += deviation * deviation;
         most = most.max(deviation.abs());
     }
-    // The most of m is beyond z with m times the chance of one: to z it takes off ln(m) in z^2/2.
+    // The largest of m exceeds z with m times the probability of one, which subtracts ln(m) from
+    // z^2/2.
     let excess = most * most - 2.0 * (ones.len() as f64).ln();
     (chi_square(squares, ones.len() as f64), excess.max(0.0).sqrt())
 }
 
-/// Pearson's correlation of each byte with the one `lag` before it.
+/// Computes Pearson's correlation of each byte with the one `lag` before it.
 fn correlation(bytes: &[u8], lag: usize) -> f64 {
     let (mut sum, mut count) = (0.0, 0.0);
     for (a, b) in bytes.iter().zip(&bytes[lag.min(bytes.len())..]) {
@@ -165,7 +166,7 @@ fn correlation(bytes: &[u8], lag: usize) -> f64 {
     sum / variance / f64::sqrt(count)
 }
 
-/// Pairs of equal words of 4 bytes, against as many as chance makes (Poisson).
+/// Counts pairs of equal words of 4 bytes, and compares with chance (Poisson).
 fn words(bytes: &[u8]) -> f64 {
     let mut words: Vec<u32> =
         bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
@@ -173,14 +174,14 @@ fn words(bytes: &[u8]) -> f64 {
     let pairs: usize =
         words.chunk_by(|a, b| a == b).map(|alike| alike.len() * (alike.len() - 1) / 2).sum();
     let expected = words.len() as f64 * (words.len() as f64 - 1.0) / 2.0 / 2_f64.powi(32);
-    // Anscombe: nearly normal from about four on; below that nothing is concluded.
+    // Anscombe: nearly normal from about four on; below that no conclusion is drawn.
     if expected < 4.0 && pairs < 40 {
         return 0.0;
     }
     2.0 * ((pairs as f64 + 0.375).sqrt() - (expected + 0.125).sqrt())
 }
 
-/// How many aligned blocks of `unit` bytes were met before.
+/// Counts aligned blocks of `unit` bytes that occurred before.
 fn repeats(bytes: &[u8], unit: usize) -> usize {
     let mut seen = HashMap::new();
     for block in bytes.chunks_exact(unit) {
@@ -189,8 +190,8 @@ fn repeats(bytes: &[u8], unit: usize) -> usize {
     seen.values().map(|times| times - 1).sum()
 }
 
-/// The two-sided band within which `found` of `trials` lies but for one chance in 10,000 if each
-/// has the chance `p`: exact tails of the binomial distribution.
+/// Returns the two-sided band that contains `found` of `trials` except with probability 1 in
+/// 10,000, if each has probability `p`: exact tails of the binomial distribution.
 pub(crate) fn binomial_band(trials: u64, p: f64) -> std::ops::RangeInclusive<u64> {
     const TAIL: f64 = 0.5e-4;
     let (mut ln_chance, mut below) = (trials as f64 * (-p).ln_1p(), 0.0);

@@ -1,4 +1,4 @@
-//! Clocks that tests hand to a vault: one to move from outside, one that tells of each wait.
+//! Clocks for vaults in tests: one that the test moves, and one that reports each wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use strongroom_testkit::ManualClock;
 
 use super::process::say;
 
-/// A manual clock that the test keeps a handle of, and that remembers how long it was slept on.
+/// A manual clock that the test shares, and that records how long threads slept on it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedClock {
     clock: Arc<ManualClock>,
@@ -45,7 +45,7 @@ impl Clock for SharedClock {
     }
 }
 
-/// The system's clock; a worker says "waiting" each time the vault sleeps on it.
+/// The system's clock; a worker prints "waiting" each time the vault sleeps on it.
 #[derive(Debug)]
 pub(crate) struct TellingClock {
     clock: SystemClock,

@@ -1,10 +1,10 @@
-//! Contents that are drawn as they are read, and never held whole.
+//! Contents that are generated while they are read, and never held whole.
 
 use std::io::Read;
 
 use super::random::Random;
 
-/// A content of so many bytes that neither compresses nor repeats.
+/// A content of a given length that neither compresses nor repeats.
 pub(crate) struct Content {
     at: u64,
     bytes: u64,

@@ -1,11 +1,11 @@
-//! The bytes of a folder, to see whether a call has changed any.
+//! The bytes of a folder, to check whether a call changed any.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file below `root` with its bytes, and every folder; but for the vault's own lock file
-/// and the holder's note, which the refusal itself may make.
+/// Reads every file below `root`, and lists every folder, except the vault's lock file and the
+/// holder's note, which a refusal itself may create.
 pub(crate) fn contents(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     if root.is_file() {

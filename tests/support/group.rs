@@ -1,4 +1,4 @@
-//! Threads that commit at once: they queue up behind a write, and are let go together.
+//! Threads that commit at the same time: they queue up behind a write, and are released together.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,22 +9,22 @@ use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 
 use super::records::assert_error;
 
-/// Threads that commit at once.
+/// Threads that commit at the same time.
 pub(crate) const THREADS: usize = 4;
-/// How long a test waits for another thread.
+/// Longest wait for another thread.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often threads are given way to, so that they get to queue up. Nothing depends on it but
-/// how soon a round is met in which they share a commit.
+/// Number of yields to other threads, so that they queue up. It only affects how soon a round
+/// occurs in which they share a commit.
 const YIELDS: usize = 2_000;
 
-/// Two rows of one writer, which are there together or not at all.
+/// Makes two rows of one writer, which must be there together or not at all.
 pub(crate) fn two_rows(writer: &str) -> Batch {
     let mut batch = Batch::new();
     batch.insert("n", format!("{writer} first"), "x").insert("n", format!("{writer} last"), "x");
     batch
 }
 
-/// What each of some threads was told.
+/// The outcome of each thread.
 struct Told {
     sender: Sender<(String, Result<()>)>,
     answers: Receiver<(String, Result<()>)>,
@@ -37,7 +37,8 @@ impl Told {
         Self { sender, answers, started: channel() }
     }
 
-    /// Has another thread apply the rows of `writer`; in the unwinding of a panic if that is asked.
+    /// Starts a thread that applies the rows of `writer`, during the unwinding of a panic if
+    /// `unwinding`.
     fn apply(&self, vault: &Vault, writer: &str, unwinding: bool) {
         let (told, started) = (self.sender.clone(), self.started.0.clone());
         let (vault, writer) = (vault.clone(), writer.to_owned());
@@ -57,7 +58,7 @@ impl Told {
     }
 }
 
-/// Applies when it is dropped.
+/// Applies the batch when it is dropped.
 struct Applies {
     vault: Option<Vault>,
     writer: String,
@@ -69,14 +70,14 @@ impl Drop for Applies {
     fn drop(&mut self) {
         let batch = two_rows(&self.writer);
         self.started.send(()).unwrap();
-        // The handle ends before the test hears, and opens the vault again.
+        // The handle ends before the test gets the outcome and reopens the vault.
         let outcome = self.vault.take().unwrap().apply(batch);
         self.told.send((self.writer.clone(), outcome)).unwrap();
     }
 }
 
-/// Has threads queue up behind a write, which leaves nothing; the first of them perhaps
-/// unwinding. `meanwhile` runs before they are let go.
+/// Makes threads queue up behind a write without changes; the first of them may unwind. `meanwhile`
+/// runs before they are released.
 pub(crate) fn apply_at_once(
     vault: &Vault,
     first_unwinds: bool,

@@ -1,9 +1,8 @@
-//! What several test programs of this package share: values, folders, other processes, mounts.
+//! Helpers of several test programs of this package: values, folders, other processes, mounts.
 //!
-//! Each program takes what it needs, so to each of them some of it is dead code. Every wait in
-//! here has a bound.
+//! Each program uses a part of it, and the rest is dead code there. Every wait has a bound.
 
-#![allow(dead_code, clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(dead_code, clippy::unwrap_used)] // Clippy exempts tests, but not their shared code.
 
 pub(crate) mod calls;
 pub(crate) mod chance;

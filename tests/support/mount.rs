@@ -1,17 +1,18 @@
-//! A small file system of its own for a test, where the test may mount one.
+//! A small separate file system for a test, if the test may mount one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A tmpfs on a temporary folder; unmounted when dropped.
+/// A tmpfs on a temporary folder, unmounted when dropped.
 #[derive(Debug)]
 pub(crate) struct Tmpfs {
     folder: tempfile::TempDir,
 }
 
 impl Tmpfs {
-    /// Mounts one of `mib` MiB. Where that is not allowed, says so in a line that `.ci/run`
-    /// counts, and answers `None`.
+    /// Mounts a file system of `mib` MiB.
+    ///
+    /// If that is not permitted, it prints a line that `.ci/run` counts, and returns `None`.
     pub(crate) fn mount(test: &str, mib: u32) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={mib}m,mode=0700");
@@ -27,7 +28,7 @@ impl Tmpfs {
         self.folder.path().to_owned()
     }
 
-    /// Nothing on it can be written any more.
+    /// Makes it read-only.
     pub(crate) fn make_read_only(&self) {
         assert!(run("mount", &["-o", "remount,ro"], self.folder.path()), "remounted read-only");
     }

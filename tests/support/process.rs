@@ -1,8 +1,8 @@
-//! Other processes: this test program again, running its test `worker` alone.
+//! Other processes: this test program again, running only its test `worker`.
 //!
-//! A worker finds its role and its arguments in the environment and talks on its output, a line
-//! at a time. Every wait for it is one on its output, and ends when it ends or is silent for
-//! too long. Dropping it kills it.
+//! A worker finds its role and its arguments in the environment, and prints one line at a time.
+//! Every wait for it is a wait for its output, and ends when it ends or is silent for too long.
+//! Dropping it kills it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,26 +16,27 @@ const VAULT: &str = "STRONGROOM_TEST_VAULT";
 /// A worker that is silent for longer is killed, and its test fails.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
-/// What a worker process is to do; `None` in the test program itself.
+/// Returns the task of a worker process; `None` in the test program itself.
 pub(crate) fn role() -> Option<(String, PathBuf)> {
     let role = std::env::var(ROLE).ok()?;
     let vault = std::env::var_os(VAULT).expect("a worker has a vault");
     Some((role, vault.into()))
 }
 
-/// Says a line to the process that started this one. The test harness writes to the same
-/// output without ending its line, so a new one is begun.
+/// Prints a line for the process that started this one.
+///
+/// The test harness writes to the same output without ending its line, so a new one is begun.
 pub(crate) fn say(line: &str) {
     println!("\n@{line}");
 }
 
-/// Waits until the process that started this one says so, or has ended.
+/// Waits until the process that started this one continues it, or has ended.
 pub(crate) fn wait_for_go() {
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest).unwrap();
 }
 
-/// A process that runs `worker`; killed when dropped.
+/// A process that runs `worker`, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Worker {
     child: Child,
@@ -43,13 +44,13 @@ pub(crate) struct Worker {
     lines: Receiver<String>,
 }
 
-/// What a worker says next.
+/// The next output of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Line(String),
-    /// It has ended, or closed its output.
+    /// The worker has ended, or closed its output.
     End,
-    /// Nothing within the time given.
+    /// No output within the given time.
     Silence,
 }
 
@@ -86,7 +87,7 @@ impl Worker {
         self.child.id()
     }
 
-    /// What it says within `time`.
+    /// Returns its output within `time`.
     pub(crate) fn hear(&self, time: Duration) -> Heard {
         match self.lines.recv_timeout(time) {
             Ok(line) => Heard::Line(line),
@@ -95,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// Its next line; `None` if it ends before.
+    /// Returns its next line; `None` if it ends before.
     pub(crate) fn line(&self) -> Option<String> {
         match self.hear(SILENCE_MAX) {
             Heard::Line(line) => Some(line),
@@ -109,7 +110,7 @@ impl Worker {
         assert_eq!(self.line().as_deref(), Some(line));
     }
 
-    /// Lets it go on from [`wait_for_go`].
+    /// Continues it after [`wait_for_go`].
     pub(crate) fn go(&mut self) {
         drop(self.input.take());
     }
@@ -119,13 +120,14 @@ impl Worker {
         assert!(sent.unwrap().success(), "signal {name} is sent");
     }
 
-    /// Kills it by SIGKILL, and waits until it is gone; whether that hit it before its end.
+    /// Kills it by SIGKILL, and waits for its end; returns whether the kill came before its own
+    /// end.
     pub(crate) fn kill(mut self) -> bool {
         self.child.kill().unwrap();
         !self.child.wait().unwrap().success()
     }
 
-    /// Waits for its successful end; what it said until then.
+    /// Waits for its successful end; returns its output until then.
     pub(crate) fn finish(mut self) -> Vec<String> {
         self.go();
         let said = std::iter::from_fn(|| self.line()).collect();

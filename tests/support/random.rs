@@ -1,6 +1,6 @@
-//! Numbers that a test draws: the same ones for the same seed.
+//! Random numbers for a test, the same for the same seed.
 
-/// `SplitMix64`: enough to choose moments and bytes.
+/// `SplitMix64`: good enough to choose moments and bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
     state: u64,
@@ -19,7 +19,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.draw() % end.max(1)
     }

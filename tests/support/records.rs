@@ -1,4 +1,4 @@
-//! Putting records into a vault, getting them back, and asking whether the vault is whole.
+//! Writing records to a vault, reading them, and checking that the vault is whole.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use strongroom::content::GcOptions;
 use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
-/// A value of `len` bytes that differs from place to place and from `seed` to `seed`.
+/// Makes a value of `len` bytes that differs by position and by `seed`.
 pub(crate) fn long(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 8);
     let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -51,7 +51,7 @@ pub(crate) fn get(vault: &Vault, key: &str) -> Option<Vec<u8>> {
     value.map(|value| value.bytes().unwrap().to_vec())
 }
 
-/// Every record of namespace "n", in order.
+/// Reads every record of namespace "n", in order.
 pub(crate) fn all(vault: &Vault) -> Result<Vec<(String, Vec<u8>)>> {
     vault
         .read()?
@@ -68,12 +68,12 @@ pub(crate) fn clean(vault: &Vault) {
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
 }
 
-/// A check that reads every object.
+/// Runs a check that reads every object.
 pub(crate) fn check(vault: &Vault) -> Result<CheckReport> {
     vault.check(&CheckOptions::new().read_data(strongroom::check::ReadData::All))
 }
 
-/// After a clean-up nothing is wrong, unknown or due.
+/// Asserts that nothing is wrong, unknown or due after a clean-up.
 #[track_caller]
 pub(crate) fn assert_whole(vault: &Vault) -> CheckReport {
     clean(vault);
@@ -83,13 +83,13 @@ pub(crate) fn assert_whole(vault: &Vault) -> CheckReport {
     report
 }
 
-/// The error is of this kind, and its one line says `told`.
+/// Asserts an error of this kind, whose one line contains `told`.
 #[track_caller]
 pub(crate) fn assert_error<T>(outcome: Result<T>, kind: ErrorKind, told: &str) -> Error {
     let error = outcome.map(drop).expect_err("this must be refused");
     assert_eq!(error.kind(), kind, "{error}");
     let line = error.to_string();
-    assert!(line.contains(told), "{line:?} does not tell {told:?}");
+    assert!(line.contains(told), "{line:?} does not contain {told:?}");
     assert!(!line.contains('\n'), "more than one line: {line:?}");
     error
 }

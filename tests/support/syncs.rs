@@ -1,5 +1,5 @@
-//! A state in memory whose calls a test hears of: its syncs, the moment at which a commit becomes
-//! durable, or all of them.
+//! A state in memory that reports its calls to a test: its syncs, at which commits become durable,
+//! or all of them.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use strongroom::storage::{MemoryState, StateFile, StateStorage};
 
 type Hook = Arc<dyn Fn(StateCall) + Send + Sync>;
 
-/// A call of the published state: where, and how many bytes.
+/// A call of the published state: its offset and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateCall {
     Read(u64, usize),
@@ -27,7 +27,7 @@ pub(crate) struct HeardState {
 }
 
 impl HeardState {
-    /// Hears of syncs alone.
+    /// Reports syncs only.
     pub(crate) fn new(hook: impl Fn() + Send + Sync + 'static) -> Self {
         Self::of_calls(move |call| {
             if call == StateCall::Sync {

@@ -15,14 +15,14 @@ use crate::page_cache::{self, PageCache};
 use crate::peers::{self, CACHE_BYTES, Peer, Session, Store};
 use crate::workloads::{FILLED_BYTES, SCAN_ROWS, Scale, WRITTEN_BYTES, Workload};
 
-/// Strongroom's prepared batch beside its closure.
+/// Strongroom's prepared batch, next to its closure.
 const PREPARED: &str = "strongroom, prepared";
-/// Strongroom's data without a checkpoint, beside both.
+/// Strongroom's data without a checkpoint.
 pub(crate) const DATA_ALONE: &str = "strongroom, data alone";
 
-/// Seed of the rows that a database is filled with; the keys to read come from it too.
+/// Seed of the rows that fill a database; the keys to read derive from it too.
 const FILL_SEED: u64 = 1;
-/// Seed of what a turn writes or picks; writers count up from it.
+/// Seed of the rows that a turn writes or picks; writers count up from it.
 const TURN_SEED: u64 = 1_000;
 
 /// Opens the databases of `workload` in `dir` and fills them.
@@ -68,13 +68,13 @@ pub(crate) fn of(workload: Workload, scale: &Scale, dir: &Path) -> Result<Vec<Co
     })
 }
 
-/// Where one workload's contenders are made.
+/// The place where one workload's contenders are made.
 struct Site<'a> {
     scale: &'a Scale,
     dir: &'a Path,
 }
 
-/// A store that was filled and closed.
+/// A filled and closed store.
 struct Filled {
     peer: &'static dyn Peer,
     dir: PathBuf,
@@ -87,8 +87,9 @@ impl Filled {
         self.peer.open(&self.dir, cache_bytes)
     }
 
-    /// Opens the store, reads one row and closes it; only the closing is not measured. A store
-    /// that puts work off until it is first used has it counted too.
+    /// Opens the store, reads one row and closes it; only closing is not measured.
+    ///
+    /// If a store postpones work to its first use, that work is measured too.
     fn time_open(&self, samples: &mut Samples, key: Key, was_killed: bool) -> Result<()> {
         let (store, session) = samples.time(1, || {
             let store = self.open(CACHE_BYTES)?;
@@ -122,7 +123,7 @@ fn picks() -> Stream {
 }
 
 impl Site<'_> {
-    /// A store with the rows that every one begins with, open, to be written.
+    /// Makes a store with the initial rows, open for writing.
     fn written(&self, peer: &'static dyn Peer, label: &str) -> Result<(Box<dyn Store>, Filled)> {
         let dir = self.dir.join(label);
         fs::create_dir(&dir)?;
@@ -137,7 +138,7 @@ impl Site<'_> {
         Ok((store, Filled { peer, dir, keys }))
     }
 
-    /// The same, closed: what is read afterwards lies in the database and not in a log.
+    /// Makes the same, closed, so that later reads use the database and not a log.
     fn filled(&self, peer: &'static dyn Peer) -> Result<Filled> {
         let (store, filled) = self.written(peer, peer.label())?;
         store.close()?;
@@ -211,7 +212,7 @@ impl Site<'_> {
         Ok(Contender { label: peer.label(), turn: Box::new(turn) })
     }
 
-    /// Each get finds nothing cached, by the store or the operating system.
+    /// Makes gets without any cache, of the store or of the operating system.
     fn gets_cold(&self, peer: &'static dyn Peer) -> Result<Contender> {
         let filled = self.filled(peer)?;
         let mut session = filled.open(0)?.session()?;

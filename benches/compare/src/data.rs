@@ -1,5 +1,5 @@
-//! What the workloads write: rows of realistic sizes that do not compress, from a seed, so that
-//! every peer gets the same bytes in the same order.
+//! The rows of the workloads: realistic sizes, incompressible, from a seed, so that every peer gets
+//! the same bytes in the same order.
 
 use std::ops::RangeInclusive;
 
@@ -28,12 +28,12 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Rows whose values have `value_bytes` bytes.
+    /// Makes rows whose values have `value_bytes` bytes.
     pub(crate) fn new(seed: u64, value_bytes: RangeInclusive<usize>) -> Self {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), value_bytes, checkpoints: 0 }
     }
 
-    /// The next row: a random key, so that inserts land all over the tree.
+    /// Returns the next row. Its key is random, so that inserts are spread over the tree.
     pub(crate) fn row(&mut self) -> Row {
         let (least, most) = (*self.value_bytes.start(), *self.value_bytes.end());
         let length = least + self.below(most - least + 1);
@@ -48,13 +48,13 @@ impl Stream {
         (0..count).map(|_| self.row()).collect()
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end).expect("a count");
         usize::try_from(self.rng.next_u64() % end).expect("below a count")
     }
 
-    /// The next checkpoint: what an import of files would note, as JSON for every peer.
+    /// Returns the next checkpoint: the progress of a file import, as JSON for every peer.
     pub(crate) fn checkpoint(&mut self) -> Vec<u8> {
         self.checkpoints += 1;
         let mut cursor = [0; 16];
@@ -72,8 +72,8 @@ impl Stream {
     }
 }
 
-/// The sum of all bytes: what a reading workload does with what it gets, so that no peer can
-/// leave a page untouched.
+/// Returns the sum of all bytes. Reading workloads compute it so that no peer can leave a page
+/// untouched.
 pub(crate) fn touch(bytes: &[u8]) -> u64 {
     bytes.iter().map(|&byte| u64::from(byte)).sum()
 }

@@ -1,6 +1,6 @@
-//! What a result depends on and must name: versions, kernel, processor, file system, command.
+//! The conditions of a result: versions, kernel, processor, file system, command.
 //!
-//! Never a host name, a user or a path of this machine: results are committed.
+//! Never a host name, a user or a path of this machine, because results are committed.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,10 +12,10 @@ use strongroom::keys::Cipher;
 
 use crate::{measure, peers};
 
-/// The versions that were built are in the lock file, so they are read from there.
+/// The lock file has the versions that were built.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-/// Where and with what a run took place.
+/// The conditions of a run.
 #[derive(Debug)]
 pub(crate) struct Environment {
     /// UTC, as `2026-01-31`.
@@ -30,7 +30,7 @@ pub(crate) struct Environment {
     kernel: String,
     cpu: String,
     cpus: usize,
-    /// What a vault is sealed with by default on this processor.
+    /// Default cipher of a vault on this processor.
     pub(crate) cipher: Cipher,
     /// Type of the file system under the databases, as the kernel names it.
     pub(crate) file_system: String,
@@ -58,12 +58,12 @@ impl Environment {
         }
     }
 
-    /// Whether a sync costs nothing where the databases lie.
+    /// Returns whether a sync costs nothing on the databases' file system.
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.file_system.as_str(), "tmpfs" | "ramfs")
     }
 
-    /// For people, in a few lines.
+    /// Formats the conditions for people, in a few lines.
     pub(crate) fn prose(&self) -> String {
         format!(
             "{}, Strongroom {}, redb {}, SQLite {} (rusqlite {}), SQLCipher {}, {}.\n\
@@ -84,8 +84,8 @@ impl Environment {
         )
     }
 
-    /// The same for a run beside these crates alone.
-    pub(crate) fn prose_beside(&self, crates: &[&str]) -> String {
+    /// Formats the same for a run that compares only these crates.
+    pub(crate) fn prose_with(&self, crates: &[&str]) -> String {
         let mut text = format!("{}, Strongroom {}", self.date, self.strongroom);
         for name in crates {
             let _ = write!(text, ", {name} {}", locked(name));
@@ -98,7 +98,7 @@ impl Environment {
         text
     }
 
-    /// For programs.
+    /// Formats the conditions for programs.
     pub(crate) fn json(&self) -> Value {
         json!({
             "date": self.date,
@@ -120,7 +120,7 @@ impl Environment {
     }
 }
 
-/// The version of `package` that this program was built with.
+/// Returns the version of `package` that this program was built with.
 fn locked(package: &str) -> String {
     let heading = format!("name = \"{package}\"");
     let mut lines = LOCK.lines().skip_while(|line| *line != heading);
@@ -159,7 +159,7 @@ fn cpu_model() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// Type of the mount that `path` lies on: the longest mount point that it begins with.
+/// Returns the type of the mount of `path`: the longest mount point that is its prefix.
 fn file_system_of(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -175,7 +175,7 @@ fn file_system_of(path: &Path) -> String {
         .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
 }
 
-/// The command to run again; paths of this machine are left out.
+/// Returns the command to repeat the run, without paths of this machine.
 fn command_line(with_sqlcipher: bool, arguments: impl Iterator<Item = String>) -> String {
     let mut line = "cargo run --release -p strongroom-compare".to_owned();
     if with_sqlcipher {

@@ -1,8 +1,9 @@
-//! A store whose process was killed: this program starts itself, the child opens the store,
-//! commits, says so, and waits; the parent kills it with SIGKILL.
+//! A store whose process was killed.
 //!
-//! It is killed between two commits and not within one, so that each store is left with the same
-//! work to do after each kill: redb's file is marked as open, `SQLite`'s log holds all commits.
+//! This program starts itself. The child opens the store, commits, reports it, and waits; the
+//! parent kills it with SIGKILL. The kill comes between two commits and not within one, so that
+//! each store has the same work left after each kill: redb's file is marked as open, and `SQLite`'s
+//! log has all commits.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -18,17 +19,17 @@ use crate::documents;
 use crate::peers::{self, CACHE_BYTES, Peer};
 use crate::workloads::WRITTEN_BYTES;
 
-/// What the child says when its commits are durable.
+/// The child's report that its commits are durable.
 const READY: &str = "ready";
 
-/// What this program does as a child of itself.
+/// The role of this program as a child of itself.
 #[derive(Debug, Subcommand)]
 #[command(hide = true)]
 pub(crate) enum Child {
     /// Opens the store, commits, and waits to be killed.
     #[command(hide = true)]
     CommitAndWait { label: String, dir: PathBuf, commits: usize, seed: u64 },
-    /// Tells the memory that a large document takes.
+    /// Reports the memory that a large document uses.
     #[command(hide = true)]
     LargeDocument { dir: PathBuf },
     /// Opens a vault and puts a file as a version of an artifact.
@@ -36,7 +37,7 @@ pub(crate) enum Child {
     PutVersion {
         vault: PathBuf,
         file: PathBuf,
-        /// By the password that this program knows, in the place of its raw key.
+        /// Opens by the built-in password, instead of the raw key.
         #[arg(long)]
         by_password: bool,
     },
@@ -68,12 +69,12 @@ fn commit_and_wait(label: &str, dir: &Path, commits: usize, seed: u64) -> Result
     let mut out = std::io::stdout();
     writeln!(out, "{READY}")?;
     out.flush()?;
-    // Ends only if the parent died before it could kill.
+    // Ends only if the parent died before the kill.
     std::io::stdin().read_line(&mut String::new())?;
     bail!("was not killed")
 }
 
-/// Leaves the closed store in `dir` as a process that was killed after `commits` commits.
+/// Leaves the closed store in `dir` like a process that was killed after `commits` commits.
 pub(crate) fn leave_killed(peer: &dyn Peer, dir: &Path, commits: usize, seed: u64) -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("commit-and-wait")

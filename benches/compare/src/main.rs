@@ -1,6 +1,8 @@
-//! Strongroom beside what a host would pick instead: plain redb, `SQLite`, `SQLCipher`, a JSON
-//! file per checkpoint. All peers in one run, interleaved, because the machine is shared and only ratios
-//! of neighbours in time mean something. What is measured and what is not equal: `../README.md`.
+//! Strongroom compared with alternatives: plain redb, `SQLite`, `SQLCipher`, a JSON file for each
+//! checkpoint.
+//!
+//! All peers run interleaved, because the machine is shared and only ratios of measurements close
+//! in time mean something. `../README.md` lists what is measured and what is not equal.
 
 mod artifacts;
 mod contenders;
@@ -62,7 +64,7 @@ fn stores(options: &Options) -> Result<()> {
     plot::draw(&out.join("plot.svg"), &environment, &results)
 }
 
-/// A new folder for this run's databases, removed when dropped, and what a result depends on.
+/// Makes a folder for this run's databases, removed when dropped, and collects the conditions.
 fn site(options: &Options) -> Result<(TempDir, Environment)> {
     let dir = options.database_dir();
     fs::create_dir_all(&dir).context("make the folder of the databases")?;

@@ -1,8 +1,8 @@
-//! Taking the time: contenders in turn, A B C C B A …, the order rotated from round to round,
-//! because on a shared machine only neighbours in time can be compared. Every other turn goes
-//! backwards, so that what one leaves the disk to do is not always paid by the same other one.
+//! Measuring time: contenders in turn, A B C C B A …, in a rotated order each round.
 //!
-//! The one file here that reads a clock.
+//! On a shared machine only measurements close in time can be compared. Every other turn goes
+//! backwards, so that the work which one contender leaves to the disk does not always delay the
+//! same other one. Only this file reads a clock.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,9 +15,9 @@ use crate::workloads::{Scale, Workload};
 
 /// One peer in one workload. Its work is prepared outside the measured time.
 pub(crate) struct Contender {
-    /// As the table names it.
+    /// Name in the table.
     pub(crate) label: &'static str,
-    /// Takes one turn and adds what it measured.
+    /// Runs one turn and adds its samples.
     pub(crate) turn: Turn,
 }
 
@@ -27,7 +27,7 @@ pub(crate) type Turn = Box<dyn FnMut(&mut Samples) -> Result<()>>;
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     nanos: Vec<u64>,
-    /// The same on a processor, of those samples that are of both.
+    /// Processor time of the samples that have both.
     processor: Vec<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Samples {
         operations: usize,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        #[allow(clippy::disallowed_methods)] // This file measures time.
         let start = Instant::now();
         let outcome = work()?;
         let nanos = start.elapsed().as_nanos() / operations.max(1) as u128;
@@ -46,14 +46,14 @@ impl Samples {
         Ok(outcome)
     }
 
-    /// Runs `work` and adds the time that this process had a processor, in all of its threads.
+    /// Runs `work` and adds the processor time of this process, in all of its threads.
     pub(crate) fn time_on_processor<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let (nanos, outcome) = on_processor(work);
         self.nanos.push(nanos);
         outcome
     }
 
-    /// Both of one run of `work`, which is `operations` operations; what it took.
+    /// Adds both times of one run of `work`, which is `operations` operations; returns them.
     pub(crate) fn time_both<T>(
         &mut self,
         operations: usize,
@@ -69,8 +69,8 @@ impl Samples {
 }
 
 impl Samples {
-    /// Runs `work`, and adds what it took, and what the processes that it started and waited for
-    /// had of a processor; in steps of a hundredth of a second.
+    /// Runs `work`, and adds its time and the processor time of the child processes that it waited
+    /// for, in steps of a hundredth of a second.
     pub(crate) fn time_children<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = nanos_of_children()?;
         let outcome = self.time(1, work)?;
@@ -79,19 +79,19 @@ impl Samples {
     }
 }
 
-/// What children that were waited for, and theirs, had of a processor so far.
+/// Returns the processor time of finished children and their children so far.
 fn nanos_of_children() -> Result<u64> {
     let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    // Behind the name, which may have spaces: the state is the first field, their user time the
-    // 14th, their system time the 15th.
+    // After the name, which may have spaces, the state is the first field, user time of children
+    // the 14th, their system time the 15th.
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| -> Result<u64> {
-        Ok(fields.get(at).context("the kernel tells the time of children")?.parse()?)
+        Ok(fields.get(at).context("the kernel reports the time of children")?.parse()?)
     };
     Ok((ticks(13)? + ticks(14)?) * 1_000_000_000 / clock_ticks_per_second())
 }
 
-/// Nanoseconds that something took, and those that it had a processor.
+/// Nanoseconds of wall time and of processor time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) nanos: u64,
@@ -99,9 +99,9 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Adds what `work` takes.
+    /// Adds the times of `work`.
     pub(crate) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        #[allow(clippy::disallowed_methods)] // This file measures time.
         let start = Instant::now();
         let (processor, outcome) = on_processor(work);
         self.nanos += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -110,7 +110,7 @@ impl Taken {
     }
 }
 
-/// Runs `work`; the nanoseconds that this process had a processor, in all of its threads.
+/// Runs `work`; returns the processor time of this process, in all of its threads.
 fn on_processor<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let start = clock_gettime(ClockId::ProcessCPUTime);
     let outcome = work();
@@ -119,12 +119,12 @@ fn on_processor<T>(work: impl FnOnce() -> T) -> (u64, T) {
     (u64::try_from(nanos).unwrap_or(u64::MAX), outcome)
 }
 
-/// How often `step` runs within `time`, by the fastest of some looks.
+/// Returns how many times `step` runs within `time`, by the fastest of several measurements.
 pub(crate) fn runs_within(time: Duration, mut step: impl FnMut()) -> u64 {
     const LOOKS: usize = 50;
     const RUNS: u32 = 100;
     let look = |_| {
-        #[allow(clippy::disallowed_methods)] // Taking the time is what this file is for.
+        #[allow(clippy::disallowed_methods)] // This file measures time.
         let start = Instant::now();
         (0..RUNS).for_each(|_| step());
         start.elapsed()
@@ -145,13 +145,13 @@ pub(crate) struct Measured {
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) label: &'static str,
-    /// Round by round, without the one that warmed up.
+    /// Samples by round, without the round that warmed up.
     pub(crate) rounds: Vec<Vec<u64>>,
-    /// The same on a processor, where both were taken.
+    /// Processor time of the same, if both were measured.
     pub(crate) processor: Vec<Vec<u64>>,
 }
 
-/// A median with the smallest and the largest of what it is the median of.
+/// A median, with the smallest and the largest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -174,26 +174,26 @@ impl Spread {
 }
 
 impl Series {
-    /// The median of each round.
+    /// Returns the median of each round.
     fn medians(&self) -> Vec<f64> {
         let median =
             |round: &Vec<u64>| Spread::of(round.iter().map(|&n| n as f64).collect()).median;
         self.rounds.iter().map(median).collect()
     }
 
-    /// Itself in time on a processor, if that was taken.
+    /// Returns the series in processor time, if it was measured.
     pub(crate) fn on_processor(&self) -> Option<Self> {
         let rounds = self.processor.clone();
         let taken = rounds.iter().any(|round| !round.is_empty());
         taken.then_some(Self { label: self.label, rounds, processor: Vec::new() })
     }
 
-    /// Nanoseconds per operation, over the medians of the rounds.
+    /// Returns nanoseconds per operation, over the medians of the rounds.
     pub(crate) fn nanos(&self) -> Spread {
         Spread::of(self.medians())
     }
 
-    /// How many times as long as `base` it took, pair by pair: a round with the same round.
+    /// Returns its time as a multiple of `base`, round by round.
     pub(crate) fn ratio_to(&self, base: &Self) -> Spread {
         let pairs = self.medians().into_iter().zip(base.medians());
         Spread::of(pairs.map(|(own, base)| own / base).collect())
@@ -251,15 +251,17 @@ pub(crate) fn series(
     Ok(series)
 }
 
-/// Today in UTC, as `2026-01-31`.
-#[allow(clippy::disallowed_methods)] // The name of a result says when it was measured.
+/// Returns today's date in UTC, as `2026-01-31`.
+#[allow(clippy::disallowed_methods)] // The name of a result has the date of its measurement.
 pub(crate) fn today() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     date_of(since.map_or(0, |since| since.as_secs() / 86_400))
 }
 
-/// The date `days` after 1970-01-01 (the civil calendar of Howard Hinnant's
-/// "chrono-Compatible Low-Level Date Algorithms", for days that are not negative).
+/// Returns the date `days` after 1970-01-01.
+///
+/// Civil calendar of Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms", for days that
+/// are not negative.
 fn date_of(days: u64) -> String {
     let z = days + 719_468;
     let (era, day_of_era) = (z / 146_097, z % 146_097);

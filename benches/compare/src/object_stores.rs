@@ -1,5 +1,7 @@
-//! Artifacts on an S3 server, beside what a host would do by hand, and a backup tool: bare objects, put and got
-//! four at once through the same client; and restic, a process for each.
+//! Artifacts on an S3 server, compared with bare objects and a backup tool.
+//!
+//! Bare objects are put and got four at once through the same client. restic runs one process for
+//! each file.
 
 use std::fmt::Write;
 use std::fs;
@@ -29,12 +31,12 @@ const BARE: &str = "bare objects, four at once";
 const RESTIC: &str = "restic, a process each";
 
 const ROUNDS: usize = 7;
-/// Of a bare object: as long as a pack.
+/// Length of a bare object: that of a pack.
 const OBJECT_BYTES: usize = 16 << 20;
-/// How many of them are under way at once: as many as packs.
+/// Bare objects in progress at the same time: as many as packs.
 const AT_ONCE: usize = 4;
 
-/// What is put and got.
+/// Sizes of the artifacts.
 const SIZES: [(&str, usize); 2] = [("1 MiB", 1 << 20), ("64 MiB", 64 << 20)];
 
 /// One verb and size.
@@ -66,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     crate::write_results(&options.out_dir(&environment.date, "object-stores"), &table, &raw)
 }
 
-/// Puts of one size, and gets of the last of them.
+/// Measures puts of one size, and gets of the last of them.
 fn measure(
     options: &Options,
     size: &str,
@@ -107,7 +109,7 @@ fn shared<T>(value: T) -> Shared<T> {
     Arc::new(parking_lot::Mutex::new(value))
 }
 
-/// One that puts in one part and gets in the next.
+/// Makes a contender that puts in one part and gets in the next.
 fn contender<T: 'static>(
     label: &'static str,
     on: &Shared<T>,
@@ -144,7 +146,7 @@ impl Own {
     }
 }
 
-/// What a host does that has no library for it: no encryption, no names, nothing stored once.
+/// A host's own code without a library: no encryption, no names, no deduplication.
 struct Bare {
     store: Arc<dyn Backend>,
     source: Source,
@@ -197,7 +199,7 @@ struct Restic {
 }
 
 impl Restic {
-    /// `None` if it is not installed.
+    /// Makes a repository; `None` if restic is not installed.
     fn create(folder: &Path, url: &str, place: &str) -> Result<Option<Self>> {
         if Command::new("restic").arg("version").output().is_err() {
             eprintln!("warning: restic is not installed, and left out");
@@ -274,7 +276,7 @@ fn table(environment: &Environment, sections: &[Section]) -> String {
          as a multiple of the peer's, round by round, then their median.\n\n\
          | | | time, ms | rounds | MB/s | CPU, ms | strongroom's time of it | rounds |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        environment.prose_beside(&["object_store"])
+        environment.prose_with(&["object_store"])
     );
     for section in sections {
         let own = section.series.iter().find(|series| series.label == STRONGROOM);

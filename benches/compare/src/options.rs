@@ -1,4 +1,4 @@
-//! The command line, and where things lie when it does not say.
+//! The command line, and its default paths.
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,13 @@ pub(crate) struct Options {
     /// Only this workload; may be given more than once.
     #[arg(long, value_name = "WORKLOAD", value_enum)]
     only: Vec<Workload>,
-    /// Where the databases lie, on a real disk; by default under the workspace's target folder.
+    /// Folder for the databases, on a real disk; by default under the workspace's target folder.
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
     /// Rounds that count; one more warms up.
     #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
-    /// Where the results go; by default a dated folder in benches/results, for a quick or partial
+    /// Folder for the results; by default a dated one in benches/results, for a quick or partial
     /// run under target.
     #[arg(long, value_name = "DIR", global = true)]
     out: Option<PathBuf>,
@@ -33,26 +33,27 @@ pub(crate) struct Options {
     pub(crate) command: Option<Command>,
 }
 
-/// What is measured beside stores; without one, stores are.
+/// Other measurements; without a command, stores are measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Splits and joins secrets on one thread, beside blahaj and vsss-rs.
+    /// Splits and joins secrets on one thread, compared with blahaj and vsss-rs.
     Sharing,
-    /// Reads and updates documents on the disk, and takes the memory of a large one.
+    /// Reads and updates documents on the disk, and measures the memory of a large one.
     Documents,
     /// Runs jobs with checkpoints, and opens vaults with many finished operations.
     Operations,
-    /// Puts and gets artifacts beside files and databases, and versions of a file beside backup
-    /// tools.
+    /// Puts and gets artifacts, compared with files and databases, and versions of a file, compared
+    /// with backup tools.
     Artifacts(Part),
-    /// Puts and gets on the S3 server that `STRONGROOM_S3_URL` names, beside bare objects and restic.
+    /// Puts and gets on the S3 server that `STRONGROOM_S3_URL` names, compared with bare objects
+    /// and restic.
     ObjectStores,
     #[command(flatten)]
     Child(Child),
 }
 
 impl Options {
-    /// What to run, in order.
+    /// Returns the workloads to run, in order.
     pub(crate) fn workloads(&self) -> &[Workload] {
         if self.only.is_empty() { &Workload::ALL } else { &self.only }
     }
@@ -61,7 +62,7 @@ impl Options {
         self.dir.clone().unwrap_or_else(scratch)
     }
 
-    /// Where the results of a run of this name go; it is `full` for stores.
+    /// Returns the folder for the results of a run; the name is `full` for stores.
     pub(crate) fn out_dir(&self, date: &str, run: &str) -> PathBuf {
         if let Some(out) = &self.out {
             return out.clone();
@@ -73,13 +74,13 @@ impl Options {
         }
     }
 
-    /// Rounds that count, unless another number is asked for: `usual`, or two of a quick run.
+    /// Returns the rounds that count: a requested number, `usual`, or two of a quick run.
     pub(crate) fn rounds_of(&self, usual: usize) -> usize {
         let rounds = self.rounds.map(|rounds| rounds as usize);
         rounds.unwrap_or(if self.quick { 2 } else { usual })
     }
 
-    /// An error if a workload of stores is asked for where none is run.
+    /// Returns an error if a workload of stores is requested with a command that runs none.
     pub(crate) fn refuse_workloads(&self) -> Result<()> {
         ensure!(self.only.is_empty(), "--only is for stores");
         Ok(())

@@ -1,8 +1,8 @@
-//! The operating system's memory of a store's files, and how it is made to forget them: without
-//! root, file by file, by `posix_fadvise(POSIX_FADV_DONTNEED)`.
+//! The operating system's cache of a store's files, and how to empty it without root:
+//! `posix_fadvise(POSIX_FADV_DONTNEED)`, file by file.
 //!
-//! What it forgets are pages of data, if they are on the disk already. Inodes and the map of where
-//! a file's blocks lie stay known, and a disk may remember on its own.
+//! It drops pages of data that are on the disk already. Inodes and the block maps of files stay
+//! cached, and a disk may have its own cache.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,14 +12,14 @@ use rustix::fs::{Advice, fadvise};
 
 /// The files of one store.
 ///
-/// They stay open until this is dropped, which must be after the store: with the first descriptor
-/// of a file that a process closes, it loses all of `SQLite`'s locks on it.
+/// They stay open until this is dropped, which must be after the store: when a process closes its
+/// first descriptor of a file, it loses all of `SQLite`'s locks on it.
 pub(crate) struct PageCache {
     files: Vec<File>,
 }
 
 impl PageCache {
-    /// The files that are in `dir` now, written out.
+    /// Opens the files that are in `dir` now, and syncs them.
     pub(crate) fn of(dir: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let mut folders = vec![dir.to_owned()];
@@ -39,7 +39,7 @@ impl PageCache {
         Ok(Self { files })
     }
 
-    /// Lets all pages go.
+    /// Drops all cached pages.
     pub(crate) fn forget(&self) -> Result<()> {
         for file in &self.files {
             fadvise(file, 0, None, Advice::DontNeed)?;
@@ -48,20 +48,20 @@ impl PageCache {
     }
 }
 
-/// Runs `work` and fails if nothing came from the disk meanwhile: then the pages were not gone.
+/// Runs `work` and fails if no bytes came from the disk: the pages were then still cached.
 pub(crate) fn reading_from_disk<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = bytes_read_from_disk()?;
     let outcome = work()?;
     ensure!(
         bytes_read_from_disk()? > before,
-        "this file system does not let go of its pages: choose a disk with --dir"
+        "this file system keeps its pages in memory; choose a disk with --dir"
     );
     Ok(outcome)
 }
 
-/// How much this process has caused to be read from disks so far.
+/// Returns the bytes that this process has read from disks so far.
 fn bytes_read_from_disk() -> Result<u64> {
     let counts = fs::read_to_string("/proc/self/io").context("read /proc/self/io")?;
     let count = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
-    Ok(count.context("/proc/self/io tells read_bytes")?.parse()?)
+    Ok(count.context("/proc/self/io has read_bytes")?.parse()?)
 }

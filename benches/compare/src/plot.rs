@@ -1,5 +1,5 @@
-//! The results as a picture: how many times as long as plain redb, one line for each contender
-//! of each workload, on a logarithmic axis.
+//! The results as a picture: multiples of plain redb, one line for each contender of each workload,
+//! on a logarithmic axis.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use crate::peers::{JSON_FILE, REDB, SQLCIPHER, SQLITE, STRONGROOM};
 
 const WIDTH: u32 = 1_000;
 const LINE_HEIGHT: u32 = 24;
-/// Above the lines: title and environment; below them: the axis.
+/// Height above the lines, for title and environment; the axis is below them.
 const TOP: u32 = 64;
 const BOTTOM: u32 = 56;
-/// Left of the axis: workloads and contenders.
+/// Width left of the axis, for workloads and contenders.
 const LEFT: u32 = 320;
-/// Right of the axis: the ratios in figures.
+/// Width right of the axis, for the ratios in figures.
 const RIGHT: u32 = 190;
 
 const FONT: &str = "sans-serif";
@@ -38,7 +38,7 @@ struct Line {
     ratio: Spread,
     /// Median of the ratio to `SQLCipher`.
     of_sqlcipher: Option<f64>,
-    /// Most that Strongroom may take of plain redb's time in this workload.
+    /// Limit as a multiple of plain redb's time in this workload.
     goal: Option<f64>,
 }
 
@@ -137,8 +137,8 @@ fn ratios(area: &Area<'_>, lines: &[Line]) -> Result<()> {
         area.draw(&Text::new(format!("{tick}"), (x, y + 6), below.clone()))?;
     }
     let (x, y) = chart.backend_coord(&(1.0, count));
-    let told = "dot: median, bar: all rounds, dashed: most that strongroom may take";
-    area.draw(&Text::new(told, (x, y + 24), below.color(&GOAL)))?;
+    let title = "dot: median, bar: all rounds, dashed: most that strongroom may take";
+    area.draw(&Text::new(title, (x, y + 24), below.color(&GOAL)))?;
     let columns = [i32::try_from(WIDTH - 100)?, i32::try_from(WIDTH - 16)?];
     let heads = TextStyle::from((FONT, 12)).color(&INK).pos(Pos::new(HPos::Right, VPos::Bottom));
     for (x, head) in columns.into_iter().zip(["of redb", "of SQLCipher"]) {

@@ -1,5 +1,5 @@
-//! The results as text: a table for people, a verdict on each goal, the two ciphers side by side,
-//! and every sample.
+//! The results as text: a table, a verdict on each goal, a comparison of the two ciphers, and every
+//! sample.
 
 use std::fmt::Write;
 
@@ -11,14 +11,14 @@ use crate::measure::{Measured, Series, Spread};
 use crate::peers::{REDB, SQLCIPHER, STRONGROOM, XCHACHA};
 use crate::workloads::{Scale, Workload};
 
-/// The whole of `table.md`.
+/// Formats all of `table.md`.
 pub(crate) fn table(environment: &Environment, scale: &Scale, results: &[Measured]) -> String {
     let mut text = String::from(
-        "# Strongroom, sealed, beside plain redb, SQLite, SQLCipher and JSON files\n\n",
+        "# Strongroom, sealed, compared with plain redb, SQLite, SQLCipher and JSON files\n\n",
     );
     let _ = writeln!(text, "{}\n", environment.prose());
     if environment.is_in_memory() {
-        text.push_str("**The databases lay in memory: syncs cost nothing here.**\n\n");
+        text.push_str("**The databases were in memory, where syncs cost nothing.**\n\n");
     }
     if environment.sqlcipher.is_none() {
         text.push_str("**Built without SQLCipher, which is therefore missing here.**\n\n");
@@ -41,8 +41,8 @@ pub(crate) fn table(environment: &Environment, scale: &Scale, results: &[Measure
     text.push_str("\n| goal | measured | rounds | |\n| --- | ---: | ---: | --- |\n");
     for goal in results.iter().flat_map(goals::of) {
         let verdict = if goal.met { "met" } else { "**missed**" };
-        let (ratio, rounds) = told(Some(goal.ratio));
-        let _ = writeln!(text, "| {} | {ratio} | {rounds} | {verdict} |", goal.told);
+        let (ratio, rounds) = ratio_text(Some(goal.ratio));
+        let _ = writeln!(text, "| {} | {ratio} | {rounds} | {verdict} |", goal.title);
     }
     write_ciphers(&mut text, environment, results);
     text
@@ -56,9 +56,9 @@ fn write_rows(text: &mut String, scale: &Scale, measured: &Measured) {
             0 => format!("**{}**: {}", measured.workload.name(), measured.workload.title(scale)),
             _ => String::new(),
         };
-        let (redb, redb_rounds) = told(ratio(measured, series, REDB));
-        let (sqlcipher, sqlcipher_rounds) = told(ratio(measured, series, SQLCIPHER));
-        let goals = (series.label == STRONGROOM).then(|| goals_beside(measured.workload));
+        let (redb, redb_rounds) = ratio_text(ratio(measured, series, REDB));
+        let (sqlcipher, sqlcipher_rounds) = ratio_text(ratio(measured, series, SQLCIPHER));
+        let goals = (series.label == STRONGROOM).then(|| goals_of(measured.workload));
         let (redb_goal, sqlcipher_goal) = goals.unwrap_or_default();
         let _ = writeln!(
             text,
@@ -73,21 +73,21 @@ fn write_rows(text: &mut String, scale: &Scale, measured: &Measured) {
     }
 }
 
-/// `None` if there is no such peer, or it is the one that is compared with it.
+/// Returns a ratio; `None` without such a peer, or for the peer itself.
 fn ratio(measured: &Measured, series: &Series, peer: &str) -> Option<Spread> {
     let peer = measured.series(peer).filter(|peer| peer.label != series.label)?;
     Some(series.ratio_to(peer))
 }
 
-/// A ratio, and its range.
-fn told(ratio: Option<Spread>) -> (String, String) {
+/// Formats a ratio and its range.
+fn ratio_text(ratio: Option<Spread>) -> (String, String) {
     ratio.map_or_else(Default::default, |ratio| {
         (format!("**{:.3}**", ratio.median), format!("{:.2}..{:.2}", ratio.min, ratio.max))
     })
 }
 
-/// What `strongroom` is held to, against plain redb and `SQLCipher`.
-fn goals_beside(workload: Workload) -> (String, &'static str) {
+/// Formats the limits of `strongroom`, against plain redb and `SQLCipher`.
+fn goals_of(workload: Workload) -> (String, &'static str) {
     let redb = goals::redb_ratio_max(workload).map(|most| format!("≤ {most:.2}"));
     (redb.unwrap_or_default(), if goals::is_race(workload) { "< 1" } else { "" })
 }
@@ -102,7 +102,7 @@ fn unit_of(workload: Workload) -> (&'static str, f64) {
     }
 }
 
-/// Three figures or so.
+/// Formats about three significant figures.
 pub(crate) fn figure(value: f64) -> String {
     let decimals = match value {
         ..10.0 => 2,
@@ -112,7 +112,7 @@ pub(crate) fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Which cipher suits this machine: the same vault with each.
+/// Compares the same vault with each cipher on this machine.
 fn write_ciphers(text: &mut String, environment: &Environment, results: &[Measured]) {
     let _ = writeln!(
         text,
@@ -122,14 +122,14 @@ fn write_ciphers(text: &mut String, environment: &Environment, results: &[Measur
     );
     for measured in results {
         if let Some(other) = measured.series(XCHACHA) {
-            let (ratio, rounds) = told(ratio(measured, other, STRONGROOM));
+            let (ratio, rounds) = ratio_text(ratio(measured, other, STRONGROOM));
             let _ = writeln!(text, "| {} | {ratio} | {rounds} |", measured.workload.name());
         }
     }
 }
 
-/// The whole of `raw.jsonl`: the environment, then one line for each round of each contender,
-/// in nanoseconds per operation.
+/// Formats all of `raw.jsonl`: the environment, then one line for each round of each contender, in
+/// nanoseconds per operation.
 pub(crate) fn raw(environment: &Environment, results: &[Measured]) -> String {
     let mut text = format!("{}\n", environment.json());
     for measured in results {
@@ -138,7 +138,7 @@ pub(crate) fn raw(environment: &Environment, results: &[Measured]) -> String {
     text
 }
 
-/// The lines of one workload.
+/// Writes the lines of one workload.
 pub(crate) fn write_raw(text: &mut String, workload: &str, series: &[Series]) {
     for series in series {
         for ((round, nanos), processor) in (1..).zip(&series.rounds).zip(&series.processor) {

@@ -1,4 +1,4 @@
-//! The workloads: what is measured, what one operation of each is, and how much of it.
+//! The workloads: the operation that each measures, and its amount.
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
@@ -7,15 +7,15 @@ use clap::ValueEnum;
 
 use crate::options::Options;
 
-/// Value lengths of what is written, in bytes.
+/// Lengths of written values in bytes.
 pub(crate) const WRITTEN_BYTES: RangeInclusive<usize> = 100..=200;
-/// Value length of what is filled in and read, in bytes.
+/// Length of initial values in bytes, which are read.
 pub(crate) const FILLED_BYTES: RangeInclusive<usize> = 200..=200;
 
-/// How many rows one range reads.
+/// Rows that one range reads.
 pub(crate) const SCAN_ROWS: usize = 1_000;
 
-/// How much is done.
+/// The amount of work.
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
     /// Rounds that count.
@@ -30,7 +30,7 @@ pub(crate) struct Scale {
     pub(crate) commits: usize,
     /// Commits of the process that is killed.
     pub(crate) commits_until_killed: usize,
-    // Of one turn.
+    // Gets of one turn.
     pub(crate) gets: usize,
     pub(crate) gets_uncached: usize,
     pub(crate) gets_cold: usize,
@@ -73,7 +73,7 @@ impl Scale {
     }
 }
 
-/// What is measured.
+/// A measured workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
     Commit,
@@ -115,7 +115,7 @@ impl Workload {
         Self::Writers8,
     ];
 
-    /// As the command line names it.
+    /// Returns its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Commit => "commit",
@@ -136,7 +136,7 @@ impl Workload {
         }
     }
 
-    /// As the table tells it: what one operation is.
+    /// Returns its title in the table, which describes one operation.
     pub(crate) fn title(self, scale: &Scale) -> String {
         let mut title = match self {
             Self::Commit => "durable commit of 1 row of 100 to 200 bytes".to_owned(),
@@ -165,9 +165,10 @@ impl Workload {
         title
     }
 
-    /// Turns of each contender in one round: few of the large batch, so that the databases stay
-    /// below the size from which Strongroom syncs twice a commit (see `../../README.md`), and few
-    /// of what takes long.
+    /// Returns the turns of each contender in one round.
+    ///
+    /// Few of the large batch, so that the databases stay below the size from which Strongroom
+    /// syncs twice a commit (see `../../README.md`), and few of slow workloads.
     pub(crate) fn turns(self, scale: &Scale) -> usize {
         match self {
             Self::Batch | Self::OpenPassword => scale.turns.div_ceil(10),

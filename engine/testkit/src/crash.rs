@@ -1,9 +1,8 @@
-//! A crash test: a host's work on a simulated disk, and what is left of it after power cuts.
+//! A crash test: a host's work on a simulated disk, and its state after power cuts.
 //!
-//! The work runs once and is recorded. Then the power is cut after event upon event of the
-//! record; every image that may be left is opened as a new process would, checked, and handed
-//! to the host's own judgement of what must hold. Part of the images lose power again while
-//! they are being recovered.
+//! The work runs once and is recorded. Then the power is cut after events of the record. Every
+//! image is opened as by a new process, checked, and passed to the host's own judgement. Part of
+//! the images lose power again while they recover.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,22 +21,23 @@ use crate::{Defect, DeferredBackend, ManualClock, Replay, SeededEntropy, World};
 /// Any error of a host's work or judgement.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What to cut, and how often.
+/// The number and kind of power cuts.
 #[derive(Clone, Debug)]
 pub struct CrashOptions {
-    /// How many images to open. They are spread evenly over the events.
+    /// Number of images to open, spread evenly over the events.
     pub images: u64,
-    /// Seed of the images and of the vault's entropy.
+    /// Seed of the images, and of the vault's entropy.
     pub seed: u64,
-    /// A promise that the disk breaks: a canary, with which images must fail.
+    /// A promise that the disk breaks. This is a canary, which must make images fail.
     pub defect: Option<Defect>,
-    /// Objects are put so many calls after they were acknowledged: a canary too, of a row that
-    /// is committed before its object.
+    /// Number of calls by which objects are put too late after they were acknowledged.
+    ///
+    /// This is a canary too: a row is committed before its object.
     pub late_objects: Option<u64>,
-    /// What else may open the vault where [`TestKey`](crate::TestKey) does not: the work rotates
-    /// keys.
+    /// Other keys that may open the vault if [`TestKey`](crate::TestKey) does not, because the work
+    /// rotates keys.
     pub other_keys: Vec<NumberedKey>,
-    /// One image in so many is cut again while it recovers; 0 for none.
+    /// One image in this many is cut again while it recovers; 0 for none.
     pub cut_again_every: u64,
 }
 
@@ -54,36 +54,36 @@ impl Default for CrashOptions {
     }
 }
 
-/// An image that does not hold.
+/// An image that violates a promise.
 #[derive(Clone, Debug)]
 pub struct CrashFailure {
     /// The event after which the power was cut.
     pub event: u64,
     /// The seed of the image.
     pub seed: u64,
-    /// What is wrong with it.
-    pub told: String,
+    /// The violation.
+    pub violation: String,
 }
 
-/// What a crash test found.
+/// The result of a crash test.
 #[derive(Clone, Debug, Default)]
 pub struct CrashSummary {
     /// Events of the recorded work.
     pub events: u64,
-    /// Images that were opened.
+    /// Opened images.
     pub images: u64,
-    /// Of those, images of before the vault's creation was acknowledged.
+    /// Images from before the acknowledgement of the vault's creation.
     pub before_creation: u64,
-    /// Images that were cut again while they recovered; among the images.
+    /// Images that were cut again while they recovered.
     pub cut_again: u64,
-    /// Images that do not hold; the first hundred.
+    /// The first hundred failed images.
     pub failures: Vec<CrashFailure>,
-    /// All images that do not hold.
+    /// Number of failed images.
     pub failed: u64,
 }
 
 impl CrashSummary {
-    /// Adds up two tests.
+    /// Adds the counts of two tests.
     pub fn merge(&mut self, other: Self) {
         self.events += other.events;
         self.images += other.images;
@@ -109,18 +109,18 @@ impl fmt::Display for CrashSummary {
             ", {} events, {} images before creation, {} cut again",
             self.events, self.before_creation, self.cut_again
         )?;
-        if let Some(CrashFailure { event, seed, told }) = self.failures.first() {
-            write!(f, "; first: after event {event}, seed {seed}: {told}")?;
+        if let Some(CrashFailure { event, seed, violation }) = self.failures.first() {
+            write!(f, "; first: after event {event}, seed {seed}: {violation}")?;
         }
         Ok(())
     }
 }
 
-/// The host's work under way: its vault, and the record of what it was told.
+/// The host's running work: its vault, and the record of acknowledged changes.
 #[derive(Debug)]
 pub struct Scene<A> {
     place: Place,
-    /// The canary's backend, which lags behind.
+    /// The canary's backend, which puts objects late.
     late: Option<Arc<DeferredBackend>>,
     vault: Option<Vault>,
     created_at: u64,
@@ -130,12 +130,12 @@ pub struct Scene<A> {
 #[derive(Debug)]
 struct Attempt<A> {
     what: A,
-    /// Events before it began, and when it was acknowledged.
+    /// Events before the creation began, and at its acknowledgement.
     began: u64,
     done: Option<u64>,
 }
 
-/// A vault's place in a world.
+/// A vault's location in a world.
 #[derive(Clone, Debug)]
 struct Place {
     world: World,
@@ -156,7 +156,7 @@ impl Place {
         world_options_with(key, &self.world, self.seed)
     }
 
-    /// The backend of the canary, which acknowledges too early.
+    /// Makes the canary's backend, which acknowledges too early.
     fn late_backend(&self) -> Result<Option<Arc<DeferredBackend>>> {
         let Some(delay) = self.late_objects else {
             return Ok(None);
@@ -170,7 +170,7 @@ impl Place {
         Disk::with(fs, entropy, Arc::new(ManualClock::new()), CONTENT)
     }
 
-    /// As a new process opens it, on an honest backend, with the first key that does.
+    /// Opens the vault as a new process would, on an honest backend, with the first matching key.
     fn open(&self) -> Result<Vault> {
         let mut opened = self.open_with(NumberedKey(0));
         for &key in &self.other_keys {
@@ -198,18 +198,19 @@ impl Place {
 }
 
 impl<A> Scene<A> {
-    /// The vault.
+    /// Returns the vault.
     pub fn vault(&self) -> &Vault {
         self.vault.as_ref().expect("only missing inside `reopen`")
     }
 
-    /// The disk.
+    /// Returns the disk.
     pub fn world(&self) -> &World {
         &self.place.world
     }
 
-    /// Does something and notes whether it was acknowledged: until then it may be there or not
-    /// after a crash, from then on it must be.
+    /// Runs a change and records whether it was acknowledged.
+    ///
+    /// Before its acknowledgement it may or may not survive a crash; afterwards it must.
     pub fn attempt<T, E>(
         &mut self,
         what: A,
@@ -223,13 +224,14 @@ impl<A> Scene<A> {
         Ok(value)
     }
 
-    /// Notes something that another thread attempted: `began` and `done` are
-    /// [`World::events`] before it began and when it was acknowledged.
+    /// Records a change that another thread attempted.
+    ///
+    /// `began` and `done` are [`World::events`] before it began and at its acknowledgement.
     pub fn note(&mut self, what: A, began: u64, done: Option<u64>) {
         self.attempts.push(Attempt { what, began, done });
     }
 
-    /// Closes the vault and opens it again.
+    /// Closes and reopens the vault.
     pub fn reopen(&mut self) -> Result<()> {
         self.vault.take().expect("put back below").close()?;
         self.place.seed += 1;
@@ -246,8 +248,10 @@ impl<A> Scene<A> {
     }
 }
 
-/// Runs `work` and cuts the power; `holds` judges each image by what was acknowledged and what
-/// was under way. Panics if the work itself fails: there is nothing to cut then.
+/// Runs `work` and cuts the power.
+///
+/// `holds` judges each image, given the acknowledged and the running changes. Panics if the work
+/// itself fails, because there is nothing to cut then.
 pub fn crash_test<A: Clone>(
     options: &CrashOptions,
     work: impl FnOnce(&mut Scene<A>) -> Result<(), BoxError>,
@@ -306,24 +310,24 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
             } else {
                 self.judge(replay.image(seed), event)
             };
-            if let Err(told) = outcome {
+            if let Err(violation) = outcome {
                 summary.failed += 1;
                 if summary.failures.len() < FAILURES_LISTED_MAX {
-                    summary.failures.push(CrashFailure { event, seed, told });
+                    summary.failures.push(CrashFailure { event, seed, violation });
                 }
             }
         }
         summary
     }
 
-    /// Recovers an image, cuts it somewhere on the way, and judges what that leaves.
+    /// Recovers an image, cuts it at some point meanwhile, and judges the result.
     fn judge_twice(&self, image: &World, event: u64, seed: u64) -> Result<(), String> {
         let place = self.place(image.clone(), event);
         drop(place.open().or_else(|_| place.create()));
         let journal = image.journal();
         let mut replay = Replay::new(&journal);
         replay.advance_to(seed % (journal.events() + 1));
-        self.judge(replay.image(seed), event).map_err(|told| format!("cut again: {told}"))
+        self.judge(replay.image(seed), event).map_err(|violation| format!("cut again: {violation}"))
     }
 
     fn place(&self, world: World, event: u64) -> Place {
@@ -338,7 +342,7 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
     }
 
     fn judge_image(&self, image: World, event: u64) -> Result<(), String> {
-        let told = |e: Error| e.to_string();
+        let text = |e: Error| e.to_string();
         let place = self.place(image, event);
         let vault = match place.open() {
             Ok(vault) => vault,
@@ -348,7 +352,7 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
             Err(e) => return Err(format!("does not open: {e}")),
         };
         if event < self.scene.created_at {
-            // The creation was not acknowledged, and yet it is whole.
+            // The creation was not acknowledged, but it is complete.
             return check(&vault);
         }
         check(&vault)?;
@@ -356,16 +360,16 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
         (self.holds)(&vault, &done, &under_way).map_err(|e| e.to_string())?;
         check_leftovers(&place)?;
         // It can be written and closed, and is clean then.
-        vault.write(|tx| tx.insert("after the crash", "k", "v")).map_err(told)?;
-        vault.close().map_err(told)?;
-        let vault = place.open().map_err(told)?;
+        vault.write(|tx| tx.insert("after the crash", "k", "v")).map_err(text)?;
+        vault.close().map_err(text)?;
+        let vault = place.open().map_err(text)?;
         if !vault.recovery().was_clean() {
             return Err(format!("not clean after a close: {:?}", vault.recovery()));
         }
         Ok(())
     }
 
-    /// What was acknowledged at `event`, and what was under way.
+    /// Returns the acknowledged and the running changes at `event`.
     fn split(&self, event: u64) -> (Vec<A>, Vec<A>) {
         let (mut done, mut under_way) = (Vec::new(), Vec::new());
         for attempt in &self.scene.attempts {
@@ -379,13 +383,13 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H
     }
 }
 
-/// The creation did not happen: it can be done now.
+/// The creation did not happen, so it must succeed now.
 fn judge_new(place: &Place) -> Result<(), String> {
     let vault = place.create().map_err(|e| format!("not to be created: {e}"))?;
     check(&vault)
 }
 
-/// Every row decodes, every object that a row names is there, and no others are.
+/// Checks that every row decodes, every named object exists, and no others do.
 fn check(vault: &Vault) -> Result<(), String> {
     let report = vault
         .check(&CheckOptions::new().read_data(ReadData::All))
@@ -404,10 +408,10 @@ fn check(vault: &Vault) -> Result<(), String> {
     Ok(())
 }
 
-/// No temporary file is left, of the backend or of an unfinished creation.
+/// Checks that no temporary file is left, of the backend or of an unfinished creation.
 fn check_leftovers(place: &Place) -> Result<(), String> {
     if place.late_objects.is_some() {
-        // A host's own backend is cleaned by the host.
+        // The host cleans its own backend.
         return Ok(());
     }
     let left = place.world.tree().into_iter().find(|(path, len)| {

@@ -1,34 +1,35 @@
 //! The test kit of Strongroom: its proofs, for hosts to prove their own code.
 //!
-//! - [`World`] is a disk whose power can be cut; [`crash_test`] runs a host's work on it and
-//!   opens the vault again from thousands of images of what was left.
-//! - [`Model`] is a vault as a plain map; [`Driver`] runs [`Call`]s on both and compares;
-//!   [`calls`] makes them, for proptest to shrink.
-//! - [`conformance`] is what every backend must pass; [`FaultyBackend`], [`DeferredBackend`],
-//!   [`RecordingBackend`] and [`Layer`] are backends over another.
-//! - [`TestKey`] is a key that everybody knows, [`memory_vault`] a vault behind it;
+//! - [`World`] is a disk whose power can be cut. [`crash_test`] runs a host's work on it, and opens
+//!   the vault again from thousands of images.
+//! - [`Model`] is a vault as a plain map. [`Driver`] runs [`Call`]s on a vault and on its model,
+//!   and compares both. [`calls`] makes calls, for proptest to shrink.
+//! - [`conformance`] tests the contract of every backend. [`FaultyBackend`], [`DeferredBackend`],
+//!   [`RecordingBackend`] and [`Layer`] wrap another backend.
+//! - [`TestKey`] is a publicly known key, and [`memory_vault`] makes a vault with it.
 //!   [`world_options`] makes a vault on a world that replays from its seed.
-//! - [`plant`] plants a [`Bug`] in the engine, to prove that a test notices it.
-//! - [`ManualClock`] and [`SeededEntropy`] make a run repeatable; [`pass_time`] moves the clock of
-//!   a vault.
-//! - [`TestRefs`] are refs without a vault; [`forget_packs`] loses the index of the content store.
-//! - [`ShareLab`] makes slots of documents to attack, [`PlacesLab`] computes the places of shares,
-//!   [`ShareBench`] shares texts to measure that.
+//! - [`plant`] plants a [`Bug`] in the engine, to prove that a test detects it.
+//! - [`ManualClock`] and [`SeededEntropy`] make a run repeatable. [`pass_time`] advances the clock
+//!   of a vault.
+//! - [`TestRefs`] are refs without a vault. [`forget_packs`] removes the index of the content
+//!   store.
+//! - [`ShareLab`] makes slots of documents to attack, [`PlacesLab`] computes the positions of
+//!   shares, [`ShareBench`] measures the sharing of texts.
 //!
-//! It links Strongroom with feature `testing`: a production binary must not depend on it.
+//! The kit links Strongroom with feature `testing`: a production binary must not depend on it.
 //!
 //! ```
 //! use strongroom_testkit::{CrashOptions, Scene, crash_test};
 //!
-//! // The host's work: intends a number, writes it, is told that it is durable.
+//! // The host's work: each number is attempted, written, and acknowledged as durable.
 //! let work = |scene: &mut Scene<u32>| {
 //!     for n in 0..8 {
 //!         scene.attempt(n, |vault| vault.write(|tx| tx.insert("n", n.to_be_bytes(), "x")))?;
 //!     }
 //!     Ok(())
 //! };
-//! // What must hold whenever the power fails: what was acknowledged is there.
-//! let holds = |vault: &strongroom::Vault, done: &[u32], _under_way: &[u32]| {
+//! // The promise after a loss of power: every acknowledged number is there.
+//! let holds = |vault: &strongroom::Vault, done: &[u32], _running: &[u32]| {
 //!     let found = vault.read()?.count("n")?;
 //!     Ok((found >= done.len() as u64).then_some(()).ok_or("a row was lost")?)
 //! };
@@ -63,7 +64,7 @@ pub use strongroom_base::component::{ManualClock, SeededEntropy};
 pub use vault::{NumberedKey, TestKey, memory_vault, world_options, world_options_with};
 pub use world::{Defect, Fault, FaultError, FaultTiming, Journal, Replay, World};
 
-/// Names that [`impl_backend!`] writes.
+/// Names that [`impl_backend!`] uses.
 #[doc(hidden)]
 pub mod parts {
     pub use bytes::Bytes;

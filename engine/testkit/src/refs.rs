@@ -9,12 +9,12 @@ use strongroom_base::component::{Clock, Entropy};
 use strongroom_store::refs::Refs;
 use uuid::Uuid;
 
-/// The refs of one vault on a backend; every handle with the same backend leads to the same ones.
+/// The refs of one vault on a backend. Handles with the same backend share them.
 #[derive(Debug)]
 pub struct TestRefs(Refs);
 
 impl TestRefs {
-    /// Refs on `backend`, under a key that is written here.
+    /// Makes refs on `backend`, under a fixed key.
     pub fn new(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
@@ -24,12 +24,13 @@ impl TestRefs {
         Self(Refs::new(backend, Uuid::from_u128(7), &key, clock, entropy))
     }
 
-    /// What the ref `name` holds; `None` if there is none.
+    /// Returns the value of the ref `name`; `None` if it does not exist.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.0.read(name)
     }
 
-    /// Moves the ref `name` to what `change` makes of its value; see ARCHITECTURE.md, "Refs".
+    /// Moves the ref `name` to the value that `change` computes; see docs/internals.md, "Moving a
+    /// ref".
     pub fn update<T>(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Keys that everybody knows, and vaults in memory or on a world.
+//! Publicly known keys, and vaults in memory or on a world.
 
 use strongroom::keys::{KeySource, Unlock};
 use strongroom::storage::MemoryState;
@@ -9,7 +9,7 @@ use strongroom_base::component::{ManualClock, ProcessIdentity, SeededEntropy};
 
 use crate::World;
 
-/// The key source of tests: a key that is written here, and so protects nothing.
+/// The key source of tests. Its key is public, and so protects nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TestKey;
 
@@ -29,19 +29,21 @@ impl KeySource for NumberedKey {
     }
 }
 
-/// A new vault in memory.
+/// Makes a new vault in memory.
 pub fn memory_vault() -> Result<Vault> {
     Vault::options(TestKey).create_on(MemoryState::new(), Memory::new())
 }
 
-/// Options for a vault on `world` with key [`TestKey`] that replays from `seed`: a clock that only moves when told,
-/// entropy from the seed, one name for the process, passwords that cost nothing, objects of at most
-/// 32 KiB so that values have several, and a small cache.
+/// Makes options for a vault on `world` that replays from `seed`, with key [`TestKey`].
+///
+/// The clock moves only by its methods, entropy derives from the seed, the process has a fixed
+/// name, and passwords cost nothing. Objects have at most 32 KiB, so that values have several, and
+/// the cache is small.
 pub fn world_options(world: &World, seed: u64) -> VaultOptions {
     world_options_with(NumberedKey(0), world, seed)
 }
 
-/// The same with another key.
+/// Does the same with another key.
 pub fn world_options_with(key: NumberedKey, world: &World, seed: u64) -> VaultOptions {
     Vault::options(key)
         .file_system(world.clone())

@@ -1,7 +1,8 @@
-//! What a power cut leaves of the simulated world. Each promise is tried with many seeds, and
-//! each loss that is promised must come up.
+//! Power cuts of the simulated world.
+//!
+//! Each promise is tested with many seeds, and each promised loss must occur.
 
-// Clippy allows it in tests, but does not see that the functions they share are tests too.
+// Clippy allows it in tests, but not in their shared functions.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ fn create(world: &World, path: &str, bytes: &[u8]) -> Box<dyn File> {
     file
 }
 
-/// A new file, its bytes and its name durable.
+/// Makes a new file with durable bytes and a durable name.
 fn create_durable(world: &World, path: &str, bytes: &[u8]) -> Box<dyn File> {
     let file = create(world, path, bytes);
     file.sync().unwrap();
@@ -32,8 +33,7 @@ fn create_durable(world: &World, path: &str, bytes: &[u8]) -> Box<dyn File> {
     file
 }
 
-/// Puts a file in place as a careful program does: temporary name, sync, link, sync of the
-/// folder.
+/// Puts a file in place as a careful program does: temporary name, sync, link, sync of the folder.
 fn put(world: &World, path: &str, bytes: &[u8]) {
     let file = create(world, "/temp", bytes);
     file.sync().unwrap();
@@ -48,13 +48,14 @@ fn replay_at(journal: &Journal, event: u64) -> Replay {
     replay
 }
 
-/// The worlds after a power cut just now.
+/// Returns the worlds after a power cut just now.
 fn images(world: &World) -> impl Iterator<Item = World> {
     let replay = replay_at(&world.journal(), world.events());
     (0..SEEDS).map(move |seed| replay.image(seed))
 }
 
-/// What the file may be after a power cut just now; `None` where it is not there.
+/// Returns the possible contents of the file after a power cut just now; `None` if it may be
+/// missing.
 fn outcomes(world: &World, path: &str) -> BTreeSet<Option<Vec<u8>>> {
     images(world)
         .map(|image| match image.read_file(path) {
@@ -71,7 +72,7 @@ fn set<T: Ord, const N: usize>(items: [T; N]) -> BTreeSet<T> {
     BTreeSet::from(items)
 }
 
-#[allow(clippy::unnecessary_wraps)] // One of the outcomes, of which another is `None`.
+#[allow(clippy::unnecessary_wraps)] // One of the outcomes; another is `None`.
 fn found(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(bytes.to_vec())
 }
@@ -256,7 +257,7 @@ fn an_ordered_disk_comes_up_too() {
     assert_eq!(prefixes, (0..=20).collect());
 }
 
-/// A little of everything, so that all moods have something to choose.
+/// Makes a world with a little of everything, so that all moods have choices.
 fn busy_world() -> World {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();
@@ -354,7 +355,7 @@ fn a_file_unlinked_while_open_does_not_come_back() {
     world.sync_dir(at("/")).unwrap();
     file.write_all_at(b"xyz", 0).unwrap();
     let unsynced = replay_at(&world.journal(), world.events()).unsynced();
-    assert_eq!(unsynced, 0, "nobody can find out");
+    assert_eq!(unsynced, 0, "no events are unsynced");
     file.sync().unwrap();
     assert_eq!(outcomes(&world, "/a"), set([None]));
     assert!(world.same_as_now().tree().is_empty());

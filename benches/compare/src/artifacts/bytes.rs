@@ -1,8 +1,8 @@
-//! What is put: bytes as hosts have them, half of which a compressor makes nothing of.
+//! The contents: bytes as hosts have them, half of which do not compress.
 //!
-//! Pieces of a build's log, every number of which is drawn anew, take turns with pieces of random
-//! bytes, as images, archives and binaries look to a compressor. No two puts have a piece in
-//! common, so that nothing is found to be there already.
+//! Pieces of a build log, with newly drawn numbers, alternate with pieces of random bytes, which
+//! look like images, archives and binaries to a compressor. No two puts share a piece, so that
+//! deduplication finds nothing.
 
 use std::io::Write;
 use std::ops::Range;
@@ -18,12 +18,12 @@ const WORDS: [&str; 16] = [
     "resolved", "fetched", "written", "removed", "renamed", "merged", "opened",
 ];
 
-/// Of a version of the file, this part is edited.
+/// The edited part of each version of the file is one in this many.
 const EDITED_PART: usize = 100;
-/// Lengths of edits, in bytes: drawn so that each doubling is as likely.
+/// Lengths of edits in bytes: each doubling is equally likely.
 const EDIT_BYTES: Range<u32> = 10..17;
 
-/// A stream of such bytes. The same seed gives the same ones.
+/// A stream of such bytes. The same seed gives the same bytes.
 pub(crate) struct Source {
     rng: ChaCha8Rng,
 }
@@ -33,7 +33,7 @@ impl Source {
         Self { rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// The next `len` bytes, half of them text.
+    /// Returns the next `len` bytes, half of them text.
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         let piece = (len / 2).clamp(1, PIECE_BYTES_MAX);
         let mut bytes = Vec::with_capacity(len + PIECE_BYTES_MAX);
@@ -70,8 +70,8 @@ impl Source {
         .expect("memory takes what is written");
     }
 
-    /// The next version of `bytes`: a hundredth of them is overwritten or inserted, at places all
-    /// over, some KiB or some dozen at each.
+    /// Makes the next version of `bytes`: a hundredth is overwritten or inserted, in pieces of some
+    /// dozen bytes to some KiB.
     pub(super) fn edit(&mut self, bytes: &mut Vec<u8>) {
         let mut left = bytes.len() / EDITED_PART;
         while left > 0 {
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.rng.next_u64() % end as u64).expect("below a length")
     }

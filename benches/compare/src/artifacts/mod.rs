@@ -1,5 +1,5 @@
-//! Artifacts: puts and gets beside files, databases and a cache; and the versions of a large file
-//! beside backup tools.
+//! Artifacts: puts and gets compared with files, databases and a cache, and versions of a large
+//! file compared with backup tools.
 
 pub(crate) mod bytes;
 mod put_get;
@@ -22,21 +22,21 @@ use stores::Kind;
 use versions::Sizes;
 pub(crate) use versions::put_version;
 
-/// Rounds that count, unless another number is asked for.
+/// Rounds that count, unless another number is requested.
 const ROUNDS: usize = 15;
-/// Of puts and gets that take seconds, and of the versions.
+/// Rounds of puts and gets that take seconds, and of the versions.
 const ROUNDS_OF_LARGE: usize = 5;
 
-/// Threads that put and get at once.
+/// Threads that put and get at the same time.
 const THREADS: [usize; 2] = [1, 8];
 
-/// What to run of it.
+/// The parts to run.
 #[derive(Debug, Args)]
 pub(crate) struct Part {
     /// Only this part.
     #[arg(long, value_enum)]
     part: Option<PartName>,
-    /// Only puts and gets of so many bytes; may be given more than once.
+    /// Only puts and gets of that many bytes; may be given more than once.
     #[arg(long, value_name = "BYTES")]
     size: Vec<usize>,
 }
@@ -68,7 +68,7 @@ impl Verb {
     }
 }
 
-/// What was measured of one verb, size and number of threads.
+/// The measurements of one verb, size and number of threads.
 struct Section {
     verb: Verb,
     size: Size,
@@ -87,7 +87,7 @@ impl Section {
     }
 }
 
-/// Measures what is asked for, and writes what came of it.
+/// Runs the requested measurements, and writes the results.
 pub(crate) fn run(options: &Options, part: &Part) -> Result<()> {
     options.refuse_workloads()?;
     let (folder, environment) = crate::site(options)?;

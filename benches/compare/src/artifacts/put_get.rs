@@ -1,4 +1,4 @@
-//! Puts and gets of one size by some threads, each with artifacts of its own.
+//! Puts and gets of one size by several threads, each with separate artifacts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -12,18 +12,18 @@ use super::stores::{Kind, Session};
 use crate::data::touch;
 use crate::measure::{Contender, Samples};
 
-/// How much is put and got of one size.
+/// The amount of puts and gets of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) name: &'static str,
     pub(super) bytes: usize,
-    /// Puts of a turn, of each thread: of one thread, and of several.
+    /// Puts of each thread in a turn: of one thread, and of several.
     puts: [usize; 2],
-    /// Gets likewise.
+    /// Gets of each thread in a turn, likewise.
     gets: [usize; 2],
-    /// How many are there for the gets.
+    /// Artifacts that exist before the gets.
     filled: usize,
-    /// Whether the store of the puts is made anew for each turn, as it would grow too long.
+    /// Set if the store for puts is made for each turn, because it would grow too large.
     is_fresh: bool,
 }
 
@@ -68,12 +68,12 @@ impl Size {
     }
 }
 
-/// Which of two numbers is for so many threads.
+/// Selects one of two numbers by the number of threads.
 fn of_turn([one, several]: [usize; 2], threads: usize) -> usize {
     if threads == 1 { one } else { several }
 }
 
-/// Runs `work` with each session at once, and takes the time of all of it.
+/// Runs `work` with each session in parallel, and measures the total time.
 fn time_together<T: Sync>(
     samples: &mut Samples,
     operations: usize,
@@ -84,7 +84,7 @@ fn time_together<T: Sync>(
     if let ([session], [task]) = (&mut *sessions, tasks) {
         return samples.time_both(operations, || work(session.as_mut(), task)).map(drop);
     }
-    // All are there before the time begins, and none has begun before.
+    // All threads exist before the time begins, and none has started before.
     let (ready, start) = (&Barrier::new(sessions.len() + 1), &Barrier::new(sessions.len() + 1));
     thread::scope(|scope| {
         let mut running = Vec::new();
@@ -106,7 +106,7 @@ fn time_together<T: Sync>(
     })
 }
 
-/// Puts under new names, of bytes that were never put before.
+/// Measures puts under new names, of bytes that were never put before.
 pub(super) fn puts(kind: Kind, size: Size, threads: usize, dir: &Path) -> Result<Contender> {
     let dir = dir.join(kind.label());
     let mut sessions = kind.open(&dir, threads)?;
@@ -128,15 +128,14 @@ pub(super) fn puts(kind: Kind, size: Size, threads: usize, dir: &Path) -> Result
             task.iter().try_for_each(|(name, bytes)| session.put(name, bytes))
         };
         time_together(samples, threads * of_turn, &mut sessions, &tasks, put)?;
-        // What one leaves to be written must not be written in another's time.
+        // Unwritten data of one contender must not be written in the time of another.
         rustix::fs::sync();
         Ok(())
     };
     Ok(Contender { label: kind.label(), turn: Box::new(turn) })
 }
 
-/// Gets of what was put beforehand, by a store that was opened again since; the system's cache is
-/// warm.
+/// Measures gets of existing artifacts, from a store that was reopened; the system's cache is warm.
 pub(super) fn gets(kind: Kind, size: Size, threads: usize, dir: &Path) -> Result<Contender> {
     let filled = Filled::new(kind, size, dir.join(kind.label()))?;
     let mut sessions = kind.open(&filled.dir, threads)?;
@@ -156,7 +155,7 @@ pub(super) fn gets(kind: Kind, size: Size, threads: usize, dir: &Path) -> Result
             })
         };
         time_together(samples, threads * of_turn, &mut sessions, &tasks, get)?;
-        // Outside the measured time: that they are the bytes that were put.
+        // Checks, outside the measured time, that the bytes are those that were put.
         let (name, sum) = &tasks[0][0];
         let bytes: Bytes = sessions[0].get(name)?;
         ensure!(touch(&bytes) == *sum, "other bytes were got");
@@ -165,7 +164,7 @@ pub(super) fn gets(kind: Kind, size: Size, threads: usize, dir: &Path) -> Result
     Ok(Contender { label: kind.label(), turn: Box::new(turn) })
 }
 
-/// A store with as many as are to be got.
+/// A store with the artifacts to get.
 struct Filled {
     dir: PathBuf,
     /// Name, and the sum of its bytes.

@@ -1,4 +1,5 @@
-//! The results of artifacts as text: times and ratios, what versions take, a verdict on each goal.
+//! The results of artifacts as text: times and ratios, the size of versions, a verdict on each
+//! goal.
 
 use std::fmt::Write;
 
@@ -13,13 +14,13 @@ use crate::measure::{Series, Spread};
 use crate::peers::{SQLCIPHER, STRONGROOM};
 use crate::report::{figure, write_raw};
 
-/// Below this size Strongroom is to be ahead of files that are synced.
+/// Below this size Strongroom should be ahead of synced files.
 const FILES_BYTES: usize = 64 << 10;
 
-/// Whom a backup tool is compared with: the vault that is opened as it opens its repository.
+/// Each backup tool with its counterpart: the vault that is opened in the same way.
 const TOOLS: [(&str, &str); 2] = [(BUPSTASH, BY_KEY), (RESTIC, BY_PASSWORD)];
 
-/// The whole of `table.md`.
+/// Formats all of `table.md`.
 pub(super) fn table(
     environment: &Environment,
     sections: &[Section],
@@ -27,7 +28,7 @@ pub(super) fn table(
 ) -> String {
     let mut text = format!(
         "# Artifacts\n\n{}, SQLite {}, SQLCipher {}\n\n",
-        environment.prose_beside(&["redb", "rusqlite", "cacache"]),
+        environment.prose_with(&["redb", "rusqlite", "cacache"]),
         environment.sqlite,
         environment.sqlcipher.as_deref().unwrap_or("absent: built without it"),
     );
@@ -69,8 +70,8 @@ fn write_section(text: &mut String, section: &Section) {
             _ => String::new(),
         };
         let own = own.filter(|own| own.label != series.label);
-        let (ratio, rounds) = told(own.map(|own| own.ratio_to(series)));
-        let (processor_ratio, _) = told(own.and_then(|own| on_processor(own, series)));
+        let (ratio, rounds) = ratio_text(own.map(|own| own.ratio_to(series)));
+        let (processor_ratio, _) = ratio_text(own.and_then(|own| on_processor(own, series)));
         let nanos = series.nanos();
         let _ = writeln!(
             text,
@@ -143,7 +144,7 @@ fn write_version_goals(text: &mut String, versions: &Versions) {
 
 fn write_goal(text: &mut String, told_as: &str, ratio: Spread) {
     let verdict = if ratio.median < 1.0 { "met" } else { "**missed**" };
-    let (ratio, rounds) = told(Some(ratio));
+    let (ratio, rounds) = ratio_text(Some(ratio));
     let _ = writeln!(text, "| {told_as} | {ratio} | {rounds} | {verdict} |");
 }
 
@@ -161,14 +162,14 @@ fn on_processor(own: &Series, base: &Series) -> Option<Spread> {
     Some(own.on_processor()?.ratio_to(&base.on_processor()?))
 }
 
-/// A ratio, and its range.
-fn told(ratio: Option<Spread>) -> (String, String) {
+/// Formats a ratio and its range.
+fn ratio_text(ratio: Option<Spread>) -> (String, String) {
     ratio.map_or_else(Default::default, |ratio| {
         (format!("{:.3}", ratio.median), format!("{:.2}..{:.2}", ratio.min, ratio.max))
     })
 }
 
-/// The whole of `raw.jsonl`.
+/// Formats all of `raw.jsonl`.
 pub(super) fn raw(
     environment: &Environment,
     sections: &[Section],

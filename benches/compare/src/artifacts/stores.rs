@@ -1,5 +1,6 @@
-//! What stores artifacts, and what a host would pick instead: one trait, and each that implements
-//! it. Every put is durable on return, but of `cacache`, which syncs nothing and cannot be told to.
+//! The stores for artifacts: one trait, and each contender's implementation.
+//!
+//! Every put is durable on return, except with `cacache`, which never syncs.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +15,7 @@ use strongroom_testkit::TestKey;
 
 use crate::peers::{self, CACHE_BYTES, SQLCIPHER, SQLITE, STRONGROOM, Unlock};
 
-// As the tables name them, beside those that other runs have too.
+// Names in the tables, in addition to those of other runs.
 pub(super) const FILES: &str = "files, fsynced";
 pub(super) const CACACHE: &str = "cacache, not synced";
 
@@ -29,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// All; `SQLCipher` only in a build that has it.
+    /// Lists all kinds; `SQLCipher` only in a build that has it.
     pub(super) fn all() -> Vec<Self> {
         let mut all = vec![Self::Strongroom, Self::Files, Self::Sqlite];
         if peers::cipher_version().is_some() {
@@ -49,14 +50,14 @@ impl Kind {
         }
     }
 
-    /// Opens the store in `dir`, or makes it; one session for each thread.
+    /// Opens or creates the store in `dir`; one session for each thread.
     pub(super) fn open(self, dir: &Path, threads: usize) -> Result<Vec<Box<dyn Session>>> {
         fs::create_dir_all(dir)?;
         if self == Self::Strongroom {
             let path = dir.join("vault");
             let options = Vault::options(TestKey).cache_bytes(CACHE_BYTES);
             let vault = if path.exists() { options.open(path)? } else { options.create(path)? };
-            // The last handle that is dropped closes the vault.
+            // The last dropped handle closes the vault.
             let session = |_| Box::new(StrongroomSession(vault.artifacts())) as Box<dyn Session>;
             return Ok((0..threads).map(session).collect());
         }
@@ -74,12 +75,12 @@ impl Kind {
     }
 }
 
-/// One thread's way to a store.
+/// One thread's access to a store.
 pub(super) trait Session: Send {
-    /// Stores bytes under a name that is new.
+    /// Stores bytes under a new name.
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// All bytes of that name, in memory.
+    /// Returns all bytes of that name, in memory.
     fn get(&mut self, name: &str) -> Result<Bytes>;
 }
 
@@ -100,7 +101,7 @@ impl Session for StrongroomSession {
     }
 }
 
-/// A file for each: written beside, fsync, rename, fsync of the folder.
+/// One file each: temporary file, fsync, rename, fsync of the folder.
 struct FilesSession(PathBuf);
 
 impl Session for FilesSession {
@@ -119,7 +120,7 @@ impl Session for FilesSession {
     }
 }
 
-/// A row for each, with the settings that the other runs have.
+/// One row each, with the settings of the other runs.
 struct SqliteSession(Connection);
 
 impl SqliteSession {
@@ -134,7 +135,7 @@ impl SqliteSession {
 
 impl Session for SqliteSession {
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        // A statement alone is a transaction of its own.
+        // A single statement is a transaction.
         self.0.prepare_cached("INSERT INTO blobs VALUES (?1, ?2)")?.execute((name, bytes))?;
         Ok(())
     }
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_store_gives_back_what_was_put_after_it_was_opened_again() {
+    fn reopened_store_returns_put_bytes() {
         for kind in Kind::all() {
             let dir = tempfile::tempdir().unwrap();
             let long = vec![7; 300_000];

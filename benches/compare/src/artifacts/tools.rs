@@ -1,8 +1,8 @@
-//! What stores a version of a file as a process of its own: this program, and backup tools. Each is
-//! started for each version, opens its repository by key or password, stores the file and ends.
+//! The tools that store a version of a file in a separate process: this program, and backup tools.
 //!
-//! Keys and passwords go by file or environment, never by the command line, which every user of a
-//! machine can read.
+//! A process is started for each version; it opens its repository by key or password, stores the
+//! file and ends. Keys and passwords are passed by file or environment, never by the command line,
+//! which every user of a machine can read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use strongroom_testkit::TestKey;
 
 use crate::peers::PASSWORD;
 
-/// How a vault is opened, or a repository.
+/// A tool, and the way it opens a vault or repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
     StrongroomByKey,
@@ -24,7 +24,7 @@ pub(super) enum Tool {
     Restic,
 }
 
-// As the table names them.
+// Names in the table.
 pub(super) const BY_KEY: &str = "strongroom, by a raw key";
 pub(super) const BY_PASSWORD: &str = "strongroom, by a password";
 pub(super) const BUPSTASH: &str = "bupstash";
@@ -43,7 +43,7 @@ impl Tool {
         }
     }
 
-    /// What it says that it is; `None` if it is not installed.
+    /// Returns its version; `None` if it is not installed.
     pub(super) fn version(self) -> Option<String> {
         let output = match self {
             Self::StrongroomByKey | Self::StrongroomByPassword => return Some(String::new()),
@@ -56,7 +56,7 @@ impl Tool {
         Some(line.trim_start_matches("bupstash-").trim_start_matches("restic ").to_owned())
     }
 
-    /// A new repository in a folder that is made for it.
+    /// Creates a repository in a new folder.
     pub(super) fn create(self, dir: PathBuf) -> Result<Repository> {
         fs::create_dir_all(&dir)?;
         let repository = Repository { tool: self, dir };
@@ -90,14 +90,14 @@ pub(super) fn name() -> Result<ArtifactName> {
     Ok(ArtifactName::new("compare", "versions", "file")?)
 }
 
-/// A vault, or what a tool stores to, with the tool's own folders beside it.
+/// A vault or repository, with the tool's own folders next to it.
 pub(super) struct Repository {
     tool: Tool,
     dir: PathBuf,
 }
 
 impl Repository {
-    /// What counts as stored; caches and logs lie beside it.
+    /// Returns the folder that counts as stored; caches and logs are outside.
     fn store(&self) -> PathBuf {
         self.dir.join("store")
     }
@@ -150,7 +150,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The newest version, which is of that file.
+    /// Returns the newest version, which is of that file.
     pub(super) fn newest(&self, file: &Path) -> Result<Vec<u8>> {
         match self.tool {
             Tool::StrongroomByKey | Tool::StrongroomByPassword => {
@@ -166,7 +166,7 @@ impl Repository {
         }
     }
 
-    /// Lengths of all files of the store together.
+    /// Returns the sum of the lengths of all files of the store.
     pub(super) fn bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         let mut folders = vec![self.store()];
@@ -184,7 +184,7 @@ impl Repository {
     }
 }
 
-/// What the child does that this program is as one of the tools.
+/// Runs this program as one of the tools, in a child process.
 pub(crate) fn put_version(vault: &Path, file: &Path, by_password: bool) -> Result<()> {
     let vault = vault_options(by_password).open(vault)?;
     let source = fs::File::open(file)?;

@@ -1,5 +1,5 @@
-//! Versions of a large file, each put by a process of its own, beside backup tools: what all of them
-//! take of a processor, and what is stored then.
+//! Versions of a large file, each put by a separate process, compared with backup tools: total
+//! processor time, and stored bytes.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,7 +13,7 @@ use super::tools::Tool;
 pub(crate) use super::tools::put_version;
 use crate::measure::{self, Contender, Samples, Series};
 
-/// How long the file is, and how many versions of it there are.
+/// The length of the file, and the number of its versions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     pub(super) file_bytes: usize,
@@ -25,32 +25,33 @@ impl Sizes {
     pub(super) const QUICK: Self = Self { file_bytes: 10_000_000, versions: 3 };
 }
 
-/// What was measured of the versions.
+/// The measurements of the versions.
 pub(super) struct Versions {
     pub(super) sizes: Sizes,
     pub(super) rounds: usize,
-    /// Of all versions together.
+    /// All versions together.
     pub(super) series: Vec<Series>,
     pub(super) tools: Vec<Outcome>,
 }
 
-/// What one tool has stored.
+/// The result of one tool.
 pub(super) struct Outcome {
     pub(super) tool: Tool,
     /// `None` if it is not installed.
     pub(super) version: Option<String>,
-    /// In each round, with the one that warmed up: bytes after the first version, and after all.
+    /// Bytes after the first version and after all, in each round, including the round that warmed
+    /// up.
     pub(super) stored: Rc<RefCell<Vec<[u64; 2]>>>,
 }
 
 impl Outcome {
-    /// Bytes after the first version and after all, in the last round.
+    /// Returns the bytes after the first version and after all, in the last round.
     pub(super) fn last(&self) -> Option<[u64; 2]> {
         self.stored.borrow().last().copied()
     }
 }
 
-/// Measures those tools that are installed.
+/// Measures the installed tools.
 pub(super) fn measure(sizes: Sizes, rounds: usize, dir: &Path) -> Result<Versions> {
     eprintln!("{} versions of {} bytes: {} rounds", sizes.versions, sizes.file_bytes, rounds + 1);
     let files = Rc::new(files(sizes, dir)?);
@@ -69,7 +70,7 @@ pub(super) fn measure(sizes: Sizes, rounds: usize, dir: &Path) -> Result<Version
     Ok(Versions { sizes, rounds, series, tools })
 }
 
-/// All versions as files, each in a folder of its own.
+/// Writes all versions as files, each in a separate folder.
 fn files(sizes: Sizes, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut source = Source::new(4);
     let mut bytes = source.bytes(sizes.file_bytes);
@@ -86,7 +87,8 @@ fn files(sizes: Sizes, dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// One turn: all versions into a new repository. That they can be read back is seen to afterwards.
+/// Makes a contender: one turn stores all versions in a new repository. Reading them back is
+/// checked afterwards.
 fn contender(
     tool: Tool,
     files: &Rc<Vec<PathBuf>>,

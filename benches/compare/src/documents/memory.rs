@@ -1,5 +1,7 @@
-//! The memory that a document of the largest size takes: this program starts itself, and the
-//! child tells the most memory that it ever had resident (`VmHWM`), step by step.
+//! The memory that a document of the largest size uses.
+//!
+//! This program starts itself, and the child reports its peak resident memory (`VmHWM`), step by
+//! step.
 
 use std::fs;
 use std::io::{Write, stdout};
@@ -14,17 +16,17 @@ use strongroom_testkit::TestKey;
 
 use super::{PASSWORD, text};
 
-/// The steps, each with the peak after it. The first one is what a process has with an open vault.
+/// The steps, each with the peak after it. The first is a process with an open vault.
 const STEPS: [&str; 5] =
     ["open vault", "create space", "add partition", "write document", "read document"];
 
-/// Most memory that was resident after each of [`STEPS`], in KiB.
+/// Peak resident memory after each of [`STEPS`], in KiB.
 pub(super) struct Peaks {
     kib: Vec<u64>,
 }
 
 impl Peaks {
-    /// Those of a child of this program, which makes a vault in `dir`.
+    /// Measures a child of this program, which makes a vault in `dir`.
     pub(super) fn of_child(dir: &Path) -> Result<Self> {
         let output = Command::new(std::env::current_exe()?)
             .arg("large-document")
@@ -38,16 +40,16 @@ impl Peaks {
             String::from_utf8_lossy(&output.stderr)
         );
         let kib = said.lines().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-        ensure!(kib.len() == STEPS.len(), "the child told {} peaks", kib.len());
+        ensure!(kib.len() == STEPS.len(), "the child reported {} peaks", kib.len());
         Ok(Self { kib })
     }
 
-    /// Each step with its peak in MiB.
+    /// Lists each step with its peak in MiB.
     pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, f64)> {
         STEPS.into_iter().zip(self.kib.iter().map(|&kib| kib as f64 / 1024.0))
     }
 
-    /// The highest of all, in MiB.
+    /// Returns the highest peak, in MiB.
     pub(super) fn highest(&self) -> f64 {
         self.steps().map(|(_, mib)| mib).fold(0.0, f64::max)
     }
@@ -57,7 +59,7 @@ impl Peaks {
     }
 }
 
-/// What the child does. Its passwords are cheap: Argon2id's memory is not counted.
+/// Runs the child. Its passwords are cheap, because Argon2id's memory does not count.
 pub(crate) fn child(dir: &Path) -> Result<()> {
     let mut out = stdout();
     let mut tell = || -> Result<()> { Ok(writeln!(out, "{}", peak_kib()?)?) };
@@ -70,7 +72,7 @@ pub(crate) fn child(dir: &Path) -> Result<()> {
     let password = SecretPassword::new(PASSWORD);
     let key = space.add_partition(&password, &[])?;
     tell()?;
-    // 4 MiB as text; what is held beside it and its padded form is this child's own.
+    // 4 MiB as text; the child's own copy counts in addition to its padded form.
     let text = text(CAPACITY_BYTES_MAX as usize, 1);
     let partition = space.partition(&key, &password)?;
     partition.write(&text)?;
@@ -79,10 +81,10 @@ pub(crate) fn child(dir: &Path) -> Result<()> {
     tell()
 }
 
-/// The most memory that this process ever had resident.
+/// Returns the peak resident memory of this process.
 fn peak_kib() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().strip_suffix("kB"));
-    Ok(number.context("the kernel tells VmHWM")?.trim().parse()?)
+    Ok(number.context("the kernel reports VmHWM")?.trim().parse()?)
 }

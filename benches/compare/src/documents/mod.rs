@@ -1,5 +1,5 @@
-//! Documents on the disk: what reading and updating one takes, beside opening and sealing the
-//! generation of its space once; and the memory that a large one takes.
+//! Documents on the disk: the time to read and update one, compared with opening and sealing its
+//! space's generation once, and the memory of a large one.
 
 pub(crate) mod memory;
 mod report;
@@ -21,12 +21,12 @@ use crate::options::Options;
 use crate::write_results;
 use memory::Peaks;
 
-/// Rounds that count, unless another number is asked for.
+/// Rounds that count, unless another number is requested.
 const ROUNDS: usize = 9;
 
 const PASSWORD: &str = "correct horse battery staple";
 
-// As the table names them; each in wall time and, with `CPU`, in that of the processor.
+// Names in the table; each in wall time and, with `CPU`, in processor time.
 const RESEAL: &str = "open and seal the generation once, in memory";
 const RESEAL_CPU: &str = "open and seal the generation once, in memory, CPU";
 const READ: &str = "read";
@@ -41,7 +41,7 @@ const OPEN_CPU: &str = "open a handle: Argon2id and a read, CPU";
 struct Case {
     name: &'static str,
     document_bytes: usize,
-    /// That of a space unless it is told for small ones, what they fit in for others.
+    /// Capacity: the default for small documents, otherwise their own length.
     capacity: u32,
     turns: usize,
 }
@@ -54,7 +54,7 @@ impl Case {
         Self { name: "1 MiB", document_bytes: 1 << 20, capacity: 1 << 20, turns: 1 },
     ];
 
-    /// The one that goals are held against.
+    /// The case of the goals.
     const HELD: Self =
         Self { name: "10 KiB", document_bytes: 10 << 10, capacity: 64 << 10, turns: 5 };
 }
@@ -62,12 +62,12 @@ impl Case {
 /// All samples of one case.
 struct Outcome {
     case: Case,
-    /// Length of a generation of the space, sealed.
+    /// Sealed length of a generation of the space.
     generation_bytes: u64,
     series: Vec<Series>,
 }
 
-/// Measures every case, and writes what came of it.
+/// Measures every case, and writes the results.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.refuse_workloads()?;
     let (folder, environment) = crate::site(options)?;
@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     write_results(&out, &table, &report::raw(&environment, &outcomes, &peaks))
 }
 
-/// A vault with a space and a partition in it.
+/// A vault with a space and a partition.
 struct Scene {
     vault: Vault,
     space: Space,
@@ -124,7 +124,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Writes the one of two texts that is not there.
+    /// Writes the other one of two texts.
     fn update(&self, number: usize) -> Result<()> {
         self.partition.write(&self.texts[number % 2])?;
         Ok(())
@@ -136,7 +136,8 @@ impl Scene {
     }
 }
 
-/// JSON of `len` bytes: a string of hexadecimal digits, half of which remains when compressed.
+/// Makes JSON of `len` bytes: a string of hexadecimal digits, half of which remains when
+/// compressed.
 fn text(len: usize, seed: u64) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let digit = |number: u64| char::from_digit(u32::try_from(number % 16).unwrap_or(0), 16);

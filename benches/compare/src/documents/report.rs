@@ -1,5 +1,5 @@
-//! The results of documents as text: times, how often a generation could be opened and sealed
-//! meanwhile, peaks of memory, and a verdict on each goal.
+//! The results of documents as text: times, ratios to one generation, peaks of memory, and a
+//! verdict on each goal.
 
 use std::fmt::Write;
 
@@ -11,12 +11,12 @@ use crate::environment::Environment;
 use crate::measure::{Series, Spread};
 use crate::report::{figure, write_raw};
 
-/// Most that updating a document of 10 KiB may take of a processor, in milliseconds.
+/// Limit for updating a document of 10 KiB, in milliseconds of processor time.
 const UPDATE_CPU_MS_MAX: f64 = 20.0;
-/// Most memory that a document of 4 MiB may take, in MiB.
+/// Limit for the memory of a document of 4 MiB, in MiB.
 const PEAK_MIB_MAX: f64 = 128.0;
 
-/// The whole of `table.md`.
+/// Formats all of `table.md`.
 pub(super) fn table(
     environment: &Environment,
     rounds: usize,
@@ -31,7 +31,7 @@ pub(super) fn table(
          of the same space once, of wall or CPU time, taken round by round, then their median.\n\n\
          | document | | time, ms | rounds | of open and seal |\n\
          | --- | --- | ---: | ---: | ---: |\n",
-        environment.prose_beside(&["redb", "argon2", "aes-gcm-siv"])
+        environment.prose_with(&["redb", "argon2", "aes-gcm-siv"])
     );
     for Outcome { case, generation_bytes, series } in outcomes {
         for (place, own) in series.iter().enumerate() {
@@ -87,13 +87,13 @@ pub(super) fn table(
     text
 }
 
-/// `None` for what is compared with.
+/// Returns a ratio; `None` for the base itself.
 fn ratio(all: &[Series], own: &Series, base: &str) -> Option<Spread> {
     let base = all.iter().find(|series| series.label == base && series.label != own.label)?;
     Some(own.ratio_to(base))
 }
 
-/// The whole of `raw.jsonl`.
+/// Formats all of `raw.jsonl`.
 pub(super) fn raw(environment: &Environment, outcomes: &[Outcome], peaks: &Peaks) -> String {
     let mut text = format!("{}\n", environment.json());
     for Outcome { case, series, .. } in outcomes {

@@ -1,9 +1,9 @@
-//! Vaults in which many operations have ended, beside some with few: opened, asked for a page of
-//! operations, and for what is left to do. With nothing left to do, and with a little of it, which
-//! lies among the finished ones: then open reads it, in more pages the more others lie between.
+//! Vaults with many finished operations, compared with vaults that have few.
 //!
-//! And a vault with few whose state is as large by records: after a kill the whole of it is walked,
-//! whatever it holds.
+//! They are opened, and asked for a page of operations and for unfinished ones; with no unfinished
+//! operation, and with a few among the finished ones, which open then reads from more pages.
+//! Another vault with few operations has a state of the same size through records: after a kill the
+//! whole state is checked, whatever it contains.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::killed;
 use crate::measure::{Contender, Samples};
 use crate::peers;
 
-/// Finished operations of the vaults that have few.
+/// Finished operations of the vaults with few.
 const FINISHED_FEW: usize = 100;
-/// Operations that are not finished, where there are any.
+/// Unfinished operations, if there are any.
 const UNFINISHED: usize = 10;
 /// Length of a page.
 const PAGE: usize = 100;
 /// Operations whose checkpoints commit together while a vault is filled.
 const TOGETHER: usize = 1_000;
-/// Checkpoints of each operation, the last of which completes it.
+/// Checkpoints of each operation; the last one completes it.
 const CHECKPOINTS: usize = 3;
 /// Commits of a process before it is killed.
 const COMMITS_UNTIL_KILLED: usize = 20;
@@ -41,7 +41,7 @@ pub(super) struct Crowd {
     unfinished: usize,
 }
 
-/// What is measured of each.
+/// A measured part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Open,
@@ -57,7 +57,7 @@ pub(super) const MANY: &str = "many finished, 10 left";
 pub(super) const LARGE: &str = "few finished, 10 left, records of as many bytes";
 
 impl Part {
-    /// The last one comes last: it lengthens the files.
+    /// The last one comes last, because it lengthens the files.
     pub(super) const ALL: [Self; 4] = [Self::Open, Self::Page, Self::Unfinished, Self::OpenKilled];
 
     pub(super) const fn name(self) -> &'static str {
@@ -69,7 +69,7 @@ impl Part {
         }
     }
 
-    pub(super) fn told(self) -> &'static str {
+    pub(super) fn title(self) -> &'static str {
         match self {
             Self::Open => "open after a clean close",
             Self::Page => "then `operations(None, 100)`",
@@ -78,7 +78,7 @@ impl Part {
         }
     }
 
-    /// Of each contender in one round.
+    /// Returns the turns of each contender in one round.
     pub(super) fn turns(self) -> usize {
         if self == Self::OpenKilled { 2 } else { 10 }
     }
@@ -95,7 +95,7 @@ pub(super) fn crowds(scale: &Scale, dir: &Path) -> Result<[Rc<Crowd>; 5]> {
 }
 
 impl Crowd {
-    /// A new vault with so many operations, all of which have ended.
+    /// Makes a vault with `finished` operations, all of which have ended.
     fn ended(dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
         let dir = subfolder(dir, label)?;
         let vault = create(&dir)?;
@@ -111,7 +111,7 @@ impl Crowd {
         Ok(Self { label, dir, unfinished: 0 })
     }
 
-    /// A copy of it with some operations that have not ended, evenly among the others.
+    /// Copies the vault and adds unfinished operations, evenly among the others.
     fn with_unfinished(&self, dir: &Path, label: &'static str, finished: usize) -> Result<Self> {
         let dir = subfolder(dir, label)?;
         copy(&self.dir, &dir)?;
@@ -131,7 +131,7 @@ impl Crowd {
         Ok(bytes)
     }
 
-    /// Adds records until its closed state has about so many bytes.
+    /// Adds records until its closed state has about `state_bytes` bytes.
     fn grow_to(&self, state_bytes: u64) -> Result<()> {
         let mut stream = Stream::new(1, 200..=200);
         loop {
@@ -140,7 +140,7 @@ impl Crowd {
                 return Ok(());
             }
             let vault = open(&self.dir)?;
-            // Of a page of 4 KiB at least half is used: a row takes less than this.
+            // At least half of a page of 4 KiB is used, so a row takes less than this.
             for _ in 0..missing.div_ceil(600 * 1_000) {
                 let mut batch = Batch::new();
                 for row in stream.rows(1_000) {
@@ -218,7 +218,7 @@ fn checkpoint() -> Checkpoint {
     Checkpoint::new([7; 100])
 }
 
-/// Commits the checkpoints of all, the last of which complete them.
+/// Commits the checkpoints of all; the last ones complete them.
 fn complete(vault: &Vault, begun: &[(Operation, Lane)]) -> Result<()> {
     for number in 1..=CHECKPOINTS {
         let mut batch = Batch::new();

@@ -1,5 +1,5 @@
-//! A checkpoint alone, with ten of a lane kept and with one: durable, and in memory, where no disk
-//! covers up what it takes.
+//! A single checkpoint, with ten kept of a lane and with one: durable, and in memory, where no disk
+//! hides its cost.
 
 use std::path::Path;
 
@@ -19,19 +19,19 @@ const DATA_ALONE: &str = "a row of as many bytes, without an operation";
 
 pub(super) const MEMORY: &str = "history-memory";
 
-/// Samples of a turn: few, because a disk may bear so many in a row and no more.
+/// Samples of a turn: few, because a disk may tolerate only a limited number in a row.
 const SAMPLES: usize = 20;
-/// Commits of one sample: more where one is short.
+/// Commits of one sample: more if one is short.
 const COMMITS: usize = 1;
 const COMMITS_IN_MEMORY: usize = 25;
 const BYTES: usize = 100;
 
-/// Of vaults on the disk.
+/// Makes contenders on the disk.
 pub(super) fn contenders(dir: &Path) -> Result<Vec<Contender>> {
     of(COMMITS, |label| create(&subfolder(dir, label)?))
 }
 
-/// Of vaults in memory.
+/// Makes contenders in memory.
 pub(super) fn contenders_in_memory() -> Result<Vec<Contender>> {
     of(COMMITS_IN_MEMORY, |_| Ok(memory_vault()?))
 }
@@ -45,7 +45,7 @@ fn of(commits: usize, vault: impl Fn(&str) -> Result<Vault>) -> Result<Vec<Conte
     ])
 }
 
-/// With a subscriber that never reads, if there is room for so many events.
+/// Makes a contender, with a subscriber that never reads if its channel has room.
 fn kept(
     label: &'static str,
     vault: Vault,

@@ -1,9 +1,9 @@
-//! A job of items that take a processor a millisecond each, and how it notes what is done: not at
-//! all, at the pace of a policy, after every item; with a subscriber that never reads; in `SQLite`.
+//! A job of items of one millisecond of processor time, and the ways to record its progress.
 //!
-//! Two jobs of two seconds differ by more than a policy costs where somebody else uses the machine
-//! meanwhile. So the time of the items is taken too, within the job: the rest is the store's, at
-//! whatever pace the machine went.
+//! The ways are: not at all, by a policy, after every item; with a subscriber that never reads; in
+//! `SQLite`. Two jobs of two seconds differ by more than a policy costs if other programs use the
+//! machine. So the time of the items is measured too, within the job. The rest belongs to the
+//! store, whatever the speed of the machine.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hasher};
@@ -21,8 +21,8 @@ use crate::measure::{self, Contender, Samples, Series, Taken};
 use crate::peers;
 
 pub(super) const NAME: &str = "job";
-/// What a job takes beside its items.
-pub(super) const BESIDE: &str = "beside";
+/// The time of a job without its items.
+pub(super) const REST: &str = "rest";
 pub(super) const ITEMS: &str = "the items";
 pub(super) const BARE: &str = "no store: results kept in memory";
 pub(super) const DEFAULT: &str = "strongroom, default policy";
@@ -33,15 +33,15 @@ const SQLITE_SECOND: &str = "SQLite, every 1,000 items";
 const SQLITE_EACH: &str = "SQLite, each item";
 
 const ITEM: Duration = Duration::from_millis(1);
-/// Items that `SQLite` commits together where it does not commit each: about a second of work.
+/// Items that `SQLite` commits together if it does not commit each: about a second of work.
 const SECOND: usize = 1_000;
 const RESULT_BYTES: usize = 100;
 const NAMESPACE: &str = "results";
 
-/// The contenders, and what fills up while they run: their times beside the items.
-pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<(Vec<Contender>, Rc<Beside>)> {
-    let (work, beside) = (Rc::new(Work::calibrated()), Rc::default());
-    let site = Site { work, beside: Rc::clone(&beside), items: scale.items, dir };
+/// Makes the contenders, and the collector of their times without items.
+pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<(Vec<Contender>, Rc<RestTimes>)> {
+    let (work, rest) = (Rc::new(Work::calibrated()), Rc::default());
+    let site = Site { work, rest: Rc::clone(&rest), items: scale.items, dir };
     let (default, each) = (CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH);
     let contenders = vec![
         site.bare(),
@@ -52,16 +52,16 @@ pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<(Vec<Contender>, R
         site.paced(EACH_UNREAD, each, Subscriber::NeverReads)?,
         site.sqlite(SQLITE_EACH, 1)?,
     ];
-    Ok((contenders, beside))
+    Ok((contenders, rest))
 }
 
-/// Turn by turn, one in each round: what the items took and what was beside them, for an item.
+/// The time of the items and the rest, for an item, turn by turn, one in each round.
 #[derive(Default)]
-pub(super) struct Beside {
+pub(super) struct RestTimes {
     turns: RefCell<Vec<(&'static str, Taken)>>,
 }
 
-impl Beside {
+impl RestTimes {
     fn note(&self, label: &'static str, whole: Taken, items: Taken, count: u64) {
         let of_one = |nanos: u64| nanos / count.max(1);
         let part = |nanos, processor| Taken { nanos: of_one(nanos), processor: of_one(processor) };
@@ -74,7 +74,7 @@ impl Beside {
         turns.push((label, part(nanos, processor)));
     }
 
-    /// Without the round that warmed up; the items come first.
+    /// Returns the series without the round that warmed up; the items come first.
     pub(super) fn series(&self, contenders: &[Series]) -> Vec<Series> {
         let turns = self.turns.borrow();
         let labels = std::iter::once(ITEMS).chain(contenders.iter().map(|other| other.label));
@@ -91,16 +91,16 @@ impl Beside {
 /// The work of an item: always the same, whatever the machine does meanwhile.
 struct Work {
     block: [u8; 1024],
-    /// How often the block is hashed.
+    /// Number of times that the block is hashed.
     runs: u64,
-    /// What the items of this turn took.
+    /// Time of the items of this turn.
     taken: RefCell<Taken>,
 }
 
 impl Work {
-    /// An item takes [`ITEM`] when nothing else runs.
+    /// Calibrates an item to take [`ITEM`] when nothing else runs.
     fn calibrated() -> Self {
-        // Long enough that what an item takes beside its runs does not count.
+        // Long enough that the overhead of an item does not count.
         let mut work = Self { block: [7; 1024], runs: 20, taken: RefCell::default() };
         let items = measure::runs_within(ITEM, || {
             std::hint::black_box(work.hash(1));
@@ -127,32 +127,32 @@ impl Work {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subscriber {
     None,
-    /// Its channel has room for one event, so that it is full from the first one on.
+    /// Its channel has room for one event, so it is full from the first one on.
     NeverReads,
 }
 
-/// Where contenders are made.
+/// The place where contenders are made.
 struct Site<'a> {
     work: Rc<Work>,
-    beside: Rc<Beside>,
+    rest: Rc<RestTimes>,
     items: u64,
     dir: &'a Path,
 }
 
 impl Site<'_> {
-    /// A contender of which each turn is one job; `job` is told the number of the turn.
+    /// Makes a contender of which each turn is one job; `job` gets the number of the turn.
     fn contender(
         &self,
         label: &'static str,
         mut job: impl FnMut(&Work, u64) -> Result<()> + 'static,
     ) -> Contender {
-        let (work, beside, items) = (Rc::clone(&self.work), Rc::clone(&self.beside), self.items);
+        let (work, rest, items) = (Rc::clone(&self.work), Rc::clone(&self.rest), self.items);
         let mut turns = 0..;
         let turn = move |samples: &mut Samples| {
             let turn = turns.next().expect("turns do not end");
             work.taken.take();
             let ((), whole) = samples.time_both(count(items), || job(&work, turn))?;
-            beside.note(label, whole, work.taken.take(), items);
+            rest.note(label, whole, work.taken.take(), items);
             Ok(())
         };
         Contender { label, turn: Box::new(turn) }
@@ -167,7 +167,7 @@ impl Site<'_> {
         })
     }
 
-    /// Each turn is an operation of its own, begun and completed.
+    /// Each turn is a separate operation, begun and completed.
     fn paced(
         &self,
         label: &'static str,
@@ -186,7 +186,7 @@ impl Site<'_> {
         }))
     }
 
-    /// A row of results for each item, and one that says where the job stands.
+    /// One row of results for each item, and one with the progress of the job.
     fn sqlite(&self, label: &'static str, together: usize) -> Result<Contender> {
         let store = peers::sqlite().create(&subfolder(self.dir, label)?, peers::CACHE_BYTES)?;
         let mut session = store.session()?;
@@ -207,7 +207,7 @@ impl Site<'_> {
     }
 }
 
-/// The job as a host writes it.
+/// Runs the job as a host would write it.
 fn run(vault: &Vault, work: &Work, policy: CheckpointPolicy, turn: u64, items: u64) -> Result<()> {
     let operation = vault.operations().begin(&format!("job-{turn:06}"), [ONLY_LANE])?;
     let lane = operation.lane(ONLY_LANE)?;

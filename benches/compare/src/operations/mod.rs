@@ -1,5 +1,5 @@
-//! Operations: what a checkpoint costs the work that it belongs to, with and without somebody who
-//! subscribed and does not read; whether what has ended long ago is felt; what history costs.
+//! Operations: the cost of a checkpoint for its work, with and without a subscriber that does not
+//! read; the cost of finished operations; the cost of history.
 
 mod finished;
 mod history;
@@ -19,29 +19,29 @@ use crate::peers::{self, CACHE_BYTES};
 use crate::write_results;
 use finished::{Crowd, Part};
 
-/// Rounds that count, unless another number is asked for.
+/// Rounds that count, unless another number is requested.
 const ROUNDS: usize = 21;
 
-/// How much is done.
+/// The amount of work.
 struct Scale {
     rounds: usize,
     /// Items of a job.
     items: u64,
-    /// Finished operations of the vault that has many.
+    /// Finished operations of the vault with many.
     finished: usize,
 }
 
 /// One table of the results.
 struct Section {
     name: &'static str,
-    /// What one operation is.
-    told: String,
-    /// What the others are compared with.
+    /// Description of one operation.
+    title: String,
+    /// The base of the ratios.
     base: &'static str,
     series: Vec<Series>,
 }
 
-/// Measures all of it, and writes what came of it.
+/// Runs all measurements, and writes the results.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.refuse_workloads()?;
     let (folder, environment) = crate::site(options)?;
@@ -50,19 +50,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut sections = Vec::new();
 
     let dir = subfolder(folder.path(), job::NAME)?;
-    let told = format!("an item of a millisecond, of a job of {items}");
-    let (contenders, beside) = job::contenders(&scale, &dir)?;
-    let job = section(&scale, job::NAME, told, job::BARE, 1, contenders)?;
-    let (told, series) = ("what an item takes beside itself".into(), beside.series(&job.series));
-    sections.extend([job, Section { name: job::BESIDE, told, base: job::ITEMS, series }]);
+    let title = format!("an item of a millisecond, of a job of {items}");
+    let (contenders, rest) = job::contenders(&scale, &dir)?;
+    let job = section(&scale, job::NAME, title, job::BARE, 1, contenders)?;
+    let (title, series) = ("the time of an item beyond its work".into(), rest.series(&job.series));
+    sections.extend([job, Section { name: job::REST, title, base: job::ITEMS, series }]);
     fs::remove_dir_all(&dir)?;
 
     let dir = subfolder(folder.path(), history::NAME)?;
-    let (told, contenders) = ("a durable commit".to_owned(), history::contenders(&dir)?);
-    sections.push(section(&scale, history::NAME, told, history::KEPT_1, 2, contenders)?);
+    let (title, contenders) = ("a durable commit".to_owned(), history::contenders(&dir)?);
+    sections.push(section(&scale, history::NAME, title, history::KEPT_1, 2, contenders)?);
     fs::remove_dir_all(&dir)?;
-    let (told, contenders) = ("the same in memory".to_owned(), history::contenders_in_memory()?);
-    sections.push(section(&scale, history::MEMORY, told, history::KEPT_1, 2, contenders)?);
+    let (title, contenders) = ("the same in memory".to_owned(), history::contenders_in_memory()?);
+    sections.push(section(&scale, history::MEMORY, title, history::KEPT_1, 2, contenders)?);
 
     let dir = subfolder(folder.path(), "finished")?;
     eprintln!("{finished} operations to begin and to complete");
@@ -73,9 +73,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     for part in Part::ALL {
         let contenders = crowds.iter().map(|crowd| Crowd::contender(crowd, part)).collect();
-        let told = part.told().to_owned();
+        let title = part.title().to_owned();
         let measured =
-            section(&scale, part.name(), told, finished::FEW_ENDED, part.turns(), contenders)?;
+            section(&scale, part.name(), title, finished::FEW_ENDED, part.turns(), contenders)?;
         sections.push(measured);
     }
 
@@ -94,7 +94,7 @@ impl Section {
 fn section(
     scale: &Scale,
     name: &'static str,
-    told: String,
+    title: String,
     base: &'static str,
     turns: usize,
     mut contenders: Vec<Contender>,
@@ -102,7 +102,7 @@ fn section(
     eprintln!("{name}: {} rounds", scale.rounds + 1);
     let series = measure::series(scale.rounds, turns, &mut contenders)
         .with_context(|| format!("part {name}"))?;
-    Ok(Section { name, told, base, series })
+    Ok(Section { name, title, base, series })
 }
 
 fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
@@ -111,7 +111,7 @@ fn subfolder(dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// A new vault in `dir`, where the peer that is Strongroom finds it too.
+/// Creates a vault in `dir`, where the peer Strongroom finds it too.
 fn create(dir: &Path) -> Result<Vault> {
     fs::create_dir_all(dir)?;
     peers::strongroom().create(dir, CACHE_BYTES)?.close()?;

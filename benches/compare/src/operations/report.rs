@@ -10,16 +10,16 @@ use crate::environment::Environment;
 use crate::measure::{Series, Spread};
 use crate::report::{figure, write_raw};
 
-/// Most that the default policy may take of the time of the bare job.
+/// Limit of the default policy, as a multiple of the bare job.
 const POLICY_RATIO_MAX: f64 = 1.02;
-/// Most that a subscriber who never reads may take of the time without.
+/// Limit of a subscriber that never reads, as a multiple of the time without.
 const UNREAD_RATIO_MAX: f64 = 1.05;
-/// Most that what has ended may take of the time of a vault with little of it.
+/// Limit of a vault with many finished operations, as a multiple of one with few.
 const FINISHED_RATIO_MAX: f64 = 1.10;
 
-/// A series, what it is compared with, and the most that it may take of that.
+/// A series, its base, and the limit of their ratio.
 struct Goal {
-    told: &'static str,
+    title: &'static str,
     section: &'static str,
     own: &'static str,
     base: &'static str,
@@ -28,35 +28,35 @@ struct Goal {
 
 const GOALS: [Goal; 12] = [
     Goal {
-        told: "what the default policy takes beside the items, of the items",
-        section: job::BESIDE,
+        title: "the default policy's time beyond the items, as a part of the items",
+        section: job::REST,
         own: job::DEFAULT,
         base: job::ITEMS,
         at_most: POLICY_RATIO_MAX - 1.0,
     },
     Goal {
-        told: "a job at the default policy, of the bare one",
+        title: "a job at the default policy, of the bare one",
         section: job::NAME,
         own: job::DEFAULT,
         base: job::BARE,
         at_most: POLICY_RATIO_MAX,
     },
     Goal {
-        told: "a subscriber that never reads, default policy",
+        title: "a subscriber that never reads, default policy",
         section: job::NAME,
         own: job::DEFAULT_UNREAD,
         base: job::DEFAULT,
         at_most: UNREAD_RATIO_MAX,
     },
     Goal {
-        told: "a subscriber that never reads, each item",
+        title: "a subscriber that never reads, each item",
         section: job::NAME,
         own: job::EACH_UNREAD,
         base: job::EACH,
         at_most: UNREAD_RATIO_MAX,
     },
     Goal {
-        told: "a subscriber that never reads, a checkpoint in memory",
+        title: "a subscriber that never reads, a checkpoint in memory",
         section: history::MEMORY,
         own: history::KEPT_10_UNREAD,
         base: history::KEPT_10,
@@ -75,11 +75,11 @@ const GOALS: [Goal; 12] = [
     ),
 ];
 
-const fn finished(told: &'static str, part: Part, [own, base]: [&'static str; 2]) -> Goal {
-    Goal { told, section: part.name(), own, base, at_most: FINISHED_RATIO_MAX }
+const fn finished(title: &'static str, part: Part, [own, base]: [&'static str; 2]) -> Goal {
+    Goal { title, section: part.name(), own, base, at_most: FINISHED_RATIO_MAX }
 }
 
-/// The whole of `table.md`.
+/// Formats all of `table.md`.
 pub(super) fn table(
     environment: &Environment,
     scale: &Scale,
@@ -93,7 +93,7 @@ pub(super) fn table(
          round, then their median.\n\n\
          | | | time, µs | rounds | ratio | rounds | CPU, µs | ratio | rounds |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        environment.prose_beside(&["redb", "rusqlite"]),
+        environment.prose_with(&["redb", "rusqlite"]),
         scale.rounds
     );
     for section in sections {
@@ -101,7 +101,7 @@ pub(super) fn table(
             let name = match place {
                 0 => format!(
                     "**{}**: {}; ratios to the row {:?}",
-                    section.name, section.told, section.base
+                    section.name, section.title, section.base
                 ),
                 _ => String::new(),
             };
@@ -125,8 +125,9 @@ pub(super) fn table(
 fn write_row(text: &mut String, name: &str, section: &Section, own: &Series) {
     let of = |base: &str| section.find(base).filter(|base| base.label != own.label);
     let base = of(section.base);
-    let (ratio, rounds) = told(base.map(|base| own.ratio_to(base)));
-    let (processor_ratio, processor_rounds) = told(base.and_then(|base| on_processor(own, base)));
+    let (ratio, rounds) = ratio_text(base.map(|base| own.ratio_to(base)));
+    let (processor_ratio, processor_rounds) =
+        ratio_text(base.and_then(|base| on_processor(own, base)));
     let nanos = own.nanos();
     let processor = own.on_processor().map(|own| figure(own.nanos().median / 1e3));
     let _ = writeln!(
@@ -141,18 +142,19 @@ fn write_row(text: &mut String, name: &str, section: &Section, own: &Series) {
     );
 }
 
-/// Nothing, if one of the two was not measured.
+/// Writes nothing if one of the two was not measured.
 fn write_goal(text: &mut String, sections: &[Section], goal: &Goal) {
     let section = sections.iter().find(|section| section.name == goal.section);
     let pair = section.and_then(|section| section.find(goal.own).zip(section.find(goal.base)));
     let Some((own, base)) = pair else { return };
     let (wall, processor) = (own.ratio_to(base), on_processor(own, base));
     let met = [Some(wall), processor].iter().flatten().all(|ratio| ratio.median <= goal.at_most);
-    let ((wall, wall_rounds), (processor, processor_rounds)) = (told(Some(wall)), told(processor));
+    let ((wall, wall_rounds), (processor, processor_rounds)) =
+        (ratio_text(Some(wall)), ratio_text(processor));
     let _ = writeln!(
         text,
         "| {} | {:.2} | {wall} | {wall_rounds} | {processor} | {processor_rounds} | {} |",
-        goal.told,
+        goal.title,
         goal.at_most,
         if met { "met" } else { "**missed**" }
     );
@@ -162,14 +164,14 @@ fn on_processor(own: &Series, base: &Series) -> Option<Spread> {
     Some(own.on_processor()?.ratio_to(&base.on_processor()?))
 }
 
-/// A ratio, and its range.
-fn told(ratio: Option<Spread>) -> (String, String) {
+/// Formats a ratio and its range.
+fn ratio_text(ratio: Option<Spread>) -> (String, String) {
     ratio.map_or_else(Default::default, |ratio| {
         (format!("{:.3}", ratio.median), format!("{:.3}..{:.3}", ratio.min, ratio.max))
     })
 }
 
-/// The whole of `raw.jsonl`.
+/// Formats all of `raw.jsonl`.
 pub(super) fn raw(
     environment: &Environment,
     sections: &[Section],

@@ -1,5 +1,4 @@
-//! No store at all: 4 KiB appended to a file and synced. What the disk itself takes for a
-//! commit, as a reference.
+//! No store: 4 KiB appended to a file and synced, as a reference for the disk's part of a commit.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,7 +18,7 @@ impl Peer for Append {
         APPEND
     }
 
-    /// Has no cache.
+    /// There is no cache.
     fn create(&self, dir: &Path, _: usize) -> Result<Box<dyn Store>> {
         let path = dir.join("appended");
         let file = OpenOptions::new().create(true).append(true).open(path)?;

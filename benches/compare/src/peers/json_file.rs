@@ -1,6 +1,8 @@
-//! Data in plain redb, and one JSON file for each checkpoint, replaced without a gap: written
-//! beside, synced, renamed, and the folder synced. What hosts do without a store that commits
-//! both. Data comes first, so that a checkpoint never runs ahead of it.
+//! Data in plain redb, and one JSON file for each checkpoint.
+//!
+//! The file is replaced atomically: temporary file, sync, rename, sync of the folder. Hosts without
+//! a store that commits both do this. Data is written first, so that a checkpoint is never ahead of
+//! it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -47,7 +49,7 @@ struct JsonFileSession {
     data: Box<dyn Session>,
     folder: File,
     path: PathBuf,
-    /// A fixed name will do: here one thread writes.
+    /// A fixed name is enough, because one thread writes.
     temporary: PathBuf,
 }
 

@@ -70,7 +70,7 @@ struct RedbSession {
 impl RedbSession {
     fn begin(&self) -> Result<WriteTransaction> {
         let mut transaction = self.database.begin_write()?;
-        // redb's default, said aloud; as is one-phase commit.
+        // redb's default, made explicit; likewise one-phase commit.
         transaction.set_durability(Durability::Immediate)?;
         Ok(transaction)
     }

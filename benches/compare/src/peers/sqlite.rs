@@ -1,9 +1,9 @@
-//! `SQLite` as its documentation advises for durable commits: write-ahead log, `synchronous=FULL`,
-//! prepared statements, tables of bytes without row ids, one connection for each thread.
+//! `SQLite`, configured as its documentation advises for durable commits, and `SQLCipher`.
 //!
-//! And `SQLCipher`, which is the same with a key: a library built as `SQLCipher` is plain `SQLite`
-//! as long as no key is given. Its settings are its defaults: pages of 4 KiB, AES-256-CBC with
-//! HMAC-SHA512 a page, PBKDF2 of 256,000 rounds for a password and none for a raw key.
+//! Write-ahead log, `synchronous=FULL`, prepared statements, tables of bytes without row ids, one
+//! connection for each thread. `SQLCipher` is the same with a key: without a key, a library built
+//! as `SQLCipher` is plain `SQLite`. Its settings are its defaults: pages of 4 KiB, AES-256-CBC
+//! with HMAC-SHA512 for each page, PBKDF2 of 256,000 rounds for a password and none for a raw key.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ const INSERT_CHECKPOINT: &str =
 const FILE_NAME: &str = "sqlite.db";
 const LOG_NAME: &str = "sqlite.db-wal";
 
-/// `SQLCipher`'s form for a key that is none to be derived.
+/// `SQLCipher`'s form of a raw key, which needs no derivation.
 const RAW_KEY: &str = "x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'";
 
-/// How long a writer waits for the others.
+/// Time that a writer waits for others.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The version of `SQLCipher`, if the library was built as such.
+/// Returns the version of `SQLCipher`, if the library was built as such.
 pub(crate) fn cipher_version() -> Option<&'static str> {
     static VERSION: LazyLock<Option<String>> = LazyLock::new(|| {
         let connection = Connection::open_in_memory().ok()?;
@@ -64,12 +64,12 @@ impl Peer for Sqlite {
     }
 }
 
-/// A database file. The last connection that closes closes it.
+/// A database file. The last closed connection closes it.
 struct SqliteStore {
     path: PathBuf,
     unlock: Option<Unlock>,
     cache_bytes: usize,
-    /// For the first session, so that opening the store and reading is one connection.
+    /// For the first session, so that opening the store and reading use one connection.
     spare: Mutex<Option<Connection>>,
     log_was_left: bool,
 }
@@ -90,14 +90,14 @@ impl SqliteStore {
     }
 }
 
-/// A connection with the settings that this file's head tells.
+/// Makes a connection with the settings in the head of this file.
 pub(crate) fn connect(
     path: &Path,
     unlock: Option<Unlock>,
     cache_bytes: usize,
 ) -> Result<Connection> {
     let connection = Connection::open(path)?;
-    // The key comes before anything else; a build that knows none would ignore it.
+    // The key comes first; a build without encryption would ignore it.
     match unlock {
         None => {}
         Some(unlock) => {
@@ -115,7 +115,7 @@ pub(crate) fn connect(
     ensure!(mode == "wal", "SQLite stays in journal mode {mode}");
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "mmap_size", 0)?;
-    // Negative: in KiB. With 0 a page is let go as soon as no cursor stands on it.
+    // Negative: in KiB. With 0 a page is released as soon as no cursor uses it.
     let cache_kib = i64::try_from(cache_bytes / 1024)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(connection)
@@ -158,7 +158,7 @@ fn insert(connection: &Connection, rows: &[Row]) -> Result<()> {
 impl Session for SqliteSession {
     fn commit(&mut self, rows: &[Row]) -> Result<()> {
         if rows.len() == 1 {
-            // A statement alone is a transaction of its own.
+            // A single statement is a transaction.
             return insert(&self.connection, rows);
         }
         self.within("BEGIN IMMEDIATE", |connection| insert(connection, rows))

@@ -1,5 +1,5 @@
-//! Splitting and joining secrets on one thread: the field alone and with everything that a
-//! document's shares have, beside `blahaj` and `vsss-rs`.
+//! Splitting and joining secrets on one thread: the field alone, and all layers of a document's
+//! shares, compared with `blahaj` and `vsss-rs`.
 
 mod peers;
 mod report;
@@ -15,16 +15,16 @@ use crate::options::Options;
 use crate::write_results;
 use peers::Sharer;
 
-/// Rounds that count, unless another number is asked for.
+/// Rounds that count, unless another number is requested.
 const ROUNDS: usize = 9;
 /// Turns of each contender in one round.
 const TURNS: usize = 5;
 
-/// Capacities of a document in bytes: that of a space unless it is told, and the largest.
+/// Capacities of a document in bytes: the default of a space, and the largest.
 const USUAL_BYTES: u32 = 64 << 10;
 const LARGEST_BYTES: u32 = 4 << 20;
 
-/// What is shared, and how.
+/// A secret's size and sharing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Case {
     threshold: u8,
@@ -45,7 +45,7 @@ impl Case {
         Self { capacity: LARGEST_BYTES, ..Self::HELD },
     ];
 
-    /// The one that goals are held against.
+    /// The case of the goals.
     const HELD: Self = Self::usual(3, 9);
 
     fn name(self) -> String {
@@ -53,7 +53,7 @@ impl Case {
         format!("{threshold} of {shares}, {} KiB", capacity >> 10)
     }
 
-    /// Peers take the time of many turns for what is large.
+    /// Returns whether peers are measured; they take many turns' time for large secrets.
     fn has_peers(self) -> bool {
         self.capacity == USUAL_BYTES
     }
@@ -62,13 +62,13 @@ impl Case {
 /// All samples of one case.
 struct Outcome {
     case: Case,
-    /// Of the secret.
+    /// Length of the secret.
     bytes: usize,
     split: Vec<Series>,
     join: Vec<Series>,
 }
 
-/// Measures every case, and writes what came of it.
+/// Measures every case, and writes the results.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.refuse_workloads()?;
     let (_folder, environment): (_, Environment) = crate::site(options)?;
@@ -88,7 +88,7 @@ fn measure(case: Case, rounds: usize) -> Result<Outcome> {
     for sharer in sharers {
         let label = sharer.label();
         let sharer = Rc::new(RefCell::new(sharer));
-        // There are shares to be joined before the first turn.
+        // Shares to join exist before the first turn.
         sharer.borrow_mut().split()?;
         let (splitter, secret) = (Rc::clone(&sharer), secret.clone());
         let split = move |samples: &mut Samples| {

@@ -1,7 +1,7 @@
-//! What is compared: one trait, and a type for each that implements it.
+//! The peers: one trait, and a type for each implementation.
 //!
-//! Each takes a secret of many bytes the way its documentation shows. What each makes of it is not
-//! the same; `../../README.md` says how they differ.
+//! Each peer shares a secret of many bytes as its documentation shows. The results are not equal;
+//! `../../README.md` describes the differences.
 
 use anyhow::{Result, anyhow};
 use blahaj::{Share, Sharks};
@@ -13,10 +13,10 @@ use vsss_rs::Gf256;
 
 use super::{Boxed, Case};
 
-// As tables name them.
-/// The field alone, its coefficients drawn beforehand.
+// Names in the tables.
+/// The field alone, with coefficients drawn before.
 pub(super) const BARE: &str = "strongroom, bare";
-/// As a document is written and read.
+/// All layers, as a document is written and read.
 pub(super) const STRONGROOM: &str = "strongroom, all included";
 pub(super) const BLAHAJ: &str = "blahaj";
 pub(super) const VSSS: &str = "vsss-rs";
@@ -25,14 +25,14 @@ pub(super) const VSSS: &str = "vsss-rs";
 pub(super) trait Sharer {
     fn label(&self) -> &'static str;
 
-    /// Makes all shares, in the place of those of the call before.
+    /// Makes all shares, replacing those of the previous call.
     fn split(&mut self) -> Result<()>;
 
-    /// The secret, from as many shares of the last split as it takes.
+    /// Joins the secret from as many shares of the last split as needed.
     fn join(&self) -> Result<Vec<u8>>;
 }
 
-/// Random bytes, and all that share them.
+/// Draws random bytes, and makes all sharers of them.
 pub(super) fn of(case: Case) -> Result<(Vec<u8>, Vec<Boxed>)> {
     let Case { threshold, shares, capacity } = case;
     let bench = || ShareBench::new(capacity, (threshold, shares), &OsEntropy);

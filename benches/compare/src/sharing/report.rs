@@ -1,4 +1,4 @@
-//! The results of sharing as text: megabytes of secret in a second, beside the peers, and a
+//! The results of sharing as text: megabytes of secret in a second, compared with the peers, and a
 //! verdict on each goal.
 
 use std::fmt::Write;
@@ -9,11 +9,11 @@ use crate::environment::Environment;
 use crate::measure::Series;
 use crate::report::{figure, write_raw};
 
-/// Least of everything included, 3 of 9, in megabytes of secret a second.
+/// Goals for all layers, 3 of 9, in megabytes of secret a second.
 const SPLIT_MB_MIN: f64 = 100.0;
 const JOIN_MB_MIN: f64 = 400.0;
 
-/// The whole of `table.md`.
+/// Formats all of `table.md`.
 pub(super) fn table(environment: &Environment, rounds: usize, outcomes: &[Outcome]) -> String {
     let mut text = format!(
         "# Sharing secrets, beside blahaj and vsss-rs\n\n{}\n\n\
@@ -23,7 +23,7 @@ pub(super) fn table(environment: &Environment, rounds: usize, outcomes: &[Outcom
          | secret | | split, MB/s | rounds | of blahaj | of vsss-rs | join, MB/s | rounds \
          | of blahaj | of vsss-rs |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        environment.prose_beside(&["blahaj", "vsss-rs"])
+        environment.prose_with(&["blahaj", "vsss-rs"])
     );
     for outcome in outcomes {
         for (place, (split, join)) in outcome.split.iter().zip(&outcome.join).enumerate() {
@@ -56,7 +56,7 @@ pub(super) fn table(environment: &Environment, rounds: usize, outcomes: &[Outcom
     text
 }
 
-/// The whole of `raw.jsonl`.
+/// Formats all of `raw.jsonl`.
 pub(super) fn raw(environment: &Environment, outcomes: &[Outcome]) -> String {
     let mut text = format!("{}\n", environment.json());
     for Outcome { case, bytes, split, join } in outcomes {
@@ -67,7 +67,7 @@ pub(super) fn raw(environment: &Environment, outcomes: &[Outcome]) -> String {
     text
 }
 
-/// Speed, range and both ratios.
+/// Formats speed, range and both ratios.
 fn columns(own: &Series, all: &[Series], bytes: usize) -> String {
     let nanos = own.nanos();
     let of = |peer: &str| {
@@ -84,7 +84,7 @@ fn columns(own: &Series, all: &[Series], bytes: usize) -> String {
     )
 }
 
-/// Megabytes a second.
+/// Returns megabytes a second.
 fn speed(bytes: usize, nanos: f64) -> f64 {
     bytes as f64 * 1e3 / nanos
 }

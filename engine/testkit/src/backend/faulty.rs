@@ -1,4 +1,4 @@
-//! Backends that fail on demand, and one that lies.
+//! Backends that fail on demand, and one that acknowledges too early.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::{Error, ErrorKind, Key, Result};
 
-/// Whether the call that fails has taken effect.
+/// The moment of a failure: before or after the effect of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendTiming {
     /// The call does not reach the store.
@@ -18,33 +18,33 @@ pub enum BackendTiming {
     After,
 }
 
-/// How a call of a [`FaultyBackend`] fails.
+/// The failure of a call of a [`FaultyBackend`].
 ///
-/// Of all kinds only `Uncertain` may, by the contract, come with an effect. So model a lost
-/// answer as `After` with `Uncertain`, and a refusal as `Before` with any other kind.
+/// By the contract only `Uncertain` may come with an effect. So model a lost answer as `After` with
+/// `Uncertain`, and a refusal as `Before` with any other kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendFault {
-    /// Whether the call takes effect.
+    /// The moment of the failure.
     pub timing: BackendTiming,
-    /// The kind of the error that the caller gets.
+    /// Kind of the returned error.
     pub kind: ErrorKind,
 }
 
 impl BackendFault {
-    /// Nothing happens.
+    /// Makes a fault without effect.
     pub fn before(kind: ErrorKind) -> Self {
         Self { timing: BackendTiming::Before, kind }
     }
 
-    /// The call takes effect, and an error is returned nevertheless.
+    /// Makes a fault after the full effect.
     pub fn after(kind: ErrorKind) -> Self {
         Self { timing: BackendTiming::After, kind }
     }
 }
 
-/// A store in front of which calls are counted and made to fail.
+/// A wrapper of a backend that counts calls and makes them fail.
 ///
-/// Counted are `get`, `get_range`, `put`, `delete` and `list`.
+/// It counts `get`, `get_range`, `put`, `delete` and `list`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -82,39 +82,40 @@ impl Plan {
         self.once.remove(&self.calls).or(lasting.map(|(_, fault)| fault))
     }
 
-    /// The number of the `nth` call from now on; 0 means the next one too.
+    /// Returns the number of the `nth` call from now on; 0 means the next one too.
     fn number(&self, nth: u64) -> u64 {
         self.calls.saturating_add(nth.max(1))
     }
 }
 
 impl FaultyBackend {
-    /// In front of `inner`, without faults.
+    /// Wraps `inner`, without faults.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
         Self { inner, plan: Mutex::default() }
     }
 
-    /// How many calls there have been, those that failed included.
+    /// Returns the number of calls so far, including failed ones.
     pub fn calls(&self) -> u64 {
         self.plan.lock().calls
     }
 
-    /// Lets one call fail: the `nth` from now on, where 1 is the next. Faults at different calls
-    /// wait side by side.
+    /// Makes one call fail: the `nth` from now on, where 1 is the next.
+    ///
+    /// Faults of different calls do not affect each other.
     pub fn fail_at(&self, nth: u64, fault: BackendFault) {
         let mut plan = self.plan.lock();
         let call = plan.number(nth);
         plan.once.insert(call, fault);
     }
 
-    /// Lets every call fail from the `nth` from now on, where 1 is the next, until
+    /// Makes every call fail from the `nth` from now on, where 1 is the next, until
     /// [`clear`](Self::clear).
     pub fn fail_from(&self, nth: u64, fault: BackendFault) {
         let mut plan = self.plan.lock();
         plan.from = Some((plan.number(nth), fault));
     }
 
-    /// Forgets all faults that are still to come. The count goes on.
+    /// Removes all future faults. The count of calls continues.
     pub fn clear(&self) {
         let mut plan = self.plan.lock();
         plan.once.clear();
@@ -177,15 +178,17 @@ impl super::Layer for FaultyBackend {
 
 crate::impl_backend!(FaultyBackend);
 
-/// A lying store, for canaries: it acknowledges a put at once and performs it later, after a
-/// number of further calls or on [`settle`](Self::settle). Until then it answers from memory as
-/// if the put had happened; what is pending is lost with the last handle, as in a power cut.
+/// A wrapper of a backend that acknowledges a put at once and performs it later, for canaries.
 ///
-/// An engine on top of it commits rows before their objects are there. A crash harness that
-/// does not notice that is broken.
+/// It performs a put after a number of further calls, or on [`settle`](Self::settle). Until then it
+/// answers from memory as if the put had happened. Pending puts are lost with the last handle, as
+/// in a power cut.
 ///
-/// Conditions are checked when the put is acknowledged. The versions it answers are derived from
-/// the content, so the store underneath must derive them so too, as disk and memory do.
+/// An engine on top of it commits rows before their objects exist. A crash harness that does not
+/// detect this is broken.
+///
+/// Conditions are checked at the acknowledgement. The returned versions derive from the content, so
+/// the backend below must derive them in the same way, as disk and memory do.
 #[derive(Debug)]
 pub struct DeferredBackend {
     inner: Arc<dyn Backend>,
@@ -208,20 +211,22 @@ struct DeferredPut {
 }
 
 impl DeferredBackend {
-    /// In front of `inner`: each put waits for `delay` further calls and is performed at the
-    /// beginning of the one after them. With `u64::MAX` only
-    /// [`settle`](Self::settle) performs it.
+    /// Wraps `inner`: each put waits for `delay` further calls, and is performed before the next
+    /// one.
+    ///
+    /// With `u64::MAX` only [`settle`](Self::settle) performs it.
     pub fn new(inner: Arc<dyn Backend>, delay: u64) -> Self {
         Self { inner, delay, state: Mutex::default() }
     }
 
-    /// How many acknowledged puts have not been performed.
+    /// Returns the number of acknowledged puts that have not been performed.
     pub fn pending(&self) -> usize {
         self.state.lock().puts.len()
     }
 
-    /// Performs all pending puts, in order. The first error ends it; that put and those behind
-    /// it stay pending.
+    /// Performs all pending puts, in order.
+    ///
+    /// The first error ends it; that put and later ones stay pending.
     pub fn settle(&self) -> Result<()> {
         let mut state = self.state.lock();
         while let Some(put) = state.puts.front() {
@@ -235,12 +240,12 @@ impl DeferredBackend {
         self.inner.put(&put.key, put.body.clone(), &Condition::Any).map(drop)
     }
 
-    /// Counts a call and runs it on the state, after the puts that have become due.
+    /// Counts a call and runs it on the state, after the due puts.
     fn call<T>(&self, run: impl FnOnce(&mut Deferred) -> Result<T>) -> Result<T> {
         let mut state = self.state.lock();
         state.calls += 1;
         while state.puts.front().is_some_and(|put| put.due < state.calls) {
-            // A liar does not report that it failed, either: such a put is lost.
+            // A failed put is not reported either: it is lost.
             let _ = state.puts.pop_front().map(|put| self.perform(&put));
         }
         run(&mut state)

@@ -1,4 +1,4 @@
-//! A backend over another, for tests that change a call or two of it.
+//! A backend over another, for tests that change a few of its calls.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -47,61 +47,61 @@ use strongroom_base::{Key, Result};
 /// # }
 /// ```
 pub trait Layer: fmt::Debug + Send + Sync {
-    /// The backend under it.
+    /// Returns the backend below.
     fn inner(&self) -> &dyn Backend;
 
-    /// As [`Backend::get`].
+    /// Does the same as [`Backend::get`].
     fn get(&self, key: &Key) -> Result<Object> {
         self.inner().get(key)
     }
 
-    /// As [`Backend::get_range`].
+    /// Does the same as [`Backend::get_range`].
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
         self.inner().get_range(key, range)
     }
 
-    /// As [`Backend::put`].
+    /// Does the same as [`Backend::put`].
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
         self.inner().put(key, body, condition)
     }
 
-    /// As [`Backend::delete`].
+    /// Does the same as [`Backend::delete`].
     fn delete(&self, key: &Key) -> Result<()> {
         self.inner().delete(key)
     }
 
-    /// As [`Backend::delete_all`].
+    /// Does the same as [`Backend::delete_all`].
     fn delete_all(&self, keys: &[Key]) -> Result<()> {
         self.inner().delete_all(keys)
     }
 
-    /// As [`Backend::list`].
+    /// Does the same as [`Backend::list`].
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>> {
         self.inner().list(prefix, after, limit)
     }
 
-    /// As [`Backend::name`].
+    /// Does the same as [`Backend::name`].
     fn name(&self) -> &str {
         self.inner().name()
     }
 
-    /// As [`Backend::concurrency`].
+    /// Does the same as [`Backend::concurrency`].
     fn concurrency(&self) -> NonZeroUsize {
         self.inner().concurrency()
     }
 
-    /// As [`Backend::is_shared`].
+    /// Does the same as [`Backend::is_shared`].
     fn is_shared(&self) -> bool {
         self.inner().is_shared()
     }
 
-    /// As [`Backend::available_bytes`].
+    /// Does the same as [`Backend::available_bytes`].
     fn available_bytes(&self) -> Result<u64> {
         self.inner().available_bytes()
     }
 }
 
-/// Makes a [`Backend`] of a type that is a [`Layer`].
+/// Implements [`Backend`] for a type that is a [`Layer`].
 #[macro_export]
 macro_rules! impl_backend {
     ($layer:ty) => {

@@ -1,9 +1,9 @@
-//! Backends over a backend, for a test's own changes to it.
+//! Backends over a backend, for tests.
 //!
-//! - [`FaultyBackend`] lets single calls fail;
-//! - [`DeferredBackend`] lets changes come late;
-//! - [`RecordingBackend`] remembers the calls;
-//! - [`Layer`] passes all calls on that a test's own backend does not change.
+//! - [`FaultyBackend`] makes single calls fail.
+//! - [`DeferredBackend`] performs changes late.
+//! - [`RecordingBackend`] records the calls.
+//! - [`Layer`] passes all calls on that a test does not override.
 
 mod faulty;
 mod layer;

@@ -1,4 +1,4 @@
-//! A backend that remembers what it was asked.
+//! A backend that records its calls.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use parking_lot::Mutex;
 use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::{Key, Result};
 
-/// A call of a backend as its operator sees it.
+/// A call of a backend, as its operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendCall {
     /// The method of [`Backend`].
     pub method: &'static str,
     /// Its key, or the prefix of a listing.
     pub key: String,
-    /// How many bytes of bodies went either way.
+    /// Bytes of bodies in either direction.
     pub bytes: u64,
 }
 
-/// Remembers each call of `get`, `get_range`, `put`, `delete` and `list` in its order, those that
-/// fail included, and passes it on.
+/// A wrapper that records each call of `get`, `get_range`, `put`, `delete` and `list` in order,
+/// including failed ones.
 #[derive(Debug)]
 pub struct RecordingBackend {
     inner: Arc<dyn Backend>,
@@ -28,12 +28,12 @@ pub struct RecordingBackend {
 }
 
 impl RecordingBackend {
-    /// In front of `inner`.
+    /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
         Self { inner, calls: Mutex::default() }
     }
 
-    /// The calls since the last time that this was asked.
+    /// Returns the calls since the last call of `take`.
     pub fn take(&self) -> Vec<BackendCall> {
         std::mem::take(&mut self.calls.lock())
     }

@@ -4,7 +4,7 @@ use strongroom_backends::{Backend, Condition, Version};
 
 use super::{assert_body, assert_lists, body, key, page, put, put_all};
 
-/// Nothing, and no error, under any prefix and after any key.
+/// An empty list without error, under any prefix and after any key.
 pub fn an_empty_store_lists_nothing(store: &dyn Backend) {
     for prefix in ["", "a", "a/", "a/b"] {
         assert_lists(store, prefix, None, &[]);
@@ -12,7 +12,7 @@ pub fn an_empty_store_lists_nothing(store: &dyn Backend) {
     }
 }
 
-/// Keys whose order by bytes differs from that by segments, by folders first or by length.
+/// Keys whose bytewise order differs from the order by segments, by folders first, and by length.
 const ORDERED: &[&str] = &[
     "-",
     "-/a",
@@ -61,7 +61,7 @@ pub fn a_listing_is_in_bytewise_order(store: &dyn Backend) {
     assert_lists(store, "", None, ORDERED);
 }
 
-/// `a` is no folder that `a/b` is in: both are objects, deleted one by one.
+/// `a` is not a folder of `a/b`: both are objects, deleted separately.
 pub fn a_key_and_keys_below_it_coexist(store: &dyn Backend) {
     for order in [["a", "a/b", "a/b/c"], ["a/b/c", "a/b", "a"]] {
         put_all(store, &order);
@@ -90,7 +90,7 @@ pub fn a_prefix_need_not_end_at_a_segment(store: &dyn Backend) {
     }
 }
 
-/// `after` need not exist nor lie within the prefix, and is itself never listed.
+/// `after` need not exist or match the prefix, and is never listed.
 pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
     put_all(store, ORDERED);
     let between = ["a/a-", "a/b", "a/b/c", "a/z", "c", "content", "content/01", "zzz"];
@@ -103,8 +103,8 @@ pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
     }
 }
 
-/// Pages of any size, each going on after the last key of the one before, have every key once.
-/// A limit of 0 gives an empty page.
+/// Pages of any size, each continuing after the last key before, have every key once. A limit of 0
+/// gives an empty page.
 pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
     put_all(store, ORDERED);
     assert!(page(store, "", None, 0).is_empty(), "a limit of 0 gives an empty page");
@@ -123,7 +123,7 @@ pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
     }
 }
 
-/// What is put is listed from then on with its length, and what is deleted no longer.
+/// A put object is listed from then on with its length, and a deleted one no longer.
 pub fn a_listing_follows_puts_and_deletes(store: &dyn Backend) {
     let mut expected: Vec<(String, u64)> = Vec::new();
     let assert_follows = |expected: &[(String, u64)]| {

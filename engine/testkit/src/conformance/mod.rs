@@ -1,9 +1,8 @@
-//! The contract of [`Backend`] as a program: what every store must do, whoever wrote it.
+//! The contract of [`Backend`] as a program, for every implementation.
 //!
-//! [`run`] tries all of it, with short races; [`race`] and its like make them as long as wanted.
-//! [`overwriters_race`] and [`deleters_race`] ask for more than the contract.
-//! They use the trait only, so they run on anybody's store. A behaviour that does
-//! not hold panics with a message that names it.
+//! [`run`] tests all of it, with short races; [`race`] and similar functions make them longer.
+//! [`overwriters_race`] and [`deleters_race`] test more than the contract. All use only the trait,
+//! so they run on any store. A violation panics with a message that names the behaviour.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,10 +36,10 @@ pub use race::{
     readers_never_see_part_of_a_body, start_counter,
 };
 
-/// One behaviour, tried on a store that is empty.
+/// One behaviour, tested on an empty store.
 type Behaviour = fn(&dyn Backend);
 
-/// Tries every behaviour, each on a store of its own from `make`, which must be empty.
+/// Tests every behaviour, each on its own store from `make`, which must be empty.
 pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
     const BEHAVIOURS: &[Behaviour] = &[
         the_name_and_the_concurrency_are_usable,
@@ -78,7 +77,7 @@ fn key(text: &str) -> Key {
     Key::new(text).expect("the keys of the suite fit the grammar")
 }
 
-/// A body of `len` bytes that tells its position: no part of it is like another.
+/// Makes a body of `len` bytes in which every part differs from the others.
 fn body(len: usize) -> Bytes {
     (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect()
 }
@@ -129,7 +128,7 @@ fn put_all(store: &dyn Backend, names: &[&str]) {
     }
 }
 
-/// There is a name, it does not change with use, and the concurrency is not absurd.
+/// A name exists and does not change with use, and the concurrency is plausible.
 pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     let name = store.name().to_owned();
     assert!(!name.is_empty(), "the store has a name");
@@ -138,7 +137,7 @@ pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     assert!(store.concurrency().get() <= 4096, "the concurrency is a sensible number");
 }
 
-/// Those that are there and those that are not, in any folders; and none.
+/// Existing and missing keys, in any folders; and none.
 pub fn many_are_deleted_at_once(store: &dyn Backend) {
     put_all(store, &["a", "a/b", "ab", "c/d/e", "c/d/f"]);
     let keys: Vec<Key> = ["a", "a/b", "x/y", "c/d/e", "c/z"].map(key).into();
@@ -150,13 +149,13 @@ pub fn many_are_deleted_at_once(store: &dyn Backend) {
     assert_eq!(page(store, "", None, 10), ["ab", "c/d/f"], "the others are there");
 }
 
-/// Room for what the suite itself puts.
+/// Room for the objects of the suite itself.
 pub fn a_store_tells_how_much_room_it_has(store: &dyn Backend) {
-    let room = store.available_bytes().expect("a store that works tells its room");
+    let room = store.available_bytes().expect("a working store reports its free space");
     assert!(room >= 1 << 20, "there is room for a body of a megabyte, not for {room} bytes");
 }
 
-/// Lengths around a block's and one of a megabyte, put, read and listed.
+/// Lengths around a block and a megabyte, put, read and listed.
 pub fn bodies_of_every_length_come_back_whole(store: &dyn Backend) {
     for len in [0, 1, 4095, 4096, 4097, 1 << 20] {
         let name = format!("bodies/of-{len}");
@@ -164,7 +163,7 @@ pub fn bodies_of_every_length_come_back_whole(store: &dyn Backend) {
         assert_body(store, &name, body(len));
         let listed = store.list(&name, None, 1).expect("list succeeds");
         let size = listed.first().map(|entry| entry.size);
-        assert_eq!(size, Some(len as u64), "the listing tells the length of {name}");
+        assert_eq!(size, Some(len as u64), "the listing has the length of {name}");
     }
 }
 
@@ -180,7 +179,7 @@ pub fn the_longest_keys_are_stored(store: &dyn Backend) {
     assert_lists(store, "", None, &[&deep, &wide]);
 }
 
-/// `NotFound` where there is nothing, also beside and below what is there.
+/// `NotFound` for missing keys, also next to and below existing ones.
 pub fn a_missing_key_is_not_found(store: &dyn Backend) {
     put_all(store, &["a/b/c", "d"]);
     for name in ["missing", "a", "a/b", "a/b/c/d", "a/b/cc", "d/e"] {
@@ -190,7 +189,7 @@ pub fn a_missing_key_is_not_found(store: &dyn Backend) {
     }
 }
 
-/// First, middle, last, all and no bytes, the empty range at the end among them.
+/// First, middle, last, all and no bytes, including the empty range at the end.
 pub fn ranges_give_exactly_their_bytes(store: &dyn Backend) {
     let whole = body(10_000);
     put(store, "a", whole.clone(), &Condition::Any);
@@ -206,7 +205,7 @@ pub fn ranges_give_exactly_their_bytes(store: &dyn Backend) {
     assert!(nothing.is_ok_and(|part| part.is_empty()), "an empty body has an empty range");
 }
 
-/// `Invalid`, and never fewer bytes than asked for.
+/// `Invalid`, and never fewer bytes than requested.
 pub fn ranges_outside_the_body_are_invalid(store: &dyn Backend) {
     put(store, "a", body(100), &Condition::Any);
     for (start, end) in
@@ -221,7 +220,7 @@ pub fn ranges_outside_the_body_are_invalid(store: &dyn Backend) {
     }
 }
 
-/// `Any` asks nothing, and replaces a longer body by a shorter one whole.
+/// `Any` has no condition, and replaces a longer body by a shorter one completely.
 pub fn put_any_creates_and_replaces(store: &dyn Backend) {
     for len in [10, 10_000, 3, 0, 5_000] {
         put(store, "a", body(len), &Condition::Any);
@@ -229,7 +228,7 @@ pub fn put_any_creates_and_replaces(store: &dyn Backend) {
     }
 }
 
-/// The second creator is told `AlreadyExists`, even with the same body, and changes nothing.
+/// The second creator gets `AlreadyExists`, even with the same body, and changes nothing.
 pub fn put_absent_creates_once(store: &dyn Backend) {
     let version = put(store, "a", "first", &Condition::Absent);
     for again in ["second", "first"] {
@@ -243,7 +242,7 @@ pub fn put_absent_creates_once(store: &dyn Backend) {
     assert_body(store, "a", "third");
 }
 
-/// The version of the put and that of the get name the same state; older ones are `Conflict`.
+/// The versions of the put and of the get name the same state; older ones are `Conflict`.
 pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
     let first = put(store, "a", "generation 1", &Condition::Absent);
     let second = put(store, "a", "generation 2", &Condition::Matches(first.clone()));
@@ -288,7 +287,7 @@ pub fn versions_tell_bodies_apart(store: &dyn Backend) {
     }
 }
 
-/// Deleting what is not there, or no longer, is fine, and touches no other key.
+/// Deleting a missing key succeeds, and touches no other key.
 pub fn delete_is_idempotent(store: &dyn Backend) {
     put_all(store, &["a", "a/b", "ab"]);
     for missing in ["b", "a/c", "c/d/e"] {
@@ -301,7 +300,7 @@ pub fn delete_is_idempotent(store: &dyn Backend) {
     assert_lists(store, "", None, &["a/b", "ab"]);
 }
 
-/// `Matches` with the version of old is a conflict, `Absent` succeeds.
+/// `Matches` with the old version is a conflict, `Absent` succeeds.
 pub fn a_deleted_key_is_free_again(store: &dyn Backend) {
     for round in 0..3 {
         let body = format!("life {round}");

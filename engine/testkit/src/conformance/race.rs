@@ -1,9 +1,10 @@
-//! The behaviours that take several callers: lost updates, two creators, torn reads.
+//! The behaviours that need several callers: lost updates, two creators, torn reads.
 //!
-//! The counter is what every compare-and-set loop in the project is: read, change, put under
-//! the version that was read, and on a conflict begin again. Its bodies are unique, as the
-//! contract asks: they carry the count, who wrote it and in which attempt, and the same of those before. So
-//! whoever does not know whether a put happened finds out, however often others have moved it since.
+//! The counter represents every compare-and-set loop in the project: read, change, put under the
+//! version that was read, and start over on a conflict. Its bodies are unique, as the contract
+//! requires: they contain the count, the writer and its attempt, and the same of earlier moves. A
+//! caller that does not know whether its put happened finds out, however often others have moved
+//! the counter since.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -16,11 +17,10 @@ use strongroom_base::Key;
 
 use super::{assert_refused, key, put};
 
-/// Attempts of one increment before the store counts as one on which nobody gets through.
+/// Attempts of one increment after which the store fails the test.
 const ATTEMPTS_MAX: u32 = 10_000;
 
-/// How many attempts the counter's body remembers: those of more moves than happen between a put and the look
-/// at what became of it.
+/// Attempts in the counter's body: more than the moves between a put and its check.
 const REMEMBERED: usize = 64;
 
 /// `threads` threads increment one counter `moves` times each; no increment is lost or doubled.
@@ -28,7 +28,7 @@ pub fn race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, moves: u64) {
     race_between(&vec![make(); threads], moves);
 }
 
-/// [`race`] with one thread for each of `handles`, which all lead to one store.
+/// Runs [`race`] with one thread for each of `handles`, which all lead to one store.
 pub fn race_between(handles: &[Arc<dyn Backend>], moves: u64) {
     let Some(first) = handles.first() else {
         return;
@@ -52,14 +52,14 @@ pub fn start_counter(store: &dyn Backend) {
     put(store, counter_key().as_str(), "0 start", &Condition::Absent);
 }
 
-/// The counter's value.
+/// Returns the counter's value.
 pub fn counter_value(store: &dyn Backend) -> u64 {
     let object = store.get(&counter_key()).expect("the counter is there");
     count_of(&object.body)
 }
 
-/// Increments the counter `moves` times as `contender`, a name without blanks that nobody else in the race
-/// has. Answers that are lost are looked up.
+/// Increments the counter `moves` times as `contender`, a unique name without blanks. Lost answers
+/// are resolved.
 pub fn increment(store: &dyn Backend, contender: &str, moves: u64) {
     for turn in 0..moves {
         let done = (0..ATTEMPTS_MAX).any(|attempt| {
@@ -117,9 +117,10 @@ pub fn creators_race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, rounds
     }
 }
 
-/// Deletes against a caller who keeps replacing under `Matches`, `rounds` times: once the delete
-/// has returned the key is absent, because a replacement never revives what is deleted. Stores on this machine
-/// keep that; Ceph may refuse such a delete with a failure, as often as it is tried.
+/// Deletes compete with a caller that keeps replacing under `Matches`, `rounds` times.
+///
+/// After the delete has returned the key is absent, because a replacement never restores a deleted
+/// key. Local stores satisfy this; Ceph may refuse such a delete as often as it is tried.
 pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     let store = make();
     for round in 0..rounds {
@@ -131,9 +132,10 @@ pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     }
 }
 
-/// Puts under `Any` against a caller who keeps replacing under `Matches`, `rounds` times: only
-/// who has read the new body may replace it. Stores on this machine keep that; of others the contract does
-/// not ask it.
+/// Puts under `Any` compete with a caller that keeps replacing under `Matches`, `rounds` times.
+///
+/// Only a caller that has read the new body may replace it. Local stores satisfy this; the contract
+/// does not require it.
 pub fn overwriters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     let store = make();
     for round in 0..rounds {
@@ -146,22 +148,24 @@ pub fn overwriters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     }
 }
 
-/// Bytes of a body that takes a while to compare.
+/// Bytes of a body whose comparison takes some time.
 const SLOW_BODY_BYTES: usize = 256 << 10;
 
-/// A body that names what it descends from.
+/// Makes a body that names its line of descent.
 fn generation(line: &str, number: u64) -> Bytes {
     let mut body = format!("{line} {number} ").into_bytes();
     body.resize(SLOW_BODY_BYTES, b'.');
     body.into()
 }
 
-/// Moments about the end of a replacement at which a race strikes, round by round: from half of
-/// its time to a little after it, because a store compares shortly before it replaces.
+/// Moments of a replacement at which a race strikes, in turn: from half of its time to a little
+/// after it, because a store compares shortly before it replaces.
 const PHASES: usize = 16;
 
-/// Runs `disturb` while another thread replaces each generation of `key` by the next. How long
-/// one replacement takes is measured in reads; `round` picks the moment within the next one.
+/// Runs `disturb` while another thread replaces each generation of `key` by the next.
+///
+/// The duration of a replacement is measured in reads; `round` selects the moment within the next
+/// one.
 fn disturb_replacements(store: &dyn Backend, key: &Key, round: usize, disturb: impl FnOnce()) {
     put(store, key.as_str(), generation("old", 0), &Condition::Absent);
     let replacing = AtomicBool::new(true);
@@ -173,12 +177,12 @@ fn disturb_replacements(store: &dyn Backend, key: &Key, round: usize, disturb: i
                 }
             }
         });
-        // Also if `disturb` panics.
+        // Ends the thread also if `disturb` panics.
         let _end = EndOnDrop(&replacing);
-        let read = || store.get(key).expect("nobody deletes it yet").version;
+        let read = || store.get(key).expect("it is not deleted yet").version;
         let reads_of_one = || {
             let (current, mut reads) = (read(), 1);
-            // A replacer that panicked replaces nothing more; the scope passes its panic on.
+            // A replacer that panicked replaces nothing more; the scope propagates its panic.
             while !replacer.is_finished() && read() == current {
                 reads += 1;
             }
@@ -193,7 +197,7 @@ fn disturb_replacements(store: &dyn Backend, key: &Key, round: usize, disturb: i
     });
 }
 
-/// Replaces `key` by its next generation, or tries to; `false` if it is absent.
+/// Replaces `key` by its next generation, or tries to; returns `false` if it is absent.
 fn replace(store: &dyn Backend, key: &Key) -> bool {
     let current = match store.get(key) {
         Ok(current) => current,
@@ -214,10 +218,10 @@ fn replace(store: &dyn Backend, key: &Key) -> bool {
     }
 }
 
-/// Replacements that a reader has to see around it.
+/// Replacements during which a reader must read.
 const REPLACEMENTS: u8 = 60;
 
-/// While one caller replaces a body by others of other lengths, each `get` and `get_range` gives
+/// While one caller replaces a body by others of other lengths, each `get` and `get_range` returns
 /// one of them whole, and each listing has the key once.
 pub fn readers_never_see_part_of_a_body(store: &dyn Backend) {
     put(store, "race/replaced", uniform(0), &Condition::Absent);
@@ -230,7 +234,7 @@ pub fn readers_never_see_part_of_a_body(store: &dyn Backend) {
                 }
             });
         }
-        // Also if a put panics: the readers must not go on for ever.
+        // Ends the readers also if a put panics.
         let _end = EndOnDrop(&writing);
         for number in 1..=REPLACEMENTS {
             put(store, "race/replaced", uniform(number), &Condition::Any);
@@ -249,7 +253,7 @@ fn assert_whole(store: &dyn Backend, key: &Key) {
     assert_eq!(listed.len(), 1, "a key that exists all the time is listed, once");
 }
 
-/// A body that shows when two are mixed: one byte repeated, in a length of its own.
+/// Makes a body that reveals a mixture of two: one byte repeated, with its own length.
 fn uniform(number: u8) -> Bytes {
     vec![number; 4096 + 1000 * usize::from(number % 50)].into()
 }

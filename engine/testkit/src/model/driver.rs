@@ -1,4 +1,4 @@
-//! Runs calls on a vault and on its model, and says where they differ.
+//! Running calls on a vault and on its model, and comparing both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use super::{Call, Ending, Model, Pattern, Step, as_batch};
 use crate::vault::world_options;
 use crate::world::{Replay, World};
 
-/// A vault on a world of its own, with its model beside it.
+/// A vault on its own world, together with its model.
 pub struct Driver {
     world: World,
     vault: Option<Vault>,
@@ -30,13 +30,13 @@ pub struct Driver {
     seed: u64,
 }
 
-/// Every change of an operation's state that the engine told of.
+/// Every reported change of an operation's state.
 #[derive(Clone, Debug, Default)]
 struct Transitions {
     seen: Arc<Mutex<BTreeSet<Transition>>>,
 }
 
-/// From which state, if it was not the first, to which.
+/// The previous state, if there was one, and the new state.
 pub type Transition = (Option<OperationState>, OperationState);
 
 impl Recorder for Transitions {
@@ -51,24 +51,23 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// Where the driver's vault lies in its world.
+/// Path of the driver's vault in its world.
 const PATH: &str = "/vault";
 
 impl Driver {
-    /// A new vault in `world`.
+    /// Makes a new vault in `world`.
     pub fn create(world: World, seed: u64) -> Result<Self> {
         let mut driver = Self::over(world, None, Model::new(), seed);
         driver.vault = Some(driver.options().create(PATH)?);
         Ok(driver)
     }
 
-    /// Drives a vault that somebody else owns and that holds what `model` does, to make calls
-    /// on it with [`call`](Self::call).
+    /// Drives a borrowed vault that matches `model`, for use of [`call`](Self::call).
     pub fn lent(vault: Vault, model: Model) -> Self {
         Self::over(World::new(), Some(vault), model, 0)
     }
 
-    /// Which changes of an operation's state there were.
+    /// Returns the observed changes of operations' states.
     pub fn transitions(&self) -> BTreeSet<Transition> {
         self.transitions.seen.lock().clone()
     }
@@ -79,7 +78,7 @@ impl Driver {
             .recorder(self.transitions.clone())
     }
 
-    /// Ends driving; all handles and snapshots are dropped. What the vault holds.
+    /// Ends driving, drops all handles and snapshots, and returns the model.
     pub fn into_model(self) -> Model {
         self.model
     }
@@ -97,7 +96,7 @@ impl Driver {
         }
     }
 
-    /// What the vault holds as far as the model knows.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -106,7 +105,7 @@ impl Driver {
         self.vault.as_ref().expect("only missing inside `reopen`")
     }
 
-    /// Makes the call on both; the error tells where they differ.
+    /// Makes the call on both; the error describes the difference.
     pub fn run(&mut self, call: &Call) -> Result<(), String> {
         let mut after = self.model.clone();
         let expected = after.apply(call);
@@ -121,8 +120,8 @@ impl Driver {
         self.compare().map_err(|differs| format!("after {call:?}: {differs}"))
     }
 
-    /// Makes the call on the vault alone. A refusal of the right kind, as the model knows it,
-    /// counts as an answer.
+    /// Makes the call on the vault alone. A refusal of the kind that the model expects counts as a
+    /// result.
     pub fn call(&mut self, call: &Call) -> Result<()> {
         let refused = self.model.apply(call).err();
         match (refused, self.make(call)) {
@@ -201,7 +200,7 @@ impl Driver {
                 match ending {
                     Ending::Commit => Ok(()),
                     Ending::Error => Err(Error::new(ErrorKind::Invalid, "fail on purpose")),
-                    // Not `panic!`, whose message the hook would print a thousand times.
+                    // Not `panic!`, whose message would be printed thousands of times.
                     Ending::Panic => std::panic::resume_unwind(Box::new("on purpose")),
                 }
             })
@@ -256,7 +255,7 @@ impl Driver {
         Err(Error::new(ErrorKind::Corrupt, "check vault").with_detail(format!("{report:?}")))
     }
 
-    /// Opens again after a close, or after a power cut of that seed.
+    /// Reopens after a close, or after a power cut with that seed.
     fn reopen(&mut self, cut: Option<u64>) -> Result<()> {
         while !self.held.is_empty() {
             self.release_oldest()?;
@@ -286,7 +285,7 @@ fn key_bytes(number: u8) -> Vec<u8> {
     format!("key-{number:03}").into_bytes()
 }
 
-/// Makes the steps in the transaction; `staged` holds their long values.
+/// Makes the steps in the transaction; `staged` has their long values.
 fn perform(tx: &mut WriteTx<'_>, steps: &[Step], mut staged: VecDeque<Staged>) -> Result<()> {
     let mut inserted = false;
     for step in steps {
@@ -322,7 +321,7 @@ pub(super) fn lane_name(number: u8) -> String {
 }
 
 impl Model {
-    /// `Ok` if `snapshot` shows just what the model holds; else where it differs.
+    /// Compares `snapshot` with the model; the error describes the difference.
     pub fn differs(&self, snapshot: &Snapshot) -> Result<(), String> {
         let found = snapshot.namespaces().map_err(|e| e.to_string())?;
         let names: Vec<_> = found.iter().map(|namespace| &*namespace.name).collect();
@@ -332,15 +331,19 @@ impl Model {
         }
         for ((number, records), namespace) in self.records.iter().zip(&found) {
             if namespace.records != records.len() as u64 {
-                let told = namespace.records;
-                return Err(format!("{} tells {told}, not {}", namespace.name, records.len()));
+                let listed = namespace.records;
+                return Err(format!(
+                    "{} reports {listed} records, not {}",
+                    namespace.name,
+                    records.len()
+                ));
             }
             records_differ(snapshot, *number, records)?;
         }
         self.operations.differs(snapshot)
     }
 
-    /// The same of the vault, with what it lists as left to do.
+    /// Compares the vault and its list of unfinished operations with the model.
     pub fn differs_from(&self, vault: &Vault) -> Result<(), String> {
         let snapshot = vault.read().map_err(|e| e.to_string())?;
         self.differs(&snapshot)?;

@@ -1,11 +1,11 @@
 //! A vault as a plain map, and the calls that change it.
 //!
-//! The model says what each call answers and what is there afterwards. It has no files, no
-//! commits and no content; that it agrees with the engine is the proof.
+//! The model computes the result of each call and its effects. It has no files, no commits and no
+//! content. Its agreement with the engine is the proof.
 //!
 //! - `operation_model.rs`: operations as plain values.
 //! - `driver.rs`, `operation_driver.rs`: calls on a vault and on its model, compared.
-//! - `strategy.rs`: calls at random, for proptest to shrink.
+//! - `strategy.rs`: random calls, for proptest to shrink.
 
 use std::collections::BTreeMap;
 
@@ -21,29 +21,29 @@ pub use driver::{Driver, Transition};
 pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
 pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 
-/// Bytes of a value, told by length and seed, so that calls stay short to read and to shrink.
+/// The bytes of a value, given by length and seed, so that calls stay short to read and to shrink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     /// Length in bytes.
     pub len: u32,
-    /// Tells values of one length apart.
+    /// Distinguishes values of the same length.
     pub seed: u8,
 }
 
 impl Pattern {
-    /// The bytes: no run of them repeats, and none are zeros alone.
+    /// Returns the bytes: no run of them repeats, and no part is all zeros.
     pub fn bytes(self) -> Vec<u8> {
         let mut state = u64::from(self.seed) << 32 | u64::from(self.len) | 1;
         (0..self.len)
             .map(|_| {
-                // A linear congruential step (Knuth, MMIX); its high byte is good enough here.
+                // A linear congruential step (Knuth, MMIX); its high byte is random enough here.
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (state >> 56) as u8
             })
             .collect()
     }
 
-    /// Whether it is too long for state and must be staged.
+    /// Returns whether the value is too long for the state and must be staged.
     pub fn is_staged(self) -> bool {
         self.len as usize > ROW_BYTES_MAX
     }
@@ -52,7 +52,7 @@ impl Pattern {
 /// A change of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Makes a value the value of a key.
+    /// Sets the value of a key.
     Insert {
         /// Namespace by number.
         namespace: u8,
@@ -68,14 +68,14 @@ pub enum Step {
         /// Key by number.
         key: u8,
     },
-    /// Drops a namespace. In a batch, which cannot, it removes key 0.
+    /// Drops a namespace. A batch, which cannot do that, removes key 0 instead.
     Drop {
         /// Namespace by number.
         namespace: u8,
     },
 }
 
-/// How a transaction ends.
+/// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Its closure returns `Ok`.
@@ -86,30 +86,30 @@ pub enum Ending {
     Panic,
 }
 
-/// A call of a vault, or something that happens to it.
+/// A call of a vault, or an event that affects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// `Vault::write`.
     Write {
         /// The changes, in order.
         steps: Vec<Step>,
-        /// How it ends.
+        /// The end of the transaction.
         ending: Ending,
     },
-    /// `Vault::apply`, on the condition that a key is there or absent.
+    /// `Vault::apply`, on the condition that a key exists or is absent.
     Apply {
         /// The changes, in order.
         steps: Vec<Step>,
         /// Namespace, key, and whether the record must be there.
         condition: Option<(u8, u8, bool)>,
     },
-    /// `Vault::stage`, and nothing done with it.
+    /// `Vault::stage`, and a drop of the result.
     StageAndDrop(Pattern),
-    /// Something done to an operation.
+    /// An act on an operation.
     Operate {
         /// Operation by number.
         operation: u8,
-        /// What.
+        /// The act.
         act: Act,
     },
     /// Changes with a checkpoint.
@@ -120,21 +120,21 @@ pub enum Call {
         lane: u8,
         /// The changes, in order.
         steps: Vec<Step>,
-        /// Whether it completes the lane.
+        /// Completes the lane.
         complete: bool,
-        /// By a batch; else by a closure.
+        /// Uses a batch; otherwise a closure.
         batch: bool,
-        /// By which handle.
+        /// The handle.
         who: Who,
     },
-    /// `Operations::expire`, of what is so old.
+    /// `Operations::expire`, for operations of at least that age.
     Expire {
         /// Age in seconds.
         older_secs: u8,
     },
-    /// Puts the clock forward or back.
+    /// Sets the clock forward or back.
     Jump {
-        /// How far.
+        /// Milliseconds of the change.
         millis: i64,
     },
     /// Takes a snapshot and keeps it.
@@ -147,7 +147,7 @@ pub enum Call {
     Check,
     /// Closes and opens again.
     Reopen,
-    /// Cuts the power; what was not synced ends as the seed says.
+    /// Cuts the power. The seed decides the fate of unsynced data.
     Crash {
         /// Seed of the image.
         seed: u64,
@@ -157,19 +157,19 @@ pub enum Call {
 /// A vault as a plain map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
-    /// Records by namespace and key. A namespace stays when its last record goes.
+    /// Records by namespace and key. A namespace stays after its last record.
     pub records: BTreeMap<u8, BTreeMap<u8, Pattern>>,
     /// Operations, and their handles.
     pub operations: OperationsModel,
 }
 
 impl Model {
-    /// An empty vault.
+    /// Makes an empty vault.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the call answers; on `Ok` the model has changed as the vault must have.
+    /// Returns the result of the call. On `Ok` the model has changed as the vault must have.
     pub fn apply(&mut self, call: &Call) -> Result<(), ErrorKind> {
         match call {
             Call::Write { steps, ending } => match ending {
@@ -221,7 +221,7 @@ impl Model {
     }
 }
 
-/// The steps as a batch makes them: it cannot drop a namespace.
+/// Returns the steps as a batch makes them: it cannot drop a namespace.
 fn as_batch(steps: &[Step]) -> Vec<Step> {
     let as_removal = |step: &Step| match *step {
         Step::Drop { namespace } => Step::Remove { namespace, key: 0 },

@@ -1,4 +1,4 @@
-//! Acts on operations, on the driver's vault; and operations compared with the model's.
+//! Acts on operations of the driver's vault, and their comparison with the model.
 
 use strongroom::operations::{Lane, Operation, OperationSpec, OperationsQuery};
 use strongroom::{Snapshot, Vault};
@@ -9,7 +9,7 @@ use super::operation_model::{
     Act, CHECKPOINTS_KEPT, End, OperationModel, OperationsModel, RETRY, Who, migrated,
 };
 
-/// What is said of every failure.
+/// The text of every failure.
 const FAILURE: &str = "on purpose";
 
 fn spec(operation: u8, lanes: u8) -> OperationSpec {
@@ -75,7 +75,7 @@ impl Driver {
 }
 
 impl OperationsModel {
-    /// `Ok` if `snapshot` shows just these operations; else where it differs.
+    /// Compares the operations in `snapshot` with these; the error describes the difference.
     pub(super) fn differs(&self, snapshot: &Snapshot) -> Result<(), String> {
         let found = snapshot
             .operations(&OperationsQuery::new().limit(usize::MAX))
@@ -109,23 +109,23 @@ impl OperationsModel {
         Ok(())
     }
 
-    /// `Ok` if the vault lists just what is left to do, with the right reasons.
+    /// Compares the vault's list of unfinished operations, with their reasons.
     pub(super) fn unfinished_differ(&self, vault: &Vault) -> Result<(), String> {
         let found = vault
             .operations()
             .unfinished(&OperationsQuery::new().limit(usize::MAX))
             .map_err(|e| e.to_string())?;
-        let told: Vec<_> =
+        let listed: Vec<_> =
             found.into_iter().map(|found| (found.id, found.state, found.resumable)).collect();
         let expected: Vec<_> = self
             .unfinished()
             .into_iter()
             .map(|(number, state, resumable)| (operation_id(number), Some(state), resumable))
             .collect();
-        if told == expected {
+        if listed == expected {
             return Ok(());
         }
-        Err(format!("left to do is {told:?}, expected {expected:?}"))
+        Err(format!("the unfinished operations are {listed:?}, expected {expected:?}"))
     }
 }
 
@@ -133,14 +133,14 @@ fn kept_differ(snapshot: &Snapshot, id: &str, expected: &OperationModel) -> Resu
     for (number, lane) in (0..).zip(&expected.lanes) {
         let name = lane_name(number);
         let kept = snapshot.checkpoints(id, &name).map_err(|e| e.to_string())?;
-        let told: Vec<_> = kept
+        let listed: Vec<_> = kept
             .iter()
             .map(|kept| (kept.checkpoints, String::from_utf8_lossy(&kept.data).into_owned()))
             .collect();
         let sequence = (0..=lane.checkpoints).rev();
         let expected: Vec<_> = sequence.zip(lane.kept.iter().cloned()).collect();
-        if told != expected {
-            return Err(format!("{id}, {name} keeps {told:?}, expected {expected:?}"));
+        if listed != expected {
+            return Err(format!("{id}, {name} keeps {listed:?}, expected {expected:?}"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The machine of operations as the model has it: what each act answers, and what it leaves.
+//! The state machine of operations in the model: the result and the effects of each act.
 //!
 //! Written from the table in ARCHITECTURE.md, not from the engine's code.
 
@@ -8,30 +8,30 @@ use std::time::Duration;
 use strongroom::operations::{OperationState, Resumable, RetryPolicy};
 use strongroom_base::ErrorKind;
 
-/// Tries without a checkpoint that the driver's operations have.
+/// The limit of tries of the driver's operations.
 pub(super) const RETRY: RetryPolicy = RetryPolicy {
     attempts_max: 3,
     backoff_first: Duration::from_secs(1),
     backoff_max: Duration::from_secs(3),
 };
 
-/// Checkpoints that the driver's operations keep of a lane.
+/// Checkpoints that the driver's operations keep for a lane.
 pub(super) const CHECKPOINTS_KEPT: u16 = 3;
 
-/// Something done to an operation.
+/// An act on an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// `Operations::begin_with`, in so many lanes.
+    /// `Operations::begin_with`, with that number of lanes.
     Begin(u8),
-    /// `Operations::prepare`, in so many lanes.
+    /// `Operations::prepare`, with that number of lanes.
     Prepare(u8),
     /// `Operations::resume`.
     Resume,
-    /// `Operations::take_over`. The handle that was fenced is kept.
+    /// `Operations::take_over`. The fenced handle is kept.
     TakeOver,
     /// Drops all handles.
     LetGo,
-    /// Ends it by a handle.
+    /// Ends the operation through a handle.
     End(End, Who),
     /// `Lane::complete`.
     CompleteLane(u8, Who),
@@ -45,7 +45,7 @@ pub enum Act {
     Remove,
 }
 
-/// The ends that a handle has.
+/// The ends that a handle offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// `Operation::pause`.
@@ -58,63 +58,63 @@ pub enum End {
     Cancel,
 }
 
-/// Which of an operation's handles.
+/// One of an operation's handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// The one that was had last.
+    /// The newest handle.
     Newest,
-    /// The one that was had first, and perhaps fenced or ended since.
+    /// The oldest handle, which may be fenced or ended.
     Oldest,
 }
 
-/// A lane as the model has it.
+/// A lane in the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneModel {
-    /// How many checkpoints it has had.
+    /// Number of its checkpoints.
     pub checkpoints: u64,
-    /// Whether it is complete.
+    /// The lane is complete.
     pub complete: bool,
-    /// The data of those that are kept, the latest first.
+    /// Data of the kept checkpoints, latest first.
     pub kept: Vec<String>,
 }
 
-/// An operation as the model has it.
+/// An operation in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationModel {
-    /// Where it stands.
+    /// Its state.
     pub state: OperationState,
-    /// Paused by somebody.
+    /// Paused on request.
     pub held: bool,
     /// Raised by begin, resume and take-over.
     pub generation: u64,
     /// Tries since the last checkpoint.
     pub attempts: u32,
-    /// Of its checkpoints.
+    /// Version of its checkpoints.
     pub version: u32,
-    /// Whether it ever failed.
+    /// The operation has failed at least once.
     pub failed: bool,
     /// Its lanes by number.
     pub lanes: Vec<LaneModel>,
-    /// When its row was changed last.
+    /// Time of its last change.
     updated: u64,
 }
 
-/// A handle in the host's hands.
+/// A handle of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandleModel {
     generation: u64,
-    /// Which of all handles.
+    /// Number among all handles.
     number: u64,
 }
 
-/// All operations of a vault, and the handles of them.
+/// All operations of a vault, and their handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationsModel {
     /// Operations by number.
     pub operations: BTreeMap<u8, OperationModel>,
-    /// Handles by operation, oldest first. Gone with the process.
+    /// Handles by operation, oldest first. They end with the process.
     pub handles: BTreeMap<u8, Vec<HandleModel>>,
-    /// The handle that owns it, by operation.
+    /// The owning handle, by operation.
     owners: BTreeMap<u8, HandleModel>,
     handles_had: u64,
     /// Wall time in milliseconds.
@@ -136,8 +136,9 @@ impl Default for OperationsModel {
 }
 
 impl OperationsModel {
-    /// What the act answers. `NotFound` stands also for what the driver cannot do, for want of a
-    /// handle.
+    /// Returns the result of the act.
+    ///
+    /// `NotFound` also means that the driver has no handle for it.
     pub(super) fn act(&mut self, operation: u8, act: Act) -> Answer {
         match act {
             Act::Begin(lanes) => {
@@ -185,7 +186,7 @@ impl OperationsModel {
         }
     }
 
-    /// A checkpoint with that data, by one of the handles.
+    /// Makes a checkpoint with that data, through one of the handles.
     pub(super) fn checkpoint(
         &mut self,
         operation: u8,
@@ -206,18 +207,18 @@ impl OperationsModel {
         Ok(())
     }
 
-    /// The process ends.
+    /// Ends the process.
     pub(super) fn end_process(&mut self) {
         self.handles.clear();
         self.owners.clear();
     }
 
-    /// The clock is put forward or back.
+    /// Sets the clock forward or back.
     pub(super) fn jump(&mut self, millis: i64) {
         self.now = self.now.saturating_add_signed(millis);
     }
 
-    /// What has ended so long ago is dropped.
+    /// Drops operations that ended long ago.
     pub(super) fn expire(&mut self, older_millis: u64) {
         let (now, owners) = (self.now, &self.owners);
         self.operations.retain(|number, found| {
@@ -228,7 +229,7 @@ impl OperationsModel {
         });
     }
 
-    /// What is not finished, and whether it can be resumed.
+    /// Lists unfinished operations, and whether each can be resumed.
     pub fn unfinished(&self) -> Vec<(u8, OperationState, Resumable)> {
         let left = self.operations.iter().filter(|(_, found)| !found.state.is_finished());
         left.map(|(&number, found)| (number, found.state, self.resumable(number, found))).collect()
@@ -244,7 +245,7 @@ impl OperationsModel {
         if found.held {
             return Resumable::Held;
         }
-        // 1 s, 2 s, and so on, from the last change on; 1 s at least after a failure.
+        // 1 s, 2 s, and so on, from the last change on; at least 1 s after a failure.
         let failed = found.state == OperationState::Failed;
         let backoff = match found.attempts {
             0 if failed => 1_000,
@@ -284,7 +285,7 @@ impl OperationsModel {
         Ok(())
     }
 
-    /// A new handle has the operation.
+    /// Makes a new handle the owner of the operation.
     fn own(&mut self, operation: u8) {
         let generation = self.operations[&operation].generation;
         let handle = HandleModel { generation, number: self.handles_had };
@@ -322,7 +323,7 @@ impl OperationsModel {
         handle.copied().ok_or(ErrorKind::NotFound)
     }
 
-    /// The operation, for a handle that owns it.
+    /// Returns the operation, for a handle that owns it.
     fn owned(&mut self, operation: u8, who: Who) -> Result<&mut OperationModel, ErrorKind> {
         let handle = self.handle(operation, who)?;
         let found = self.operations.get_mut(&operation).ok_or(ErrorKind::NotFound)?;
@@ -332,7 +333,7 @@ impl OperationsModel {
         }
     }
 
-    /// A lane that takes checkpoints, for a handle that owns it.
+    /// Returns a lane that accepts checkpoints, for a handle that owns it.
     fn lane(&mut self, operation: u8, lane: u8, who: Who) -> Result<&mut LaneModel, ErrorKind> {
         self.handle(operation, who)?;
         let found = self.operations.get(&operation).ok_or(ErrorKind::NotFound)?;
@@ -346,7 +347,7 @@ impl OperationsModel {
     fn end(&mut self, operation: u8, end: End, who: Who) -> Answer {
         let found = self.owned(operation, who)?;
         if found.state == OperationState::Completed && end == End::Complete {
-            // As its lanes have left it.
+            // The operation ended with its last lane.
             self.owners.remove(&operation);
             return Ok(());
         }
@@ -390,7 +391,7 @@ impl OperationsModel {
         Ok(())
     }
 
-    /// A lane got somewhere.
+    /// Records progress of a lane.
     fn advance(&mut self, operation: u8) {
         let found = self.operations.get_mut(&operation).expect("its lane was found");
         found.attempts = 0;
@@ -399,7 +400,7 @@ impl OperationsModel {
         self.touch(operation);
     }
 
-    /// Time does not go back in a row when the clock does.
+    /// Time in a row never decreases, even if the clock does.
     fn touch(&mut self, operation: u8) {
         if let Some(found) = self.operations.get_mut(&operation) {
             found.updated = found.updated.max(self.now);
@@ -407,7 +408,7 @@ impl OperationsModel {
     }
 }
 
-/// What the driver migrates data to.
+/// Returns the migrated data of the driver.
 pub(super) fn migrated(version: u8, data: &str) -> String {
     format!("{version}: {data}")
 }

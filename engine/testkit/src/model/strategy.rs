@@ -80,20 +80,20 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Something done to an operation, or a checkpoint of it, or what happens to its clock.
+/// Makes an act on an operation, a checkpoint of it, or a change of its clock.
 fn operation(jumps: bool) -> impl Strategy<Value = Call> {
     let operate =
         (0..OPERATIONS, act()).prop_map(|(operation, act)| Call::Operate { operation, act });
     let expire = (0..4_u8).prop_map(|older_secs| Call::Expire { older_secs });
-    // Without jumps nothing is ever older than now.
+    // Without jumps no operation is ever older than now.
     let jump = (-5_000..5_000_i64).prop_map(move |millis| {
         if jumps { Call::Jump { millis } } else { Call::Expire { older_secs: 0 } }
     });
     prop_oneof![12 => operate, 8 => checkpoint(), 1 => expire, 1 => jump]
 }
 
-/// One call; `crashes` says whether the power may be cut and the clock jump, or the vault is only
-/// reopened then.
+/// Makes one call. `crashes` allows power cuts and clock jumps; otherwise the vault is only
+/// reopened.
 pub fn call(crashes: bool) -> impl Strategy<Value = Call> {
     let write = (steps(), ending()).prop_map(|(steps, ending)| Call::Write { steps, ending });
     let condition = prop::option::of((0..NAMESPACES, 0..KEYS, any::<bool>()));
@@ -118,12 +118,12 @@ pub fn call(crashes: bool) -> impl Strategy<Value = Call> {
     ]
 }
 
-/// Up to `most` calls in a row.
+/// Makes at most `most` calls.
 pub fn calls(most: usize, crashes: bool) -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call(crashes), 1..=most)
 }
 
-/// Calls on operations above all, with crash, reopening and jumps of the clock; up to `most`.
+/// Makes at most `most` calls, mainly on operations, with crashes, reopening and clock jumps.
 pub fn operation_calls(most: usize) -> impl Strategy<Value = Vec<Call>> {
     let call = prop_oneof![
         20 => operation(true),
@@ -135,12 +135,13 @@ pub fn operation_calls(most: usize) -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call, 1..=most)
 }
 
-/// Exactly `count` calls on operations, without crashes and jumps, the same for the same seed.
+/// Makes exactly `count` calls on operations, without crashes and jumps, the same for the same
+/// seed.
 pub fn operation_calls_of_seed(count: usize, seed: u64) -> Vec<Call> {
     of_seed(prop::collection::vec(operation(false), count), seed)
 }
 
-/// Exactly `count` calls, the same for the same seed.
+/// Makes exactly `count` calls, the same for the same seed.
 pub fn calls_of_seed(count: usize, crashes: bool, seed: u64) -> Vec<Call> {
     of_seed(prop::collection::vec(call(crashes), count), seed)
 }

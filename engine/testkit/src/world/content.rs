@@ -1,29 +1,30 @@
 //! The bytes of one file, in pages that are shared until they are written.
 //!
-//! A power cut is tried tens of thousands of times on the same file, and each image differs
-//! from the next in a few sectors. So a clone costs two words, the first write after it costs
-//! the table of pages and one page, and the rest stays shared between all images.
+//! Tens of thousands of power cuts are tried on the same file, and each image differs from the next
+//! in a few sectors. So a clone costs two words. The first write after it costs the table of pages
+//! and one page; all images share the rest.
 //!
-//! It knows nothing of names, syncs or crashes.
+//! This file knows no names, syncs or crashes.
 //!
-//! Invariants: `len` is at most [`FILE_BYTES_MAX`]; no page lies wholly past `len`; the bytes of
-//! the last page past `len` are zero. A page that is absent reads as zeros.
+//! Invariants: `len` is at most [`FILE_BYTES_MAX`]; no page is entirely past `len`; the bytes of
+//! the last page past `len` are zero. An absent page reads as zeros.
 
 use std::io;
 use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes whole or not at all.
 pub(super) const SECTOR_BYTES: usize = 512;
-/// What is copied when a shared byte is written.
+/// The unit that is copied when a shared byte is written.
 pub(super) const PAGE_BYTES: usize = 4096;
-/// Sectors in a page; the bits of a `u8` stand for them.
+/// Sectors in a page, one bit of a `u8` each.
 pub(super) const PAGE_SECTORS: usize = PAGE_BYTES / SECTOR_BYTES;
-/// A longer file is refused with `FileTooLarge`: it bounds the table of pages to 128 MiB.
+/// Longest file; a longer one is refused with `FileTooLarge`. It bounds the table of pages to 128
+/// MiB.
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 36;
 
-/// One page of a file; `None` where nothing was ever written.
+/// One page of a file; `None` if it was never written.
 pub(super) type Page = Option<Arc<[u8; PAGE_BYTES]>>;
 
 #[derive(Clone, Debug, Default)]
@@ -37,18 +38,18 @@ impl Content {
         self.len
     }
 
-    /// The page of that number; past the end, an absent one.
+    /// Returns the page of that number; an absent one past the end.
     pub(super) fn page(&self, number: usize) -> &Page {
         self.pages.get(number).unwrap_or(&None)
     }
 
-    /// The numbers of the pages that hold bytes at or after `offset`.
+    /// Returns the numbers of the pages with bytes at or after `offset`.
     pub(super) fn pages_from(&self, offset: u64) -> Range<usize> {
         let first = index(offset) / PAGE_BYTES;
         first..self.pages.len().max(first)
     }
 
-    /// Fills `buffer` from `offset`; `UnexpectedEof` if the file ends before.
+    /// Fills `buffer` from `offset`; `UnexpectedEof` if the file ends earlier.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -63,7 +64,7 @@ impl Content {
         Ok(())
     }
 
-    /// All bytes.
+    /// Returns all bytes.
     pub(super) fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; index(self.len)];
         self.read(&mut bytes, 0).expect("a file can be read up to its length");
@@ -93,7 +94,7 @@ impl Content {
         self.len = self.len.max(end as u64);
     }
 
-    /// Cuts the file, or grows it with zeros.
+    /// Truncates the file, or extends it with zeros.
     pub(super) fn set_len(&mut self, len: u64) {
         let shrinks = len < self.len;
         self.len = len;
@@ -102,7 +103,7 @@ impl Content {
         }
     }
 
-    /// This content with some pages exchanged and another length.
+    /// Returns this content with some pages replaced and another length.
     pub(super) fn patched(&self, pages: impl Iterator<Item = (usize, Page)>, len: u64) -> Self {
         let mut patched = self.clone();
         let table = Arc::make_mut(&mut patched.pages);
@@ -117,7 +118,7 @@ impl Content {
         patched
     }
 
-    /// Restores the invariants about what lies past `len`.
+    /// Restores the invariants about the bytes past `len`.
     fn trim(&mut self) {
         let end = index(self.len);
         let pages = Arc::make_mut(&mut self.pages);
@@ -132,7 +133,7 @@ impl Content {
     }
 }
 
-/// Where a range of bytes that starts at `offset` ends; `FileTooLarge` past the limit.
+/// Returns the end of a range of bytes that begins at `offset`; `FileTooLarge` past the limit.
 pub(super) fn end_of(offset: u64, len: usize) -> io::Result<u64> {
     offset
         .checked_add(len as u64)
@@ -140,24 +141,24 @@ pub(super) fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::FileTooLarge.into())
 }
 
-/// The part of a range of bytes that falls into one page.
+/// The part of a range of bytes in one page.
 pub(super) struct Piece {
     /// Number of the page.
     pub(super) page: usize,
-    /// Which bytes of the page.
+    /// Bytes of the page.
     pub(super) inside: Range<usize>,
-    /// Which bytes of the range.
+    /// Bytes of the range.
     pub(super) outside: Range<usize>,
 }
 
 impl Piece {
-    /// The sectors of the page that it touches, one bit each.
+    /// Returns the sectors of the page that it touches, one bit each.
     pub(super) fn sectors(&self) -> u8 {
         sector_bits(&self.inside)
     }
 }
 
-/// Cuts `len` bytes at `offset` at the borders of pages.
+/// Splits `len` bytes at `offset` at page boundaries.
 pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
     let offset = index(offset);
     let mut done = 0;
@@ -170,13 +171,13 @@ pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// The sectors of a page that a range within it touches, one bit each.
+/// Returns the sectors of a page that a range within it touches, one bit each.
 pub(super) fn sector_bits(inside: &Range<usize>) -> u8 {
     (inside.start / SECTOR_BYTES..inside.end.div_ceil(SECTOR_BYTES))
         .fold(0, |bits, sector| bits | 1 << sector)
 }
 
-/// A position in memory.
+/// Converts a position to an index in memory.
 pub(super) fn index(position: u64) -> usize {
     usize::try_from(position).expect("files are bounded by FILE_BYTES_MAX")
 }

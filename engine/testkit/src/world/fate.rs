@@ -1,43 +1,43 @@
-//! Which version of each sector, length and name a power cut leaves behind.
+//! The choice of the version of each sector, length and name that survives a power cut.
 //!
-//! If every choice were a coin of its own, the images that find bugs would hardly ever come up:
-//! all lost, all there, one thing missing. So each image is in a [`Mood`] first, and the mood
-//! decides the single choices. All is drawn from the seed; nothing here knows what is chosen.
+//! If every choice were independent, the images that find bugs would hardly ever occur: all lost,
+//! all kept, one thing missing. So each image first draws a [`Mood`], which decides the single
+//! choices. Everything is drawn from the seed. This file does not know the objects of its choices.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// How a disk behaves in one power cut.
+/// The behaviour of a disk in one power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     /// Nothing unsynced survives.
     Lost,
     /// Everything survives.
     Kept,
-    /// All names survive and no data: files that are there, and empty.
+    /// All names survive and no data: files exist and are empty.
     NamesKept,
     /// All data survives and no name.
     DataKept,
-    /// Every choice for itself, each version as likely as the others.
+    /// Every choice is independent, each version equally likely.
     Mixed,
-    /// An ordered disk: what happened up to an event survives, and nothing after it.
+    /// An ordered disk: changes up to an event survive, and later ones do not.
     Until { event: u64 },
-    /// Everything survives but what one event did; if `torn`, half of what it did.
+    /// Everything survives except one event; if `torn`, half of that event.
     OneLost { event: u64, torn: bool },
-    /// Nothing survives but what one event did; if `torn`, half of it.
+    /// Only one event survives; if `torn`, half of it.
     OneKept { event: u64, torn: bool },
 }
 
 /// The events that a power cut may undo.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    /// Those that changed names.
+    /// Events that changed names.
     pub(super) names: Vec<u64>,
-    /// Those that changed files.
+    /// Events that changed files.
     pub(super) data: Vec<u64>,
 }
 
-/// The fate of one image: a mood and the draws that it needs.
+/// The fate of one image: a mood, and the draws that it needs.
 #[derive(Debug)]
 pub(super) struct Fate {
     mood: Mood,
@@ -47,16 +47,16 @@ pub(super) struct Fate {
 impl Fate {
     /// Draws the mood of the image `seed` after event number `event`.
     pub(super) fn draw(seed: u64, event: u64, unsynced: &Unsynced) -> Self {
-        // The seeds 0..n shall not mean the same n moods after every event. The factor is
-        // 2^64 over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
+        // The seeds 0..n should not mean the same n moods after every event. The factor is 2^64
+        // over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
         let mixed = seed.wrapping_add(event.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut draws = ChaCha8Rng::seed_from_u64(mixed);
         let mood = Mood::draw(&mut draws, unsynced);
         Self { mood, draws }
     }
 
-    /// Which version of a name survives, 0 being the durable one and `n` that after the `n`th
-    /// of `events`.
+    /// Chooses the surviving version of a name: 0 is the durable one, and `n` the one after the
+    /// `n`th of `events`.
     pub(super) fn of_name(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
         match self.mood {
             Mood::NamesKept => events.count(),
@@ -65,7 +65,7 @@ impl Fate {
         }
     }
 
-    /// Which version of a sector or length survives, counted like those of a name.
+    /// Chooses the surviving version of a sector or length, counted like those of a name.
     pub(super) fn of_data(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
         match self.mood {
             Mood::NamesKept => 0,
@@ -102,7 +102,7 @@ impl Mood {
         let Some(event) = unsynced.one(draws) else {
             return Self::Lost;
         };
-        // Mixed and ordered disks have the most to show; the plain corners are few.
+        // Mixed and ordered disks reveal the most; the plain corners are few.
         match below(draws, 12) {
             0 => Self::Lost,
             1 => Self::Kept,
@@ -117,8 +117,8 @@ impl Mood {
 }
 
 impl Unsynced {
-    /// One of the events. Names are few among the writes and matter more, so half the time it
-    /// is one of theirs.
+    /// Draws one of the events. Name events are rare and important, so half of the draws choose one
+    /// of them.
     fn one(&self, draws: &mut ChaCha8Rng) -> Option<u64> {
         let of_names = match (self.names.is_empty(), self.data.is_empty()) {
             (true, true) => return None,
@@ -134,7 +134,7 @@ fn coin(draws: &mut ChaCha8Rng) -> bool {
     draws.next_u32() & 1 == 1
 }
 
-/// A number below `bound`, as good as uniform for the small bounds here.
+/// Draws a number below `bound`, nearly uniform for the small bounds here.
 fn below(draws: &mut ChaCha8Rng, bound: usize) -> usize {
     let wide = u64::from(draws.next_u32()) * bound as u64;
     usize::try_from(wide >> 32).expect("smaller than the bound")

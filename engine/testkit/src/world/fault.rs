@@ -1,56 +1,56 @@
 //! Calls that fail on command.
 //!
-//! The plan counts calls of the seam and says which of them fail and how. It does not know what
-//! a call does: the world asks before each one and acts on the answer.
+//! The plan counts calls of the seam, and decides which of them fail and how. It does not know the
+//! effects of a call: the world asks before each one and acts on the result.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::content::SECTOR_BYTES;
 
-/// How a call fails.
+/// The failure of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// How much of the call has happened when it fails.
+    /// The part of the call that happens before it fails.
     pub timing: FaultTiming,
-    /// What it returns.
+    /// The returned error.
     pub error: FaultError,
 }
 
-/// How much of a call has happened when it fails.
+/// The part of a failing call that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultTiming {
     /// Nothing.
     Before,
-    /// All of it, and only the answer is an error. A failed sync has made things durable, a
-    /// failed lock is held until its file is closed.
+    /// All of it; only the result is an error. A failed sync has made data durable. A failed lock
+    /// is held until its file is closed.
     After,
-    /// A write has written its first half, cut at a sector of 512 bytes where the half holds
-    /// the border of one. Of any other call, nothing.
+    /// A write writes its first half, cut at a sector of 512 bytes if the half contains a sector
+    /// boundary. Other calls have no effect.
     Torn,
 }
 
-/// The error a failing call returns.
+/// The error that a failing call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultError {
     /// An error of this kind.
     Kind(io::ErrorKind),
-    /// The operating system's error of this number: 5 is `EIO`, 28 is `ENOSPC` on Linux.
+    /// The operating system's error of this number; on Linux 5 is `EIO`, 28 is `ENOSPC`.
     Os(i32),
 }
 
 impl Fault {
-    /// Nothing happens.
+    /// Makes a fault without effect.
     pub fn before(error: impl Into<FaultError>) -> Self {
         Self { timing: FaultTiming::Before, error: error.into() }
     }
 
-    /// All happens, and an error is returned nevertheless.
+    /// Makes a fault after the full effect.
     pub fn after(error: impl Into<FaultError>) -> Self {
         Self { timing: FaultTiming::After, error: error.into() }
     }
 
-    /// Half of a write happens.
+    /// Makes a fault after half of a write.
     pub fn torn(error: impl Into<FaultError>) -> Self {
         Self { timing: FaultTiming::Torn, error: error.into() }
     }
@@ -77,7 +77,7 @@ impl From<FaultError> for io::Error {
     }
 }
 
-/// The calls made so far and the faults to come.
+/// The number of calls so far, and the future faults.
 #[derive(Debug, Default)]
 pub(super) struct FaultPlan {
     calls: u64,
@@ -90,7 +90,7 @@ impl FaultPlan {
         self.calls
     }
 
-    /// Counts one call and says whether it fails.
+    /// Counts one call, and returns its fault if it fails.
     pub(super) fn next_call(&mut self) -> Option<Fault> {
         self.calls += 1;
         let lasting = self.from.filter(|(first, _)| *first <= self.calls);
@@ -115,7 +115,7 @@ impl FaultPlan {
     }
 }
 
-/// How many bytes of a torn write at `offset` reach the file.
+/// Returns the bytes of a torn write at `offset` that reach the file.
 pub(super) fn torn_len(offset: u64, len: usize) -> usize {
     let half = len / 2;
     let to_border = SECTOR_BYTES - super::content::index(offset % SECTOR_BYTES as u64);

@@ -1,7 +1,7 @@
 //! An open file of the simulated world.
 //!
-//! It is a number and a right to write; the bytes are the world's. It goes on working when its
-//! name is gone, and dropping it is no call, so no fault strikes the release of a lock.
+//! It is a number and a right to write; the world has the bytes. It works after its name is gone.
+//! Dropping it is not a call, so no fault affects the release of a lock.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use super::World;
 use super::fault::torn_len;
 use super::state::{Opened, State};
 
-/// `EBADF`: what the kernel says to a write through a file opened for reading.
+/// `EBADF`, the kernel's error for a write through a file opened for reading.
 const BAD_DESCRIPTOR: i32 = 9;
 
 pub(super) struct WorldFile {
@@ -79,7 +79,7 @@ impl File for WorldFile {
         })
     }
 
-    /// No call of a disk: it is no event, and cannot fail.
+    /// Not a call of the disk: it is no event, and cannot fail.
     fn identity(&self) -> io::Result<String> {
         Ok(format!("{:?}", self.opened.file))
     }

@@ -1,15 +1,15 @@
-//! What a power cut has to choose from: for one file, and for one folder.
+//! The choices of a power cut, for one file and for one folder.
 //!
-//! A history holds what is durable and every version since. The choice itself is [`Fate`]'s;
-//! here is only what the choice is between:
+//! A history has the durable version and every later one. [`Fate`] makes the choice; this file has
+//! the alternatives:
 //!
-//! - for each sector of 512 bytes, its bytes as they were after any event that touched it,
-//! - for the length, any that the file has had,
-//! - for each name, anything that it has stood for, or nothing.
+//! - for each sector of 512 bytes, its bytes after any event that touched it
+//! - for the length, any that the file has had
+//! - for each name, anything that it has referred to, or nothing
 //!
-//! Version 0 is the durable one and version `n` that after the `n`th event of the sector, length
-//! or name. Versions of pages are kept, not of sectors: a page is shared with the running
-//! content, and a bit for each sector tells which of them the event touched.
+//! Version 0 is the durable one, and version `n` the one after the `n`th event of the sector,
+//! length or name. The history keeps versions of pages, not of sectors, because a page is shared
+//! with the running content. A bit for each sector shows which of them the event touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::content::{
 use super::fate::Fate;
 use super::tree::{Ino, Name, Names};
 
-/// What is durable of a file, and what happened to it since.
+/// The durable version of a file, and its later events.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileHistory {
     durable: Content,
@@ -28,11 +28,11 @@ pub(super) struct FileHistory {
     pages: BTreeMap<usize, Vec<PageVersion>>,
     lens: Vec<(u64, u64)>,
     events: Vec<u64>,
-    /// In how many names, durable or not, it stands. Without any it can never be found again.
+    /// Number of its names, durable or not. Without any it can never be found again.
     pub(super) names: usize,
 }
 
-/// A page as it was after an event.
+/// A page after an event.
 #[derive(Clone, Debug)]
 struct PageVersion {
     event: u64,
@@ -47,12 +47,12 @@ impl PageVersion {
 }
 
 impl FileHistory {
-    /// A file that is durable as it is.
+    /// Makes the history of a durable file.
     pub(super) fn durable(content: &Content) -> Self {
         Self { durable: content.clone(), latest: content.clone(), ..Self::default() }
     }
 
-    /// The events that a power cut may undo.
+    /// Returns the events that a power cut may undo.
     pub(super) fn events(&self) -> &[u64] {
         &self.events
     }
@@ -76,7 +76,7 @@ impl FileHistory {
         let shrinks = len < self.latest.len();
         self.latest.set_len(len);
         if shrinks {
-            // What was cut off is zeros, should the file grow again.
+            // Truncated bytes are zeros if the file grows again.
             for page in cut {
                 let start = index(len).saturating_sub(page * PAGE_BYTES);
                 self.remember(event, page, sector_bits(&(start..PAGE_BYTES)));
@@ -97,7 +97,7 @@ impl FileHistory {
         self.events.clear();
     }
 
-    /// The file as a power cut leaves it.
+    /// Returns the file after a power cut.
     pub(super) fn survivor(&self, fate: &mut Fate) -> Content {
         if self.events.is_empty() {
             return self.durable.clone();
@@ -111,7 +111,7 @@ impl FileHistory {
     }
 }
 
-/// A page of which each sector has its own fate.
+/// Makes a page of which each sector has its own fate.
 fn surviving_page(durable: &Page, versions: &[PageVersion], fate: &mut Fate) -> Page {
     let sources: [Option<&Page>; PAGE_SECTORS] = std::array::from_fn(|sector| {
         let touching = versions.iter().filter(|version| version.touches(sector));
@@ -120,7 +120,7 @@ fn surviving_page(durable: &Page, versions: &[PageVersion], fate: &mut Fate) -> 
         let mut choices = std::iter::once(durable).chain(touching.map(|version| &version.page));
         Some(choices.nth(chosen).expect("a fate is one of the versions"))
     });
-    // A sector that no event touched is the same in all versions, so mostly one page will do.
+    // An untouched sector is the same in all versions, so one page is usually enough.
     let mut chosen = sources.iter().flatten();
     let first = chosen.next().copied().unwrap_or(durable);
     if chosen.all(|page| same_page(page, first)) {
@@ -144,14 +144,14 @@ fn same_page(a: &Page, b: &Page) -> bool {
     }
 }
 
-/// What a name stood for after an event.
+/// The file behind a name after an event.
 #[derive(Clone, Copy, Debug)]
 struct Binding {
     event: u64,
     ino: Option<Ino>,
 }
 
-/// What is durable of a folder's names, and what happened to each since.
+/// The durable names of a folder, and the later events of each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DirHistory {
     durable: Arc<Names>,
@@ -159,12 +159,12 @@ pub(super) struct DirHistory {
 }
 
 impl DirHistory {
-    /// A folder whose names are durable as they are.
+    /// Makes the history of a folder with durable names.
     pub(super) fn durable(names: &Arc<Names>) -> Self {
         Self { durable: names.clone(), pending: BTreeMap::new() }
     }
 
-    /// The events that a power cut may undo.
+    /// Returns the events that a power cut may undo.
     pub(super) fn events(&self) -> impl Iterator<Item = u64> {
         self.pending.values().flatten().map(|binding| binding.event)
     }
@@ -173,8 +173,9 @@ impl DirHistory {
         self.pending.entry(name.clone()).or_default().push(Binding { event, ino });
     }
 
-    /// Makes all names durable, and returns the inodes that stand behind fewer of its versions
-    /// than before, once for each version.
+    /// Makes all names durable.
+    ///
+    /// Returns the inodes that are behind fewer of its versions than before, once for each version.
     pub(super) fn sync(&mut self) -> Vec<Ino> {
         let mut released = Vec::new();
         for (name, bindings) in std::mem::take(&mut self.pending) {
@@ -183,7 +184,7 @@ impl DirHistory {
         released
     }
 
-    /// Makes one name durable; returns what [`sync`](Self::sync) does.
+    /// Makes one name durable; returns the same as [`sync`](Self::sync).
     pub(super) fn settle(&mut self, name: &Name) -> Vec<Ino> {
         match self.pending.remove_entry(name) {
             Some((name, bindings)) => self.settle_bindings(name, bindings),
@@ -201,7 +202,7 @@ impl DirHistory {
         replaced.into_iter().chain(bindings.into_iter().filter_map(|old| old.ino)).collect()
     }
 
-    /// The names as a power cut leaves them.
+    /// Returns the names after a power cut.
     pub(super) fn survivor(&self, fate: &mut Fate) -> Arc<Names> {
         let mut names = self.durable.clone();
         for (name, bindings) in &self.pending {

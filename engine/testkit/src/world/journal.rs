@@ -1,11 +1,11 @@
-//! All that ever happened to a world's disk, in order.
+//! All changes of a world's disk, in order.
 //!
-//! Every mutating call of the seam that succeeds becomes one [`Event`]. The running view of the
-//! world is its base with all events applied, and a power cut is a choice among their effects:
-//! nothing changes a disk but through an event. An event speaks of inodes, so that it means the
-//! same whatever the names have become; its number is its place in the journal, from 1.
+//! Every successful mutating call of the seam becomes one [`Event`]. The running view of the world
+//! is its base with all events applied, and a power cut is a choice among their effects. Nothing
+//! changes a disk except an event. An event names inodes, so its meaning does not depend on later
+//! names. Its number is its position in the journal, from 1.
 //!
-//! It does not know which events survive what.
+//! The journal does not know which events survive.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,24 +24,24 @@ pub(super) enum Event {
     CreateDir { at: Slot, dir: Ino },
     /// Bytes written.
     Write { file: Ino, offset: u64, bytes: Arc<[u8]> },
-    /// The file cut, or grown with zeros.
+    /// The file truncated, or extended with zeros.
     SetLen { file: Ino, len: u64 },
     /// The bytes and the length of a file made durable.
     Sync { file: Ino },
-    /// A file taken from one name and put under another.
+    /// A file moved from one name to another.
     Rename { from: Slot, to: Slot, file: Ino },
-    /// One more name for a file.
+    /// An additional name for a file.
     Link { at: Slot, file: Ino },
-    /// A name taken away.
+    /// A name removed.
     Remove { at: Slot },
     /// The names of a folder made durable.
     SyncDir { dir: Ino },
-    /// The name of an inode, and the bytes of a file, made durable whatever the defect. Tests
-    /// place bad inputs with it.
+    /// The name of an inode, and the bytes of a file, made durable whatever the defect. Tests place
+    /// bad inputs with it.
     Settle { at: Slot, ino: Ino },
 }
 
-/// A name in a folder, bound or free.
+/// A name in a folder, used or free.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) dir: Ino,
@@ -76,9 +76,9 @@ impl fmt::Display for Event {
 /// The events of a world, shared with the journals taken of it.
 pub(super) type Log = Arc<Mutex<Vec<Event>>>;
 
-/// What a world's disk was and what happened to it, up to the moment when it was taken.
+/// A world's disk and its changes, up to the moment when the journal was taken.
 ///
-/// A clone is two counters; the world goes on without disturbing it.
+/// A clone costs two counters. The world continues independently.
 #[derive(Clone)]
 pub struct Journal {
     base: Arc<Tree>,
@@ -93,13 +93,14 @@ impl Journal {
         Self { base, log, events, defect }
     }
 
-    /// How many events it holds. A power cut can follow each, and also precede the first.
+    /// Returns the number of its events. A power cut can follow each, and precede the first.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// What an event was, for people: inodes are `#n`, the root folder is `#0`. Empty if there
-    /// is no such event; the first is number 1.
+    /// Describes an event for people: inodes are `#n`, the root folder is `#0`.
+    ///
+    /// Empty if the event does not exist; the first is number 1.
     pub fn describe(&self, event: u64) -> String {
         let mut text = String::new();
         if let Some(before) = event.checked_sub(1) {

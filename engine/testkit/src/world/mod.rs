@@ -1,14 +1,14 @@
 //! A simulated file system whose power can be cut.
 //!
-//! A [`World`] stands behind the file-system seam in place of the operating system. It is one
-//! for the whole vault, with all its files and folders and a single counter of events, because
-//! the bugs worth finding lie *between* files: the row that is durable before its object, the
-//! name that is durable before its bytes.
+//! A [`World`] replaces the operating system behind the file-system seam. One world serves the
+//! whole vault, with all its files and folders and a single counter of events. The bugs worth
+//! finding are *between* files: a row that is durable before its object, a name that is durable
+//! before its bytes.
 //!
-//! Running and crashing are apart. While a program runs, the world only applies each event to
-//! its tree and notes it in a [`Journal`]. Afterwards a [`Replay`] walks through the journal
-//! and makes, after any event, as many images of the disk as wanted; each is a world of its
-//! own, to be opened, checked and crashed again.
+//! Running and crashing are separate. While a program runs, the world only applies each event to
+//! its tree and records it in a [`Journal`]. Afterwards a [`Replay`] processes the journal and
+//! makes, after any event, any number of images of the disk. Each image is a world, to be opened,
+//! checked and crashed again.
 //!
 //! ```
 //! use std::path::Path;
@@ -20,7 +20,7 @@
 //! file.write_all_at(b"durable?", 0)?;
 //! file.sync()?;
 //!
-//! // The bytes are synced, the name is not: it is there in some images only.
+//! // The bytes are synced, the name is not: it exists in some images only.
 //! let mut replay = Replay::new(&world.journal());
 //! replay.advance_to(world.events());
 //! let found = (0..100).filter(|seed| replay.image(*seed).read_file("/note").is_ok()).count();
@@ -28,19 +28,21 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The disk is harsher than real ones, so that no proof rests on the habits of one file system:
+//! The disk is harsher than real ones, so that no proof depends on the behaviour of one file
+//! system:
 //!
-//! - Of a file that was not synced, each sector of 512 bytes survives by itself, as any of its
-//!   versions since the last sync of the file; so does the length. Bytes past the surviving
-//!   length are gone, and bytes inside it that no surviving sector wrote are zeros.
-//! - Of a folder that was not synced, each name survives by itself, as any of its bindings
+//! - In a file that was not synced, each sector of 512 bytes survives independently, as any of its
+//!   versions since the last sync of the file. So does the length. Bytes past the surviving length
+//!   are gone. Bytes inside it that no surviving sector wrote are zeros.
+//! - In a folder that was not synced, each name survives independently, as any of its bindings
 //!   since the last sync of the folder. A rename may lose both names, or leave both.
-//! - The sync of a file does not make its name durable, nor the sync of a folder the bytes of
-//!   its files, nor its own name. A folder whose name is lost is gone with all in it.
+//! - The sync of a file does not make its name durable. The sync of a folder makes neither the
+//!   bytes of its files nor its own name durable. A folder whose name is lost is gone with its
+//!   contents.
 //!
-//! It knows nothing of vaults and backends; the seam is all that it sees. Times, modes and
-//! symbolic links do not exist. Reading is not an event, and a failed call is none either,
-//! unless its [`Fault`] says that something happened.
+//! The world knows no vaults and backends; it sees only the seam. Times, modes and symbolic links
+//! do not exist. Reading is not an event. A failed call is not one either, unless its [`Fault`] has
+//! an effect.
 
 use std::fmt;
 use std::io;
@@ -72,17 +74,17 @@ use file::WorldFile;
 use state::State;
 use tree::Tree;
 
-/// A simulated file system; see the [module](self) for how it loses data.
+/// A simulated file system. The [module](self) describes how it loses data.
 ///
-/// Clones share one disk. It can be used from many threads; each call is atomic, and the order
-/// in which calls happened is the order of their events.
+/// Clones share one disk. It can be used from many threads. Each call is atomic, and the order of
+/// the calls is the order of their events.
 #[derive(Clone)]
 pub struct World {
     state: Arc<Mutex<State>>,
 }
 
 impl World {
-    /// A disk with an empty root folder `/`, which is durable.
+    /// Makes a disk with an empty, durable root folder `/`.
     pub fn new() -> Self {
         Self::from_tree(Tree::new(), None)
     }
@@ -91,98 +93,103 @@ impl World {
         Self { state: Arc::new(Mutex::new(State::new(tree, defect))) }
     }
 
-    /// This world with a disk that breaks a promise, in place of any other defect it had. It
-    /// counts for the journals taken from now on, with all their events.
+    /// Returns this world with a disk that breaks a promise, which replaces any other defect.
+    ///
+    /// It applies to the journals taken from now on, with all their events.
     pub fn with_defect(self, defect: Defect) -> Self {
         self.state.lock().defect = Some(defect);
         self
     }
 
-    /// How many changes of the disk there were since the world was made: each file or folder
-    /// created, write, change of length, rename, hard link, removal, and sync of a file or
-    /// folder counts as one.
+    /// Returns the number of changes of the disk since the world was made.
+    ///
+    /// Each created file or folder, write, change of length, rename, hard link, removal, and sync
+    /// of a file or folder counts as one.
     pub fn events(&self) -> u64 {
         self.state.lock().events()
     }
 
-    /// All events up to now.
+    /// Returns all events up to now.
     pub fn journal(&self) -> Journal {
         self.state.lock().journal()
     }
 
-    /// The world after an orderly end, with all that was not synced yet made durable; without
-    /// faults, limit of capacity and locks. The defect stays.
+    /// Returns the world after an orderly end, with everything durable.
+    ///
+    /// It has no faults, no capacity and no locks. The defect stays.
     pub fn same_as_now(&self) -> Self {
         let state = self.state.lock();
         Self::from_tree(state.tree().without_orphans(), state.defect)
     }
 }
 
-/// Trouble on command.
+/// Faults and limits on command.
 impl World {
-    /// How many calls of the seam there were, including reads, locks and those that failed.
-    /// Closing a file is not a call.
+    /// Returns the number of calls of the seam, including reads, locks and failed calls. Closing a
+    /// file is not a call.
     pub fn calls(&self) -> u64 {
         self.state.lock().faults.calls()
     }
 
-    /// Lets one call fail: the `nth` from now on, where 1 is the next. Faults at different
-    /// calls wait side by side.
+    /// Makes one call fail: the `nth` from now on, where 1 is the next.
+    ///
+    /// Faults of different calls do not affect each other.
     pub fn fail_at(&self, nth: u64, fault: Fault) {
         self.state.lock().faults.fail_at(nth, fault);
     }
 
-    /// Lets every call fail from the `nth` from now on, where 1 is the next, until
+    /// Makes every call fail from the `nth` from now on, where 1 is the next, until
     /// [`clear_faults`](Self::clear_faults).
     pub fn fail_from(&self, nth: u64, fault: Fault) {
         self.state.lock().faults.fail_from(nth, fault);
     }
 
-    /// Takes back all faults that have not struck.
+    /// Removes all faults that have not happened yet.
     pub fn clear_faults(&self) {
         self.state.lock().faults.clear();
     }
 
-    /// Limits the lengths of all files together to so many bytes; holes count in full, open
-    /// files without a name too. `StorageFull` is what a call returns, without effect, that
-    /// would grow a file past the limit, and a new name (but not a rename) once it is reached.
+    /// Limits the sum of the lengths of all files, in bytes. Holes count in full, and so do open
+    /// files without a name.
+    ///
+    /// A call that would grow a file past the limit returns `StorageFull` without effect. So does a
+    /// new name, but not a rename, once the limit is reached.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
     }
 }
 
-/// Views and bad inputs, past the seam: these are no calls, and no fault strikes them.
+/// Views and bad inputs past the seam: these are not calls, and no fault affects them.
 impl World {
-    /// Every file and folder below the root in the order of their paths, with the length in
+    /// Lists every file and folder below the root in the order of their paths, with the length in
     /// bytes of files and `None` for folders.
     pub fn tree(&self) -> Vec<(PathBuf, Option<u64>)> {
         self.state.lock().tree().listing()
     }
 
-    /// All bytes of a file.
+    /// Returns all bytes of a file.
     pub fn read_file(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let state = self.state.lock();
         let file = state.tree().file(path.as_ref())?;
         Ok(state.tree().content(file).to_vec())
     }
 
-    /// Puts `bytes` in place of all bytes of a file, which is made if there is none, with the
-    /// folders on its way. They, the name and the bytes are durable at once, whatever the
-    /// defect or capacity. Files that are open see the new bytes.
+    /// Replaces all bytes of a file by `bytes`; creates the file and its folders if needed.
     ///
-    /// Counts as several events.
+    /// Folders, name and bytes are durable at once, whatever the defect or capacity. Open files see
+    /// the new bytes. Counts as several events.
     pub fn write_file(&self, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.state.lock().place(path.as_ref(), bytes.as_ref())
     }
 }
 
 impl World {
-    /// One call of the seam, which may be told to fail.
+    /// Runs one call of the seam, which may be set to fail.
     fn call<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         self.call_or_tear(act, |_| Ok(()))
     }
 
-    /// One call of the seam, and what remains of it when it is torn.
+    /// Runs one call of the seam, with its partial effect if it is torn.
     fn call_or_tear<T>(
         &self,
         act: impl FnOnce(&mut State) -> io::Result<T>,
@@ -197,7 +204,7 @@ impl World {
             FaultTiming::Torn => tear(&mut state)?,
             FaultTiming::After => {
                 let outcome = act(&mut state);
-                // An opened file closes when it is dropped, and needs the lock for it.
+                // Dropping an opened file closes it, which needs the lock.
                 drop(state);
                 drop(outcome?);
             }

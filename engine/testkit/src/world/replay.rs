@@ -1,13 +1,13 @@
-//! Walking through a journal, and cutting the power at any place.
+//! Replaying a journal, and cutting the power at any point.
 //!
-//! A replay keeps what is durable and what is not, for every file and folder, as the events go
-//! by; an image is then one choice among what may be left. Walking is forward only, so trying
-//! every event of a run costs one walk.
+//! A replay keeps the durable and the later versions of every file and folder while events pass. An
+//! image is one choice among the possible remains. A replay only moves forward, so trying every
+//! event of a run costs one pass.
 //!
-//! What a defect does is decided here and nowhere else: it is a sync that is passed over.
+//! Only this file implements defects: it skips a sync.
 //!
-//! Invariant: a file that stands behind no name, durable or not, has no history: no power cut
-//! can bring it back.
+//! Invariant: a file without any name, durable or not, has no history, because no power cut can
+//! bring it back.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,7 @@ use super::history::{DirHistory, FileHistory};
 use super::journal::{Event, Journal, Slot};
 use super::tree::{Ino, Node, ROOT, Tree};
 
-/// A place in a [`Journal`] from which power cuts can be tried. A clone can be given to another
-/// thread.
+/// A position in a [`Journal`] for power cuts. A clone can be passed to another thread.
 #[derive(Clone, Debug)]
 pub struct Replay {
     journal: Journal,
@@ -31,7 +30,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Stands before the first event.
+    /// Makes a replay before the first event.
     pub fn new(journal: &Journal) -> Self {
         let mut replay = Self {
             journal: journal.clone(),
@@ -76,22 +75,23 @@ impl Replay {
         });
     }
 
-    /// How many events lie behind.
+    /// Returns the number of passed events.
     pub fn event(&self) -> u64 {
         self.event
     }
 
-    /// How many of them a power cut here may undo. Without any, all images here are alike.
+    /// Returns the number of passed events that a power cut here may undo. Without any, all images
+    /// here are equal.
     pub fn unsynced(&self) -> usize {
         let Unsynced { names, data } = self.unsynced_events();
         names.len() + data.len()
     }
 
-    /// Walks on until `event` events lie behind.
+    /// Moves forward until `event` events have passed.
     ///
     /// # Panics
     ///
-    /// If that is behind the place where it stands, or past the end of the journal.
+    /// If that is before the present position, or past the end of the journal.
     pub fn advance_to(&mut self, event: u64) {
         assert!(self.event <= event, "a replay at event {} cannot go back to {event}", self.event);
         let events = self.journal.events();
@@ -101,11 +101,10 @@ impl Replay {
         self.event = event;
     }
 
-    /// The world as it might be found after a power cut right here; `seed` says which of the
-    /// many it is. The same journal, event and seed make the same world.
+    /// Returns the world after a power cut here; `seed` selects one of the possible images.
     ///
-    /// What survived is durable in it. It has the defect of its origin, but no faults, no limit
-    /// of capacity and no locks.
+    /// The same journal, event and seed make the same world. Everything in it is durable. It has
+    /// the defect of its origin, but no faults, no capacity and no locks.
     pub fn image(&self, seed: u64) -> World {
         let mut fate = Fate::draw(seed, self.event, &self.unsynced_events());
         let mut tree = Tree::new();
@@ -130,7 +129,7 @@ impl Replay {
     }
 }
 
-/// What the events do to the histories.
+/// Effects of events on the histories.
 impl Replay {
     fn apply(&mut self, number: u64, event: &Event) {
         match event {
@@ -203,7 +202,7 @@ impl Replay {
         }
     }
 
-    /// Takes away names that files stood behind.
+    /// Removes names of files.
     fn release(&mut self, inos: Vec<Ino>) {
         for ino in inos {
             if let Some(file) = self.files.get_mut(&ino) {

@@ -1,11 +1,11 @@
-//! A running world: its disk, what programs hold open on it, and the limits put upon it.
+//! A running world: its disk, the files that programs have open, and its limits.
 //!
-//! Every change goes the same way: the tree plans it, the capacity allows it, and
-//! [`commit`](State::commit) applies it and notes it in the log. What is durable is not known
-//! here; a running program cannot see it either.
+//! Every change takes the same steps: the tree plans it, the capacity allows it, and
+//! [`commit`](State::commit) applies and records it. Durability is not known here; a running
+//! program cannot see it either.
 //!
-//! Invariants: the tree is the base with all events of the log applied, less the inodes that
-//! nobody can reach; the number of an inode is used once, because histories go by it.
+//! Invariants: the tree is the base with all events of the log applied, less the unreachable
+//! inodes. The number of an inode is used once, because histories depend on it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,14 +34,14 @@ pub(super) struct State {
     pub(super) capacity: Option<u64>,
 }
 
-/// What programs hold of one inode.
+/// The open handles of one inode.
 #[derive(Debug, Default)]
 struct OpenFile {
     handles: usize,
     locked_by: Option<Handle>,
 }
 
-/// The number of an open file, as of a file descriptor.
+/// The number of an open file, like a file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle(u64);
 
@@ -82,7 +82,7 @@ impl State {
         Journal::new(self.base.clone(), self.log.clone(), self.defect)
     }
 
-    /// Makes a planned event happen.
+    /// Applies a planned event.
     fn commit(&mut self, event: Event) {
         let unnamed = Arc::make_mut(&mut self.tree).apply(&event);
         self.log.lock().push(event);
@@ -103,7 +103,7 @@ impl State {
         taken
     }
 
-    /// What the capacity leaves.
+    /// Returns the free capacity.
     pub(super) fn available(&self) -> u64 {
         self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.tree.bytes()))
     }
@@ -186,7 +186,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes the file at `path` durable with these bytes, and every name on the way to it.
+    /// Makes the file at `path` durable with these bytes, and every name on the path to it.
     pub(super) fn place(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let limit = self.capacity.take();
         let placed = self.place_without_limit(path, bytes);
@@ -201,7 +201,7 @@ impl State {
             if matches!(self.tree.dir(&parent), Err(e) if e.kind() == io::ErrorKind::NotFound) {
                 self.create_dir(&parent)?;
             }
-            // The root folder has no name, and is durable anyway.
+            // The root folder has no name, and is always durable.
             if let Ok(at) = self.tree.slot(&parent) {
                 self.settle(at);
             }
@@ -243,7 +243,7 @@ impl State {
         self.commit(Event::Sync { file });
     }
 
-    /// Whether `handle` holds the lock of `file` now.
+    /// Returns whether `handle` has the lock of `file` now.
     pub(super) fn try_lock(&mut self, file: Ino, handle: Handle) -> bool {
         let open = self.open.get_mut(&file).expect("who locks a file holds it open");
         *open.locked_by.get_or_insert(handle) == handle

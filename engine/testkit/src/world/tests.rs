@@ -1,4 +1,4 @@
-//! The running world: names and bytes as POSIX has them, locks, capacity, faults.
+//! The running world: names and bytes as in POSIX, locks, capacity, faults.
 
 use std::io::ErrorKind as Io;
 

@@ -1,15 +1,14 @@
-//! Folders, files and names: what is on a disk at one moment.
+//! Folders, files and names: the contents of a disk at one moment.
 //!
-//! Each mutating call comes in two steps. A `plan_…` function judges the call as POSIX does and
-//! returns the event it would be; [`Tree::apply`] makes the event happen and cannot fail. In
-//! between stand the journal, the capacity and the faults, which are not this file's matter;
-//! nor is who holds a file open.
+//! Each mutating call has two steps. A `plan_…` function checks the call by the rules of POSIX and
+//! returns its event. [`Tree::apply`] applies the event and cannot fail. Other files handle the
+//! journal, the capacity, the faults and open files in between.
 //!
 //! There are no symbolic links, no modes and no times. Folders are neither moved nor removed,
-//! because the seam cannot, so every folder has exactly one name for ever.
+//! because the seam cannot do it, so every folder has one name for ever.
 //!
-//! Invariants: the root folder exists; every name leads to an inode; `links` counts the names
-//! of an inode. An inode without names stays until [`Tree::forget`].
+//! Invariants: the root folder exists; every name refers to an inode; `links` counts the names of
+//! an inode. An inode without names stays until [`Tree::forget`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,10 +26,10 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// A name within a folder.
 pub(super) type Name = Arc<str>;
-/// What the names of a folder lead to.
+/// The inodes behind the names of a folder.
 pub(super) type Names = BTreeMap<Name, Ino>;
 
-/// The number of an inode; never used twice in one world.
+/// The number of an inode; never reused in one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ino(u64);
 
@@ -67,7 +66,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A root folder without names.
+    /// Makes a root folder without names.
     pub(super) fn new() -> Self {
         let mut tree = Self { inodes: BTreeMap::new() };
         tree.insert(ROOT, Node::Dir(Arc::default()), 1);
@@ -78,12 +77,12 @@ impl Tree {
         self.inodes.insert(ino, Inode { node, links });
     }
 
-    /// The first number that no inode here has.
+    /// Returns the first unused number of an inode.
     pub(super) fn next_ino(&self) -> Ino {
         self.inodes.last_key_value().expect("the root folder exists").0.next()
     }
 
-    /// The lengths of all files together, in bytes; also of those without names.
+    /// Returns the sum of the lengths of all files in bytes, including those without names.
     pub(super) fn bytes(&self) -> u64 {
         let len = |(_, node): (Ino, &Node)| match node {
             Node::File(content) => content.len(),
@@ -92,27 +91,27 @@ impl Tree {
         self.inodes().map(len).sum()
     }
 
-    /// All inodes with what they are.
+    /// Lists all inodes with their nodes.
     pub(super) fn inodes(&self) -> impl Iterator<Item = (Ino, &Node)> {
         self.inodes.iter().map(|(ino, inode)| (*ino, &inode.node))
     }
 
-    /// The bytes of a file.
+    /// Returns the bytes of a file.
     pub(super) fn content(&self, file: Ino) -> &Content {
         match self.inodes.get(&file).map(|inode| &inode.node) {
             Some(Node::File(content)) => content,
-            _ => unreachable!("{file} is a file that somebody holds"),
+            _ => unreachable!("{file} is an open file"),
         }
     }
 
     fn content_mut(&mut self, file: Ino) -> &mut Content {
         match self.inodes.get_mut(&file).map(|inode| &mut inode.node) {
             Some(Node::File(content)) => content,
-            _ => unreachable!("{file} is a file that somebody holds"),
+            _ => unreachable!("{file} is an open file"),
         }
     }
 
-    /// Whether an inode has no name any more.
+    /// Returns whether an inode has no name any more.
     pub(super) fn is_orphan(&self, ino: Ino) -> bool {
         self.inodes.get(&ino).is_some_and(|inode| inode.links == 0)
     }
@@ -122,14 +121,14 @@ impl Tree {
         self.inodes.remove(&ino);
     }
 
-    /// The tree without inodes that have no name.
+    /// Returns the tree without inodes that have no name.
     pub(super) fn without_orphans(&self) -> Self {
         let mut tree = self.clone();
         tree.inodes.retain(|_, inode| inode.links > 0);
         tree
     }
 
-    /// Every file and folder below the root by its path, with the length of files.
+    /// Lists every file and folder below the root by its path, with the length of files.
     pub(super) fn listing(&self) -> Vec<(PathBuf, Option<u64>)> {
         let mut listing = Vec::new();
         self.list_into(ROOT, Path::new("/"), &mut listing);
@@ -150,7 +149,7 @@ impl Tree {
     }
 }
 
-/// Finding what a path means.
+/// Resolving paths.
 impl Tree {
     fn names(&self, dir: Ino) -> io::Result<&Arc<Names>> {
         match &self.inodes[&dir].node {
@@ -165,7 +164,7 @@ impl Tree {
         })
     }
 
-    /// The file at `path`; `IsADirectory` for a folder.
+    /// Returns the file at `path`; `IsADirectory` for a folder.
     pub(super) fn file(&self, path: &Path) -> io::Result<Ino> {
         let ino = self.walk(&components(path)?)?;
         match self.inodes[&ino].node {
@@ -174,13 +173,13 @@ impl Tree {
         }
     }
 
-    /// The folder at `path`; `NotADirectory` for a file.
+    /// Returns the folder at `path`; `NotADirectory` for a file.
     pub(super) fn dir(&self, path: &Path) -> io::Result<Ino> {
         let ino = self.walk(&components(path)?)?;
         self.names(ino).map(|_| ino)
     }
 
-    /// The entries of the folder at `path`.
+    /// Lists the entries of the folder at `path`.
     pub(super) fn entries(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let names = self.names(self.dir(path)?)?;
         Ok(names
@@ -196,7 +195,7 @@ impl Tree {
         }
     }
 
-    /// The place where `path` has or would have its name. The root folder has none:
+    /// Returns the slot of the name of `path`, used or free. The root folder has none:
     /// `IsADirectory`.
     pub(super) fn slot(&self, path: &Path) -> io::Result<Slot> {
         let components = components(path)?;
@@ -208,7 +207,7 @@ impl Tree {
         Ok(Slot { dir, name: Name::from(*name) })
     }
 
-    /// What a slot leads to.
+    /// Returns the inode of a slot.
     pub(super) fn bound(&self, slot: &Slot) -> Option<Ino> {
         self.names(slot.dir).ok()?.get(&slot.name).copied()
     }
@@ -231,14 +230,14 @@ impl Tree {
     }
 }
 
-/// Judging a call, as POSIX does.
+/// Checking a call by the rules of POSIX.
 impl Tree {
-    /// A new file; `AlreadyExists` if the name is taken. It will have the number `file`.
+    /// Plans a new file with the number `file`; `AlreadyExists` if the name is taken.
     pub(super) fn plan_create(&self, path: &Path, file: Ino) -> io::Result<Event> {
         Ok(Event::Create { at: self.free_slot(path)?, file })
     }
 
-    /// A new folder. It will have the number `dir`.
+    /// Plans a new folder with the number `dir`.
     pub(super) fn plan_create_dir(&self, path: &Path, dir: Ino) -> io::Result<Event> {
         if components(path)?.is_empty() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -246,8 +245,8 @@ impl Tree {
         Ok(Event::CreateDir { at: self.free_slot(path)?, dir })
     }
 
-    /// A rename of a file; none if both names are the same file already, which POSIX leaves
-    /// as they are.
+    /// Plans the rename of a file; `None` if both names are the same file, which POSIX leaves
+    /// unchanged.
     pub(super) fn plan_rename(&self, from: &Path, to: &Path) -> io::Result<Option<Event>> {
         let (from, to) = (self.slot(from)?, self.slot(to)?);
         let file = self.bound_file(&from)?.ok_or(io::ErrorKind::NotFound)?;
@@ -257,7 +256,7 @@ impl Tree {
         Ok(Some(Event::Rename { from, to, file }))
     }
 
-    /// One more name for a file; `PermissionDenied` for a folder.
+    /// Plans an additional name for a file; `PermissionDenied` for a folder.
     pub(super) fn plan_link(&self, from: &Path, to: &Path) -> io::Result<Event> {
         let file = self.file(from).map_err(|error| match error.kind() {
             io::ErrorKind::IsADirectory => io::ErrorKind::PermissionDenied.into(),
@@ -266,7 +265,7 @@ impl Tree {
         Ok(Event::Link { at: self.free_slot(to)?, file })
     }
 
-    /// A name of a file taken away.
+    /// Plans the removal of a file's name.
     pub(super) fn plan_remove(&self, path: &Path) -> io::Result<Event> {
         let at = self.slot(path)?;
         self.bound_file(&at)?.ok_or(io::ErrorKind::NotFound)?;
@@ -274,9 +273,9 @@ impl Tree {
     }
 }
 
-/// Making it happen.
+/// Applying events.
 impl Tree {
-    /// Applies an event that was planned on this tree, and returns the inode that lost a name.
+    /// Applies an event that was planned on this tree; returns the inode that lost a name.
     pub(super) fn apply(&mut self, event: &Event) -> Option<Ino> {
         match event {
             Event::Create { at, file } => {
@@ -330,14 +329,14 @@ impl Tree {
     }
 }
 
-/// Putting a tree together from what survived.
+/// Building a tree from the survivors.
 impl Tree {
-    /// Puts in a folder with its names; the inodes that they lead to must follow.
+    /// Adds a folder with its names; the inodes behind them must follow.
     pub(super) fn restore_dir(&mut self, dir: Ino, names: Arc<Names>) {
         self.insert(dir, Node::Dir(names), 1);
     }
 
-    /// Counts one name of a file, whose bytes are asked for at its first.
+    /// Counts one name of a file. `content` is called for its first name.
     pub(super) fn restore_file(&mut self, file: Ino, content: impl FnOnce() -> Content) {
         self.inodes
             .entry(file)
@@ -346,8 +345,9 @@ impl Tree {
     }
 }
 
-/// The names on the way from the root folder. A relative path starts there too; without
-/// symbolic links `..` can be taken literally.
+/// Splits a path into names, starting from the root folder.
+///
+/// A relative path starts there too. Without symbolic links `..` is taken literally.
 fn components(path: &Path) -> io::Result<Vec<&str>> {
     let mut names = Vec::new();
     for component in path.components() {
