@@ -146,15 +146,15 @@ fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
         return Err("the folder has changed".into());
     }
     let generation = job.operation().generation();
-    let mut paced = job.paced(&lane, POLICY, first as u64)?.total(files.len() as u64);
+    let mut writer = job.auto_checkpoint(&lane, POLICY, first as u64)?.total(files.len() as u64);
     for (place, path) in files.iter().enumerate().skip(first) {
         let key = key(batch, path);
-        paced.insert(DIGESTS, key.clone(), digest(&folder.join(path), batch)?);
-        paced.insert(JOURNAL, format!("{key}\0{generation}\0{}", place - first), "");
-        paced.step(|| Checkpoint::encode(&Done { files: place + 1, last: path.clone() }))?;
+        writer.insert(DIGESTS, key.clone(), digest(&folder.join(path), batch)?);
+        writer.insert(JOURNAL, format!("{key}\0{generation}\0{}", place - first), "");
+        writer.step(|| Checkpoint::encode(&Done { files: place + 1, last: path.clone() }))?;
     }
     let last = files.last().ok_or("a part has files")?.clone();
-    Ok(paced.finish(Checkpoint::encode(&Done { files: files.len(), last })?)?)
+    Ok(writer.finish(Checkpoint::encode(&Done { files: files.len(), last })?)?)
 }
 
 /// Returns the key of a file's result, which also begins its journal rows.

@@ -102,7 +102,7 @@ fn operations_and_lanes_that_outlive_the_close_are_closed() {
     let mut batch = Batch::new();
     batch.insert("n", "k", "v");
     vault.close().unwrap();
-    let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
     closed(paced.step(|| Checkpoint::encode(&1)));
     closed(lane.commit(batch, Checkpoint::new("1")));
     closed(lane.complete());

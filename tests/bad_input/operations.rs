@@ -183,11 +183,11 @@ fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
         (Checkpoint::new(vec![0; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes"),
     ];
     for (checkpoint, told) in bad {
-        let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap().total(10);
+        let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap().total(10);
         paced.insert("n", "k", "v");
         let outcome = paced.step(|| Ok(checkpoint.clone()));
         assert_error(outcome, ErrorKind::Invalid, told);
-        let finish = lane.paced(CheckpointPolicy::EACH, 0).unwrap().finish(checkpoint);
+        let finish = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap().finish(checkpoint);
         assert_error(finish, ErrorKind::Invalid, told);
     }
     assert_eq!((status(&vault), get(&vault, "k")), (before, None));

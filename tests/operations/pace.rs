@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::operations::{Checkpoint, CheckpointPolicy, Lane, OperationState, Paced};
+use strongroom::operations::{AutoCheckpoint, Checkpoint, CheckpointPolicy, Lane, OperationState};
 use strongroom::{CancelToken, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, TestKey, World};
 
@@ -37,13 +37,17 @@ fn begin(vault: &Vault) -> Lane {
 }
 
 /// Adds the row of the next item, and says that it is done.
-fn step(paced: &mut Paced<'_>, item: u64) -> Result<bool> {
+fn step(paced: &mut AutoCheckpoint<'_>, item: u64) -> Result<bool> {
     paced.insert("n", format!("{item:04}"), "row");
     paced.step(|| Checkpoint::encode(&(item + 1)))
 }
 
 /// After which of so many items it commits.
-fn commits_of(paced: &mut Paced<'_>, items: u64, mut between: impl FnMut(u64)) -> Vec<u64> {
+fn commits_of(
+    paced: &mut AutoCheckpoint<'_>,
+    items: u64,
+    mut between: impl FnMut(u64),
+) -> Vec<u64> {
     (0..items)
         .filter(|&item| {
             between(item);
@@ -66,7 +70,7 @@ fn it_commits_after_so_many_items() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
     assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
     assert_eq!(done(&scene.vault), 9);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 3);
@@ -77,7 +81,7 @@ fn it_commits_after_so_much_time_counted_from_the_commit_before() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { interval: SECOND * 10, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap().total(1_000);
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap().total(1_000);
     // 4 s an item, but for the seventh, which takes 40.
     let work = |item| scene.clock.advance(SECOND * if item == 6 { 40 } else { 4 });
     assert_eq!(commits_of(&mut paced, 11, work), [2, 5, 6, 9]);
@@ -91,10 +95,10 @@ fn it_commits_after_so_much_progress_where_the_total_is_known() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { progress: 0.25, ..NEVER };
-    let mut unknown = lane.paced(policy, 0).unwrap();
+    let mut unknown = lane.auto_checkpoint(policy, 0).unwrap();
     assert_eq!(commits_of(&mut unknown, 100, |_| ()), [0; 0]);
     drop(unknown);
-    let mut paced = lane.paced(policy, 0).unwrap().total(10);
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap().total(10);
     assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
     assert_near(lane_status(&scene.vault, "op", "main").progress, 0.9);
 }
@@ -105,19 +109,19 @@ fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
     let progress = || lane_status(&scene.vault, "op", "main").progress;
-    let mut paced = lane.paced(each, 0).unwrap().total(4);
+    let mut paced = lane.auto_checkpoint(each, 0).unwrap().total(4);
     paced.step(|| Ok(Checkpoint::new("").progress(0.9))).unwrap();
     assert_near(progress(), 0.9);
     paced.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(paced);
-    let mut unknown = lane.paced(each, 0).unwrap();
+    let mut unknown = lane.auto_checkpoint(each, 0).unwrap();
     unknown.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(unknown);
     // More than the total is all of it; and of nothing too.
     for total in [5, 0] {
-        let mut paced = lane.paced(each, 6).unwrap().total(total);
+        let mut paced = lane.auto_checkpoint(each, 6).unwrap().total(total);
         paced.step(|| Ok(Checkpoint::new(""))).unwrap();
         assert_near(progress(), 1.0);
     }
@@ -128,8 +132,8 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { batch_bytes: 1_000, cost: f64::MIN_POSITIVE, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap();
-    let insert = |paced: &mut Paced<'_>, bytes: usize| {
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
+    let insert = |paced: &mut AutoCheckpoint<'_>, bytes: usize| {
         // The namespace has one byte, and the key four.
         paced.insert("n", "0000", vec![0; bytes - 5]);
         paced.step(|| Checkpoint::encode(&1)).unwrap()
@@ -174,13 +178,13 @@ fn it_puts_a_commit_off_until_it_is_a_small_part_of_the_work() {
     let lane = begin(&vault);
     let cost = cost(&vault, &clock, &lane);
     let policy = CheckpointPolicy { items: 1, cost: 0.1, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
     // An item takes as long as a commit. Of the first nobody knows yet what it costs.
     let commits = commits_of(&mut paced, 31, |_| clock.advance(cost));
     assert_eq!(commits, [0, 10, 20, 30]);
     // Half as much work allows half as many.
     drop(paced);
-    let mut paced = lane.paced(policy, 31).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 31).unwrap();
     let commits = commits_of(&mut paced, 41, |_| clock.advance(cost / 2));
     assert_eq!(commits, [0, 20, 40]);
 }
@@ -190,11 +194,11 @@ fn without_a_bound_on_its_cost_it_commits_when_it_is_due_however_little_work_the
     let (vault, clock) = slow();
     let lane = begin(&vault);
     assert!(cost(&vault, &clock, &lane) >= SECOND);
-    let mut paced = lane.paced(CheckpointPolicy::EACH, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
     assert_eq!(commits_of(&mut paced, 5, |_| ()), [0, 1, 2, 3, 4]);
     drop(paced);
     let policy = CheckpointPolicy { items: 2, ..NEVER };
-    let mut paced = lane.paced(policy, 5).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 5).unwrap();
     assert_eq!(commits_of(&mut paced, 5, |_| ()), [1, 3]);
 }
 
@@ -203,7 +207,7 @@ fn a_cancelled_one_commits_what_is_done_and_says_so() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.paced(NEVER, 0).unwrap().cancel(&cancel);
+    let mut paced = lane.auto_checkpoint(NEVER, 0).unwrap().cancel(&cancel);
     (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
     assert_eq!(done(&scene.vault), 0);
     cancel.cancel();
@@ -219,7 +223,7 @@ fn a_finish_commits_the_rest_and_completes_the_lane() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.paced(NEVER, 0).unwrap().total(8).cancel(&cancel);
+    let mut paced = lane.auto_checkpoint(NEVER, 0).unwrap().total(8).cancel(&cancel);
     (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
     // The end is the end, also of what was asked to stop.
     cancel.cancel();
@@ -230,7 +234,7 @@ fn a_finish_commits_the_rest_and_completes_the_lane() {
     // Of nothing left too.
     let vault = Scene::new().vault;
     let lane = begin(&vault);
-    lane.paced(NEVER, 0).unwrap().finish(Checkpoint::new("")).unwrap();
+    lane.auto_checkpoint(NEVER, 0).unwrap().finish(Checkpoint::new("")).unwrap();
     assert_eq!(state(&vault, "op"), OperationState::Completed);
 }
 
@@ -239,12 +243,12 @@ fn one_that_is_dropped_leaves_what_it_committed_last() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 4, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
     commits_of(&mut paced, 6, |_| ());
     drop(paced);
     assert_eq!(done(&scene.vault), 4);
     // The lane goes on from there: items 4 and 5 are done again, and stored once.
-    let mut paced = lane.paced(policy, 4).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 4).unwrap();
     assert_eq!((4..8).filter(|&item| step(&mut paced, item).unwrap()).count(), 1);
     drop(paced);
     assert_eq!(done(&scene.vault), 8);
@@ -257,7 +261,7 @@ fn progress_hears_of_each_item_in_order() {
     let heard = Mutex::new(Vec::new());
     let progress = |done, total| heard.lock().push((done, total));
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 10).unwrap().total(13).progress(&progress);
+    let mut paced = lane.auto_checkpoint(policy, 10).unwrap().total(13).progress(&progress);
     commits_of(&mut paced, 3, |_| ());
     assert_eq!(*heard.lock(), [11, 12, 13].map(|done| (done, Some(13))));
 }
@@ -268,7 +272,7 @@ fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
     let lane = begin(&scene.vault);
     let made = Cell::new(0);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.paced(policy, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
     for item in 0..9_u64 {
         paced.insert("n", format!("{item:04}"), "row");
         let checkpoint = || {
@@ -290,7 +294,7 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     let vault = strongroom_testkit::world_options(&world, 1).create("/vault").unwrap();
     let lane = begin(&vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.paced(each, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(each, 0).unwrap();
     assert!(step(&mut paced, 0).unwrap());
     world.fail_from(1, Fault::before(EIO));
     let failed = step(&mut paced, 1).unwrap_err();
@@ -304,7 +308,7 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     // A write makes the vault look at its state again; then the lane knows.
     vault.write(|tx| tx.delete("n", "none")).unwrap();
     let stands = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
-    let mut paced = lane.paced(each, stands).unwrap();
+    let mut paced = lane.auto_checkpoint(each, stands).unwrap();
     (stands..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
     drop(paced);
     assert_eq!(done(&vault), 5);
@@ -315,7 +319,7 @@ fn a_commit_that_is_refused_ends_it_too() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.paced(each, 0).unwrap();
+    let mut paced = lane.auto_checkpoint(each, 0).unwrap();
     let fresh = scene.vault.operations().take_over("op").unwrap();
     assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
     assert_error(step(&mut paced, 1), ErrorKind::Invalid, "a commit before it failed");
@@ -329,7 +333,7 @@ fn a_policy_out_of_bounds_is_invalid() {
     let lane = begin(&scene.vault);
     let refused = RefCell::new(0);
     let refuse = |policy: CheckpointPolicy| {
-        assert_error(lane.paced(policy, 0), ErrorKind::Invalid, "must be above 0");
+        assert_error(lane.auto_checkpoint(policy, 0), ErrorKind::Invalid, "must be above 0");
         *refused.borrow_mut() += 1;
     };
     refuse(CheckpointPolicy { items: 0, ..NEVER });
@@ -340,8 +344,8 @@ fn a_policy_out_of_bounds_is_invalid() {
     }
     assert_eq!(refused.take(), 14);
     for policy in [NEVER, CheckpointPolicy::DEFAULT, CheckpointPolicy::EACH] {
-        lane.paced(policy, 0).unwrap();
+        lane.auto_checkpoint(policy, 0).unwrap();
     }
     let always = CheckpointPolicy { interval: Duration::ZERO, ..NEVER };
-    assert_eq!(commits_of(&mut lane.paced(always, 0).unwrap(), 3, |_| ()), [0, 1, 2]);
+    assert_eq!(commits_of(&mut lane.auto_checkpoint(always, 0).unwrap(), 3, |_| ()), [0, 1, 2]);
 }

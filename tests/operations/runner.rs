@@ -262,7 +262,7 @@ fn a_handler_s_progress_is_told_by_the_handle_and_to_whoever_was_named() {
         held.pass();
         let lane = job.lane("main")?;
         let policy = CheckpointPolicy { items: 2, progress: 1.0, ..CheckpointPolicy::EACH };
-        let mut paced = job.paced(&lane, policy, 4)?.total(7);
+        let mut paced = job.auto_checkpoint(&lane, policy, 4)?.total(7);
         for item in 4..7_u32 {
             paced.step(|| Checkpoint::encode(&item))?;
         }

@@ -211,7 +211,7 @@ impl Site<'_> {
 fn run(vault: &Vault, work: &Work, policy: CheckpointPolicy, turn: u64, items: u64) -> Result<()> {
     let operation = vault.operations().begin(&format!("job-{turn:06}"), [ONLY_LANE])?;
     let lane = operation.lane(ONLY_LANE)?;
-    let mut paced = lane.paced(policy, 0)?.total(items);
+    let mut paced = lane.auto_checkpoint(policy, 0)?.total(items);
     for item in 0..items {
         paced.insert(NAMESPACE, key(turn, item), work.item(item));
         paced.step(|| Checkpoint::encode(&(item + 1)))?;

@@ -38,7 +38,7 @@ impl Handler {
     ///
     /// `Ok` completes the operation. An error, or a panic, ends the try, which is repeated as the
     /// operation's [`RetryPolicy`](crate::operations::RetryPolicy) says. It should call
-    /// [`Job::check`] between items, or go by [`Job::paced`], and return the `Cancelled` that it
+    /// [`Job::check`] between items, or go by [`Job::auto_checkpoint`], and return the `Cancelled` that it
     /// gets there: that is how it is paused, cancelled, and shut down.
     pub fn new<E: Into<BoxError>>(
         work: impl Fn(&Job) -> Result<(), E> + Send + Sync + 'static,

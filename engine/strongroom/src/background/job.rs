@@ -8,7 +8,7 @@ use strongroom_base::Result;
 use super::ticket::Ticket;
 use crate::Vault;
 use crate::operations::{
-    CheckpointPolicy, Event, EventKind, Lane, Operation, OperationStatus, Paced,
+    AutoCheckpoint, CheckpointPolicy, Event, EventKind, Lane, Operation, OperationStatus,
 };
 use strongroom_base::{CancelToken, LongCall, Progress};
 
@@ -69,14 +69,14 @@ impl Job {
         LongCall::new().progress(self.progress()).cancel(&self.cancel)
     }
 
-    /// [`Lane::paced`], with this job's progress and its token.
-    pub fn paced<'a>(
+    /// [`Lane::auto_checkpoint`], with this job's progress and its token.
+    pub fn auto_checkpoint<'a>(
         &'a self,
         lane: &'a Lane,
         policy: CheckpointPolicy,
         done: u64,
-    ) -> Result<Paced<'a>> {
-        Ok(lane.paced(policy, done)?.progress(self.progress()).cancel(&self.cancel))
+    ) -> Result<AutoCheckpoint<'a>> {
+        Ok(lane.auto_checkpoint(policy, done)?.progress(self.progress()).cancel(&self.cancel))
     }
 
     /// Warns each [subscription](crate::operations::Operations::subscribe); the operation continues. Of

@@ -82,12 +82,12 @@ pub struct Resumed {
 /// let squares = Handler::new(|job| {
 ///     let lane = job.lane("main")?;
 ///     let (first, total) = (lane.status()?.decode::<u64>()?.unwrap_or(0), 1_000);
-///     let mut paced = job.paced(&lane, CheckpointPolicy::DEFAULT, first)?.total(total);
+///     let mut writer = job.auto_checkpoint(&lane, CheckpointPolicy::DEFAULT, first)?.total(total);
 ///     for item in first..total {
-///         paced.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
-///         paced.step(|| Checkpoint::encode(&(item + 1)))?;
+///         writer.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
+///         writer.step(|| Checkpoint::encode(&(item + 1)))?;
 ///     }
-///     paced.finish(Checkpoint::encode(&total)?)
+///     writer.finish(Checkpoint::encode(&total)?)
 /// });
 /// # let key = SecretPassword::new("correct horse battery staple");
 /// let handlers = Handlers::new().with("squares", squares.checkpoints::<u64>());

@@ -49,7 +49,7 @@ pub use lane::Lane;
 pub use machine::OperationState;
 pub use metrics::{Latencies, NoRecorder, Recorder};
 pub use operation::{FAILURE_BYTES_MAX, Operation};
-pub use pace::{CheckpointPolicy, Paced};
+pub use pace::{AutoCheckpoint, CheckpointPolicy};
 pub use query::OperationsQuery;
 pub(crate) use resume::panic_text;
 pub(crate) use room::NoKnownWork;

@@ -16,7 +16,7 @@ use strongroom_base::{CancelToken, LongCall, Progress};
 /// After so many intervals a commit is made whatever it costs.
 const INTERVALS_MAX: u32 = 10;
 
-/// When a [`Paced`] lane commits.
+/// When a [`AutoCheckpoint`] lane commits.
 ///
 /// A commit is due after so many items, or so much time, or so much progress, whichever comes first;
 /// then it is made as soon as the work since the last one has taken long enough for the commit's
@@ -83,17 +83,17 @@ impl Default for CheckpointPolicy {
 /// let import = vault.operations().begin("import-7", ["main"])?;
 /// let lane = import.lane("main")?;
 /// let (first, total) = (lane.status()?.decode::<u64>()?.unwrap_or(0), 5_000);
-/// let mut paced = lane.paced(CheckpointPolicy::DEFAULT, first)?.total(total);
+/// let mut writer = lane.auto_checkpoint(CheckpointPolicy::DEFAULT, first)?.total(total);
 /// for item in first..total {
-///     paced.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
-///     paced.step(|| Checkpoint::encode(&(item + 1)))?;
+///     writer.insert("squares", item.to_be_bytes(), (item * item).to_be_bytes());
+///     writer.step(|| Checkpoint::encode(&(item + 1)))?;
 /// }
-/// paced.finish(Checkpoint::encode(&total)?)?;
+/// writer.finish(Checkpoint::encode(&total)?)?;
 /// assert_eq!(vault.read()?.count("squares")?, 5_000);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Paced<'a> {
+pub struct AutoCheckpoint<'a> {
     lane: &'a Lane,
     policy: CheckpointPolicy,
     clock: Arc<dyn Clock>,
@@ -112,9 +112,9 @@ pub struct Paced<'a> {
     failed: bool,
 }
 
-impl fmt::Debug for Paced<'_> {
+impl fmt::Debug for AutoCheckpoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Paced")
+        f.debug_struct("AutoCheckpoint")
             .field("policy", &self.policy)
             .field("done", &self.done)
             .field("total", &self.total)
@@ -125,10 +125,14 @@ impl fmt::Debug for Paced<'_> {
 impl Lane {
     /// Works through the lane's items, of which `done` are done, at the pace that `policy` says.
     /// `Invalid` for a policy beyond its bounds.
-    pub fn paced(&self, policy: CheckpointPolicy, done: u64) -> Result<Paced<'_>> {
+    pub fn auto_checkpoint(
+        &self,
+        policy: CheckpointPolicy,
+        done: u64,
+    ) -> Result<AutoCheckpoint<'_>> {
         policy.validate()?;
         let clock = self.clock();
-        Ok(Paced {
+        Ok(AutoCheckpoint {
             lane: self,
             policy,
             call: LongCall::new(),
@@ -145,7 +149,7 @@ impl Lane {
     }
 }
 
-impl<'a> Paced<'a> {
+impl<'a> AutoCheckpoint<'a> {
     /// Says how many items there are, done ones included: progress is a part of that.
     #[must_use]
     pub fn total(mut self, items: u64) -> Self {
