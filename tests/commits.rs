@@ -202,12 +202,12 @@ fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_sta
             happened.fetch_add(1, Ordering::SeqCst);
             for _ in 0..2 {
                 let again = lane.commit(two_rows("repeated"), Checkpoint::new("1"));
-                assert_error(again, ErrorKind::Conflict, "ask for its status");
+                assert_error(again, ErrorKind::Conflict, "read its status");
                 let again: Result<()> = vault.write(|tx| {
                     tx.insert("n", "repeated first", "x")?;
                     tx.checkpoint(&lane, Checkpoint::new("1"))
                 });
-                assert_error(again, ErrorKind::Conflict, "ask for its status");
+                assert_error(again, ErrorKind::Conflict, "read its status");
             }
             let status = lane.status().unwrap();
             assert_eq!((status.checkpoints, &status.data[..]), (1, &b"1"[..]));

@@ -263,7 +263,7 @@ fn a_lane_is_not_completed_over_a_checkpoint_that_nobody_was_told_of() {
                 vault.write(|tx| tx.insert("n", "k", "v")).unwrap();
                 if status(vault, "op").lanes[0].checkpoints == 1 {
                     happened.set(happened.get() + 1);
-                    assert_error(lane.complete(), ErrorKind::Conflict, "ask for its status");
+                    assert_error(lane.complete(), ErrorKind::Conflict, "read its status");
                 }
                 assert!(!lane.status().unwrap().complete);
                 lane.complete().unwrap();

@@ -190,9 +190,13 @@ fn once_its_tries_are_used_up_only_a_take_over_goes_on() {
     let exhausted = Resumable::AttemptsExhausted { attempts: 2 };
     assert_eq!((stands(&vault, "op"), exhausted.by_id()), (exhausted, false));
     let before = status(&vault, "op");
-    assert_error(vault.operations().resume("op"), ErrorKind::Invalid, "2 tries got nowhere");
+    assert_error(
+        vault.operations().resume("op"),
+        ErrorKind::Invalid,
+        "2 tries without a checkpoint",
+    );
     let outcome = vault.operations().begin_or_resume_with(spec("op"));
-    assert_error(outcome, ErrorKind::Invalid, "2 tries got nowhere");
+    assert_error(outcome, ErrorKind::Invalid, "2 tries without a checkpoint");
     assert_eq!(status(&vault, "op"), before);
 
     let operation = vault.operations().take_over("op").unwrap();

@@ -301,10 +301,10 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     assert!(matches!(failed.kind(), ErrorKind::Unavailable | ErrorKind::Uncertain), "{failed}");
     world.clear_faults();
     for _ in 0..2 {
-        assert_error(step(&mut paced, 2), ErrorKind::Invalid, "ask the lane where it stands");
+        assert_error(step(&mut paced, 2), ErrorKind::Invalid, "read the lane's status");
     }
     let finish = paced.finish(Checkpoint::encode(&3_u64).unwrap());
-    assert_error(finish, ErrorKind::Invalid, "ask the lane where it stands");
+    assert_error(finish, ErrorKind::Invalid, "read the lane's status");
     // A write makes the vault look at its state again; then the lane knows.
     vault.write(|tx| tx.delete("n", "none")).unwrap();
     let stands = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
@@ -322,7 +322,7 @@ fn a_commit_that_is_refused_ends_it_too() {
     let mut paced = lane.auto_checkpoint(each, 0).unwrap();
     let fresh = scene.vault.operations().take_over("op").unwrap();
     assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
-    assert_error(step(&mut paced, 1), ErrorKind::Invalid, "a commit before it failed");
+    assert_error(step(&mut paced, 1), ErrorKind::Invalid, "an earlier commit failed");
     assert_eq!((done(&scene.vault), get(&scene.vault, "0000")), (0, None));
     drop(fresh);
 }

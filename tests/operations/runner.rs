@@ -149,7 +149,7 @@ fn a_failure_is_tried_again_after_its_wait_until_tries_are_used_up() {
     assert_eq!(ended(&job), OperationState::Failed);
     assert_eq!(tries.load(SeqCst), 4);
     assert_eq!(stands(&scene.vault, "op"), Resumable::AttemptsExhausted { attempts: 4 });
-    assert_error(runner.resume("op"), ErrorKind::Invalid, "4 tries got nowhere");
+    assert_error(runner.resume("op"), ErrorKind::Invalid, "4 tries without a checkpoint");
 }
 
 #[test]

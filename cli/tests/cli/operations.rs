@@ -92,13 +92,13 @@ fn what_is_unfinished_is_listed_with_whether_it_can_be_resumed_and_why_not() {
     let text = cli.text(&["ops", "list", "v", "--unfinished"]);
     let rows: Vec<Vec<_>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let expected = [
-        ("exhausted", "failed", "0.0 %", "1 attempts", "no", "1 tries got nowhere, and"),
+        ("exhausted", "failed", "0.0 %", "1 attempts", "no", "1 tries without a checkpoint, and"),
         ("failed", "failed", "0.0 %", "1 attempts", "yes", "ready"),
         ("initialized", "initialized", "0.0 %", "0 attempts", "yes", "ready"),
         ("paused", "paused", "0.0 %", "0 attempts", "by id", "paused"),
         ("recovering", "recovering", "0.0 %", "2 attempts", "yes", "ready"),
         ("running", "running", "25.0 %", "0 attempts", "yes", "ready"),
-        ("waiting", "failed", "0.0 %", "1 attempts", "yes", "ready, to be tried in 8"),
+        ("waiting", "failed", "0.0 %", "1 attempts", "yes", "ready; next try in 8"),
     ];
     assert_eq!(rows.len(), expected.len(), "{text}");
     for (row, (id, state, progress, attempts, can, why)) in rows.iter().zip(expected) {

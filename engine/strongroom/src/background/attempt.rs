@@ -11,7 +11,7 @@ use super::job::Job;
 use super::jobs::Jobs;
 use super::ticket::{Stop, Ticket};
 use crate::operations::{
-    Operation, OperationState, Operations, Resumable, panic_text, resume_unless_held,
+    Operation, OperationState, Operations, Resumable, panic_text, resume_unless_paused,
 };
 use strongroom_base::CancelToken;
 
@@ -63,7 +63,7 @@ fn claim(operations: &Operations, ticket: &Ticket) -> Result<Operation> {
     if ticket.is_by_id() {
         operations.resume(&ticket.id)
     } else {
-        resume_unless_held(operations, &ticket.id)
+        resume_unless_paused(operations, &ticket.id)
     }
 }
 

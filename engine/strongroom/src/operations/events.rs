@@ -1,8 +1,8 @@
-//! What happens to operations, told to whoever subscribes.
+//! Events of operations, sent to subscribers.
 //!
-//! Events come out of commits: one is sent once what it tells is durable, and none for what was
-//! refused or whose outcome is unknown. Sending never waits: a subscriber has a bounded channel,
-//! and what does not fit is counted as missed. Nothing tells of the engine's own operations.
+//! An event is sent after its commit is durable. Refused commits, and commits of unknown outcome,
+//! send none. Sending never waits: a subscriber has a bounded channel, and events that do not fit
+//! are counted as missed. The engine's internal operations send no events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,52 +16,54 @@ use parking_lot::Mutex;
 use super::machine::OperationState;
 use super::operation::cut;
 
-/// Most events that a subscription can be asked to keep.
+/// Most unread events that a subscription can keep.
 pub const EVENTS_KEPT_MAX: usize = 1 << 16;
 
-/// Something that happened to an operation.
+/// One event of an operation.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
-    /// The operation's id.
+    /// Id of the operation.
     pub id: String,
-    /// What kind of work it is.
+    /// Kind of work: the operation's name, or its id if it has none.
     pub name: String,
-    /// When; milliseconds since the Unix epoch.
+    /// Time of the event, in milliseconds since the Unix epoch.
     pub unix_millis: u64,
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It was begun, or goes on after a pause.
+    /// The operation was begun, or was resumed after a pause.
     Started,
     /// A lane had a checkpoint.
     Progress {
-        /// The lane's name.
+        /// Name of the lane.
         lane: String,
-        /// How much of the lane is done, 0 to 1.
+        /// Fraction of the lane that is done, from 0 to 1.
         progress: f64,
     },
-    /// It was laid aside.
+    /// The operation was paused.
     Paused,
-    /// All of it is done.
+    /// The operation is completed.
     Completed,
-    /// Its work ended with an error.
+    /// A try ended with an error.
     Failed {
-        /// What the host, or the panic, said of it.
+        /// Text of the host's error or of the panic.
         error: String,
     },
-    /// It goes on after a crash, a failure or a take-over.
+    /// The operation was resumed after a crash, a failure or a take-over.
     Recovered,
-    /// It was given up.
+    /// The operation was cancelled.
     Cancelled,
-    /// Something that does not end it: told by its [`Job`](crate::runner::Job), or by the runner.
+    /// A warning that does not end the operation.
+    ///
+    /// Its [`Job`](crate::runner::Job) or the runner sends it.
     Warning {
-        /// What.
+        /// Text of the warning.
         text: String,
     },
 }
@@ -73,21 +75,21 @@ impl Event {
 }
 
 impl fmt::Debug for Event {
-    /// Neither id nor name: they are the host's.
+    /// Omits id and name, which are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
 impl EventKind {
-    /// A warning, cut as the texts of failures are.
+    /// Creates a warning, cut to the length of a failure's text.
     pub(crate) fn warning(text: impl AsRef<str>) -> Self {
         Self::Warning { text: cut(text.as_ref()).to_owned() }
     }
 }
 
 impl fmt::Debug for EventKind {
-    /// Neither lanes nor texts: they are the host's.
+    /// Omits lanes and texts, which are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Started => "Started",
@@ -107,15 +109,17 @@ impl fmt::Debug for EventKind {
     }
 }
 
-/// What a transaction did that is to be heard of once it has committed.
+/// Events and measurements of a transaction, sent after its commit.
 #[derive(Debug, Default)]
 pub(crate) struct CommitEffects {
-    /// There was a subscriber when it began: only then is progress collected. Rare events are,
-    /// always: a subscription that came in between hears of them.
+    /// Set if a subscriber existed when the transaction began.
+    ///
+    /// Progress is collected only then. The other events are rare and always collected, so a
+    /// subscription made in between receives them.
     wanted: bool,
     events: Vec<Event>,
     pub(crate) transitions: Vec<(Option<OperationState>, OperationState)>,
-    /// Lengths of the checkpoints' data.
+    /// Lengths of the checkpoints' data, in bytes.
     pub(crate) checkpoints: Vec<usize>,
 }
 
@@ -163,10 +167,10 @@ impl Bus {
         Subscription { receiver, missed }
     }
 
-    /// Sends what a commit did.
-    pub(crate) fn send(&self, heard: CommitEffects) {
-        if !heard.events.is_empty() {
-            self.send_all(heard.events);
+    /// Sends the events of a commit.
+    pub(crate) fn send(&self, effects: CommitEffects) {
+        if !effects.events.is_empty() {
+            self.send_all(effects.events);
         }
     }
 
@@ -189,23 +193,24 @@ impl Bus {
         self.wanted.store(!subscribers.is_empty(), Ordering::Release);
     }
 
-    /// Sends an event that is not of a commit.
+    /// Sends an event that belongs to no commit.
     pub(crate) fn warn(&self, event: impl FnOnce() -> Event) {
         if self.is_wanted() {
             self.send_all(vec![event()]);
         }
     }
 
-    /// Events that some subscription had no room for.
+    /// Returns the number of events that did not fit a subscription.
     pub(crate) fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 }
 
-/// The receiving end of a vault's events, oldest first. Ends when it is dropped.
+/// A subscription to a vault's events, oldest first. Dropping it ends it.
 ///
-/// It keeps as many events as it was asked to; what comes while it is full is [missed](Self::missed),
-/// never waited for. As an iterator it waits for the next event, and ends with the vault.
+/// It keeps a bounded number of unread events. Events that arrive while it is full are dropped, and
+/// counted as [missed](Self::missed). As an iterator it waits for the next event, and ends when the
+/// vault is closed.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: Receiver<Event>,
@@ -213,17 +218,17 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next event, if one is there.
+    /// Returns the next event, if one is ready.
     pub fn next_now(&self) -> Option<Event> {
         self.receiver.try_recv().ok()
     }
 
-    /// The next event; `None` if none comes in that time, or the vault is gone.
+    /// Waits at most `wait` for the next event; `None` if none arrives or the vault is closed.
     pub fn next_within(&self, wait: Duration) -> Option<Event> {
         self.receiver.recv_timeout(wait).ok()
     }
 
-    /// How many events it had no room for.
+    /// Returns the number of events that did not fit this subscription.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
@@ -239,12 +244,15 @@ impl Iterator for Subscription {
 
 /// Events.
 impl Operations {
-    /// Hears of what happens to the host's operations from now on, once it is durable: each
-    /// [`EventKind`]. Not of removals, migrations, and what was already paused.
-    /// Keeps at most `kept` events that have not been fetched (1 to [`EVENTS_KEPT_MAX`]; 1,024
-    /// suit most); it never holds up who works.
+    /// Subscribes to the events of the host's operations from now on.
+    ///
+    /// Each event is sent once its commit is durable. There is one for each [`EventKind`], but none
+    /// for deletions and migrations, nor for pausing a paused operation.
+    ///
+    /// Keeps at most `kept` unread events: 1 to [`EVENTS_KEPT_MAX`], and 1,024 suit most hosts.
+    /// Values outside are moved to the nearer limit. A slow subscriber never delays commits.
     pub fn subscribe(&self, kept: usize) -> Subscription {
-        self.room.hearing.bus.subscribe(kept)
+        self.shared.observer.bus.subscribe(kept)
     }
 }
 
@@ -257,17 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_subscription_misses_the_newest_and_counts_them() {
+    fn full_subscription_misses_newest_events_and_counts() {
         let bus = Bus::default();
         let (short, long) = (bus.subscribe(2), bus.subscribe(100));
         for n in 0..5 {
             bus.warn(|| warning(n));
         }
-        let told = |from: &Subscription| {
+        let received = |from: &Subscription| {
             std::iter::from_fn(|| from.next_now()).map(|e| e.unix_millis).collect::<Vec<_>>()
         };
-        assert_eq!((told(&short), short.missed()), (vec![0, 1], 3));
-        assert_eq!((told(&long), long.missed()), (vec![0, 1, 2, 3, 4], 0));
+        assert_eq!((received(&short), short.missed()), (vec![0, 1], 3));
+        assert_eq!((received(&long), long.missed()), (vec![0, 1, 2, 3, 4], 0));
         assert_eq!(bus.missed(), 3);
     }
 
@@ -281,11 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_subscription_costs_nothing_any_more() {
+    fn dropped_subscription_is_removed_on_next_send() {
         let bus = Bus::default();
         drop(bus.subscribe(2));
         bus.warn(|| warning(0));
         assert!(!bus.is_wanted());
-        bus.warn(|| unreachable!("nobody listens"));
+        bus.warn(|| unreachable!("no subscriber is left"));
     }
 }

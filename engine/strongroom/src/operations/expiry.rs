@@ -1,4 +1,4 @@
-//! Dropping operations by age.
+//! Deleting operations by age.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -13,15 +13,16 @@ use strongroom_format::OperationFields;
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// Rows that one commit of an expiry removes, more or less: an operation's go together.
+/// Approximate number of rows that one commit of an expiry deletes. An operation's rows go
+/// together.
 const ROWS_PER_COMMIT: u64 = 2_000;
 
 const EXPIRE: &str = "expire operations";
 
-/// Options of [`Operations::expire`]: by default what ended 30 days ago.
+/// Options of [`Operations::expire`]; by default, operations that ended 30 days ago.
 ///
-/// Progress is the operations that were looked at, of all. A cancelled call leaves the rest; what is
-/// deleted stays so.
+/// Progress counts the operations examined, of all operations. A cancelled call leaves the rest
+/// undeleted; its deletions stay.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireOperations<'a> {
     older_than: Duration,
@@ -40,27 +41,30 @@ impl Default for ExpireOperations<'_> {
 }
 
 impl ExpireOperations<'_> {
-    /// The default options: what ended 30 days ago.
+    /// Creates the default options: operations that ended 30 days ago.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those whose last change was at least that long ago. A change later than the clock counts
-    /// as now.
+    /// Selects operations whose last change is at least `age` ago.
+    ///
+    /// A change in the clock's future counts as now.
     #[must_use]
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = age;
         self
     }
 
-    /// Includes operations that have no try left, besides those that are completed or cancelled.
+    /// Includes operations that have no try left.
+    ///
+    /// Completed and cancelled ones are always included.
     #[must_use]
     pub fn exhausted(mut self, exhausted: bool) -> Self {
         self.exhausted = exhausted;
         self
     }
 
-    /// Reports what would be deleted, and deletes nothing.
+    /// Reports the operations that would be deleted, without deleting them.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
@@ -68,48 +72,53 @@ impl ExpireOperations<'_> {
     }
 }
 
-/// What was dropped, or would be.
+/// Report of an expiry: the operations deleted, or due in a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExpiredOperations {
-    /// The operations' ids, in order; the first [`LISTED_MAX`](Self::LISTED_MAX).
+    /// Ids in order, at most the first [`LISTED_MAX`](Self::LISTED_MAX).
     pub ids: Vec<String>,
-    /// How many in all.
+    /// Number of operations deleted.
     pub operations: u64,
-    /// How many operations stay.
+    /// Number of operations kept.
     pub kept: u64,
 }
 
 impl ExpiredOperations {
-    /// How many ids [`ids`](Self::ids) has at most.
+    /// Most ids in [`ids`](Self::ids).
     pub const LISTED_MAX: usize = 10_000;
 }
 
-/// What is due among some of the operations.
+/// Operations due for deletion, in one part of the table.
 #[derive(Default)]
-struct Due {
+struct DueOperations {
     ids: Vec<String>,
-    /// The key to go on after, if there may be more.
+    /// Key after which the search continues, if more operations may follow.
     last: Option<Vec<u8>>,
+    /// Number of operations examined.
     looked_at: u64,
-    /// Of these, the host's.
+    /// Number of the host's operations among those examined.
     of_host: u64,
 }
 
 /// Retention.
 impl Operations {
-    /// Drops operations that ended long ago, with their checkpoints and history, in commits of
-    /// bounded size. Interrupted, it has dropped some of them, each whole. Never drops one that
-    /// can go on, or that a handle lives of. Looks at all operations.
+    /// Deletes operations that ended long ago, with their checkpoints and history.
+    ///
+    /// The call examines all operations, and deletes in several durable commits of bounded size. An
+    /// interrupted call has deleted some operations, each of them whole. It never deletes an
+    /// operation that can be resumed, or that has a live handle.
+    ///
+    /// `Cancelled` if the options' token is cancelled.
     pub fn expire(&self, options: &ExpireOperations<'_>) -> Result<ExpiredOperations> {
-        let now = self.room.core.clock().unix_millis();
+        let now = self.shared.core.clock().unix_millis();
         let mut report = ExpiredOperations::default();
-        let total = self.room.read()?.operation_count()?;
+        let total = self.shared.read()?.operation_count()?;
         let mut looked_at = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
             options.call.check(EXPIRE)?;
-            let Due { ids: due, last, looked_at: seen, of_host } =
+            let DueOperations { ids: due, last, looked_at: seen, of_host } =
                 self.next_due(options, now, after.as_deref())?;
             looked_at += seen;
             let dropped = self.drop_due(options, now, due)?;
@@ -128,16 +137,16 @@ impl Operations {
         }
     }
 
-    /// What is due among the next operations, about as many as a commit removes.
+    /// Returns the next due operations, about as many as one commit deletes.
     fn next_due(
         &self,
         options: &ExpireOperations<'_>,
         now: u64,
         after: Option<&[u8]>,
-    ) -> Result<Due> {
-        let snapshot = self.room.read()?;
+    ) -> Result<DueOperations> {
+        let snapshot = self.shared.read()?;
         let span = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let (mut next, mut rows) = (Due::default(), 0);
+        let (mut next, mut rows) = (DueOperations::default(), 0);
         for entry in snapshot.state().range(Table::Operations, span)? {
             let entry = entry?;
             let id = String::from_utf8_lossy(entry.key.as_slice()).into_owned();
@@ -146,10 +155,10 @@ impl Operations {
                 continue;
             }
             next.of_host += 1;
-            // What cannot be read is not judged.
+            // A row that does not decode is never due.
             if let Ok(row) = OperationFields::decode(entry.row.as_slice())
                 && is_due(options, &row, now)
-                && self.room.owners.generation(&id).is_none()
+                && self.shared.owners.generation(&id).is_none()
             {
                 rows += 1 + u64::from(row.lanes) * u64::from(row.checkpoints_kept);
                 next.ids.push(id);
@@ -174,8 +183,8 @@ impl Operations {
         let change = |tx: &mut Tx<'_>| {
             let mut dropped = Vec::with_capacity(due.len());
             for id in due {
-                // It may have been taken over, or removed, since it was looked at.
-                if self.room.owners.generation(&id).is_none()
+                // The operation may have been taken over or deleted since it was selected.
+                if self.shared.owners.generation(&id).is_none()
                     && read_row(tx, &id)?.is_some_and(|row| is_due(options, &row, now))
                 {
                     remove_rows(tx, &id)?;
@@ -184,7 +193,7 @@ impl Operations {
             }
             Ok::<_, Error>(dropped)
         };
-        self.room.core.write(EXPIRE, change)
+        self.shared.core.write(EXPIRE, change)
     }
 }
 

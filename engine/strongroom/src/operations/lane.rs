@@ -18,14 +18,14 @@ use strongroom_format::{CheckpointRow, OperationFields, checkpoint_key, history_
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// A lane, open in one place at a time. Send it to the thread that works on it.
+/// A lane of an operation. At most one handle of it is open at a time.
 ///
-/// Its checkpoints commit with data: in a closure by [`WriteTx::checkpoint`], in a batch by
-/// [`Batch::checkpoint`] or [`Lane::commit`].
+/// Send it to the thread that works on the lane. Checkpoints commit together with data: in a
+/// closure by [`WriteTx::checkpoint`], in a batch by [`Batch::checkpoint`] or [`Lane::commit`].
 pub struct Lane {
     operation: Operation,
     name: String,
-    /// How many checkpoints it has had as far as this handle knows.
+    /// Number of the lane's checkpoints that this handle knows of.
     known: Arc<AtomicU64>,
 }
 
@@ -41,54 +41,61 @@ impl Lane {
         let refuse = |kind, detail: &str| {
             Err(Error::new(kind, "open lane").with_detail(detail).with_subject(name))
         };
-        if !inner.room.owners.open_lane(&inner.id, inner.claim, name) {
+        if !inner.shared.owners.open_lane(&inner.id, inner.handle_id, name) {
             return refuse(ErrorKind::Locked, "the lane is open already")
                 .map_err(|e| e.with_reason(Reason::LaneOpen));
         }
-        // From here on dropping it closes the lane.
+        // From here on, dropping `lane` closes it.
         let known = Arc::new(AtomicU64::new(0));
         let lane = Self { operation: operation.clone(), name: name.to_owned(), known };
-        match operation.inner.room.read()?.lane(&inner.id, name)? {
+        match operation.inner.shared.read()?.lane(&inner.id, name)? {
             Some(status) => lane.known.store(status.checkpoints, Ordering::Release),
             None => return refuse(ErrorKind::NotFound, "the operation has no such lane"),
         }
         Ok(lane)
     }
 
-    /// Its name.
+    /// Returns the lane's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it stands: its last committed checkpoint. After an `Uncertain` commit this is how to
-    /// learn whether it happened; until it has been asked, a further checkpoint is `Conflict`.
+    /// Returns the lane's status: its last committed checkpoint.
+    ///
+    /// Call this after an `Uncertain` commit to see whether it happened. Until then, a further
+    /// checkpoint fails with `Conflict`.
+    ///
+    /// `NotFound` if the operation was deleted.
     pub fn status(&self) -> Result<LaneStatus> {
         let inner = &self.operation.inner;
         let status =
-            self.operation.inner.room.read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
+            self.operation.inner.shared.read()?.lane(&inner.id, &self.name)?.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "read lane").with_subject(&self.name)
             })?;
         self.known.store(status.checkpoints, Ordering::Release);
         Ok(status)
     }
 
-    /// Commits `batch` and `checkpoint` together, in a commit that other threads may share.
-    /// Durable on return. Errors as those of [`Vault::apply`](crate::Vault::apply) and
-    /// [`WriteTx::checkpoint`].
+    /// Commits `batch` and `checkpoint` together.
+    ///
+    /// Other threads may share the commit. Durable on return. Fails as
+    /// [`Vault::apply`](crate::Vault::apply) and [`WriteTx::checkpoint`] do.
     pub fn commit(&self, mut batch: Batch, checkpoint: Checkpoint) -> Result<()> {
         batch.checkpoint(self, checkpoint);
-        self.operation.inner.room.core.submit("apply batch", Box::new(batch))
+        self.operation.inner.shared.core.submit("apply batch", Box::new(batch))
     }
 
-    /// Completes the lane where it stands, without a further checkpoint; the last lane completes
-    /// the operation. Durable on return. Errors as those of [`WriteTx::checkpoint`].
+    /// Completes the lane at its last checkpoint.
+    ///
+    /// The last lane to complete completes the operation. Durable on return. Fails as
+    /// [`WriteTx::checkpoint`] does.
     pub fn complete(&self) -> Result<()> {
         let writer = self.writer();
-        let core = &self.operation.inner.room.core;
+        let core = &self.operation.inner.shared.core;
         core.write("complete lane", |tx| writer.complete(tx))
     }
 
-    /// Writes where this lane stands once `tx` commits: see [`WriteTx::checkpoint`].
+    /// Writes this lane's checkpoint into `tx`: see [`WriteTx::checkpoint`].
     pub(crate) fn write_checkpoint(&self, tx: &mut Tx<'_>, checkpoint: Checkpoint) -> Result<()> {
         let writer = self.writer();
         let outcome = writer.check(tx, &checkpoint).and_then(|()| writer.write(tx, checkpoint));
@@ -96,7 +103,7 @@ impl Lane {
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(self.operation.inner.room.core.clock())
+        Arc::clone(self.operation.inner.shared.core.clock())
     }
 
     pub(crate) fn writer(&self) -> LaneWriter {
@@ -111,32 +118,39 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let inner = &self.operation.inner;
-        inner.room.owners.close_lane(&inner.id, inner.claim, &self.name);
+        inner.shared.owners.close_lane(&inner.id, inner.handle_id, &self.name);
     }
 }
 
 /// Checkpoints.
 impl WriteTx<'_> {
-    /// Writes where `lane` stands once this transaction commits.
+    /// Writes a checkpoint of `lane` that commits with this transaction.
     ///
-    /// `Conflict` if the operation was taken over since, or if the lane has had a checkpoint that
-    /// this handle does not know of: one of a commit that was `Uncertain`, or an earlier one of
-    /// this very transaction. `Invalid` if the lane is complete, or the checkpoint out of bounds.
-    /// After any error of it the transaction does not commit, even if the closure returns `Ok`: data without its checkpoint would be repeated.
+    /// `Conflict` if the operation was taken over, or if this handle does not know the lane's last
+    /// checkpoint. The unknown checkpoint may be that of an `Uncertain` commit, or an earlier one
+    /// of this transaction. [`Lane::status`] reads it. `NotFound` if the operation or its lane was
+    /// deleted. `Invalid` if the lane is complete or of another vault, or if the checkpoint exceeds
+    /// its limits.
+    ///
+    /// After any of these errors the transaction does not commit, even if the closure returns `Ok`.
+    /// Data without its checkpoint would be written again.
     pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> Result<()> {
         lane.write_checkpoint(&mut self.tx, checkpoint)
     }
 }
 
 impl Batch {
-    /// Adds: where `lane` stands once these changes are in.
+    /// Adds a checkpoint of `lane` to the batch.
+    ///
+    /// Fails on commit as [`WriteTx::checkpoint`] does, and with `Invalid` for two checkpoints of
+    /// one lane.
     pub fn checkpoint(&mut self, lane: &Lane, checkpoint: Checkpoint) -> &mut Self {
         self.extra::<Checkpoints>().0.push((lane.writer(), checkpoint));
         self
     }
 }
 
-/// The checkpoints of a batch.
+/// Checkpoints of a batch.
 #[derive(Default)]
 struct Checkpoints(Vec<(LaneWriter, Checkpoint)>);
 
@@ -161,7 +175,7 @@ impl Extra for Checkpoints {
     }
 }
 
-/// What writes a lane's checkpoint: the lane's identity, and the handle that it was opened under.
+/// Writer of a lane's checkpoints: names the lane and the handle that opened it.
 #[derive(Clone)]
 pub(crate) struct LaneWriter {
     operation: Operation,
@@ -184,10 +198,10 @@ impl LaneWriter {
         self.id() == other.id() && self.lane == other.lane
     }
 
-    /// Whether the checkpoint may be written. Writes nothing.
+    /// Checks whether the checkpoint may be written. Writes nothing.
     pub(crate) fn check(&self, tx: &Tx<'_>, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.validate()?;
-        if !Arc::ptr_eq(&self.operation.inner.room.core, tx.core()) {
+        if !Arc::ptr_eq(&self.operation.inner.shared.core, tx.core()) {
             return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
         }
         let row = self.read_operation(tx)?;
@@ -204,19 +218,19 @@ impl LaneWriter {
         if sequence != known {
             let detail = format!(
                 "the lane has had {sequence} checkpoints, this handle knows of {known}: \
-                 ask for its status"
+                 read its status"
             );
             return Err(self.refusal(ErrorKind::Conflict, detail));
         }
         Ok(())
     }
 
-    /// Writes the checkpoint; [`check`](Self::check) has passed in this transaction.
+    /// Writes the checkpoint, after [`check`](Self::check) has passed in this transaction.
     pub(crate) fn write(&self, tx: &mut Tx<'_>, checkpoint: Checkpoint) -> Result<()> {
         let row = self.read_operation(tx)?;
         let last = self.read_lane(tx)?;
         let CheckpointRow::V0 { sequence, progress, .. } = last;
-        self.keep(tx, &row, &last)?;
+        self.keep_previous(tx, &row, &last)?;
         let now = tx.now_unix_millis();
         let Checkpoint { data, progress: given, complete } = checkpoint;
         let progress = if complete { 1.0 } else { given.unwrap_or(progress) };
@@ -225,9 +239,9 @@ impl LaneWriter {
         if is_own(self.id()) {
             tx.mark_internal();
         } else {
-            let heard = tx.parts.get_mut::<CommitEffects>();
-            heard.checkpoints.push(data.len());
-            heard.progress(|| {
+            let effects = tx.parts.get_mut::<CommitEffects>();
+            effects.checkpoints.push(data.len());
+            effects.progress(|| {
                 let kind = EventKind::Progress { lane: self.lane.clone(), progress };
                 Event::new(self.id(), row.name.as_deref(), now, kind)
             });
@@ -245,20 +259,27 @@ impl LaneWriter {
         self.advance(tx, row, complete)
     }
 
-    /// Puts the checkpoint before this one into the lane's ring, over the oldest.
-    fn keep(&self, tx: &mut Tx<'_>, row: &OperationFields, last: &CheckpointRow) -> Result<()> {
+    /// Stores the previous checkpoint in the lane's history, over the oldest.
+    fn keep_previous(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &OperationFields,
+        last: &CheckpointRow,
+    ) -> Result<()> {
         let CheckpointRow::V0 { sequence, .. } = last;
-        let places = u64::from(row.checkpoints_kept.saturating_sub(1));
-        if places == 0 || *sequence == 0 {
+        let positions = u64::from(row.checkpoints_kept.saturating_sub(1));
+        if positions == 0 || *sequence == 0 {
             return Ok(());
         }
-        let place = u16::try_from((sequence - 1) % places).expect("below a u16");
-        let key = history_key(self.id(), &self.lane, place);
+        let position = u16::try_from((sequence - 1) % positions).expect("below a u16");
+        let key = history_key(self.id(), &self.lane, position);
         tx.state.put(Table::History, &key, &last.encode())
     }
 
-    /// What a checkpoint, or the completion of a lane, says of the operation: the try got
-    /// somewhere, and the last lane completes it. Its row is written only if that is news.
+    /// Updates the operation's row after a checkpoint or a lane's completion.
+    ///
+    /// A checkpoint sets the count of tries to 0, and the last lane completes the operation. The
+    /// row is written only if it changes.
     fn advance(
         &self,
         tx: &mut Tx<'_>,
@@ -285,7 +306,7 @@ impl LaneWriter {
         }
     }
 
-    /// Completes the lane where it stands.
+    /// Completes the lane at its last checkpoint.
     fn complete(&self, tx: &mut Tx<'_>) -> Result<()> {
         self.check(tx, &Checkpoint::new([]))?;
         let row = self.read_operation(tx)?;
@@ -294,7 +315,7 @@ impl LaneWriter {
         self.advance(tx, row, true)
     }
 
-    /// The operation's row, if this lane's owner is still its owner.
+    /// Returns the operation's row, if this lane's owner is still its owner.
     fn read_operation(&self, tx: &Tx<'_>) -> Result<OperationFields> {
         let row = read_row(tx, self.id())?
             .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))

@@ -1,10 +1,10 @@
-//! The state machine of an operation: its states, and which may follow which.
+//! The state machine of an operation: its states and transitions.
 //!
-//! The table is [`OperationState::may_become`]; ARCHITECTURE.md prints it. In words: an operation is
-//! made known, runs, perhaps after a pause or a recovery, and is completed, fails or is cancelled;
-//! what failed can be recovered once more.
+//! [`OperationState::may_become`] is the transition table; ARCHITECTURE.md prints it. An operation
+//! is registered and runs, perhaps with pauses and recoveries. Then it is completed, fails or is
+//! cancelled. A failed operation can be resumed again.
 //!
-//! Pure: it knows no row, no clock and no handle. Every change of a state goes through
+//! This module is pure: it knows no row, no clock and no handle. Every transition goes through
 //! [`OperationState::step`], inside the transaction that makes it.
 
 use std::fmt;
@@ -13,29 +13,31 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format as format;
 
-/// Where an operation stands.
+/// State of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum OperationState {
-    /// Made known, and never begun.
+    /// Registered, but never begun.
     Initialized,
-    /// Begun, and not ended. Whether anybody works on it is not said: after a crash nobody does,
-    /// until it is resumed.
+    /// Begun and not ended.
+    ///
+    /// The state does not say whether a process works on the operation. After a crash none does,
+    /// until the operation is resumed.
     Running,
-    /// Resumed after a crash, a failure or a take-over, without a checkpoint since.
+    /// Resumed after a crash, failure or take-over; no checkpoint since.
     Recovering,
-    /// Laid aside; whoever resumes it goes on where it stood.
+    /// Paused. A resume continues after the last checkpoints.
     Paused,
-    /// All of its lanes are complete.
+    /// All lanes are complete.
     Completed,
-    /// Its work ended with an error; it can be resumed while attempts are left.
+    /// The last try ended with an error. The operation can be resumed while tries are left.
     Failed,
-    /// Given up for good.
+    /// Cancelled; the operation cannot be resumed.
     Cancelled,
 }
 
 impl OperationState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 7] = [
         Self::Initialized,
         Self::Running,
@@ -46,17 +48,17 @@ impl OperationState {
         Self::Cancelled,
     ];
 
-    /// Whether nothing is left to do: it was completed or cancelled.
+    /// Returns whether the operation is completed or cancelled.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled)
     }
 
-    /// Whether its owner, if it has one, may commit checkpoints.
+    /// Returns whether the operation's owner, if any, may commit checkpoints.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::Recovering)
     }
 
-    /// Whether `next` may follow.
+    /// Returns whether `next` may follow this state.
     pub fn may_become(self, next: Self) -> bool {
         use OperationState::{
             Cancelled, Completed, Failed, Initialized, Paused, Recovering, Running,
@@ -64,7 +66,7 @@ impl OperationState {
         match self {
             Initialized => matches!(next, Running | Paused | Cancelled),
             Running => matches!(next, Paused | Completed | Failed | Cancelled | Recovering),
-            // Again, if the process dies once more.
+            // Recovering follows itself when the process crashes again.
             Recovering => {
                 matches!(next, Running | Paused | Completed | Failed | Cancelled | Recovering)
             }
@@ -74,7 +76,7 @@ impl OperationState {
         }
     }
 
-    /// What follows when the operation is resumed; `None` if it cannot be.
+    /// Returns the state after a resume; `None` if the operation is finished.
     pub(crate) fn resumed(self) -> Option<Self> {
         match self {
             Self::Initialized | Self::Paused => Some(Self::Running),
@@ -83,7 +85,7 @@ impl OperationState {
         }
     }
 
-    /// `Invalid` if `next` may not follow.
+    /// Checks that `next` may follow; otherwise `Invalid`.
     pub(crate) fn step(self, operation: &'static str, next: Self) -> Result<()> {
         if self.may_become(next) {
             return Ok(());
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_follows_an_end_and_everything_else_can_be_ended() {
+    fn only_finished_states_have_no_next_state() {
         for state in OperationState::ALL {
             for next in OperationState::ALL {
                 assert!(!(state.is_finished() && state.may_become(next)), "{state} to {next}");
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_the_machine_does_not_know_is_invalid_and_says_which() {
+    fn unknown_transition_is_invalid_and_names_both_states() {
         let refused = OperationState::Paused.step("complete operation", OperationState::Completed);
         let error = refused.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);

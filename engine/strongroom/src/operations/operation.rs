@@ -1,4 +1,4 @@
-//! The handle of an operation: the right to run it, and the ways to end that.
+//! The handle of an operation: the right to run it, and the ways to end it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,31 +9,32 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::lane::Lane;
 use super::machine::OperationState;
-use super::room::{Operations, Room};
+use super::room::{Operations, OperationsShared};
 use super::rows::{bump_updated, expect_row, lane_rows, write_row, write_step};
 use super::status::{LaneStatus, OperationStatus};
 use strongroom_format::{CheckpointRow, FailureRow, OperationFields, checkpoint_key};
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// Longest text of a failure that is kept, in bytes; what is longer is cut.
+/// Longest text of a failure that is kept, in bytes. Longer texts are cut.
 pub const FAILURE_BYTES_MAX: usize = 4_096;
 
-/// The right to run an operation, until it is ended, dropped or taken over. Cheap to clone.
+/// The right to run an operation.
 ///
-/// Dropped, the operation stays as it is: running, for [`Operations::resume`] to go on with.
+/// It lasts until the handle ends or is taken over. Cheap to clone. When the last clone is dropped,
+/// the operation keeps its state. A running one can be resumed by [`Operations::resume`].
 #[derive(Clone)]
 pub struct Operation {
     pub(super) inner: Arc<OperationInner>,
 }
 
 pub(super) struct OperationInner {
-    pub(super) room: Arc<Room>,
+    pub(super) shared: Arc<OperationsShared>,
     pub(super) id: String,
     pub(super) generation: u64,
-    /// Of [`Owners`](super::Owners): no two handles have the same.
-    pub(super) claim: u64,
-    /// Numbers the checkpoints of all lanes.
+    /// Number of this handle in [`Owners`](super::Owners), unique in the session.
+    pub(super) handle_id: u64,
+    /// Next number for a checkpoint, counted over all lanes.
     pub(super) order: Arc<AtomicU64>,
 }
 
@@ -45,25 +46,28 @@ impl fmt::Debug for Operation {
 }
 
 impl Operation {
-    /// Its id.
+    /// Returns the operation's id.
     pub fn id(&self) -> &str {
         &self.inner.id
     }
 
-    /// How often it was begun, resumed or taken over.
+    /// Returns the operation generation: the count of begins, resumes and take-overs.
     pub fn generation(&self) -> u64 {
         self.inner.generation
     }
 
-    /// Opens a lane, to go on where it stood. `NotFound` if the operation has no such lane,
-    /// `Locked` if it is open already.
+    /// Opens a lane, to continue after its last checkpoint.
+    ///
+    /// `NotFound` if the operation has no such lane, `Locked` if the lane is already open.
     pub fn lane(&self, name: &str) -> Result<Lane> {
         Lane::open(self, name)
     }
 
-    /// Where it stands now, lane by lane.
+    /// Returns the operation's status, with all lanes.
+    ///
+    /// `NotFound` if the operation was deleted.
     pub fn status(&self) -> Result<OperationStatus> {
-        self.inner.room.read()?.operation(self.id())?.ok_or_else(|| {
+        self.inner.shared.read()?.operation(self.id())?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "read operation")
                 .with_reason(Reason::OperationMissing)
                 .with_subject(self.id())
@@ -72,22 +76,30 @@ impl Operation {
 
     /// Returns the operations of its vault.
     pub(crate) fn operations(&self) -> Operations {
-        Operations { room: Arc::clone(&self.inner.room) }
+        Operations { shared: Arc::clone(&self.inner.shared) }
     }
 }
 
-/// The ends. Each is one commit, after which this handle and its lanes commit nothing more
-/// (`Conflict`), and the operation has no owner. Each is `Conflict` if the operation was taken over,
-/// and `Invalid` if the machine of [`OperationState`] does not allow it.
+/// Ways to end this handle.
+///
+/// Each is one commit, durable on return. Afterwards the operation has no owner, and commits of
+/// this handle and its lanes fail with `Conflict`.
+///
+/// Each fails with `Conflict` if the operation was taken over, and with `Invalid` if
+/// [`OperationState`] does not allow the transition.
 impl Operation {
-    /// Lays it aside where it stands. It is left when everything is resumed, until somebody
-    /// [resumes](Operations::resume) it by its id.
+    /// Pauses the operation at its last checkpoints.
+    ///
+    /// A runner that resumes all operations skips it, until it is [resumed](Operations::resume) by
+    /// its id.
     pub fn pause(&self) -> Result<()> {
         self.pause_with(true, None)
     }
 
-    /// Lays it aside: for whoever resumes it by its id, if it is `held`, and else for whoever resumes
-    /// everything. A try that did not fail is none.
+    /// Pauses the operation.
+    ///
+    /// If `held`, only a resume by its id continues it; otherwise resuming all does too. Without a
+    /// failure this try is not counted.
     pub(crate) fn pause_with(&self, held: bool, failure: Option<&str>) -> Result<()> {
         const PAUSE: &str = "pause operation";
         self.end(PAUSE, |tx, mut row| {
@@ -100,8 +112,9 @@ impl Operation {
         })
     }
 
-    /// Completes it, with all lanes that are still open. If its lanes have completed it already, that
-    /// is fine.
+    /// Completes the operation, with all lanes that are still open.
+    ///
+    /// Succeeds too if its lanes have already completed it.
     pub fn complete(&self) -> Result<()> {
         const COMPLETE: &str = "complete operation";
         self.end(COMPLETE, |tx, mut row| {
@@ -117,8 +130,11 @@ impl Operation {
         })
     }
 
-    /// Ends this try with an error, of which at most [`FAILURE_BYTES_MAX`] are kept. It can be
-    /// resumed while its [`RetryPolicy`](crate::operations::RetryPolicy) has tries left.
+    /// Fails this try with an error.
+    ///
+    /// Its text is cut to [`FAILURE_BYTES_MAX`] bytes.
+    /// The operation can be resumed while its [`RetryPolicy`](crate::operations::RetryPolicy) has
+    /// tries left.
     pub fn fail(&self, error: impl fmt::Display) -> Result<()> {
         const FAIL: &str = "fail operation";
         let error = error.to_string();
@@ -128,7 +144,7 @@ impl Operation {
         })
     }
 
-    /// Gives it up. What it has committed stays.
+    /// Cancels the operation permanently. Its committed changes stay.
     pub fn cancel(&self) -> Result<()> {
         const CANCEL: &str = "cancel operation";
         self.end(CANCEL, |tx, row| {
@@ -146,16 +162,22 @@ impl Operation {
             let mut row = self.owned_row(tx, call)?;
             bump_updated(tx, &mut row);
             let own = Arc::clone(inner);
-            tx.on_commit(move |_| own.room.owners.release(&own.id, own.claim));
+            tx.on_commit(move |_| own.shared.owners.release(&own.id, own.handle_id));
             change(tx, row)
         };
-        inner.room.core.write(call, change)
+        inner.shared.core.write(call, change)
     }
 
-    /// Brings it to another version of the host's checkpoints: `migrate` makes the new data of each
-    /// lane that has had a checkpoint out of the old, and one commit writes all of it. History keeps
-    /// the old. If `migrate` fails, or data is too long (`Invalid`), nothing has changed. `migrate` runs
-    /// inside the write, and may not write to the vault itself.
+    /// Converts the checkpoints to another version of the host's format.
+    ///
+    /// `migrate` is called for each lane that has had a checkpoint, and returns the lane's new
+    /// data. One commit writes all new data and `version`; it is durable on return. Older
+    /// checkpoints in the history keep their old data.
+    ///
+    /// If `migrate` fails, or data is longer than
+    /// [`CHECKPOINT_BYTES_MAX`](super::CHECKPOINT_BYTES_MAX) bytes (`Invalid`), nothing changes.
+    /// `Conflict` if the operation was taken over, `Invalid` if it is neither running nor
+    /// recovering. `migrate` runs inside the write, and must not write to the vault.
     pub fn migrate(
         &self,
         version: u32,
@@ -187,10 +209,10 @@ impl Operation {
             bump_updated(tx, &mut row);
             write_row(tx, self.id(), row)
         };
-        self.inner.room.core.write(MIGRATE, change)
+        self.inner.shared.core.write(MIGRATE, change)
     }
 
-    /// The operation's row, if this handle is still its owner's.
+    /// Returns the operation's row, if this handle is still its owner's.
     pub(super) fn owned_row(&self, tx: &Tx<'_>, call: &'static str) -> Result<OperationFields> {
         let row = expect_row(tx, call, self.id())?;
         self.inner.refusal(&row).map_or(Ok(row), |detail| {
@@ -207,13 +229,13 @@ fn note_failure(row: &mut OperationFields, error: &str) {
     row.failure = Some(FailureRow { unix_millis, text: cut(error).to_owned() });
 }
 
-/// A host's text, as much of it as is kept.
+/// Returns the prefix of a host's text that is kept.
 pub(super) fn cut(text: &str) -> &str {
     let end = (0..=FAILURE_BYTES_MAX.min(text.len())).rfind(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
 
-/// Marks a lane complete where it stands; whether it was open.
+/// Marks a lane complete, and returns whether it was open before.
 pub(super) fn complete_lane_row(
     tx: &mut Tx<'_>,
     id: &str,
@@ -231,7 +253,7 @@ pub(super) fn complete_lane_row(
 }
 
 impl OperationInner {
-    /// Why a handle may not write to the operation of that row; nothing if it is its owner's.
+    /// Returns the reason why this handle may not write to its operation.
     pub(super) fn refusal(&self, row: &OperationFields) -> Option<String> {
         if bug::is_planted(Bug::NoFence) {
             return None;
@@ -240,7 +262,7 @@ impl OperationInner {
         if generation != own {
             return Some(format!("fenced: generation {generation} has taken over from {own}"));
         }
-        if !self.room.owners.is_live(&self.id, self.claim) {
+        if !self.shared.owners.is_live(&self.id, self.handle_id) {
             let state = OperationState::from(row.state);
             return Some(format!("this handle has ended, and the operation is {state}"));
         }
@@ -250,6 +272,6 @@ impl OperationInner {
 
 impl Drop for OperationInner {
     fn drop(&mut self) {
-        self.room.owners.release(&self.id, self.claim);
+        self.shared.owners.release(&self.id, self.handle_id);
     }
 }

@@ -1,6 +1,6 @@
-//! Pages of operations.
+//! Page queries over operations.
 
-/// A page of operations in order of their ids: by default the first 1,000.
+/// A page of operations in order of their ids; by default the first 1,000.
 #[derive(Clone, Debug)]
 pub struct OperationsQuery {
     pub(super) after: Option<String>,
@@ -14,19 +14,19 @@ impl Default for OperationsQuery {
 }
 
 impl OperationsQuery {
-    /// The first page.
+    /// Creates a query for the first page.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those after that id, the last one of the page before; `None` is the first page.
+    /// Selects operations after `id`, the last one of the previous page; `None`: from the first.
     #[must_use]
     pub fn after<'i>(mut self, id: impl Into<Option<&'i str>>) -> Self {
         self.after = id.into().map(str::to_owned);
         self
     }
 
-    /// At most that many.
+    /// Limits the page to `limit` operations.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;

@@ -1,4 +1,4 @@
-//! Resuming by a callback, lane by lane.
+//! Resuming an operation by a callback, lane by lane.
 
 use std::any::Any;
 use std::fmt;
@@ -11,13 +11,15 @@ use super::room::Operations;
 use super::status::{LaneStatus, OperationStatus};
 
 impl Operations {
-    /// Resumes an operation, and hands each lane that is not complete to `work`, with its last
-    /// checkpoint, in order of their names.
+    /// Resumes an operation, and calls `work` for each incomplete lane.
     ///
-    /// `Ok` of `work` completes the lane, if it has not done so itself; the last lane completes the
-    /// operation. An error of it ends this try: the operation is failed with the error's text, which
-    /// is returned; lanes that were not reached are for the next try. So does a panic, which goes
-    /// on. Other errors as those of [`resume`](Self::resume).
+    /// `work` receives the lane and its last checkpoint. Lanes are visited in order of their names.
+    /// If `work` returns `Ok`, the lane is completed, unless `work` has completed it. The last lane
+    /// completes the operation.
+    ///
+    /// If `work` returns an error, this try ends: the operation is failed with the error's text,
+    /// and the error is returned. Lanes not reached wait for the next try. A panic fails the
+    /// operation too, and then continues. Other errors are those of [`resume`](Self::resume).
     ///
     /// ```
     /// # fn main() -> strongroom::Result<()> {
@@ -26,9 +28,9 @@ impl Operations {
     /// # use strongroom::{Batch, SecretPassword, Vault};
     /// # let path = folder.path().join("vault");
     /// # let vault = Vault::options(SecretPassword::new("correct horse battery")).create(&path)?;
-    /// drop(vault.operations().begin("import-7", ["a", "b"])?); // and then the process dies
-    /// let status = vault.operations().resume_with("import-7", |lane, stands| {
-    ///     for item in stands.decode::<u32>()?.unwrap_or(0)..10 {
+    /// drop(vault.operations().begin("import-7", ["a", "b"])?); // here the process crashes
+    /// let status = vault.operations().resume_with("import-7", |lane, status| {
+    ///     for item in status.decode::<u32>()?.unwrap_or(0)..10 {
     ///         let mut batch = Batch::new();
     ///         batch.insert("items", format!("{} {item}", lane.name()), "done");
     ///         lane.commit(batch, Checkpoint::encode(&(item + 1))?)?;
@@ -45,21 +47,22 @@ impl Operations {
         mut work: impl FnMut(&Lane, &LaneStatus) -> Result<(), E>,
     ) -> Result<OperationStatus, E> {
         let operation = self.resume(id)?;
-        let stands = operation.status()?;
-        for lane in stands.lanes.iter().filter(|lane| !lane.complete) {
+        let status = operation.status()?;
+        for lane in status.lanes.iter().filter(|lane| !lane.complete) {
             let handle = operation.lane(&lane.name)?;
             let outcome = match catch_unwind(AssertUnwindSafe(|| work(&handle, lane))) {
                 Ok(Ok(())) if handle.status()?.complete => continue,
                 Ok(Ok(())) => handle.complete().map_err(E::from),
                 Ok(Err(error)) => Err(error),
                 Err(panic) => {
-                    // The panic is what the caller must learn of.
+                    // An error of `fail` is dropped: the caller must receive the panic.
                     operation.fail(panic_text(&*panic)).ok();
                     resume_unwind(panic)
                 }
             };
             if let Err(error) = outcome {
-                // That one is told; if this fails too, the operation stays as after a crash.
+                // An error of `fail` is dropped: `error` is returned. The operation then stays as
+                // after a crash.
                 operation.fail(&error).ok();
                 return Err(error);
             }
@@ -68,7 +71,7 @@ impl Operations {
     }
 }
 
-/// What a panic said, if it said it in words.
+/// Returns the text of a panic, if its payload is a string.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! The operations of a vault: what all of its handles share, and its part in every commit.
+//! State shared by all handles of a vault's operations.
 
 use std::any::Any;
 use std::fmt;
@@ -12,23 +12,23 @@ use strongroom_store::commit::{CommitInfo, Core, Hook, Tx};
 use super::events::{Bus, CommitEffects};
 use super::metrics::{Metrics, Recorder};
 use super::owners::Owners;
-use super::standing::Resumable;
+use super::resumability::Resumable;
 use super::status::LaneStatus;
 use crate::records::Snapshot;
 
-/// The operations of a vault. Cheap to clone.
+/// Access to the operations of a vault. Cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
-    pub(super) room: Arc<Room>,
+    pub(super) shared: Arc<OperationsShared>,
 }
 
-/// What the host knows to do with operations: its handlers, as far as this room asks.
+/// The work that the host can do: its handlers, as this module needs them.
 pub trait KnownWork: Any + Send + Sync {
-    /// Returns why an operation of that name, version and lanes cannot be run, if it cannot.
+    /// Returns the reason why the host cannot run an operation, if any.
     fn obstacle(&self, name: &str, version: u32, lanes: &[LaneStatus]) -> Option<Resumable>;
 }
 
-/// A host that has said nothing of its work: it stands in the way of none.
+/// A host that has declared no handlers. Every operation can be resumed.
 pub(crate) struct NoKnownWork;
 
 impl KnownWork for NoKnownWork {
@@ -37,13 +37,13 @@ impl KnownWork for NoKnownWork {
     }
 }
 
-pub(super) struct Room {
+pub(super) struct OperationsShared {
     pub(super) core: Arc<Core>,
     content: Content,
     pub(super) owners: Owners,
     pub(super) handlers: Arc<dyn KnownWork>,
-    pub(super) hearing: Arc<Hearing>,
-    /// A runner of the host's operations lives.
+    pub(super) observer: Arc<CommitObserver>,
+    /// Set while a runner of the host's operations lives.
     runner: AtomicBool,
 }
 
@@ -54,63 +54,64 @@ impl fmt::Debug for Operations {
 }
 
 impl Operations {
-    /// Makes the room, and its part in commits.
+    /// Creates the shared state and the commit hook.
     pub(crate) fn new(
         content: Content,
         handlers: Arc<dyn KnownWork>,
         recorder: Arc<dyn Recorder>,
     ) -> (Self, Arc<dyn Hook>) {
-        let hearing = Arc::new(Hearing { bus: Bus::default(), metrics: Metrics::new(recorder) });
-        let hook: Arc<dyn Hook> = Arc::<Hearing>::clone(&hearing);
-        let room = Room {
+        let observer =
+            Arc::new(CommitObserver { bus: Bus::default(), metrics: Metrics::new(recorder) });
+        let hook: Arc<dyn Hook> = Arc::<CommitObserver>::clone(&observer);
+        let shared = OperationsShared {
             core: Arc::clone(content.core()),
             content,
             owners: Owners::default(),
             handlers,
-            hearing,
+            observer,
             runner: AtomicBool::new(false),
         };
-        (Self { room: Arc::new(room) }, hook)
+        (Self { shared: Arc::new(shared) }, hook)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.room.core
+        &self.shared.core
     }
 
     /// Takes a snapshot.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        self.room.read()
+        self.shared.read()
     }
 
-    /// Returns what the host knows to do.
+    /// Returns the work that the host can do.
     pub(crate) fn known_work(&self) -> &Arc<dyn KnownWork> {
-        &self.room.handlers
+        &self.shared.handlers
     }
 
-    /// Returns where events go.
+    /// Returns the bus of events.
     pub(crate) fn bus(&self) -> &Bus {
-        &self.room.hearing.bus
+        &self.shared.observer.bus
     }
 
-    /// Returns whether a runner of the host's operations lives.
+    /// Returns the flag that is set while a runner lives.
     pub(crate) fn runner(&self) -> &AtomicBool {
-        &self.room.runner
+        &self.shared.runner
     }
 }
 
-impl Room {
+impl OperationsShared {
     pub(super) fn read(&self) -> Result<Snapshot> {
         Ok(Snapshot::new(self.core.read()?, self.content.clone()))
     }
 }
 
-/// Tells subscribers and the recorder what commits did.
-pub(super) struct Hearing {
+/// Reports commits to subscribers and to the recorder.
+pub(super) struct CommitObserver {
     pub(super) bus: Bus,
     pub(super) metrics: Metrics,
 }
 
-impl Hook for Hearing {
+impl Hook for CommitObserver {
     fn begun(&self, tx: &mut Tx<'_>) {
         if self.bus.is_wanted() {
             tx.parts.get_mut::<CommitEffects>().want_progress();
@@ -118,11 +119,11 @@ impl Hook for Hearing {
     }
 
     fn committed(self: Arc<Self>, _core: &Arc<Core>, info: &mut CommitInfo) {
-        let heard = info.parts.take::<CommitEffects>().unwrap_or_default();
+        let effects = info.parts.take::<CommitEffects>().unwrap_or_default();
         if !info.internal {
-            self.metrics.committed(info.took, &heard);
+            self.metrics.committed(info.took, &effects);
         }
-        self.bus.send(heard);
+        self.bus.send(effects);
     }
 
     fn failed(&self, kind: ErrorKind, internal: bool) {

@@ -1,7 +1,7 @@
-//! An operation's rows inside a transaction: its own, and what is kept in step with it.
+//! An operation's rows in a transaction, and the rows derived from them.
 //!
-//! The one place that writes tables `operations` and `unfinished`, so that the second always says
-//! which of the first are not finished, and every change of a state is heard of once it commits.
+//! This module alone writes the tables `operations` and `unfinished`. So `unfinished` always lists
+//! the operations that are not finished, and every transition is noted as an event of its commit.
 
 use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
@@ -15,12 +15,12 @@ use strongroom_format::{
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// Whether the operation of that id is the engine's own.
+/// Returns whether `id` names an internal operation of the engine.
 pub(super) fn is_own(id: &str) -> bool {
     id.starts_with(OWN_OPERATION_PREFIX)
 }
 
-/// `Invalid` for an id that no operation of a host can have.
+/// Checks that a host's operation may have this id; otherwise `Invalid`.
 pub(super) fn check_id(operation: &'static str, id: &str) -> Result<()> {
     check_name(operation, "operation id", id)?;
     if is_own(id) {
@@ -40,7 +40,7 @@ pub(super) fn read_row(tx: &Tx<'_>, id: &str) -> Result<Option<OperationFields>>
         .transpose()
 }
 
-/// The row of an operation that must be there.
+/// Returns the row of an operation; `NotFound` if it is missing.
 pub(super) fn expect_row(
     tx: &Tx<'_>,
     operation: &'static str,
@@ -54,13 +54,13 @@ pub(super) fn expect_row(
     })
 }
 
-/// The row was changed. Its time does not go back when the clock does.
+/// Sets the row's time of change. It never runs backwards, even if the clock does.
 pub(super) fn bump_updated(tx: &Tx<'_>, row: &mut OperationFields) {
     let now = tx.now_unix_millis();
     row.updated_unix_millis = row.updated_unix_millis.max(now);
 }
 
-/// The first row of an operation.
+/// Writes the first row of an operation.
 pub(super) fn create_row(tx: &mut Tx<'_>, id: &str, row: OperationFields) -> Result<()> {
     let state = row.state.into();
     if !is_own(id) {
@@ -69,17 +69,17 @@ pub(super) fn create_row(tx: &mut Tx<'_>, id: &str, row: OperationFields) -> Res
             OperationState::Running => Some(EventKind::Started),
             _ => None,
         };
-        tell(tx, id, &row, None, kind);
+        note_effects(tx, id, &row, None, kind);
     }
     tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
 }
 
-/// Writes the row of an operation that stays in its state.
+/// Writes the row of an operation whose state does not change.
 pub(super) fn write_row(tx: &mut Tx<'_>, id: &str, row: OperationFields) -> Result<()> {
     tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
 }
 
-/// Writes the row of an operation with `next` as its state; `Invalid` if it may not follow.
+/// Writes an operation's row with state `next`; `Invalid` if `next` may not follow.
 pub(super) fn write_step(
     tx: &mut Tx<'_>,
     operation: &'static str,
@@ -109,23 +109,23 @@ pub(super) fn write_step(
             OperationState::Cancelled => Some(EventKind::Cancelled),
             OperationState::Initialized => None,
         };
-        tell(tx, id, &row, Some(state), kind);
+        note_effects(tx, id, &row, Some(state), kind);
     }
     tx.state.put(Table::Operations, id.as_bytes(), &row.encode())
 }
 
-/// Notes what is to be heard of once the transaction has committed.
-fn tell(
+/// Notes a transition and its event, to be sent after the commit.
+fn note_effects(
     tx: &mut Tx<'_>,
     id: &str,
     row: &OperationFields,
     from: Option<OperationState>,
     kind: Option<EventKind>,
 ) {
-    let heard = tx.parts.get_mut::<CommitEffects>();
-    heard.transitions.push((from, row.state.into()));
+    let effects = tx.parts.get_mut::<CommitEffects>();
+    effects.transitions.push((from, row.state.into()));
     if let Some(kind) = kind {
-        heard.event(Event::new(id, row.name.as_deref(), row.updated_unix_millis, kind));
+        effects.event(Event::new(id, row.name.as_deref(), row.updated_unix_millis, kind));
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) fn create_lane(tx: &mut Tx<'_>, id: &str, lane: &str, now: u64) -> Re
     tx.state.put(Table::Checkpoints, &checkpoint_key(id, lane), &start.encode())
 }
 
-/// The lanes of an operation with their last checkpoints, by name.
+/// Returns the lanes of an operation with their last checkpoints, by name.
 pub(super) fn lane_rows(tx: &Tx<'_>, id: &str) -> Result<Vec<(String, CheckpointRow)>> {
     let (lower, upper) = lanes_span(id);
     let span = (std::ops::Bound::Included(&lower[..]), std::ops::Bound::Excluded(&upper[..]));
@@ -156,7 +156,7 @@ pub(super) fn lane_rows(tx: &Tx<'_>, id: &str) -> Result<Vec<(String, Checkpoint
         .collect()
 }
 
-/// Removes all rows of an operation, if there are any; how many.
+/// Deletes all rows of an operation, and returns their number.
 pub(super) fn remove_rows(tx: &mut Tx<'_>, id: &str) -> Result<u64> {
     let (lower, upper) = lanes_span(id);
     let span = (std::ops::Bound::Included(&lower[..]), std::ops::Bound::Excluded(&upper[..]));
@@ -178,7 +178,7 @@ pub(super) fn remove_rows(tx: &mut Tx<'_>, id: &str) -> Result<u64> {
     Ok(rows + 1)
 }
 
-/// Removes an operation of the engine's own. Nothing tells of the commit.
+/// Deletes an internal operation of the engine. Its commit sends no event.
 pub(crate) fn remove_own(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     tx.mark_internal();
     remove_rows(tx, id).map(drop)

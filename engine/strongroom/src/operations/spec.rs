@@ -1,4 +1,4 @@
-//! What an operation is begun with: its name, lanes, metadata, version, and how often it is tried.
+//! Parameters of a new operation: name, lanes, metadata, version and retry policy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,19 +14,19 @@ use strongroom_format::RetryRow;
 /// Most lanes of one operation.
 pub const LANES_MAX: usize = 4_096;
 
-/// Longest metadata of an operation, in bytes of all keys and values.
+/// Longest metadata of an operation: all keys and values together, in bytes (16 KiB).
 pub const METADATA_BYTES_MAX: usize = 16_384;
 
-/// Most checkpoints kept of a lane.
+/// Most checkpoints kept of one lane.
 pub const CHECKPOINTS_KEPT_MAX: u16 = 1_000;
 
-/// Most checkpoints kept of all lanes of an operation: they go in one commit.
+/// Most checkpoints kept of all lanes of an operation: one commit deletes them.
 const CHECKPOINTS_IN_ALL_MAX: usize = 65_536;
 
-/// The lane of an operation that was given none.
+/// Name of the lane of an operation that was given none.
 pub const ONLY_LANE: &str = "main";
 
-/// An operation to be: an id, and what is told with it.
+/// Parameters of a new operation.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct OperationSpec {
 }
 
 impl fmt::Debug for OperationSpec {
-    /// Neither names nor metadata: they are the host's.
+    /// Omits names and metadata, which are the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OperationSpec")
             .field("lanes", &self.lanes.len())
@@ -62,7 +62,7 @@ impl fmt::Debug for OperationSpec {
 }
 
 impl OperationSpec {
-    /// An operation of that id, in one lane, [`ONLY_LANE`].
+    /// Creates parameters for operation `id` with one lane, [`ONLY_LANE`].
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -75,46 +75,51 @@ impl OperationSpec {
         }
     }
 
-    /// What kind of work it is, by which its [`Handler`](crate::runner::Handler) is found; the id without
-    /// it.
+    /// Names the kind of work, by which the runner finds the [`Handler`](crate::runner::Handler).
+    ///
+    /// Without a name, the id is used.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Its lanes, one or more, each once.
+    /// Sets the lanes: one or more distinct names, at most [`LANES_MAX`].
     pub fn lanes(mut self, lanes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.lanes = lanes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The version of the program's checkpoints, as the host counts; 0 without it. A later program
-    /// sees it, and can refuse the operation or [migrate](crate::operations::Operation::migrate) it.
+    /// Sets the version of the host's checkpoint format; 0 by default.
+    ///
+    /// A later program reads the version. It can refuse the operation or
+    /// [migrate](crate::operations::Operation::migrate) it.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
     }
 
-    /// Adds a pair for the host's own use; at most [`METADATA_BYTES_MAX`] in all.
+    /// Adds a pair for the host's own use; at most [`METADATA_BYTES_MAX`] bytes in all.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// How often it is tried.
+    /// Sets how often the operation is tried.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
     }
 
-    /// How many checkpoints are kept of each lane, the latest among them: 10 by default, at least
-    /// 1, at most [`CHECKPOINTS_KEPT_MAX`], and 65,536 over all lanes. The oldest goes in the commit that brings the newest.
+    /// Sets how many checkpoints of each lane are kept, the latest included.
+    ///
+    /// 10 by default; at least 1, at most [`CHECKPOINTS_KEPT_MAX`], and at most 65,536 over all
+    /// lanes. The commit that adds the newest checkpoint removes the oldest.
     pub fn checkpoints_kept(mut self, kept: u16) -> Self {
         self.checkpoints_kept = kept;
         self
     }
 
-    /// Sorted, and within all bounds; else `Invalid`.
+    /// Sorts the lanes and checks all limits; otherwise `Invalid`.
     pub(crate) fn checked(mut self) -> Result<Self> {
         const BEGIN: &str = "begin operation";
         check_id(BEGIN, &self.id)?;
@@ -144,7 +149,7 @@ impl OperationSpec {
         }
         if !(1..=CHECKPOINTS_KEPT_MAX).contains(&self.checkpoints_kept) {
             return invalid(format!(
-                "{} checkpoints to keep of a lane, not 1 to {CHECKPOINTS_KEPT_MAX}",
+                "{} checkpoints to keep of a lane, must be within 1 to {CHECKPOINTS_KEPT_MAX}",
                 self.checkpoints_kept
             ));
         }
@@ -158,36 +163,38 @@ impl OperationSpec {
     }
 }
 
-/// How often an operation is tried, and how long lies between two tries.
+/// Limits on an operation's tries, and the waits between them.
 ///
-/// A try is a start: by begin, by resume, by a runner. Each checkpoint sets their count back to 0,
-/// so what counts are tries that got nowhere.
+/// Each begin, resume or start by a runner counts as a try. Each checkpoint resets the count to 0.
+/// So the count is that of tries without a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Most tries without a checkpoint; then it is resumed by a
-    /// [take-over](crate::operations::Operations::take_over) alone. 0 for no limit.
-    pub attempts_max: u32,
-    /// How long a [`Runner`](crate::runner::Runner) waits after the first try that failed. Doubled after
-    /// each further one.
+    /// Most tries without a checkpoint; 0 for no limit.
+    ///
+    /// Beyond it, only a [take-over](crate::operations::Operations::take_over) resumes the
+    /// operation.
+    /// Wait of a [`Runner`](crate::runner::Runner) after the first failed try.
+    ///
+    /// Each further failed try doubles it.
     pub backoff_first: Duration,
-    /// The longest wait.
+    /// Longest wait between tries.
     pub backoff_max: Duration,
 }
 
 impl RetryPolicy {
-    /// Ten tries, waiting 1 s and twice as long each time, at most 5 minutes.
+    /// Ten tries. The first wait is 1 s and doubles each time, up to 5 minutes.
     pub const DEFAULT: Self = Self {
         attempts_max: 10,
         backoff_first: Duration::from_secs(1),
         backoff_max: Duration::from_secs(300),
     };
 
-    /// How long to wait after `attempts` tries without a checkpoint.
+    /// Returns how long to wait after `attempts` tries without a checkpoint.
     pub fn backoff(&self, attempts: u32) -> Duration {
         Backoff::new(self.backoff_first, 2.0, self.backoff_max).after(attempts)
     }
 
-    /// Whether so many tries without a checkpoint are all there are.
+    /// Returns whether no try is left after `attempts` tries without a checkpoint.
     pub(crate) fn is_exhausted(&self, attempts: u32) -> bool {
         self.attempts_max != 0 && attempts >= self.attempts_max
     }
@@ -225,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_its_bound() {
+    fn backoff_doubles_up_to_its_maximum() {
         let policy = RetryPolicy::DEFAULT;
         let waits: Vec<u64> = [0, 1, 2, 3, 9, 10, 33, u32::MAX]
             .map(|attempts| policy.backoff(attempts).as_secs())

@@ -1,4 +1,4 @@
-//! Operations in numbers.
+//! Statistics of operations.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,40 +14,42 @@ use crate::records::Snapshot;
 use strongroom_format::{CheckpointRow, OperationFields};
 use strongroom_store::state::{Entry, Table};
 
-/// Operations in numbers. Nothing in it tells of the engine's own.
+/// Statistics of the host's operations. Internal operations of the engine are excluded.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// How many operations are in each state; all states are there.
+    /// Number of operations in each state. Every state has an entry.
     pub operations: BTreeMap<OperationState, u64>,
-    /// How many operations have a row that does not decode.
+    /// Number of operations whose row does not decode.
     pub unreadable_operations: u64,
-    /// How many checkpoints have one.
+    /// Number of checkpoints whose row does not decode.
     pub unreadable_checkpoints: u64,
-    /// How many lanes they have.
+    /// Number of lanes.
     pub lanes: u64,
-    /// How many checkpoints are kept, history included.
+    /// Number of checkpoints kept, history included.
     pub checkpoints: u64,
-    /// Bytes of their data.
+    /// Bytes of the checkpoints' data.
     pub checkpoint_bytes: u64,
-    /// Id and time of beginning, in milliseconds since the Unix epoch, of the oldest operation that
-    /// is not finished.
+    /// The oldest unfinished operation: its id, and when it began.
+    ///
+    /// The time is in milliseconds since the Unix epoch.
     pub oldest_unfinished: Option<(String, u64)>,
-    /// Id of the operation that failed last, even if it has gone on since, and how.
+    /// The latest failure: the operation's id and the error, even if it was resumed since.
     pub last_failure: Option<(String, Failure)>,
-    /// How long this process's commits took, from the first change to the sync.
+    /// Durations of this process's commits, from the first change to the sync.
     pub commits: Latencies,
-    /// Events that a subscription of this process had no room for.
+    /// Number of events that did not fit a subscription of this process.
     pub events_missed: u64,
 }
 
 /// Statistics.
 impl Operations {
-    /// Counts the host's operations and their checkpoints, from a snapshot. Reads all of them: some
-    /// hundred milliseconds for a hundred thousand. Held in memory, and 0 after opening: commits
-    /// and missed events.
+    /// Counts the host's operations and their checkpoints, from a snapshot.
+    ///
+    /// Reads all of them: a few hundred milliseconds for 100,000. Commit durations and missed
+    /// events are counted in memory, from 0 when the vault opens.
     pub fn statistics(&self) -> Result<Statistics> {
-        let snapshot = self.room.read()?;
+        let snapshot = self.shared.read()?;
         let mut statistics = Statistics {
             operations: OperationState::ALL.map(|state| (state, 0)).into(),
             unreadable_operations: 0,
@@ -57,8 +59,8 @@ impl Operations {
             checkpoint_bytes: 0,
             oldest_unfinished: None,
             last_failure: None,
-            commits: self.room.hearing.metrics.commits(),
-            events_missed: self.room.hearing.bus.missed(),
+            commits: self.shared.observer.metrics.commits(),
+            events_missed: self.shared.observer.bus.missed(),
         };
         statistics.count_operations(&snapshot)?;
         statistics.count_checkpoints(&snapshot, Table::Checkpoints)?;
@@ -68,7 +70,7 @@ impl Operations {
 }
 
 impl Statistics {
-    /// How many operations there are.
+    /// Returns the number of operations.
     pub fn total(&self) -> u64 {
         self.operations.values().sum::<u64>() + self.unreadable_operations
     }
@@ -105,7 +107,7 @@ impl Statistics {
                     self.checkpoints += 1;
                     self.checkpoint_bytes += data.len() as u64;
                 }
-                // A lane that has had none.
+                // A lane without a checkpoint.
                 Ok(_) => {}
                 Err(_) => self.unreadable_checkpoints += 1,
             }
@@ -113,11 +115,12 @@ impl Statistics {
     }
 }
 
-/// Hands each row of the host's operations to `look`.
+/// Calls `look` for each row of the host's operations.
 fn each_of_host(snapshot: &Snapshot, table: Table, mut look: impl FnMut(&Entry)) -> Result<()> {
     for entry in snapshot.state().range(table, (Bound::Unbounded, Bound::Unbounded))? {
         let entry = entry?;
-        // Keys begin with the id, and no id of a host begins as the engine's own.
+        // Keys begin with the operation's id, and a host's id never begins with the engine's
+        // prefix.
         if !is_own(&String::from_utf8_lossy(entry.key.as_slice())) {
             look(&entry);
         }

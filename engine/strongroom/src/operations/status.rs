@@ -1,5 +1,4 @@
-//! Looking at operations from a snapshot: one, all, their lanes, the latest checkpoint and those
-//! before it.
+//! Operations in a snapshot: their status, lanes and checkpoints.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -18,58 +17,58 @@ use strongroom_format::{
 };
 use strongroom_store::state::{Entry, Rows, Table};
 
-/// An operation as a snapshot shows it.
+/// An operation in a snapshot.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OperationStatus {
-    /// Its id.
+    /// Id of the operation.
     pub id: String,
-    /// What kind of work it is; its id, if it was begun without a name.
+    /// Kind of work: the operation's name, or its id if it has none.
     pub name: String,
-    /// Where it stands.
+    /// State of the operation.
     pub state: OperationState,
-    /// Whether it was paused, so that it is left when everything is resumed.
+    /// Set by a pause. The operation is then skipped when all operations are resumed.
     pub held: bool,
-    /// The version of its checkpoints, as the host counts.
+    /// Version of its checkpoints, as the host counts versions.
     pub version: u32,
-    /// How often it was begun, resumed or taken over; 0 if it was only prepared.
+    /// Operation generation: count of begins, resumes and take-overs; 0 if only prepared.
     pub generation: u64,
-    /// Tries since its last checkpoint.
+    /// Number of tries since the last checkpoint.
     pub attempts: u32,
-    /// How often it is tried.
+    /// Limits on its tries.
     pub retry: RetryPolicy,
-    /// The host's pairs, by key.
+    /// Metadata of the host, by key.
     pub metadata: Vec<(String, String)>,
-    /// How it failed last, even if it has gone on since.
+    /// The latest failure, even if the operation was resumed since.
     pub failure: Option<Failure>,
-    /// How many checkpoints are kept of each lane.
+    /// Number of checkpoints kept of each lane.
     pub checkpoints_kept: u16,
-    /// Milliseconds since the Unix epoch.
+    /// Time of creation, in milliseconds since the Unix epoch.
     pub created_unix_millis: u64,
-    /// The last change of its row or of a lane; milliseconds since the Unix epoch.
+    /// Time of the last change, in milliseconds since the Unix epoch.
     pub updated_unix_millis: u64,
-    /// Its lanes, by name.
+    /// Lanes of the operation, by name.
     pub lanes: Vec<LaneStatus>,
 }
 
-/// How an operation failed.
+/// Failure of an operation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// When; milliseconds since the Unix epoch.
+    /// Time of the failure, in milliseconds since the Unix epoch.
     pub unix_millis: u64,
-    /// What the host, or the panic, said of it.
+    /// Text of the host's error or of the panic.
     pub error: String,
 }
 
 impl fmt::Debug for Failure {
-    /// Never the text: it is the host's.
+    /// Omits the text, which is the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failure").field("unix_millis", &self.unix_millis).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for OperationStatus {
-    /// Never metadata: it is the host's.
+    /// Omits the metadata, which is the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OperationStatus")
             .field("id", &self.id)
@@ -83,38 +82,40 @@ impl fmt::Debug for OperationStatus {
     }
 }
 
-/// A lane as a snapshot shows it: one of its checkpoints, the last if not said otherwise.
+/// A lane in a snapshot, at one checkpoint: by default the last.
 #[derive(Clone, PartialEq)]
 pub struct LaneStatus {
-    /// Its name.
+    /// Name of the lane.
     pub name: String,
-    /// How many checkpoints it has had.
+    /// Number of checkpoints that the lane has had.
     pub checkpoints: u64,
-    /// How much of it is done, 0 to 1.
+    /// Fraction of the lane that is done, from 0 to 1.
     pub progress: f64,
-    /// Whether it takes no further checkpoint.
+    /// Set once the lane takes no further checkpoint.
     pub complete: bool,
-    /// When it had the last one, or was begun; milliseconds since the Unix epoch.
+    /// Time of the checkpoint, in milliseconds since the Unix epoch.
+    ///
+    /// Without a checkpoint: the time of the beginning.
     pub updated_unix_millis: u64,
-    /// The host's data of the last one; empty if it has had none.
+    /// The checkpoint's data; empty if the lane has had none.
     pub data: Vec<u8>,
-    /// Orders the checkpoints of one operation.
+    /// Position among all checkpoints of the operation.
     order: u64,
 }
 
 impl OperationStatus {
-    /// How much is done over all lanes, each counting the same, 0 to 1.
+    /// Returns the mean progress of all lanes, from 0 to 1.
     pub fn progress(&self) -> f64 {
         let sum: f64 = self.lanes.iter().map(|lane| lane.progress).sum();
         if self.lanes.is_empty() { 0.0 } else { sum / self.lanes.len() as f64 }
     }
 
-    /// The lane that had the latest checkpoint of all; `None` before the first.
+    /// Returns the lane with the latest checkpoint; `None` before the first.
     pub fn latest(&self) -> Option<&LaneStatus> {
         self.lanes.iter().filter(|lane| lane.checkpoints > 0).max_by_key(|lane| lane.order)
     }
 
-    /// How many lanes are complete.
+    /// Returns the number of complete lanes.
     pub fn lanes_complete(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.complete).count()
     }
@@ -134,8 +135,9 @@ impl LaneStatus {
         }
     }
 
-    /// The data as [`Checkpoint::encode`](crate::operations::Checkpoint::encode) wrote it; `None` before the
-    /// first checkpoint.
+    /// Decodes data that [`Checkpoint::encode`](crate::operations::Checkpoint::encode) wrote.
+    ///
+    /// `None` before the first checkpoint. Fails if the data is no encoded `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         if self.checkpoints == 0 {
             return Ok(None);
@@ -145,7 +147,7 @@ impl LaneStatus {
 }
 
 impl fmt::Debug for LaneStatus {
-    /// Never the data: it is the host's.
+    /// Omits the data, which is the host's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaneStatus")
             .field("checkpoints", &self.checkpoints)
@@ -155,9 +157,9 @@ impl fmt::Debug for LaneStatus {
     }
 }
 
-/// Looking at operations.
+/// Reading operations.
 impl Snapshot {
-    /// The operation `id` with its lanes; `None` if it was never begun.
+    /// Returns operation `id` with its lanes; `None` if it does not exist.
     pub fn operation(&self, id: &str) -> Result<Option<OperationStatus>> {
         check_name("read operation", "operation id", id)?;
         let Some(row) = self.state().get(Table::Operations, id.as_bytes())? else {
@@ -166,12 +168,15 @@ impl Snapshot {
         status(id.to_owned(), row.as_slice(), self.lanes(id)?).map(Some)
     }
 
-    /// Returns operations in order of their ids. A page shorter than its limit is the last one.
+    /// Returns a page of operations in order of their ids.
+    ///
+    /// The engine's internal operations are included. A page shorter than its limit is the last
+    /// one.
     pub fn operations(&self, query: &OperationsQuery) -> Result<Vec<OperationStatus>> {
         let (after, limit) = (query.after.as_deref(), query.limit);
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         let rows = self.state().range(Table::Operations, (lower, Bound::Unbounded))?.take(limit);
-        // Lanes lie in the order of their operations: one scan of each table, in step.
+        // Lanes are ordered by their operations: one scan of each table, in step.
         let first = after.map(|id| lanes_span(id).1);
         let first = first.as_deref().map_or(Bound::Unbounded, Bound::Included);
         let lanes = self.state().range(Table::Checkpoints, (first, Bound::Unbounded))?;
@@ -182,7 +187,7 @@ impl Snapshot {
             let (lower, upper) = lanes_span(&id);
             let mut own = Vec::new();
             while let Some(lane) = next_below(&mut lanes, &upper)? {
-                // What comes before is of nobody; `check` tells of it.
+                // Earlier rows belong to no operation; `check` reports them.
                 if lane.key.as_slice() >= &lower[..] {
                     own.push(lane_of(&lane, lower.len())?);
                 }
@@ -192,12 +197,12 @@ impl Snapshot {
         .collect()
     }
 
-    /// How many operations there are.
+    /// Returns the number of operations, the engine's internal ones included.
     pub fn operation_count(&self) -> Result<u64> {
         self.state().len(Table::Operations)
     }
 
-    /// A lane's last checkpoint; `None` if there is no such operation or lane.
+    /// Returns a lane with its last checkpoint; `None` if operation or lane does not exist.
     pub fn lane(&self, operation: &str, lane: &str) -> Result<Option<LaneStatus>> {
         check_name("read lane", "operation id", operation)?;
         check_name("read lane", "lane", lane)?;
@@ -206,8 +211,9 @@ impl Snapshot {
             .transpose()
     }
 
-    /// The checkpoints of a lane that are kept, the latest first; none if there is no such
-    /// operation or lane, or it has had none.
+    /// Returns the kept checkpoints of a lane, the latest first.
+    ///
+    /// Empty if operation or lane does not exist, or the lane has had no checkpoint.
     pub fn checkpoints(&self, operation: &str, lane: &str) -> Result<Vec<LaneStatus>> {
         let Some(latest) = self.lane(operation, lane)?.filter(|lane| lane.checkpoints > 0) else {
             return Ok(Vec::new());
@@ -254,13 +260,13 @@ fn status(id: String, row: &[u8], lanes: Vec<LaneStatus>) -> Result<OperationSta
     })
 }
 
-/// The lane of a row whose key has its name from `at` on.
+/// Decodes a lane's row. The lane's name begins at `at` in the key.
 fn lane_of(entry: &Entry, at: usize) -> Result<LaneStatus> {
     let name = String::from_utf8_lossy(&entry.key.as_slice()[at..]).into_owned();
     Ok(LaneStatus::new(name, CheckpointRow::decode(entry.row.as_slice())?))
 }
 
-/// The next row, if its key lies below `upper`.
+/// Returns the next row, if its key is below `upper`.
 fn next_below(rows: &mut Peekable<Rows>, upper: &[u8]) -> Result<Option<Entry>> {
     let is_below =
         |row: &Result<Entry>| row.as_ref().map_or(true, |row| row.key.as_slice() < upper);

@@ -1,7 +1,7 @@
-//! What is left to do: the operations that are not finished, and whether each can be resumed.
+//! Unfinished operations, and their resumability.
 //!
-//! Table `unfinished` names them, so however many have ended, opening a vault does not look at
-//! those.
+//! Table `unfinished` lists them. So opening a vault never reads finished operations, whatever
+//! their number.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::machine::OperationState;
 use super::query::OperationsQuery;
-use super::room::{Operations, Room};
+use super::resumability::{Resumable, resumability};
+use super::room::{Operations, OperationsShared};
 use super::rows::check_id;
-use super::standing::{Resumable, standing};
 use crate::records::Snapshot;
 use strongroom_format::OperationFields;
 use strongroom_store::state::Table;
@@ -21,34 +21,35 @@ use strongroom_store::state::Table;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct UnfinishedOperation {
-    /// Its id.
+    /// Id of the operation.
     pub id: String,
-    /// What kind of work it is; its id, if it has no name or cannot be read.
+    /// Kind of work: the operation's name, or its id if it has none or is unreadable.
     pub name: String,
-    /// Where it stands; `None` if it cannot be read.
+    /// State of the operation; `None` if it is unreadable.
     pub state: Option<OperationState>,
-    /// How much is done over all lanes, 0 to 1.
+    /// Mean progress of all lanes, from 0 to 1.
     pub progress: f64,
-    /// How many lanes it has.
+    /// Number of lanes.
     pub lanes: usize,
-    /// How many of them are complete.
+    /// Number of complete lanes.
     pub lanes_complete: usize,
-    /// The version of its checkpoints, as the host counts.
+    /// Version of its checkpoints, as the host counts versions.
     pub version: u32,
-    /// Tries since its last checkpoint.
+    /// Number of tries since the last checkpoint.
     pub attempts: u32,
-    /// Since its last change; zero if the clock has gone back behind it.
+    /// Time since the last change; zero if the clock is behind that change.
     pub age: Duration,
-    /// Whether it can be resumed, and why not.
+    /// Resumability: whether it can be resumed, and if not, why.
     pub resumable: Resumable,
 }
 
-/// What is left to do.
+/// Unfinished operations.
 impl Operations {
-    /// Returns the host's operations that are not finished, in order of their ids. Reads all of their
-    /// lanes, and no operation that is finished.
+    /// Returns a page of the host's unfinished operations, ordered by id.
+    ///
+    /// Reads all of their lanes, and no finished operation.
     pub fn unfinished(&self, query: &OperationsQuery) -> Result<Vec<UnfinishedOperation>> {
-        let snapshot = self.room.read()?;
+        let snapshot = self.shared.read()?;
         let after = query.after.as_deref();
         let lower = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         snapshot
@@ -57,28 +58,34 @@ impl Operations {
             .take(query.limit)
             .map(|entry| {
                 let id = String::from_utf8_lossy(entry?.key.as_slice()).into_owned();
-                judge(&self.room, &snapshot, id)
+                describe(&self.shared, &snapshot, id)
             })
             .collect()
     }
 
-    /// Whether an operation can be resumed, and why not. `NotFound` if there is none.
+    /// Returns whether an operation can be resumed, and if not, why.
+    ///
+    /// `NotFound` if it does not exist.
     pub fn can_resume(&self, id: &str) -> Result<Resumable> {
         const ASK: &str = "read operation";
         check_id(ASK, id)?;
-        let snapshot = self.room.read()?;
+        let snapshot = self.shared.read()?;
         if snapshot.state().get(Table::Operations, id.as_bytes())?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, ASK)
                 .with_reason(Reason::OperationMissing)
                 .with_detail("there is no such operation")
                 .with_subject(id));
         }
-        Ok(judge(&self.room, &snapshot, id.to_owned())?.resumable)
+        Ok(describe(&self.shared, &snapshot, id.to_owned())?.resumable)
     }
 }
 
-/// What is to be said of an operation. That a row does not decode is one of the answers.
-fn judge(room: &Room, snapshot: &Snapshot, id: String) -> Result<UnfinishedOperation> {
+/// Describes an operation. A row that does not decode yields `Resumable::Unreadable`.
+fn describe(
+    shared: &OperationsShared,
+    snapshot: &Snapshot,
+    id: String,
+) -> Result<UnfinishedOperation> {
     let missing = || {
         Error::new(ErrorKind::Corrupt, "read operation")
             .with_reason(Reason::RowDamaged)
@@ -94,11 +101,11 @@ fn judge(room: &Room, snapshot: &Snapshot, id: String) -> Result<UnfinishedOpera
         (Ok(row), Ok(lanes)) => (row, lanes),
         (Err(e), _) | (_, Err(e)) => return Ok(unreadable(id, &e)),
     };
-    let now = room.core.clock().unix_millis();
-    let mut resumable = standing(&row, room.owners.generation(&id), now);
+    let now = shared.core.clock().unix_millis();
+    let mut resumable = resumability(&row, shared.owners.generation(&id), now);
     if resumable.by_id() {
         let name = row.name.as_deref().unwrap_or(&id);
-        if let Some(obstacle) = room.handlers.obstacle(name, row.version, &lanes) {
+        if let Some(obstacle) = shared.handlers.obstacle(name, row.version, &lanes) {
             resumable = obstacle;
         }
     }
@@ -153,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_listed_as_that_and_keeps_nobody_from_opening() {
+    fn unreadable_operation_is_listed_and_vault_opens() {
         let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
         let vault = options().create_on(state.clone(), backend.clone()).unwrap();
         for id in ["a", "b", "c"] {
@@ -175,7 +182,7 @@ mod tests {
         assert_eq!((counted.unreadable_operations, counted.unreadable_checkpoints), (1, 1));
         assert_eq!(counted.total(), 3);
         assert_eq!(vault.check(&CheckOptions::default()).unwrap().problems.len(), 3);
-        // Nothing judges them but whoever removes them.
+        // Expiry never deletes an unreadable operation; `delete` does.
         let all = ExpireOperations::new().older_than(Duration::ZERO);
         assert_eq!(vault.operations().expire(&all).unwrap().operations, 0);
         assert!(vault.operations().delete("a").unwrap() && vault.operations().delete("b").unwrap());
@@ -183,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn check_notices_rows_that_do_not_fit_one_another() {
+    fn check_reports_inconsistent_operation_rows() {
         let (state, backend) = (MemoryState::new(), strongroom_backends::Memory::new());
         let vault = options().create_on(state, backend).unwrap();
         drop(vault.operations().begin("a", ["main"]).unwrap());
@@ -191,7 +198,7 @@ mod tests {
         let problems = || vault.check(&CheckOptions::default()).unwrap().problems.len();
         assert_eq!(problems(), 0);
         put(&vault, Table::Unfinished, b"b", &[]);
-        put(&vault, Table::Unfinished, b"nobody", &[]);
+        put(&vault, Table::Unfinished, b"missing", &[]);
         put(&vault, Table::History, b"a\0other\0\0\0", LATER);
         assert_eq!(problems(), 4, "listed and over, listed and gone, no lane, unreadable");
         vault.write(|tx| tx.tx.state.delete(Table::Unfinished, b"a")).unwrap();

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest duration that is told apart from longer ones: an hour, in microseconds.
+/// Longest duration that is recorded exactly: an hour, in microseconds.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 
-/// How long something took each time, to two digits, from 1 µs to an hour.
+/// A histogram of durations.
+///
+/// It is exact to two digits, from 1 µs to an hour. Shorter and longer durations count as these
+/// limits.
 #[derive(Clone)]
 pub struct Latencies {
     micros: Histogram<u64>,
@@ -24,23 +27,26 @@ impl Latencies {
         self.micros.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// How often.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.micros.len()
     }
 
-    /// The shortest; zero if there was none.
+    /// Returns the shortest duration; zero if there is none.
     pub fn least(&self) -> Duration {
         self.when_any(|| self.micros.min())
     }
 
-    /// The longest.
+    /// Returns the longest duration; zero if there is none.
     pub fn most(&self) -> Duration {
         self.when_any(|| self.micros.max())
     }
 
-    /// What the part `quantile` of all, 0 to 1, did not exceed: 0.5 is the median. A number beyond
-    /// 0 to 1 counts as the nearer of these.
+    /// Returns a quantile of the durations.
+    ///
+    /// The fraction `quantile` of all durations did not exceed the result. `quantile` is from 0 to
+    /// 1: 0.5 is the median. A value outside is moved to the nearer limit. Zero if there is no
+    /// duration.
     pub fn quantile(&self, quantile: f64) -> Duration {
         self.when_any(|| self.micros.value_at_quantile(quantile))
     }
@@ -65,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_right_to_two_digits_whatever_is_recorded() {
+    fn quantiles_are_right_to_two_digits() {
         let mut latencies = Latencies::new();
         assert_eq!((latencies.count(), latencies.quantile(0.5)), (0, Duration::ZERO));
         for millis in 1..=1_000 {

@@ -1,9 +1,9 @@
-//! What a vault measures of itself: for its own statistics, and for the host's.
+//! Measurements of a vault, for its statistics and for the host.
 //!
-//! - `latency.rs`: how long commits took.
-//! - `recorder.rs`: the host's end, which by default does nothing.
+//! - `latency.rs`: durations of commits.
+//! - `recorder.rs`: the host's recorder, which does nothing by default.
 //!
-//! Held in memory alone. A commit of an update of the share space is in none of it.
+//! Measurements exist only in memory. Commits of share space updates are excluded.
 
 mod latency;
 mod recorder;
@@ -18,7 +18,7 @@ use strongroom_base::ErrorKind;
 
 use super::events::CommitEffects;
 
-/// What one vault measures.
+/// Measurements of one vault.
 pub(crate) struct Metrics {
     recorder: Arc<dyn Recorder>,
     commits: parking_lot::Mutex<Latencies>,
@@ -35,33 +35,34 @@ impl Metrics {
         Self { recorder, commits: parking_lot::Mutex::new(Latencies::new()) }
     }
 
-    /// A commit that has happened.
-    pub(crate) fn committed(&self, took: Duration, heard: &CommitEffects) {
+    /// Records a commit that has happened.
+    pub(crate) fn committed(&self, took: Duration, effects: &CommitEffects) {
         self.commits.lock().record(took);
-        self.tell(|recorder| {
+        self.record(|recorder| {
             recorder.commit(took);
-            for &bytes in &heard.checkpoints {
+            for &bytes in &effects.checkpoints {
                 recorder.checkpoint(bytes);
             }
-            for &(from, to) in &heard.transitions {
+            for &(from, to) in &effects.transitions {
                 recorder.transition(from, to);
             }
         });
     }
 
-    /// A commit that failed, or may have.
+    /// Records a commit that failed or is uncertain.
     pub(crate) fn failed(&self, kind: ErrorKind) {
-        self.tell(|recorder| recorder.commit_failed(kind));
+        self.record(|recorder| recorder.commit_failed(kind));
     }
 
-    /// How long commits took so far.
+    /// Returns the durations of all commits so far.
     pub(crate) fn commits(&self) -> Latencies {
         self.commits.lock().clone()
     }
 
-    /// A panic of the host's must not make a commit that has happened look as if it had not.
-    fn tell(&self, what: impl FnOnce(&dyn Recorder)) {
-        if catch_unwind(AssertUnwindSafe(|| what(&*self.recorder))).is_err() {
+    /// Calls the recorder, and catches its panic: the commit has happened, and must not appear
+    /// failed.
+    fn record(&self, call: impl FnOnce(&dyn Recorder)) {
+        if catch_unwind(AssertUnwindSafe(|| call(&*self.recorder))).is_err() {
             tracing::warn!("the recorder of metrics panicked");
         }
     }

@@ -1,4 +1,4 @@
-//! The host's end of the metrics.
+//! The host's recorder of metrics.
 
 use std::time::Duration;
 
@@ -6,27 +6,26 @@ use strongroom_base::ErrorKind;
 
 use crate::operations::OperationState;
 
-/// Hears what a vault measures, to pass it on to the host's own metrics. Every method does nothing
-/// unless it is written.
+/// Receives a vault's measurements, to pass them on to the host's metrics.
 ///
-/// Called on the thread that commits, after the commit, with the writer's turn held: it should count
-/// and return. From within it the vault can be read; writing is `Invalid`. A panic of it is caught.
-/// Updates of documents are not told of.
+/// Every method does nothing by default. The commit thread calls them after the commit, while it
+/// holds the write turn: count and return. A method may read the vault; a write fails with
+/// `Invalid`. Panics are caught. Commits of document updates are not reported.
 pub trait Recorder: Send + Sync {
-    /// A commit happened, and took so long from its first change to its sync.
+    /// Records a commit; `took` is from its first change to its sync.
     fn commit(&self, _took: Duration) {}
 
-    /// A commit did not happen, or is `Uncertain`. A closure's own error is not counted.
+    /// Records a commit that failed or is `Uncertain`. A closure's own error is not counted.
     fn commit_failed(&self, _kind: ErrorKind) {}
 
-    /// A checkpoint with so many bytes of data is durable.
+    /// Records a durable checkpoint with `bytes` bytes of data.
     fn checkpoint(&self, _bytes: usize) {}
 
-    /// An operation of the host's changed its state; from none, it is new.
+    /// Records a state change of a host's operation; a new operation changes from `None`.
     fn transition(&self, _from: Option<OperationState>, _to: OperationState) {}
 }
 
-/// Records nothing.
+/// A recorder that does nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRecorder;
 

@@ -1,4 +1,4 @@
-//! Whether an operation can be resumed, and why not.
+//! Resumability: whether an operation can be resumed, and if not, why.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,56 +9,61 @@ use super::machine::OperationState;
 use super::spec::RetryPolicy;
 use strongroom_format::OperationFields;
 
-/// Whether an operation can be resumed, and why not.
+/// Resumability of an operation: that it can be resumed, or the reason against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resumable {
-    /// It can.
+    /// The operation can be resumed now.
     Ready,
-    /// It can, and its [`RetryPolicy`] says when it should be tried: a runner waits so long.
+    /// The operation can be resumed, but its [`RetryPolicy`] asks for a delay.
+    ///
+    /// A runner waits for that time; [`resume`](crate::operations::Operations::resume) does not.
     BackingOff {
-        /// How long from now on.
+        /// Time until the next try.
         wait: Duration,
     },
-    /// It was paused: it can be resumed by its id, and is left when everything is.
+    /// The operation was paused. It can be resumed by its id, and is skipped when all are resumed.
     Held,
-    /// Nothing is left to do.
+    /// The operation is completed; nothing is left to do.
     Completed,
-    /// It was given up.
+    /// The operation was cancelled.
     Cancelled,
-    /// A handle of it lives in this process.
+    /// A handle of the operation lives in this process.
     OwnerAlive {
-        /// Of that handle.
+        /// Operation generation of that handle.
         generation: u64,
     },
-    /// As many tries as its [`RetryPolicy`] allows got nowhere. A
-    /// [take-over](crate::operations::Operations::take_over) tries again.
+    /// All tries that its [`RetryPolicy`] allows ended without a checkpoint.
+    ///
+    /// A [take-over](crate::operations::Operations::take_over) tries again.
     AttemptsExhausted {
         /// Tries since its last checkpoint.
         attempts: u32,
     },
-    /// The vault was opened with [`Handlers`](crate::runner::Handlers), and none is for its name. Whoever does
-    /// its work without one can resume it by its id.
+    /// The vault was opened with [`Handlers`](crate::runner::Handlers), none of which has its name.
+    ///
+    /// A host that works without a handler can resume the operation by its id.
     UnknownName,
-    /// Its handler does not read checkpoints of that version.
+    /// The operation's handler does not read checkpoints of this version.
     UnknownVersion {
-        /// The version.
+        /// Version of the operation's checkpoints.
         version: u32,
     },
-    /// Its handler does not decode the data of a lane's last checkpoint.
+    /// The operation's handler does not decode a lane's last checkpoint.
     UnknownData {
-        /// The lane.
+        /// Name of the lane.
         lane: String,
     },
-    /// A row of it does not decode.
+    /// A row of the operation does not decode.
     Unreadable {
-        /// What of it.
+        /// Text of the decode error.
         detail: String,
     },
 }
 
 impl Resumable {
-    /// Whether [`Operations::resume`](crate::operations::Operations::resume) takes it.
+    /// Returns whether [`Operations::resume`](crate::operations::Operations::resume) accepts the
+    /// operation.
     pub fn by_id(&self) -> bool {
         match self {
             Self::Ready
@@ -75,12 +80,13 @@ impl Resumable {
         }
     }
 
-    /// Whether [`Runner::resume_all`](crate::runner::Runner::resume_all) takes it.
+    /// Returns whether [`Runner::resume_all`](crate::runner::Runner::resume_all) resumes the
+    /// operation.
     pub fn with_all(&self) -> bool {
         matches!(self, Self::Ready | Self::BackingOff { .. })
     }
 
-    /// The error of a call that would resume operation `id`, and cannot.
+    /// Returns the error of a call that cannot resume operation `id`.
     pub(crate) fn refusal(&self, kind: ErrorKind, action: &'static str, id: &str) -> Error {
         let error = Error::new(kind, action).with_detail(self.to_string()).with_subject(id);
         match self {
@@ -103,18 +109,18 @@ impl fmt::Display for Resumable {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::BackingOff { wait } => {
-                write!(f, "ready, to be tried in {:.1} s", wait.as_secs_f64())
+                write!(f, "ready; next try in {:.1} s", wait.as_secs_f64())
             }
             Self::Held => f.write_str("paused"),
             Self::Completed => f.write_str("the operation is completed"),
             Self::Cancelled => f.write_str("the operation was cancelled"),
             Self::OwnerAlive { generation } => {
-                write!(f, "generation {generation} of it is running in this process")
+                write!(f, "generation {generation} of the operation runs in this process")
             }
             Self::AttemptsExhausted { attempts } => {
-                write!(f, "{attempts} tries got nowhere, and no more are allowed")
+                write!(f, "{attempts} tries without a checkpoint, and no more are allowed")
             }
-            Self::UnknownName => f.write_str("there is no handler of its name"),
+            Self::UnknownName => f.write_str("there is no handler for its name"),
             Self::UnknownVersion { version } => {
                 write!(f, "its handler does not read version {version}")
             }
@@ -126,8 +132,8 @@ impl fmt::Display for Resumable {
     }
 }
 
-/// What the row says, with the generation of a live handle, at `now`.
-pub(super) fn standing(row: &OperationFields, live: Option<u64>, now: u64) -> Resumable {
+/// Returns the resumability at `now`; `live` is a live handle's generation.
+pub(super) fn resumability(row: &OperationFields, live: Option<u64>, now: u64) -> Resumable {
     let state = OperationState::from(row.state);
     let policy = RetryPolicy::from(row.retry);
     match state {
@@ -147,9 +153,11 @@ pub(super) fn standing(row: &OperationFields, live: Option<u64>, now: u64) -> Re
     }
 }
 
-/// How much of the wait after the last try is left; after a failure at least the first one, wherever
-/// the try got. A clock that stands before that try has gone
-/// back: how much has passed is not known, and nobody waits longer than the policy says.
+/// Returns the rest of the delay after the last try.
+///
+/// A failed operation waits at least the first delay, even if its try reached a checkpoint. If the
+/// clock was set back behind that try, the time since then is unknown. The delay then starts again,
+/// and never exceeds the policy's.
 fn backoff(row: &OperationFields, policy: RetryPolicy, now: u64) -> Duration {
     let passed = Duration::from_millis(now.saturating_sub(row.updated_unix_millis));
     let failed = OperationState::from(row.state) == OperationState::Failed;
@@ -186,23 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn every_state_has_its_answer() {
+    fn resumability_covers_every_state() {
         use OperationState as S;
-        let told = |state, attempts, live| standing(&row(state, attempts), live, 1_000_000);
-        assert_eq!(told(S::Running, 0, None), Resumable::Ready);
-        assert_eq!(told(S::Initialized, 0, None), Resumable::Ready);
-        assert_eq!(told(S::Running, 0, Some(4)), Resumable::OwnerAlive { generation: 4 });
-        assert_eq!(told(S::Failed, 3, None), Resumable::AttemptsExhausted { attempts: 3 });
-        assert_eq!(told(S::Completed, 9, Some(4)), Resumable::Completed);
-        assert_eq!(told(S::Cancelled, 9, None), Resumable::Cancelled);
+        let answer = |state, attempts, live| resumability(&row(state, attempts), live, 1_000_000);
+        assert_eq!(answer(S::Running, 0, None), Resumable::Ready);
+        assert_eq!(answer(S::Initialized, 0, None), Resumable::Ready);
+        assert_eq!(answer(S::Running, 0, Some(4)), Resumable::OwnerAlive { generation: 4 });
+        assert_eq!(answer(S::Failed, 3, None), Resumable::AttemptsExhausted { attempts: 3 });
+        assert_eq!(answer(S::Completed, 9, Some(4)), Resumable::Completed);
+        assert_eq!(answer(S::Cancelled, 9, None), Resumable::Cancelled);
         let paused = OperationFields { held: true, ..row(S::Paused, 2) };
-        assert_eq!(standing(&paused, None, 0), Resumable::Held);
+        assert_eq!(resumability(&paused, None, 0), Resumable::Held);
         assert_eq!(paused.state, format::OperationState::Paused);
     }
 
     #[test]
-    fn a_wait_ends_on_time_and_never_grows_when_the_clock_goes_back() {
-        let wait = |now| standing(&row(OperationState::Failed, 2), None, now);
+    fn backoff_never_grows_when_clock_is_set_back() {
+        let wait = |now| resumability(&row(OperationState::Failed, 2), None, now);
         let backing_off = |millis| Resumable::BackingOff { wait: Duration::from_millis(millis) };
         assert_eq!(wait(1_000_000), backing_off(2_000));
         assert_eq!(wait(1_001_999), backing_off(1));

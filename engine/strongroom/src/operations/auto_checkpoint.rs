@@ -1,4 +1,4 @@
-//! When to checkpoint: often enough that little is done twice, seldom enough that it costs little.
+//! Automatic checkpoints: often enough to repeat little, seldom enough to cost little.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,32 +13,37 @@ use crate::records::Batch;
 use crate::records::Payload;
 use strongroom_base::{CancelToken, LongCall, Progress};
 
-/// After so many intervals a commit is made whatever it costs.
+/// Number of intervals after which a commit is made at any cost.
 const INTERVALS_MAX: u32 = 10;
 
-/// When a [`AutoCheckpoint`] lane commits.
+/// Rules for when an [`AutoCheckpoint`] commits.
 ///
-/// A commit is due after so many items, or so much time, or so much progress, whichever comes first;
-/// then it is made as soon as the work since the last one has taken long enough for the commit's
-/// own time to be a small share of it, at the latest after ten intervals.
+/// A commit is due after a number of items, an interval, or an amount of progress, whichever is
+/// first. A due commit is made once its expected time is a small share ([`cost`](Self::cost)) of
+/// the work since the last one. It is made at the latest after ten intervals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckpointPolicy {
-    /// Due after so many items.
+    /// Number of items after which a commit is due; above 0.
     pub items: u64,
-    /// Due after so long.
+    /// Time after which a commit is due.
     pub interval: Duration,
-    /// Due after so much progress of the lane, as a part of 1, where the total is known.
+    /// Progress of the lane after which a commit is due.
+    ///
+    /// A fraction above 0, at most 1. Used only if the [total](AutoCheckpoint::total) is known.
     pub progress: f64,
-    /// The largest part of the work's time that commits may take, as a part of 1; guessed from how
-    /// long the ones before took. 1 for no bound.
+    /// Largest fraction of the work's time that commits may take.
+    ///
+    /// Above 0, at most 1; 1 sets no limit. A commit's time is estimated from earlier commits.
     pub cost: f64,
-    /// Due at once, whatever it costs, when the changes held in memory have so many bytes.
+    /// Size of the batch, in bytes, that forces a commit; above 0.
     pub batch_bytes: u64,
 }
 
 impl CheckpointPolicy {
-    /// A thousand items, a minute, or 10 %, whichever comes first, at 1 % of the work's time; at
-    /// most 4 MiB held.
+    /// Commits after 1,000 items, a minute, or 10 % of the lane.
+    ///
+    /// Whichever is first makes a commit due. Commits take about 1 % of the work's time at most. A
+    /// batch of 4 MiB is committed at any cost.
     pub const DEFAULT: Self = Self {
         items: 1_000,
         interval: Duration::from_secs(60),
@@ -47,7 +52,7 @@ impl CheckpointPolicy {
         batch_bytes: 4 << 20,
     };
 
-    /// After every item.
+    /// Commits after every item.
     pub const EACH: Self = Self { items: 1, cost: 1.0, ..Self::DEFAULT };
 
     fn validate(&self) -> Result<()> {
@@ -55,8 +60,8 @@ impl CheckpointPolicy {
         if self.items > 0 && part(self.progress) && part(self.cost) && self.batch_bytes > 0 {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Invalid, "pace lane")
-            .with_detail("items and bytes must be above 0, parts above 0 and at most 1"))
+        Err(Error::new(ErrorKind::Invalid, "start auto checkpoint")
+            .with_detail("items and bytes must be above 0, fractions above 0 and at most 1"))
     }
 }
 
@@ -66,12 +71,14 @@ impl Default for CheckpointPolicy {
     }
 }
 
-/// A lane whose items commit together, a checkpoint with each commit, as its
-/// [`CheckpointPolicy`] says.
+/// A lane whose items are committed in batches, each with a checkpoint.
 ///
-/// What was added since the last commit is in memory alone: if the process dies, the items since
-/// are done again, and none twice in what is stored. Dropped without [`finish`](Self::finish), that
-/// is lost too.
+/// The [`CheckpointPolicy`] decides when a batch commits. A call that commits returns once the
+/// commit is durable.
+///
+/// Changes since the last commit are held only in memory. After a crash, the work on their items is
+/// repeated, and each item is stored once. Dropping this value without [`finish`](Self::finish) or
+/// [`flush`](Self::flush) loses those changes too.
 ///
 /// ```
 /// # use strongroom::operations::{Checkpoint, CheckpointPolicy};
@@ -100,15 +107,18 @@ pub struct AutoCheckpoint<'a> {
     call: LongCall<'a>,
     batch: Batch,
     batch_bytes: u64,
-    /// Items done, and how many there are.
+    /// Number of items done.
     done: u64,
+    /// Number of items in all, if known.
     total: Option<u64>,
-    /// As of the last commit, or the beginning.
-    done_then: u64,
+    /// Value of `done` at the last commit, or at the beginning.
+    done_at_commit: u64,
+    /// Monotonic time at which the last commit ended, or the work began.
     ended: Duration,
-    /// How long a commit takes: the mean of the last one and of what was guessed for it.
+    /// Estimated time of a commit: the mean of the last commit's time and the previous estimate.
     cost: Duration,
-    /// A commit failed: whether its items are stored, the lane must be asked.
+    /// Set when a commit or a checkpoint callback fails. The commit may have happened, so only the
+    /// lane's status says which items are stored.
     failed: bool,
 }
 
@@ -123,8 +133,10 @@ impl fmt::Debug for AutoCheckpoint<'_> {
 }
 
 impl Lane {
-    /// Works through the lane's items, of which `done` are done, at the pace that `policy` says.
-    /// `Invalid` for a policy beyond its bounds.
+    /// Starts work on the lane's items, committed as `policy` decides.
+    ///
+    /// `done` is the number of items that are already done. `Invalid` for a policy beyond its
+    /// limits.
     pub fn auto_checkpoint(
         &self,
         policy: CheckpointPolicy,
@@ -140,7 +152,7 @@ impl Lane {
             batch_bytes: 0,
             done,
             total: None,
-            done_then: done,
+            done_at_commit: done,
             ended: clock.monotonic(),
             cost: Duration::ZERO,
             failed: false,
@@ -150,26 +162,26 @@ impl Lane {
 }
 
 impl<'a> AutoCheckpoint<'a> {
-    /// Says how many items there are, done ones included: progress is a part of that.
+    /// Sets the number of all items, including those done before. Progress is a fraction of it.
     #[must_use]
     pub fn total(mut self, items: u64) -> Self {
         self.total = Some(items);
         self
     }
 
-    /// Reports the items done to `progress`, after each.
+    /// Reports the number of done items to `progress`, after each item.
     pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
         self.call = self.call.progress(progress);
         self
     }
 
-    /// Ends with `Cancelled` when `cancel` is cancelled, once what is done has been committed.
+    /// Stops the work when `cancel` is cancelled: `step` commits and fails with `Cancelled`.
     pub fn cancel(mut self, cancel: &'a CancelToken) -> Self {
         self.call = self.call.cancel(cancel);
         self
     }
 
-    /// Adds to the next commit: make `value` the value of `key`.
+    /// Adds a change to the next commit: sets the value of `key`.
     pub fn insert<'p>(
         &mut self,
         namespace: impl Into<String>,
@@ -182,7 +194,7 @@ impl<'a> AutoCheckpoint<'a> {
         self
     }
 
-    /// Adds to the next commit: delete the record of `key`, if there is one.
+    /// Adds a change to the next commit: deletes the record of `key`, if it exists.
     pub fn delete(&mut self, namespace: impl Into<String>, key: impl Into<Vec<u8>>) -> &mut Self {
         let (namespace, key) = (namespace.into(), key.into());
         self.batch_bytes += (namespace.len() + key.len()) as u64;
@@ -190,13 +202,14 @@ impl<'a> AutoCheckpoint<'a> {
         self
     }
 
-    /// One more item is done. Commits if that is due, with the checkpoint that `checkpoint` makes
-    /// then, which must say that this item is done; its progress is that of the items, unless it
-    /// has one. Whether it has committed.
+    /// Counts one more item as done, and returns whether this call committed.
     ///
-    /// `Cancelled` after committing, if the token is cancelled. Other errors as those of
-    /// [`Lane::commit`], or of `checkpoint`; after one every further call is `Invalid`: ask the lane
-    /// where it stands.
+    /// If a commit is due, `checkpoint` is called, and must return a checkpoint that includes this
+    /// item. If that checkpoint sets no progress, it gets the fraction of items done.
+    ///
+    /// `Cancelled` if the token is cancelled; everything done is committed before. Otherwise fails
+    /// as [`Lane::commit`] or `checkpoint` does. After such a failure every further call fails with
+    /// `Invalid`: read the lane's status, and start again from there.
     pub fn step(&mut self, checkpoint: impl FnOnce() -> Result<Checkpoint>) -> Result<bool> {
         const STEP: &str = "step lane";
         self.refuse_failed(STEP)?;
@@ -216,14 +229,18 @@ impl<'a> AutoCheckpoint<'a> {
         }
     }
 
-    /// Commits now what is done, with that checkpoint; the lane goes on. For whoever stops early and
-    /// keeps what it has.
+    /// Commits everything done so far, with `checkpoint`. The lane stays open.
+    ///
+    /// Use it to stop early and keep the work. Fails as [`Lane::commit`] does, and with `Invalid`
+    /// after a failed commit.
     pub fn flush(&mut self, checkpoint: Checkpoint) -> Result<()> {
         self.refuse_failed("flush lane")?;
         self.commit(checkpoint)
     }
 
-    /// Commits what is left, with a last checkpoint that completes the lane.
+    /// Commits the rest, with a last checkpoint that completes the lane.
+    ///
+    /// Fails as [`flush`](Self::flush) does.
     pub fn finish(mut self, checkpoint: Checkpoint) -> Result<()> {
         self.refuse_failed("finish lane")?;
         self.commit(checkpoint.complete())
@@ -235,11 +252,11 @@ impl<'a> AutoCheckpoint<'a> {
             return true;
         }
         let worked = now.saturating_sub(self.ended);
-        let since = self.done - self.done_then;
+        let since = self.done - self.done_at_commit;
         let part = self.total.map_or(0.0, |total| since as f64 / total.max(1) as f64);
         let due = since >= items || worked >= interval || part >= progress;
         let cheap = cost >= 1.0 || self.cost.as_secs_f64() <= cost * worked.as_secs_f64();
-        // One commit that had to wait long for its turn must not put off the next ones for hours.
+        // One commit that waited long for the write turn must not delay the next ones for hours.
         due && (cheap || worked >= interval.saturating_mul(INTERVALS_MAX))
     }
 
@@ -256,7 +273,7 @@ impl<'a> AutoCheckpoint<'a> {
         self.ended = self.clock.monotonic();
         let took = self.ended.saturating_sub(began);
         self.cost = if self.cost.is_zero() { took } else { (self.cost + took) / 2 };
-        (self.batch_bytes, self.done_then) = (0, self.done);
+        (self.batch_bytes, self.done_at_commit) = (0, self.done);
         Ok(())
     }
 
@@ -264,7 +281,8 @@ impl<'a> AutoCheckpoint<'a> {
         if !self.failed {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Invalid, call)
-            .with_detail("a commit before it failed: ask the lane where it stands"))
+        Err(Error::new(ErrorKind::Invalid, call).with_detail(
+            "an earlier commit failed: read the lane's status, and start again from it",
+        ))
     }
 }
