@@ -328,7 +328,7 @@ fn the_channel_can_be_waited_on_with_others() {
     let next = || from.next_within(PATIENCE).unwrap().kind;
     assert_eq!([next(), next()], [EventKind::Started, EventKind::Completed]);
     ended(&job);
-    assert_error(runner.cancel("op"), ErrorKind::NotFound, "does not have it");
+    assert_error(runner.cancel("op"), ErrorKind::NotFound, "does not have the operation");
     assert_eq!(from.next_now(), None);
 }
 

@@ -67,8 +67,10 @@ fn what_a_handler_ended_itself_stays_as_it_left_it() {
         assert_eq!(found.held, left == OperationState::Paused, "it asked for that by its handle");
         assert_eq!(found.failure.is_some(), left == OperationState::Failed);
         let told: &[&str] = match name {
-            "pause and err" => &["after its end: late"],
-            "complete and panic" => &["after its end: panicked: late"],
+            "pause and err" => &["the handler failed after the operation ended: late"],
+            "complete and panic" => {
+                &["the handler failed after the operation ended: panicked: late"]
+            }
             _ => &[],
         };
         assert_eq!(warnings(&heard), told, "{name}");

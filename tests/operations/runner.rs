@@ -73,7 +73,7 @@ fn what_is_submitted_runs_on_another_thread_and_completes() {
     assert_eq!(stands(&scene.vault, "op"), Resumable::Completed);
     // What has ended stays told, and the runner does not have it any more.
     assert_eq!(job.wait(Duration::ZERO).unwrap(), Some(OperationState::Completed));
-    assert_error(runner.pause("op"), ErrorKind::NotFound, "does not have it");
+    assert_error(runner.pause("op"), ErrorKind::NotFound, "does not have the operation");
     assert_whole(&scene.vault);
 }
 
@@ -193,7 +193,7 @@ fn what_no_handler_takes_is_refused_and_not_written() {
     let scene = Scene::with(Handlers::new().with("import", import));
     let runner = single(&scene);
     let submit = |spec: OperationSpec| runner.submit(spec);
-    assert_error(submit(spec("op")), ErrorKind::Invalid, "no handler of its name");
+    assert_error(submit(spec("op")), ErrorKind::Invalid, "no handler for its name");
     assert_error(submit(spec("import")), ErrorKind::Invalid, "does not read version 0");
     let named = |id: &str| spec(id).name("import").version(2);
     assert_error(submit(named("op").version(4)), ErrorKind::Invalid, "version 4");
@@ -337,7 +337,7 @@ fn one_operation_is_resumed_by_its_id_paused_or_not_and_others_are_refused() {
     vault.operations().begin_with(spec("given up")).unwrap().cancel().unwrap();
     assert_error(runner.resume("given up"), ErrorKind::Invalid, "was cancelled");
     vault.operations().prepare(spec("foreign")).unwrap();
-    assert_error(runner.resume("foreign"), ErrorKind::Invalid, "no handler of its name");
+    assert_error(runner.resume("foreign"), ErrorKind::Invalid, "no handler for its name");
     let live = vault.operations().begin_with(spec("live").name("work")).unwrap();
     assert_error(runner.resume("live"), ErrorKind::Locked, "generation 1");
     drop(live);

@@ -99,7 +99,7 @@ fn a_pause_lays_it_aside_wherever_it_stands_and_it_goes_on_by_its_id() {
         assert_eq!(found.failure.is_some(), place == Where::BacksOff);
         assert_eq!(stands(&scene.vault, "op"), Resumable::Held);
         for outcome in [runner.pause("op"), runner.cancel("op")] {
-            assert_error(outcome, ErrorKind::NotFound, "does not have it");
+            assert_error(outcome, ErrorKind::NotFound, "does not have the operation");
         }
         gate.open();
         let report = runner.resume_all().unwrap();
@@ -157,7 +157,7 @@ fn a_shutdown_leaves_everything_to_the_next_runner_and_none_of_it_paused_for_goo
         let found = status(&scene.vault, "op");
         assert_eq!((found.state, found.held), (left, false));
         for outcome in [runner.pause("op"), runner.cancel("op")] {
-            assert_error(outcome, ErrorKind::NotFound, "does not have it");
+            assert_error(outcome, ErrorKind::NotFound, "does not have the operation");
         }
         runner.shutdown(Duration::ZERO).expect("what is shut down stays so");
         if place == Where::Waits {

@@ -1,4 +1,4 @@
-//! One try of an operation, from its start to the state that it leaves.
+//! One try of an operation, from its start to its final state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,49 +9,53 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::handlers::{BoxError, Handler};
 use super::job::Job;
 use super::jobs::Jobs;
-use super::ticket::{Stop, Ticket};
+use super::ticket::{StopReason, Ticket};
 use crate::operations::{
     Operation, OperationState, Operations, Resumable, panic_text, resume_unless_paused,
 };
 use strongroom_base::CancelToken;
 
-/// How far the sources of a host's error are followed.
+/// Most levels of a host error's source chain that are searched.
 const SOURCES_MAX: usize = 64;
 
-/// What a try leaves.
-pub(super) enum Attempted {
-    /// The runner is done with it.
+/// Outcome of a try.
+pub(super) enum AttemptOutcome {
+    /// The runner is finished with the operation, in this state.
     Ended(OperationState),
-    /// It is to be tried again.
-    Again(Duration),
+    /// The operation is tried again after this wait.
+    RetryAfter(Duration),
 }
 
-/// What a handler, or its panic, said of an error.
-struct Told {
+/// An error that a handler returned, or its panic.
+struct HandlerError {
     text: String,
-    /// It is, or comes from, the `Cancelled` that the job was given.
+    /// Set if the error is `Cancelled`, or has it among its sources.
     cancelled: bool,
 }
 
-/// Tries the operation of `ticket` once. An error is the vault's.
-pub(super) fn attempt(jobs: &Jobs, ticket: &Arc<Ticket>, cancel: CancelToken) -> Result<Attempted> {
-    let operation = match claim(&jobs.operations, ticket) {
+/// Tries the operation of `ticket` once. Errors are those of the vault, not of the handler.
+pub(super) fn attempt(
+    jobs: &Jobs,
+    ticket: &Arc<Ticket>,
+    cancel: CancelToken,
+) -> Result<AttemptOutcome> {
+    let operation = match acquire(&jobs.operations, ticket) {
         Err(e) if matches!(e.kind(), ErrorKind::Invalid | ErrorKind::AlreadyExists) => {
-            // Since it was queued it was paused, which holds it, or somebody has done it.
+            // The operation was paused, ended or run elsewhere since it was queued.
             return match jobs.operations.can_resume(&ticket.id)? {
-                Resumable::Held => Ok(Attempted::Ended(OperationState::Paused)),
-                Resumable::Completed => Ok(Attempted::Ended(OperationState::Completed)),
-                Resumable::Cancelled => Ok(Attempted::Ended(OperationState::Cancelled)),
+                Resumable::Held => Ok(AttemptOutcome::Ended(OperationState::Paused)),
+                Resumable::Completed => Ok(AttemptOutcome::Ended(OperationState::Completed)),
+                Resumable::Cancelled => Ok(AttemptOutcome::Ended(OperationState::Cancelled)),
                 _ => Err(e),
             };
         }
-        claimed => claimed?,
+        acquired => acquired?,
     };
     let status = operation.status()?;
     let handler = jobs.handlers.find(&status.name).cloned().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "run operation")
             .with_reason(Reason::HandlerMissing)
-            .with_detail("there is no handler of its name")
+            .with_detail("there is no handler for its name")
     })?;
     let job =
         Job { vault: jobs.vault.clone(), operation, status, cancel, ticket: Arc::clone(ticket) };
@@ -59,7 +63,7 @@ pub(super) fn attempt(jobs: &Jobs, ticket: &Arc<Ticket>, cancel: CancelToken) ->
     settle(&job, outcome, ticket.stopped())
 }
 
-fn claim(operations: &Operations, ticket: &Ticket) -> Result<Operation> {
+fn acquire(operations: &Operations, ticket: &Ticket) -> Result<Operation> {
     if ticket.is_by_id() {
         operations.resume(&ticket.id)
     } else {
@@ -67,66 +71,73 @@ fn claim(operations: &Operations, ticket: &Ticket) -> Result<Operation> {
     }
 }
 
-/// Runs the host's code. Whatever of it panics, the error's own text and its end included, is told as
-/// its error.
-fn run(handler: &Handler, job: &Job) -> Result<(), Told> {
+/// Runs the handler, and turns panics into errors.
+///
+/// A panic in the text or the drop of the handler's error is caught too.
+fn run(handler: &Handler, job: &Job) -> Result<(), HandlerError> {
     let caught = catch_unwind(AssertUnwindSafe(|| {
-        handler.run(job).map_err(|error: BoxError| Told {
+        handler.run(job).map_err(|error: BoxError| HandlerError {
             text: error.to_string(),
             cancelled: is_cancelled(&*error),
         })
     }));
     caught.unwrap_or_else(|panic| {
         let text = panic_text(&*panic);
-        // What was thrown may panic once more when it goes.
+        // Dropping the payload may panic once more.
         let dropped = catch_unwind(AssertUnwindSafe(move || drop(panic)));
         std::mem::forget(dropped);
-        Err(Told { text, cancelled: false })
+        Err(HandlerError { text, cancelled: false })
     })
 }
 
-fn settle(job: &Job, outcome: Result<(), Told>, stopped: Option<Stop>) -> Result<Attempted> {
+/// Brings the operation into the state that follows from the try's outcome.
+fn settle(
+    job: &Job,
+    outcome: Result<(), HandlerError>,
+    stopped: Option<StopReason>,
+) -> Result<AttemptOutcome> {
     let operation = job.operation();
     let state = operation.status()?.state;
     if !state.is_active() {
-        // Its lanes have completed it, or the handler has ended it by its own hand.
-        if let Err(told) = outcome
-            && !told.cancelled
+        // The lanes have completed the operation, or the handler has ended it.
+        if let Err(error) = outcome
+            && !error.cancelled
         {
-            job.warn(format!("after its end: {}", told.text));
+            job.warn(format!("the handler failed after the operation ended: {}", error.text));
         }
         return ended(operation, state);
     }
-    let Err(told) = outcome else {
+    let Err(error) = outcome else {
         operation.complete()?;
-        return Ok(Attempted::Ended(OperationState::Completed));
+        return Ok(AttemptOutcome::Ended(OperationState::Completed));
     };
-    if stopped.is_some() && !told.cancelled {
-        job.warn(format!("while it was stopped: {}", told.text));
+    if stopped.is_some() && !error.cancelled {
+        job.warn(format!("the handler failed while it was stopped: {}", error.text));
     }
-    // What was asked to stop and says so did not fail.
-    let failure = (!told.cancelled).then_some(&*told.text);
+    // A handler that returns `Cancelled` when it must stop has not failed.
+    let failure = (!error.cancelled).then_some(&*error.text);
     match stopped {
-        Some(Stop::Cancel) => operation.cancel()?,
-        Some(Stop::Pause) => operation.pause_with(true, failure)?,
-        Some(Stop::Shutdown) => operation.pause_with(false, failure)?,
+        Some(StopReason::Cancel) => operation.cancel()?,
+        Some(StopReason::Pause) => operation.pause_with(true, failure)?,
+        Some(StopReason::Shutdown) => operation.pause_with(false, failure)?,
         None => {
-            operation.fail(&told.text)?;
+            operation.fail(&error.text)?;
             return ended(operation, OperationState::Failed);
         }
     }
     ended(operation, operation.status()?.state)
 }
 
-/// What failed is tried again, while there are tries left.
-fn ended(operation: &Operation, state: OperationState) -> Result<Attempted> {
+/// Returns the outcome of a try that left `state`: a failed operation is retried while tries are
+/// left.
+fn ended(operation: &Operation, state: OperationState) -> Result<AttemptOutcome> {
     if state != OperationState::Failed {
-        return Ok(Attempted::Ended(state));
+        return Ok(AttemptOutcome::Ended(state));
     }
     Ok(match operation.operations().can_resume(operation.id())? {
-        Resumable::Ready => Attempted::Again(Duration::ZERO),
-        Resumable::BackingOff { wait } => Attempted::Again(wait),
-        _ => Attempted::Ended(state),
+        Resumable::Ready => AttemptOutcome::RetryAfter(Duration::ZERO),
+        Resumable::BackingOff { wait } => AttemptOutcome::RetryAfter(wait),
+        _ => AttemptOutcome::Ended(state),
     })
 }
 

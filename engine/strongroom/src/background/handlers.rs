@@ -1,4 +1,4 @@
-//! What the host does, by the name of an operation.
+//! Handlers: the host's work, by the name of an operation.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -12,14 +12,15 @@ use serde::de::DeserializeOwned;
 use super::job::Job;
 use crate::operations::{KnownWork, LaneStatus, Resumable};
 
-/// Any error of a host's.
+/// Any error of a host.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 type Run = dyn Fn(&Job) -> Result<(), BoxError> + Send + Sync;
 type Decodes = dyn Fn(&LaneStatus) -> bool + Send + Sync;
 
-/// The work of all operations of one name, the same for a new one and for one that goes on: it asks
-/// each lane where it stands, and does the rest.
+/// The work of all operations of one name.
+///
+/// It serves new and resumed operations alike: it reads each lane's status, and does the rest.
 #[derive(Clone)]
 pub struct Handler {
     run: Arc<Run>,
@@ -34,12 +35,14 @@ impl fmt::Debug for Handler {
 }
 
 impl Handler {
-    /// A handler that runs `work`, for version 0 of its checkpoints.
+    /// Creates a handler that runs `work`, for version 0 of its checkpoints.
     ///
-    /// `Ok` completes the operation. An error, or a panic, ends the try, which is repeated as the
-    /// operation's [`RetryPolicy`](crate::operations::RetryPolicy) says. It should call
-    /// [`Job::check`] between items, or go by [`Job::auto_checkpoint`], and return the `Cancelled` that it
-    /// gets there: that is how it is paused, cancelled, and shut down.
+    /// `Ok` completes the operation. An error or a panic ends the try. The operation's
+    /// [`RetryPolicy`](crate::operations::RetryPolicy) decides when it is tried again.
+    ///
+    /// `work` should call [`Job::check`] between items, or use [`Job::auto_checkpoint`], and return
+    /// the `Cancelled` error from there. Only so can the operation be paused or cancelled, and the
+    /// runner shut down.
     pub fn new<E: Into<BoxError>>(
         work: impl Fn(&Job) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
@@ -47,18 +50,22 @@ impl Handler {
         Self { run, versions: 0..=0, decodes: None }
     }
 
-    /// Which versions of checkpoints it reads; it brings older ones forward itself, by
-    /// [`Operation::migrate`](crate::operations::Operation::migrate) or as it goes. Others are left alone.
+    /// Sets the versions of checkpoints that the handler reads.
+    ///
+    /// It converts older ones by [`Operation::migrate`](crate::operations::Operation::migrate), or
+    /// as it works. Operations with other versions are not run.
     pub fn versions(mut self, versions: RangeInclusive<u32>) -> Self {
         self.versions = versions;
         self
     }
 
-    /// Its checkpoints are `T`, encoded by [`Checkpoint::encode`](crate::operations::Checkpoint::encode): an
-    /// operation with one that is not is told as unreadable before it is tried. Leave it out if
-    /// versions differ in their types.
+    /// Declares that checkpoints are of type `T`.
+    ///
+    /// They must be encoded by [`Checkpoint::encode`](crate::operations::Checkpoint::encode). An
+    /// operation with a checkpoint that does not decode is reported as [`Resumable::UnknownData`]
+    /// and not run. Omit this call if versions differ in their types.
     pub fn checkpoints<T: DeserializeOwned>(mut self) -> Self {
-        // A type that panics at what it does not know does not decode it.
+        // A type whose decoder panics does not decode the data.
         self.decodes = Some(Arc::new(|lane: &LaneStatus| {
             catch_unwind(AssertUnwindSafe(|| lane.decode::<T>().is_ok())).unwrap_or(false)
         }));
@@ -78,20 +85,21 @@ impl Handler {
     }
 }
 
-/// All handlers of a host, by the names of their operations. A vault is opened
-/// [with them](crate::VaultOptions::handlers).
+/// All handlers of a host, by the names of their operations.
+///
+/// They are passed to a vault [when it is opened](crate::VaultOptions::handlers).
 #[derive(Clone, Debug, Default)]
 pub struct Handlers {
     handlers: Arc<BTreeMap<String, Handler>>,
 }
 
 impl Handlers {
-    /// None.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one for operations called `name`, in place of one that it has.
+    /// Adds the handler for operations called `name`, or replaces it.
     pub fn with(mut self, name: impl Into<String>, handler: Handler) -> Self {
         Arc::make_mut(&mut self.handlers).insert(name.into(), handler);
         self
@@ -107,7 +115,7 @@ impl Handlers {
 }
 
 impl KnownWork for Handlers {
-    /// Returns nothing for a host without handlers.
+    /// Returns the obstacle to running an operation; always `None` without handlers.
     fn obstacle(&self, name: &str, version: u32, lanes: &[LaneStatus]) -> Option<Resumable> {
         if self.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! One try of an operation, as its handler sees it.
+//! One try of an operation, from the view of its handler.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::operations::{
 };
 use strongroom_base::{CancelToken, LongCall, Progress};
 
-/// One try of an operation, in the hands of its [`Handler`](crate::runner::Handler).
+/// One try of an operation, passed to its [`Handler`](crate::runner::Handler).
 pub struct Job {
     pub(super) vault: Vault,
     pub(super) operation: Operation,
@@ -28,18 +28,22 @@ impl fmt::Debug for Job {
 }
 
 impl Job {
-    /// Where the operation stood when this try began: its id, name, version, metadata, lanes, and
-    /// the number of this try since its last checkpoint.
+    /// Returns the operation's status at the beginning of this try.
+    ///
+    /// It holds id, name, version, metadata and lanes, and the number of this try since the last
+    /// checkpoint.
     pub fn status(&self) -> &OperationStatus {
         &self.status
     }
 
-    /// The vault.
+    /// Returns the vault.
     pub fn vault(&self) -> Vault {
         self.vault.clone()
     }
 
-    /// The operation's handle. It need not be completed or failed by it: the runner does that.
+    /// Returns the operation's handle.
+    ///
+    /// The handler need not complete or fail the operation: the runner does.
     pub fn operation(&self) -> &Operation {
         &self.operation
     }
@@ -49,27 +53,31 @@ impl Job {
         self.operation.lane(name)
     }
 
-    /// `Cancelled` if it is to stop: return that. What its lanes have committed stays.
+    /// Checks whether the job must stop: then `Cancelled`, which the handler should return.
+    ///
+    /// The lanes' commits stay.
     pub fn check(&self) -> Result<()> {
         self.cancel.check("run job")
     }
 
-    /// What is cancelled when it is to stop, for calls that take a token.
+    /// Returns the token that is cancelled when the job must stop.
     pub fn cancel_token(&self) -> &CancelToken {
         &self.cancel
     }
 
-    /// Where it tells how far it is: units of the handler's own.
+    /// Returns where to report progress, in units of the handler's choice.
     pub fn progress(&self) -> &dyn Progress {
         &*self.ticket
     }
 
-    /// Its progress and its cancellation, for calls that take long.
+    /// Returns progress and cancellation of this job, for calls that take long.
     pub fn call(&self) -> LongCall<'_> {
         LongCall::new().progress(self.progress()).cancel(&self.cancel)
     }
 
-    /// [`Lane::auto_checkpoint`], with this job's progress and its token.
+    /// Starts automatic checkpoints, with this job's progress and cancellation.
+    ///
+    /// Otherwise the same as [`Lane::auto_checkpoint`], also in its errors.
     pub fn auto_checkpoint<'a>(
         &'a self,
         lane: &'a Lane,
@@ -79,8 +87,10 @@ impl Job {
         Ok(lane.auto_checkpoint(policy, done)?.progress(self.progress()).cancel(&self.cancel))
     }
 
-    /// Warns each [subscription](crate::operations::Operations::subscribe); the operation continues. Of
-    /// the text at most [`FAILURE_BYTES_MAX`](crate::operations::FAILURE_BYTES_MAX) bytes are kept.
+    /// Sends a warning to each [subscription](crate::operations::Operations::subscribe).
+    ///
+    /// The operation continues. The text is cut to
+    /// [`FAILURE_BYTES_MAX`](crate::operations::FAILURE_BYTES_MAX) bytes.
     pub fn warn(&self, text: impl AsRef<str>) {
         let operations = self.operation.operations();
         operations.bus().warn(|| {

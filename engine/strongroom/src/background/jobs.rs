@@ -1,7 +1,7 @@
-//! The jobs that a runner has: each waits for its turn, runs, is stopped, is tried again, or leaves.
+//! The jobs of a runner: each waits for a thread, runs, is stopped, is tried again, or leaves.
 //!
-//! A job's ticket (`ticket.rs`) says in whose hands it is at each moment; this room moves it from hand to
-//! hand, and does what follows from what a try has left (`attempt.rs`).
+//! A job's ticket (`ticket.rs`) holds its phase. This module moves tickets from phase to phase, and
+//! acts on the outcome of each try (`attempt.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use parking_lot::{Condvar, Mutex};
 use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::attempt::{Attempted, attempt};
+use super::attempt::{AttemptOutcome, attempt};
 use super::handlers::Handlers;
-use super::ticket::{Asked, Stop, Ticket};
+use super::ticket::{StopOutcome, StopReason, Ticket};
 use crate::Vault;
 use crate::operations::Operations;
 use crate::operations::{Event, EventKind, OperationState, RetryPolicy};
 use strongroom_base::Progress;
 
-/// Tries that wait for a thread or their time, far above what hosts submit; one more is refused.
+/// Most waiting tries, far above the needs of hosts; a further one is refused.
 const WAITING_MAX: usize = 1 << 20;
 
-/// What a runner shares with its tasks.
+/// State that a runner shares with its tasks.
 pub(super) struct Jobs {
     pub(super) vault: Vault,
     pub(super) operations: Operations,
     pub(super) handlers: Handlers,
     workers: Pool,
     queue_max: usize,
-    by_id: Mutex<HashMap<String, Arc<Ticket>>>,
-    /// Whenever one leaves.
-    left: Condvar,
+    tickets: Mutex<HashMap<String, Arc<Ticket>>>,
+    /// Notified whenever a job leaves.
+    job_left: Condvar,
     stopping: AtomicBool,
-    /// A vault has one runner at a time; this one has let go of it.
+    /// Set once another runner may use the vault: a vault has one runner at a time.
     released: AtomicBool,
 }
 
-/// A ticket that is taken out and ended whatever happens to the code that has it.
-struct Guarded<'a> {
+/// Guard that ends a ticket if the code that has it panics.
+struct TicketGuard<'a> {
     jobs: &'a Jobs,
     ticket: &'a Arc<Ticket>,
     settled: bool,
 }
 
-impl Drop for Guarded<'_> {
+impl Drop for TicketGuard<'_> {
     fn drop(&mut self) {
         if !self.settled {
             let error = Error::new(ErrorKind::Unavailable, "run operation")
-                .with_detail("the runner panicked over it");
+                .with_detail("the runner panicked");
             self.jobs.end(self.ticket, Err(error));
         }
     }
@@ -62,7 +62,7 @@ impl Drop for Jobs {
 }
 
 impl Jobs {
-    /// None yet, over `vault`, on so many threads.
+    /// Creates an empty set of jobs over `vault`, run by `threads` threads.
     pub(super) fn new(vault: Vault, handlers: Handlers, threads: usize, queue_max: usize) -> Self {
         let operations = vault.operations();
         let clock = Arc::clone(operations.core().clock());
@@ -72,27 +72,27 @@ impl Jobs {
             handlers,
             workers: Pool::new("strongroom-job", threads, WAITING_MAX, clock),
             queue_max,
-            by_id: Mutex::default(),
-            left: Condvar::new(),
+            tickets: Mutex::default(),
+            job_left: Condvar::new(),
             stopping: AtomicBool::new(false),
             released: AtomicBool::new(false),
         }
     }
 
-    /// How many there are.
+    /// Returns the number of jobs.
     pub(super) fn len(&self) -> usize {
-        self.by_id.lock().len()
+        self.tickets.lock().len()
     }
 
-    /// One of them.
+    /// Returns the ticket of operation `id`, if the runner has it.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Ticket>> {
-        self.by_id.lock().get(id).cloned()
+        self.tickets.lock().get(id).cloned()
     }
 
-    /// Waits until there is none, at most so long; how many there are then.
+    /// Waits at most `at_most` for all jobs to leave; returns how many remain.
     pub(super) fn wait_for_none(&self, at_most: Duration) -> usize {
-        let mut jobs = self.by_id.lock();
-        self.left.wait_while_for(&mut jobs, |jobs| !jobs.is_empty(), at_most);
+        let mut jobs = self.tickets.lock();
+        self.job_left.wait_while_for(&mut jobs, |jobs| !jobs.is_empty(), at_most);
         jobs.len()
     }
 
@@ -103,15 +103,16 @@ impl Jobs {
         Err(Error::new(ErrorKind::Closed, call).with_detail("the runner was shut down"))
     }
 
-    /// Another runner may have the vault.
+    /// Lets another runner use the vault.
     pub(super) fn release(&self) {
         if !self.released.swap(true, Ordering::AcqRel) {
             self.operations.runner().store(false, Ordering::Release);
         }
     }
 
-    /// A ticket for an operation that the runner does not have; if the queue `is_bounded` for it,
-    /// `Unavailable` if too many wait for a thread already.
+    /// Adds a ticket for an operation that the runner does not have.
+    ///
+    /// If `is_bounded`, fails with `Unavailable` when the queue is full.
     pub(super) fn enter(
         &self,
         call: &'static str,
@@ -121,43 +122,46 @@ impl Jobs {
     ) -> Result<Arc<Ticket>> {
         let refuse =
             |kind, detail: String| Err(Error::new(kind, call).with_detail(detail).with_subject(id));
-        let mut jobs = self.by_id.lock();
-        // Asked under the lock: who shuts down goes over all tickets after it.
+        let mut jobs = self.tickets.lock();
+        // Checked under the lock: a shutdown sets the flag under it, and then visits all tickets.
         self.refuse_stopping(call)?;
         if jobs.contains_key(id) {
-            return refuse(ErrorKind::AlreadyExists, "the runner has it already".into());
+            return refuse(ErrorKind::AlreadyExists, "the runner already has the operation".into());
         }
         let queued = || jobs.values().filter(|ticket| ticket.is_queued()).count();
         let most = self.queue_max;
         if is_bounded && jobs.len() >= most && queued() >= most {
-            return refuse(ErrorKind::Unavailable, format!("{most} operations wait already"));
+            return refuse(
+                ErrorKind::Unavailable,
+                format!("{most} operations wait already; retry later"),
+            );
         }
         let ticket = Ticket::new(id.to_owned(), progress);
         jobs.insert(id.to_owned(), Arc::clone(&ticket));
         Ok(ticket)
     }
 
-    /// Has it wait for a try.
+    /// Queues a try of the ticket after `wait`.
     pub(super) fn queue(jobs: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) -> Result<()> {
-        let turn = ticket.wait_turn(wait > Duration::ZERO);
-        Self::spawn(jobs, ticket, turn, wait)
+        let wait_id = ticket.begin_wait(wait > Duration::ZERO);
+        Self::spawn(jobs, ticket, wait_id, wait)
     }
 
     pub(super) fn spawn(
         jobs: &Arc<Self>,
         ticket: &Arc<Ticket>,
-        turn: u64,
+        wait_id: u64,
         wait: Duration,
     ) -> Result<()> {
         let (own, job) = (Arc::clone(jobs), Arc::clone(ticket));
-        jobs.workers.spawn(wait, move || Self::run(&own, &job, turn))
+        jobs.workers.spawn(wait, move || Self::run(&own, &job, wait_id))
     }
 
-    fn run(jobs: &Arc<Self>, ticket: &Arc<Ticket>, turn: u64) {
-        let Some(cancel) = ticket.start(turn) else { return };
-        let mut guarded = Guarded { jobs, ticket, settled: false };
+    fn run(jobs: &Arc<Self>, ticket: &Arc<Ticket>, wait_id: u64) {
+        let Some(cancel) = ticket.start(wait_id) else { return };
+        let mut guarded = TicketGuard { jobs, ticket, settled: false };
         let outcome = if jobs.stopping.load(Ordering::Acquire) {
-            jobs.state(&ticket.id).map(Attempted::Ended)
+            jobs.state(&ticket.id).map(AttemptOutcome::Ended)
         } else {
             attempt(jobs, ticket, cancel)
         };
@@ -165,88 +169,89 @@ impl Jobs {
         let next = jobs.next(ticket, outcome, stop);
         guarded.settled = true;
         match next {
-            Ok(Attempted::Ended(state)) => jobs.end(ticket, Ok(state)),
+            Ok(AttemptOutcome::Ended(state)) => jobs.end(ticket, Ok(state)),
             Err(error) => jobs.end(ticket, Err(error)),
-            Ok(Attempted::Again(wait)) => Self::wait_again(jobs, ticket, wait),
+            Ok(AttemptOutcome::RetryAfter(wait)) => Self::wait_again(jobs, ticket, wait),
         }
     }
 
-    /// Queues what this thread has once more; or, if the runner was shut down meanwhile, ends it as it
-    /// stands.
+    /// Queues another try of a ticket that this thread has.
+    ///
+    /// After a shutdown, ends the ticket instead; the operation keeps its state.
     fn wait_again(jobs: &Arc<Self>, ticket: &Arc<Ticket>, wait: Duration) {
         if Self::queue(jobs, ticket, wait).is_err() {
-            jobs.end_as_it_stands(ticket);
+            jobs.end_idle(ticket);
         }
     }
 
-    /// Has what this thread could not end wait on.
+    /// Puts back a ticket that this thread could not end.
     pub(super) fn put_back(jobs: &Arc<Self>, ticket: &Arc<Ticket>) {
         let missed = ticket.put_back();
-        let lost =
-            missed.is_some_and(|turn| Self::spawn(jobs, ticket, turn, Duration::ZERO).is_err());
-        // Who shut down meanwhile left it to this thread.
+        let lost = missed
+            .is_some_and(|wait_id| Self::spawn(jobs, ticket, wait_id, Duration::ZERO).is_err());
+        // A shutdown that came meanwhile has left the ticket to this thread.
         if lost || jobs.stopping.load(Ordering::Acquire) {
-            jobs.end_as_it_stands(ticket);
+            jobs.end_idle(ticket);
         }
     }
 
-    /// Ends what waits, and nothing will come for.
-    fn end_as_it_stands(&self, ticket: &Arc<Ticket>) {
-        if let Asked::Yours = ticket.stop(Stop::Shutdown, Duration::ZERO) {
+    /// Ends a waiting ticket that no task will run. The operation keeps its state.
+    fn end_idle(&self, ticket: &Arc<Ticket>) {
+        if let StopOutcome::Taken = ticket.stop(StopReason::Shutdown, Duration::ZERO) {
             self.end(ticket, self.state(&ticket.id));
         }
     }
 
-    /// What follows a try that was asked to stop by `stop` before it was settled.
+    /// Decides what follows a try; `stop` was requested before it was settled.
     fn next(
         &self,
         ticket: &Ticket,
-        outcome: Result<Attempted>,
-        stop: Option<Stop>,
-    ) -> Result<Attempted> {
+        outcome: Result<AttemptOutcome>,
+        stop: Option<StopReason>,
+    ) -> Result<AttemptOutcome> {
         if let Err(error) = &outcome {
             self.warn(&ticket.id, error);
         }
-        // What is paused can still be given up.
-        let is_over = |state: OperationState, why| {
-            state.is_finished() || (state == OperationState::Paused && why != Stop::Cancel)
+        // A paused operation can still be cancelled.
+        let is_over = |state: OperationState, reason| {
+            state.is_finished() || (state == OperationState::Paused && reason != StopReason::Cancel)
         };
         match (outcome, stop) {
-            (Ok(Attempted::Ended(state)), None | Some(Stop::Shutdown)) => {
-                Ok(Attempted::Ended(state))
+            (Ok(AttemptOutcome::Ended(state)), None | Some(StopReason::Shutdown)) => {
+                Ok(AttemptOutcome::Ended(state))
             }
-            // The try has heard of it, or has ended otherwise.
-            (Ok(Attempted::Ended(state)), Some(why)) if is_over(state, why) => {
-                Ok(Attempted::Ended(state))
+            // The try has obeyed, or has ended otherwise.
+            (Ok(AttemptOutcome::Ended(state)), Some(reason)) if is_over(state, reason) => {
+                Ok(AttemptOutcome::Ended(state))
             }
-            (Ok(_), Some(why)) => self.obey(&ticket.id, why).map(Attempted::Ended),
-            (Err(error), Some(why)) => match self.obey(&ticket.id, why) {
-                Ok(state) => Ok(Attempted::Ended(state)),
+            (Ok(_), Some(reason)) => self.apply_stop(&ticket.id, reason).map(AttemptOutcome::Ended),
+            (Err(error), Some(reason)) => match self.apply_stop(&ticket.id, reason) {
+                Ok(state) => Ok(AttemptOutcome::Ended(state)),
                 Err(_) => Err(error),
             },
-            (Ok(again @ Attempted::Again(_)), None) => {
-                ticket.no_trouble();
+            (Ok(again @ AttemptOutcome::RetryAfter(_)), None) => {
+                ticket.reset_vault_failures();
                 Ok(again)
             }
             (Err(error), None) => match error.kind() {
-                // It may pass, and the operation goes on from its checkpoints then.
+                // The cause may pass; then the operation continues from its checkpoints.
                 ErrorKind::Locked
                 | ErrorKind::Unavailable
                 | ErrorKind::Full
-                | ErrorKind::Uncertain => {
-                    Ok(Attempted::Again(RetryPolicy::DEFAULT.backoff(ticket.trouble())))
-                }
+                | ErrorKind::Uncertain => Ok(AttemptOutcome::RetryAfter(
+                    RetryPolicy::DEFAULT.backoff(ticket.count_vault_failure()),
+                )),
                 _ => Err(error),
             },
         }
     }
 
-    /// Ends an operation that nobody runs as it was asked to; its state then.
-    pub(super) fn obey(&self, id: &str, why: Stop) -> Result<OperationState> {
-        match why {
-            Stop::Cancel => self.operations.abandon(id).map(|()| OperationState::Cancelled),
-            Stop::Pause => self.operations.pause(id).map(|()| OperationState::Paused),
-            Stop::Shutdown => self.state(id),
+    /// Pauses or cancels an operation without an owner, as requested; returns its state.
+    pub(super) fn apply_stop(&self, id: &str, reason: StopReason) -> Result<OperationState> {
+        match reason {
+            StopReason::Cancel => self.operations.abandon(id).map(|()| OperationState::Cancelled),
+            StopReason::Pause => self.operations.pause(id).map(|()| OperationState::Paused),
+            StopReason::Shutdown => self.state(id),
         }
     }
 
@@ -261,33 +266,36 @@ impl Jobs {
 
     fn warn(&self, id: &str, error: &Error) {
         self.operations.bus().warn(|| {
-            let kind = EventKind::warning(format!("the runner could not go on with it: {error}"));
+            let kind =
+                EventKind::warning(format!("the runner could not run the operation: {error}"));
             Event::new(id, None, self.operations.core().clock().unix_millis(), kind)
         });
     }
 
-    /// Takes a ticket out and ends it, at once: whoever waited for it may bring the operation back,
-    /// and who waited for the runner to have none finds all of them ended.
+    /// Removes a ticket and ends it, in one step under the lock.
+    ///
+    /// So a thread that waited for the job can submit the operation again. And a thread that waited
+    /// until no job was left finds all tickets ended.
     pub(super) fn end(&self, ticket: &Arc<Ticket>, outcome: Result<OperationState>) {
-        let mut jobs = self.by_id.lock();
+        let mut jobs = self.tickets.lock();
         if jobs.get(&ticket.id).is_some_and(|found| Arc::ptr_eq(found, ticket)) {
             jobs.remove(&ticket.id);
         }
         ticket.end(outcome);
         drop(jobs);
-        self.left.notify_all();
+        self.job_left.notify_all();
     }
 
     pub(super) fn begin_stopping(&self) {
         let tickets: Vec<Arc<Ticket>> = {
-            let jobs = self.by_id.lock();
+            let jobs = self.tickets.lock();
             self.stopping.store(true, Ordering::Release);
             jobs.values().cloned().collect()
         };
         self.workers.close();
         for ticket in tickets {
-            // Whoever brings one in or ends it at this moment finds the pool closed.
-            self.end_as_it_stands(&ticket);
+            // A thread that registers or ends one now finds the pool closed.
+            self.end_idle(&ticket);
         }
     }
 }

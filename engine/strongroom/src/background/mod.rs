@@ -1,13 +1,13 @@
-//! Work in the background: the host's operations by a [`Runner`], and the engine's own jobs.
+//! Background work: a [`Runner`] runs the host's operations on its own threads.
 //!
-//! - `handlers.rs`: what the host does, by the name of an operation.
-//! - `job.rs`: one try of an operation, as its handler sees it.
-//! - `runner.rs`: submits operations, resumes what is left, stops, pauses, shuts down. `jobs.rs`: what a
-//!   runner has, from hand to hand. `ticket.rs`: in whose hands one is, and who waits for it.
-//!   `attempt.rs`: one try, from its start to the state that it leaves.
+//! - `handlers.rs`: the host's work, by the name of an operation.
+//! - `job.rs`: one try of an operation, from the view of its handler.
+//! - `runner.rs`: submits, resumes, pauses and cancels operations, and shuts down.
+//! - `jobs.rs`: the jobs of a runner, and their way from phase to phase. `ticket.rs`: the phase of
+//!   one job, and its waiters. `attempt.rs`: one try.
 //!
-//! All of a runner's queue is in the vault as well: an operation is committed as *initialized* before
-//! it is queued, so what a crash interrupts before, within or between tries is found again.
+//! The queue of a runner is stored in the vault as well. An operation is committed as *initialized*
+//! before it is queued. So a crash before, within or between tries loses no operation.
 
 mod attempt;
 mod handlers;

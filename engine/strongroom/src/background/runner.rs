@@ -1,4 +1,4 @@
-//! Runs the host's operations on threads of its own.
+//! Runs the host's operations on background threads.
 
 use std::any::Any;
 use std::fmt;
@@ -10,7 +10,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::handlers::Handlers;
 use super::jobs::Jobs;
-use super::ticket::{Asked, ENDING_MAX, JobHandle, Stop};
+use super::ticket::{ENDING_MAX, JobHandle, StopOutcome, StopReason};
 use crate::Vault;
 use crate::operations::{OperationSpec, OperationsQuery, Resumable, UnfinishedOperation};
 use strongroom_base::Progress;
@@ -18,7 +18,7 @@ use strongroom_base::Progress;
 /// Most threads of a runner.
 const THREADS_MAX: usize = 256;
 
-/// How many unfinished operations are read at a time.
+/// Number of unfinished operations that are read at a time.
 const PAGE: usize = 256;
 
 /// Options of a [`Runner`].
@@ -29,19 +29,19 @@ pub struct RunnerOptions {
 }
 
 impl RunnerOptions {
-    /// The default options: 2 threads and a queue of 1,000.
+    /// Creates the default options: 2 threads and a queue of 1,000.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many operations run at once, 1 to 256.
+    /// Sets the number of threads, 1 to 256: the most operations that run at once.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// How many may wait for a thread before more are refused, at least 1.
+    /// Sets how many operations may wait for a thread, at least 1; more are refused.
     #[must_use]
     pub fn queue(mut self, queue: usize) -> Self {
         self.queue = queue;
@@ -55,19 +55,22 @@ impl Default for RunnerOptions {
     }
 }
 
-/// What [`Runner::resume_all`] did.
+/// Report of [`Runner::resume_all`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// What goes on.
+    /// Jobs of the resumed operations.
     pub resumed: Vec<JobHandle>,
-    /// What was left, each with the reason; not what the runner had already.
+    /// Operations not resumed, each with the reason. Jobs that the runner already had are not
+    /// listed.
     pub left: Vec<UnfinishedOperation>,
 }
 
-/// Runs operations in the background, each by the [`Handler`](crate::runner::Handler) of its name that the
-/// vault was opened with. Cheap to clone; dropped with its last clone, it stops as by
-/// [`shutdown`](Self::shutdown), without waiting. It keeps the vault open.
+/// Runs operations in the background.
+///
+/// Each operation is run by the [`Handler`](crate::runner::Handler) for its name that was passed
+/// when the vault was opened. Cheap to clone. When the last clone is dropped, the runner stops as
+/// by [`shutdown`](Self::shutdown), but does not wait. It keeps the vault open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,7 +96,7 @@ pub struct Resumed {
 /// let handlers = Handlers::new().with("squares", squares.checkpoints::<u64>());
 /// let vault = Vault::options(key).handlers(handlers).create(&path)?;
 /// let runner = Runner::start(&vault, RunnerOptions::new())?;
-/// runner.resume_all()?; // whatever the last process left
+/// runner.resume_all()?; // operations that the last process left
 /// let job = runner.submit(OperationSpec::new("squares-1").name("squares"))?;
 /// assert_eq!(job.wait(Duration::from_secs(60))?, Some(OperationState::Completed));
 /// runner.shutdown(Duration::from_secs(10))?;
@@ -102,11 +105,11 @@ pub struct Resumed {
 /// ```
 #[derive(Clone)]
 pub struct Runner {
-    handle: Arc<Handle>,
+    handle: Arc<ShutdownOnDrop>,
 }
 
-/// Dropped with the last clone, while tasks may still have the rest.
-struct Handle {
+/// Stops the runner when its last clone is dropped; tasks may hold the jobs for longer.
+struct ShutdownOnDrop {
     jobs: Arc<Jobs>,
 }
 
@@ -118,9 +121,11 @@ impl fmt::Debug for Runner {
 }
 
 impl Runner {
-    /// A runner over `vault`. `Invalid` for options beyond their bounds, or if the vault was opened
-    /// without [handlers](crate::VaultOptions::handlers); `Locked` while another runner of this
-    /// vault lives: until it is shut down, or its last job has ended.
+    /// Starts a runner over `vault`.
+    ///
+    /// `Invalid` for options beyond their limits, or if the vault was opened without
+    /// [handlers](crate::VaultOptions::handlers). `Locked` while another runner of this vault
+    /// lives, which ends with its shutdown or with its last job.
     pub fn start(vault: &Vault, options: RunnerOptions) -> Result<Self> {
         const START: &str = "start runner";
         let RunnerOptions { threads, queue } = options;
@@ -128,7 +133,7 @@ impl Runner {
             |detail: String| Err(Error::new(ErrorKind::Invalid, START).with_detail(detail));
         if !(1..=THREADS_MAX).contains(&threads) || queue == 0 {
             return invalid(format!(
-                "{threads} threads and a queue of {queue}, not 1 to {THREADS_MAX} and at least 1"
+                "{threads} threads, queue {queue}: threads must be 1 to {THREADS_MAX}, the queue at least 1"
             ));
         }
         let operations = vault.operations();
@@ -142,22 +147,27 @@ impl Runner {
                 .with_detail("another runner of this vault lives in this process"));
         }
         let jobs = Arc::new(Jobs::new(vault.clone(), handlers, threads, queue));
-        Ok(Self { handle: Arc::new(Handle { jobs }) })
+        Ok(Self { handle: Arc::new(ShutdownOnDrop { jobs }) })
     }
 
-    /// Makes an operation known and queues it. On return it survives a crash: the next runner's
-    /// [`resume_all`](Self::resume_all) begins it.
+    /// Registers an operation in the vault, and queues it.
     ///
-    /// `Invalid` for a name without a handler, or a version that it does not read; `Unavailable` if
-    /// the queue is full; `AlreadyExists` if the runner has it; `Closed` after a shutdown; and as
-    /// [`Operations::prepare`](crate::operations::Operations::prepare). After an error nothing is queued;
-    /// after one that came in between, or is `Uncertain`, it may be known, for
-    /// [`resume_all`](Self::resume_all).
+    /// Durable on return: after a crash, the next runner's [`resume_all`](Self::resume_all) begins
+    /// it.
+    ///
+    /// `Invalid` for a name without a handler, or a version that its handler does not read.
+    /// `Unavailable` if the queue is full. `AlreadyExists` if the runner has the operation.
+    /// `Closed` after a shutdown. Other errors are those of
+    /// [`Operations::prepare`](crate::operations::Operations::prepare).
+    ///
+    /// After an error the operation is not queued. After an `Uncertain` error, or a failure to
+    /// queue, it may be registered; then [`resume_all`](Self::resume_all) begins it.
     pub fn submit(&self, spec: OperationSpec) -> Result<JobHandle> {
         self.submit_any(spec, None)
     }
 
-    /// The same, with `progress` to hear what its handler tells.
+    /// Submits an operation as [`submit`](Self::submit) does, and reports its progress to
+    /// `progress`.
     pub fn submit_with(
         &self,
         spec: OperationSpec,
@@ -184,12 +194,13 @@ impl Runner {
         match jobs.handlers.find(name) {
             None => return refuse(ErrorKind::Invalid, Resumable::UnknownName.to_string()),
             Some(handler) if !handler.reads(spec.version) => {
-                let told = Resumable::UnknownVersion { version: spec.version };
-                return refuse(ErrorKind::Invalid, told.to_string());
+                let answer = Resumable::UnknownVersion { version: spec.version };
+                return refuse(ErrorKind::Invalid, answer.to_string());
             }
             Some(_) => {}
         }
-        // In the runner before it is in the vault: nobody else takes it in between.
+        // Added to the runner before the vault, so that no other call takes the operation in
+        // between.
         let ticket = jobs.enter(SUBMIT, &spec.id, progress, true)?;
         let prepared = jobs.operations.prepare(spec);
         let queued = prepared.and_then(|()| Jobs::queue(jobs, &ticket, Duration::ZERO));
@@ -200,47 +211,52 @@ impl Runner {
         Ok(JobHandle { ticket })
     }
 
-    /// Goes on with one operation at once, paused or not, also if it is to wait. Errors as those of
-    /// [`Operations::resume`](crate::operations::Operations::resume), and `Invalid` if no handler reads
-    /// it. If the runner has it already, its handle.
+    /// Resumes one operation at once, even a paused or waiting one.
+    ///
+    /// If the runner already has the operation, its wait is skipped and its handle returned.
+    ///
+    /// Fails as [`Operations::resume`](crate::operations::Operations::resume) does. `Invalid` if no
+    /// handler reads it, `Closed` after a shutdown.
     pub fn resume(&self, id: &str) -> Result<JobHandle> {
         const RESUME: &str = "resume operation";
         let jobs = &self.handle.jobs;
         jobs.refuse_stopping(RESUME)?;
         if let Some(job) = self.job(id) {
-            job.ticket.ask_by_id();
-            if let Some(turn) = job.ticket.hurry() {
-                Jobs::spawn(jobs, &job.ticket, turn, Duration::ZERO)
+            job.ticket.set_by_id();
+            if let Some(wait_id) = job.ticket.skip_wait() {
+                Jobs::spawn(jobs, &job.ticket, wait_id, Duration::ZERO)
                     .inspect_err(|e| jobs.end(&job.ticket, Err(e.clone())))?;
             }
             return Ok(job);
         }
-        let refuse = |kind, told: Resumable| Err(told.refusal(kind, RESUME, id));
+        let refuse = |kind, answer: Resumable| Err(answer.refusal(kind, RESUME, id));
         match jobs.operations.can_resume(id)? {
             Resumable::Ready | Resumable::BackingOff { .. } | Resumable::Held => {}
-            told @ Resumable::Completed => {
-                return refuse(ErrorKind::AlreadyExists, told);
+            answer @ Resumable::Completed => {
+                return refuse(ErrorKind::AlreadyExists, answer);
             }
-            told @ Resumable::OwnerAlive { .. } => {
-                return refuse(ErrorKind::Locked, told);
+            answer @ Resumable::OwnerAlive { .. } => {
+                return refuse(ErrorKind::Locked, answer);
             }
-            told => return refuse(ErrorKind::Invalid, told),
+            answer => return refuse(ErrorKind::Invalid, answer),
         }
         let ticket = jobs.enter(RESUME, id, None, false)?;
-        ticket.ask_by_id();
+        ticket.set_by_id();
         Jobs::queue(jobs, &ticket, Duration::ZERO)
             .inspect_err(|e| jobs.end(&ticket, Err(e.clone())))?;
         Ok(JobHandle { ticket })
     }
 
-    /// An operation that the runner has: it waits, or runs.
+    /// Returns the job of operation `id`, if the runner has it.
     pub fn job(&self, id: &str) -> Option<JobHandle> {
         self.handle.jobs.find(id).map(|ticket| JobHandle { ticket })
     }
 
-    /// Goes on with everything that is not finished and can be resumed, each when its
-    /// [`RetryPolicy`](crate::operations::RetryPolicy) says; what is paused is left, with what cannot be. The
-    /// queue's bound does not count here: all of it is in the vault anyway.
+    /// Resumes every unfinished operation that can be resumed.
+    ///
+    /// Each is tried when its [`RetryPolicy`](crate::operations::RetryPolicy) allows. Paused
+    /// operations, and those that cannot be resumed, are reported as left. The queue's limit does
+    /// not apply: the operations are in the vault anyway. `Closed` after a shutdown.
     pub fn resume_all(&self) -> Result<Resumed> {
         const RESUME: &str = "resume operations";
         let jobs = &self.handle.jobs;
@@ -257,7 +273,7 @@ impl Runner {
                 let wait = match found.resumable {
                     Resumable::Ready => Duration::ZERO,
                     Resumable::BackingOff { wait } => wait,
-                    // It is the runner's own, or somebody's.
+                    // The live handle belongs to a job of this runner.
                     Resumable::OwnerAlive { .. } if self.job(&found.id).is_some() => continue,
                     _ => {
                         report.left.push(found);
@@ -282,34 +298,37 @@ impl Runner {
         }
     }
 
-    /// Asks an operation to lay itself aside: it does so at its next
-    /// [check](crate::runner::Job::check), which may come too late; or at once if it is waiting, in a commit
-    /// whose errors are returned. Whoever resumes everything leaves it then. `NotFound` if the
-    /// runner does not have it.
+    /// Asks an operation to pause. A runner that resumes all operations then skips it.
+    ///
+    /// A running operation pauses at its next [check](crate::runner::Job::check), unless it ends
+    /// before. A waiting one is paused at once, in a commit whose errors are returned.
+    ///
+    /// `NotFound` if the runner does not have the operation. `Locked` if it is ending at this
+    /// moment, and that takes over a minute. `Invalid` inside a write to the vault.
     pub fn pause(&self, id: &str) -> Result<()> {
-        self.stop("pause operation", id, Stop::Pause)
+        self.stop("pause operation", id, StopReason::Pause)
     }
 
-    /// Asks an operation to give itself up, as [`pause`](Self::pause) asks.
+    /// Asks an operation to cancel itself, in the way of [`pause`](Self::pause).
     pub fn cancel(&self, id: &str) -> Result<()> {
-        self.stop("cancel operation", id, Stop::Cancel)
+        self.stop("cancel operation", id, StopReason::Cancel)
     }
 
-    fn stop(&self, call: &'static str, id: &str, why: Stop) -> Result<()> {
+    fn stop(&self, call: &'static str, id: &str, reason: StopReason) -> Result<()> {
         let jobs = &self.handle.jobs;
-        // It may have to wait for who waits for this thread's write.
+        // This call may wait for a thread that itself waits for this thread's write.
         jobs.operations.core().refuse_nested_write(call)?;
         let job = self.job(id).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, call)
-                .with_detail("the runner does not have it")
+                .with_detail("the runner does not have the operation")
                 .with_subject(id)
         })?;
-        match job.ticket.stop(why, ENDING_MAX) {
-            Asked::Running | Asked::Ended => Ok(()),
-            Asked::Busy => Err(Error::new(ErrorKind::Locked, call)
-                .with_detail("it is being ended, and that takes long")
+        match job.ticket.stop(reason, ENDING_MAX) {
+            StopOutcome::Running | StopOutcome::Ended => Ok(()),
+            StopOutcome::Busy => Err(Error::new(ErrorKind::Locked, call)
+                .with_detail("the operation is still ending; retry later")
                 .with_subject(id)),
-            Asked::Yours => match jobs.obey(id, why) {
+            StopOutcome::Taken => match jobs.apply_stop(id, reason) {
                 Ok(state) => {
                     jobs.end(&job.ticket, Ok(state));
                     Ok(())
@@ -322,10 +341,13 @@ impl Runner {
         }
     }
 
-    /// Stops: nothing new is begun, and what runs is asked to lay itself aside, and waited for, at
-    /// most so long. The next runner's [`resume_all`](Self::resume_all) goes on with all of it.
+    /// Stops the runner: begins nothing new, and asks running operations to pause.
     ///
-    /// `Locked` if something still runs then, with how many; it is not ended by force.
+    /// Waits for them at most `at_most`. The next runner's [`resume_all`](Self::resume_all) resumes
+    /// all of them.
+    ///
+    /// `Locked` if operations still run after that time; the error has their number. They are not
+    /// ended by force.
     pub fn shutdown(&self, at_most: Duration) -> Result<()> {
         let jobs = &self.handle.jobs;
         jobs.begin_stopping();
@@ -341,7 +363,7 @@ impl Runner {
     }
 }
 
-impl Drop for Handle {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         self.jobs.begin_stopping();
     }

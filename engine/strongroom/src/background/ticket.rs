@@ -1,17 +1,17 @@
-//! An operation in a runner's hands, for those who wait for it, watch it or stop it.
+//! Phase of one job, for threads that wait for or stop it.
 //!
 //! ```text
 //! new ---> waiting <---> running ---> ending ---> ended
 //!             \______________________/   |
-//!             ^__________________________|  (it is tried again, or waits on)
+//!             ^__________________________|  (tried again, or not ended after all)
 //! ```
 //!
-//! The phase's lock is never held while host code or a commit runs: a ticket is *new* while its
-//! operation is made known, and whoever ends it makes it *ending* first; others wait for that to
-//! pass.
+//! The phase's lock is never held while host code or a commit runs. A ticket is *new* while its
+//! operation is being registered. A thread that ends the operation makes the ticket *ending* first;
+//! other threads wait until that phase has passed.
 //!
-//! Each time that it begins to wait is a turn of its own. A task runs in its own turn alone, so one
-//! that was queued for a later time does nothing once the ticket was hurried.
+//! Each wait has a number of its own. A task runs only for the wait that it was queued for. So a
+//! task that was queued for a later time does nothing after its wait was skipped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use strongroom_base::Result;
 use crate::operations::OperationState;
 use strongroom_base::{CancelToken, Progress};
 
-/// The longest wait for somebody who ends a ticket: a commit, and what it waits for.
+/// Longest wait for a thread that is ending a ticket: a commit, and the waits before it.
 pub(super) const ENDING_MAX: Duration = Duration::from_secs(60);
 
-/// Why a job is to stop. A later reason replaces an earlier one only if it is stronger.
+/// Why a job must stop. A stronger reason replaces a weaker one; the order is that of strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stop {
+pub(super) enum StopReason {
     Shutdown,
     Pause,
     Cancel,
@@ -37,16 +37,17 @@ pub(super) enum Stop {
 
 pub(super) struct Ticket {
     pub(super) id: String,
-    standing: Mutex<Standing>,
+    state: Mutex<TicketState>,
     moved: Condvar,
     counts: Counts,
     watcher: Option<Arc<dyn Progress>>,
-    /// Somebody asked for it by its id: that it was paused does not hold it.
+    /// Set if the host asked for the operation by its id: then a pause does not keep it from
+    /// running.
     by_id: AtomicBool,
-    /// It waits for a time, not for a thread.
-    backs_off: AtomicBool,
-    /// Tries in a row that the vault did not let happen.
-    troubles: AtomicU32,
+    /// Set while the ticket waits for a time, not for a thread.
+    is_backing_off: AtomicBool,
+    /// Number of successive tries that failed because of the vault.
+    vault_failures: AtomicU32,
 }
 
 #[derive(Default)]
@@ -55,35 +56,35 @@ struct Counts {
     total: AtomicU64,
 }
 
-struct Standing {
+struct TicketState {
     phase: Phase,
-    /// Numbers the times that it has waited.
-    turn: u64,
-    /// The task of this turn came while somebody was about to end it.
+    /// Number of the current or last wait.
+    wait_id: u64,
+    /// Set if this wait's task came while the ticket was ending.
     missed: bool,
 }
 
 enum Phase {
     New,
-    /// For its turn, or until it is to be tried again.
+    /// Waits for a thread, or for the time of the next try.
     Waiting,
     Running {
         cancel: CancelToken,
-        stop: Option<Stop>,
+        stop: Option<StopReason>,
     },
     Ending,
     Ended(Result<OperationState>),
 }
 
-/// What asking a ticket to stop came to.
-pub(super) enum Asked {
-    /// A try runs, and was told.
+/// Outcome of a request to stop a ticket.
+pub(super) enum StopOutcome {
+    /// A try runs; its token was cancelled.
     Running,
-    /// No try runs: whoever asks has it, and ends it or [puts it back](Ticket::put_back).
-    Yours,
-    /// It is over.
+    /// No try runs. The caller has the ticket: it must end it or [put it back](Ticket::put_back).
+    Taken,
+    /// The job has ended.
     Ended,
-    /// Whoever ends it at this moment takes longer.
+    /// Another thread is still ending the ticket; the wait for it timed out.
     Busy,
 }
 
@@ -91,103 +92,109 @@ impl Ticket {
     pub(super) fn new(id: String, watcher: Option<Arc<dyn Progress>>) -> Arc<Self> {
         Arc::new(Self {
             id,
-            standing: Mutex::new(Standing { phase: Phase::New, turn: 0, missed: false }),
+            state: Mutex::new(TicketState { phase: Phase::New, wait_id: 0, missed: false }),
             moved: Condvar::new(),
             counts: Counts::default(),
             watcher,
             by_id: AtomicBool::new(false),
-            backs_off: AtomicBool::new(false),
-            troubles: AtomicU32::new(0),
+            is_backing_off: AtomicBool::new(false),
+            vault_failures: AtomicU32::new(0),
         })
     }
 
-    /// Begins the try of that turn; the token that stops it. `None` if another has it, or it is over.
-    pub(super) fn start(&self, turn: u64) -> Option<CancelToken> {
-        let mut standing = self.standing.lock();
-        if standing.turn != turn {
+    /// Begins the try of a wait, and returns its cancel token.
+    ///
+    /// `None` if the wait is over or another thread has the ticket.
+    pub(super) fn start(&self, wait_id: u64) -> Option<CancelToken> {
+        let mut state = self.state.lock();
+        if state.wait_id != wait_id {
             return None;
         }
-        standing.missed = matches!(standing.phase, Phase::Ending);
-        let Phase::Waiting = standing.phase else { return None };
+        state.missed = matches!(state.phase, Phase::Ending);
+        let Phase::Waiting = state.phase else { return None };
         let cancel = CancelToken::new();
-        standing.phase = Phase::Running { cancel: cancel.clone(), stop: None };
-        self.backs_off.store(false, Ordering::Release);
+        state.phase = Phase::Running { cancel: cancel.clone(), stop: None };
+        self.is_backing_off.store(false, Ordering::Release);
         Some(cancel)
     }
 
-    /// Why the try that runs was asked to stop.
-    pub(super) fn stopped(&self) -> Option<Stop> {
-        match &self.standing.lock().phase {
+    /// Returns why the running try must stop, if so.
+    pub(super) fn stopped(&self) -> Option<StopReason> {
+        match &self.state.lock().phase {
             Phase::Running { stop, .. } => *stop,
             _ => None,
         }
     }
 
-    /// The try is over, and is being settled; why it was asked to stop, up to now.
-    pub(super) fn end_try(&self) -> Option<Stop> {
-        match std::mem::replace(&mut self.standing.lock().phase, Phase::Ending) {
+    /// Ends the try, which is being settled now; returns why it had to stop, if so.
+    pub(super) fn end_try(&self) -> Option<StopReason> {
+        match std::mem::replace(&mut self.state.lock().phase, Phase::Ending) {
             Phase::Running { stop, .. } => stop,
             _ => None,
         }
     }
 
-    /// There will be a try, the first or another; its turn.
-    pub(super) fn wait_turn(&self, backs_off: bool) -> u64 {
-        let mut standing = self.standing.lock();
-        self.backs_off.store(backs_off, Ordering::Release);
-        standing.phase = Phase::Waiting;
+    /// Begins to wait for a try, and returns the wait's number.
+    pub(super) fn begin_wait(&self, is_backing_off: bool) -> u64 {
+        let mut state = self.state.lock();
+        self.is_backing_off.store(is_backing_off, Ordering::Release);
+        state.phase = Phase::Waiting;
         self.moved.notify_all();
-        standing.next_turn()
+        state.next_wait()
     }
 
-    /// It waits on, as before somebody was about to end it; the turn, if its task has come meanwhile.
+    /// Returns the ticket to waiting when a caller could not end it.
+    ///
+    /// Returns a new wait's number if the task came meanwhile, and must be queued again.
     pub(super) fn put_back(&self) -> Option<u64> {
-        let mut standing = self.standing.lock();
-        standing.phase = Phase::Waiting;
+        let mut state = self.state.lock();
+        state.phase = Phase::Waiting;
         self.moved.notify_all();
-        standing.missed.then(|| standing.next_turn())
+        state.missed.then(|| state.next_wait())
     }
 
-    /// Another turn in place of the one that it waits for; `None` if it does not wait.
-    pub(super) fn hurry(&self) -> Option<u64> {
-        let mut standing = self.standing.lock();
-        let Phase::Waiting = standing.phase else { return None };
-        self.backs_off.store(false, Ordering::Release);
-        Some(standing.next_turn())
+    /// Replaces the current wait by a new one; `None` if the ticket does not wait.
+    pub(super) fn skip_wait(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        let Phase::Waiting = state.phase else { return None };
+        self.is_backing_off.store(false, Ordering::Release);
+        Some(state.next_wait())
     }
 
     pub(super) fn end(&self, outcome: Result<OperationState>) {
-        self.standing.lock().phase = Phase::Ended(outcome);
+        self.state.lock().phase = Phase::Ended(outcome);
         self.moved.notify_all();
     }
 
-    /// Asks it to stop. Waits for whoever brings it in or ends it at this moment, at most so long.
-    pub(super) fn stop(&self, why: Stop, at_most: Duration) -> Asked {
-        let mut standing = self.standing.lock();
-        let busy = |at: &mut Standing| matches!(at.phase, Phase::New | Phase::Ending);
-        self.moved.wait_while_for(&mut standing, busy, at_most);
-        match &mut standing.phase {
+    /// Asks the job to stop.
+    ///
+    /// Waits at most `at_most` while another thread registers or ends the operation.
+    pub(super) fn stop(&self, reason: StopReason, at_most: Duration) -> StopOutcome {
+        let mut state = self.state.lock();
+        let busy = |at: &mut TicketState| matches!(at.phase, Phase::New | Phase::Ending);
+        self.moved.wait_while_for(&mut state, busy, at_most);
+        match &mut state.phase {
             Phase::Running { cancel, stop } => {
-                *stop = (*stop).max(Some(why));
+                *stop = (*stop).max(Some(reason));
                 cancel.cancel();
-                Asked::Running
+                StopOutcome::Running
             }
             Phase::Waiting => {
-                standing.phase = Phase::Ending;
-                Asked::Yours
+                state.phase = Phase::Ending;
+                StopOutcome::Taken
             }
-            Phase::New | Phase::Ending => Asked::Busy,
-            Phase::Ended(_) => Asked::Ended,
+            Phase::New | Phase::Ending => StopOutcome::Busy,
+            Phase::Ended(_) => StopOutcome::Ended,
         }
     }
 
-    /// Whether it waits for a thread, or soon will.
+    /// Returns whether the ticket waits for a thread, or soon will.
     pub(super) fn is_queued(&self) -> bool {
-        let waits = matches!(self.standing.lock().phase, Phase::New | Phase::Waiting);
-        waits && !self.backs_off.load(Ordering::Acquire)
+        let waits = matches!(self.state.lock().phase, Phase::New | Phase::Waiting);
+        waits && !self.is_backing_off.load(Ordering::Acquire)
     }
 
-    pub(super) fn ask_by_id(&self) {
+    pub(super) fn set_by_id(&self) {
         self.by_id.store(true, Ordering::Release);
     }
 
@@ -195,31 +202,31 @@ impl Ticket {
         self.by_id.load(Ordering::Acquire)
     }
 
-    /// One more try that the vault did not let happen; how many that makes in a row.
-    pub(super) fn trouble(&self) -> u32 {
-        self.troubles.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a try that failed because of the vault; returns the number of successive ones.
+    pub(super) fn count_vault_failure(&self) -> u32 {
+        self.vault_failures.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(super) fn no_trouble(&self) {
-        self.troubles.store(0, Ordering::Relaxed);
+    pub(super) fn reset_vault_failures(&self) {
+        self.vault_failures.store(0, Ordering::Relaxed);
     }
 
     fn wait(&self, at_most: Duration) -> Option<Result<OperationState>> {
-        let mut standing = self.standing.lock();
-        let goes_on = |at: &mut Standing| !matches!(at.phase, Phase::Ended(_));
-        self.moved.wait_while_for(&mut standing, goes_on, at_most);
-        match &standing.phase {
+        let mut state = self.state.lock();
+        let is_open = |at: &mut TicketState| !matches!(at.phase, Phase::Ended(_));
+        self.moved.wait_while_for(&mut state, is_open, at_most);
+        match &state.phase {
             Phase::Ended(outcome) => Some(outcome.clone()),
             _ => None,
         }
     }
 }
 
-impl Standing {
-    fn next_turn(&mut self) -> u64 {
+impl TicketState {
+    fn next_wait(&mut self) -> u64 {
         self.missed = false;
-        self.turn += 1;
-        self.turn
+        self.wait_id += 1;
+        self.wait_id
     }
 }
 
@@ -233,7 +240,9 @@ impl Progress for Ticket {
     }
 }
 
-/// An operation that a [`Runner`](crate::runner::Runner) has, to wait for and to watch. Dropped, it goes on.
+/// A job of a [`Runner`](crate::runner::Runner), to wait for and to watch.
+///
+/// Dropping the handle does not stop the job.
 #[derive(Clone)]
 pub struct JobHandle {
     pub(super) ticket: Arc<Ticket>,
@@ -249,22 +258,22 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobHandle {
-    /// The operation's id.
+    /// Returns the operation's id.
     pub fn id(&self) -> &str {
         &self.ticket.id
     }
 
-    /// What its handler told last: units done.
+    /// Returns the units done, as the handler last reported.
     pub fn done(&self) -> u64 {
         self.ticket.counts.done.load(Ordering::Acquire)
     }
 
-    /// And of how many; 0 if it has not said.
+    /// Returns the total of units; 0 if the handler has not reported one.
     pub fn total(&self) -> u64 {
         self.ticket.counts.total.load(Ordering::Acquire)
     }
 
-    /// How much of it is done, 0 to 1, by what its handler told last.
+    /// Returns the fraction done, from 0 to 1, as last reported.
     pub fn progress(&self) -> f64 {
         match self.total() {
             0 => 0.0,
@@ -272,13 +281,15 @@ impl JobHandle {
         }
     }
 
-    /// Waits until the runner is done with it: it is completed, cancelled or paused, or it failed
-    /// and will not be tried again; or the runner was shut down, and it is in whatever state that
-    /// left it. `None` if that takes longer than `at_most`.
+    /// Waits until the job ends, and returns the operation's state.
     ///
-    /// An error is what kept the runner from going on with it: the vault was closed, the operation
-    /// was removed or taken over, or it is damaged. What may pass (`Locked`, `Unavailable`, `Full`,
-    /// `Uncertain`) is no such error: the runner tries again.
+    /// The operation is then completed, cancelled or paused, or has failed with no try left. After
+    /// a shutdown of the runner it may be in any other state. `None` if that takes longer than
+    /// `at_most`.
+    ///
+    /// An error is the reason why the runner could not continue: the vault was closed, or the
+    /// operation was deleted, taken over or damaged. Errors that may pass (`Locked`, `Unavailable`,
+    /// `Full`, `Uncertain`) are not returned: the runner tries again.
     pub fn wait(&self, at_most: Duration) -> Result<Option<OperationState>> {
         self.ticket.wait(at_most).transpose()
     }
@@ -292,42 +303,42 @@ mod tests {
         Ticket::new("op".into(), None)
     }
 
-    fn stop(ticket: &Ticket) -> Asked {
-        ticket.stop(Stop::Pause, Duration::ZERO)
+    fn stop(ticket: &Ticket) -> StopOutcome {
+        ticket.stop(StopReason::Pause, Duration::ZERO)
     }
 
     #[test]
-    fn one_that_is_new_takes_a_place_and_nobody_else_has_it() {
+    fn new_ticket_counts_as_queued_and_does_not_start() {
         let ticket = ticket();
-        assert!(ticket.is_queued() && ticket.start(0).is_none() && ticket.hurry().is_none());
-        assert!(matches!(stop(&ticket), Asked::Busy));
-        let turn = ticket.wait_turn(true);
+        assert!(ticket.is_queued() && ticket.start(0).is_none() && ticket.skip_wait().is_none());
+        assert!(matches!(stop(&ticket), StopOutcome::Busy));
+        let wait_id = ticket.begin_wait(true);
         assert!(!ticket.is_queued(), "it waits for a time, not for a thread");
-        assert!(ticket.start(turn).is_some());
+        assert!(ticket.start(wait_id).is_some());
     }
 
     #[test]
-    fn a_task_runs_in_its_own_turn_alone() {
+    fn task_runs_only_for_its_own_wait() {
         let ticket = ticket();
-        let first = ticket.wait_turn(true);
-        let second = ticket.hurry().unwrap();
+        let first = ticket.begin_wait(true);
+        let second = ticket.skip_wait().unwrap();
         assert!(ticket.is_queued() && ticket.start(first).is_none());
         assert!(ticket.start(second).is_some() && ticket.start(second).is_none());
-        assert!(ticket.hurry().is_none(), "it runs");
+        assert!(ticket.skip_wait().is_none(), "it runs");
         ticket.end_try();
-        let third = ticket.wait_turn(false);
+        let third = ticket.begin_wait(false);
         assert!(ticket.start(second).is_none() && ticket.start(third).is_some());
     }
 
     #[test]
-    fn what_is_put_back_waits_on_and_a_task_that_came_meanwhile_comes_again() {
+    fn ticket_put_back_waits_and_missed_task_is_requeued() {
         let ticket = ticket();
-        let turn = ticket.wait_turn(false);
-        assert!(matches!(stop(&ticket), Asked::Yours));
+        let wait_id = ticket.begin_wait(false);
+        assert!(matches!(stop(&ticket), StopOutcome::Taken));
         assert!(ticket.put_back().is_none(), "its task is still to come");
-        assert!(matches!(stop(&ticket), Asked::Yours));
-        assert!(ticket.start(turn).is_none());
+        assert!(matches!(stop(&ticket), StopOutcome::Taken));
+        assert!(ticket.start(wait_id).is_none());
         let again = ticket.put_back().expect("its task has come");
-        assert!(ticket.start(turn).is_none() && ticket.start(again).is_some());
+        assert!(ticket.start(wait_id).is_none() && ticket.start(again).is_some());
     }
 }
