@@ -340,10 +340,10 @@ fn a_growth_that_is_no_factor_of_at_least_1_is_invalid() {
     for growth in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 0.99] {
         let policy = LockPolicy { growth, ..LockPolicy::default() };
         let options = Vault::options(TestKey).lock_policy(policy);
-        assert_error(options.clone().create(&path), ErrorKind::Invalid, "pauses grow");
+        assert_error(options.clone().create(&path), ErrorKind::Invalid, "growth of pauses");
         assert!(!path.exists(), "{growth}");
         drop(create(&path));
-        assert_error(options.open(&path), ErrorKind::Invalid, "pauses grow");
+        assert_error(options.open(&path), ErrorKind::Invalid, "growth of pauses");
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -43,7 +43,7 @@ fn a_vault_on_a_store_is_opened_by_its_url_and_by_no_other() {
     assert_eq!(cli.ok(&["get", "v", uri, "--backend", &url]), bytes);
     assert_eq!(cli.json(&["info", "v", "--backend", &url, "--json"])["backend"], json!("s3"));
     cli.ok(&["check", "v", "--read-data", "--backend", &url]);
-    let forgotten = cli.refused(&["info", "v"], 2, "the vault's content lies on \"s3\"");
+    let forgotten = cli.refused(&["info", "v"], 2, "the vault's content is on \"s3\"");
     assert!(forgotten.stderr.contains("hint: name the store with --backend"), "{forgotten:?}");
     // By the environment.
     let key = ["--key-file", "key", "info", "v"];

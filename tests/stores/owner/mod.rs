@@ -72,7 +72,7 @@ impl Scene {
 #[track_caller]
 fn refused(opened: Result<Vault>, kind: ErrorKind) -> Error {
     let error = opened.expect_err("it is refused");
-    assert_eq!((error.kind(), error.action()), (kind, "claim content"), "{error}");
+    assert_eq!((error.kind(), error.action()), (kind, "acquire content"), "{error}");
     error
 }
 

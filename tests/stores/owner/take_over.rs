@@ -35,7 +35,7 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     first.artifacts().delete(&kept).unwrap();
     let before = scene.objects();
     let lost = first.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
-    assert_eq!((lost.kind(), lost.action()), (ErrorKind::Closed, "claim content"));
+    assert_eq!((lost.kind(), lost.action()), (ErrorKind::Closed, "acquire content"));
     assert!(lost.to_string().contains("taken over"), "{lost}");
     for stopped in [
         insert(&first, "after").unwrap_err(),

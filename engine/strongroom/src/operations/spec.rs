@@ -173,6 +173,7 @@ pub struct RetryPolicy {
     ///
     /// Beyond it, only a [take-over](crate::operations::Operations::take_over) resumes the
     /// operation.
+    pub attempts_max: u32,
     /// Wait of a [`Runner`](crate::runner::Runner) after the first failed try.
     ///
     /// Each further failed try doubles it.

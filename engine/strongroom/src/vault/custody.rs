@@ -1,5 +1,6 @@
-//! The keys of an open vault, and whether its state is the one that counts: it may be older than its
-//! copy of the key set, or another session may have taken its content over.
+//! Custody: the keys of an open vault, and whether this session may still write.
+//!
+//! It may not if the state is older than its key copy, or if another session took the content over.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,15 +16,15 @@ use uuid::Uuid;
 use super::key_copy::{KeyCopy, RollbackCheck};
 use super::owner::Owner;
 
-/// The keys of an open vault, and its claim to state and content.
+/// Keys of an open vault, and its right to write.
 pub(super) struct Custody {
-    /// What opens the vault. Changed under the writer's turn.
+    /// Key set of the vault. Changed only in the write turn.
     pub(super) keys: Mutex<KeySet>,
-    /// What the keys will be if a rotation that is under way has happened.
+    /// Key set after the running rotation, if that happens.
     pub(super) rotating: Mutex<Option<KeySet>>,
     pub(super) password: PasswordPolicy,
     rollback_check: Mutex<RollbackCheck>,
-    /// The claim to content that others can reach.
+    /// Ownership of the content, if other hosts can reach it.
     owner: Option<Arc<Owner>>,
 }
 
@@ -44,26 +45,29 @@ impl Custody {
         Arc::new(Self { keys, rotating: Mutex::default(), password, rollback_check, owner })
     }
 
-    /// Returns what passwords cost.
+    /// Returns the policy for passwords.
     pub(super) fn password(&self) -> PasswordPolicy {
         self.password
     }
 
-    /// Runs `make` on the key that ids come from.
+    /// Calls `make` with the id key.
     pub(super) fn with_id_key<T>(&self, make: impl FnOnce(&SecretKey) -> T) -> T {
         make(self.keys.lock().id_key())
     }
 
-    /// Returns `Conflict` while an older state is in the place of a newer one.
+    /// Fails with `Conflict` if the state is older than the key copy.
     pub(super) fn refuse_if_behind(&self, action: &'static str) -> Result<()> {
         match *self.rollback_check.lock() {
             RollbackCheck::Ahead(generation) => Err(ahead(action, generation)),
-            RollbackCheck::Agrees | RollbackCheck::Unheard => Ok(()),
+            RollbackCheck::Agrees | RollbackCheck::Unknown => Ok(()),
         }
     }
 
-    /// Goes on with the keys of the file that is there: after a rotation, and after each reopening
-    /// of the state, which may be the one that shows how a rotation ended.
+    /// Adopts the keys of the current state file.
+    ///
+    /// It runs after a rotation, and after a reopening of the state.
+    ///
+    /// If a rotation's outcome was uncertain, the reopening shows it.
     pub(super) fn settle_rotation(&self, core: &Core) {
         let Some(file) = core.store().file() else { return };
         let Some(next) = self.rotating.lock().take() else { return };
@@ -96,13 +100,13 @@ impl Fence for Custody {
         *self.rollback_check.lock() != RollbackCheck::Agrees
     }
 
-    /// Reads the copy of the key set, if it could not be read yet.
+    /// Reads the key copy, if it could not be read yet.
     fn may_be_superseded(&self, core: &Core) -> bool {
         let mut rollback_check = self.rollback_check.lock();
-        if *rollback_check == RollbackCheck::Unheard {
+        if *rollback_check == RollbackCheck::Unknown {
             let header = self.keys.lock().header().clone();
             if let Ok(copy) = KeyCopy::read(core.objects().backend(), &header) {
-                *rollback_check = copy.standing(&header).into();
+                *rollback_check = copy.compare(&header).into();
             }
         }
         *rollback_check != RollbackCheck::Agrees
@@ -124,21 +128,22 @@ impl Fence for Custody {
 
     fn end(&self, store: &Store) -> Option<Ending> {
         let ending = self.owner.as_ref().and_then(|owner| owner.end(store))?;
-        Some(Box::new(move |timeout| ending.tell(timeout)))
+        Some(Box::new(move |timeout| ending.notify_store(timeout)))
     }
 }
 
-/// Returns what a state of `keys` is sealed with.
+/// Returns the sealing parameters of a state under `keys`.
 pub(super) fn sealing(entropy: &Arc<dyn Entropy>, keys: &KeySet) -> Sealing {
     let (key, file) = (Arc::new(keys.state_key()), keys.header().file);
     Sealing { key, file, entropy: Arc::clone(entropy) }
 }
 
+/// Returns the error for a state older than its key copy.
 pub(super) fn ahead(action: &'static str, generation: u64) -> Error {
     Error::new(ErrorKind::Conflict, action).with_reason(Reason::StateOlderThanKeyCopy).with_detail(
         format!(
             "an older state file was put back: the key set on the backend has generation \
-             {generation}; open it with `adopt_older_state` to go on from here"
+             {generation}; open it with `adopt_older_state` to continue from this state"
         ),
     )
 }

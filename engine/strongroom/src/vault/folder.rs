@@ -3,9 +3,9 @@
 //! ```text
 //! VAULT/
 //!   lock             the kernel lock of the one process; never renamed or unlinked
-//!   holder           who that is (JSON), while it lives
+//!   holder           the process that holds the lock (JSON), while it lives
 //!   state.redb       the state
-//!   state.redb.new   a state that comes into being; discarded if found
+//!   state.redb.new   a state that is being created; discarded if found
 //!   content/         the disk backend, unless the host chose another
 //! ```
 
@@ -18,17 +18,17 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_store::state::FileState;
 
-/// Where a vault lies.
+/// The folder of a vault.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     pub(super) fs: Arc<dyn FileSystem>,
     path: PathBuf,
 }
 
-/// What is in a folder before a vault is created in it.
+/// Content of a folder before a vault is created in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing, or what an unfinished creation left.
+pub(super) enum FolderContent {
+    /// Nothing, or leftovers of an unfinished creation.
     Free,
     /// A vault.
     Vault,
@@ -55,12 +55,12 @@ impl Folder {
         FileState::new(Arc::clone(&self.fs), &self.path)
     }
 
-    /// Makes the folder, durably; its parent must exist.
-    pub(super) fn make(&self) -> Result<()> {
+    /// Creates the folder durably; its parent must exist.
+    pub(super) fn create(&self) -> Result<()> {
         let failed = |e| Error::io("create vault", e).with_subject(self.path.display());
         match self.fs.create_dir(&self.path) {
             Ok(()) => {}
-            // Perhaps one that another process makes this moment: synced all the same.
+            // Another process may be creating it at this moment, so it is synced all the same.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(failed(e).with_reason(Reason::ParentFolderMissing));
@@ -75,11 +75,11 @@ impl Folder {
         self.fs.sync_dir(parent).map_err(failed)
     }
 
-    /// What is in it. `Invalid` if that is neither nothing nor a vault's.
-    pub(super) fn look(&self) -> Result<Found> {
+    /// Inspects the folder; `Invalid` if it holds anything but a vault.
+    pub(super) fn inspect(&self) -> Result<FolderContent> {
         let names = self.names("create vault")?;
         if names.iter().any(|name| name == FileState::FILE_NAME) {
-            return Ok(Found::Vault);
+            return Ok(FolderContent::Vault);
         }
         let ours = ["lock", "holder", "content", FileState::NEW_FILE_NAME];
         let foreign = names.iter().any(|name| !ours.contains(&name.as_str()));
@@ -89,10 +89,10 @@ impl Folder {
                 .with_detail("the folder is neither empty nor a vault")
                 .with_subject(self.path.display()));
         }
-        Ok(Found::Free)
+        Ok(FolderContent::Free)
     }
 
-    /// Whether the backend's folder has anything that an unfinished creation cannot have left.
+    /// Returns whether the content folder has entries that no unfinished creation leaves.
     fn has_foreign_content(&self) -> Result<bool> {
         let names = |path: &Path| match self.fs.read_dir(path) {
             Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
@@ -105,7 +105,7 @@ impl Folder {
             || !names(&content.join("objects"))?.is_empty())
     }
 
-    /// That it is a vault's, before anything in it is touched.
+    /// Checks that the folder has a vault. Changes nothing.
     pub(super) fn expect_vault(&self) -> Result<()> {
         let names = self.names("open vault")?;
         let refuse = |kind, detail: &str| {
@@ -117,13 +117,13 @@ impl Folder {
         if names.iter().any(|name| name == FileState::FILE_NAME) {
             Ok(())
         } else if names.iter().any(|name| name == "lock") {
-            refuse(ErrorKind::NotFound, "its creation did not finish: create it again")
+            refuse(ErrorKind::NotFound, "the vault's creation did not finish; create it again")
         } else {
-            refuse(ErrorKind::NotFound, "there is no vault in the folder")
+            refuse(ErrorKind::NotFound, "the folder has no vault")
         }
     }
 
-    /// Discards a state whose creation did not finish; whether there was one.
+    /// Deletes a state of unfinished creation, and returns whether one existed.
     pub(super) fn discard_unfinished(&self) -> Result<bool> {
         let path = self.path.join(FileState::NEW_FILE_NAME);
         match self.fs.remove_file(&path) {
@@ -133,7 +133,7 @@ impl Folder {
         }
     }
 
-    /// Whether the lock file is there.
+    /// Returns whether the lock file exists.
     pub(super) fn has_lock(&self) -> bool {
         self.fs.open(&self.lock_path(), Access::Read).is_ok()
     }
@@ -143,10 +143,10 @@ impl Folder {
             let error = match e.kind() {
                 io::ErrorKind::NotADirectory => Error::new(ErrorKind::Invalid, operation)
                     .with_reason(Reason::NotAFolder)
-                    .with_detail("a vault is a folder, and this is a file"),
+                    .with_detail("a vault is a folder, but this is a file"),
                 io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, operation)
                     .with_reason(Reason::VaultMissing)
-                    .with_detail("there is no such folder"),
+                    .with_detail("the folder does not exist"),
                 _ => Error::io(operation, e),
             };
             error.with_subject(self.path.display())

@@ -1,4 +1,4 @@
-//! The handle of an open vault: it puts the rooms together, and hands each out.
+//! The handle of an open vault: assembles the parts of the vault, and returns their handles.
 
 use std::fmt;
 use std::io::Read;
@@ -19,18 +19,19 @@ use crate::documents::Documents;
 use crate::operations::{KnownWork, Operations, Recorder};
 use crate::records::{Batch, DroppedNamespaces, RecordRoots, Snapshot, Staged, WriteTx, stage};
 
-/// An open vault. Cheap to clone, and usable from any thread. Closed by [`close`](Self::close),
-/// or when the last of its handles is dropped: clones, snapshots, records being read, values that
-/// were staged and their readers, stagings, operations, lanes, and batches with a
-/// checkpoint. A [`gc`](Self::gc) of its own that is under way then keeps it open until its end, and so do
-/// deletes on a store that hosts share.
+/// An open vault. Cheap to clone, and usable from any thread.
+///
+/// [`close`](Self::close) closes the vault, or the drop of its last handle. Handles are clones,
+/// snapshots, staged values, record readers, stagings, operations, lanes, and batches with a
+/// checkpoint. Running garbage collection of the vault keeps it open until its end, and so do
+/// deletes on a shared store.
 #[derive(Clone)]
 pub struct Vault {
-    rooms: Arc<Rooms>,
+    inner: Arc<VaultInner>,
 }
 
-/// The rooms of a vault. Each was given what it may use, and nothing else.
-pub(super) struct Rooms {
+/// The parts of an open vault. Each was given only what it may use.
+pub(super) struct VaultInner {
     pub(super) core: Arc<Core>,
     pub(super) content: Content,
     pub(super) keys: Keys,
@@ -40,18 +41,18 @@ pub(super) struct Rooms {
     pub(super) recovery: Recovery,
 }
 
-impl Rooms {
-    /// Puts the rooms together over a core, and registers their parts in every commit.
+impl VaultInner {
+    /// Assembles the parts over a core, and registers their commit hooks.
     pub(super) fn new(
         core: Arc<Core>,
         custody: Arc<Custody>,
         handlers: Arc<dyn KnownWork>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let (content, of_content) = custody.with_id_key(|id_key| Content::new(&core, id_key));
-        let (operations, of_operations) = Operations::new(content.clone(), handlers, recorder);
-        let of_records: Arc<dyn Hook> = Arc::<DroppedNamespaces>::default();
-        core.register(vec![of_records, of_content, of_operations]);
+        let (content, content_hook) = custody.with_id_key(|id_key| Content::new(&core, id_key));
+        let (operations, operations_hook) = Operations::new(content.clone(), handlers, recorder);
+        let records_hook: Arc<dyn Hook> = Arc::<DroppedNamespaces>::default();
+        core.register(vec![records_hook, content_hook, operations_hook]);
         Self {
             artifacts: Artifacts::new(content.clone()),
             documents: Documents::new(operations.clone(), custody.password()),
@@ -66,104 +67,112 @@ impl Rooms {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("id", &self.rooms.core.id()).finish_non_exhaustive()
+        f.debug_struct("Vault").field("id", &self.inner.core.id()).finish_non_exhaustive()
     }
 }
 
 impl Vault {
-    /// Options with which to create or open a vault, its keys from `keys`.
+    /// Returns options for creating or opening a vault that `keys` opens.
     pub fn options(keys: impl KeySource + 'static) -> VaultOptions {
         VaultOptions::new(Arc::new(keys))
     }
 
-    pub(super) fn new(rooms: Rooms) -> Self {
-        Self { rooms: Arc::new(rooms) }
+    pub(super) fn new(inner: VaultInner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
-    pub(super) fn rooms(&self) -> &Arc<Rooms> {
-        &self.rooms
+    pub(super) fn inner(&self) -> &Arc<VaultInner> {
+        &self.inner
     }
 
-    pub(super) fn of_rooms(rooms: Arc<Rooms>) -> Self {
-        Self { rooms }
+    pub(super) fn from_inner(inner: Arc<VaultInner>) -> Self {
+        Self { inner }
     }
 
-    /// Returns its core, for the test kit.
+    /// Returns the core, for the test kit.
     #[cfg(feature = "testing")]
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.rooms.core
+        &self.inner.core
     }
 
-    /// Runs `change` in a transaction over everything in the vault: records, checkpoints,
-    /// staged content.
+    /// Runs `change` in a transaction over records, checkpoints and staged content.
     ///
-    /// Commits when it returns `Ok`, and returns once the commit is durable: it survives the
-    /// loss of power. Leaves nothing when it returns `Err` or panics; the panic goes on. Waits
-    /// for other writes of this process, at most the write timeout.
+    /// If `change` returns `Ok`, the transaction commits, and the call returns once the commit is
+    /// durable: it survives the loss of power. If `change` returns `Err` or panics, nothing
+    /// changes; a panic continues. The call waits for other writes of this process, at most the
+    /// write timeout (then `Locked`).
     ///
-    /// Errors of the commit itself: `Full`, `Denied`, `Unavailable`: it did not happen.
-    /// `Uncertain`: it may have; read again once the vault has recovered. After a failure of
-    /// the storage the vault reopens its state by itself; until then calls are `Unavailable`.
+    /// Errors of the commit itself: `Full`, `Denied` and `Unavailable` mean that it did not happen.
+    /// `Uncertain` means that it may have happened: read again once the vault has recovered. After
+    /// a failure of the storage, the vault reopens its state by itself. Until then calls fail with
+    /// `Unavailable`.
     ///
-    /// Calling `write`, `apply` or `stage` of the same vault from within is `Invalid`.
+    /// A call of `write`, `apply` or `stage` of the same vault inside `change` fails with
+    /// `Invalid`.
     pub fn write<T, E: From<Error>>(
         &self,
         change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.rooms.core.write_owned("write", |tx| {
-            let mut tx = WriteTx::new(tx, self.rooms.content.clone());
+        self.inner.core.write_owned("write", |tx| {
+            let mut tx = WriteTx::new(tx, self.inner.content.clone());
             let value = change(&mut tx)?;
             Ok((value, tx.into_inner()))
         })
     }
 
-    /// Commits a prepared batch, together with those of other threads that wait at this moment:
-    /// they share one transaction and one sync. Returns once it is durable.
+    /// Commits a prepared batch. Durable on return.
     ///
-    /// A batch is checked whole before its first row is written; if it is refused (`Invalid`,
-    /// `Conflict`), the others are not touched. If the commit fails, all in it get the error, as
-    /// told at [`write`](Self::write).
+    /// Batches of threads that wait at the same time share one transaction and one sync.
+    ///
+    /// A batch is checked whole before its first row is written. If it is refused (`Invalid`,
+    /// `Conflict`), the other batches are not affected. If the commit fails, all of its batches get
+    /// the error, as described for [`write`](Self::write).
     pub fn apply(&self, batch: Batch) -> Result<()> {
         let _span = tracing::debug_span!("apply", changes = batch.len()).entered();
-        self.rooms.core.submit("apply batch", Box::new(batch))
+        self.inner.core.submit("apply batch", Box::new(batch))
     }
 
-    /// A consistent snapshot. It waits for no writer; only while the state is checked, or opened
-    /// again after a failure, does it wait for that. `Unavailable` after an `Uncertain` commit
-    /// until the state was opened again and its outcome is known.
-    pub fn read(&self) -> Result<Snapshot> {
-        Ok(Snapshot::new(self.rooms.core.read()?, self.rooms.content.clone()))
-    }
-
-    /// Stores a value of any length, in bounded memory, for a transaction to
-    /// [`insert`](WriteTx::insert). Reads `source` to its end.
+    /// Takes a consistent snapshot of the vault.
     ///
-    /// What the content store has already, of artifacts or other values, is not stored again. A long value
-    /// is on the backend on return, and durable; a short one, up to 256 KiB as it is stored, goes with its
-    /// transaction. Nothing refers to it yet: if the [`Staged`] is dropped, or the process dies, it is freed
-    /// later. `Full` if the content store may not take it: see
-    /// [`set_quota`](crate::artifacts::Artifacts::set_quota).
+    /// It does not wait for writers. It waits only while the state is being checked, or is being
+    /// reopened after a failure. After an `Uncertain` commit it fails with `Unavailable`, until the
+    /// state is reopened and the outcome is known.
+    pub fn read(&self) -> Result<Snapshot> {
+        Ok(Snapshot::new(self.inner.core.read()?, self.inner.content.clone()))
+    }
+
+    /// Stores a value of any length, for a transaction to [`insert`](WriteTx::insert).
+    ///
+    /// Reads `source` to its end, in bounded memory. Chunks that the content store has already are
+    /// not stored again.
+    ///
+    /// A long value is durable on the backend on return. A short value, up to 256 KiB as stored, is
+    /// written by its transaction. Nothing refers to the value yet: if the [`Staged`] is dropped or
+    /// the process crashes, the value is freed later.
+    ///
+    /// `Full` if the quota is exceeded: see [`set_quota`](crate::artifacts::Artifacts::set_quota).
+    /// `Invalid` inside a write of this vault.
     pub fn stage(&self, source: impl Read) -> Result<Staged> {
         self.stage_with(source, LongCall::new())
     }
 
-    /// As [`stage`](Self::stage). Progress is the bytes staged so far.
+    /// Stages a value as [`stage`](Self::stage) does. Progress counts the bytes staged so far.
     pub fn stage_with(&self, mut source: impl Read, call: LongCall<'_>) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
-        let Rooms { core, content, artifacts, .. } = &*self.rooms;
+        let VaultInner { core, content, artifacts, .. } = &*self.inner;
         core.refuse_nested_write("stage value")?;
-        // A value that is a row touches nothing else that would tell.
+        // A value that becomes a row touches nothing else that would report a closed vault.
         drop(core.objects().enter("stage value")?);
         let limit = || Ok(artifacts.quota()?.map(|quota| quota.bytes));
         stage(content, limit, &mut source, call)
     }
 
-    /// Its operations: long work that survives the death of its process.
+    /// Returns the operations: long work that survives a crash of its process.
     pub fn operations(&self) -> Operations {
-        self.rooms.operations.clone()
+        self.inner.operations.clone()
     }
 
-    /// Its artifacts.
+    /// Returns the artifacts.
     ///
     /// ```
     /// # use strongroom::artifacts::{ArtifactName, ArtifactSpec};
@@ -181,54 +190,60 @@ impl Vault {
     /// # }
     /// ```
     pub fn artifacts(&self) -> Artifacts {
-        self.rooms.artifacts.clone()
+        self.inner.artifacts.clone()
     }
 
-    /// Its documents: the share space.
+    /// Returns the documents of the share space.
     pub fn documents(&self) -> Documents {
-        self.rooms.documents.clone()
+        self.inner.documents.clone()
     }
 
-    /// Its keys: who may open it.
+    /// Returns the keys: the passwords and keys that open the vault.
     pub fn keys(&self) -> Keys {
-        self.rooms.keys.clone()
+        self.inner.keys.clone()
     }
 
-    /// Frees content that nothing refers to, beside readers and writers, in commits of bounded size; then
-    /// moves chunks out of packs that are more than half waste, and out of state if they are many there.
-    /// Deletes objects that are due, and the last rows of deleted namespaces.
+    /// Collects garbage: frees released content, and deletes objects that are due.
     ///
-    /// [`without_repacking`](GcOptions::without_repacking) moves nothing: chunks that share a pack with
-    /// others stay in it. That takes little time, before the backend's size is looked at for example.
+    /// It works in commits of bounded size, while readers and writers continue. Then it repacks: it
+    /// moves chunks out of packs that are more than half unused, and out of the state if there are
+    /// many. It also deletes the last rows of deleted namespaces.
     ///
-    /// It runs by itself, on a thread of the vault's own, once contents of 256 MiB were released, and
-    /// as often as [`upkeep`](crate::VaultOptions::upkeep) says.
+    /// [`without_repacking`](GcOptions::without_repacking) moves no chunk, so chunks that share a
+    /// pack with live ones stay in it. That takes little time, for example before measuring the
+    /// backend's size.
     ///
-    /// One at a time: `Locked` if another, the vault's own included, or a rebuild of the index, takes
-    /// longer than the write timeout.
+    /// Garbage collection also runs by itself on a thread of the vault, once 256 MiB of contents
+    /// are released, and as often as [`upkeep`](crate::VaultOptions::upkeep) says.
+    ///
+    /// Only one runs at a time. `Locked` if another one, or a rebuild of the index, takes longer
+    /// than the write timeout.
     pub fn gc(&self, options: &GcOptions<'_>) -> Result<GcReport> {
-        self.rooms.content.gc(options)
+        self.inner.content.gc(options)
     }
 
-    /// Makes the index of chunks again from the packs on the backend, in one commit: which chunks
-    /// there are, where they are, and how often each is referred to. Chunks of packs that are gone,
-    /// and nodes that cannot be read, are known to be lost then: a put of the same bytes stores them
-    /// again, for all that had them. Of a pack whose list is damaged counts what rows say. Damaged
-    /// chunks of data stay where they are; `check` with all data read names them. Takes memory for
-    /// each chunk, some hundred bytes.
+    /// Rebuilds the index of chunks from the packs, in one commit.
     ///
-    /// `Locked` while something is being stored.
+    /// The index records which chunks exist, where they are, and how many references each has.
+    /// Chunks of missing packs, and nodes that cannot be read, are recorded as lost. Storing the
+    /// same bytes again restores them for all contents that have them. If the list of a pack is
+    /// damaged, the pack's rows are used. Damaged data chunks are not detected: `check` with all
+    /// data read names them.
+    ///
+    /// Takes some hundred bytes of memory for each chunk. `Locked` while content is being stored.
     pub fn rebuild_index(&self, options: &RebuildOptions<'_>) -> Result<RebuildReport> {
         let roots: [&dyn Roots; 2] = [&ArtifactRoots, &RecordRoots];
-        self.rooms.content.rebuild_index(options, &roots)
+        self.inner.content.rebuild_index(options, &roots)
     }
 
-    /// Gives space of the state file that nothing uses back to the file system. Reads and writes
-    /// wait meanwhile; `Locked` if reads under way take longer than the write timeout.
+    /// Compacts the state file: returns its unused space to the file system.
+    ///
+    /// Reads and writes wait meanwhile. `Locked` if running reads take longer than the write
+    /// timeout.
     pub fn compact(&self) -> Result<CompactReport> {
         const COMPACT: &str = "compact state";
         let _span = tracing::debug_span!("compact").entered();
-        let (core, keys) = (&self.rooms.core, &self.rooms.keys);
+        let (core, keys) = (&self.inner.core, &self.inner.keys);
         let turn = core.turn(COMPACT)?;
         core.reopen_if_failed(&turn)?;
         keys.refuse_if_behind(COMPACT)?;
@@ -237,46 +252,50 @@ impl Vault {
         Ok(CompactReport { bytes_before, bytes_after: core.store().bytes() })
     }
 
-    /// What opening the vault found, and recovered.
+    /// Returns what opening the vault found and recovered.
     pub fn recovery(&self) -> &Recovery {
-        &self.rooms.recovery
+        &self.inner.recovery
     }
 
-    /// What the vault is.
+    /// Returns a description of the vault.
     pub fn info(&self) -> Result<VaultInfo> {
         let snapshot = self.read()?;
         let row = super::lifecycle::read_vault_row(snapshot.state())?;
         let VaultRow::V0 { id, created_unix_millis, .. } = row;
-        let (header, cipher) = self.rooms.keys.header();
+        let (header, cipher) = self.inner.keys.header();
         Ok(VaultInfo {
             id,
             created_unix_millis,
             backend: header.backend.clone(),
             cipher,
             key_generation: header.generation,
-            state_bytes: self.rooms.core.store().bytes(),
+            state_bytes: self.inner.core.store().bytes(),
             records: snapshot.namespaces()?.iter().map(|namespace| namespace.records).sum(),
             operations: snapshot.operation_count()?,
         })
     }
 
-    /// Closes the vault for all its handles, and lets other processes in. Waits for a write, for
-    /// calls of the backend that are under way, and for a shared store to be told, each at most the
-    /// write timeout; if they take longer it is `Locked`, and the vault is still open.
+    /// Closes the vault for all of its handles.
     ///
-    /// Whatever is asked of a snapshot, value, lane or handle that still lives is `Closed` from
-    /// then on. Dropping the last handle closes as well, without telling an error.
+    /// Other processes can then open it.
+    ///
+    /// Waits for a running write, for running calls of the backend, and for the notification of a
+    /// shared store. Each wait is at most the write timeout. If one takes longer, the call fails
+    /// with `Locked`, and the vault stays open.
+    ///
+    /// Afterwards calls of all remaining handles fail with `Closed`. Dropping the last handle
+    /// closes the vault too, but reports no error.
     pub fn close(self) -> Result<()> {
-        self.rooms.core.close()
+        self.inner.core.close()
     }
 }
 
-/// What a [compaction](Vault::compact) did.
+/// Report of a [compaction](Vault::compact).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactReport {
     /// Size of the state before, in bytes.
     pub bytes_before: u64,
-    /// Its size now.
+    /// Size of the state afterwards, in bytes.
     pub bytes_after: u64,
 }

@@ -1,9 +1,9 @@
-//! Who may open the vault: the calls that change it, and where they write.
+//! Changes of a vault's key set, and the order of their writes.
 //!
-//! The header of the state file is authoritative. A change writes both of its copies, each
-//! durable before the other, and then the copy on the backend, which serves recovery. Open brings
-//! a copy up that fell behind; a copy that is *ahead* means that an older state file was put back,
-//! and then nothing is written until the host adopts it.
+//! The header of the state file is authoritative. A change writes both of its copies, the first one
+//! durably before the second. Then it writes the key copy on the backend, which serves recovery.
+//! Opening the vault updates a key copy that is behind. If the key copy is *ahead*, an older state
+//! file was restored, and nothing is written until the host adopts it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::custody::{Custody, ahead, sealing};
-use super::key_copy::{KeyCopy, Standing};
+use super::key_copy::{CopyRelation, KeyCopy};
 use strongroom_base::LongCall;
 use strongroom_crypto::{
     Cipher, KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find,
@@ -25,7 +25,7 @@ use strongroom_format::{
 use strongroom_store::commit::{Core, Fence, Turn};
 use strongroom_store::state::{Copying, KeySpan, Table};
 
-/// A key to be added, and what it is called.
+/// A key to add, and its label.
 #[derive(Clone, Copy)]
 pub struct NewKey<'a> {
     source: &'a dyn KeySource,
@@ -33,13 +33,15 @@ pub struct NewKey<'a> {
 }
 
 impl<'a> NewKey<'a> {
-    /// The key that `source` gives, without a label.
+    /// Creates a new key from `source`, without a label.
     pub fn new(source: &'a dyn KeySource) -> Self {
         Self { source, label: "" }
     }
 
-    /// What it shall be called: one line of at most
-    /// [`KEY_LABEL_BYTES_MAX`](crate::keys::KEY_LABEL_BYTES_MAX) bytes. It lies sealed in the header.
+    /// Sets the label: one line of at most
+    /// [`KEY_LABEL_BYTES_MAX`](crate::keys::KEY_LABEL_BYTES_MAX) bytes.
+    ///
+    /// The label is sealed in the header.
     pub fn label(self, label: &'a str) -> Self {
         Self { label, ..self }
     }
@@ -51,7 +53,7 @@ impl fmt::Debug for NewKey<'_> {
     }
 }
 
-/// Who may open a vault. Cheap to clone.
+/// The passwords and keys that open a vault. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
     core: Arc<Core>,
@@ -73,30 +75,34 @@ impl Keys {
         self.custody.refuse_if_behind(action)
     }
 
-    /// Returns the header that counts, and the cipher.
+    /// Returns the current header and the cipher.
     pub(super) fn header(&self) -> (Header, Cipher) {
         let keys = self.custody.keys.lock();
         (keys.header().clone(), keys.cipher())
     }
 
-    /// What opens the vault, in the order in which it was added.
+    /// Returns the keys of the vault, in the order of their addition.
     pub fn list(&self) -> Vec<KeyInfo> {
         self.custody.keys.lock().keys()
     }
 
-    /// Which key of the vault `source` gives; `Denied` if none. Takes as long as opening.
+    /// Returns the id of the key that `source` gives.
+    ///
+    /// Takes as long as opening the vault. `Denied` if it is no key of the vault.
     pub fn find(&self, source: &dyn KeySource) -> Result<KeyId> {
         let unlock = source.unlock()?;
-        // Not under the lock: each password slot takes its time.
+        // Done outside the lock: each password slot takes a while.
         let header = self.custody.keys.lock().header().clone();
         find(&header, &unlock, self.custody.password.bounds)
     }
 
-    /// Adds a key; durable on return. Like every change of keys it wants the backend: if that
-    /// cannot be reached its error comes, and nothing has changed.
+    /// Adds a key. Durable on return.
     ///
-    /// `Full` if there are [`KEYS_MAX`](crate::keys::KEYS_MAX), `AlreadyExists` if it opens the vault
-    /// already. `Uncertain` as told at [`delete`](Self::delete).
+    /// Every change of keys needs the backend. If the backend cannot be reached, its error is
+    /// returned and nothing changes.
+    ///
+    /// `Full` if there are [`KEYS_MAX`](crate::keys::KEYS_MAX) keys. `AlreadyExists` if the secret
+    /// already opens the vault. `Uncertain` as described for [`delete`](Self::delete).
     pub fn add(&self, key: &NewKey<'_>) -> Result<KeyId> {
         let unlock = key.source.unlock()?;
         let mut added = None;
@@ -108,18 +114,23 @@ impl Keys {
         Ok(added.expect("it was added last"))
     }
 
-    /// Puts another secret in the place of the key `id`, which keeps its id and label: a change of
-    /// password. The old secret opens the vault no more; older copies of the vault's files it
-    /// still does.
+    /// Replaces the secret of key `id`, which keeps its id and label: a change of password.
     ///
-    /// `NotFound` if there is no such key, `AlreadyExists` if the secret is that of another one.
+    /// Durable on return. The old secret no longer opens the vault, but still opens older copies of
+    /// the vault's files.
+    ///
+    /// `NotFound` if there is no such key, `AlreadyExists` if the secret is that of another key.
+    /// `Uncertain` as described for [`delete`](Self::delete).
     pub fn replace(&self, id: KeyId, source: &dyn KeySource) -> Result<()> {
         let unlock = source.unlock()?;
         self.change("replace key", |keys, with| keys.with_replaced(id, &unlock, with))
     }
 
-    /// Wraps the key that `source` gives anew, at the costs that the vault was opened with:
-    /// how the costs of a password are raised. `Denied` if it is no key of the vault.
+    /// Wraps the key that `source` gives again, at new costs.
+    ///
+    /// The costs are those that the vault was opened with. Use this to raise the costs of a
+    /// password. Durable on return. `Denied` if it is no key of the
+    /// vault.
     pub fn rewrap(&self, source: &dyn KeySource) -> Result<KeyId> {
         let unlock = source.unlock()?;
         let mut found = None;
@@ -130,31 +141,38 @@ impl Keys {
         Ok(found.expect("found before it was replaced"))
     }
 
-    /// Deletes a key; durable on return. It opens the vault no more. But whoever has it and an older
-    /// copy of the header, 4 KiB, still reads all that the vault holds, later writes included: only
-    /// [`rotate`](Self::rotate) draws new keys.
+    /// Deletes a key. Durable on return.
     ///
-    /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain`: it may
-    /// have happened, or its copy on the backend may still be the one of before; [`list`](Self::list) tells,
-    /// and the next change or open completes it.
+    /// The key no longer opens the vault. But with an older copy of the header (4 KiB), it still
+    /// reads everything in the vault, later writes included. Only [`rotate`](Self::rotate) draws
+    /// new keys.
+    ///
+    /// `NotFound` if there is no such key, `Invalid` if it is the last one. `Uncertain` if the
+    /// change may have happened, or happened without its key copy on the backend.
+    /// [`list`](Self::list) shows the outcome, and the next change or open completes it.
     pub fn delete(&self, id: KeyId) -> Result<()> {
         self.change("delete key", |keys, with| keys.without_key(id, with.entropy))
     }
 
-    /// Draws new keys and seals the whole state under them, in a new file; from then on `keys`
-    /// open the vault and nothing else does. See [`rotate_with`](Self::rotate_with).
+    /// Draws new keys, and seals the state under them.
+    ///
+    /// The state is written to a new file. Afterwards only `keys` open the vault. See
+    /// [`rotate_with`](Self::rotate_with).
     pub fn rotate(&self, keys: &[NewKey<'_>]) -> Result<()> {
         self.rotate_with(keys, LongCall::new())
     }
 
-    /// As [`rotate`](Self::rotate). Progress is the rows copied so far.
+    /// Rotates as [`rotate`](Self::rotate) does. Progress counts the rows copied so far.
     ///
-    /// Takes as much room again as the state has, and time by its size; writes wait meanwhile, at
-    /// most their timeout. Reads go on, except for a moment at the end, when it waits for those
-    /// that are under way: `Locked` if they take longer than the write timeout, and nothing has
-    /// changed. A crash at any moment leaves the old state under the old keys or the new one under
-    /// the new; `Uncertain` says so of an error, and [`find`](Self::find) tells. Content objects keep the keys that they were sealed under, which the new keys
-    /// protect; what is staged from now on is sealed under a new one.
+    /// Needs as much space again as the state, and time by its size. Writes wait meanwhile, at most
+    /// their timeout. Reads continue until the end, when the rotation waits for running reads. If
+    /// they take longer than the write timeout, it fails with `Locked` and changes nothing.
+    ///
+    /// A crash at any moment leaves the old state under the old keys, or the new state under the
+    /// new keys. After `Uncertain`, [`find`](Self::find) shows which.
+    ///
+    /// Existing content objects keep the keys that they were sealed under, which the new keys
+    /// protect. Content stored from now on is sealed under a new key epoch.
     pub fn rotate_with(&self, keys: &[NewKey<'_>], call: LongCall<'_>) -> Result<()> {
         let _span = tracing::debug_span!("rotate").entered();
         let unlocks: Vec<Unlock> =
@@ -164,7 +182,7 @@ impl Keys {
             .zip(keys)
             .map(|(unlock, key)| NewSlot { unlock, label: key.label })
             .collect();
-        self.draw_anew(&slots, call)
+        self.rotate_keys(&slots, call)
     }
 }
 
@@ -179,7 +197,7 @@ impl Keys {
         }
     }
 
-    /// One change of the key set: header, then copy.
+    /// Changes the key set: first the header, then the key copy.
     fn change(
         &self,
         action: &'static str,
@@ -193,7 +211,7 @@ impl Keys {
         let copy = self.copy_to_replace(current.header(), action)?;
         let next = change(&current, &self.wrapping())?;
         if let Err(error) = self.core.store().write_header(next.header()) {
-            // What is there now is what counts, whichever it is.
+            // Whichever header is there now is authoritative.
             if let Ok(found) = self.reread(&turn) {
                 *self.custody.keys.lock() = found;
             }
@@ -204,7 +222,7 @@ impl Keys {
         self.write_copy(copy, &header, action)
     }
 
-    fn draw_anew(&self, slots: &[NewSlot<'_>], call: LongCall<'_>) -> Result<()> {
+    fn rotate_keys(&self, slots: &[NewSlot<'_>], call: LongCall<'_>) -> Result<()> {
         const ROTATE: &str = "rotate keys";
         let turn = self.core.turn(ROTATE)?;
         self.core.reopen_if_failed(&turn)?;
@@ -222,8 +240,10 @@ impl Keys {
         self.write_copy(copy, &header, ROTATE)
     }
 
-    /// The epochs of all objects that a record, the share space or a chunk refers to; `None` if there may be
-    /// others: of a staging, a reader, or an object that no row names, whose row may be lost.
+    /// Returns the key epochs of all objects that rows refer to.
+    ///
+    /// `None` if other objects may exist: of a staging or a reader, or objects whose row may be
+    /// lost.
     fn epochs_in_use(&self, _turn: &Turn<'_>) -> Result<Option<BTreeSet<u32>>> {
         const ALL: KeySpan<'_> = (Bound::Unbounded, Bound::Unbounded);
         let state = self.core.store().read()?;
@@ -268,34 +288,32 @@ impl Keys {
         Ok((listed.is_ok() && is_all_named).then_some(epochs))
     }
 
-    /// The copy on the backend that a change will replace; `Conflict` if it is ahead of what is to
-    /// be changed.
+    /// Returns the key copy that a change will replace; `Conflict` if it is ahead.
     fn copy_to_replace(&self, header: &Header, action: &'static str) -> Result<KeyCopy> {
         let objects = self.core.objects();
         let _open = objects.enter(action)?;
         self.custody.admit_delete()?;
         let copy = KeyCopy::read(objects.backend(), header)?;
-        match copy.standing(header) {
-            Standing::Ahead(generation) => Err(ahead(action, generation)),
-            Standing::Same | Standing::Behind => Ok(copy),
+        match copy.compare(header) {
+            CopyRelation::Ahead(generation) => Err(ahead(action, generation)),
+            CopyRelation::Same | CopyRelation::Behind => Ok(copy),
         }
     }
 
-    /// The key set as the header has it: an earlier change may have happened without our being
-    /// told.
+    /// Returns the key set of the header; an earlier change of unknown outcome may have happened.
     fn reread(&self, _turn: &Turn<'_>) -> Result<KeySet> {
         let header = self.core.store().read_header()?;
         self.custody.keys.lock().reread(header)
     }
 
-    /// The header was changed; now its copy.
+    /// Writes the key copy after a change of the header.
     fn write_copy(&self, copy: KeyCopy, header: &Header, action: &'static str) -> Result<()> {
         let objects = self.core.objects();
         let _open = objects.enter(action)?;
         copy.write(objects.backend(), header).map_err(|e| {
             Error::new(ErrorKind::Uncertain, action)
                 .with_reason(Reason::KeyCopyNotWritten)
-                .with_detail(format!("it was done; its copy on the backend was not written: {e}"))
+                .with_detail(format!("the change was made, but its key copy was not written: {e}"))
                 .with_source(e)
         })
     }

@@ -1,4 +1,4 @@
-//! Create, open, recover, close.
+//! Creating, opening, recovering and closing a vault.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -9,12 +9,12 @@ use strongroom_backends::{Backend, Disk};
 use strongroom_base::{Error, ErrorKind, LongCall, Reason, Result};
 
 use super::custody::{Custody, draw_id, sealing};
-use super::folder::{Folder, Found};
-use super::handle::{Rooms, Vault};
-use super::key_copy::{KeyCopy, Standing, only_key_set};
-use super::lock::{Locking, VaultLock};
+use super::folder::{Folder, FolderContent};
+use super::handle::{Vault, VaultInner};
+use super::key_copy::{CopyRelation, KeyCopy, only_key_set};
+use super::lock::{LockContext, VaultLock};
 use super::options::VaultOptions;
-use super::owner::{Claimed, claim_content, create_owner_ref};
+use super::owner::{AcquiredContent, acquire_content, create_owner_ref};
 use super::report::Recovery;
 use super::upkeep::schedule;
 use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
@@ -27,7 +27,7 @@ use strongroom_store::commit::{Components as CoreComponents, Core, CoreParts};
 use strongroom_store::objects::Objects;
 use strongroom_store::state::{OpenedStore, Repairs, StateRead, StateStorage, Store, Table};
 
-/// After so long an update of the share space that was interrupted is taken back at open: an hour.
+/// Age at which opening a vault discards an interrupted share space update: an hour.
 const SPACE_UPDATE_EXPIRY_MILLIS: u64 = 60 * 60 * 1_000;
 
 impl Vault {
@@ -36,14 +36,14 @@ impl Vault {
         options.validate()?;
         let unlock = options.keys.unlock()?;
         let folder = Folder::new(Arc::clone(&options.fs), path);
-        folder.make()?;
-        if folder.look()? == Found::Vault {
-            return Err(exists(path));
+        folder.create()?;
+        if folder.inspect()? == FolderContent::Vault {
+            return Err(vault_exists(path));
         }
         let lock = acquire(&options, &folder, "create vault")?;
-        // Only the holder of the lock creates; so this look is the one that counts.
-        if folder.look()? == Found::Vault {
-            return Err(exists(path));
+        // Only the lock's holder creates, so this inspection decides.
+        if folder.inspect()? == FolderContent::Vault {
+            return Err(vault_exists(path));
         }
         let state = folder.state();
         let backend = backend_of(&options, &folder)?;
@@ -57,7 +57,7 @@ impl Vault {
             Some(lock),
             true,
         )
-        .map_err(created_and_yet)
+        .map_err(created_but_not_opened)
     }
 
     pub(super) fn open_in_folder(options: VaultOptions, path: &Path) -> Result<Self> {
@@ -66,15 +66,16 @@ impl Vault {
         folder.expect_vault()?;
         options.validate()?;
         if !folder.has_lock() {
-            // Perhaps a copy without its lock, perhaps no vault at all: nothing is made in a
-            // folder that is not ours.
+            // This may be a copy without its lock, or no vault at all. No file is created in a
+            // folder that is not a vault's.
             Store::peek(&folder.state())?;
         }
         let unlock = options.keys.unlock()?;
         let lock = acquire(&options, &folder, "open vault")?;
-        // The state file may have been replaced while we waited: only now is it looked at.
+        // The state file may have been replaced during the wait for the lock, so it is read only
+        // now.
         folder.expect_vault()?;
-        let mut recovery = Recovery { died: lock.died().cloned(), ..Recovery::default() };
+        let mut recovery = Recovery { died: lock.dead_holder().cloned(), ..Recovery::default() };
         let state = folder.state();
         let name = options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name());
         let keys = unlock_state(&options, &state, name, &unlock, &mut recovery, || {
@@ -85,7 +86,7 @@ impl Vault {
             Arc::clone(backend)
         } else {
             let (entropy, clock) = (&options.components.entropy, &options.components.clock);
-            // It was made before the state that we found was published.
+            // The content folder was created before the state was published.
             let disk = Disk::with_made(
                 Arc::clone(&options.fs),
                 Arc::clone(entropy),
@@ -108,7 +109,7 @@ impl Vault {
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let keys = create_state(&options, &*state, &backend, &unlock)?;
         Self::open_parts(options, state, backend, keys, Recovery::default(), None, true)
-            .map_err(created_and_yet)
+            .map_err(created_but_not_opened)
     }
 
     pub(super) fn open_on(options: VaultOptions, state: Arc<dyn StateStorage>) -> Result<Self> {
@@ -138,7 +139,7 @@ impl Vault {
             sealing(&options.components.entropy, &keys),
         )?;
         recovery.note(repairs);
-        // Only now: a key has opened the header, and the header the state.
+        // The key has opened the header, and the header the state: only now is anything written.
         if recovery.key_set_restored {
             store.write_header(keys.header())?;
         } else {
@@ -146,11 +147,12 @@ impl Vault {
         }
         let newest_commit = check_vault_row(&store, keys.header())?;
         let session = draw_id(&*options.components.entropy)?;
-        // Before anything is written there.
+        // Ownership is acquired before anything is written to the backend.
         let owner = if backend.is_shared() {
-            let place = lock.as_ref().map(VaultLock::place).unwrap_or_default();
-            let claimed = claim_content(&options, &store, &backend, &keys, session, &place)?;
-            let Claimed { owner, taken_over } = claimed;
+            let lock_identity = lock.as_ref().map(VaultLock::identity).unwrap_or_default();
+            let acquired =
+                acquire_content(&options, &store, &backend, &keys, session, &lock_identity)?;
+            let AcquiredContent { owner, taken_over } = acquired;
             recovery.taken_over = taken_over;
             Some(Arc::new(owner))
         } else {
@@ -158,10 +160,10 @@ impl Vault {
         };
         let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery).inspect_err(
             |_| {
-                // Nobody will have it open.
+                // No handle will have the vault open, so the ownership is given up again.
                 let ending = owner.as_ref().and_then(|owner| owner.end(&store));
                 if let Some(ending) = ending {
-                    ending.tell(options.write_timeout);
+                    ending.notify_store(options.write_timeout);
                 }
             },
         )?;
@@ -189,8 +191,8 @@ impl Vault {
             write_timeout: options.write_timeout,
             guard: lock.clone().map(|lock| Box::new(lock) as Box<dyn Send>),
         });
-        let mut rooms = Rooms::new(core, custody, options.handlers, options.recorder);
-        recover(&rooms, &mut recovery)?;
+        let mut inner = VaultInner::new(core, custody, options.handlers, options.recorder);
+        recover(&inner, &mut recovery)?;
         if let Some(lock) = lock {
             lock.lock().confirm();
         }
@@ -201,10 +203,10 @@ impl Vault {
             operations = recovery.operations.len(),
             "vault opened"
         );
-        // That the copy of the key set was written is no recovery in a new vault.
+        // Writing the key copy of a new vault is no recovery.
         recovery.key_copy_written &= !created;
-        rooms.recovery = recovery;
-        let vault = Self::new(rooms);
+        inner.recovery = recovery;
+        let vault = Self::new(inner);
         if let Some(every) = options.upkeep_every {
             schedule(&vault, every);
         }
@@ -212,11 +214,11 @@ impl Vault {
     }
 }
 
-/// Removes what a dead process left, and lists what it left unfinished.
-fn recover(rooms: &Rooms, recovery: &mut Recovery) -> Result<()> {
-    let core = &rooms.core;
+/// Deletes leftovers of a dead process, and lists its unfinished work.
+fn recover(inner: &VaultInner, recovery: &mut Recovery) -> Result<()> {
+    let core = &inner.core;
     core.adopt_leftovers()?;
-    // The vault is of use without either: later writes go on with them.
+    // The vault is usable without either step: later writes continue them.
     let expired = expire_space_update(core);
     let cleaned = if core.has_leftovers() {
         core.settle_rows(LongCall::new()).and_then(|()| core.delete_due(LongCall::new()))
@@ -224,15 +226,16 @@ fn recover(rooms: &Rooms, recovery: &mut Recovery) -> Result<()> {
         Ok(0)
     };
     let query = OperationsQuery::new().limit(Recovery::OPERATIONS_LISTED_MAX);
-    recovery.operations = rooms.operations.unfinished(&query)?;
+    recovery.operations = inner.operations.unfinished(&query)?;
     recovery.objects = *cleaned.as_ref().unwrap_or(&0);
     recovery.space_update = *expired.as_ref().unwrap_or(&None);
     recovery.clean_up_error = expired.err().or(cleaned.err());
     Ok(())
 }
 
-/// Looks for an update of the share space that was interrupted. Everything of an earlier session is
-/// dead; an update that was not resumed for an hour is discarded.
+/// Discards a share space update that was interrupted an hour ago.
+///
+/// Returns an update that may still be resumed. Its own session has ended.
 fn expire_space_update(core: &Arc<Core>) -> Result<Option<UnfinishedUpdate>> {
     let Some(row) = unfinished(core.read()?.state())? else { return Ok(None) };
     let found = UnfinishedUpdate::of(&row);
@@ -242,13 +245,13 @@ fn expire_space_update(core: &Arc<Core>) -> Result<Option<UnfinishedUpdate>> {
     }
     let turn = core.turn("open vault")?;
     match core.commit(&turn, "open vault", remove_unfinished) {
-        // An older state is in the place of a newer one: nothing is discarded in it.
+        // The state is older than its key copy: nothing is discarded in it.
         Err(e) if e.kind() == ErrorKind::Conflict => Ok(Some(found)),
         outcome => outcome.map(|_| None),
     }
 }
 
-/// Opens the key set of a state. Nothing is written.
+/// Opens the key set of a state. Writes nothing.
 fn unlock_state(
     options: &VaultOptions,
     state: &dyn StateStorage,
@@ -276,8 +279,9 @@ fn unlock_state(
     }
 }
 
-/// Brings the copy of the key set on the backend up to the header. That it cannot be reached
-/// keeps nobody from the state.
+/// Updates the key copy on the backend to the header.
+///
+/// An unreachable backend does not keep the host from the state.
 fn settle_key_copy(
     options: &VaultOptions,
     store: &Store,
@@ -292,16 +296,16 @@ fn settle_key_copy(
             return Ok(keys);
         }
     };
-    let keys = match copy.standing(keys.header()) {
-        Standing::Same => return Ok(keys),
-        Standing::Behind => keys,
-        Standing::Ahead(generation) if options.adopt_older_state => {
+    let keys = match copy.compare(keys.header()) {
+        CopyRelation::Same => return Ok(keys),
+        CopyRelation::Behind => keys,
+        CopyRelation::Ahead(generation) if options.adopt_older_state => {
             tracing::warn!(generation, "older state adopted");
             let raised = keys.raised_above(generation, &*options.components.entropy)?;
             store.write_header(raised.header())?;
             raised
         }
-        Standing::Ahead(generation) => {
+        CopyRelation::Ahead(generation) => {
             recovery.key_copy_ahead = Some(generation);
             return Ok(keys);
         }
@@ -322,14 +326,14 @@ impl Recovery {
     }
 }
 
-fn exists(path: &Path) -> Error {
+fn vault_exists(path: &Path) -> Error {
     Error::new(ErrorKind::AlreadyExists, "create vault")
         .with_reason(Reason::VaultExists)
         .with_subject(path.display())
 }
 
 fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<VaultLock> {
-    let locking = Locking {
+    let context = LockContext {
         fs: &folder.fs,
         clock: &*options.components.clock,
         entropy: &*options.components.entropy,
@@ -337,7 +341,7 @@ fn acquire(options: &VaultOptions, folder: &Folder, operation: &str) -> Result<V
         policy: options.lock,
         operation: options.purpose.as_deref().unwrap_or(operation),
     };
-    locking.acquire(&folder.lock_path(), &folder.note_path())
+    context.acquire(&folder.lock_path(), &folder.note_path())
 }
 
 fn disk_of(options: &VaultOptions, folder: &Folder) -> Result<Disk> {
@@ -390,14 +394,14 @@ fn create_state(
     Ok(keys)
 }
 
-/// The vault is there, but this handle could not be had.
-fn created_and_yet(error: Error) -> Error {
+/// Returns the error for a created vault that could not be opened.
+fn created_but_not_opened(error: Error) -> Error {
     Error::new(ErrorKind::Uncertain, "create vault")
-        .with_detail(format!("it was created, and opening it failed: {error}"))
+        .with_detail(format!("the vault was created, but opening it failed: {error}"))
         .with_source(error)
 }
 
-/// That a state was created on that kind of backend.
+/// Checks that the state was created on a backend of this kind.
 pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
     if header.backend == name {
         return Ok(());
@@ -407,7 +411,7 @@ pub(super) fn check_backend(header: &Header, name: &str) -> Result<()> {
         _ => Reason::ContentOnStore,
     };
     Err(Error::new(ErrorKind::Invalid, "open vault").with_reason(reason).with_detail(format!(
-        "the vault's content lies on {:?}, and it was opened with {name:?}",
+        "the vault's content is on {:?}, but the vault was opened with {name:?}",
         header.backend
     )))
 }
@@ -421,14 +425,15 @@ pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
     VaultRow::decode(row.as_slice())
 }
 
-/// That header and state belong together; the number of the last commit of which a trace is
-/// left.
+/// Checks that header and state belong together.
+///
+/// Returns the number of the newest commit that the doomed rows name.
 fn check_vault_row(store: &Store, header: &Header) -> Result<u64> {
     let state = store.read()?;
     let VaultRow::V0 { id, .. } = read_vault_row(&state)?;
     if id != header.vault {
         return Err(Error::new(ErrorKind::Corrupt, "open vault")
-            .with_detail("header and state are of different vaults"));
+            .with_detail("header and state belong to different vaults"));
     }
     let all = (Bound::Unbounded, Bound::Unbounded);
     let newest = state.range(Table::Doomed, all)?.next_back().transpose()?;

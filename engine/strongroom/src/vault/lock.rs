@@ -1,9 +1,9 @@
-//! One process at a time: a kernel lock on a file of its own, and a note beside it.
+//! The vault's lock: a kernel lock on its own file, and a note about the holder.
 //!
-//! The lock file is made at creation and never renamed or unlinked, so that everybody locks the
-//! same inode, whatever becomes of the state file. The kernel passes the lock on within
-//! milliseconds of its holder's death, and it cannot be forced: a holder that is stopped is
-//! alive. The note only informs; nothing is decided by it.
+//! The lock file is created with the vault and never renamed or unlinked. So all processes lock the
+//! same inode, even if the state file is replaced. The kernel releases the lock within milliseconds
+//! of its holder's death. The lock cannot be forced: a stopped holder is alive. The note only
+//! informs; no decision depends on it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -19,17 +19,18 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use strongroom_format::{HolderNote, NOTE_BYTES_MAX};
 
-/// How long, and how often, to try for a vault that another process has.
+/// Limits on waiting for a vault that another process holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LockPolicy {
-    /// The wait in all; default 10 s. Zero tries once.
+    /// Longest wait in all; 10 s by default. Zero tries once.
     pub timeout: Duration,
-    /// Most tries; default 5.
+    /// Most tries; 5 by default.
     pub tries: u32,
-    /// The pause after the first try; default 0.1 s.
+    /// Pause after the first try; 0.1 s by default.
     pub first_pause: Duration,
-    /// Each pause is so many times the one before, a quarter more or less at random;
-    /// default 4. The last one is cut to the timeout.
+    /// Factor from each pause to the next, at least 1; 4 by default.
+    ///
+    /// Each pause varies at random by a quarter. The last pause is cut to the timeout.
     pub growth: f64,
 }
 
@@ -46,20 +47,20 @@ impl Default for LockPolicy {
 }
 
 impl LockPolicy {
-    /// `Invalid` unless the pauses grow by a finite factor of at least 1.
+    /// Checks that the growth is finite and at least 1; otherwise `Invalid`.
     pub(super) fn validate(&self) -> Result<()> {
         self.backoff().map(drop)
     }
 
     fn backoff(&self) -> Result<Backoff> {
-        // No pause is longer than the wait in all.
+        // No pause is longer than the whole wait.
         Backoff::checked(self.first_pause, self.growth, self.timeout).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "lock vault")
-                .with_detail(format!("pauses grow by {}, which is not 1 or more", self.growth))
+                .with_detail(format!("the growth of pauses is {}, must be at least 1", self.growth))
         })
     }
 
-    /// Starts the tries of one call; the first counts as made.
+    /// Starts the tries of one call; the first one counts as made.
     pub(super) fn pauses<'a>(
         &self,
         clock: &'a dyn Clock,
@@ -72,14 +73,14 @@ impl LockPolicy {
     }
 }
 
-/// Who has the vault.
+/// The process that holds a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The process.
+    /// Identity of the process.
     pub process: ProcessIdentity,
-    /// What it opened the vault for.
+    /// Purpose for which the process opened the vault.
     pub operation: String,
-    /// Since when; milliseconds since the Unix epoch.
+    /// Time of opening, in milliseconds since the Unix epoch.
     pub since_unix_millis: u64,
 }
 
@@ -89,14 +90,14 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Why a vault was not to be had: the source of the error `Locked`.
+/// Details of a refused lock: the source of the error `Locked`.
 #[derive(Clone, Debug)]
 pub struct LockRefused {
-    /// Who has it, as far as its note tells.
+    /// Holder of the vault, if it left a readable note.
     pub holder: Option<Holder>,
-    /// How often it was tried.
+    /// Number of tries.
     pub attempts: u32,
-    /// How long it was tried.
+    /// Time spent on all tries.
     pub elapsed: Duration,
 }
 
@@ -114,21 +115,21 @@ impl fmt::Display for LockRefused {
 
 impl StdError for LockRefused {}
 
-/// The lock of an open vault; passed on when dropped.
+/// The lock of an open vault. Dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct VaultLock {
     fs: Arc<dyn FileSystem>,
     note_path: PathBuf,
-    // Closed last: who gets the lock next finds no note of ours.
+    // Dropped last, after the note is removed: the next holder finds no note of this one.
     file: Box<dyn File>,
-    /// The holder before this one, if it left its note behind: it died. With its note.
-    died: Option<(Holder, Vec<u8>)>,
-    /// Whether the vault was opened; until then the dead holder's recovery is still to come.
-    confirmed: bool,
+    /// Previous holder and its note, if it died with the vault open.
+    dead_holder: Option<(Holder, Vec<u8>)>,
+    /// Set once the vault is open; until then, the dead holder's recovery is not finished.
+    is_confirmed: bool,
 }
 
-/// What the lock is taken with.
-pub(super) struct Locking<'a> {
+/// Parameters of acquiring the lock.
+pub(super) struct LockContext<'a> {
     pub(super) fs: &'a Arc<dyn FileSystem>,
     pub(super) clock: &'a dyn Clock,
     pub(super) entropy: &'a dyn Entropy,
@@ -137,8 +138,10 @@ pub(super) struct Locking<'a> {
     pub(super) operation: &'a str,
 }
 
-impl Locking<'_> {
-    /// Waits for the lock of `lock_path`, made if it does not exist, as the policy says.
+impl LockContext<'_> {
+    /// Locks the file at `lock_path`, and waits as the policy allows.
+    ///
+    /// The file is created if it is missing.
     pub(super) fn acquire(&self, lock_path: &Path, note_path: &Path) -> Result<VaultLock> {
         let failed = |e| Error::io("lock vault", e).with_subject(lock_path.display());
         let file = self.fs.open(lock_path, Access::OpenOrCreate).map_err(failed)?;
@@ -153,17 +156,18 @@ impl Locking<'_> {
                     .with_source(refused));
             }
         }
-        let died = self.read_note(note_path);
+        let dead_holder = self.read_note(note_path);
         if let Err(e) = self.write_note(note_path) {
-            // It only informs: a full disk must not keep anybody from deleting.
-            tracing::warn!(error = %e.kind(), "holder's note not written");
+            // The note only informs. A full disk must not keep a host from opening the vault to
+            // delete.
+            tracing::warn!(error = %e.kind(), "holder note not written");
         }
         Ok(VaultLock {
             fs: Arc::clone(self.fs),
             note_path: note_path.to_owned(),
             file,
-            died,
-            confirmed: false,
+            dead_holder,
+            is_confirmed: false,
         })
     }
 
@@ -179,7 +183,7 @@ impl Locking<'_> {
                 boot_id: note.boot_id,
                 pid: note.pid,
                 started: note.process_start,
-                // The note only informs.
+                // Not in the note, which only informs.
                 pid_namespace: String::new(),
             },
             operation: note.operation,
@@ -202,37 +206,39 @@ impl Locking<'_> {
 }
 
 impl VaultLock {
-    /// The holder before this one, if it died with the vault open.
-    pub(super) fn died(&self) -> Option<&Holder> {
-        self.died.as_ref().map(|(holder, _)| holder)
+    /// Returns the previous holder, if it died with the vault open.
+    pub(super) fn dead_holder(&self) -> Option<&Holder> {
+        self.dead_holder.as_ref().map(|(holder, _)| holder)
     }
 
-    /// Which file it is, among all of the host; empty if that is not told.
-    pub(super) fn place(&self) -> String {
+    /// Returns an id of the lock file, unique on this host.
+    ///
+    /// Empty if unknown.
+    pub(super) fn identity(&self) -> String {
         self.file.identity().unwrap_or_default()
     }
 
-    /// The vault is open, and what the dead holder left is recovered.
+    /// Marks the vault as open, and the dead holder's recovery as finished.
     pub(super) fn confirm(&mut self) {
-        self.confirmed = true;
+        self.is_confirmed = true;
     }
 }
 
 impl Drop for VaultLock {
     fn drop(&mut self) {
-        // The note only informs: if this fails, the next holder takes us for dead, which by then
-        // we are.
-        let left = match &self.died {
-            Some((_, note)) if !self.confirmed => write_file(&*self.fs, &self.note_path, note),
+        // The note only informs. If this fails, the next holder reports this process as dead; by
+        // then it has closed the vault.
+        let left = match &self.dead_holder {
+            Some((_, note)) if !self.is_confirmed => write_file(&*self.fs, &self.note_path, note),
             _ => self.fs.remove_file(&self.note_path),
         };
         if let Err(e) = left {
-            tracing::debug!(error = %e.kind(), "holder's note not taken back");
+            tracing::debug!(error = %e.kind(), "holder note not removed");
         }
     }
 }
 
-/// Not synced: after a power cut nobody holds anything.
+/// Writes a file without syncing it: after a power cut no process holds the vault.
 fn write_file(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = fs.open(path, Access::OpenOrCreate)?;
     file.set_len(0)?;

@@ -16,7 +16,7 @@ use strongroom_crypto::{Cipher, KeySource, PasswordCosts, PasswordPolicy};
 use strongroom_store::objects::{OBJECT_BYTES_MAX, OBJECT_BYTES_MIN};
 use strongroom_store::state::StateStorage;
 
-/// What a vault is created or opened with. Get one from [`Vault::options`].
+/// Options for creating or opening a vault. [`Vault::options`] returns them.
 #[derive(Clone)]
 pub struct VaultOptions {
     pub(super) keys: Arc<dyn KeySource>,
@@ -38,7 +38,7 @@ pub struct VaultOptions {
     pub(super) recorder: Arc<dyn Recorder>,
 }
 
-/// The components that make a run repeatable.
+/// Components that a test replaces to make a run repeatable.
 #[derive(Clone, Debug)]
 pub(crate) struct Components {
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,110 +84,132 @@ impl VaultOptions {
         }
     }
 
-    /// Where content lies; by default on disk, in the vault's own folder. A vault must always be
-    /// opened with the backend that it was created on.
+    /// Sets the backend of content; by default the disk, in the vault's folder.
+    ///
+    /// A vault must always be opened with the backend that it was created on.
     pub fn backend(mut self, backend: impl Backend + 'static) -> Self {
         self.backend = Some(Arc::new(backend));
         self
     }
 
-    /// How to wait for a vault that another process has; by default at most 10 s.
+    /// Sets how to wait for a vault that another process holds; by default at most 10 s.
     pub fn lock_policy(mut self, policy: LockPolicy) -> Self {
         self.lock = policy;
         self
     }
 
-    /// What the vault is opened for, as processes that wait for it are told; `"open vault"` by
-    /// default.
+    /// Sets the purpose of opening the vault; `"open vault"` by default.
+    ///
+    /// Processes that wait for the vault see it in their
+    /// [`LockRefused`](crate::vault::LockRefused).
     pub fn purpose(mut self, purpose: impl Into<String>) -> Self {
         self.purpose = Some(purpose.into());
         self
     }
 
-    /// How much memory caches pages of the state, in bytes; 64 MiB by default.
+    /// Sets the memory for cached pages of the state, in bytes; 64 MiB by default.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// How long a write waits for the writes before it in this process; 30 s by default. Then it
-    /// is `Locked`.
+    /// Sets how long a write waits for other writes of this process; 30 s by default.
+    ///
+    /// After that time the write fails with `Locked`.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long an object on the backend is at most, in bytes; 8 MiB by default, which is also
-    /// the most, and at least 4 KiB. A stager and a reader each hold one in memory, and while it
-    /// is sealed or opened its other form. Packs of chunks are about twice as long. A vault may be opened
-    /// with another length than it was written with.
+    /// Sets the longest object on the backend, in bytes; 8 MiB by default.
+    ///
+    /// At least 4 KiB, at most 8 MiB; otherwise creating and opening fail with `Invalid`. A stager
+    /// and a reader each hold one object in memory, and a second form of it while it is sealed or
+    /// opened. Packs of chunks are about twice as long. Each open may use another length.
     pub fn object_bytes(mut self, bytes: usize) -> Self {
         self.object_bytes = bytes;
         self
     }
 
-    /// What a new vault is sealed with; by default what suits this machine's processor. A vault
-    /// that exists keeps its cipher.
+    /// Sets the cipher of a new vault; by default the best for this machine's processor.
+    ///
+    /// An existing vault keeps its cipher.
     pub fn cipher(mut self, cipher: Cipher) -> Self {
         self.cipher = cipher;
         self
     }
 
-    /// What an attempt at a password costs that this handle adds or wraps anew: at least, and by
-    /// default, [`PasswordCosts::RFC9106_SECOND`].
+    /// Sets the cost of one guess at a password.
+    ///
+    /// It applies to passwords that this handle adds or rewraps.
+    ///
+    /// Both the minimum and the default are [`PasswordCosts::RFC9106_SECOND`].
     pub fn password_costs(mut self, costs: PasswordCosts) -> Self {
         self.password.costs = costs;
         self
     }
 
-    /// How much memory a vault's header may ask for when a password is tried, in KiB; 1 GiB by
-    /// default, 4 GiB at most. `Invalid` is what opening one says that asks for more.
+    /// Sets the most memory that trying a password may take, in KiB; 1 GiB by default.
+    ///
+    /// At most 4 GiB. The vault's header states the memory that it needs. If that is more, opening
+    /// fails with `Invalid`.
     pub fn password_memory_kib_max(mut self, kib: u32) -> Self {
         self.password.bounds.memory_kib_max = kib;
         self
     }
 
-    /// Passwords that cost next to nothing. Only under feature `testing`.
+    /// Makes passwords cost almost nothing. Only under feature `testing`.
     #[cfg(feature = "testing")]
     pub fn cheap_passwords(mut self) -> Self {
         self.password = PasswordPolicy::for_tests();
         self
     }
 
-    /// Goes on from an older state that was put in the place of a newer one, which is lost then.
-    /// Without it such a vault can be read, and writes are `Conflict`
-    /// ([`Recovery::key_copy_ahead`](crate::vault::Recovery::key_copy_ahead)).
+    /// Continues from an older state file that replaced a newer one.
+    ///
+    /// The newer state is lost then. Without this option the vault can be read, but writes fail
+    /// with `Conflict` (see [`Recovery::key_copy_ahead`](crate::vault::Recovery::key_copy_ahead)).
     pub fn adopt_older_state(mut self, adopt: bool) -> Self {
         self.adopt_older_state = adopt;
         self
     }
 
-    /// Puts the copy of the key set on the backend into a state file both of whose own copies are
-    /// damaged. A key that was removed since that copy was written opens the vault again.
+    /// Restores a header from the key copy on the backend.
+    ///
+    /// It has an effect only if both copies of the header are damaged.
+    ///
+    /// A key that was removed after that key copy was written opens the vault again.
     pub fn restore_key_set(mut self, restore: bool) -> Self {
         self.restore_key_set = restore;
         self
     }
 
-    /// Takes content on a store that others can reach over from a session that has not closed, or from another
-    /// state of the vault; of no effect where there is nothing to take over. That session finds out before its next
-    /// deletes and within a minute of its next commit, and writes nothing from then on; this one deletes
-    /// nothing for a day. Whatever only the other state knew is lost. Told by
-    /// [`Recovery::taken_over`](crate::vault::Recovery::taken_over).
+    /// Takes over content on a store.
+    ///
+    /// It is taken from an open session, or from another state of the vault.
+    ///
+    /// It has no effect if there is nothing to take over. The other session detects the loss before
+    /// its next deletes, and within a minute of its next commit. From then on it writes nothing.
+    /// This session deletes nothing for a day. Changes that only the other state knew are lost.
+    /// [`Recovery::taken_over`](crate::vault::Recovery::taken_over) reports the take-over.
     pub fn take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
         self
     }
 
-    /// Has a thread of the vault's own drop expired artifacts and free what nothing refers to, every so
-    /// often; without it that is the host's to call ([`Artifacts::expire`](crate::artifacts::Artifacts::expire),
-    /// [`Vault::gc`]). The first time is one such wait after the vault was opened.
+    /// Runs upkeep periodically, on a thread of the vault.
+    ///
+    /// Upkeep expires artifacts and collects garbage. There is a pause of `every` before each run,
+    /// also before the first. Without this option the host calls
+    /// [`Artifacts::expire`](crate::artifacts::Artifacts::expire) and [`Vault::gc`].
     pub fn upkeep(mut self, every: Duration) -> Self {
         self.upkeep_every = Some(every);
         self
     }
 
-    /// What the host does with its operations, by their names: what is left to do is judged by them
+    /// Sets the handlers of the host's operations, by their names.
+    ///
+    /// They decide the resumability of operations
     /// ([`Recovery::operations`](crate::vault::Recovery::operations)), and a
     /// [`Runner`](crate::runner::Runner) runs them.
     pub fn handlers(mut self, handlers: impl KnownWork) -> Self {
@@ -195,13 +217,13 @@ impl VaultOptions {
         self
     }
 
-    /// Where what the vault measures of itself goes as well; by default nowhere.
+    /// Sets a recorder that receives the vault's measurements; by default none.
     pub fn recorder(mut self, recorder: impl Recorder + 'static) -> Self {
         self.recorder = Arc::new(recorder);
         self
     }
 
-    /// Checked once, by whatever creates or opens.
+    /// Checks the options, once for each create or open.
     pub(super) fn validate(&self) -> Result<()> {
         self.lock.validate()?;
         self.password.checked()?;
@@ -209,59 +231,66 @@ impl VaultOptions {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Invalid, "configure vault").with_detail(format!(
-            "objects of {} bytes, not of {OBJECT_BYTES_MIN} to {OBJECT_BYTES_MAX}",
+            "objects of {} bytes, must be of {OBJECT_BYTES_MIN} to {OBJECT_BYTES_MAX}",
             self.object_bytes
         )))
     }
 
-    /// The file system of the vault's folder; the operating system's by default.
+    /// Sets the file system of the vault's folder; the operating system's by default.
     pub fn file_system(mut self, fs: impl FileSystem + 'static) -> Self {
         self.fs = Arc::new(fs);
         self
     }
 
-    /// The clock; the system's by default.
+    /// Sets the clock; the system's by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.components.clock = Arc::new(clock);
         self
     }
 
-    /// The source of entropy. Only under feature `testing`: in production it is the operating
-    /// system's, always.
+    /// Sets the source of entropy. Only under feature `testing`.
+    ///
+    /// In production the source is always the operating system's.
     #[cfg(feature = "testing")]
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
         self.components.entropy = Arc::new(entropy);
         self
     }
 
-    /// Who this process claims to be in the holder's note. Only under feature `testing`.
+    /// Sets this process's identity in the holder note. Only under feature `testing`.
     #[cfg(feature = "testing")]
     pub fn process(mut self, process: ProcessIdentity) -> Self {
         self.components.process = process;
         self
     }
 
-    /// Creates a vault in the folder `path`, whose parent exists; the folder is made if it is
-    /// absent, and must otherwise be empty.
+    /// Creates a vault in the folder `path`.
     ///
-    /// A crash at any moment leaves no vault or a whole one; what it left is discarded by the
-    /// next `create`. `AlreadyExists` if there is a vault, `Invalid` if there is anything else,
-    /// `Locked` if another process creates one at this moment and does not finish in time.
+    /// The parent folder must exist. The folder is created if it is missing, and must otherwise be
+    /// empty. Durable on return.
+    ///
+    /// A crash at any moment leaves no vault or a whole one. The next `create` discards leftovers.
+    ///
+    /// `AlreadyExists` if the folder has a vault, `Invalid` if it has anything else. `Locked` if
+    /// another process is creating a vault there, and does not finish in time. `Uncertain` if the
+    /// vault was created but could not be opened.
     pub fn create(self, path: impl AsRef<Path>) -> Result<Vault> {
         let path = path.as_ref();
         Vault::create_in_folder(self, path).map_err(|e| e.or_subject(path.display()))
     }
 
-    /// Opens the vault in the folder `path`, and recovers what a crash left: see
-    /// [`Vault::recovery`].
+    /// Opens the vault in the folder `path`, and recovers from a crash.
     ///
-    /// `NotFound` if there is none; `Locked` if another process has it, with [`LockRefused`] as
-    /// source; `Denied` if the key is none of the vault's; `Invalid` for a file that is no vault's
-    /// and for another format; `Corrupt` for a damaged one. None of these changes anything.
+    /// [`Vault::recovery`] reports what was recovered.
     ///
-    /// With content on a store that others can reach also `Locked` if another session has it, `Denied` if it was used
-    /// with another state since, `NotFound` if the store knows nothing of the vault: see
-    /// [`take_over`](Self::take_over).
+    /// `NotFound` if there is no vault. `Locked` if another process holds it, with [`LockRefused`]
+    /// as source. `Denied` if the key is none of the vault's. `Invalid` for a file that is no
+    /// vault's state, and for an unknown format. `Corrupt` for a damaged state. None of these
+    /// changes anything.
+    ///
+    /// With content on a store there are more errors. `Locked` if another session is the content
+    /// owner, `Denied` if the content was used with another state since. `NotFound` if the store
+    /// has no owner ref of the vault. [`take_over`](Self::take_over) overrides all three.
     ///
     /// [`LockRefused`]: crate::vault::LockRefused
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vault> {
@@ -271,7 +300,8 @@ impl VaultOptions {
 
     /// Creates a vault without a folder: its state in `state`, its content on `backend`.
     ///
-    /// There is no lock between processes then; keeping others out is the host's part.
+    /// Such a vault has no lock between processes: the host must keep other processes out.
+    /// Otherwise the same as [`create`](Self::create).
     pub fn create_on(
         self,
         state: impl StateStorage + 'static,
@@ -280,7 +310,7 @@ impl VaultOptions {
         Vault::create_on(self.backend(backend), Arc::new(state))
     }
 
-    /// Opens a vault without a folder; see [`create_on`](Self::create_on).
+    /// Opens a vault without a folder; see [`create_on`](Self::create_on) and [`open`](Self::open).
     pub fn open_on(
         self,
         state: impl StateStorage + 'static,

@@ -1,15 +1,19 @@
-//! Who has a vault's content where others can reach it: the owner ref.
+//! The content owner of a vault on a store.
 //!
-//! The lock of a vault's folder keeps other processes from its state, and so from content that lies beside
-//! it. A store that hosts share has no such lock. There a ref says which *session* has the content: drawn at
-//! every open, put there by compare-and-set, marked as closed at the end. The state remembers the claim
-//! that it found and those that it has put since, of which an earlier one may land late: if the ref has none
-//! of them, the content was used with another state, perhaps a copy of this one, and what this state lets go
-//! of may be what that one needs. Then nothing is opened but by a take-over.
+//! The lock of a vault's folder keeps other processes from the state, and from content in that
+//! folder. A store that hosts share has no such lock. There, a ref names the *session* that owns
+//! the content. Its ownership token is drawn at every open, written by compare-and-set, and marked
+//! as closed at the end.
 //!
-//! Whoever was taken over finds out before the next deletes, the next change of keys, and within a minute
-//! of a commit; from then on it writes and deletes nothing. A store cannot refuse a delete that is on its
-//! way meanwhile: so who has taken over deletes nothing for a day.
+//! The state remembers the token that it found, and all tokens written since, of which an earlier
+//! one may still take effect late. If the ref has none of them, the content was used with another
+//! state, perhaps a copy of this one. Content that this state releases may then be in use by the
+//! other state. So the vault can be opened only by a take-over.
+//!
+//! A session that lost its ownership detects it before the next deletes and the next change of
+//! keys, and within a minute of a commit. From then on it writes and deletes nothing. A store
+//! cannot refuse a delete that is already on its way. So a session that has taken over deletes
+//! nothing for a day.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,24 +36,24 @@ use strongroom_format::{Claim, META_OWNER, OwnerRefRow, OwnerRow};
 use strongroom_store::refs::Refs;
 use strongroom_store::state::{StateWrite, Store, Table};
 
-/// What the ref is called.
+/// Name of the owner ref.
 const OWNER: &str = "owner";
-const CLAIM: &str = "claim content";
+const ACQUIRE: &str = "acquire content";
 
-/// So long after the ref was read last, a commit has it read again.
-const HEARD_FOR: Duration = Duration::from_secs(60);
-/// So long after a take-over nothing is deleted, in milliseconds: a day.
+/// Age of the last confirmation at which a commit starts another.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(60);
+/// Time after a take-over in which nothing is deleted, in milliseconds: a day.
 const DELETES_WAIT_MILLIS: u64 = 24 * 60 * 60 * 1_000;
 
-/// How many claims a state remembers: the one that the ref had, and those that were put there since and may land yet.
-const KNOWN_MAX: usize = 16;
-/// What of a host's name and a purpose the ref tells, in characters.
-const TOLD_CHARS_MAX: usize = 64;
+/// Most tokens that a state remembers: that of the ref, and later ones that may take effect late.
+const KNOWN_TOKENS_MAX: usize = 16;
+/// Longest host name or purpose in the ref, in characters.
+const TEXT_CHARS_MAX: usize = 64;
 
-/// The sessions of this process that have content: those of a process that lives tell nothing by its id.
+/// Sessions of this process that own content. A live process id does not show which of them live.
 static SESSIONS: Mutex<BTreeSet<Uuid>> = Mutex::new(BTreeSet::new());
 
-/// That a session of this process lives.
+/// Guard that keeps a session in [`SESSIONS`].
 struct LiveSession(Uuid);
 
 impl LiveSession {
@@ -65,36 +69,39 @@ impl Drop for LiveSession {
     }
 }
 
-/// The claim of an open vault to its content.
+/// Ownership of the content by an open vault.
 pub(super) struct Owner {
     refs: Refs,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    claim: Claim,
-    /// What the state knows.
+    token: Claim,
+    /// Row of the state about the owner ref.
     row: OwnerRow,
-    /// Who has the content now, once that is somebody else.
+    /// Error of all further writes, once another session owns the content.
     lost: Mutex<Option<Error>>,
-    /// When the ref was read last, and whether it is being read.
-    heard: Mutex<Moment>,
-    asking: AtomicBool,
-    /// Until it is given up.
+    /// Time at which the ref last had this session's token.
+    confirmed_at: Mutex<ClockReading>,
+    /// Set while a task reads the ref.
+    is_confirming: AtomicBool,
+    /// Taken when the session ends.
     live: Mutex<Option<LiveSession>>,
 }
 
-/// A moment by both clocks: one may be set, the other stand still while a machine is suspended.
+/// A time by both clocks.
+///
+/// The wall clock may be set, and the monotonic clock may stop while the machine is suspended.
 #[derive(Clone, Copy)]
-struct Moment {
+struct ClockReading {
     monotonic: Duration,
     unix_millis: u64,
 }
 
-impl Moment {
+impl ClockReading {
     fn now(clock: &dyn Clock) -> Self {
         Self { monotonic: clock.monotonic(), unix_millis: clock.unix_millis() }
     }
 
-    /// How long ago it was, at least.
+    /// Returns how long ago this time was, at least.
     fn passed(self, clock: &dyn Clock) -> Duration {
         let now = Self::now(clock);
         let by_wall = Duration::from_millis(now.unix_millis.saturating_sub(self.unix_millis));
@@ -102,42 +109,43 @@ impl Moment {
     }
 }
 
-/// A session that has ended, of which the store is still to be told.
-pub(super) struct Ending {
+/// An ended session, whose end the store does not know yet.
+pub(super) struct OwnerRelease {
     owner: Arc<Owner>,
     closing: Claim,
     _live: LiveSession,
 }
 
-/// What came of claiming content.
-pub(super) struct Claimed {
+/// Result of acquiring the content.
+pub(super) struct AcquiredContent {
     pub(super) owner: Owner,
     pub(super) taken_over: Option<TakenOver>,
 }
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Owner").field("session", &self.claim.session).finish_non_exhaustive()
+        f.debug_struct("Owner").field("session", &self.token.session).finish_non_exhaustive()
     }
 }
 
-/// The refs of the vault of `keys` on `backend`.
+/// Returns the refs of the vault of `keys` on `backend`.
 fn refs_of(options: &VaultOptions, backend: &Arc<dyn Backend>, keys: &KeySet) -> Refs {
     let (clock, entropy) = (&options.components.clock, &options.components.entropy);
     let (vault, id_key) = (keys.header().vault, keys.id_key());
     Refs::new(Arc::clone(backend), vault, id_key, Arc::clone(clock), Arc::clone(entropy))
 }
 
-/// Makes the owner ref of a new vault, which nobody has open yet; what its state is to know of it. Made
-/// before the state: a crash in between leaves a ref that nobody looks for.
+/// Creates the owner ref of a new vault, marked as closed; returns the state's row about it.
+///
+/// The ref is created before the state. A crash in between leaves a ref that no state refers to.
 pub(super) fn create_owner_ref(
     options: &VaultOptions,
     backend: &Arc<dyn Backend>,
     keys: &KeySet,
 ) -> Result<OwnerRow> {
     let entropy = &*options.components.entropy;
-    let claim = Claim { lineage: draw_id(entropy)?, session: draw_id(entropy)? };
-    let row = ref_row(options, keys.header().vault, claim, true, "");
+    let token = Claim { lineage: draw_id(entropy)?, session: draw_id(entropy)? };
+    let row = ref_row(options, keys.header().vault, token, true, "");
     refs_of(options, backend, keys).update(OWNER, |found| match found {
         None => Ok((row.encode(), ())),
         Some(_) => {
@@ -145,10 +153,12 @@ pub(super) fn create_owner_ref(
                 .with_reason(Reason::VaultExists))
         }
     })?;
-    Ok(OwnerRow::V0 { known: vec![claim], closing: None, taken_over_unix_millis: None })
+    Ok(OwnerRow::V0 { known: vec![token], closing: None, taken_over_unix_millis: None })
 }
 
-/// Who has the content, or had it last, and whether they have closed it; `None` if the store does not tell.
+/// Returns the last known content owner, and whether it has closed.
+///
+/// `None` if the store has no owner ref.
 pub(super) fn read_owner(
     options: &VaultOptions,
     backend: &Arc<dyn Backend>,
@@ -162,33 +172,33 @@ pub(super) fn read_owner(
     }))
 }
 
-/// What the ref says while this process has the content, or has closed it.
+/// Returns the ref's row for a session of this process.
 fn ref_row(
     options: &VaultOptions,
     vault: Uuid,
-    claim: Claim,
+    token: Claim,
     closed: bool,
-    place: &str,
+    lock_identity: &str,
 ) -> OwnerRefRow {
     let process = &options.components.process;
     OwnerRefRow::V0 {
         vault,
-        claim,
+        claim: token,
         closed,
-        host: told(&process.host),
+        host: truncate(&process.host),
         boot_id: process.boot_id.clone(),
         pid_namespace: process.pid_namespace.clone(),
         pid: process.pid,
         process_start: process.started,
-        place: place.to_owned(),
-        operation: told(options.purpose.as_deref().unwrap_or("open vault")),
+        place: lock_identity.to_owned(),
+        operation: truncate(options.purpose.as_deref().unwrap_or("open vault")),
         since_unix_millis: options.components.clock.unix_millis(),
     }
 }
 
-/// The beginning of a text.
-fn told(text: &str) -> String {
-    text.chars().take(TOLD_CHARS_MAX).collect()
+/// Returns the prefix of a text that the ref can hold.
+fn truncate(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
 }
 
 fn holder_of(row: &OwnerRefRow) -> Holder {
@@ -206,77 +216,83 @@ fn holder_of(row: &OwnerRefRow) -> Holder {
     Holder { process, operation, since_unix_millis }
 }
 
-/// Claims the content for `session` of a state whose lock is the file `place`, waiting for who has it as the
-/// policy of locks says.
+/// Acquires the content for `session`.
 ///
-/// `Locked` if another session has it; `Denied` if it was used with another state since; `NotFound` if
-/// the store has no owner ref.
-pub(super) fn claim_content(
+/// Waits for another owner as the lock policy allows.
+///
+/// `lock_identity` identifies the lock file of the state. `Locked` if another session owns the
+/// content. `Denied` if the content was used with another state since. `NotFound` if the store has
+/// no owner ref.
+pub(super) fn acquire_content(
     options: &VaultOptions,
     store: &Store,
     backend: &Arc<dyn Backend>,
     keys: &KeySet,
     session: Uuid,
-    place: &str,
-) -> Result<Claimed> {
+    lock_identity: &str,
+) -> Result<AcquiredContent> {
     let refs = refs_of(options, backend, keys);
-    let claiming = Claiming { options, store, refs, vault: keys.header().vault, session, place };
+    let acquisition =
+        Acquisition { options, store, refs, vault: keys.header().vault, session, lock_identity };
     let components = &options.components;
     let live = LiveSession::begin(session);
     let mut pauses = options.lock.pauses(&*components.clock, &*components.entropy)?;
     loop {
-        let (holder, is_known) = match claiming.claim()? {
-            Attempt::Claimed { claim, row, taken_over } => {
+        let (holder, is_known) = match acquisition.acquire()? {
+            AcquireOutcome::Acquired { token, row, taken_over } => {
                 let owner = Owner {
-                    refs: claiming.refs,
-                    claim,
+                    refs: acquisition.refs,
+                    token,
                     row,
                     lost: Mutex::default(),
-                    heard: Mutex::new(Moment::now(&*components.clock)),
-                    asking: AtomicBool::new(false),
+                    confirmed_at: Mutex::new(ClockReading::now(&*components.clock)),
+                    is_confirming: AtomicBool::new(false),
                     clock: Arc::clone(&components.clock),
                     entropy: Arc::clone(&components.entropy),
                     live: Mutex::new(Some(live)),
                 };
-                return Ok(Claimed { owner, taken_over });
+                return Ok(AcquiredContent { owner, taken_over });
             }
-            Attempt::Held { holder, is_known } => (holder, is_known),
+            AcquireOutcome::HeldByOther { holder, is_known } => (holder, is_known),
         };
-        // One that this state does not know will not be waited for: once it has closed, it is another's still.
+        // There is no wait for an owner that this state does not know: even after its end, the
+        // content belongs to another state.
         if !is_known || !pauses.sleep()? {
             let (attempts, elapsed) = (pauses.attempts(), pauses.elapsed());
             let refused = LockRefused { holder: Some(holder), attempts, elapsed };
-            return Err(Error::new(ErrorKind::Locked, CLAIM)
+            return Err(Error::new(ErrorKind::Locked, ACQUIRE)
                 .with_reason(Reason::OwnedByOtherSession)
                 .with_source(refused));
         }
     }
 }
 
-struct Claiming<'a> {
+/// Parameters of acquiring the content.
+struct Acquisition<'a> {
     options: &'a VaultOptions,
     store: &'a Store,
     refs: Refs,
     vault: Uuid,
     session: Uuid,
-    place: &'a str,
+    lock_identity: &'a str,
 }
 
-enum Attempt {
-    Claimed {
-        claim: Claim,
+/// Outcome of one pass of acquiring the content.
+enum AcquireOutcome {
+    Acquired {
+        token: Claim,
         row: OwnerRow,
         taken_over: Option<TakenOver>,
     },
-    /// By a session that lives, or may; whether this state knows it.
-    Held {
+    /// Owned by a session that lives or may live. `is_known`: this state has its token.
+    HeldByOther {
         holder: Holder,
         is_known: bool,
     },
 }
 
-impl Claiming<'_> {
-    fn claim(&self) -> Result<Attempt> {
+impl Acquisition<'_> {
+    fn acquire(&self) -> Result<AcquireOutcome> {
         let take_over = self.options.take_over;
         let found = match self.refs.read(OWNER) {
             Err(e) if e.kind() == ErrorKind::Corrupt && take_over => {
@@ -287,47 +303,48 @@ impl Claiming<'_> {
             found => found?,
         };
         let found = found.as_deref().map(OwnerRefRow::decode).transpose()?;
-        let OwnerRow::V0 { known, closing, taken_over_unix_millis } = self.known()?;
-        let has_ended = closing.is_some();
+        let OwnerRow::V0 { known, closing, taken_over_unix_millis } = self.known_row()?;
+        let state_is_closed = closing.is_some();
         let known: Vec<Claim> = known.into_iter().chain(closing).collect();
-        let Some(OwnerRefRow::V0 { claim: before, closed, .. }) = &found else {
+        let Some(OwnerRefRow::V0 { claim: found_token, closed, .. }) = &found else {
             if take_over {
                 return self.take_over(None, &known);
             }
-            let detail =
-                "the store has no owner ref of this vault: it was emptied, or is not the vault's";
-            return Err(Error::new(ErrorKind::NotFound, CLAIM)
+            let detail = "the store has no owner ref of this vault: the store was emptied, or is another vault's";
+            return Err(Error::new(ErrorKind::NotFound, ACQUIRE)
                 .with_reason(Reason::OwnerRefMissing)
                 .with_detail(detail));
         };
         let row = found.as_ref().expect("matched above");
         let holder = holder_of(row);
-        let place = known.iter().position(|claim| claim == before);
-        let is_known = place.is_some();
-        let is_over = *closed || is_known && has_ended || self.is_over(row, &holder);
-        match place {
-            Some(place) if is_over => {
-                // Those before it cannot come back; those behind it may land until the ref is moved.
-                self.put(
+        let position = known.iter().position(|token| token == found_token);
+        let is_known = position.is_some();
+        let has_ended =
+            *closed || is_known && state_is_closed || self.process_has_ended(row, &holder);
+        match position {
+            Some(position) if has_ended => {
+                // Earlier tokens cannot take effect any more. Later ones may, until the ref is
+                // moved.
+                self.write_token(
                     found.as_ref(),
-                    before.lineage,
-                    &known[place..],
+                    found_token.lineage,
+                    &known[position..],
                     taken_over_unix_millis,
                     None,
                 )
             }
             _ if take_over => self.take_over(found.as_ref(), &known),
-            _ if !is_over => Ok(Attempt::Held { holder, is_known }),
-            _ => Err(Error::new(ErrorKind::Denied, CLAIM)
+            _ if !has_ended => Ok(AcquireOutcome::HeldByOther { holder, is_known }),
+            _ => Err(Error::new(ErrorKind::Denied, ACQUIRE)
                 .with_reason(Reason::StateSuperseded)
                 .with_detail(format!(
-                    "it was used with another state of the vault since, by {holder}"
+                    "the content was used with another state of the vault since, by {holder}"
                 ))),
         }
     }
 
-    /// What the state knows.
-    fn known(&self) -> Result<OwnerRow> {
+    /// Returns the state's row about the owner ref; empty if there is none.
+    fn known_row(&self) -> Result<OwnerRow> {
         let state = self.store.read()?;
         let row = state.get(Table::Meta, META_OWNER)?;
         let row = row.map(|row| OwnerRow::decode(row.as_slice())).transpose()?;
@@ -336,9 +353,11 @@ impl Claiming<'_> {
         Ok(row.unwrap_or(nothing))
     }
 
-    /// Whether a session that did not close has ended all the same, and with this state: its process is gone, and
-    /// the lock that it had is the one that we have. A copy of its folder has another lock.
-    fn is_over(&self, row: &OwnerRefRow, holder: &Holder) -> bool {
+    /// Returns whether an unclosed session has ended, with this state.
+    ///
+    /// Its process is gone, and its lock file was the one that this session holds. A copy of the
+    /// folder has another lock file.
+    fn process_has_ended(&self, row: &OwnerRefRow, holder: &Holder) -> bool {
         let OwnerRefRow::V0 { claim, place, .. } = row;
         let own = &self.options.components.process;
         let is_gone = if holder.process == *own {
@@ -346,34 +365,36 @@ impl Claiming<'_> {
         } else {
             holder.process.is_dead_to(own)
         };
-        is_gone && place == self.place
+        is_gone && place == self.lock_identity
     }
 
-    /// Puts a claim of a new lineage in the place of whatever is there. What is there becomes none that this
-    /// state knows: should this fail, it is as unknown as before.
-    fn take_over(&self, found: Option<&OwnerRefRow>, known: &[Claim]) -> Result<Attempt> {
+    /// Takes over: replaces the ref's token by one of a new lineage.
+    ///
+    /// The replaced token is not added to the state's known ones. If this call fails, the ref's
+    /// owner is as unknown as before.
+    fn take_over(&self, found: Option<&OwnerRefRow>, known: &[Claim]) -> Result<AcquireOutcome> {
         let from = found.map(holder_of);
         tracing::warn!(from = from.as_ref().map(tracing::field::display), "content is taken over");
         let now = self.options.components.clock.unix_millis();
         let deletes_from_unix_millis = now.saturating_add(DELETES_WAIT_MILLIS);
         let lineage = draw_id(&*self.options.components.entropy)?;
         let taken_over = TakenOver { from, deletes_from_unix_millis };
-        self.put(found, lineage, known, Some(now), Some(taken_over))
+        self.write_token(found, lineage, known, Some(now), Some(taken_over))
     }
 
-    /// Has the state know what is to be there, then puts it there.
-    fn put(
+    /// Writes the new token to the state's row, then to the ref.
+    fn write_token(
         &self,
         found: Option<&OwnerRefRow>,
         lineage: Uuid,
         known: &[Claim],
         taken_over_unix_millis: Option<u64>,
         taken_over: Option<TakenOver>,
-    ) -> Result<Attempt> {
-        let claim = Claim { lineage, session: self.session };
-        // The first is the one that the ref has, unless that is another's.
-        let pending = known.len().saturating_sub(KNOWN_MAX - 2).max(1).min(known.len());
-        let known = known.iter().take(1).chain(&known[pending..]).chain([&claim]);
+    ) -> Result<AcquireOutcome> {
+        let token = Claim { lineage, session: self.session };
+        // The first known token is that of the ref, unless this is a take-over.
+        let pending = known.len().saturating_sub(KNOWN_TOKENS_MAX - 2).max(1).min(known.len());
+        let known = known.iter().take(1).chain(&known[pending..]).chain([&token]);
         let known = known.copied().collect();
         let row = OwnerRow::V0 { known, closing: None, taken_over_unix_millis };
         write_row(self.store, &row)?;
@@ -381,122 +402,134 @@ impl Claiming<'_> {
         let moved = self.refs.update(OWNER, |now| {
             let now = now.map(OwnerRefRow::decode).transpose()?;
             if now.as_ref() != found {
-                // Another was faster, or an earlier claim of ours has landed. Nothing is changed, and who it
-                // was is looked at.
+                // Another session was faster, or an earlier token of this state took effect.
+                // Nothing is changed; the caller inspects the new owner.
                 faster = now.as_ref().map(holder_of);
                 return Err(
-                    Error::new(ErrorKind::Conflict, CLAIM).with_reason(Reason::RefContended)
+                    Error::new(ErrorKind::Conflict, ACQUIRE).with_reason(Reason::RefContended)
                 );
             }
-            let row = ref_row(self.options, self.vault, claim, false, self.place);
+            let row = ref_row(self.options, self.vault, token, false, self.lock_identity);
             Ok((row.encode(), ()))
         });
         match (moved, faster) {
             (Err(e), Some(holder)) if e.kind() == ErrorKind::Conflict => {
-                Ok(Attempt::Held { holder, is_known: true })
+                Ok(AcquireOutcome::HeldByOther { holder, is_known: true })
             }
-            (moved, _) => moved.map(|()| Attempt::Claimed { claim, row, taken_over }),
+            (moved, _) => moved.map(|()| AcquireOutcome::Acquired { token, row, taken_over }),
         }
     }
 }
 
 fn write_row(store: &Store, row: &OwnerRow) -> Result<()> {
     let row = row.encode();
-    store.write(CLAIM, |mut state: StateWrite<'_>| state.put(Table::Meta, META_OWNER, &row), |_| ())
+    store.write(
+        ACQUIRE,
+        |mut state: StateWrite<'_>| state.put(Table::Meta, META_OWNER, &row),
+        |_| (),
+    )
 }
 
 impl Owner {
-    /// `Closed` once it is known that somebody else has the content; for good.
+    /// Fails with `Closed` once another session is known to own the content; permanently.
     pub(super) fn refuse_if_lost(&self) -> Result<()> {
         self.lost.lock().clone().map_or(Ok(()), Err)
     }
 
-    /// Reads the ref. `Closed` if somebody else has the content, for good; another error if that cannot be told.
+    /// Reads the ref, and checks that this session still owns the content.
+    ///
+    /// `Closed`, permanently, if another session owns it. Other errors if the ref cannot be read.
     pub(super) fn confirm(&self) -> Result<()> {
         self.refuse_if_lost()?;
         let found = self.refs.read(OWNER)?;
         let found = found.as_deref().map(OwnerRefRow::decode).transpose()?;
         let Some(row) = found else {
-            // Nobody else has it, so far.
-            return Err(Error::new(ErrorKind::NotFound, CLAIM)
+            // No other session owns the content so far, so the loss is not permanent.
+            return Err(Error::new(ErrorKind::NotFound, ACQUIRE)
                 .with_reason(Reason::OwnerRefMissing)
-                .with_detail("the store has no owner ref any more: it was emptied"));
+                .with_detail("the store no longer has an owner ref: the store was emptied"));
         };
         let OwnerRefRow::V0 { claim, .. } = &row;
-        if *claim == self.claim {
-            *self.heard.lock() = Moment::now(&*self.clock);
+        if *claim == self.token {
+            *self.confirmed_at.lock() = ClockReading::now(&*self.clock);
             return Ok(());
         }
-        let by = holder_of(&row);
-        tracing::error!(%by, "content lost: nothing is written or deleted from now on");
-        let error = Error::new(ErrorKind::Closed, CLAIM)
+        let new_owner = holder_of(&row);
+        tracing::error!(by = %new_owner, "content lost: nothing is written or deleted from now on");
+        let error = Error::new(ErrorKind::Closed, ACQUIRE)
             .with_reason(Reason::ContentTakenOver)
-            .with_detail(format!("the content was taken over by {by}"));
+            .with_detail(format!("the content was taken over by {new_owner}"));
         *self.lost.lock() = Some(error.clone());
         Err(error)
     }
 
-    /// Ends the session: has the state know the claim that it closes with. A copy that was made while the session
-    /// was open does not know that one. `None` if there is nothing to tell the store.
-    pub(super) fn end(self: &Arc<Self>, store: &Store) -> Option<Ending> {
+    /// Ends the session: writes the closing token to the state.
+    ///
+    /// A copy of the state that was made while the session was open does not have that token.
+    /// `None` if the store need not be notified.
+    pub(super) fn end(self: &Arc<Self>, store: &Store) -> Option<OwnerRelease> {
         let live = self.live.lock().take()?;
         if self.lost.lock().is_some() {
             return None;
         }
-        let noted = draw_id(&*self.entropy).and_then(|session| {
-            let closing = Claim { session, ..self.claim };
+        let recorded = draw_id(&*self.entropy).and_then(|session| {
+            let closing = Claim { session, ..self.token };
             let OwnerRow::V0 { known, taken_over_unix_millis, .. } = self.row.clone();
             let row = OwnerRow::V0 { known, closing: Some(closing), taken_over_unix_millis };
             write_row(store, &row).map(|()| closing)
         });
-        match noted {
-            Ok(closing) => Some(Ending { owner: Arc::clone(self), closing, _live: live }),
+        match recorded {
+            Ok(closing) => Some(OwnerRelease { owner: Arc::clone(self), closing, _live: live }),
             Err(error) => {
-                tracing::warn!(error = %error.kind(), "content not given up");
+                tracing::warn!(error = %error.kind(), "content ownership not released");
                 None
             }
         }
     }
 }
 
-impl Ending {
-    /// Has the store told by a thread, for which it waits at most so long. A store that is not told is no harm to
-    /// this state, which knows that the session has ended.
-    pub(super) fn tell(self, timeout: Duration) {
+impl OwnerRelease {
+    /// Notifies the store of the session's end, on a thread; waits at most `timeout`.
+    ///
+    /// A failure does no harm to this state, which has the closing token.
+    pub(super) fn notify_store(self, timeout: Duration) {
         let (sender, done) = std::sync::mpsc::sync_channel(1);
         let (owner, closing) = (Arc::clone(&self.owner), self.closing);
-        let tell = move || {
+        let notify = move || {
             let _ = sender.send(owner.close_with(closing));
         };
-        // A pool of its own, never busy with another request. Dropped after the wait, it waits no longer.
+        // A separate pool is never busy with other requests. It is dropped after the wait, and
+        // stops waiting.
         let pool = Pool::new("strongroom-owner", 1, 1, Arc::clone(&self.owner.clock));
-        let outcome = match pool.spawn(Duration::ZERO, tell) {
+        let outcome = match pool.spawn(Duration::ZERO, notify) {
             Ok(()) => done.recv_timeout(timeout).unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Unavailable, CLAIM)
+                Err(Error::new(ErrorKind::Unavailable, ACQUIRE)
                     .with_reason(Reason::StoreUnreachable)
-                    .with_detail("no answer in time"))
+                    .with_detail("the store did not answer in time"))
             }),
             Err(e) => Err(e),
         };
         if let Err(error) = outcome {
-            tracing::warn!(error = %error.kind(), "store not told that the content is given up");
+            tracing::warn!(error = %error.kind(), "store not notified of released ownership");
         }
     }
 }
 
 impl Owner {
-    /// Gives the content up, for anybody to claim who knows the closing claim.
+    /// Marks the ref as closed, under the closing token.
+    ///
+    /// A state that has this token can acquire the content.
     fn close_with(&self, closing: Claim) -> Result<()> {
         self.refs.update(OWNER, |now| {
             let Some(mut row) = now.map(OwnerRefRow::decode).transpose()? else {
                 return Err(
-                    Error::new(ErrorKind::NotFound, CLAIM).with_reason(Reason::OwnerRefMissing)
+                    Error::new(ErrorKind::NotFound, ACQUIRE).with_reason(Reason::OwnerRefMissing)
                 );
             };
             let OwnerRefRow::V0 { claim, closed, .. } = &mut row;
-            if *claim != self.claim {
+            if *claim != self.token {
                 return Err(
-                    Error::new(ErrorKind::Closed, CLAIM).with_reason(Reason::ContentTakenOver)
+                    Error::new(ErrorKind::Closed, ACQUIRE).with_reason(Reason::ContentTakenOver)
                 );
             }
             (*claim, *closed) = (closing, true);
@@ -510,33 +543,36 @@ impl Owner {
     pub(super) fn deletes_wait(&self) -> bool {
         let now = self.clock.unix_millis();
         let OwnerRow::V0 { taken_over_unix_millis, .. } = self.row;
-        // Not for ever, if the clock was ahead then and was set right since.
+        // The difference is absolute: if the clock was ahead then and was set back since, the wait
+        // still ends.
         taken_over_unix_millis.is_some_and(|at| at.abs_diff(now) < DELETES_WAIT_MILLIS)
     }
 
-    /// After a commit: asks the store in the background, if that was long ago. No commit waits.
-    pub(super) fn confirm_soon(self: &Arc<Self>, far: &Pool) {
-        if !self.is_stale() || self.asking.swap(true, Ordering::AcqRel) {
+    /// Confirms the ownership in the background, if it is due.
+    ///
+    /// No commit waits for it.
+    pub(super) fn confirm_soon(self: &Arc<Self>, store_tasks: &Pool) {
+        if !self.is_stale() || self.is_confirming.swap(true, Ordering::AcqRel) {
             return;
         }
-        // Not the vault: that may be dropped meanwhile.
-        let asked = Arc::clone(self);
-        let ask = move || {
-            if let Err(error) = asked.confirm() {
-                tracing::warn!(error = %error.kind(), "content not confirmed");
+        // The task holds the owner and not the vault, which may be dropped meanwhile.
+        let owner = Arc::clone(self);
+        let confirm = move || {
+            if let Err(error) = owner.confirm() {
+                tracing::warn!(error = %error.kind(), "content ownership not confirmed");
             }
-            asked.asking.store(false, Ordering::Release);
+            owner.is_confirming.store(false, Ordering::Release);
         };
-        if far.spawn(Duration::ZERO, ask).is_err() {
-            self.asking.store(false, Ordering::Release);
+        if store_tasks.spawn(Duration::ZERO, confirm).is_err() {
+            self.is_confirming.store(false, Ordering::Release);
         }
     }
 }
 
 impl Owner {
-    /// Whether the ref was read last so long ago that it is to be read again.
+    /// Returns whether the ownership must be confirmed again.
     pub(super) fn is_stale(&self) -> bool {
-        let heard = *self.heard.lock();
-        heard.passed(&*self.clock) >= HEARD_FOR
+        let confirmed_at = *self.confirmed_at.lock();
+        confirmed_at.passed(&*self.clock) >= CONFIRM_INTERVAL
     }
 }

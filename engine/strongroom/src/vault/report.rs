@@ -1,4 +1,4 @@
-//! What opening a vault found, and what a vault is.
+//! Reports of opening a vault, and of the vault itself.
 
 use strongroom_base::Error;
 use uuid::Uuid;
@@ -8,57 +8,65 @@ use crate::documents::UnfinishedUpdate;
 use crate::operations::UnfinishedOperation;
 use strongroom_crypto::Cipher;
 
-/// What `open` found and did. After a clean close all of it is empty.
+/// Findings and repairs of `open`. Empty after a clean close.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-#[allow(clippy::struct_excessive_bools)] // Each is a finding of its own; all may be met at once.
+#[allow(clippy::struct_excessive_bools)] // Each is a separate finding; all may occur at once.
 pub struct Recovery {
-    /// The process that had the vault before and died with it.
+    /// Process that held the vault before and died with it open.
     pub died: Option<Holder>,
-    /// The state had not been closed; it was walked and is whole.
+    /// The state had not been closed; a full walk found it whole.
     pub state_repaired: bool,
-    /// The last commit may be missing: what it had written was not all there, and the state is
-    /// that of the commit before. After a power cut during a commit that is what must happen, and
-    /// nobody was told that it had succeeded; otherwise the file was damaged.
+    /// The last commit may be missing.
+    ///
+    /// Its blocks were not all written, so the state is that of the previous commit. A power cut
+    /// during a commit leaves this, and no call had reported that commit as done. Otherwise the
+    /// file was damaged.
     pub last_commit_may_be_missing: bool,
-    /// Blocks of the state that were torn, and were in no commit.
+    /// Number of torn blocks of the state that belonged to no commit.
     pub torn_blocks: u64,
-    /// A copy of the header, or of the super-header, was damaged; it was written anew.
+    /// A copy of the header or of the super-header was damaged; it was rewritten.
     pub header_repaired: bool,
-    /// Both copies of the header were damaged, and the one on the backend was put back.
+    /// Both copies of the header were damaged; they were restored from the key copy.
     pub key_set_restored: bool,
-    /// The copy of the key set on the backend was missing, damaged or behind; it was written.
+    /// The key copy on the backend was missing, damaged or behind; it was rewritten.
     pub key_copy_written: bool,
-    /// The copy of the key set on the backend has this generation, and the state an earlier one:
-    /// an older state file was put back. Writes are `Conflict`.
+    /// Key generation of a key copy that is ahead of the state.
+    ///
+    /// An older state file was restored. Writes fail with `Conflict`.
     pub key_copy_ahead: Option<u64>,
-    /// The content was taken over, as [`VaultOptions::take_over`](crate::VaultOptions::take_over) asked for.
+    /// Set if the content was taken over by
+    /// [`VaultOptions::take_over`](crate::VaultOptions::take_over).
     pub taken_over: Option<TakenOver>,
-    /// Why the copy of the key set could not be looked at, or written; the next open tries again.
-    /// Until then no object is deleted: it is not known whether this is the newest state.
+    /// Why the key copy could not be read or written; the next open tries again.
+    ///
+    /// Until then no object is deleted: the state may not be the newest one.
     pub key_copy_error: Option<Error>,
     /// A creation that did not finish was discarded.
     pub unfinished_state: bool,
-    /// Temporary files of dead writers, removed from the disk backend.
+    /// Number of dead writers' temporary files deleted from the disk backend.
     pub temporaries: u64,
-    /// Objects that were under way or doomed, removed from the backend.
+    /// Number of pending or doomed objects that were deleted from the backend.
     pub objects: u64,
-    /// Why the clean-up of objects could not finish; it goes on with later writes.
+    /// Why the clean-up of objects could not finish; later writes continue it.
     pub clean_up_error: Option<Error>,
-    /// The update of the share space that was interrupted. The same write goes on with it, the next
-    /// update of another document takes it back.
+    /// Interrupted update of the share space.
+    ///
+    /// The same write resumes it. The next update of another document discards it.
     pub space_update: Option<UnfinishedUpdate>,
-    /// The host's operations that are not finished, in order of their ids, each with whether it can
-    /// be resumed; the first [`OPERATIONS_LISTED_MAX`](Self::OPERATIONS_LISTED_MAX).
+    /// Unfinished operations of the host by id, with their resumability.
+    ///
+    /// At most the first [`OPERATIONS_LISTED_MAX`](Self::OPERATIONS_LISTED_MAX).
     pub operations: Vec<UnfinishedOperation>,
 }
 
 impl Recovery {
-    /// How many operations [`operations`](Self::operations) lists at most.
+    /// Most operations that [`operations`](Self::operations) lists.
     pub const OPERATIONS_LISTED_MAX: usize = 1_000;
 
-    /// Whether the last process had closed the vault, so that nothing was to be recovered.
-    /// Operations may still be unfinished.
+    /// Returns whether the last process closed the vault.
+    ///
+    /// Then nothing was recovered, but operations may still be unfinished.
     pub fn was_clean(&self) -> bool {
         self.died.is_none()
             && !self.state_repaired
@@ -77,34 +85,34 @@ impl Recovery {
     }
 }
 
-/// That content on a store was taken over from another session or another state.
+/// A take-over of content from another session or another state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TakenOver {
-    /// Who had it, or had it last; `None` if the store had no owner ref, or a damaged one.
+    /// Previous content owner; `None` if the owner ref was missing or damaged.
     pub from: Option<Holder>,
-    /// Until then nothing is deleted; milliseconds since the Unix epoch.
+    /// Time before which nothing is deleted, in milliseconds since the Unix epoch.
     pub deletes_from_unix_millis: u64,
 }
 
-/// What a vault is.
+/// Description of a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VaultInfo {
-    /// Its id, drawn at creation.
+    /// Id of the vault, drawn at creation.
     pub id: Uuid,
-    /// When it was created; milliseconds since the Unix epoch.
+    /// Time of creation, in milliseconds since the Unix epoch.
     pub created_unix_millis: u64,
-    /// What kind of backend holds its content.
+    /// Kind of the backend that stores the content.
     pub backend: String,
-    /// The cipher that it is sealed with.
+    /// Cipher that seals the vault.
     pub cipher: Cipher,
-    /// How often its keys were changed, its creation included.
+    /// Key generation: number of changes of the key set, the creation included.
     pub key_generation: u64,
-    /// Size of the state in bytes.
+    /// Size of the state, in bytes.
     pub state_bytes: u64,
-    /// How many records it has in all namespaces.
+    /// Number of records in all namespaces.
     pub records: u64,
-    /// How many operations it has.
+    /// Number of operations, the engine's internal ones included.
     pub operations: u64,
 }

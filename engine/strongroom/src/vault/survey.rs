@@ -1,4 +1,4 @@
-//! What a store holds of a vault whose state is lost.
+//! Survey of a store whose vault has lost its state.
 
 use std::sync::Arc;
 
@@ -15,60 +15,65 @@ use strongroom_content::{IdKeys, survey_packs};
 use strongroom_crypto::KeySet;
 use strongroom_store::objects::Objects;
 
-/// What a store holds of a vault, told from the store alone: see [`VaultOptions::check_store`].
+/// Content of a vault's store without its state: see [`VaultOptions::check_store`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreReport {
-    /// The vault's id.
+    /// Id of the vault.
     pub vault: Uuid,
-    /// How often its keys were changed, its creation included.
+    /// Key generation: number of changes of the key set, the creation included.
     pub key_generation: u64,
-    /// Who has the content, or had it last.
+    /// Last known content owner, if any.
     pub holder: Option<Holder>,
-    /// Whether that session has closed the vault.
+    /// Set if that session has closed the vault.
     pub is_closed: bool,
-    /// Objects of content, and their length in bytes.
+    /// Number of content objects.
     pub objects: u64,
-    /// Their length in bytes.
+    /// Length of these objects, in bytes.
     pub object_bytes: u64,
-    /// Those of them that are packs of chunks.
+    /// Number of these objects that are packs of chunks.
     pub packs: u64,
-    /// Those that belong to the share space, or are values from before schema 5.
+    /// Number of other objects: of the share space, or values from before schema 5.
     pub others: u64,
-    /// Distinct chunks in the packs.
+    /// Number of distinct chunks in the packs.
     pub chunks: u64,
-    /// Their length before compression, in bytes.
+    /// Length of the chunks before compression, in bytes.
     pub chunk_bytes: u64,
-    /// Lengths in bytes of the contents that the packs hold: of artifacts and long values, some perhaps let
-    /// go of; the shortest first. Short ones lie in the state.
+    /// Lengths of the contents in the packs, in bytes, the shortest first.
+    ///
+    /// They are those of artifacts and long values, some perhaps released. Short contents are in
+    /// the state and not listed.
     pub contents: Vec<u64>,
-    /// Objects that are not what was put, each with why.
+    /// Damaged objects, each with its name and the damage.
     pub damaged: Vec<(String, String)>,
-    /// Keys among the content that are not the vault's.
+    /// Keys of foreign objects among the vault's content.
     pub unknown: Vec<String>,
 }
 
 impl StoreReport {
-    /// Whether everything that was looked at is as it was put.
+    /// Returns whether no examined object is damaged.
     pub fn is_ok(&self) -> bool {
         self.damaged.is_empty()
     }
 }
 
 impl VaultOptions {
-    /// Tells what lies on the [`backend`](Self::backend) of a vault whose state is lost: by the key set that lies
-    /// there, which any key of the vault opens. Nothing is changed. Names, versions and records lie in the
-    /// state, so contents are told by their lengths. With [`ReadData::All`] every chunk is read and opened,
-    /// otherwise only the lists of packs and the nodes.
+    /// Surveys the [`backend`](Self::backend) of a vault whose state is lost. Changes nothing.
     ///
-    /// `Invalid` without a backend; `NotFound` if there is no key set, `Conflict` if there are those of several vaults;
-    /// `Denied` if the key opens none.
+    /// It uses the key copy on the backend, which any key of the vault opens. Names, versions and
+    /// records are in the state, so the report lists contents only by length. With
+    /// [`ReadData::All`] every chunk is read and opened; otherwise only nodes and the lists of
+    /// packs.
+    ///
+    /// `Invalid` without a backend. `NotFound` if the backend has no key set, `Conflict` if it has
+    /// those of several vaults. `Denied` if the key opens none. `Unavailable` if the backend cannot
+    /// be reached.
     pub fn check_store(self, options: &CheckOptions<'_>) -> Result<StoreReport> {
         const CHECK: &str = "check store";
         let backend = self.backend.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, CHECK)
                 .with_reason(Reason::StoreNotNamed)
-                .with_detail("the content of a vault on disk lies in its folder")
+                .with_detail("no store is named; the content of a vault on disk is in its folder")
         })?;
         self.password.checked()?;
         let unlock = self.keys.unlock()?;

@@ -1,6 +1,7 @@
-//! Upkeep in the background: what `expire` and `gc` do by call, done every so often by a thread of
-//! the vault's own. Between two runs it keeps no vault open; a run keeps it open until it ends,
-//! unless the host closes it.
+//! Periodic upkeep: calls `expire` and `gc` on a thread of the vault.
+//!
+//! Between two runs it does not keep the vault open. A run keeps the vault open until it ends,
+//! unless the host closes the vault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +9,28 @@ use std::time::Duration;
 use strongroom_base::{ErrorKind, Result};
 use strongroom_content::GcOptions;
 
-use super::handle::{Rooms, Vault};
+use super::handle::{Vault, VaultInner};
 use crate::artifacts::ExpireArtifactsOptions;
 
-/// Begins upkeep, with a pause of `every` before each run.
+/// Starts upkeep, with a pause of `every` before each run.
 pub(super) fn schedule(vault: &Vault, every: Duration) {
-    schedule_next(vault.rooms(), every);
+    schedule_next(vault.inner(), every);
 }
 
-fn schedule_next(rooms: &Arc<Rooms>, every: Duration) {
-    let weak = Arc::downgrade(rooms);
+fn schedule_next(inner: &Arc<VaultInner>, every: Duration) {
+    let weak = Arc::downgrade(inner);
     let run = move || {
-        // The last handle of the vault may be dropped meanwhile.
-        let Some(rooms) = weak.upgrade() else { return };
-        match upkeep(&Vault::of_rooms(Arc::clone(&rooms))) {
+        // The vault's last handle may have been dropped meanwhile.
+        let Some(inner) = weak.upgrade() else { return };
+        match upkeep(&Vault::from_inner(Arc::clone(&inner))) {
             Err(error) if error.kind() == ErrorKind::Closed => return,
-            Err(error) => tracing::warn!(error = %error.kind(), "upkeep put off"),
+            Err(error) => tracing::warn!(error = %error.kind(), "upkeep postponed"),
             Ok(()) => {}
         }
-        schedule_next(&rooms, every);
+        schedule_next(&inner, every);
     };
-    if let Err(error) = rooms.content.upkeep().spawn(every, run) {
-        tracing::warn!(error = %error.kind(), "no upkeep from now on");
+    if let Err(error) = inner.content.upkeep().spawn(every, run) {
+        tracing::warn!(error = %error.kind(), "upkeep stopped");
     }
 }
 

@@ -1,7 +1,7 @@
-//! Artifacts: their rows against one another, and against those by which they are found and counted.
+//! Checks the rows of artifacts, their search rows and their totals.
 //!
-//! What versions are found by is compared as sums of hashes, one of what there should be and one of what
-//! there is, so that it takes no memory for each.
+//! Search rows are compared as two sums of hashes: of the expected rows and of the existing ones.
+//! That takes no memory for each row.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use strongroom_store::state::{StateRead, Table};
 /// Most versions that a report names as affected by damage.
 const AFFECTED_NAMED_MAX: usize = 10_000;
 
-/// A sum over rows, which does not depend on their order.
+/// Sum of hashes of rows, independent of their order.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct RowSum(u64, u128);
 
@@ -34,14 +34,14 @@ impl RowSum {
     }
 }
 
-/// What the rows of versions come to.
+/// Sums over the rows of versions.
 #[derive(Default)]
 struct Sums {
     arrivals: RowSum,
     found_by: RowSum,
     versions: u64,
     bytes: u64,
-    /// By spec and by type, under the keys of their totals.
+    /// Totals by spec and by type, under the keys of their rows.
     totals: BTreeMap<Vec<u8>, (u64, u64)>,
     last_arrival: u64,
 }
@@ -64,26 +64,30 @@ impl Sums {
 }
 
 impl Check<'_> {
-    /// Each artifact counts its versions, each version has its content, is found by all that it is, and is
-    /// counted in the totals.
+    /// Checks artifacts and their versions.
+    ///
+    /// Each artifact must count its versions. Each version must have its content, have all its
+    /// search rows, and be counted in the totals.
     pub(super) fn artifacts(&mut self, state: &StateRead, chunks: &mut Chunks) -> Result<()> {
         let mut sums = Sums::default();
-        // Of the artifact that the scan is at: its key, how many versions it says and has.
+        // Current artifact of the scan: its key, its counted versions, and the versions found.
         let mut at: Option<(Vec<u8>, u32, u32)> = None;
         let mut is_counted = true;
         self.scan(state, Table::Artifacts, |check, entry| {
             let (key, row) = (entry.key.as_slice(), entry.row.as_slice());
-            let looked = split_key(key).and_then(|(names, version)| {
+            let outcome = split_key(key).and_then(|(names, version)| {
                 let Some(version) = version else {
                     let ArtifactRow::V0 { versions, .. } = ArtifactRow::decode(row)?;
                     let last = at.replace((key.to_vec(), versions, 0));
-                    is_counted &= last.is_none_or(|(_, told, found)| told == found);
+                    is_counted &= last.is_none_or(|(_, recorded, found)| recorded == found);
                     return Ok(());
                 };
                 check.report.artifacts += 1;
                 match &mut at {
                     Some((artifact, _, found)) if key.starts_with(artifact) => *found += 1,
-                    _ => check.wrong(Table::Artifacts, format!("version {version} of nothing")),
+                    _ => {
+                        check.wrong(Table::Artifacts, format!("version {version} has no artifact"));
+                    }
                 }
                 let row = VersionRow::decode(row)?;
                 sums.count(key, names, &row);
@@ -93,16 +97,21 @@ impl Check<'_> {
                 }
                 Ok(())
             });
-            if let Err(e) = looked {
+            if let Err(e) = outcome {
                 check.wrong(Table::Artifacts, e.to_string());
             }
             Ok(())
         })?;
-        if !is_counted || at.is_some_and(|(_, told, found)| told != found) {
+        if !is_counted || at.is_some_and(|(_, recorded, found)| recorded != found) {
             self.wrong(Table::Artifacts, "an artifact does not count its versions");
         }
-        self.compare(state, Table::Arrivals, sums.arrivals, "which version came when is wrong")?;
-        self.compare(state, Table::FoundBy, sums.found_by, "what versions are found by is wrong")?;
+        self.compare(state, Table::Arrivals, sums.arrivals, "the order of versions is wrong")?;
+        self.compare(
+            state,
+            Table::FoundBy,
+            sums.found_by,
+            "the search rows of versions are wrong",
+        )?;
         self.totals(state, sums)?;
         self.settings(state)
     }
@@ -130,7 +139,7 @@ impl Check<'_> {
         let (mut is_right, mut next_arrival) = (true, 1);
         self.scan(state, Table::Totals, |check, entry| {
             let (key, row) = (entry.key.as_slice(), entry.row.as_slice());
-            let looked = TotalKey::decode(key).and_then(|total| match total {
+            let outcome = TotalKey::decode(key).and_then(|total| match total {
                 TotalKey::Stored => StoredTotal::decode(row).map(drop),
                 TotalKey::Catalogue => {
                     let CatalogueRow::V0 { versions, bytes, next_arrival: next, .. } =
@@ -144,16 +153,16 @@ impl Check<'_> {
                     Ok(())
                 }
             });
-            if let Err(e) = looked {
+            if let Err(e) = outcome {
                 check.wrong(Table::Totals, e.to_string());
             }
             Ok(())
         })?;
         if !is_right || !sums.totals.is_empty() || all != (sums.versions, sums.bytes) {
-            self.wrong(Table::Totals, "what artifacts come to is not what is counted");
+            self.wrong(Table::Totals, "the totals of artifacts are not the sums of their versions");
         }
         if sums.versions > 0 && sums.last_arrival >= next_arrival {
-            self.wrong(Table::Totals, "a version came later than the next one will");
+            self.wrong(Table::Totals, "a version's arrival number is not below the next one");
         }
         Ok(())
     }
@@ -167,7 +176,7 @@ impl Check<'_> {
         })
     }
 
-    /// Names the versions of whose content some cannot be read.
+    /// Adds the versions to the report whose content cannot be read entirely.
     pub(super) fn affected(&mut self, state: &StateRead, chunks: &Chunks) -> Result<()> {
         self.scan(state, Table::Artifacts, |check, entry| {
             let Ok((names, Some(version))) = split_key(entry.key.as_slice()) else { return Ok(()) };

@@ -1,13 +1,13 @@
-//! Chunks and packs against one another.
+//! Checks chunks and packs against one another.
 //!
-//! References are counted anew: nodes are read for that, also where no data is. It takes memory for each
-//! chunk, some hundred bytes.
+//! References are counted again, for which all nodes are read, even if no data is. The check takes
+//! some hundred bytes of memory for each chunk.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use strongroom_base::{ErrorKind, Result};
 
-use super::{Check, Named, Problem};
+use super::{Check, NamedObject, Problem};
 use strongroom_content::{WAVE_CHUNKS, body_part, children, fetch, list_pack, or_damage};
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, ContentRef, ObjectName, PackRow, PackedChunk,
@@ -15,24 +15,25 @@ use strongroom_format::{
 };
 use strongroom_store::state::{StateRead, Table};
 
-/// What the rows say of a chunk, and what was found of it.
-struct Counted {
+/// A chunk's row, and the check's findings about it.
+struct CountedChunk {
     row: ChunkRow,
+    /// Number of references found.
     found: u64,
-    /// Of a node: what it lists.
+    /// Children of a node.
     children: Vec<Child>,
-    /// It cannot be read, or one under it cannot.
+    /// Set if the chunk, or one under it, cannot be read.
     damaged: bool,
 }
 
-/// All chunks.
+/// All chunks of the vault.
 #[derive(Default)]
 pub(super) struct Chunks {
-    by_id: HashMap<ChunkId, Counted>,
+    by_id: HashMap<ChunkId, CountedChunk>,
 }
 
 impl Chunks {
-    /// Counts a reference from a row of state; what is wrong with it, if anything.
+    /// Counts a reference from a row of the state; returns the problem with it, if any.
     pub(super) fn refer(&mut self, content: &ContentRef) -> Option<&'static str> {
         let Some(chunk) = self.by_id.get_mut(&content.root) else {
             return Some("a content has no chunk");
@@ -42,29 +43,29 @@ impl Chunks {
         for _ in 0..content.height {
             match self.by_id.get(&id).and_then(|chunk| chunk.children.first()) {
                 Some(first) => id = first.id,
-                // A node that cannot be read is told of as that.
+                // A node that cannot be read is reported as damaged.
                 None if self.is_damaged(&id) => return None,
-                None => return Some("a content is lower than it says"),
+                None => return Some("a content has fewer levels than its reference says"),
             }
         }
         if self.kind(&id) == Some(ChunkKind::Data) {
             (self.len(&content.root) != Some(content.len) && !self.is_damaged(&content.root))
-                .then_some("a content is not as long as it says")
+                .then_some("a content's length is not that of its reference")
         } else {
-            Some("a content is higher than it says")
+            Some("a content has more levels than its reference says")
         }
     }
 
-    /// Whether some of a content cannot be read.
+    /// Returns whether the content under a chunk cannot be read entirely.
     pub(super) fn is_damaged(&self, id: &ChunkId) -> bool {
         self.by_id.get(id).is_none_or(|chunk| chunk.damaged)
     }
 
     fn kind(&self, id: &ChunkId) -> Option<ChunkKind> {
-        self.by_id.get(id).map(|Counted { row: ChunkRow::V0 { kind, .. }, .. }| *kind)
+        self.by_id.get(id).map(|CountedChunk { row: ChunkRow::V0 { kind, .. }, .. }| *kind)
     }
 
-    /// Length of the content under a chunk.
+    /// Returns the length of the content under a chunk, in bytes.
     fn len(&self, id: &ChunkId) -> Option<u64> {
         self.by_id.get(id).map(|chunk| match chunk.row {
             ChunkRow::V0 { kind: ChunkKind::Data, len, .. } => len.into(),
@@ -72,7 +73,7 @@ impl Chunks {
         })
     }
 
-    /// Those in packs that are lost are damaged, and all above damaged ones.
+    /// Marks chunks of lost packs as damaged, with all nodes above.
     pub(super) fn spread_damage(&mut self, lost: &HashSet<ObjectName>) {
         let mut parents: HashMap<ChunkId, Vec<ChunkId>> = HashMap::new();
         let mut damaged = Vec::new();
@@ -104,7 +105,7 @@ impl Chunks {
 }
 
 impl Check<'_> {
-    /// Reads all rows of chunks, and all nodes.
+    /// Reads all chunk rows and all nodes.
     pub(super) fn chunks(&mut self, state: &StateRead) -> Result<Chunks> {
         let mut chunks = Chunks::default();
         self.scan(state, Table::Chunks, |check, entry| {
@@ -112,7 +113,8 @@ impl Check<'_> {
             let (id, row) = (entry.key.as_slice(), entry.row.as_slice());
             match ChunkId::of_key(id).and_then(|id| Ok((id, ChunkRow::decode(row)?))) {
                 Ok((id, row)) => {
-                    let chunk = Counted { row, found: 0, children: Vec::new(), damaged: false };
+                    let chunk =
+                        CountedChunk { row, found: 0, children: Vec::new(), damaged: false };
                     chunks.by_id.insert(id, chunk);
                 }
                 Err(e) => check.wrong(Table::Chunks, e.to_string()),
@@ -123,12 +125,14 @@ impl Check<'_> {
         Ok(chunks)
     }
 
-    /// The rest of the content store, once all that refers to it is counted.
+    /// Checks the rest of the content store.
+    ///
+    /// All references to it have been counted before.
     pub(super) fn content(
         &mut self,
         state: &StateRead,
         chunks: &Chunks,
-        named: &mut HashMap<ObjectName, Named>,
+        named: &mut HashMap<ObjectName, NamedObject>,
     ) -> Result<()> {
         let (uploads, pack_bytes) = self.packs(state, chunks, named)?;
         let state_bytes = self.bodies(state, chunks)?;
@@ -136,7 +140,7 @@ impl Check<'_> {
         self.stored_total(state, state_bytes, pack_bytes)
     }
 
-    /// Reads all nodes, and the data that is asked for, and counts what nodes refer to.
+    /// Reads nodes and the requested data, and counts nodes' references.
     fn nodes(&mut self, state: &StateRead, chunks: &mut Chunks) -> Result<()> {
         let (mut reads, mut lost) = (Vec::new(), 0);
         for (id, chunk) in &mut chunks.by_id {
@@ -154,7 +158,7 @@ impl Check<'_> {
                 reads.push((*id, kind, place));
             }
         }
-        // As they lie in their packs.
+        // Sorted by location, so that each pack is read in order.
         reads.sort_unstable_by_key(|(_, _, place)| match place {
             ChunkPlace::Pack { pack, at, .. } => (pack.0, *at),
             ChunkPlace::State { .. } | ChunkPlace::Lost => ([0; 16], 0),
@@ -177,19 +181,19 @@ impl Check<'_> {
             !chunks.is_damaged(&child.id) && chunks.len(&child.id) != Some(child.len)
         };
         if chunks.by_id.values().any(|chunk| chunk.children.iter().any(is_short)) {
-            self.wrong(Table::Chunks, "a chunk is not as long as a node says");
+            self.wrong(Table::Chunks, "a chunk's length is not that in its node");
         }
         if lost > 0 {
-            self.wrong(Table::Chunks, format!("{lost} chunks are lost, of packs that were"));
+            self.wrong(Table::Chunks, format!("{lost} chunks are lost with their packs"));
         }
         for (pack, count) in damaged {
-            let detail = format!("{count} chunks of it cannot be read");
+            let detail = format!("{count} chunks of the pack cannot be read");
             self.report.problems.push(Problem::Damaged { object: pack.key().to_string(), detail });
         }
         Ok(())
     }
 
-    /// What was `read` of a chunk, if it is whole: of a node its children, to whom it refers.
+    /// Notes what was read of a chunk: the children of a node, or damage.
     fn node(
         &mut self,
         chunks: &mut Chunks,
@@ -213,31 +217,31 @@ impl Check<'_> {
         for child in distinct {
             match chunks.by_id.get_mut(&child) {
                 Some(chunk) => chunk.found += 1,
-                None => self.wrong(Table::Chunks, "a node refers to a chunk that has no row"),
+                None => self.wrong(Table::Chunks, "a node refers to a chunk without a row"),
             }
         }
         chunks.by_id.get_mut(id).expect("it has a row").children = children;
     }
 
-    /// Each pack counts its chunks; those that belong to uploads, and what all take.
+    /// Checks the chunk counts of packs; returns the packs of active uploads, and all packs' bytes.
     fn packs(
         &mut self,
         state: &StateRead,
         chunks: &Chunks,
-        named: &mut HashMap<ObjectName, Named>,
+        named: &mut HashMap<ObjectName, NamedObject>,
     ) -> Result<(HashSet<ObjectName>, u64)> {
-        let mut lying: HashMap<ObjectName, Vec<(u32, PackedChunk)>> = HashMap::new();
-        for (id, Counted { row: ChunkRow::V0 { kind, len, place, .. }, .. }) in &chunks.by_id {
+        let mut by_pack: HashMap<ObjectName, Vec<(u32, PackedChunk)>> = HashMap::new();
+        for (id, CountedChunk { row: ChunkRow::V0 { kind, len, place, .. }, .. }) in &chunks.by_id {
             if let ChunkPlace::Pack { pack, epoch, at, stored } = *place {
                 let chunk = PackedChunk { id: *id, kind: *kind, len: *len, at, stored };
-                lying.entry(pack).or_default().push((epoch, chunk));
+                by_pack.entry(pack).or_default().push((epoch, chunk));
             }
         }
-        let mut under_way = HashSet::new();
+        let mut active = HashSet::new();
         self.scan(state, Table::Uploads, |check, entry| {
             match entry.key.as_slice().try_into() {
                 Ok(id) if UploadRow::decode(entry.row.as_slice()).is_ok() => {
-                    under_way.insert(UploadId(id));
+                    active.insert(UploadId(id));
                 }
                 _ => check.wrong(Table::Uploads, "a row does not decode"),
             }
@@ -252,38 +256,40 @@ impl Check<'_> {
             };
             let PackRow::V0 { bytes, upload, .. } = row;
             total += bytes;
-            check.pack_row(name, &row, &lying.remove(&name).unwrap_or_default())?;
-            if upload.is_some_and(|upload| under_way.contains(&upload)) {
+            check.pack_row(name, &row, &by_pack.remove(&name).unwrap_or_default())?;
+            if upload.is_some_and(|upload| active.contains(&upload)) {
                 uploads.insert(name);
             }
-            if named.insert(name, Named::Pack(bytes)).is_some() {
+            if named.insert(name, NamedObject::Pack(bytes)).is_some() {
                 check.wrong(Table::Packs, "a pack is referred to as another object");
             }
             Ok(())
         })?;
-        if !lying.is_empty() {
-            let detail = format!("{} packs have chunks and no row", lying.len());
+        if !by_pack.is_empty() {
+            let detail = format!("{} packs have chunks but no row", by_pack.len());
             self.wrong(Table::Packs, detail);
         }
         Ok((uploads, total))
     }
 
-    /// A pack's row against the chunks that lie in it, and where data is read against its own list.
+    /// Checks a pack's row against its chunks and its list.
+    ///
+    /// The list is read only if data is read.
     fn pack_row(
         &mut self,
         name: ObjectName,
         row: &PackRow,
-        lying: &[(u32, PackedChunk)],
+        chunks_in_pack: &[(u32, PackedChunk)],
     ) -> Result<()> {
         let PackRow::V0 { epoch, bytes, chunks, chunk_bytes, .. } = *row;
-        let sum: u64 = lying.iter().map(|(_, chunk)| u64::from(chunk.stored)).sum();
-        if (lying.len() as u64, sum) != (u64::from(chunks), chunk_bytes) {
-            self.wrong(Table::Packs, "a pack does not count its chunks");
+        let sum: u64 = chunks_in_pack.iter().map(|(_, chunk)| u64::from(chunk.stored)).sum();
+        if (chunks_in_pack.len() as u64, sum) != (u64::from(chunks), chunk_bytes) {
+            self.wrong(Table::Packs, "a pack's row does not match its chunks");
         }
         let is_within =
             |chunk: &PackedChunk| u64::from(chunk.at) + u64::from(chunk.stored) <= bytes;
-        if lying.iter().any(|(of, chunk)| *of != epoch || !is_within(chunk)) {
-            self.wrong(Table::Packs, "a chunk lies beyond its pack, or under another key");
+        if chunks_in_pack.iter().any(|(of, chunk)| *of != epoch || !is_within(chunk)) {
+            self.wrong(Table::Packs, "a chunk is beyond its pack, or under another key");
         }
         if !self.options.read_data.has(&name.0) {
             return Ok(());
@@ -292,24 +298,24 @@ impl Check<'_> {
         let detail = match list_pack(self.content.core().objects(), name, bytes) {
             Ok((_, listed)) => {
                 let listed: HashSet<PackedChunk> = listed.into_iter().collect();
-                if lying.iter().all(|(_, chunk)| listed.contains(chunk)) {
+                if chunks_in_pack.iter().all(|(_, chunk)| listed.contains(chunk)) {
                     return Ok(());
                 }
-                "its list has not all chunks that lie in it".to_owned()
+                "the pack's list lacks chunks that are in the pack".to_owned()
             }
-            Err(e) if e.kind() == ErrorKind::Corrupt => format!("its list: {e}"),
+            Err(e) if e.kind() == ErrorKind::Corrupt => format!("the pack's list is damaged: {e}"),
             Err(e) => return Err(e),
         };
         self.report.problems.push(Problem::Damaged { object: name.key().to_string(), detail });
         Ok(())
     }
 
-    /// What lies in state is what its chunk says; how many bytes all take.
+    /// Checks chunk bodies in the state against their chunks' rows; returns their total bytes.
     fn bodies(&mut self, state: &StateRead, chunks: &Chunks) -> Result<u64> {
         let mut left: HashMap<ChunkId, u64> = chunks
             .by_id
             .iter()
-            .filter_map(|(id, Counted { row: ChunkRow::V0 { place, .. }, .. })| match place {
+            .filter_map(|(id, CountedChunk { row: ChunkRow::V0 { place, .. }, .. })| match place {
                 ChunkPlace::State { stored } => Some((*id, u64::from(*stored))),
                 ChunkPlace::Pack { .. } | ChunkPlace::Lost => None,
             })
@@ -320,19 +326,24 @@ impl Check<'_> {
             let rest = body_part(entry.key.as_slice()).ok().and_then(|(id, _)| left.get_mut(&id));
             match rest.map(|rest| rest.checked_sub(len).map(|less| *rest = less)) {
                 Some(Some(())) => {}
-                Some(None) => check.wrong(Table::Bodies, "a chunk has more bytes than it says"),
-                None => check.wrong(Table::Bodies, "bytes of a chunk that does not lie in state"),
+                Some(None) => {
+                    check.wrong(Table::Bodies, "a chunk has more bytes than its row says");
+                }
+                None => check.wrong(Table::Bodies, "bytes of a chunk that is not in the state"),
             }
             Ok(())
         })?;
         let short = left.values().filter(|&&rest| rest > 0).count();
         if short > 0 {
-            self.wrong(Table::Bodies, format!("{short} chunks have fewer bytes than they say"));
+            self.wrong(
+                Table::Bodies,
+                format!("{short} chunks have fewer bytes than their rows say"),
+            );
         }
         Ok(total)
     }
 
-    /// Each chunk counts its references; to what none refers is released, or of an upload.
+    /// Checks the reference counts. A chunk without references must be released or of an upload.
     fn references(
         &mut self,
         state: &StateRead,
@@ -348,40 +359,41 @@ impl Check<'_> {
             }
             Ok(())
         })?;
-        // Whatever a node that cannot be read refers to counts more than was found.
+        // References of an unreadable node are counted in rows, but were not found.
         let is_complete = !chunks.by_id.values().any(|chunk| {
             let ChunkRow::V0 { kind, .. } = chunk.row;
             kind == ChunkKind::Node && chunk.children.is_empty()
         });
-        for (id, Counted { row: ChunkRow::V0 { references, place, .. }, found, .. }) in
+        for (id, CountedChunk { row: ChunkRow::V0 { references, place, .. }, found, .. }) in
             &chunks.by_id
         {
             if references < found || (references > found && is_complete) {
-                let detail = format!("a chunk counts {references} references, it has {found}");
+                let detail =
+                    format!("a chunk's row counts {references} references, {found} were found");
                 self.wrong(Table::Chunks, detail);
             }
             let is_of_upload =
                 matches!(place, ChunkPlace::Pack { pack, .. } if uploads.contains(pack));
             if *references == 0 && !released.contains(id) && !is_of_upload {
-                self.wrong(Table::Chunks, "nothing refers to a chunk that is not released");
+                self.wrong(Table::Chunks, "a chunk without references is not released");
             }
         }
         if released.iter().any(|id| !chunks.by_id.contains_key(id)) {
-            self.wrong(Table::Released, "a chunk that is released has no row");
+            self.wrong(Table::Released, "a released chunk has no row");
         }
         Ok(())
     }
 
     fn stored_total(&mut self, state: &StateRead, in_state: u64, in_packs: u64) -> Result<()> {
         let row = state.get(Table::Totals, &TotalKey::Stored.encode())?;
-        let told = match row.map(|row| StoredTotal::decode(row.as_slice())).transpose() {
+        let recorded = match row.map(|row| StoredTotal::decode(row.as_slice())).transpose() {
             Ok(None) => (0, 0),
             Ok(Some(StoredTotal::V0 { state_bytes, pack_bytes })) => (state_bytes, pack_bytes),
-            // It is told of with the other totals.
+            // The scan of all totals reports this row.
             Err(_) => return Ok(()),
         };
-        if told != (in_state, in_packs) {
-            self.wrong(Table::Totals, "what the store takes is not what is counted");
+        if recorded != (in_state, in_packs) {
+            self.wrong(Table::Totals, "the stored total is not the sum of chunks and packs");
         }
         Ok(())
     }
@@ -390,7 +402,7 @@ impl Check<'_> {
         self.report.objects += 1;
         self.report.object_bytes += size;
         if bytes != size {
-            let detail = format!("it has {size} bytes, not {bytes}");
+            let detail = format!("the pack has {size} bytes, should have {bytes}");
             self.report.problems.push(Problem::Damaged { object: name.key().to_string(), detail });
         }
     }

@@ -1,4 +1,4 @@
-//! Is everything there: redb's own integrity, every row, and every object that a row names.
+//! Checks of a whole vault: redb's own integrity, every row, and every object that rows name.
 
 mod artifacts;
 mod content;
@@ -21,20 +21,22 @@ use strongroom_format::{
 use strongroom_store::objects::Cut;
 use strongroom_store::state::{Entry, StateRead, Table};
 
-/// Which objects a check reads and opens; of the others it looks at presence and length. What lists other
-/// content is read in any case.
+/// Selection of the objects that a check reads and opens.
+///
+/// For the others it checks presence and length only. Nodes, which list other content, are always
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadData {
-    /// None.
+    /// No object.
     #[default]
     No,
-    /// All.
+    /// All objects.
     All,
-    /// About one in so many: all are read by as many checks, each of another part.
+    /// One of `of` parts of the objects. As many checks, each of another part, read all objects.
     Part {
-        /// Which part: 1 to `of`.
+        /// Number of the part: 1 to `of`.
         part: u32,
-        /// How many parts.
+        /// Number of parts; at least 1.
         of: u32,
     },
 }
@@ -50,7 +52,7 @@ impl ReadData {
         }
     }
 
-    /// Whether it reads the object of that name. Names are random.
+    /// Returns whether the object of this name is read. Names are random, so parts are about equal.
     fn has(self, name: &[u8; 16]) -> bool {
         match self {
             Self::No => false,
@@ -63,7 +65,7 @@ impl ReadData {
     }
 }
 
-/// Options of a check. Progress is the rows and objects checked so far.
+/// Options of a check. Progress counts the rows and objects checked so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckOptions<'a> {
     pub(super) read_data: ReadData,
@@ -73,12 +75,12 @@ pub struct CheckOptions<'a> {
 long_call_options!(CheckOptions);
 
 impl CheckOptions<'_> {
-    /// The default options: all rows, and no object's bytes.
+    /// Creates the default options: checks all rows, and reads no object's bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Which objects' bytes are read.
+    /// Sets which objects are read.
     #[must_use]
     pub fn read_data(mut self, read_data: ReadData) -> Self {
         self.read_data = read_data;
@@ -86,67 +88,68 @@ impl CheckOptions<'_> {
     }
 }
 
-/// What a check found.
+/// Report of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// Whether every block in use opens and redb's pages match their checksums; `None` if readers
-    /// were live, for that walk wants the state to itself.
+    /// Result of redb's integrity check: all blocks open, all checksums match.
+    ///
+    /// `None` if readers were live: that walk needs the state exclusively.
     pub state_intact: Option<bool>,
-    /// Records that were read.
+    /// Number of records read.
     pub records: u64,
-    /// Operations and lanes that were read.
+    /// Number of operations read, the engine's internal ones included.
     pub operations: u64,
-    /// Chunks of content that were looked at.
+    /// Number of chunks checked.
     pub chunks: u64,
-    /// Artifacts' versions that were looked at.
+    /// Number of artifact versions checked.
     pub artifacts: u64,
-    /// Objects that records, the share space and chunks refer to.
+    /// Number of objects that records, the share space and chunks refer to.
     pub objects: u64,
-    /// Their bytes on the backend, sealed.
+    /// Bytes of these objects on the backend, sealed.
     pub object_bytes: u64,
-    /// Objects that wait for their deletion.
+    /// Number of objects that are pending or wait for deletion.
     pub due: u64,
-    /// What is wrong, in the order in which it was found.
+    /// Problems, in the order in which they were found.
     pub problems: Vec<Problem>,
-    /// Records of whose values, in the content store, some cannot be read.
+    /// Number of records with a long value that cannot be read entirely.
     pub records_affected: u64,
-    /// Versions of artifacts of whose content some cannot be read.
+    /// Number of artifact versions whose content cannot be read entirely.
     pub artifacts_affected: u64,
-    /// The first 10,000 of these.
+    /// The first 10,000 of these versions.
     pub affected: Vec<ArtifactUri>,
-    /// Objects that no row names. They are listed and never deleted: who knows whose they are.
+    /// Objects that no row names. They are never deleted: they may belong to another program.
     pub unknown: Vec<String>,
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong. Unknown objects are not wrong, only odd.
+    /// Returns whether the check found no problem. Unknown objects are not problems.
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty() && self.state_intact != Some(false)
     }
 }
 
-/// Something wrong with the vault.
+/// A problem of the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A row does not decode, or says what cannot be.
+    /// A row does not decode, or contradicts other rows.
     Row {
-        /// Its table.
+        /// Name of the table.
         table: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         detail: String,
     },
-    /// An object that something refers to is missing.
+    /// An object that a row refers to is missing.
     Missing {
-        /// Its name on the backend.
+        /// Name of the object on the backend.
         object: String,
     },
-    /// An object that something refers to is not what was written.
+    /// An object that a row refers to is not what was written.
     Damaged {
-        /// Its name on the backend.
+        /// Name of the object on the backend.
         object: String,
-        /// What is wrong with it.
+        /// Description of the damage.
         detail: String,
     },
 }
@@ -162,16 +165,19 @@ impl fmt::Display for Problem {
 }
 
 impl Vault {
-    /// Checks the whole vault. It goes on past what is wrong and reports all of it; an error
-    /// means that it could not go on. Writes wait meanwhile, at most their timeout.
+    /// Checks the whole vault, and reports all problems.
+    ///
+    /// A problem does not stop the check; an error means that it could not continue. Writes wait
+    /// meanwhile, at most their timeout. `Invalid` for a [`ReadData::Part`] out of range,
+    /// `Cancelled` if the options' token is cancelled.
     pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
         let _span = tracing::debug_span!("check").entered();
         options.read_data.validate()?;
-        let core = &self.rooms().core;
+        let core = &self.inner().core;
         let turn = core.turn("check vault")?;
         core.reopen_if_failed(&turn)?;
         let mut check = Check {
-            content: &self.rooms().content,
+            content: &self.inner().content,
             options,
             report: CheckReport::default(),
             done: 0,
@@ -185,7 +191,7 @@ impl Vault {
         }
         match core.store().read() {
             Ok(state) => check.rows(&state)?,
-            // The walk met a damaged block: the state is not to be read any more.
+            // The walk met a damaged block; the state cannot be read any more.
             Err(e) if e.kind() == ErrorKind::Corrupt => {
                 check.wrong(Table::Meta, e.to_string());
             }
@@ -195,6 +201,7 @@ impl Vault {
     }
 }
 
+/// A running check: its report so far.
 struct Check<'a> {
     content: &'a Content,
     options: &'a CheckOptions<'a>,
@@ -202,12 +209,12 @@ struct Check<'a> {
     done: u64,
 }
 
-/// What the rows say of an object.
-enum Named {
+/// Expected state of an object, from the rows.
+enum NamedObject {
     Referenced(ObjectRef, Cut),
-    /// A pack of chunks, of that length; what is in it is looked at by its chunks.
+    /// A pack of this length, in bytes. Its chunks are checked separately.
     Pack(u64),
-    /// Pending or doomed: it may be there or not.
+    /// Pending or doomed: the object may exist or not.
     Due,
 }
 
@@ -236,8 +243,9 @@ impl Check<'_> {
         self.affected(state, &chunks)
     }
 
-    /// Hands each row of a table to `look`. Where pages are damaged the table's scan ends, is
-    /// reported, and the check goes on.
+    /// Calls `look` for each row of a table.
+    ///
+    /// A damaged page ends the scan of this table; it is reported, and the check continues.
     fn scan(
         &mut self,
         state: &StateRead,
@@ -272,8 +280,10 @@ impl Check<'_> {
         self.report.problems.push(Problem::Row { table, detail: detail.into() });
     }
 
-    /// The numbers of all namespaces, those that are being dropped included. Each has a table,
-    /// and no table is without one.
+    /// Returns the numbers of all tables of records.
+    ///
+    /// Reports namespaces without a table and tables without a namespace. Namespaces that are being
+    /// dropped count too.
     fn namespaces(&mut self, state: &StateRead) -> Result<BTreeSet<u32>> {
         let mut found = BTreeSet::new();
         self.scan(state, Table::Namespaces, |check, entry| {
@@ -296,7 +306,7 @@ impl Check<'_> {
             Err(e) => return Err(e),
         };
         for number in found.symmetric_difference(&tables) {
-            let detail = format!("namespace {number} has no table, or a table no namespace");
+            let detail = format!("namespace {number} has no table, or a table has no namespace");
             self.wrong(Table::Namespaces, detail);
         }
         Ok(tables)
@@ -316,7 +326,7 @@ impl Check<'_> {
         &mut self,
         state: &StateRead,
         namespace: u32,
-        named: &mut HashMap<ObjectName, Named>,
+        named: &mut HashMap<ObjectName, NamedObject>,
         values: &mut Vec<(Table, ContentRef)>,
     ) -> Result<()> {
         let table = Table::Records(namespace);
@@ -336,7 +346,7 @@ impl Check<'_> {
         &mut self,
         table: Table,
         row: &ObjectsRow,
-        named: &mut HashMap<ObjectName, Named>,
+        named: &mut HashMap<ObjectName, NamedObject>,
     ) {
         let total: u64 = row.objects().iter().map(|object| object.len).sum();
         if total != row.value_bytes() {
@@ -352,18 +362,22 @@ impl Check<'_> {
         table: Table,
         object: &ObjectRef,
         cut: Cut,
-        named: &mut HashMap<ObjectName, Named>,
+        named: &mut HashMap<ObjectName, NamedObject>,
     ) {
-        if named.insert(object.name, Named::Referenced(object.clone(), cut)).is_some() {
+        if named.insert(object.name, NamedObject::Referenced(object.clone(), cut)).is_some() {
             self.wrong(table, "an object is referred to twice");
         }
     }
 
-    /// The share space, whose objects are there like those of a value, and its unfinished update.
-    fn space(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {
+    /// Checks the rows of the share space: its objects, and an unfinished update.
+    fn space(
+        &mut self,
+        state: &StateRead,
+        named: &mut HashMap<ObjectName, NamedObject>,
+    ) -> Result<()> {
         self.scan(state, Table::Space, |check, entry| {
             let row = entry.row.as_slice();
-            let looked = match entry.key.as_slice() {
+            let outcome = match entry.key.as_slice() {
                 SPACE => SpaceRow::decode(row).map(|row| {
                     for (number, object) in row.generation().objects.iter().enumerate() {
                         check.refer(Table::Space, object, Cut::of_space(number), named);
@@ -371,8 +385,11 @@ impl Check<'_> {
                 }),
                 SPACE_UPDATE => UpdateRow::decode(row).map(|row| {
                     for &name in row.names() {
-                        if named.insert(name, Named::Due).is_some() {
-                            check.wrong(Table::Space, "an object of an update is another's");
+                        if named.insert(name, NamedObject::Due).is_some() {
+                            check.wrong(
+                                Table::Space,
+                                "an object of an update is named by another row",
+                            );
                         }
                     }
                 }),
@@ -381,14 +398,18 @@ impl Check<'_> {
                     return Ok(());
                 }
             };
-            if let Err(e) = looked {
+            if let Err(e) = outcome {
                 check.wrong(Table::Space, e.to_string());
             }
             Ok(())
         })
     }
 
-    fn due(&mut self, state: &StateRead, named: &mut HashMap<ObjectName, Named>) -> Result<()> {
+    fn due(
+        &mut self,
+        state: &StateRead,
+        named: &mut HashMap<ObjectName, NamedObject>,
+    ) -> Result<()> {
         let mut due = Vec::new();
         self.scan(state, Table::Pending, |check, entry| {
             match PendingRow::decode(entry.row.as_slice()) {
@@ -406,30 +427,38 @@ impl Check<'_> {
         })?;
         self.report.due = due.len() as u64;
         for name in due {
-            if let Some(Named::Referenced(..) | Named::Pack(_)) = named.insert(name, Named::Due) {
+            if let Some(NamedObject::Referenced(..) | NamedObject::Pack(_)) =
+                named.insert(name, NamedObject::Due)
+            {
                 self.wrong(Table::Doomed, format!("object {name:?} is referred to and due"));
             }
         }
         Ok(())
     }
 
-    /// The listing against the rows; the packs that are missing or cut short. With the writer's turn held,
-    /// no row is under way.
-    fn objects(&mut self, mut named: HashMap<ObjectName, Named>) -> Result<HashSet<ObjectName>> {
+    /// Compares the backend's listing with the rows; returns missing and truncated packs.
+    ///
+    /// The write turn is held, so no row changes meanwhile.
+    fn objects(
+        &mut self,
+        mut named: HashMap<ObjectName, NamedObject>,
+    ) -> Result<HashSet<ObjectName>> {
         let content = self.content;
         let mut lost = HashSet::new();
         content.core().objects().list(|name, size| {
             self.step()?;
             match name.map(|name| (name, named.remove(&name))) {
-                Ok((_, Some(Named::Referenced(object, cut)))) => self.object(&object, cut, size),
-                Ok((name, Some(Named::Pack(bytes)))) => {
+                Ok((_, Some(NamedObject::Referenced(object, cut)))) => {
+                    self.object(&object, cut, size)
+                }
+                Ok((name, Some(NamedObject::Pack(bytes)))) => {
                     self.pack(name, bytes, size);
                     if size < bytes {
                         lost.insert(name);
                     }
                     Ok(())
                 }
-                Ok((_, Some(Named::Due))) => Ok(()),
+                Ok((_, Some(NamedObject::Due))) => Ok(()),
                 Ok((name, None)) => {
                     self.report.unknown.push(name.key().to_string());
                     Ok(())
@@ -441,12 +470,12 @@ impl Check<'_> {
             }
         })?;
         let mut unlisted: Vec<_> =
-            named.into_iter().filter(|(_, named)| !matches!(named, Named::Due)).collect();
+            named.into_iter().filter(|(_, named)| !matches!(named, NamedObject::Due)).collect();
         unlisted.sort_unstable_by_key(|(name, _)| *name);
         let mut missing = Vec::new();
         for (number, (name, named)) in unlisted.into_iter().enumerate() {
             self.step()?;
-            if number >= ASKED_MAX || !self.is_there(name, &named)? {
+            if number >= UNLISTED_VERIFIED_MAX || !self.verify_unlisted(name, &named)? {
                 missing.push(name);
             }
         }
@@ -458,19 +487,19 @@ impl Check<'_> {
         Ok(lost)
     }
 
-    /// Looks at an object that was not listed: a listing may be older than what it lists.
-    fn is_there(&mut self, name: ObjectName, named: &Named) -> Result<bool> {
+    /// Verifies an object that was not listed: a listing may be outdated.
+    fn verify_unlisted(&mut self, name: ObjectName, named: &NamedObject) -> Result<bool> {
         let bytes = match named {
-            Named::Referenced(object, cut) => cut.sealed_bytes(object.len),
-            Named::Pack(bytes) => *bytes,
-            Named::Due => return Ok(true),
+            NamedObject::Referenced(object, cut) => cut.sealed_bytes(object.len),
+            NamedObject::Pack(bytes) => *bytes,
+            NamedObject::Due => return Ok(true),
         };
         match self.content.core().objects().get_sealed(name, bytes.saturating_sub(1)..bytes) {
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(false),
             found => drop(found?),
         }
         match named {
-            Named::Referenced(object, cut) => self.object(object, *cut, bytes)?,
+            NamedObject::Referenced(object, cut) => self.object(object, *cut, bytes)?,
             _ => self.pack(name, bytes, bytes),
         }
         Ok(true)
@@ -481,14 +510,14 @@ impl Check<'_> {
         self.report.object_bytes += size;
         let expected = cut.sealed_bytes(object.len);
         let detail = if size != expected {
-            format!("it has {size} bytes, not {expected}")
+            format!("the object has {size} bytes, should have {expected}")
         } else if self.options.read_data.has(&object.name.0) {
             let salvaged = self.content.core().objects().salvage(object, cut)?;
             if salvaged.is_whole() {
                 return Ok(());
             }
             match (salvaged.lost.len(), salvaged.blocks) {
-                (0, _) => "the object is damaged: its header is another".into(),
+                (0, _) => "the object is damaged: its header does not match".into(),
                 (lost, blocks) => format!("the object is damaged: {lost} of {blocks} blocks"),
             }
         } else {
@@ -500,8 +529,9 @@ impl Check<'_> {
     }
 }
 
-/// Most objects that are asked for by themselves because they were not listed; where more are missing, it is not
-/// the listing that is old.
-const ASKED_MAX: usize = 1_000;
+/// Most unlisted objects that are verified one by one.
+///
+/// If more are missing, the cause is not an outdated listing.
+const UNLISTED_VERIFIED_MAX: usize = 1_000;
 
 const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);

@@ -1,4 +1,4 @@
-//! The rows of operations against one another.
+//! Checks the rows of operations against one another.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,18 +8,20 @@ use super::Check;
 use strongroom_format::{CheckpointRow, OWN_OPERATION_PREFIX, OperationFields};
 use strongroom_store::state::{Entry, StateRead, Table};
 
-/// The lanes of one operation.
+/// Number of lanes of one operation.
 #[derive(Default, PartialEq, Eq)]
-struct Counted {
+struct LaneCounts {
     all: u32,
     open: u32,
 }
 
 impl Check<'_> {
-    /// Each operation counts its lanes; no lane is without an operation, and no earlier checkpoint
-    /// without a lane; and what is not finished is listed so.
+    /// Checks operations, lanes and checkpoints.
+    ///
+    /// Each operation must count its lanes, each lane have an operation, and each earlier
+    /// checkpoint a lane. Exactly the host's unfinished operations must be listed as unfinished.
     pub(super) fn operations(&mut self, state: &StateRead) -> Result<()> {
-        let mut lanes: HashMap<Vec<u8>, Counted> = HashMap::new();
+        let mut lanes: HashMap<Vec<u8>, LaneCounts> = HashMap::new();
         self.scan(state, Table::Checkpoints, |check, entry| {
             let counted = lanes.entry(operation_of(entry).to_vec()).or_default();
             match CheckpointRow::decode(entry.row.as_slice()) {
@@ -49,9 +51,9 @@ impl Check<'_> {
                     return Ok(());
                 }
             };
-            if (Counted { all: row.lanes, open: row.lanes_open }) != counted {
+            if (LaneCounts { all: row.lanes, open: row.lanes_open }) != counted {
                 let detail = format!(
-                    "an operation counts {} open of {} lanes, it has {} of {}",
+                    "an operation counts {} open of {} lanes, but has {} of {}",
                     row.lanes_open, row.lanes, counted.open, counted.all
                 );
                 check.wrong(Table::Operations, detail);
@@ -65,11 +67,11 @@ impl Check<'_> {
             Ok(())
         })?;
         if !lanes.is_empty() {
-            let detail = format!("{} operations have lanes and no row", lanes.len());
+            let detail = format!("{} operations have lanes but no row", lanes.len());
             self.wrong(Table::Checkpoints, detail);
         }
         if !unfinished.is_empty() {
-            let detail = format!("{} operations are listed and have no row", unfinished.len());
+            let detail = format!("{} operations are listed but have no row", unfinished.len());
             self.wrong(Table::Unfinished, detail);
         }
         Ok(())
@@ -78,7 +80,7 @@ impl Check<'_> {
     fn history(&mut self, state: &StateRead) -> Result<()> {
         self.scan(state, Table::History, |check, entry| {
             let key = entry.key.as_slice();
-            // Without the place and the zero byte before it.
+            // The key without the history position and the zero byte before it.
             let lane = key.get(..key.len().saturating_sub(3)).unwrap_or(&[]);
             if state.get(Table::Checkpoints, lane)?.is_none() {
                 check.wrong(Table::History, "an earlier checkpoint has no lane");
@@ -91,7 +93,7 @@ impl Check<'_> {
     }
 }
 
-/// The id in a lane's key.
+/// Returns the operation's id in a lane's key.
 fn operation_of(entry: &Entry) -> &[u8] {
     entry.key.as_slice().split(|&byte| byte == 0).next().unwrap_or(&[])
 }
