@@ -10,8 +10,8 @@ use strongroom_store::state::Table;
 use crate::Vault;
 use crate::records::WriteTx;
 
-pub use crate::documents::lab::{PlacesLab, ShareLab};
-pub use crate::documents::lab_bench::ShareBench;
+pub use crate::documents::share_testing::{PlacesLab, ShareLab};
+pub use crate::documents::share_testing_bench::ShareBench;
 pub use strongroom_crypto::passwords_hashed;
 
 /// Removes all rows of packs and of their contents, as if they had been lost.

@@ -19,7 +19,7 @@ use strongroom_base::CancelToken;
 const SOURCES_MAX: usize = 64;
 
 /// Outcome of a try.
-pub(super) enum AttemptOutcome {
+pub(super) enum TryOutcome {
     /// The runner is finished with the operation, in this state.
     Ended(OperationState),
     /// The operation is tried again after this wait.
@@ -34,18 +34,18 @@ struct HandlerError {
 }
 
 /// Tries the operation of `ticket` once. Errors are those of the vault, not of the handler.
-pub(super) fn attempt(
+pub(super) fn run_try(
     jobs: &Jobs,
     ticket: &Arc<Ticket>,
     cancel: CancelToken,
-) -> Result<AttemptOutcome> {
+) -> Result<TryOutcome> {
     let operation = match acquire(&jobs.operations, ticket) {
         Err(e) if matches!(e.kind(), ErrorKind::Invalid | ErrorKind::AlreadyExists) => {
             // The operation was paused, ended or run elsewhere since it was queued.
             return match jobs.operations.can_resume(&ticket.id)? {
-                Resumable::Held => Ok(AttemptOutcome::Ended(OperationState::Paused)),
-                Resumable::Completed => Ok(AttemptOutcome::Ended(OperationState::Completed)),
-                Resumable::Cancelled => Ok(AttemptOutcome::Ended(OperationState::Cancelled)),
+                Resumable::Held => Ok(TryOutcome::Ended(OperationState::Paused)),
+                Resumable::Completed => Ok(TryOutcome::Ended(OperationState::Completed)),
+                Resumable::Cancelled => Ok(TryOutcome::Ended(OperationState::Cancelled)),
                 _ => Err(e),
             };
         }
@@ -95,7 +95,7 @@ fn settle(
     job: &Job,
     outcome: Result<(), HandlerError>,
     stopped: Option<StopReason>,
-) -> Result<AttemptOutcome> {
+) -> Result<TryOutcome> {
     let operation = job.operation();
     let state = operation.status()?.state;
     if !state.is_active() {
@@ -109,7 +109,7 @@ fn settle(
     }
     let Err(error) = outcome else {
         operation.complete()?;
-        return Ok(AttemptOutcome::Ended(OperationState::Completed));
+        return Ok(TryOutcome::Ended(OperationState::Completed));
     };
     if stopped.is_some() && !error.cancelled {
         job.warn(format!("the handler failed while it was stopped: {}", error.text));
@@ -130,14 +130,14 @@ fn settle(
 
 /// Returns the outcome of a try that left `state`: a failed operation is retried while tries are
 /// left.
-fn ended(operation: &Operation, state: OperationState) -> Result<AttemptOutcome> {
+fn ended(operation: &Operation, state: OperationState) -> Result<TryOutcome> {
     if state != OperationState::Failed {
-        return Ok(AttemptOutcome::Ended(state));
+        return Ok(TryOutcome::Ended(state));
     }
     Ok(match operation.operations().can_resume(operation.id())? {
-        Resumable::Ready => AttemptOutcome::RetryAfter(Duration::ZERO),
-        Resumable::BackingOff { wait } => AttemptOutcome::RetryAfter(wait),
-        _ => AttemptOutcome::Ended(state),
+        Resumable::Ready => TryOutcome::RetryAfter(Duration::ZERO),
+        Resumable::BackingOff { wait } => TryOutcome::RetryAfter(wait),
+        _ => TryOutcome::Ended(state),
     })
 }
 

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::attempt::{AttemptOutcome, attempt};
+use super::attempt::{TryOutcome, run_try};
 use super::handlers::Handlers;
 use super::ticket::{StopOutcome, StopReason, Ticket};
 use crate::Vault;
@@ -161,17 +161,17 @@ impl Jobs {
         let Some(cancel) = ticket.start(wait_id) else { return };
         let mut guarded = TicketGuard { jobs, ticket, settled: false };
         let outcome = if jobs.stopping.load(Ordering::Acquire) {
-            jobs.state(&ticket.id).map(AttemptOutcome::Ended)
+            jobs.state(&ticket.id).map(TryOutcome::Ended)
         } else {
-            attempt(jobs, ticket, cancel)
+            run_try(jobs, ticket, cancel)
         };
         let stop = ticket.end_try();
         let next = jobs.next(ticket, outcome, stop);
         guarded.settled = true;
         match next {
-            Ok(AttemptOutcome::Ended(state)) => jobs.end(ticket, Ok(state)),
+            Ok(TryOutcome::Ended(state)) => jobs.end(ticket, Ok(state)),
             Err(error) => jobs.end(ticket, Err(error)),
-            Ok(AttemptOutcome::RetryAfter(wait)) => Self::wait_again(jobs, ticket, wait),
+            Ok(TryOutcome::RetryAfter(wait)) => Self::wait_again(jobs, ticket, wait),
         }
     }
 
@@ -206,9 +206,9 @@ impl Jobs {
     fn next(
         &self,
         ticket: &Ticket,
-        outcome: Result<AttemptOutcome>,
+        outcome: Result<TryOutcome>,
         stop: Option<StopReason>,
-    ) -> Result<AttemptOutcome> {
+    ) -> Result<TryOutcome> {
         if let Err(error) = &outcome {
             self.warn(&ticket.id, error);
         }
@@ -217,19 +217,19 @@ impl Jobs {
             state.is_finished() || (state == OperationState::Paused && reason != StopReason::Cancel)
         };
         match (outcome, stop) {
-            (Ok(AttemptOutcome::Ended(state)), None | Some(StopReason::Shutdown)) => {
-                Ok(AttemptOutcome::Ended(state))
+            (Ok(TryOutcome::Ended(state)), None | Some(StopReason::Shutdown)) => {
+                Ok(TryOutcome::Ended(state))
             }
             // The try has obeyed, or has ended otherwise.
-            (Ok(AttemptOutcome::Ended(state)), Some(reason)) if is_over(state, reason) => {
-                Ok(AttemptOutcome::Ended(state))
+            (Ok(TryOutcome::Ended(state)), Some(reason)) if is_over(state, reason) => {
+                Ok(TryOutcome::Ended(state))
             }
-            (Ok(_), Some(reason)) => self.apply_stop(&ticket.id, reason).map(AttemptOutcome::Ended),
+            (Ok(_), Some(reason)) => self.apply_stop(&ticket.id, reason).map(TryOutcome::Ended),
             (Err(error), Some(reason)) => match self.apply_stop(&ticket.id, reason) {
-                Ok(state) => Ok(AttemptOutcome::Ended(state)),
+                Ok(state) => Ok(TryOutcome::Ended(state)),
                 Err(_) => Err(error),
             },
-            (Ok(again @ AttemptOutcome::RetryAfter(_)), None) => {
+            (Ok(again @ TryOutcome::RetryAfter(_)), None) => {
                 ticket.reset_vault_failures();
                 Ok(again)
             }
@@ -238,7 +238,7 @@ impl Jobs {
                 ErrorKind::Locked
                 | ErrorKind::Unavailable
                 | ErrorKind::Full
-                | ErrorKind::Uncertain => Ok(AttemptOutcome::RetryAfter(
+                | ErrorKind::Uncertain => Ok(TryOutcome::RetryAfter(
                     RetryPolicy::DEFAULT.backoff(ticket.count_vault_failure()),
                 )),
                 _ => Err(error),

@@ -28,16 +28,16 @@ mod draft;
 mod envelope;
 mod generation;
 mod geometry;
-#[cfg(feature = "testing")]
-pub(crate) mod lab;
-#[cfg(feature = "testing")]
-pub(crate) mod lab_bench;
 mod map;
 mod opening;
 mod partition;
 mod plan;
 mod room;
 mod secret;
+#[cfg(feature = "testing")]
+pub(crate) mod share_testing;
+#[cfg(feature = "testing")]
+pub(crate) mod share_testing_bench;
 mod shares;
 mod space;
 mod stream;

@@ -1,4 +1,4 @@
-//! Begins, resumes, takes over and deletes operations: how one gains and loses its owner.
+//! Begins, resumes, takes over and deletes operations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -268,7 +268,7 @@ pub(super) fn refuse_live(shared: &OperationsShared, action: &'static str, id: &
         None => Ok(()),
         Some(live) => Err(Error::new(ErrorKind::Locked, action)
             .with_reason(Reason::OperationRunning)
-            .with_detail(format!("generation {live} of it is running in this process"))
+            .with_detail(format!("generation {live} of the operation runs in this process"))
             .with_subject(id)),
     }
 }
@@ -345,7 +345,7 @@ fn check_same_lanes(tx: &Tx<'_>, spec: &OperationSpec) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Invalid, RESUME)
         .with_detail(format!(
-            "it began with {} lanes and is resumed with {}, or their names differ",
+            "the operation began with {} lanes and is resumed with {}, or lane names differ",
             begun.len(),
             spec.lanes.len()
         ))

@@ -76,8 +76,8 @@ impl Default for CheckpointPolicy {
 /// The [`CheckpointPolicy`] decides when a batch commits. A call that commits returns once the
 /// commit is durable.
 ///
-/// Changes since the last commit are held only in memory. After a crash, the work on their items is
-/// repeated, and each item is stored once. Dropping this value without [`finish`](Self::finish) or
+/// Changes since the last commit are held only in memory. After a crash, the host processes their
+/// items again; no item is stored twice. Dropping this value without [`finish`](Self::finish) or
 /// [`flush`](Self::flush) loses those changes too.
 ///
 /// ```

@@ -202,7 +202,9 @@ impl LaneWriter {
     pub(crate) fn check(&self, tx: &Tx<'_>, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.validate()?;
         if !Arc::ptr_eq(&self.operation.inner.shared.core, tx.core()) {
-            return Err(self.refusal(ErrorKind::Invalid, "the lane is of another vault".into()));
+            return Err(
+                self.refusal(ErrorKind::Invalid, "the lane belongs to another vault".into())
+            );
         }
         let row = self.read_operation(tx)?;
         let CheckpointRow::V0 { complete, sequence, .. } = self.read_lane(tx)?;
@@ -318,7 +320,7 @@ impl LaneWriter {
     /// Returns the operation's row, if this lane's owner is still its owner.
     fn read_operation(&self, tx: &Tx<'_>) -> Result<OperationFields> {
         let row = read_row(tx, self.id())?
-            .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation is gone".into()))
+            .ok_or_else(|| self.refusal(ErrorKind::NotFound, "the operation was deleted".into()))
             .map_err(|e| e.with_reason(Reason::OperationMissing))?;
         let refusal = self.operation.inner.refusal(&row);
         refusal.map_or(Ok(row), |detail| {
@@ -331,7 +333,9 @@ impl LaneWriter {
         let key = checkpoint_key(self.id(), &self.lane);
         tx.state
             .get(Table::Checkpoints, &key, |row| row.map(CheckpointRow::decode))?
-            .unwrap_or_else(|| Err(self.refusal(ErrorKind::NotFound, "the lane is gone".into())))
+            .unwrap_or_else(
+                || Err(self.refusal(ErrorKind::NotFound, "the lane was deleted".into())),
+            )
     }
 
     fn refusal(&self, kind: ErrorKind, detail: String) -> Error {

@@ -9,7 +9,7 @@ use super::machine::OperationState;
 use super::spec::RetryPolicy;
 use strongroom_format::OperationFields;
 
-/// Resumability of an operation: that it can be resumed, or the reason against it.
+/// Resumability: whether an operation can be resumed, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resumable {
@@ -140,7 +140,7 @@ pub(super) fn resumability(row: &OperationFields, live: Option<u64>, now: u64) -
         OperationState::Completed => Resumable::Completed,
         OperationState::Cancelled => Resumable::Cancelled,
         _ if live.is_some() => {
-            Resumable::OwnerAlive { generation: live.expect("asked in the guard") }
+            Resumable::OwnerAlive { generation: live.expect("checked in the guard") }
         }
         _ if policy.is_exhausted(row.attempts) => {
             Resumable::AttemptsExhausted { attempts: row.attempts }

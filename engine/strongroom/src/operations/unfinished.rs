@@ -89,7 +89,7 @@ fn describe(
     let missing = || {
         Error::new(ErrorKind::Corrupt, "read operation")
             .with_reason(Reason::RowDamaged)
-            .with_detail("the row is missing")
+            .with_detail("the operation's row is missing")
     };
     let bytes = snapshot.state().get(Table::Operations, id.as_bytes())?;
     let row = bytes.ok_or_else(missing).and_then(|row| OperationFields::decode(row.as_slice()));

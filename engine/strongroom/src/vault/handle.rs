@@ -21,7 +21,7 @@ use crate::records::{Batch, DroppedNamespaces, RecordRoots, Snapshot, Staged, Wr
 
 /// An open vault. Cheap to clone, and usable from any thread.
 ///
-/// [`close`](Self::close) closes the vault, or the drop of its last handle. Handles are clones,
+/// [`close`](Self::close), or dropping the last handle, closes the vault. Handles are clones,
 /// snapshots, staged values, record readers, stagings, operations, lanes, and batches with a
 /// checkpoint. Running garbage collection of the vault keeps it open until its end, and so do
 /// deletes on a shared store.
@@ -209,9 +209,9 @@ impl Vault {
     /// moves chunks out of packs that are more than half unused, and out of the state if there are
     /// many. It also deletes the last rows of deleted namespaces.
     ///
-    /// [`without_repacking`](GcOptions::without_repacking) moves no chunk, so chunks that share a
-    /// pack with live ones stay in it. That takes little time, for example before measuring the
-    /// backend's size.
+    /// [`without_repacking`](GcOptions::without_repacking) moves no chunk, so freed chunks that
+    /// share a pack with live ones stay in it. That takes little time, for example before measuring
+    /// the backend's size.
     ///
     /// Garbage collection also runs by itself on a thread of the vault, once 256 MiB of contents
     /// are released, and as often as [`upkeep`](crate::VaultOptions::upkeep) says.

@@ -129,8 +129,7 @@ impl Keys {
     /// Wraps the key that `source` gives again, at new costs.
     ///
     /// The costs are those that the vault was opened with. Use this to raise the costs of a
-    /// password. Durable on return. `Denied` if it is no key of the
-    /// vault.
+    /// password. Durable on return. `Denied` if it is no key of the vault.
     pub fn rewrap(&self, source: &dyn KeySource) -> Result<KeyId> {
         let unlock = source.unlock()?;
         let mut found = None;

@@ -420,7 +420,7 @@ pub(super) fn read_vault_row(state: &StateRead) -> Result<VaultRow> {
     let row = state.get(Table::Meta, META_VAULT)?.ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "read vault row")
             .with_reason(Reason::RowDamaged)
-            .with_detail("the row is missing")
+            .with_detail("the row of the vault is missing")
     })?;
     VaultRow::decode(row.as_slice())
 }

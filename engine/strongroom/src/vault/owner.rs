@@ -77,7 +77,7 @@ pub(super) struct Owner {
     token: Claim,
     /// Row of the state about the owner ref.
     row: OwnerRow,
-    /// Error of all further writes, once another session owns the content.
+    /// Error of all writes and deletes after the ownership is lost.
     lost: Mutex<Option<Error>>,
     /// Time at which the ref last had this session's token.
     confirmed_at: Mutex<ClockReading>,
@@ -374,7 +374,7 @@ impl Acquisition<'_> {
     /// owner is as unknown as before.
     fn take_over(&self, found: Option<&OwnerRefRow>, known: &[Claim]) -> Result<AcquireOutcome> {
         let from = found.map(holder_of);
-        tracing::warn!(from = from.as_ref().map(tracing::field::display), "content is taken over");
+        tracing::warn!(from = from.as_ref().map(tracing::field::display), "content taken over");
         let now = self.options.components.clock.unix_millis();
         let deletes_from_unix_millis = now.saturating_add(DELETES_WAIT_MILLIS);
         let lineage = draw_id(&*self.options.components.entropy)?;

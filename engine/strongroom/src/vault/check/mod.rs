@@ -46,7 +46,7 @@ impl ReadData {
         match self {
             Self::Part { part, of } if part == 0 || part > of => {
                 Err(Error::new(ErrorKind::Invalid, "check vault")
-                    .with_detail(format!("part {part} of {of}")))
+                    .with_detail(format!("part {part} of {of}: the part must be within 1 to {of}")))
             }
             _ => Ok(()),
         }
