@@ -17,6 +17,7 @@ pub(super) struct StorageHealth {
     len: AtomicU64,
     header_written: AtomicBool,
     touching: AtomicBool,
+    checking: AtomicBool,
     failed: AtomicBool,
     closed: AtomicBool,
     uncertain: AtomicBool,
@@ -123,6 +124,18 @@ impl StorageHealth {
     /// Returns whether the failure happened during such a write, which may have torn the copy.
     pub(super) fn may_have_torn_copy(&self) -> bool {
         self.touching.load(Ordering::Acquire)
+    }
+
+    /// Records that redb's integrity check is under way.
+    ///
+    /// The check ends with a commit of redb's own that changes no row.
+    pub(super) fn note_check(&self, under_way: bool) {
+        self.checking.store(under_way, Ordering::Release);
+    }
+
+    /// Returns whether the failure interrupted a check, whose own commit may be missing.
+    pub(super) fn may_have_torn_check(&self) -> bool {
+        self.checking.load(Ordering::Acquire)
     }
 
     /// Returns whether any call failed. redb then refuses all others until it is reopened.

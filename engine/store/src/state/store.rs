@@ -300,7 +300,9 @@ impl Store {
         // Dropped before the next one is opened, so that two instances never share a file.
         let (mut in_doubt, mut torn) = (true, false);
         if let Slot::Open(opened) = &*slot {
-            (in_doubt, torn) = (opened.health.in_doubt(), opened.health.may_have_torn_copy());
+            // The check's own commit changes no row, so reads need not wait for its outcome.
+            in_doubt = opened.health.in_doubt() || opened.health.may_have_torn_check();
+            torn = opened.health.may_have_torn_copy();
             opened.health.close();
             if opened.health.is_distrusted() {
                 *slot = Slot::Damaged;
@@ -405,7 +407,11 @@ fn abort(transaction: WriteTransaction, health: &StorageHealth) {
 
 fn check_database(opened: &mut Opened, operation: &'static str) -> Result<bool> {
     let Opened { database, health, .. } = opened;
-    health.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))
+    health.note_check(true);
+    let intact =
+        health.guard(operation, || database.check_integrity().map_err(|e| e.during(operation)))?;
+    health.note_check(false);
+    Ok(intact)
 }
 
 /// Makes a new, empty database behind `header` and `sealing`.
