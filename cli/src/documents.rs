@@ -1,7 +1,7 @@
-//! `doc`: the document of a partition, read, written, planned and healed.
+//! `doc`: reads, writes, plans and heals the document of a partition.
 //!
-//! A text that is to be written is read whole before the vault is opened, and one that was read is
-//! printed after it was closed: so a pipe from `doc read` to `doc write` does not wait for itself.
+//! A text to write is read completely before the vault is opened. A text that was read is printed
+//! after the vault was closed. So a pipe from `doc read` to `doc write` does not block itself.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use strongroom::LongCall;
 use strongroom::documents::{Document, DocumentVersion, Plan, WriteOptions, Written};
 use zeroize::Zeroizing;
 
-use crate::args::{Documents, Place};
+use crate::args::{Documents, PartitionOptions};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json};
 use crate::partition::{Opening, damage_json};
@@ -19,28 +19,33 @@ use crate::session::{Session, moving, usage};
 
 pub(crate) fn run(session: &Session<'_>, command: &Documents) -> Result<Outcome, Failure> {
     match command {
-        Documents::Read { place, file } => read(session, place, told(file.as_ref())?)?,
+        Documents::Read { place, file } => read(session, place, named_file(file.as_ref())?)?,
         Documents::Write { place, file, expect, resume } => {
-            write(session, place, told(file.as_ref())?, *expect, *resume)?;
+            write(session, place, named_file(file.as_ref())?, *expect, *resume)?;
         }
-        Documents::Plan { place, file } => plan(session, place, told(file.as_ref())?)?,
+        Documents::Plan { place, file } => plan(session, place, named_file(file.as_ref())?)?,
         Documents::Heal { place } => heal(session, place)?,
     }
     Ok(Outcome::Done)
 }
 
-/// The file, if it is not standard input or output. A key whose `--key` was forgotten is none, and
-/// must not be shown.
-fn told(file: Option<&PathBuf>) -> Result<Option<&Path>, Failure> {
+/// Returns the file, unless it names standard input or output.
+///
+/// A partition key without `--key` in front is refused as a path, and must not be shown.
+fn named_file(file: Option<&PathBuf>) -> Result<Option<&Path>, Failure> {
     match file.map(PathBuf::as_path) {
         Some(path) if is_like_a_key(path.as_os_str()) => {
-            Err(usage("a key is given in the place of the file: name it with --key"))
+            Err(usage("the file argument is a partition key; give it with --key"))
         }
         path => Ok(path.filter(|path| path.as_os_str() != STDIN)),
     }
 }
 
-fn read(session: &Session<'_>, place: &Place, file: Option<&Path>) -> Result<(), Failure> {
+fn read(
+    session: &Session<'_>,
+    place: &PartitionOptions,
+    file: Option<&Path>,
+) -> Result<(), Failure> {
     let (vault, partition) = Opening::new(session, place, &[])?.open(session, "doc read")?;
     let document = partition.read()?;
     vault.close()?;
@@ -50,7 +55,7 @@ fn read(session: &Session<'_>, place: &Place, file: Option<&Path>) -> Result<(),
     if document.damage().any() {
         let path = session.path().display();
         session.say(format!(
-            "warning: the document is whole, but damaged are {}; `strongroom doc heal {path}` \
+            "warning: the document is whole, but damaged: {}; `strongroom doc heal {path}` \
              writes it anew",
             document.damage()
         ));
@@ -66,7 +71,7 @@ fn read(session: &Session<'_>, place: &Place, file: Option<&Path>) -> Result<(),
     Ok(())
 }
 
-/// In pieces, so that the text is in no other buffer than one that is zeroised.
+/// Prints the document in pieces, so that its text enters only buffers that are zeroised.
 fn print_document_json(document: &Document, file: Option<&Path>) -> Result<(), Failure> {
     let (version, len) = (document.version(), document.bytes().len());
     let damage = damage_json(&document.damage());
@@ -83,10 +88,10 @@ fn print_document_json(document: &Document, file: Option<&Path>) -> Result<(), F
     output.finish()
 }
 
-/// What opens the partition, and the text in `file`, or from standard input.
+/// Reads the partition's secrets, and the text from `file` or standard input.
 fn with_text(
     session: &Session<'_>,
-    place: &Place,
+    place: &PartitionOptions,
     file: Option<&Path>,
 ) -> Result<(Opening, Zeroizing<Vec<u8>>), Failure> {
     let opening = Opening::new(session, place, &[(file.is_none(), "the document")])?;
@@ -96,7 +101,7 @@ fn with_text(
 
 fn write(
     session: &Session<'_>,
-    place: &Place,
+    place: &PartitionOptions,
     file: Option<&Path>,
     expected: Option<DocumentVersion>,
     resume: bool,
@@ -125,13 +130,17 @@ fn write(
     output.finish()
 }
 
-fn plan(session: &Session<'_>, place: &Place, file: Option<&Path>) -> Result<(), Failure> {
+fn plan(
+    session: &Session<'_>,
+    place: &PartitionOptions,
+    file: Option<&Path>,
+) -> Result<(), Failure> {
     let (opening, text) = with_text(session, place, file)?;
     let (vault, partition) = opening.open(session, "doc plan")?;
     let plan = partition.plan(&*text)?;
     vault.close()?;
     if plan.damage.any() {
-        session.say(format!("warning: damaged are {}", plan.damage));
+        session.say(format!("warning: damaged: {}", plan.damage));
     }
     if plan.is_large_change() {
         session.say(format!(
@@ -174,7 +183,7 @@ fn print_plan_json(plan: &Plan) -> Result<(), Failure> {
     }))
 }
 
-fn heal(session: &Session<'_>, place: &Place) -> Result<(), Failure> {
+fn heal(session: &Session<'_>, place: &PartitionOptions) -> Result<(), Failure> {
     let (vault, partition) = Opening::new(session, place, &[])?.open(session, "doc heal")?;
     let bar = session.objects_bar();
     let damage = partition.heal_with(LongCall::new().progress(&moving(&bar)));

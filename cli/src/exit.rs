@@ -1,8 +1,8 @@
-//! How a command ends: its exit code, and the report of a failure.
+//! Exit codes, and the report of a failure.
 //!
-//! The codes are an interface that scripts rely on; `--help` and `docs/cli.md` list them, and they
-//! do not change. An error is one line, and a hint follows where the user can do something; with
-//! `--json` it is one object that has both.
+//! Scripts rely on the codes. `--help` and `docs/guides/command-line.md` list them, and they do not
+//! change. An error is one line. A hint follows if the user can do something. With `--json`, both
+//! are in one object.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,15 +14,15 @@ use strongroom::{Error, ErrorKind, Reason};
 use crate::hint::{CliReason, hint};
 use crate::secret::KEY_PREFIX;
 
-/// What a shell reports of a process that died of a closed pipe: 128 + SIGPIPE.
+/// Exit code that a shell reports for a process killed by a closed pipe: 128 + SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
-/// A command that did what it was asked to.
+/// Result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// And all is well.
+    /// The command found no problem.
     Done,
-    /// And `check`, `verify`, `partition verify` or `gc` found something wrong.
+    /// `check`, `verify`, `partition verify` or `gc` found damage.
     Problems,
 }
 
@@ -35,27 +35,27 @@ impl Outcome {
     }
 }
 
-/// A command that did not.
+/// Failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Error(Error),
-    /// For a reason that the engine does not know.
-    Own(CliReason, Error),
-    /// The reader of our output has closed it: nothing to complain about.
+    /// A failure for a reason that the engine does not have.
+    Cli(CliReason, Error),
+    /// The reader of standard output closed it. No message is printed.
     OutputClosed,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match CliReason::carried_by(&error) {
-            Some(reason) => Self::Own(reason, error),
+            Some(reason) => Self::Cli(reason, error),
             None => Self::Error(error),
         }
     }
 }
 
 impl Failure {
-    /// Of a failed write to standard output.
+    /// Wraps a failed write to standard output.
     pub(crate) fn of_output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::OutputClosed
@@ -64,15 +64,15 @@ impl Failure {
         }
     }
 
-    /// Writes it to standard error, as JSON or as text.
+    /// Writes the failure to standard error, as JSON or as text.
     pub(crate) fn report(&self, vault: &Path, is_json: bool) -> ExitCode {
         let (error, reason, hint) = match self {
             Self::Error(error) => (error, error.reason().map(Reason::as_str), hint(error, vault)),
-            Self::Own(reason, error) => (error, Some(reason.as_str()), Some(reason.hint(vault))),
+            Self::Cli(reason, error) => (error, Some(reason.as_str()), Some(reason.hint(vault))),
             Self::OutputClosed => return ExitCode::from(BROKEN_PIPE),
         };
         let code = code(error.kind());
-        // If standard error is closed, the code alone must do.
+        // If standard error is closed, only the exit code remains.
         let mut stderr = io::stderr().lock();
         if is_json {
             let document = json!({ "error": {
@@ -95,12 +95,13 @@ impl Failure {
     }
 }
 
-/// Says what is wrong with the arguments, or the help that they ask for. What clap does not know
-/// it shows, and that may be a partition's key.
+/// Prints a usage error, or the help that was asked for.
+///
+/// clap quotes unknown arguments, and such an argument may be a partition's key.
 pub(crate) fn report_usage(usage: &clap::Error) -> ExitCode {
-    let told = usage.to_string();
-    let shown = without_keys(&told);
-    if usage.use_stderr() && shown != told {
+    let message = usage.to_string();
+    let shown = without_keys(&message);
+    if usage.use_stderr() && shown != message {
         let _ = write!(io::stderr(), "{shown}");
     } else {
         let _ = usage.print();
@@ -108,7 +109,7 @@ pub(crate) fn report_usage(usage: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(usage.exit_code()).expect("0 or 2"))
 }
 
-/// The text with `srp1_…` in the place of each key, or what looks like one.
+/// Replaces each partition key, or what looks like one, by `srp1_…`.
 fn without_keys(text: &str) -> String {
     let mut parts = text.split(KEY_PREFIX);
     let mut shown = parts.next().unwrap_or_default().to_owned();
@@ -140,14 +141,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_key_is_not_shown() {
+    fn text_like_a_key_is_replaced() {
         assert_eq!(without_keys("no key"), "no key");
         let shown = without_keys("unexpected 'srp1_00ff': use '-- srp1_00ffz'");
         assert_eq!(shown, "unexpected 'srp1_…': use '-- srp1_…'");
     }
 
     #[test]
-    fn every_kind_has_the_code_that_is_documented() {
+    fn error_kind_has_documented_exit_code() {
         let documented = [
             (ErrorKind::Invalid, 2),
             (ErrorKind::NotFound, 3),

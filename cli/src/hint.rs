@@ -1,7 +1,7 @@
-//! Hints: the next step of the user, one for each reason.
+//! Hints: the user's next step, one for each reason.
 //!
-//! A hint follows from the [`Reason`] of an error, or from the [`CliReason`] where only this program
-//! can meet the fact. Some kinds have a hint of their own, for errors without a reason.
+//! A hint follows from the [`Reason`] of an error, or from the [`CliReason`] for a fact that only
+//! this program meets. Some kinds have a hint of their own, for errors without a reason.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,27 +16,27 @@ use crate::secret::{
     PARTITION_PASSWORD_VARIABLE, PASSWORD_VARIABLE,
 };
 
-/// A fact that only this program can meet, and that has a hint.
+/// A fact that only this program meets, and that has a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CliReason {
-    /// No file that holds a password or a key is named, and there is no terminal.
+    /// No password file or key file is given, and there is no terminal.
     NoPasswordGiven,
-    /// The same for the password of a partition.
+    /// No partition password is given, and there is no terminal.
     NoPartitionPasswordGiven,
-    /// No key of a partition is given.
+    /// No partition key is given.
     NoPartitionKeyGiven,
     /// Partitions that are not named may be lost.
     PartitionsNotNamed,
-    /// There is no such namespace.
+    /// The namespace does not exist.
     NamespaceMissing,
-    /// There is no record of that key.
+    /// The namespace has no record of that key.
     RecordMissing,
-    /// There is a file of the name that a new one is to have.
+    /// A file already has the name of the new file.
     FileExists,
 }
 
 impl CliReason {
-    /// The stable code, beside those of [`Reason`].
+    /// Returns the stable code, in the same form as the codes of [`Reason`].
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoPasswordGiven => "no-password-given",
@@ -49,12 +49,12 @@ impl CliReason {
         }
     }
 
-    /// `error` as a failure for this reason.
+    /// Returns `error` as a failure for this reason.
     pub(crate) fn failure(self, error: Error) -> Failure {
-        Failure::Own(self, error)
+        Failure::Cli(self, error)
     }
 
-    /// The reason that travelled through the engine as the source of an error.
+    /// Returns the reason that passed through the engine as the source of an error.
     pub(crate) fn carried_by(error: &Error) -> Option<Self> {
         error.source().and_then(|source| source.downcast_ref()).copied()
     }
@@ -66,12 +66,12 @@ impl CliReason {
                 format!("give --password-file FILE, --key-file FILE or {PASSWORD_VARIABLE}")
             }
             Self::NoPartitionPasswordGiven => format!(
-                "give --partition-password-file FILE or {PARTITION_PASSWORD_VARIABLE}; for a new \
-                 one in its place --new-partition-password-file FILE or \
+                "give --partition-password-file FILE or {PARTITION_PASSWORD_VARIABLE}; a new password \
+                 comes from --new-partition-password-file FILE or \
                  {NEW_PARTITION_PASSWORD_VARIABLE}"
             ),
             Self::NoPartitionKeyGiven => give_partition_key(),
-            // As the command line says it, which --force allows.
+            // `--force` allows that.
             Self::PartitionsNotNamed => {
                 "name the key of each partition with --keep, or allow that with --force".into()
             }
@@ -82,7 +82,7 @@ impl CliReason {
                 format!("`strongroom records list {vault} NAMESPACE` lists the keys")
             }
             Self::FileExists => {
-                "nothing is overwritten: name another file, or move that one away".into()
+                "name another file, or move the existing one; no file is overwritten".into()
             }
         }
     }
@@ -98,9 +98,9 @@ impl StdError for CliReason {}
 
 /// Returns the next step after an error of the engine.
 pub(crate) fn hint(error: &Error, vault: &Path) -> Option<String> {
-    // Whatever the cause: the change may be there.
+    // The change may have happened, whatever the cause.
     if error.kind() == ErrorKind::Uncertain {
-        return Some("look whether it happened before repeating it".into());
+        return Some("check whether the change happened before you repeat it".into());
     }
     error.reason().and_then(|reason| of_reason(reason, error, vault)).or_else(|| of_kind(error))
 }
@@ -120,16 +120,16 @@ const RESTORE: &str = "nothing was changed; restore the vault from a backup";
 fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
     let vault = vault.display();
     Some(match reason {
-        Reason::VaultMissing => format!("make a vault with `strongroom init {vault}`"),
-        Reason::ParentFolderMissing => "make its parent folder first".into(),
+        Reason::VaultMissing => format!("create a vault with `strongroom init {vault}`"),
+        Reason::ParentFolderMissing => "create the parent folder first".into(),
         Reason::VaultExists => {
-            format!("there is a vault already; `strongroom info {vault}` describes it")
+            format!("`strongroom info {vault}` describes the existing vault")
         }
         Reason::FolderNotEmpty => "name a new or an empty folder".into(),
         Reason::NotAFolder => "name the folder of a vault, or a new one".into(),
         Reason::VaultLocked => wait_for(error),
         Reason::ContentInFolder => {
-            "leave --backend and STRONGROOM_BACKEND out: the content is in the vault's folder"
+            "omit --backend and unset STRONGROOM_BACKEND: the content is in the vault's folder"
                 .into()
         }
         Reason::ContentOnStore | Reason::StoreNotNamed => {
@@ -137,9 +137,9 @@ fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
         }
         Reason::StorageFull => "free some space, then repeat the command".into(),
 
-        Reason::HeaderDamaged => format!(
-            "{RESTORE}, or, if both copies of its header are damaged, try --restore-key-set"
-        ),
+        Reason::HeaderDamaged => {
+            format!("{RESTORE}; if both copies of its header are damaged, try --restore-key-set")
+        }
         Reason::StateDamaged
         | Reason::BlockDamaged
         | Reason::RowDamaged
@@ -147,19 +147,19 @@ fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
         | Reason::ContentDamaged
         | Reason::DocumentDamaged => RESTORE.into(),
         Reason::ArtifactDamaged => format!(
-            "the others can be read: `strongroom verify {vault}` names those that cannot; restore \
-             the vault from a backup, or delete them, `gc`, and put them again"
+            "`strongroom verify {vault}` lists the damaged artifacts; restore the vault from a \
+             backup, or delete them, run `gc`, and put them again"
         ),
         Reason::StateOlderThanKeyCopy => {
-            "put the newer state file back, or go on from this one with --adopt".into()
+            "restore the newer state file, or continue from this one with --adopt".into()
         }
 
         Reason::WrongCredentials => {
-            "a password counts byte for byte: look at the keyboard's layout and at blanks".into()
+            "a password must match byte for byte; check the keyboard layout and spaces".into()
         }
-        Reason::KeyMissing => format!("`strongroom keys list {vault}` lists them"),
+        Reason::KeyMissing => format!("`strongroom keys list {vault}` lists the keys"),
         Reason::KeySlotsFull => {
-            format!("remove one first; `strongroom keys list {vault}` lists them")
+            format!("remove a key first; `strongroom keys list {vault}` lists the keys")
         }
         Reason::PasswordMemoryOutOfBounds => {
             "--password-memory-max-mib N allows more memory, up to 4096".into()
@@ -171,35 +171,33 @@ fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
         }
 
         Reason::ArtifactMissing => format!("`strongroom ls {vault}` lists the artifacts"),
-        Reason::ArtifactExists => {
-            "there is a version; add another, or replace it, with --on-existing".into()
-        }
+        Reason::ArtifactExists => "add another version, or replace it, with --on-existing".into(),
         Reason::QuotaExceeded => format!(
             "delete with `strongroom rm {vault}`, then `strongroom gc {vault}`; or raise it with \
              `strongroom quota {vault} --set BYTES`"
         ),
 
-        Reason::SpaceMissing => format!("make one with `strongroom space create {vault}`"),
-        Reason::SpaceExists => format!("`strongroom space info {vault}` describes it"),
+        Reason::SpaceMissing => format!("create a space with `strongroom space create {vault}`"),
+        Reason::SpaceExists => format!("`strongroom space info {vault}` describes the space"),
         Reason::SpaceFull => {
-            "destroy a partition, or make another vault with more --room-for".into()
+            "destroy a partition, or create another vault with a larger --room-for".into()
         }
         Reason::CapacityExceeded => {
-            "a space keeps its size; make another vault with a larger one for it".into()
+            "the size of a space is fixed; create another vault with a larger --capacity".into()
         }
         Reason::DocumentChanged => {
-            format!("another write changed it; read it again with `strongroom doc read {vault}`")
+            format!(
+                "another write changed the document; read it again with `strongroom doc read {vault}`"
+            )
         }
         Reason::InterruptedWriteDiffers | Reason::NoInterruptedWrite => {
-            "write it without --resume; that discards an interrupted write of another text".into()
+            "omit --resume; the write then discards an interrupted write of another text".into()
         }
         Reason::WrongDocumentCredentials => {
-            "the same is said for a wrong key, a wrong password and a partition that is not there"
-                .into()
+            "a wrong key, a wrong password and a missing partition give this same error".into()
         }
         Reason::PartitionMissing => {
-            "it is misspelt, of another vault, or its partition was destroyed: nothing was changed"
-                .into()
+            "the key is misspelt or of another vault, or its partition was destroyed".into()
         }
         Reason::PartitionKeyInvalid => give_partition_key(),
 
@@ -207,30 +205,29 @@ fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
     })
 }
 
-/// The same about content on a store.
+/// Returns the hint of a reason about content on a store.
 fn of_store_reason(reason: Reason) -> Option<String> {
     let hint = match reason {
         Reason::OwnedByOtherSession => {
-            "close the other session; if its process has ended for certain, or its machine was \
-             restarted, use --take-over"
+            "close the other session; use --take-over only if its process has certainly ended"
         }
         Reason::StateSuperseded => {
-            "open the state that was used last; or go on from this one with --take-over: what only \
-             the other knew is lost"
+            "open the state that was used last, or continue from this one with --take-over; \
+             changes only in the other state are lost"
         }
-        Reason::ContentTakenOver => "another session has the content; this one is out",
+        Reason::ContentTakenOver => {
+            "another session took the content over; open the vault again to use it"
+        }
         Reason::OwnerRefMissing => {
-            "look at --backend; if the store is the vault's, --take-over opens it all the same, and \
-             `strongroom check` shows what is missing"
+            "check --backend; if the store belongs to the vault, open it with --take-over, then \
+             run `strongroom check`"
         }
-        Reason::RefDamaged => {
-            "the owner ref on the store was changed; --take-over puts another there"
-        }
-        Reason::RefContended => "others moved it first: repeat the command",
+        Reason::RefDamaged => "--take-over replaces the damaged owner ref on the store",
+        Reason::RefContended => "repeat the command",
         Reason::StoreCredentialsRefused | Reason::StoreCredentialsMissing => {
-            "look at the store's credentials in the environment, and at their policy"
+            "check the store's credentials in the environment, and their policy"
         }
-        // The message of the others says what to do, or nothing can be done here.
+        // The messages of the other reasons say what to do, or no action helps.
         _ => return None,
     };
     Some(hint.to_owned())
@@ -238,7 +235,7 @@ fn of_store_reason(reason: Reason) -> Option<String> {
 
 fn give_partition_key() -> String {
     format!(
-        "give --key KEY, which is {KEY_PREFIX} and 72 hex digits, or --key @FILE, or \
+        "give --key KEY ({KEY_PREFIX} and 72 hex digits), --key @FILE, or \
          {PARTITION_KEY_VARIABLE}"
     )
 }

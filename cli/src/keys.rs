@@ -1,7 +1,7 @@
-//! `keys`: what opens the vault.
+//! `keys`: the keys that open the vault.
 //!
-//! A key is never removed by itself, so that whoever removes one has shown another. A password's
-//! costs never fall unless that is asked for.
+//! A key is removed only with another key, so the user has shown that another key works. The costs
+//! of a password never fall unless the user asks for that.
 
 use serde_json::{Value as Json, json};
 use strongroom::keys::{KeyId, KeyInfo, KeyKind, NewKey, PasswordCosts};
@@ -10,7 +10,7 @@ use strongroom::{Error, ErrorKind, LongCall, Reason, Vault};
 use crate::args::{Costs, Keys, NewSecret};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json, time};
-use crate::secret::{NEW_PASSWORD_VARIABLE, Origin, Question, Source, Told, generate};
+use crate::secret::{NEW_PASSWORD_VARIABLE, Origin, Prompt, SecretOptions, Source, generate};
 use crate::session::{Opened, Session, expect_password_for, usage};
 
 pub(crate) fn run(session: &Session<'_>, command: &Keys) -> Result<Outcome, Failure> {
@@ -29,8 +29,8 @@ pub(crate) fn run(session: &Session<'_>, command: &Keys) -> Result<Outcome, Fail
             session.expect_no_opening_options()?;
             generate(file)?;
             let path = file.display().to_string();
-            let told = format!("key file {path} made; whoever loses it has lost the vault");
-            session.answer(&json!({ "file": path }), told)?;
+            let text = format!("key file {path} created; it is the only copy of this key");
+            session.answer(&json!({ "file": path }), text)?;
         }
     }
     Ok(Outcome::Done)
@@ -59,7 +59,7 @@ fn list(session: &Session<'_>) -> Result<(), Failure> {
 }
 
 fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Result<(), Failure> {
-    let origin = told(session, new)?.unwrap_or(Origin::TERMINAL);
+    let origin = new_origin(session, new)?.unwrap_or(Origin::TERMINAL);
     expect_password_for(costs, &origin)?;
     let Opened { vault, .. } = session.open_with("keys add", costs.costs())?;
     let id = vault.keys().add(&NewKey::new(&new_source(session, origin)).label(label))?;
@@ -70,10 +70,10 @@ fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Re
 
 fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
     let Opened { vault, source } = session.open_with("keys remove", PasswordCosts::default())?;
-    // If it is the last one, the engine says so.
+    // For the last key, the engine returns its own error.
     if vault.keys().list().len() > 1 && vault.keys().find(&source)? == id {
         return Err(Error::new(ErrorKind::Invalid, "remove key")
-            .with_detail("it is the one in use: open the vault with another one to remove it")
+            .with_detail("the key is in use; open the vault with another key to remove it")
             .with_subject(id)
             .into());
     }
@@ -89,7 +89,7 @@ fn replace(
     new: &NewSecret,
     costs: &Costs,
 ) -> Result<(), Failure> {
-    let origin = told(session, new)?.unwrap_or(Origin::TERMINAL);
+    let origin = new_origin(session, new)?.unwrap_or(Origin::TERMINAL);
     expect_password_for(costs, &origin)?;
     let Opened { vault, source } = session.open_with("keys replace", costs.costs())?;
     let id = match id {
@@ -115,7 +115,7 @@ fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
     vault.keys().rewrap(&source)?;
     let key = info(&vault, id)?;
     vault.close()?;
-    session.answer(&key_json(&key), format!("key {id} wrapped anew: {}", kind(&key)))
+    session.answer(&key_json(&key), format!("key {id} rewrapped: {}", kind(&key)))
 }
 
 fn rotate(
@@ -125,7 +125,7 @@ fn rotate(
     new: &NewSecret,
     costs: &Costs,
 ) -> Result<(), Failure> {
-    let origin = told(session, new)?;
+    let origin = new_origin(session, new)?;
     expect_password_for(costs, origin.as_ref().unwrap_or(session.origin()))?;
     let Opened { vault, source } = session.open_with("keys rotate", costs.costs())?;
     let in_use = info(&vault, vault.keys().find(&source)?)?;
@@ -134,7 +134,7 @@ fn rotate(
     if !others.is_empty() && !drop_others {
         let others = others.iter().map(name).collect::<Vec<_>>().join(", ");
         return Err(Error::new(ErrorKind::Invalid, "rotate keys")
-            .with_detail("other keys would be lost, which --drop-others allows")
+            .with_detail("the vault's other keys would be removed; allow that with --drop-others")
             .with_subject(others)
             .into());
     }
@@ -143,7 +143,7 @@ fn rotate(
     }
     let source = origin.map_or(source, |origin| new_source(session, origin));
     let key = NewKey::new(&source).label(label.unwrap_or(&in_use.label));
-    let bar = session.spinner("{spinner} {pos} rows sealed anew");
+    let bar = session.spinner("{spinner} {pos} rows resealed");
     let progress = |done, _| bar.set_position(done);
     let rotated = vault.keys().rotate_with(&[key], LongCall::new().progress(&progress));
     bar.finish_and_clear();
@@ -155,17 +155,17 @@ fn rotate(
     let dropped: Vec<_> = others.iter().map(|key| key.id.0).collect();
     let document =
         json!({ "key": key_json(key), "key_generation": generation, "dropped": dropped });
-    session.answer(&document, format!("keys rotated; key {} alone opens the vault", name(key)))
+    session.answer(&document, format!("keys rotated; only key {} opens the vault", name(key)))
 }
 
-/// Where a new secret comes from, if options or environment tell it.
-fn told(session: &Session<'_>, new: &NewSecret) -> Result<Option<Origin>, Failure> {
-    let told = Told {
+/// Returns the source of a new secret if the options or the environment give one.
+fn new_origin(session: &Session<'_>, new: &NewSecret) -> Result<Option<Origin>, Failure> {
+    let options = SecretOptions {
         password_file: new.new_password_file.as_deref(),
         key_file: new.new_key_file.as_deref(),
         variable: NEW_PASSWORD_VARIABLE,
     };
-    let origin = told.origin()?;
+    let origin = options.origin()?;
     if session.origin().is_stdin() && origin.as_ref().is_some_and(Origin::is_stdin) {
         return Err(usage("the old secret and the new one cannot both come from standard input"));
     }
@@ -173,7 +173,7 @@ fn told(session: &Session<'_>, new: &NewSecret) -> Result<Option<Origin>, Failur
 }
 
 fn new_source(session: &Session<'_>, origin: Origin) -> Source {
-    Source::new(origin, Question::New, session.path(), session.notes())
+    Source::new(origin, Prompt::New, session.path(), session.notes())
 }
 
 fn info(vault: &Vault, id: KeyId) -> Result<KeyInfo, Failure> {
@@ -181,12 +181,12 @@ fn info(vault: &Vault, id: KeyId) -> Result<KeyInfo, Failure> {
     Ok(found.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "find key")
             .with_reason(Reason::KeyMissing)
-            .with_detail("no such key")
+            .with_detail("the vault has no key of that number")
             .with_subject(id)
     })?)
 }
 
-/// `Invalid` if a password would cost less than it does, and nobody asked for that.
+/// Returns `Invalid` if the password's costs would fall without an explicit option.
 fn refuse_cheaper(present: &KeyInfo, costs: &Costs) -> Result<(), Failure> {
     let KeyKind::Password(present_costs) = present.kind else {
         return Ok(());
@@ -198,7 +198,7 @@ fn refuse_cheaper(present: &KeyInfo, costs: &Costs) -> Result<(), Failure> {
         return Ok(());
     }
     Err(usage(format!(
-        "key {} costs {}, and would cost {}: tell --memory-mib and --passes",
+        "key {} costs {}, and would cost {}: give --memory-mib and --passes",
         present.id,
         costs_text(present_costs),
         costs_text(next)
@@ -242,7 +242,7 @@ fn kind(key: &KeyInfo) -> String {
 
 pub(crate) fn costs_text(costs: PasswordCosts) -> String {
     let PasswordCosts { memory_kib, passes, lanes } = costs;
-    // Whole as this program sets them; another host may have set others.
+    // This program sets whole MiB. Another host may have set other values.
     let memory = if memory_kib % 1024 == 0 {
         format!("{} MiB", memory_kib / 1024)
     } else {
@@ -251,7 +251,7 @@ pub(crate) fn costs_text(costs: PasswordCosts) -> String {
     format!("{memory}, {passes} passes, {lanes} lanes")
 }
 
-/// Number and label.
+/// Formats the number and the label.
 fn name(key: &KeyInfo) -> String {
     if key.label.is_empty() { key.id.to_string() } else { format!("{} ({})", key.id, key.label) }
 }

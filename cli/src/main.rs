@@ -1,9 +1,9 @@
 //! `strongroom`: the command line of the storage engine.
 //!
-//! One file or folder per command family; each command opens the vault, does one thing through the
-//! engine's public interface and closes it. What is data goes to standard output, and nothing
-//! else does; warnings, notes, bars and errors go to standard error. Secrets, keys of records and
-//! values are never part of an error or a log.
+//! Each command family has one file or folder. A command opens the vault, does one thing through
+//! the engine's public interface and closes the vault. Only data goes to standard output. Warnings,
+//! notes, progress bars and errors go to standard error. Secrets, record keys and values never
+//! appear in an error or a log.
 
 mod args;
 mod artifacts;
@@ -36,7 +36,7 @@ use args::{Args, Command};
 use exit::{Failure, Outcome};
 use session::Session;
 
-/// Names the directives of what is logged, as in `STRONGROOM_LOG=strongroom=debug`.
+/// Variable with the log directives, for example `STRONGROOM_LOG=strongroom=debug`.
 const LOG_VARIABLE: &str = "STRONGROOM_LOG";
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
     }
 }
 
-/// Off unless the variable is set.
+/// Starts the log if the variable is set.
 fn start_log() -> Result<(), Failure> {
     let Some(directives) = std::env::var_os(LOG_VARIABLE).filter(|d| !d.is_empty()) else {
         return Ok(());

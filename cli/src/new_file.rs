@@ -1,4 +1,4 @@
-//! A new file that is there whole or not at all.
+//! A new file that appears whole or not at all.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,8 +14,10 @@ use crate::hint::CliReason;
 
 use crate::output::hex;
 
-/// Written under another name beside its own, which it gets at the end; dropped before, it is gone. Only
-/// its owner may read it.
+/// A file under construction. [`finish`](Self::finish) gives it its name.
+///
+/// Until then it has a temporary name in the same folder, and dropping it removes it. Only its
+/// owner may read it.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     operation: &'static str,
@@ -25,7 +27,7 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// `AlreadyExists` if there is something of that name.
+    /// Creates the temporary file. `AlreadyExists` if `path` exists.
     pub(crate) fn create(operation: &'static str, path: &Path) -> Result<Self, Failure> {
         let failed = |e| Error::io(operation, e).with_subject(path.display());
         if path.symlink_metadata().is_ok() {
@@ -34,7 +36,7 @@ impl NewFile {
         }
         let Some(name) = path.file_name() else {
             return Err(Error::new(ErrorKind::Invalid, operation)
-                .with_detail("this is no name of a file")
+                .with_detail("the path does not end in a file name")
                 .with_subject(path.display())
                 .into());
         };
@@ -49,14 +51,14 @@ impl NewFile {
         Ok(Self { operation, path: path.to_owned(), partial, file })
     }
 
-    /// Gives it its name, durably. `AlreadyExists` if something has got that meanwhile.
+    /// Gives the file its name, durably. `AlreadyExists` if `path` exists by now.
     pub(crate) fn finish(self) -> Result<()> {
         let failed = |e| Error::io(self.operation, e).with_subject(self.path.display());
         self.file.sync_all().map_err(failed)?;
-        // A link replaces nothing, as a rename does; what remains of the other name goes at the drop.
+        // Unlike a rename, a link replaces nothing. The drop removes the temporary name.
         match fs::hard_link(&self.partial, &self.path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                // A file system without links.
+                // The file system has no hard links.
                 fs::rename(&self.partial, &self.path).map_err(failed)?;
             }
             linked => linked.map_err(failed)?,
@@ -81,7 +83,7 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // A part of it is of no use; and if it has its name, this is but the other one.
+        // An unfinished file is useless. After `finish`, this is only its second name.
         let _ = fs::remove_file(&self.partial);
     }
 }

@@ -1,8 +1,8 @@
-//! What goes to standard output: text for people, one JSON document for programs.
+//! Standard output: text for people, one JSON document for programs.
 //!
-//! Bytes that are not text are never printed raw, except by `records get`. A JSON document is
-//! compact and on one line; long lists are written as they are read, so a document that an error
-//! cut short is incomplete, and the exit code tells.
+//! Only `records get` prints raw bytes. Elsewhere, bytes that are not text are escaped. A JSON
+//! document is compact and on one line. Long lists are written as they are read, so an error can
+//! leave a document incomplete; the exit code reports it.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 
-/// Standard output, buffered; [`finish`](Self::finish) it, or its last bytes may be lost.
+/// Buffered standard output. Call [`finish`](Self::finish), or the last bytes may be lost.
 pub(crate) struct Output {
     to: BufWriter<Unbuffered>,
 }
 
-/// Standard output without the buffer of `Stdout`, which nobody zeroises.
+/// Standard output without the buffer of `Stdout`, which is never zeroised.
 struct Unbuffered;
 
 impl Write for Unbuffered {
@@ -37,27 +37,29 @@ impl Output {
         Self { to: BufWriter::with_capacity(64 << 10, Unbuffered) }
     }
 
-    /// One line.
+    /// Writes one line.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         writeln!(self.to, "{line}").map_err(Failure::of_output)
     }
 
-    /// Text or a piece of a document, as it is.
+    /// Writes text, or a piece of a document, unchanged.
     pub(crate) fn piece(&mut self, piece: impl fmt::Display) -> Result<(), Failure> {
         write!(self.to, "{piece}").map_err(Failure::of_output)
     }
 
-    /// Bytes, as they are.
+    /// Writes bytes, unchanged.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.to.write_all(bytes).map_err(Failure::of_output)
     }
 
-    /// Text as a JSON string.
+    /// Writes text as a JSON string.
     pub(crate) fn string(&mut self, text: &str) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.to, text).map_err(|e| Failure::of_output(e.into()))
     }
 
-    /// Writes what is left. Keys and documents may have passed through the buffer: it is zeroised.
+    /// Writes the rest of the buffer.
+    ///
+    /// Keys and documents may have passed through the buffer, so it is zeroised.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.to.flush().map_err(Failure::of_output);
         let (Unbuffered, buffer) = self.to.into_parts();
@@ -66,14 +68,14 @@ impl Output {
     }
 }
 
-/// One JSON document and nothing else.
+/// Prints one JSON document and nothing else.
 pub(crate) fn print_json(document: &Json) -> Result<(), Failure> {
     let mut output = Output::new();
     output.line(document)?;
     output.finish()
 }
 
-/// Bytes as text: what is not UTF-8, control characters and the backslash as `\xNN`.
+/// Formats bytes as text. Prints non-UTF-8, control characters and backslashes as `\xNN`.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let escape = |text: &mut String, bytes: &[u8]| {
@@ -94,7 +96,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     text
 }
 
-/// Lower-case hex digits.
+/// Formats bytes as lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -103,7 +105,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     hex
 }
 
-/// The bytes of hex digits; `None` if they are not that.
+/// Parses hex digits; `None` if the text has other characters.
 pub(crate) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
     let pairs = digits.chunks(2).map(|pair| {
@@ -113,7 +115,7 @@ pub(crate) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.collect()
 }
 
-/// A key: a string if it is UTF-8, else `{"hex": "…"}`.
+/// Returns a key as a JSON string if it is UTF-8, else as `{"hex": "…"}`.
 pub(crate) fn key_json(key: &[u8]) -> Json {
     match std::str::from_utf8(key) {
         Ok(key) => Json::from(key),
@@ -129,12 +131,12 @@ pub(crate) fn add_bytes(object: &mut Map<String, Json>, name: &str, bytes: &[u8]
     };
 }
 
-/// How an operation failed.
+/// Returns the failure of an operation as JSON.
 pub(crate) fn failure_json(failure: &OperationFailure) -> Json {
     json!({ "unix_millis": failure.unix_millis, "error": failure.error })
 }
 
-/// How long ago, in the two largest units that tell: `35d 4h`, `2m 5s`, `0s`.
+/// Formats an age in its two largest units: `35d 4h`, `2m 5s`, `0s`.
 pub(crate) fn age(age: Duration) -> String {
     let secs = age.as_secs();
     let (days, hours, mins) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
@@ -146,12 +148,12 @@ pub(crate) fn age(age: Duration) -> String {
     }
 }
 
-/// Milliseconds since the Unix epoch as `2026-11-22 04:21:44 UTC`.
+/// Formats milliseconds since the Unix epoch as `2026-11-22 04:21:44 UTC`.
 pub(crate) fn time(unix_millis: u64) -> String {
     let seconds = unix_millis / 1_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // The proleptic Gregorian calendar in eras of 400 years that begin on a 1 March
-    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    // Proleptic Gregorian calendar in eras of 400 years that begin on 1 March. Source: Howard
+    // Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
@@ -170,13 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_escapes_what_is_not_text_and_only_that() {
+    fn text_escapes_only_non_text() {
         assert_eq!(text("naïve key".as_bytes()), "naïve key");
         assert_eq!(text(b"a\xff\0\n\\"), r"a\xff\x00\x0a\x5c");
     }
 
     #[test]
-    fn hex_goes_both_ways_and_refuses_the_rest() {
+    fn hex_round_trips_and_refuses_other_text() {
         assert_eq!(unhex(hex(b"\0\xffk").as_bytes()).unwrap(), b"\0\xffk");
         assert_eq!(unhex(b"0A").unwrap(), [10]);
         for bad in ["0", "0g", "+1", " 1"] {
@@ -185,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_in_the_units_that_matter() {
+    fn age_is_printed_in_two_largest_units() {
         let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 3_038_399];
         let expected = ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "35d 3h"];
         assert_eq!(ages.map(|secs| age(Duration::from_secs(secs))), expected);
     }
 
     #[test]
-    fn times_are_of_the_gregorian_calendar() {
+    fn time_follows_the_gregorian_calendar() {
         assert_eq!(time(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(time(951_782_400_000), "2000-02-29 00:00:00 UTC");
         assert_eq!(time(1_767_225_599_999), "2025-12-31 23:59:59 UTC");

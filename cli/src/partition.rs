@@ -1,23 +1,23 @@
-//! `partition`: added, destroyed, verified, behind another password.
+//! `partition`: add, destroy and verify partitions, and change their passwords.
 //!
-//! A key is printed once, as soon as its partition is there. Nothing lists partitions, for nothing
-//! knows of them; so who adds one is told what that may do to those that were not named.
+//! A key is printed once, as soon as its partition exists. No command lists partitions, because the
+//! vault does not know them. So `add` reports what it may do to partitions that were not named.
 
 use serde_json::{Value as Json, json};
 use strongroom::documents::{Damage, Partition, SecretPartitionKey, Space};
 use strongroom::{Error, ErrorKind, LongCall, Vault};
 
-use crate::args::{PartitionKey, PartitionPassword, Partitions, Place};
+use crate::args::{PartitionKey, PartitionOptions, PartitionPassword, Partitions};
 use crate::exit::{Failure, Outcome};
 use crate::hint::CliReason;
 use crate::output::{Output, print_json};
 use crate::secret::{
     KeyArgument, NEW_PARTITION_PASSWORD_VARIABLE, PARTITION_PASSWORD_VARIABLE, PasswordOrigin,
-    Question, partition_key,
+    Prompt, partition_key,
 };
 use crate::session::{Session, moving, usage};
 
-/// The operation of the engine that adds a partition.
+/// Name of the engine's call that adds a partition.
 const ADD: &str = "add partition";
 
 pub(crate) fn run(session: &Session<'_>, command: &Partitions) -> Result<Outcome, Failure> {
@@ -50,44 +50,50 @@ fn add(
     expect_no_key_twice(&keep)?;
     let vault = session.open("partition add")?;
     let space = vault.documents().space()?;
-    weigh(session, &space, keep.len(), force)?;
-    let password = password.read(Question::NewOfPartition, session.path(), session.notes())?;
+    check_risk(session, &space, keep.len(), force)?;
+    let password = password.read(Prompt::NewOfPartition, session.path(), session.notes())?;
     let bar = session.objects_bar();
     let keep: Vec<_> = keep.iter().collect();
     let key = space.add_partition_with(&password, &keep, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
-    // At once, for nobody can tell it again.
+    // The key must be printed now, because it cannot be read again later.
     print_key(session, &key?)?;
     Ok(vault.close()?)
 }
 
-/// Tells how likely a partition is lost that is not named, and refuses to add one if none is,
-/// unless that is allowed.
-fn weigh(session: &Session<'_>, space: &Space, kept: usize, force: bool) -> Result<(), Failure> {
+/// Reports how likely an unnamed partition is lost. Refuses to add one if none is named and
+/// `--force` is absent.
+fn check_risk(
+    session: &Session<'_>,
+    space: &Space,
+    kept: usize,
+    force: bool,
+) -> Result<(), Failure> {
     // A space that was never updated has no partition.
     if space.info()?.updated_unix_millis.is_none() {
         return Ok(());
     }
     let chance = percent(space.loss_chance(kept));
-    let told =
-        format!("a partition whose key is not named with --keep is lost with a chance of {chance}");
+    let risk = format!(
+        "each partition that is not named with --keep is lost with a probability of {chance}"
+    );
     match (kept, force) {
         (0, false) => {
-            let error = Error::new(ErrorKind::Invalid, ADD).with_detail(told);
+            let error = Error::new(ErrorKind::Invalid, ADD).with_detail(risk);
             Err(CliReason::PartitionsNotNamed.failure(error))
         }
         (0, true) => {
-            session.say(format!("warning: {told}"));
+            session.say(format!("warning: {risk}"));
             Ok(())
         }
         _ => {
-            session.say(format!("note: {told}"));
+            session.say(format!("note: {risk}"));
             Ok(())
         }
     }
 }
 
-/// Who names a key twice meant another one, and would lose that.
+/// Refuses a key that is given twice: one of them was meant to be another key.
 fn expect_no_key_twice(keep: &[SecretPartitionKey]) -> Result<(), Failure> {
     let mut texts: Vec<_> = keep.iter().map(SecretPartitionKey::to_text).collect();
     texts.sort_unstable_by(|a, b| a.as_str().cmp(b));
@@ -125,7 +131,7 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
     destroyed?;
     vault.close()?;
     session.say(
-        "note: the partition is destroyed; copies of the vault's files from before still hold it",
+        "note: the partition is destroyed; older copies of the vault's files still contain it",
     );
     if session.json() {
         print_json(&json!({ "destroyed": true }))?;
@@ -135,14 +141,14 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
 
 fn change_password(
     session: &Session<'_>,
-    place: &Place,
+    place: &PartitionOptions,
     new: &PasswordOrigin,
 ) -> Result<(), Failure> {
     let is_stdin = (new.is_stdin(), "the new password");
     let (vault, mut partition) =
         Opening::new(session, place, &[is_stdin])?.open(session, "partition password")?;
-    let new = new.read(Question::NewOfPartition, session.path(), session.notes())?;
-    let bar = session.spinner("{spinner} writing the space anew");
+    let new = new.read(Prompt::NewOfPartition, session.path(), session.notes())?;
+    let bar = session.spinner("{spinner} rewriting the space");
     let changed = partition.change_password(&new);
     bar.finish_and_clear();
     changed?;
@@ -157,7 +163,7 @@ fn change_password(
     Ok(())
 }
 
-fn verify(session: &Session<'_>, place: &Place) -> Result<Outcome, Failure> {
+fn verify(session: &Session<'_>, place: &PartitionOptions) -> Result<Outcome, Failure> {
     let (vault, partition) =
         Opening::new(session, place, &[])?.open(session, "partition verify")?;
     let damage = partition.verify()?;
@@ -175,23 +181,23 @@ fn verify(session: &Session<'_>, place: &Place) -> Result<Outcome, Failure> {
     }
     if damage.any() {
         let path = session.path().display();
-        session.say(format!("hint: `strongroom doc heal {path}` writes it anew"));
+        session.say(format!("hint: `strongroom doc heal {path}` rewrites it"));
         return Ok(Outcome::Problems);
     }
     Ok(Outcome::Done)
 }
 
-/// What opens a partition: its key, and where its password comes from.
+/// The secrets of a partition: its key, and the source of its password.
 pub(crate) struct Opening {
     key: SecretPartitionKey,
     password: PasswordOrigin,
 }
 
 impl Opening {
-    /// Reads the key. Standard input may be one thing of all, or of `others`.
+    /// Reads the key. Standard input may serve only one of these secrets and `others`.
     pub(crate) fn new(
         session: &Session<'_>,
-        place: &Place,
+        place: &PartitionOptions,
         others: &[(bool, &str)],
     ) -> Result<Self, Failure> {
         let password = place.password.origin();
@@ -210,7 +216,7 @@ impl Opening {
         let vault = session.open(purpose)?;
         let space = vault.documents().space()?;
         let password =
-            self.password.read(Question::OldOfPartition, session.path(), session.notes())?;
+            self.password.read(Prompt::OldOfPartition, session.path(), session.notes())?;
         let partition = space.partition(&self.key, &password)?;
         Ok((vault, partition))
     }
@@ -242,7 +248,7 @@ mod tests {
     use super::percent;
 
     #[test]
-    fn a_chance_is_told_in_percent_and_a_small_one_is_not_told_as_none() {
+    fn small_probability_is_not_printed_as_zero() {
         assert_eq!(percent(0.99981), "99.98 %");
         assert_eq!(percent(0.001_75), "0.18 %");
         assert_eq!(percent(1.0), "100.00 %");

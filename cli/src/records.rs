@@ -1,7 +1,7 @@
 //! `records put`, `get`, `list` and `delete`.
 //!
-//! Values pass through in bounded memory, and lists are printed as they are read. `put` reads
-//! standard input with the vault held, so that a vault which is not to be had is told at once.
+//! Values are copied in bounded memory, and lists are printed as they are read. `put` opens the
+//! vault before it reads standard input, so that a locked vault is reported at once.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read};
@@ -22,7 +22,7 @@ use crate::session::{Session, usage};
 /// Longest value in bytes that `records get --json` puts into a document: 16 MiB.
 const JSON_VALUE_BYTES_MAX: u64 = 16 << 20;
 
-/// How much of a value is printed at a time.
+/// Number of bytes of a value printed at a time.
 const COPY_BYTES: usize = 64 << 10;
 
 pub(crate) fn run(session: &Session<'_>, command: &Records) -> Result<Outcome, Failure> {
@@ -45,7 +45,7 @@ fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Resul
         return Err(usage("the secret and the value cannot both come from standard input"));
     }
     let vault = session.open("records put")?;
-    // Before a long value is read in vain: the name is checked by asking for it.
+    // Validates the name before a long value is read.
     vault.read()?.count(namespace)?;
     let staged = match value {
         Some(value) => vault.stage(value.as_encoded_bytes()),
@@ -201,7 +201,7 @@ fn list(session: &Session<'_>, namespace: &str, page: &Page) -> Result<(), Failu
     Ok(vault.close()?)
 }
 
-/// The keys of a listing: those with `prefix`, past `after` in the direction of the listing.
+/// Returns the bounds of the listing: keys with `prefix`, past `after` in its direction.
 fn span(prefix: &[u8], after: Option<Vec<u8>>, reverse: bool) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let mut upper = prefix.to_vec();
     while upper.pop_if(|last| *last == u8::MAX).is_some() {}
@@ -224,7 +224,7 @@ fn span(prefix: &[u8], after: Option<Vec<u8>>, reverse: bool) -> (Bound<Vec<u8>>
     }
 }
 
-/// A name that was mistyped is an error, not an empty list.
+/// Returns an error for a namespace that does not exist, instead of an empty list.
 fn expect_namespace(snapshot: &Snapshot, namespace: &str) -> Result<(), Failure> {
     if snapshot.count(namespace)? > 0 || snapshot.namespaces()?.iter().any(|n| n.name == namespace)
     {
@@ -236,11 +236,11 @@ fn expect_namespace(snapshot: &Snapshot, namespace: &str) -> Result<(), Failure>
     Err(CliReason::NamespaceMissing.failure(error))
 }
 
-/// A key as it was typed.
+/// Parses a key from the command line.
 fn key(typed: &OsStr, hex: bool) -> VaultResult<Vec<u8>> {
     let typed = typed.as_encoded_bytes();
     let key = if hex {
-        let wrong = || invalid("read key", "--hex-key wants hex digits, two for each byte");
+        let wrong = || invalid("read key", "--hex-key needs hex digits, two for each byte");
         unhex(typed).ok_or_else(wrong)?
     } else {
         typed.to_vec()
@@ -257,7 +257,7 @@ fn invalid(operation: &'static str, detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, operation).with_detail(detail)
 }
 
-/// Without the key, which is the user's secret.
+/// Returns the error without the key, which is the user's secret.
 fn no_record(operation: &'static str, namespace: &str) -> Failure {
     let error = Error::new(ErrorKind::NotFound, operation)
         .with_detail("there is no record of that key in the namespace")

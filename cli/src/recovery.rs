@@ -1,4 +1,4 @@
-//! What opening found, told.
+//! Report of the repairs that opening a vault made.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use strongroom::{Error, Vault};
 use crate::exit::Failure;
 use crate::session::Notes;
 
-/// On standard error: what needs nobody's doing as a note, the rest as a warning.
-pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
+/// Prints the recovery to standard error: as a note if no action is needed, else as a warning.
+pub(crate) fn report(notes: Notes, recovery: &Recovery) {
     if let Some(holder) = &recovery.died {
-        notes.say(format!("note: the last process died at work: {holder}"));
+        notes.say(format!("note: the last process ended without closing the vault: {holder}"));
     }
     let done = done(recovery);
     if !done.is_empty() {
@@ -38,7 +38,7 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
     if let Some(taken_over) = &recovery.taken_over {
         let from = taken_over.from.as_ref().map(|holder| format!(" from {holder}"));
         notes.say(format!(
-            "warning: the content was taken over{}; nothing is deleted for a day",
+            "warning: the content was taken over{}; deletion is paused for a day",
             from.unwrap_or_default()
         ));
     }
@@ -55,30 +55,31 @@ pub(crate) fn tell(notes: Notes, recovery: &Recovery) {
         ));
     }
     if let Some(error) = &recovery.key_copy_error {
-        notes.say(format!("warning: the copy of the key set was not brought up to date: {error}"));
+        notes.say(format!("warning: the copy of the key set could not be updated: {error}"));
     }
     if let Some(error) = &recovery.clean_up_error {
         notes.say(format!("warning: clean-up not finished: {error}"));
     }
 }
 
-/// The operations that a host has yet to finish. News only after a death: else it left them so.
+/// Formats the unfinished operations. Printed only after a crash, since a closed vault had them
+/// before.
 fn unfinished_note(listed: &[UnfinishedOperation]) -> String {
     let first = if listed.len() < Recovery::OPERATIONS_LISTED_MAX { "" } else { "the first " };
     let unfinished = Unfinished::default().and(listed);
     format!("operations: {first}{unfinished}; see `strongroom ops list --unfinished`")
 }
 
-/// How many operations are not finished.
+/// Number of unfinished operations.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Unfinished {
     pub(crate) operations: u64,
-    /// How many of them can be resumed, if by their ids.
+    /// Number of these that can be resumed, by their ids at least.
     pub(crate) resumable: u64,
 }
 
 impl Unfinished {
-    /// All of the vault's: also those beyond what the report of its opening lists.
+    /// Counts all unfinished operations, including those beyond the limit of the recovery report.
     pub(crate) fn of(vault: &Vault) -> Result<Self, Failure> {
         const PAGE: usize = Recovery::OPERATIONS_LISTED_MAX;
         let mut page = vault.recovery().operations.clone();
@@ -117,7 +118,7 @@ fn done(recovery: &Recovery) -> Vec<String> {
         }
     };
     add(recovery.state_repaired, "state repaired");
-    add(recovery.header_repaired, "a damaged copy of the header written anew");
+    add(recovery.header_repaired, "damaged copy of the header rewritten");
     add(recovery.key_copy_written, "copy of the key set written");
     add(recovery.unfinished_state, "unfinished state discarded");
     let mut count = |number: u64, what: &str| {
@@ -125,13 +126,13 @@ fn done(recovery: &Recovery) -> Vec<String> {
             done.push(format!("{what}: {number}"));
         }
     };
-    count(recovery.torn_blocks, "torn blocks of no commit");
+    count(recovery.torn_blocks, "torn blocks outside commits");
     count(recovery.temporaries, "temporary files removed");
     count(recovery.objects, "leftover objects removed");
     done
 }
 
-/// All of it but the operations, which `ops list` lists.
+/// Returns the recovery as JSON, without the operations, which `ops list` shows.
 pub(crate) fn recovery_json(recovery: &Recovery) -> Json {
     let error = |error: &Option<Error>| error.as_ref().map(Error::to_string);
     json!({

@@ -1,7 +1,7 @@
-//! One invocation: how it opens its vault, and what it says beside the data.
+//! One invocation: opening its vault, and its messages.
 //!
-//! All that is said here goes to standard error and falls silent under `--quiet`; a standard
-//! error that is closed never ends a command.
+//! All messages go to standard error, and `--quiet` suppresses them. A closed standard error never
+//! ends a command.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::args::{Costs, Global};
 use crate::exit::Failure;
 use crate::output::{Output, print_json};
 use crate::recovery;
-use crate::secret::{Origin, PASSWORD_VARIABLE, Question, Source, Told};
+use crate::secret::{Origin, PASSWORD_VARIABLE, Prompt, SecretOptions, Source};
 
-/// Where the content lies, unless an option says so.
+/// Variable with the URL of the store, if no option gives one.
 const BACKEND_VARIABLE: &str = "STRONGROOM_BACKEND";
 
-/// Pause between two tries for the vault under `--wait`.
+/// Pause between two attempts to open the vault under `--wait`.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
 
-/// Pause between two turns of a spinner.
+/// Pause between two frames of a spinner.
 const SPINNER_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the global options and the path of the vault say.
+/// Global options, and the path of the vault.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
     path: &'a Path,
@@ -38,14 +38,14 @@ pub(crate) struct Session<'a> {
     origin: Origin,
 }
 
-/// Where notes and warnings go: standard error, or nowhere under `--quiet`.
+/// Destination of notes and warnings: standard error, or none under `--quiet`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notes {
     quiet: bool,
 }
 
 impl Notes {
-    /// One line.
+    /// Prints one line.
     pub(crate) fn say(self, line: impl AsRef<str>) {
         if !self.quiet {
             let _ = writeln!(io::stderr(), "{}", line.as_ref());
@@ -60,27 +60,27 @@ pub(crate) struct Opened {
 }
 
 impl<'a> Session<'a> {
-    /// `Invalid` if the options contradict each other.
+    /// Returns `Invalid` if the options contradict each other.
     pub(crate) fn new(global: &'a Global, path: &'a Path) -> Result<Self, Failure> {
-        let told = Told {
+        let options = SecretOptions {
             password_file: global.opening.password_file.as_deref(),
             key_file: global.opening.key_file.as_deref(),
             variable: PASSWORD_VARIABLE,
         };
-        Ok(Self { path, global, origin: told.origin()?.unwrap_or(Origin::TERMINAL) })
+        Ok(Self { path, global, origin: options.origin()?.unwrap_or(Origin::TERMINAL) })
     }
 
-    /// The vault's folder.
+    /// Returns the vault's folder.
     pub(crate) fn path(&self) -> &'a Path {
         self.path
     }
 
-    /// Whether output is a JSON document.
+    /// Returns whether the output is a JSON document.
     pub(crate) fn json(&self) -> bool {
         self.global.json
     }
 
-    /// Where the secret comes from that opens the vault.
+    /// Returns the source of the secret that opens the vault.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -89,12 +89,12 @@ impl<'a> Session<'a> {
         Notes { quiet: self.global.quiet }
     }
 
-    /// One line on standard error.
+    /// Prints one line on standard error.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         self.notes().say(line);
     }
 
-    /// The one thing that a command has to tell: `text`, or the document in its place.
+    /// Prints the only result of a command: `text`, or the document under `--json`.
     pub(crate) fn answer(&self, document: &Json, text: String) -> Result<(), Failure> {
         if self.json() {
             return print_json(document);
@@ -104,18 +104,16 @@ impl<'a> Session<'a> {
         output.finish()
     }
 
-    /// `Invalid` if an option is given that is about a vault which exists.
+    /// Returns `Invalid` for an option that applies only to an existing vault.
     pub(crate) fn expect_no_recovery_options(&self) -> Result<(), Failure> {
         let opening = &self.global.opening;
         if opening.adopt || opening.restore_key_set || opening.take_over {
-            return Err(usage(
-                "--adopt, --restore-key-set and --take-over are for a vault that exists",
-            ));
+            return Err(usage("--adopt, --restore-key-set and --take-over need an existing vault"));
         }
         Ok(())
     }
 
-    /// `Invalid` if an option is given that is about opening a vault.
+    /// Returns `Invalid` for an option that applies only to opening a vault.
     pub(crate) fn expect_no_opening_options(&self) -> Result<(), Failure> {
         let opening = &self.global.opening;
         if opening.password_file.is_some()
@@ -128,10 +126,11 @@ impl<'a> Session<'a> {
         self.expect_no_recovery_options()
     }
 
-    /// `Invalid` if standard input shall be two things: those of `others` that are it, or one of
-    /// them and what opens the vault.
+    /// Returns `Invalid` if standard input would serve two purposes.
+    ///
+    /// `others` lists the other possible uses, besides the secret that opens the vault.
     pub(crate) fn expect_one_stdin(&self, others: &[(bool, &str)]) -> Result<(), Failure> {
-        let vault = (self.origin.is_stdin(), "what opens the vault");
+        let vault = (self.origin.is_stdin(), "the secret that opens the vault");
         let all = [&[vault], others].concat();
         match all.iter().filter(|(is_stdin, _)| *is_stdin).collect::<Vec<_>>()[..] {
             [(_, one), (_, other), ..] => {
@@ -141,7 +140,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Makes the vault, sealed with `cipher` if one is told.
+    /// Creates the vault, sealed with `cipher` if one is given.
     pub(crate) fn create(
         &self,
         purpose: &str,
@@ -150,7 +149,7 @@ impl<'a> Session<'a> {
     ) -> Result<Vault, Failure> {
         self.expect_no_recovery_options()?;
         expect_password_for(costs, &self.origin)?;
-        let options = self.options(&self.source(Question::New), purpose)?;
+        let options = self.options(&self.source(Prompt::New), purpose)?;
         let options = options.password_costs(costs.costs());
         let options = match cipher {
             Some(cipher) => options.cipher(cipher),
@@ -159,14 +158,14 @@ impl<'a> Session<'a> {
         Ok(options.create(self.path)?)
     }
 
-    /// Opens the vault, telling those who wait for it `purpose`, and tells what was recovered.
+    /// Opens the vault and reports its recovery. Other processes that wait see `purpose`.
     pub(crate) fn open(&self, purpose: &str) -> Result<Vault, Failure> {
         Ok(self.open_with(purpose, PasswordCosts::default())?.vault)
     }
 
-    /// The same, for changes of its keys: passwords that are set cost `costs`.
+    /// Opens the vault like `open`. New passwords will have these `costs`.
     pub(crate) fn open_with(&self, purpose: &str, costs: PasswordCosts) -> Result<Opened, Failure> {
-        let source = self.source(Question::Old);
+        let source = self.source(Prompt::Old);
         let opening = &self.global.opening;
         let vault = self
             .options(&source, purpose)?
@@ -175,27 +174,27 @@ impl<'a> Session<'a> {
             .adopt_older_state(opening.adopt)
             .restore_key_set(opening.restore_key_set)
             .open(self.path)?;
-        recovery::tell(self.notes(), vault.recovery());
+        recovery::report(self.notes(), vault.recovery());
         Ok(Opened { vault, source })
     }
 
-    fn source(&self, question: Question) -> Source {
+    fn source(&self, question: Prompt) -> Source {
         Source::new(self.origin.clone(), question, self.path, self.notes())
     }
 
-    /// What the vault whose state is lost is looked at with.
+    /// Returns the options to inspect a vault whose state is lost.
     pub(crate) fn without_state(&self) -> Result<VaultOptions, Failure> {
         self.expect_no_recovery_options()?;
-        self.options(&self.source(Question::Old), "check")
+        self.options(&self.source(Prompt::Old), "check")
     }
 
-    /// The store that the content lies on, if it is not in the vault's folder.
+    /// Returns the store that holds the content, if it is not in the vault's folder.
     fn backend(&self) -> Result<Option<Arc<dyn Backend>>, Failure> {
-        let told = self.global.opening.backend.clone();
-        let url = told.or_else(|| std::env::var(BACKEND_VARIABLE).ok());
+        let option = self.global.opening.backend.clone();
+        let url = option.or_else(|| std::env::var(BACKEND_VARIABLE).ok());
         let Some(url) = url.filter(|url| !url.is_empty()) else {
             if self.global.opening.take_over {
-                return Err(usage("--take-over is for content on a store, which --backend names"));
+                return Err(usage("--take-over needs a store, which --backend names"));
             }
             return Ok(None);
         };
@@ -221,7 +220,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// A spinner for work of unknown length; `template` shows `{pos}` or `{bytes}`.
+    /// Returns a spinner for work of unknown length. `template` shows `{pos}` or `{bytes}`.
     pub(crate) fn spinner(&self, template: &str) -> ProgressBar {
         let bar = if self.has_bars() {
             ProgressBar::new_spinner()
@@ -232,12 +231,12 @@ impl<'a> Session<'a> {
         bar.with_style(ProgressStyle::with_template(template).expect("templates are literals"))
     }
 
-    /// A bar over the objects of the share space; what it hears tells how many they are.
+    /// Returns a bar over the objects of the share space. Its length arrives with the progress.
     pub(crate) fn objects_bar(&self) -> ProgressBar {
         self.counting_bar("{bar:40} {pos}/{len} objects")
     }
 
-    /// A bar over the operations, which hears how many they are.
+    /// Returns a bar over the operations. Its length arrives with the progress.
     pub(crate) fn operations_bar(&self) -> ProgressBar {
         self.counting_bar("{bar:40} {pos}/{len} operations")
     }
@@ -250,7 +249,7 @@ impl<'a> Session<'a> {
         ProgressBar::new(0).with_style(style.expect("templates are literals"))
     }
 
-    /// A bar over so many bytes on their way to standard output.
+    /// Returns a bar over `bytes` that go to standard output.
     pub(crate) fn output_bar(&self, bytes: u64) -> ProgressBar {
         if io::stdout().is_terminal() {
             return ProgressBar::hidden();
@@ -258,7 +257,7 @@ impl<'a> Session<'a> {
         self.bytes_bar(Some(bytes))
     }
 
-    /// A bar over so many bytes, or a spinner if it is not known how many they are.
+    /// Returns a bar over `bytes`, or a spinner if the number is unknown.
     pub(crate) fn bytes_bar(&self, bytes: Option<u64>) -> ProgressBar {
         let Some(bytes) = bytes else {
             return self.spinner("{spinner} {bytes} stored, {bytes_per_sec}");
@@ -275,7 +274,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Moves `bar`, as the engine reports.
+/// Returns a callback that moves `bar` as the engine reports progress.
 pub(crate) fn moving(bar: &ProgressBar) -> impl Fn(u64, Option<u64>) + use<'_> {
     |done, total| {
         bar.set_length(total.unwrap_or(done));
@@ -283,15 +282,17 @@ pub(crate) fn moving(bar: &ProgressBar) -> impl Fn(u64, Option<u64>) + use<'_> {
     }
 }
 
-/// Options that do not go together.
+/// Returns the error for options that exclude each other.
 pub(crate) fn usage(detail: impl Into<String>) -> Failure {
     Error::new(ErrorKind::Invalid, "read options").with_detail(detail).into()
 }
 
-/// `Invalid` if costs are told for a secret that is no password.
+/// Returns `Invalid` if costs are given for a secret that is not a password.
 pub(crate) fn expect_password_for(costs: &Costs, origin: &Origin) -> Result<(), Failure> {
-    if costs.are_told() && matches!(origin, Origin::KeyFile(_)) {
-        return Err(usage("--memory-mib, --passes and --lanes are for passwords, not key files"));
+    if costs.is_given() && matches!(origin, Origin::KeyFile(_)) {
+        return Err(usage(
+            "--memory-mib, --passes and --lanes apply to passwords, not to key files",
+        ));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! `space`: the share space of a vault, made and looked at. No key and no password of a partition
-//! is needed, and nothing that is told here depends on one.
+//! `space`: creates and inspects the share space of a vault.
+//!
+//! These commands need no key or password of a partition, and their output does not depend on one.
 
 use serde_json::{Value as Json, json};
 use strongroom::documents::{SpaceInfo, SpaceOptions, UnfinishedUpdate};
@@ -24,9 +25,9 @@ pub(crate) fn run(session: &Session<'_>, command: &Spaces) -> Result<Outcome, Fa
     Ok(Outcome::Done)
 }
 
-/// Shares that restore a piece, unless it is told; the engine's own default.
+/// Default number of shares that restore a piece; the same as the engine's.
 const THRESHOLD: u8 = 3;
-/// Shares of a piece that are stored, unless it is told; the engine's own default.
+/// Default number of stored shares of a piece; the same as the engine's.
 const SHARES: u8 = 9;
 
 fn options(
@@ -59,7 +60,7 @@ fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
     }
     let mut output = Output::new();
     let path = session.path().display();
-    output.line(format_args!("space {} of {} bytes made in {path}", info.id, info.bytes))?;
+    output.line(format_args!("space {} of {} bytes created in {path}", info.id, info.bytes))?;
     output.finish()
 }
 
@@ -89,7 +90,7 @@ fn info(session: &Session<'_>) -> Result<(), Failure> {
                 "unfinished  an update, {objects_done} of {objects} objects, since {since}"
             ))?;
         }
-        None => output.line("unfinished  nothing")?,
+        None => output.line("unfinished  none")?,
     }
     output.finish()
 }
@@ -100,7 +101,7 @@ fn discard(session: &Session<'_>) -> Result<(), Failure> {
     vault.close()?;
     if !discarded {
         return Err(Error::new(ErrorKind::NotFound, "discard update")
-            .with_detail("no update of the space was interrupted")
+            .with_detail("the space has no interrupted update")
             .into());
     }
     if session.json() {

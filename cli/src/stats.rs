@@ -1,5 +1,7 @@
-//! `stats`: a vault's operations in numbers. How long commits take, only the process knows that
-//! makes them: of this one it is not told.
+//! `stats`: numbers about a vault's operations.
+//!
+//! Only the process that commits knows the duration of its commits, so this command does not print
+//! it.
 
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ fn print_text(statistics: &Statistics, now_unix_millis: u64) -> Result<(), Failu
             let ago = age(Duration::from_millis(now_unix_millis.saturating_sub(*begun)));
             output.line(format_args!("oldest        {id}, begun {}, {ago} ago", time(*begun)))?;
         }
-        None => output.line("oldest        nothing is unfinished")?,
+        None => output.line("oldest        none unfinished")?,
     }
     match &statistics.last_failure {
         Some((id, failure)) => {

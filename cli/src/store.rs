@@ -1,4 +1,4 @@
-//! `check --store`: what a store holds of a vault whose state is lost.
+//! `check --store`: inspects what a store holds of a vault whose state is lost.
 
 use serde_json::json;
 use strongroom::check::{CheckOptions, ReadData, StoreReport};
@@ -7,12 +7,12 @@ use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json, time};
 use crate::session::Session;
 
-/// How many contents the text lists.
+/// Largest number of contents that the text lists.
 const CONTENTS_LISTED_MAX: usize = 20;
 
 pub(crate) fn check(session: &Session<'_>, read_data: bool) -> Result<Outcome, Failure> {
     let options = session.without_state()?;
-    let bar = session.spinner("{spinner} {pos} objects looked at");
+    let bar = session.spinner("{spinner} {pos} objects inspected");
     let progress = |done, _| bar.set_position(done);
     let read_data = if read_data { ReadData::All } else { ReadData::No };
     let report = options.check_store(&CheckOptions::new().read_data(read_data).progress(&progress));
@@ -56,7 +56,7 @@ fn print_report(report: &StoreReport) -> Result<(), Failure> {
     output.line(format_args!("keys        generation {}", report.key_generation))?;
     if let Some(holder) = &report.holder {
         let since = time(holder.since_unix_millis);
-        let state = if report.is_closed { "closed by" } else { "open, or left so, by" };
+        let state = if report.is_closed { "closed by" } else { "open, or not closed, by" };
         output.line(format_args!("content     {state} {holder}, since {since}"))?;
     }
     output.line(format_args!(

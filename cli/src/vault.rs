@@ -12,13 +12,13 @@ use crate::output::{Output, print_json, time};
 use crate::recovery::{Unfinished, recovery_json};
 use crate::session::Session;
 
-/// The format of the vaults that this program makes and opens.
+/// Format of the vaults that this program creates and opens.
 const FORMAT: u32 = 1;
 
-/// How many affected artifacts the text of a check lists.
+/// Largest number of affected artifacts that the text of a check lists.
 const AFFECTED_LISTED_MAX: usize = 100;
 
-/// How many unknown objects the text of a check lists.
+/// Largest number of unknown objects that the text of a check lists.
 const UNKNOWN_LISTED_MAX: usize = 10;
 
 pub(crate) fn init(
@@ -90,7 +90,7 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// As `--cipher` takes it.
+/// Returns the cipher's name as `--cipher` takes it.
 fn cipher_json(cipher: Cipher) -> String {
     cipher.as_str().to_ascii_lowercase()
 }
@@ -139,13 +139,13 @@ pub(crate) fn check(
 }
 
 fn rebuild(session: &Session<'_>, vault: &Vault) -> Result<RebuildReport, Failure> {
-    let bar = session.spinner("{spinner} {pos} objects looked at for chunks");
+    let bar = session.spinner("{spinner} {pos} objects searched for chunks");
     let progress = |done, _| bar.set_position(done);
     let report = vault.rebuild_index(&RebuildOptions::new().progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     session.say(format!(
-        "index made anew: {} chunks in {} packs, {} that nothing refers to, {} missing, {} damaged",
+        "index rebuilt: {} chunks in {} packs, {} unreferenced, {} missing, {} damaged",
         report.chunks, report.packs, report.unreferenced, report.missing, report.damaged
     ));
     Ok(report)
@@ -212,11 +212,11 @@ fn print_check(report: &CheckReport) -> Result<(), Failure> {
     if report.records_affected > 0 {
         let affected = report.records_affected;
         output.line(format_args!(
-            "affected: {affected} records, whose values cannot be read whole"
+            "affected: {affected} records with unreadable parts in their values"
         ))?;
     }
     for object in report.unknown.iter().take(UNKNOWN_LISTED_MAX) {
-        output.line(format_args!("unknown object, left alone: {object}"))?;
+        output.line(format_args!("unknown object, not deleted: {object}"))?;
     }
     if let Some(more @ 1..) = report.unknown.len().checked_sub(UNKNOWN_LISTED_MAX) {
         output.line(format_args!("and {more} more; --json lists all"))?;

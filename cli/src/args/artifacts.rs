@@ -1,4 +1,4 @@
-//! The commands on artifacts, and on the content store that they lie in.
+//! Commands on artifacts and on the content store that holds them.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,162 +12,164 @@ use super::units::{When, bytes, when};
 /// Commands on artifacts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifacts {
-    /// Store a file as a version of an artifact, and print its URI
+    /// Store a file as a new version of an artifact, and print its URI
     #[command(after_help = help::ARTIFACTS)]
     Put {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        added: Added,
-        /// The file; standard input, of any length, if it is absent or -
+        added: NewVersion,
+        /// File to store; standard input, of any length, if absent or -
         file: Option<PathBuf>,
     },
-    /// Print the bytes of an artifact, or write them to a file; exit code 3 if there is none
+    /// Print the bytes of an artifact, or write them to a file; exit code 3 if it does not exist
     #[command(after_help = help::ARTIFACTS)]
     Get {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The artifact's URI; without a version, the newest
+        /// URI of the artifact; without a version, the newest
         uri: ArtifactUri,
-        /// A new file for it; standard output if it is absent or -
+        /// New file for the bytes; standard output if absent or -
         file: Option<PathBuf>,
     },
     /// List all versions in order of their names: URI, length, time, tags
     #[command(after_help = help::ARTIFACTS)]
     Ls {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        whose: Whose,
+        filter: ArtifactFilter,
     },
-    /// Find versions, the newest first, and print where the next page begins
+    /// Find versions, newest first, and print the cursor of the next page
     #[command(after_help = help::ARTIFACTS)]
     Search {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        sought: Sought,
+        options: SearchOptions,
     },
     /// Change the tags of a version
     #[command(after_help = help::ARTIFACTS)]
     Tag {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The artifact's URI; without a version, the newest
+        /// URI of the artifact; without a version, the newest
         uri: ArtifactUri,
         #[command(flatten)]
-        tagged: Tagged,
+        tagged: TagOptions,
     },
-    /// List the versions of an artifact, the newest first; exit code 3 if there is none
+    /// List the versions of an artifact, newest first; exit code 3 if there is none
     #[command(after_help = help::ARTIFACTS)]
     Versions {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The artifact's URI; a version in it is left out of account
+        /// URI of the artifact; a version in it is ignored
         uri: ArtifactUri,
     },
-    /// Delete artifacts or versions, and print how many versions that were; `gc` frees their space
+    /// Delete artifacts or versions, and print the number of deleted versions; `gc` frees their
+    /// space
     #[command(after_help = help::ARTIFACTS)]
     Rm {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        removed: Removed,
+        removed: DeleteOptions,
     },
-    /// Tell what artifacts come to, by spec and by type, and what they take
+    /// Print the number and size of artifacts by spec and by type, and the space that they use
     #[command(after_help = help::ARTIFACTS)]
     Usage {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
-    /// Tell or set how much the content store may take
+    /// Print or set the quota of the content store
     #[command(after_help = help::ARTIFACTS)]
     Quota {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        amount: Amount,
+        amount: QuotaOptions,
     },
-    /// Tell or set how long versions of a type are kept
+    /// Print or set how long versions of a type are kept
     #[command(after_help = help::ARTIFACTS)]
     Retention {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        kept: Kept,
+        kept: RetentionOptions,
     },
-    /// Delete the versions that have been kept as long as their type is
+    /// Delete the versions whose retention time is over
     #[command(after_help = help::ARTIFACTS)]
     Expire {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// Tell what would be deleted, and delete nothing
+        /// Print what would be deleted, and delete nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Write the artifacts of a spec into a ZIP archive, with what is told of them as JSON
+    /// Write the artifacts of a spec and their metadata (as JSON) into a ZIP archive
     #[command(after_help = help::ARTIFACTS)]
     Export {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// Those of this spec
+        /// Spec of the artifacts
         #[arg(long)]
         spec: String,
-        /// Only those of this task of it
+        /// Only artifacts of this task of the spec
         #[arg(long)]
         task: Option<String>,
-        /// A new file for the archive; standard output if it is absent or -
+        /// New file for the archive; standard output if absent or -
         file: Option<PathBuf>,
     },
-    /// Read artifacts and compare their checksums, past what is damaged; exit code 1 if any is
+    /// Read artifacts and compare their checksums, without stopping at damage; exit code 1 if any
+    /// is damaged
     #[command(after_help = help::ARTIFACTS)]
     Verify {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// One artifact's URI; without it, all of them, or those of --spec
+        /// URI of one artifact; without it, all artifacts, or those of --spec
         #[arg(conflicts_with_all = ["spec", "task"])]
         uri: Option<ArtifactUri>,
         #[command(flatten)]
-        whose: Whose,
+        filter: ArtifactFilter,
     },
-    /// Free the space of what was deleted; exit code 1 if something could not be read
+    /// Free the space of deleted content; exit code 1 if something could not be read
     #[command(after_help = help::ARTIFACTS)]
     Gc {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// Tell what would be freed, and free nothing
+        /// Print what would be freed, and free nothing
         #[arg(long)]
         dry_run: bool,
     },
 }
 
-/// A version to be.
+/// Name and metadata of a new version.
 #[derive(Debug, Args)]
-pub(crate) struct Added {
-    /// What was specified: 1 to 128 bytes of text
+pub(crate) struct NewVersion {
+    /// Spec that the artifact belongs to: 1 to 128 bytes of text
     #[arg(long)]
     pub(crate) spec: String,
-    /// Which task of it
+    /// Task within the spec
     #[arg(long)]
     pub(crate) task: String,
-    /// What type of thing it is: diff, log, test, or any other
+    /// Type of the artifact: diff, log, test, or any other name
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: String,
-    /// Add a tag; up to 64
+    /// Tag of the version; up to 64 tags
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Its MIME type
+    /// MIME type
     #[arg(long)]
     pub(crate) mime: Option<String>,
-    /// Add a pair for your own use
+    /// Pair of metadata for your own use
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// What to do if the artifact has a version already [default: add]
+    /// Action if the artifact already has a version [default: add]
     #[arg(long, value_name = "HOW")]
     pub(crate) on_existing: Option<Existing>,
 }
 
-/// What a put does where there is a version already, by its name on the command line.
+/// Action of a put if the artifact already has a version.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Existing {
     /// Add another version
@@ -188,71 +190,71 @@ impl From<Existing> for OnExisting {
     }
 }
 
-/// Artifacts by the beginning of their names.
+/// Selection of artifacts by spec and task.
 #[derive(Debug, Args)]
-pub(crate) struct Whose {
-    /// Only those of this spec
+pub(crate) struct ArtifactFilter {
+    /// Only artifacts of this spec
     #[arg(long)]
     pub(crate) spec: Option<String>,
-    /// Only those of this task of it
+    /// Only artifacts of this task of the spec
     #[arg(long, requires = "spec")]
     pub(crate) task: Option<String>,
 }
 
-/// What a search looks for, and which page of it.
+/// Filters and page of a search.
 #[derive(Debug, Args)]
-pub(crate) struct Sought {
-    /// Only those of this spec
+pub(crate) struct SearchOptions {
+    /// Only artifacts of this spec
     #[arg(long)]
     pub(crate) spec: Option<String>,
-    /// Only those of this task, of whatever spec
+    /// Only artifacts of this task, of any spec
     #[arg(long)]
     pub(crate) task: Option<String>,
-    /// Only those of this type
+    /// Only artifacts of this type
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// Only those with this tag; given more than once, with all of these
+    /// Only versions with this tag; repeated, with all of these tags
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Only those put then or later: 2026-11-22, 2026-11-22T04:21:44Z or '7d ago'
+    /// Only versions put at this time or later: 2026-11-22, 2026-11-22T04:21:44Z or '7d ago'
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(crate) since: Option<When>,
-    /// Only those put before then
+    /// Only versions put before this time
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(crate) until: Option<When>,
-    /// At most so many, 1 to 10,000
+    /// At most this many versions, 1 to 10,000
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
-    /// Go on where a page ended
+    /// Continue after the end of a page
     #[arg(long, value_name = "CURSOR")]
     pub(crate) after: Option<ArtifactCursor>,
 }
 
-/// What becomes of the tags of a version.
+/// Changes to the tags of a version.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
-pub(crate) struct Tagged {
+pub(crate) struct TagOptions {
     /// Add a tag
     #[arg(long, value_name = "TAG")]
     pub(crate) add: Vec<String>,
-    /// Take a tag away
+    /// Remove a tag
     #[arg(long, value_name = "TAG")]
     pub(crate) remove: Vec<String>,
-    /// Have just these tags, or none; everything up to the next option is one
+    /// Replace all tags by these, or by none; takes every argument up to the next option
     #[arg(long, value_name = "TAG", num_args = 0.., conflicts_with_all = ["add", "remove"])]
     pub(crate) set: Option<Vec<String>>,
 }
 
-/// What is deleted.
+/// Selection of the versions to delete.
 #[derive(Debug, Args)]
-pub(crate) struct Removed {
-    /// The artifact's URI; with a version, that one alone
+pub(crate) struct DeleteOptions {
+    /// URI of the artifact; with a version, only that version
     #[arg(required_unless_present = "spec", conflicts_with_all = ["spec", "task"])]
     pub(crate) uri: Option<ArtifactUri>,
     /// All artifacts of this spec
     #[arg(long)]
     pub(crate) spec: Option<String>,
-    /// Only those of this task of it
+    /// Only artifacts of this task of the spec
     #[arg(long, requires = "spec")]
     pub(crate) task: Option<String>,
     /// Keep the newest N versions of each artifact
@@ -260,30 +262,30 @@ pub(crate) struct Removed {
     pub(crate) keep: Option<NonZeroUsize>,
 }
 
-/// How much the store may take.
+/// New quota of the store.
 #[derive(Debug, Args)]
-pub(crate) struct Amount {
-    /// So many bytes, as stored: 500M, 20G
+pub(crate) struct QuotaOptions {
+    /// Quota in bytes, as stored: 500M, 20G
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) set: Option<u64>,
-    /// From how much of it on puts warn, in percent [default: 80]
+    /// Percentage of the quota from which puts print a warning [default: 80]
     #[arg(long, value_name = "PERCENT", requires = "set")]
     pub(crate) warn: Option<u8>,
-    /// As much as there is
+    /// Remove the quota
     #[arg(long, conflicts_with = "set")]
     pub(crate) none: bool,
 }
 
-/// How long versions of a type are kept.
+/// Retention of a type.
 #[derive(Debug, Args)]
-pub(crate) struct Kept {
-    /// The type
+pub(crate) struct RetentionOptions {
+    /// Type of the artifacts
     #[arg(long = "type", value_name = "TYPE", requires = "how")]
     pub(crate) kind: Option<String>,
-    /// So many days
+    /// Number of days
     #[arg(long, value_name = "N", group = "how", requires = "kind")]
     pub(crate) days: Option<u32>,
-    /// For ever
+    /// Never expire
     #[arg(long, group = "how", requires = "kind")]
     pub(crate) forever: bool,
 }
@@ -309,10 +311,10 @@ impl Artifacts {
     }
 }
 
-/// A key and its value.
+/// Parses `KEY=VALUE`.
 fn pair(typed: &str) -> Result<(String, String), String> {
     match typed.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a key and a value are wanted, as branch=main".into()),
+        _ => Err("not a pair such as branch=main".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands on the share space, its partitions and their documents.
+//! Commands on the share space, its partitions and their documents.
 
 use std::path::{Path, PathBuf};
 
@@ -11,45 +11,45 @@ use crate::secret::KeyArgument;
 /// Commands on the share space.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Spaces {
-    /// Make the vault's share space, of fixed size and for its life
+    /// Create the vault's share space, whose size never changes
     #[command(after_help = help::SPACE)]
     Create {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// How long a document may be once it is compressed: 1K to 4M [default: 64K]
+        /// Longest document after compression, in bytes: 1K to 4M [default: 64K]
         #[arg(long, value_name = "BYTES", value_parser = bytes)]
         capacity: Option<u32>,
-        /// How many shares restore a piece of a document [default: 3]
+        /// Shares that restore one piece of a document [default: 3]
         #[arg(long, value_name = "N")]
         threshold: Option<u8>,
-        /// How many shares of a piece are stored, at most 32 [default: 9]
+        /// Shares stored of each piece, at most 32 [default: 9]
         #[arg(long, value_name = "N")]
         shares: Option<u8>,
-        /// How many partitions' room it has, 3 to 12; more room, less harm to those not named
-        /// [default: 3]
+        /// Partitions that the space has room for, 3 to 12; more room lowers the risk to partitions
+        /// that are not named [default: 3]
         #[arg(long, value_name = "PARTITIONS")]
         room_for: Option<u8>,
         #[command(flatten)]
         costs: Costs,
     },
-    /// Tell what the share space is; nothing of it depends on what it holds
+    /// Print the size and limits of the share space; they do not depend on its contents
     #[command(after_help = help::SPACE)]
     Info {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
-    /// Take back an update that was interrupted; exit code 3 if there is none
+    /// Undo an interrupted update; exit code 3 if there is none
     #[command(after_help = help::SPACE)]
     Discard {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
 }
 
-/// One partition, and what opens it.
+/// One partition, and the secrets that open it.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// The vault's folder
+pub(crate) struct PartitionOptions {
+    /// Folder of the vault
     pub(crate) vault: PathBuf,
     #[command(flatten)]
     pub(crate) key: PartitionKey,
@@ -57,15 +57,16 @@ pub(crate) struct Place {
     pub(crate) password: PartitionPassword,
 }
 
-/// How a partition's key is given.
+/// Source of a partition's key.
 #[derive(Debug, Args)]
 pub(crate) struct PartitionKey {
-    /// The partition's key, or @FILE with it on one line [default: `STRONGROOM_PARTITION_KEY`]
+    /// Key of the partition, or @FILE with the key on one line [default:
+    /// `STRONGROOM_PARTITION_KEY`]
     #[arg(long, value_name = "KEY", help_heading = "Opening the partition")]
     pub(crate) key: Option<KeyArgument>,
 }
 
-/// How a partition's password is given.
+/// Source of a partition's password.
 #[derive(Debug, Args)]
 pub(crate) struct PartitionPassword {
     /// Read the partition's password from FILE, one line; - is standard input
@@ -76,24 +77,24 @@ pub(crate) struct PartitionPassword {
 /// Commands on partitions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Partitions {
-    /// Add a partition with the document `null`, and print its key, once
+    /// Add a partition with the document `null`, and print its key (only this once)
     #[command(after_help = help::PARTITION)]
     Add {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// A partition's key, or @FILE with it, to keep that partition whole; once for each
+        /// Key of a partition to preserve, or @FILE with the key; repeat for each partition
         #[arg(long, value_name = "KEY")]
         keep: Vec<KeyArgument>,
-        /// Add it although partitions that --keep does not name are lost
+        /// Add the partition even if partitions without --keep may be lost
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         password: PartitionPassword,
     },
-    /// Destroy a partition and its document; the key is enough
+    /// Destroy a partition and its document; needs only the key
     #[command(after_help = help::PARTITION)]
     Destroy {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
         key: PartitionKey,
@@ -102,16 +103,16 @@ pub(crate) enum Partitions {
     #[command(after_help = help::PARTITION)]
     Password {
         #[command(flatten)]
-        place: Place,
+        place: PartitionOptions,
         /// Read the new password from FILE, one line; - is standard input
         #[arg(long, value_name = "FILE")]
         new_partition_password_file: Option<PathBuf>,
     },
-    /// Look at every share of a partition; exit code 1 if any is damaged
+    /// Check every share of a partition; exit code 1 if any is damaged
     #[command(after_help = help::PARTITION)]
     Verify {
         #[command(flatten)]
-        place: Place,
+        place: PartitionOptions,
     },
 }
 
@@ -122,37 +123,37 @@ pub(crate) enum Documents {
     #[command(after_help = help::DOCUMENT)]
     Read {
         #[command(flatten)]
-        place: Place,
-        /// A new file for it; standard output if it is absent or -
+        place: PartitionOptions,
+        /// New file for the document; standard output if absent or -
         file: Option<PathBuf>,
     },
-    /// Write a document, JSON of at most 64 MiB, and print its new version
+    /// Write a document (JSON of at most 64 MiB), and print its new version
     #[command(after_help = help::DOCUMENT)]
     Write {
         #[command(flatten)]
-        place: Place,
-        /// The file with it; standard input if it is absent or -
+        place: PartitionOptions,
+        /// File with the document; standard input if absent or -
         file: Option<PathBuf>,
-        /// Only if this version is there; else exit code 6
+        /// Write only if the document has this version; otherwise exit code 6
         #[arg(long, value_name = "VERSION")]
         expect: Option<DocumentVersion>,
-        /// Only go on with an interrupted write of this very text
+        /// Only continue an interrupted write of the same text
         #[arg(long)]
         resume: bool,
     },
-    /// Tell what a write would do, and do nothing
+    /// Print what a write would change, and change nothing
     #[command(after_help = help::DOCUMENT)]
     Plan {
         #[command(flatten)]
-        place: Place,
-        /// The file with it; standard input if it is absent or -
+        place: PartitionOptions,
+        /// File with the document; standard input if absent or -
         file: Option<PathBuf>,
     },
-    /// Write the same text anew, so that nothing of it is damaged
+    /// Write the same text again, which repairs damaged shares
     #[command(after_help = help::DOCUMENT)]
     Heal {
         #[command(flatten)]
-        place: Place,
+        place: PartitionOptions,
     },
 }
 
@@ -184,9 +185,9 @@ impl Documents {
     }
 }
 
-/// A number of bytes of what is small.
+/// Parses a number of bytes that fits into 32 bits.
 fn bytes(typed: &str) -> Result<u32, String> {
-    units::bytes(typed)?.try_into().map_err(|_| "it is too large".into())
+    units::bytes(typed)?.try_into().map_err(|_| "the number is too large".into())
 }
 
 #[cfg(test)]
@@ -194,7 +195,7 @@ mod tests {
     use super::bytes;
 
     #[test]
-    fn bytes_are_counted_in_units_or_not() {
+    fn size_accepts_optional_unit() {
         for (typed, expected) in [("1024", 1_024), ("64K", 65_536), ("4m", 4 << 20), ("0", 0)] {
             assert_eq!(bytes(typed), Ok(expected), "{typed}");
         }

@@ -1,4 +1,4 @@
-//! How keys are given, and the commands on them.
+//! Key options, and the commands on keys.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use strongroom::keys::{Cipher, PasswordCosts};
 
 use super::help;
 
-/// How the key that opens the vault is given, and what opening may do.
+/// Options that give the vault's key and control its opening.
 #[derive(Debug, Args)]
 pub(crate) struct Opening {
     /// Read the password from FILE, one line; - is standard input
@@ -16,24 +16,24 @@ pub(crate) struct Opening {
     /// Read a key of 32 bytes, or 64 hex digits, from FILE; - is standard input
     #[arg(long, global = true, value_name = "FILE", help_heading = "Opening the vault")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Let a vault ask for so much memory when a password is tried [default: 1024]
+    /// Largest memory in MiB that checking a password may use [default: 1024]
     #[arg(long, global = true, value_name = "N", help_heading = "Opening the vault")]
     pub(crate) password_memory_max_mib: Option<u32>,
-    /// Where the content lies, if not in the vault's folder: the URL of a bucket and a prefix
+    /// URL of the bucket and prefix that hold the content, if not in the vault's folder
     #[arg(long, global = true, value_name = "URL", help_heading = "Opening the vault")]
     pub(crate) backend: Option<String>,
-    /// Take the content on that store over from a session that has not closed, or another state
+    /// Take over the content on that store from another state, or from a session that did not close
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) take_over: bool,
-    /// Go on from an older state file that was put back; what was newer is lost
+    /// Continue from an older state file that was restored; newer changes are lost
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) adopt: bool,
-    /// Replace a damaged header by the copy of the key set on the backend
+    /// Replace a damaged header with the copy of the key set on the backend
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) restore_key_set: bool,
 }
 
-/// How a secret that is set is given.
+/// Source of a new secret.
 #[derive(Debug, Args)]
 pub(crate) struct NewSecret {
     /// Read the new password from FILE, one line; - is standard input
@@ -44,27 +44,27 @@ pub(crate) struct NewSecret {
     pub(crate) new_key_file: Option<PathBuf>,
 }
 
-/// What one attempt at a password that is set shall cost. Each is the least, too.
+/// Costs of one attempt at a new password. Each value is also the minimum.
 #[derive(Debug, Args)]
 pub(crate) struct Costs {
-    /// Memory that one attempt at the password takes, in MiB [default: 64]
+    /// Memory in MiB for one attempt at the password [default: 64]
     #[arg(long, value_name = "N")]
     pub(crate) memory_mib: Option<u32>,
-    /// How often that memory is gone over [default: 3]
+    /// Passes over that memory [default: 3]
     #[arg(long, value_name = "N")]
     pub(crate) passes: Option<u32>,
-    /// In how many parallel parts [default: 4]
+    /// Parallel lanes [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) lanes: Option<u32>,
 }
 
 impl Costs {
-    /// Whether any of them is told.
-    pub(crate) fn are_told(&self) -> bool {
+    /// Returns whether any cost is given.
+    pub(crate) fn is_given(&self) -> bool {
         self.memory_mib.is_some() || self.passes.is_some() || self.lanes.is_some()
     }
 
-    /// As the engine takes them, which judges them.
+    /// Returns the costs for the engine, which validates them.
     pub(crate) fn costs(&self) -> PasswordCosts {
         let default = PasswordCosts::default();
         PasswordCosts {
@@ -75,13 +75,13 @@ impl Costs {
     }
 }
 
-/// The ciphers by their names on the command line.
+/// Names of the ciphers on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CipherName {
-    /// Fast where the processor has instructions for AES
+    /// Fast on processors with AES instructions
     #[value(name = "aes-256-gcm-siv")]
     Aes256GcmSiv,
-    /// As fast on every processor
+    /// Equally fast on every processor
     #[value(name = "xchacha20-poly1305")]
     XChaCha20Poly1305,
 }
@@ -98,17 +98,17 @@ impl From<CipherName> for Cipher {
 /// Commands on keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// List the keys: number, kind, time, whether it is the one in use, label
+    /// List the keys: number, kind, time, whether it is in use, label
     List {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
     /// Add a password or key file that opens the vault
     #[command(after_help = help::KEYS)]
     Add {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// What to call it: one line of at most 48 bytes
+        /// Label of the key: one line of at most 48 bytes
         #[arg(long, value_name = "TEXT")]
         label: Option<String>,
         #[command(flatten)]
@@ -116,21 +116,21 @@ pub(crate) enum Keys {
         #[command(flatten)]
         costs: Costs,
     },
-    /// Remove a key that is not the one in use
+    /// Remove a key that is not in use
     #[command(after_help = help::KEYS)]
     Remove {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The key's number, as `keys list` shows it
+        /// Number of the key, as `keys list` shows it
         #[arg(value_name = "NUMBER")]
         id: u32,
     },
-    /// Put another secret in the place of a key: change a password
+    /// Replace the secret of a key, for example to change a password
     #[command(after_help = help::KEYS)]
     Replace {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The key's number, as `keys list` shows it [default: the one in use]
+        /// Number of the key, as `keys list` shows it [default: the key in use]
         #[arg(value_name = "NUMBER")]
         id: Option<u32>,
         #[command(flatten)]
@@ -138,26 +138,26 @@ pub(crate) enum Keys {
         #[command(flatten)]
         costs: Costs,
     },
-    /// Make the password in use cost more to guess
+    /// Raise the cost of guessing the password in use
     #[command(after_help = help::KEYS)]
     Rewrap {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
         costs: Costs,
     },
     /// Draw new keys and seal the whole state under them, in a new file
     ///
-    /// The secret in use opens the vault afterwards, or the new one if one is given; it is not
-    /// asked for. Nothing else does. Content keeps its keys, which the new ones protect.
+    /// Afterwards only the secret in use opens the vault, or the new secret if one is given. The
+    /// command does not ask for a new one. Content keeps its keys, which the new keys protect.
     #[command(after_help = help::KEYS)]
     Rotate {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// Lose the vault's other keys, which cannot be carried over
+        /// Remove the vault's other keys, which cannot be carried over
         #[arg(long)]
         drop_others: bool,
-        /// What to call the key [default: what the one in use is called]
+        /// Label of the key [default: the label of the key in use]
         #[arg(long, value_name = "TEXT")]
         label: Option<String>,
         #[command(flatten)]
@@ -167,7 +167,7 @@ pub(crate) enum Keys {
     },
     /// Write a new key of 32 random bytes into a new file, for --key-file
     Generate {
-        /// The file, which must not exist
+        /// Path of the new file; it must not exist
         file: PathBuf,
     },
 }

@@ -1,7 +1,7 @@
-//! The command line as clap reads it, and the help that it prints.
+//! The command line as clap parses it, and its help.
 //!
-//! Keys and values are taken as the bytes that the shell hands over, so they need not be UTF-8;
-//! the names of namespaces and operations are text.
+//! Keys and values are taken as the bytes that the shell passes, so they need not be UTF-8. The
+//! names of namespaces and operations are text.
 
 mod artifacts;
 mod documents;
@@ -15,10 +15,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use artifacts::{Added, Amount, Artifacts, Kept, Removed, Sought, Tagged, Whose};
-pub(crate) use documents::{Documents, PartitionKey, PartitionPassword, Partitions, Place, Spaces};
+pub(crate) use artifacts::{
+    ArtifactFilter, Artifacts, DeleteOptions, NewVersion, QuotaOptions, RetentionOptions,
+    SearchOptions, TagOptions,
+};
+pub(crate) use documents::{
+    Documents, PartitionKey, PartitionOptions, PartitionPassword, Partitions, Spaces,
+};
 pub(crate) use keys::{CipherName, Costs, Keys, NewSecret, Opening};
-pub(crate) use ops::{Expiry, Ops, Which};
+pub(crate) use ops::{Expiry, OperationFilter, Ops};
 
 /// One encrypted vault for records, checkpoints and large content.
 #[derive(Debug, Parser)]
@@ -30,61 +35,62 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Print one JSON document in place of text
+    /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Print no warnings, notes or progress bars; errors still
+    /// Print no warnings, notes or progress bars, only errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// How long to wait for a vault that another process has; 0 tries once [default: about 10]
+    /// Seconds to wait for a vault that another process has open; 0 tries once [default: about 10]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(crate) wait: Option<u32>,
     #[command(flatten)]
     pub(crate) opening: Opening,
 }
 
-/// The command families.
+/// Command families.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault in a new or empty folder
+    /// Create a vault in a new or empty folder
     Init {
-        /// The folder; its parent exists
+        /// Folder to create; its parent must exist
         vault: PathBuf,
-        /// What to seal it with, for its life [default: what suits this machine's processor]
+        /// Cipher of the vault, fixed for its life [default: the faster one on this machine's
+        /// processor]
         #[arg(long, value_name = "CIPHER")]
         cipher: Option<CipherName>,
         #[command(flatten)]
         costs: Costs,
     },
-    /// Tell what a vault is and holds
+    /// Print the properties and counts of a vault
     Info {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
-    /// Check that everything in a vault is there and whole; exit code 1 if not
+    /// Check that everything in a vault is present and sound; exit code 1 if not
     Check {
-        /// The vault's folder
+        /// Folder of the vault
         #[arg(required_unless_present = "store", conflicts_with = "store")]
         vault: Option<PathBuf>,
-        /// The vault's state is lost: tell what the store of --backend holds of it
+        /// For a lost state: print what the store of --backend holds of the vault
         #[arg(long, conflicts_with_all = ["read_data_part", "rebuild_index"])]
         store: bool,
         /// Read all content and compare its checksums, not only its presence and length
         #[arg(long)]
         read_data: bool,
-        /// Read one part of the content, such as 1/7: as many checks, each of another part, read all
+        /// Read one part of the content, such as 1/7; seven checks with 1/7 to 7/7 read all of it
         #[arg(long, value_name = "PART/PARTS", value_parser = units::part, conflicts_with = "read_data")]
         read_data_part: Option<(u32, u32)>,
-        /// First make the index of chunks anew, from the packs alone
+        /// Rebuild the chunk index from the packs first
         #[arg(long)]
         rebuild_index: bool,
     },
-    /// Give space of the state file that nothing uses back to the file system
+    /// Return unused space of the state file to the file system
     Compact {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
     /// Put, get, list and delete records
@@ -92,21 +98,21 @@ pub(crate) enum Command {
     Records(Records),
     #[command(flatten)]
     Artifacts(Artifacts),
-    /// Look at operations, their lanes and checkpoints; pause them, give them up, drop old ones
+    /// List, show, pause, abandon and expire operations
     #[command(subcommand, after_help = help::OPS)]
     Ops(Ops),
-    /// Count the operations by state, their lanes and checkpoints
+    /// Count the operations by state, and their lanes and checkpoints
     Stats {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
     },
-    /// List and change what opens the vault
+    /// List and change the keys that open the vault
     #[command(subcommand, after_help = help::KEYS)]
     Keys(Keys),
-    /// Make the share space of a vault, in which documents lie, and look at it
+    /// Create and inspect the share space, which holds the documents
     #[command(subcommand, after_help = help::SPACE)]
     Space(Spaces),
-    /// Add, destroy and verify partitions, each with one document; change their passwords
+    /// Add, destroy and verify partitions of one document each, and change their passwords
     #[command(subcommand, after_help = help::PARTITION)]
     Partition(Partitions),
     /// Read and write a document
@@ -114,17 +120,17 @@ pub(crate) enum Command {
     Doc(Documents),
 }
 
-/// One record, by its place.
+/// Address of one record.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Address {
-    /// The vault's folder
+    /// Folder of the vault
     pub(crate) vault: PathBuf,
-    /// The namespace: 1 to 128 bytes of text
+    /// Namespace: 1 to 128 bytes of text
     pub(crate) namespace: String,
-    /// The key
+    /// Key
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: OsString,
-    /// KEY is in hex digits, for a key that is not text
+    /// KEY is given in hex digits, for a key that is not text
     #[arg(long)]
     pub(crate) hex_key: bool,
 }
@@ -132,32 +138,32 @@ pub(crate) struct Address {
 /// Commands on records.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Records {
-    /// Store a record, in place of one of the same key
+    /// Store a record; it replaces a record of the same key
     #[command(after_help = help::RECORDS)]
     Put {
         #[command(flatten)]
         address: Address,
-        /// The value; standard input, of any length, if it is absent or -
+        /// Value; standard input, of any length, if absent or -
         #[arg(allow_negative_numbers = true)]
         value: Option<OsString>,
     },
-    /// Print the bytes of a value to standard output; exit code 3 if there is no such record
+    /// Print the bytes of a value to standard output; exit code 3 if the record does not exist
     #[command(after_help = help::RECORDS)]
     Get {
         #[command(flatten)]
         address: Address,
     },
-    /// List the records of a namespace in key order, with their lengths; or all namespaces
+    /// List the records of a namespace in key order with their lengths, or list all namespaces
     #[command(after_help = help::RECORDS)]
     List {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The namespace; without it, the namespaces are listed with their counts
+        /// Namespace; without it, the namespaces are listed with their counts
         namespace: Option<String>,
         #[command(flatten)]
         page: Page,
     },
-    /// Delete a record; exit code 3 if there is no such record
+    /// Delete a record; exit code 3 if it does not exist
     #[command(after_help = help::RECORDS)]
     Delete {
         #[command(flatten)]
@@ -165,28 +171,28 @@ pub(crate) enum Records {
     },
 }
 
-/// Which records of a namespace, and in which order.
+/// Range and order of the listed records.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Page {
-    /// Only keys that begin with this
+    /// Only keys that begin with PREFIX
     #[arg(long, requires = "namespace", value_name = "PREFIX")]
     pub(crate) prefix: Option<OsString>,
-    /// Only keys that come after this one in the order of the listing
+    /// Only keys that come after KEY in the order of the listing
     #[arg(long, requires = "namespace", value_name = "KEY")]
     pub(crate) after: Option<OsString>,
-    /// At most so many
+    /// At most N records
     #[arg(long, requires = "namespace", value_name = "N")]
     pub(crate) limit: Option<u64>,
     /// From the last key to the first
     #[arg(long, requires = "namespace")]
     pub(crate) reverse: bool,
-    /// PREFIX and KEY are in hex digits
+    /// PREFIX and KEY are given in hex digits
     #[arg(long, requires = "namespace")]
     pub(crate) hex_key: bool,
 }
 
 impl Command {
-    /// What the command is about: the vault's folder, or the key file that it makes.
+    /// Returns the path that the command works on: the vault's folder, or the new key file.
     pub(crate) fn subject(&self) -> &Path {
         match self {
             Self::Init { vault, .. }

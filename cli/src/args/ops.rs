@@ -1,4 +1,4 @@
-//! The commands on operations.
+//! Commands on operations.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,74 +15,74 @@ pub(crate) enum Ops {
     /// List the operations: id, state, progress, complete lanes, time of the last change, name
     #[command(after_help = help::OPS)]
     List {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
-        which: Which,
+        which: OperationFilter,
     },
     /// Show an operation with its lanes and their last checkpoints
     #[command(after_help = help::OPS)]
     Show {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The operation's id
+        /// Id of the operation
         id: String,
-        /// Print the checkpoints' data, as text or hex, not only its length
+        /// Print the data of the checkpoints, as text or hex, not only its length
         #[arg(long)]
         data: bool,
-        /// Print all checkpoints that are kept of each lane, the latest first
+        /// Print all retained checkpoints of each lane, latest first
         #[arg(long)]
         history: bool,
     },
-    /// Lay an operation aside: a host that resumes everything leaves it, until it resumes it by id
+    /// Pause an operation: hosts that resume everything skip it until it is resumed by its id
     #[command(after_help = help::OPS)]
     Pause {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The operation's id
+        /// Id of the operation
         id: String,
     },
-    /// Give an operation up for good: it cannot be resumed; what it has committed stays
+    /// Cancel an operation permanently; records that it committed remain
     #[command(after_help = help::OPS)]
     Abandon {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
-        /// The operation's id
+        /// Id of the operation
         id: String,
     },
-    /// Drop operations that ended long ago, with their checkpoints; the records they wrote stay
+    /// Remove operations that ended long ago, and their checkpoints; their records remain
     #[command(after_help = help::OPS)]
     Expire {
-        /// The vault's folder
+        /// Folder of the vault
         vault: PathBuf,
         #[command(flatten)]
         expiry: Expiry,
     },
 }
 
-/// Which operations are listed.
+/// Selection of the listed operations.
 #[derive(Debug, Args)]
-pub(crate) struct Which {
-    /// Only those that are not finished: id, state, progress, complete lanes, age, attempts,
-    /// whether it can be resumed, why or why not, name
+pub(crate) struct OperationFilter {
+    /// Only unfinished operations: id, state, progress, complete lanes, age, attempts, whether it
+    /// can be resumed, reason, name
     #[arg(long)]
     pub(crate) unfinished: bool,
-    /// Only those in this state: initialized, running, recovering, paused, completed, failed or
-    /// cancelled; given more than once, in any of these
+    /// Only operations in this state: initialized, running, recovering, paused, completed, failed
+    /// or cancelled; may be repeated
     #[arg(long = "state", value_name = "STATE", value_parser = state)]
     pub(crate) states: Vec<OperationState>,
-    /// Only those that come after this one
+    /// Only operations after this id
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<String>,
-    /// At most so many
+    /// At most N operations
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
 }
 
-/// Which operations are dropped.
+/// Selection of the operations to remove.
 #[derive(Debug, Args)]
 pub(crate) struct Expiry {
-    /// Only those whose last change is at least so long ago, as 30d, 12h, 90m or 45s
+    /// Only operations whose last change is at least this old: 30d, 12h, 90m or 45s
     #[arg(
         long,
         value_name = "DURATION",
@@ -91,10 +91,10 @@ pub(crate) struct Expiry {
         allow_hyphen_values = true
     )]
     pub(crate) older_than: Duration,
-    /// Not only what was completed or cancelled: also what failed and has no attempt left
+    /// Also remove failed operations that have no attempt left
     #[arg(long)]
     pub(crate) exhausted: bool,
-    /// Tell what would be dropped, and drop nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -111,11 +111,11 @@ impl Ops {
     }
 }
 
-/// A state by its name.
+/// Parses the name of a state.
 fn state(typed: &str) -> Result<OperationState, String> {
     let states = OperationState::ALL;
     states.into_iter().find(|state| state.to_string() == typed).ok_or_else(|| {
-        format!("there is no such state; it is one of {}", states.map(|s| s.to_string()).join(", "))
+        format!("unknown state; the states are {}", states.map(|s| s.to_string()).join(", "))
     })
 }
 
@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_has_its_name() {
+    fn state_is_parsed_by_name() {
         for expected in OperationState::ALL {
             assert_eq!(state(&expected.to_string()), Ok(expected));
         }
         for bad in ["", "Running", "run", "finished"] {
-            let told = state(bad).unwrap_err();
-            assert!(told.ends_with("completed, failed, cancelled"), "{told}");
+            let error = state(bad).unwrap_err();
+            assert!(error.ends_with("completed, failed, cancelled"), "{error}");
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Amounts and times as they are typed.
+//! Parsers for sizes and times on the command line.
 
 use std::time::Duration;
 
-/// A day in seconds.
+/// Length of a day in seconds.
 pub(super) const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// A time in the past, or at all.
+/// A time in the past, absolute or relative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
-    /// Milliseconds since the Unix epoch.
+    /// Absolute time in milliseconds since the Unix epoch.
     At(u64),
-    /// So long before now.
+    /// Age: this long before now.
     Ago(Duration),
 }
 
 impl When {
-    /// In milliseconds since the Unix epoch.
+    /// Returns the time in milliseconds since the Unix epoch.
     pub(crate) fn unix_millis(self, now_unix_millis: u64) -> u64 {
         match self {
             Self::At(unix_millis) => unix_millis,
@@ -27,31 +27,31 @@ impl When {
     }
 }
 
-/// A number of bytes, or of KiB, MiB, GiB or TiB if K, M, G or T follows.
+/// Parses a number of bytes, or of KiB, MiB, GiB or TiB with the suffix K, M, G or T.
 pub(super) fn bytes(typed: &str) -> Result<u64, String> {
     let units = [(['K', 'k'], 10), (['M', 'm'], 20), (['G', 'g'], 30), (['T', 't'], 40)];
     let parted =
         units.iter().find_map(|&(unit, bits)| Some((typed.strip_suffix(unit)?, 1_u64 << bits)));
     let (digits, unit) = parted.unwrap_or((typed, 1));
     if !is_number(digits) {
-        return Err("a number is wanted, as 65536, 64K or 4M".into());
+        return Err("not a size such as 65536, 64K or 4M".into());
     }
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.ok_or_else(|| "it is too large".into())
+    number.ok_or_else(|| "the number is too large".into())
 }
 
-/// A part of so many, as 1/7.
+/// Parses one part of several, such as 1/7.
 pub(super) fn part(typed: &str) -> Result<(u32, u32), String> {
     let parted = typed.split_once('/').filter(|(part, of)| is_number(part) && is_number(of));
     parted
         .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)))
         .filter(|&(part, of): &(u32, u32)| (1..=of).contains(&part))
-        .ok_or_else(|| "a part of so many is wanted, as 1/7".into())
+        .ok_or_else(|| "not a part such as 1/7".into())
 }
 
-/// A whole number of days, hours, minutes or seconds.
+/// Parses a whole number of days, hours, minutes or seconds.
 pub(super) fn duration(typed: &str) -> Result<Duration, String> {
-    const WANTED: &str = "a number with its unit is wanted, as 30d, 12h, 90m or 45s";
+    const WANTED: &str = "not a duration such as 30d, 12h, 90m or 45s";
     let units = [('d', DAY_SECS), ('h', 60 * 60), ('m', 60), ('s', 1)];
     let parted = units.iter().find_map(|&(unit, secs)| Some((typed.strip_suffix(unit)?, secs)));
     let (digits, secs) = parted.ok_or(WANTED)?;
@@ -59,25 +59,27 @@ pub(super) fn duration(typed: &str) -> Result<Duration, String> {
         return Err(WANTED.into());
     }
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(secs));
-    number.map(Duration::from_secs).ok_or_else(|| "it is too long".into())
+    number.map(Duration::from_secs).ok_or_else(|| "the duration is too long".into())
 }
 
-/// A date or a time as RFC 3339 has it, or how long ago, as `7d ago`. A date is its first moment, of UTC.
+/// Parses a date or time in RFC 3339, or an age such as `7d ago`.
+///
+/// A date means its first moment in UTC.
 pub(super) fn when(typed: &str) -> Result<When, String> {
     if let Some(ago) = typed.strip_suffix("ago") {
         return duration(ago.trim_end()).map(When::Ago);
     }
     rfc3339(typed).map(When::At).ok_or_else(|| {
-        "a time from 1970 on is wanted, as 2026-11-22, 2026-11-22T04:21:44Z or '7d ago'".into()
+        "not a time since 1970 such as 2026-11-22, 2026-11-22T04:21:44Z or '7d ago'".into()
     })
 }
 
-/// Digits alone, where `parse` takes a sign, too.
+/// Returns whether the text has digits only. `parse` would also accept a sign.
 fn is_number(typed: &str) -> bool {
     !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Milliseconds since the Unix epoch.
+/// Parses RFC 3339 into milliseconds since the Unix epoch.
 fn rfc3339(typed: &str) -> Option<u64> {
     let (date, time) = match typed.split_once(['T', 't', ' ']) {
         Some((date, time)) => (date, Some(time)),
@@ -98,9 +100,9 @@ fn rfc3339(typed: &str) -> Option<u64> {
     u64::try_from(days_since_epoch(year, month, day) * 86_400_000 + millis).ok()
 }
 
-/// Milliseconds of `hh:mm:ss`, a fraction or none, and the offset from UTC, which is taken off.
+/// Parses `hh:mm:ss` with an optional fraction and an offset from UTC, into milliseconds of UTC.
 fn time_of_day(typed: &str) -> Option<i64> {
-    // The latter as times are printed here.
+    // This program prints times with ` UTC`.
     let of_utc = typed.strip_suffix(['Z', 'z']).or(typed.strip_suffix(" UTC"));
     let (clock, offset) = if let Some(clock) = of_utc {
         (clock, 0)
@@ -121,7 +123,7 @@ fn time_of_day(typed: &str) -> Option<i64> {
     is_time.then_some((((hours * 60 + minutes - offset) * 60) + seconds) * 1_000 + millis)
 }
 
-/// Numbers of so many digits each, and nothing else.
+/// Parses numbers of exactly these widths, separated by `between`.
 fn parts<const N: usize>(typed: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut numbers = [0; N];
     let mut parts = typed.split(between);
@@ -132,8 +134,10 @@ fn parts<const N: usize>(typed: &str, between: char, digits: [usize; N]) -> Opti
     parts.next().is_none().then_some(numbers)
 }
 
-/// Of a day of the proleptic Gregorian calendar, in eras of 400 years that begin on a 1 March (Howard
-/// Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Returns the day number of a date in the proleptic Gregorian calendar.
+///
+/// It counts in eras of 400 years that begin on 1 March. Source: Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms".
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_counted_in_units_or_not() {
+    fn size_accepts_optional_unit() {
         let good = [("1024", 1_024), ("64K", 65_536), ("4m", 4 << 20), ("0", 0), ("2G", 2 << 30)];
         for (typed, expected) in good {
             assert_eq!(bytes(typed), Ok(expected), "{typed}");
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_a_unit() {
+    fn duration_needs_a_unit() {
         let secs = |typed| duration(typed).map(|duration| duration.as_secs());
         let good = [("30d", 2_592_000), ("12h", 43_200), ("90m", 5_400), ("45s", 45), ("0s", 0)];
         for (typed, expected) in good {
@@ -174,13 +178,13 @@ mod tests {
             assert!(secs(bad).unwrap_err().contains("as 30d"), "{bad}");
         }
         for long in ["18446744073709551616s", "213503982334602d", "99999999999999999999999d"] {
-            assert_eq!(secs(long).unwrap_err(), "it is too long", "{long}");
+            assert_eq!(secs(long).unwrap_err(), "the duration is too long", "{long}");
         }
         assert_eq!(secs("213503982334601d"), Ok(213_503_982_334_601 * 86_400));
     }
 
     #[test]
-    fn a_time_is_read_as_rfc_3339_has_it_and_as_it_is_printed() {
+    fn time_is_read_as_rfc_3339_and_as_printed() {
         let good = [
             ("1970-01-01", 0),
             ("2000-02-29", 951_782_400_000),
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_ago_counts_from_now() {
+    fn age_counts_back_from_now() {
         for typed in ["7d ago", "7dago", "168h ago"] {
             let when = when(typed).unwrap();
             assert_eq!(when.unix_millis(1_000_000_000), 1_000_000_000 - 604_800_000, "{typed}");

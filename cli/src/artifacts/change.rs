@@ -9,7 +9,7 @@ use strongroom::artifacts::{
 use strongroom::{LongCall, Result as VaultResult};
 
 use super::{VERSIONS_PER_PAGE, not_found, print_info};
-use crate::args::{Removed, Tagged};
+use crate::args::{DeleteOptions, TagOptions};
 use crate::exit::Failure;
 use crate::session::{Session, usage};
 
@@ -18,22 +18,22 @@ const DELETE: &str = "delete artifact";
 pub(super) fn tag(
     session: &Session<'_>,
     uri: &ArtifactUri,
-    tagged: &Tagged,
+    options: &TagOptions,
 ) -> Result<(), Failure> {
-    let Tagged { add, remove, set } = tagged;
+    let TagOptions { add, remove, set } = options;
     if add.iter().any(|tag| remove.contains(tag)) {
-        return Err(usage("a tag cannot be added and removed at once"));
+        return Err(usage("the same tag is added and removed"));
     }
-    let told = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<_>>();
+    let to_set = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<_>>();
     let vault = session.open("tag")?;
     let artifacts = vault.artifacts();
     let change = match set {
-        Some(set) => TagChange::Replace(told(set)),
-        None if remove.is_empty() => TagChange::Add(told(add)),
-        None if add.is_empty() => TagChange::Remove(told(remove)),
-        // In one commit; nobody else has the vault meanwhile.
+        Some(set) => TagChange::Replace(to_set(set)),
+        None if remove.is_empty() => TagChange::Add(to_set(add)),
+        None if add.is_empty() => TagChange::Remove(to_set(remove)),
+        // One commit for all. No other process has the vault open meanwhile.
         None => {
-            let mut tags = told(artifacts.info(uri)?.tags());
+            let mut tags = to_set(artifacts.info(uri)?.tags());
             tags.retain(|tag| !remove.contains(tag));
             tags.extend(add.iter().cloned());
             TagChange::Replace(tags)
@@ -44,8 +44,8 @@ pub(super) fn tag(
     print_info(session, &info)
 }
 
-pub(super) fn remove(session: &Session<'_>, removed: &Removed) -> Result<(), Failure> {
-    let Removed { uri, spec, task, keep } = removed;
+pub(super) fn remove(session: &Session<'_>, removed: &DeleteOptions) -> Result<(), Failure> {
+    let DeleteOptions { uri, spec, task, keep } = removed;
     let keep = keep.map(std::num::NonZeroUsize::get);
     let vault = session.open("rm")?;
     let artifacts = vault.artifacts();
@@ -65,7 +65,7 @@ fn remove_one(
     keep: Option<usize>,
 ) -> Result<u64, Failure> {
     if keep.is_some() && uri.version().is_some() {
-        return Err(usage("--keep is for an artifact: leave the version away"));
+        return Err(usage("--keep needs a URI without a version"));
     }
     if !artifacts.exists(uri)? {
         return Err(not_found(DELETE, "there is no such artifact").with_subject(uri).into());
@@ -83,7 +83,7 @@ fn remove_of_spec(
     keep: Option<usize>,
 ) -> VaultResult<u64> {
     if artifacts.list(&ListQuery::of(ArtifactScope::spec(spec).task(task)).limit(1))?.is_empty() {
-        return Err(not_found(DELETE, "there is none of that spec or task"));
+        return Err(not_found(DELETE, "no artifact has that spec or task"));
     }
     let Some(keep) = keep else {
         return artifacts.delete_all(&ArtifactScope::spec(spec).task(task), LongCall::new());

@@ -11,7 +11,7 @@ use strongroom::artifacts::{
 use strongroom::{Error, ErrorKind, LongCall};
 
 use super::info_json;
-use crate::args::Added;
+use crate::args::NewVersion;
 use crate::exit::Failure;
 use crate::new_file::NewFile;
 use crate::output::{Output, add_bytes, print_json};
@@ -24,20 +24,20 @@ const CREATE: &str = "create artifact file";
 /// Longest artifact in bytes that `get --json` puts into a document: 16 MiB.
 const JSON_CONTENT_BYTES_MAX: u64 = 16 << 20;
 
-/// How much of an artifact is copied at a time.
+/// Number of bytes copied at a time.
 const COPY_BYTES: usize = 256 << 10;
 
-/// The file, if it is not standard input or output.
-pub(super) fn told(file: Option<&Path>) -> Option<&Path> {
+/// Returns the file, unless it names standard input or output.
+pub(super) fn named_file(file: Option<&Path>) -> Option<&Path> {
     file.filter(|path| path.as_os_str() != STDIN)
 }
 
 pub(super) fn put(
     session: &Session<'_>,
-    added: &Added,
+    added: &NewVersion,
     file: Option<&Path>,
 ) -> Result<(), Failure> {
-    let file = told(file);
+    let file = named_file(file);
     session.expect_one_stdin(&[(file.is_none(), "the artifact")])?;
     let spec = spec(added)?;
     let source = file.map(open).transpose()?;
@@ -61,7 +61,7 @@ pub(super) fn put(
     session.answer(&info_json(&info), uri.to_string())
 }
 
-fn spec(added: &Added) -> Result<ArtifactSpec, Failure> {
+fn spec(added: &NewVersion) -> Result<ArtifactSpec, Failure> {
     let name = ArtifactName::new(&added.spec, &added.task, &added.kind)?;
     let mut spec = ArtifactSpec::new(name);
     for tag in &added.tags {
@@ -69,7 +69,7 @@ fn spec(added: &Added) -> Result<ArtifactSpec, Failure> {
     }
     for (at, (key, value)) in added.metadata.iter().enumerate() {
         if added.metadata[..at].iter().any(|(other, _)| other == key) {
-            return Err(usage("the same key is told twice with --meta"));
+            return Err(usage("--meta has the same key twice"));
         }
         spec = spec.metadata(key, value);
     }
@@ -82,16 +82,16 @@ fn spec(added: &Added) -> Result<ArtifactSpec, Failure> {
     Ok(spec)
 }
 
-/// A file, and its length if that is known.
+/// Opens a file. Returns its length too, if it is known.
 fn open(path: &Path) -> Result<(File, Option<u64>), Failure> {
     let failed = |e| Error::io(OPEN, e).with_subject(path.display());
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
-        let error = Error::new(ErrorKind::Invalid, OPEN).with_detail("this is a folder");
+        let error = Error::new(ErrorKind::Invalid, OPEN).with_detail("the path is a folder");
         return Err(error.with_subject(path.display()).into());
     }
-    // Files of the kernel's are regular, and say that they are empty.
+    // The kernel's virtual files (`/proc`) are regular and report a length of 0.
     let size = Some(metadata.len()).filter(|&len| metadata.is_file() && len > 0);
     Ok((file, size))
 }
@@ -129,7 +129,7 @@ pub(super) fn get(
     uri: &ArtifactUri,
     file: Option<&Path>,
 ) -> Result<(), Failure> {
-    let file = told(file);
+    let file = named_file(file);
     let vault = session.open("get")?;
     let reader = vault.artifacts().open(uri)?;
     let info = reader.info().clone();

@@ -7,7 +7,7 @@ use serde_json::json;
 use strongroom::artifacts::{ArtifactScope, Artifacts, ExportReport};
 use strongroom::{Error, LongCall};
 
-use super::content::told;
+use super::content::named_file;
 use crate::exit::Failure;
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -15,10 +15,10 @@ use crate::session::{Session, moving, usage};
 
 const CREATE: &str = "create archive file";
 
-/// An archive is written in small pieces.
+/// Size of the output buffer in bytes. The archive is written in small pieces.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Which artifacts, and where to.
+/// Selection and destination of an export.
 pub(super) struct Export<'a> {
     pub(super) spec: &'a str,
     pub(super) task: Option<&'a str>,
@@ -26,17 +26,17 @@ pub(super) struct Export<'a> {
 }
 
 pub(super) fn run(session: &Session<'_>, export: &Export<'_>) -> Result<(), Failure> {
-    let file = told(export.file);
+    let file = named_file(export.file);
     if file.is_none() && session.json() {
         return Err(usage("with --json the archive needs a FILE"));
     }
     if file.is_none() && io::stdout().is_terminal() {
-        return Err(usage("an archive is not for the terminal: name a FILE"));
+        return Err(usage("an archive cannot be printed on a terminal; name a FILE"));
     }
     let vault = session.open("export")?;
     let artifacts = vault.artifacts();
     let Some(path) = file else {
-        let mut output = Streamed { output: Output::new(), failure: None };
+        let mut output = StdoutWriter { output: Output::new(), failure: None };
         let written = write(session, &artifacts, export, &mut output);
         if let Some(failure) = output.failure {
             return Err(failure);
@@ -77,13 +77,13 @@ fn write(
     Ok(report?)
 }
 
-/// Standard output for the engine, which must be told of a failure in its own terms.
-struct Streamed {
+/// Standard output as the engine's writer. Keeps the cause of a failed write.
+struct StdoutWriter {
     output: Output,
     failure: Option<Failure>,
 }
 
-impl Write for Streamed {
+impl Write for StdoutWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.output.bytes(bytes).map_err(|failure| {
             self.failure = Some(failure);

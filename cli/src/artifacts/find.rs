@@ -1,16 +1,16 @@
-//! `ls`, `search` and `versions`: read page by page, and printed as they are read.
+//! `ls`, `search` and `versions`: read and printed page by page.
 
 use serde_json::json;
 use strongroom::artifacts::{ArtifactInfo, ArtifactQuery, ArtifactUri, ListQuery, VersionsQuery};
 use strongroom::backends::component::{Clock, SystemClock};
 
 use super::{VERSIONS_PER_PAGE, info_json, not_found, row, scope};
-use crate::args::{Sought, Whose};
+use crate::args::{ArtifactFilter, SearchOptions};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::session::{Session, usage};
 
-/// A list on its way to standard output.
+/// A list that is printed row by row.
 struct Rows {
     output: Output,
     json: bool,
@@ -44,7 +44,7 @@ impl Rows {
         self.output.finish()
     }
 
-    /// With where to go on, if that is not all.
+    /// Ends the list. `next` is the cursor of the next page, if there is one.
     fn finish_page(mut self, next: Option<&str>) -> Result<(), Failure> {
         match next {
             _ if self.json => {
@@ -57,37 +57,38 @@ impl Rows {
     }
 }
 
-pub(super) fn list(session: &Session<'_>, whose: &Whose) -> Result<(), Failure> {
+pub(super) fn list(session: &Session<'_>, filter: &ArtifactFilter) -> Result<(), Failure> {
     let vault = session.open("ls")?;
     let artifacts = vault.artifacts();
-    let mut page = artifacts.list(&ListQuery::of(scope(whose)).limit(VERSIONS_PER_PAGE))?;
-    // A name that was mistyped is an error, not an empty list.
-    if whose.spec.is_some() && page.is_empty() {
-        return Err(not_found("list artifacts", "there is none of that spec or task").into());
+    let mut page = artifacts.list(&ListQuery::of(scope(filter)).limit(VERSIONS_PER_PAGE))?;
+    // A misspelt name is an error, not an empty list.
+    if filter.spec.is_some() && page.is_empty() {
+        return Err(not_found("list artifacts", "no artifact has that spec or task").into());
     }
     let mut rows = Rows::begin(session)?;
     loop {
         page.iter().try_for_each(|info| rows.add(info))?;
         let Some(last) = page.last().filter(|_| page.len() == VERSIONS_PER_PAGE) else { break };
         page = artifacts
-            .list(&ListQuery::of(scope(whose)).after(last.uri()).limit(VERSIONS_PER_PAGE))?;
+            .list(&ListQuery::of(scope(filter)).after(last.uri()).limit(VERSIONS_PER_PAGE))?;
     }
     rows.finish()?;
     Ok(vault.close()?)
 }
 
-pub(super) fn search(session: &Session<'_>, sought: &Sought) -> Result<(), Failure> {
-    let query = query(sought)?;
+pub(super) fn search(session: &Session<'_>, options: &SearchOptions) -> Result<(), Failure> {
+    let query = query(options)?;
     let vault = session.open("search")?;
-    let page = vault.artifacts().search(&query.clone().after(sought.after).limit(sought.limit))?;
+    let page =
+        vault.artifacts().search(&query.clone().after(options.after).limit(options.limit))?;
     vault.close()?;
     let mut rows = Rows::begin(session)?;
     page.versions.iter().try_for_each(|info| rows.add(info))?;
     rows.finish_page(page.next.map(|next| next.to_string()).as_deref())
 }
 
-fn query(sought: &Sought) -> Result<ArtifactQuery, Failure> {
-    let Sought { spec, task, kind, tags, since, until, .. } = sought;
+fn query(options: &SearchOptions) -> Result<ArtifactQuery, Failure> {
+    let SearchOptions { spec, task, kind, tags, since, until, .. } = options;
     let mut query = ArtifactQuery::new();
     if let Some(spec) = spec {
         query = query.spec(spec);

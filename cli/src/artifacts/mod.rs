@@ -1,10 +1,10 @@
-//! Artifacts: stored, read, found, tagged, deleted and verified; and the store that they lie in.
+//! Artifacts: put, get, find, tag, delete and verify; and the store that holds them.
 //!
-//! - `content.rs`: their bytes, in and out. `find.rs`: lists of them. `change.rs`: tags and deletions.
-//! - `export.rs`: many of them as an archive.
-//! - `store.rs`: how much they may take and how long they are kept. `verify.rs`: are they whole?
+//! - `content.rs`: their bytes, in and out. `find.rs`: lists. `change.rs`: tags and deletions.
+//! - `export.rs`: a ZIP archive.
+//! - `store.rs`: usage, quota, retention and gc. `verify.rs`: checksums.
 //!
-//! One version is told in the same way everywhere: as a row of text, or as an object.
+//! All commands print a version in the same form: a row of text, or a JSON object.
 
 mod change;
 mod content;
@@ -19,20 +19,20 @@ use strongroom::{Error, ErrorKind, Reason};
 
 use export::Export;
 
-use crate::args::{Artifacts, Whose};
+use crate::args::{ArtifactFilter, Artifacts};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, hex, print_json, text, time};
 use crate::session::Session;
 
-/// How many versions are looked up at a time.
+/// Number of versions read at a time.
 const VERSIONS_PER_PAGE: usize = 256;
 
 pub(crate) fn run(session: &Session<'_>, command: &Artifacts) -> Result<Outcome, Failure> {
     match command {
         Artifacts::Put { added, file, .. } => content::put(session, added, file.as_deref())?,
         Artifacts::Get { uri, file, .. } => content::get(session, uri, file.as_deref())?,
-        Artifacts::Ls { whose, .. } => find::list(session, whose)?,
-        Artifacts::Search { sought, .. } => find::search(session, sought)?,
+        Artifacts::Ls { filter, .. } => find::list(session, filter)?,
+        Artifacts::Search { options, .. } => find::search(session, options)?,
         Artifacts::Versions { uri, .. } => find::versions(session, uri)?,
         Artifacts::Tag { uri, tagged, .. } => change::tag(session, uri, tagged)?,
         Artifacts::Rm { removed, .. } => change::remove(session, removed)?,
@@ -44,21 +44,21 @@ pub(crate) fn run(session: &Session<'_>, command: &Artifacts) -> Result<Outcome,
             let (task, file) = (task.as_deref(), file.as_deref());
             export::run(session, &Export { spec, task, file })?;
         }
-        Artifacts::Verify { uri, whose, .. } => {
-            return verify::run(session, uri.as_ref(), whose);
+        Artifacts::Verify { uri, filter, .. } => {
+            return verify::run(session, uri.as_ref(), filter);
         }
         Artifacts::Gc { dry_run, .. } => return store::gc(session, *dry_run),
     }
     Ok(Outcome::Done)
 }
 
-/// The artifacts that a command covers.
-fn scope(whose: &Whose) -> ArtifactScope {
+/// Returns the scope that the options select.
+fn scope(filter: &ArtifactFilter) -> ArtifactScope {
     let all = ArtifactScope::all();
-    whose.spec.as_ref().map_or(all, ArtifactScope::spec).task(whose.task.as_deref())
+    filter.spec.as_ref().map_or(all, ArtifactScope::spec).task(filter.task.as_deref())
 }
 
-/// A version as a row.
+/// Formats a version as a row of text.
 fn row(info: &ArtifactInfo) -> String {
     let tags: Vec<_> = info.tags().iter().map(|tag| text(tag.as_bytes())).collect();
     let (uri, len, created) = (info.uri(), info.len(), time(info.created_unix_millis()));
@@ -84,7 +84,7 @@ fn info_json(info: &ArtifactInfo) -> Json {
     })
 }
 
-/// What a command tells of one version.
+/// Prints one version.
 fn print_info(session: &Session<'_>, info: &ArtifactInfo) -> Result<(), Failure> {
     if session.json() {
         return print_json(&info_json(info));

@@ -1,4 +1,4 @@
-//! `usage`, `quota`, `retention`, `expire` and `gc`: what the store takes, and how it gets smaller.
+//! `usage`, `quota`, `retention`, `expire` and `gc`: the space that the store uses, and frees.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use serde_json::{Value as Json, json};
 use strongroom::artifacts::{ArtifactTotal, ArtifactUsage, ExpireArtifactsOptions, Quota};
 use strongroom::content::GcOptions;
 
-use crate::args::{Amount, Kept};
+use crate::args::{QuotaOptions, RetentionOptions};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, age, print_json, text};
 use crate::session::Session;
 
 const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// How many versions a dry run of `expire` names.
+/// Largest number of versions that a dry run of `expire` lists.
 const EXPIRED_NAMED_MAX: usize = 10_000;
 
 pub(super) fn usage(session: &Session<'_>) -> Result<(), Failure> {
@@ -67,7 +67,7 @@ fn quota_json(quota: Option<Quota>) -> Json {
     )
 }
 
-pub(super) fn quota(session: &Session<'_>, amount: &Amount) -> Result<(), Failure> {
+pub(super) fn quota(session: &Session<'_>, amount: &QuotaOptions) -> Result<(), Failure> {
     let vault = session.open("quota")?;
     let artifacts = vault.artifacts();
     if let Some(bytes) = amount.set {
@@ -85,7 +85,7 @@ pub(super) fn quota(session: &Session<'_>, amount: &Amount) -> Result<(), Failur
     )
 }
 
-pub(super) fn retention(session: &Session<'_>, kept: &Kept) -> Result<(), Failure> {
+pub(super) fn retention(session: &Session<'_>, kept: &RetentionOptions) -> Result<(), Failure> {
     let vault = session.open("retention")?;
     let artifacts = vault.artifacts();
     if let Some(kind) = &kept.kind {
@@ -103,7 +103,7 @@ pub(super) fn retention(session: &Session<'_>, kept: &Kept) -> Result<(), Failur
     }
     let mut output = Output::new();
     for (kind, kept) in &retention {
-        let kept = kept.map_or_else(|| "for ever".to_owned(), age);
+        let kept = kept.map_or_else(|| "forever".to_owned(), age);
         output.line(format_args!("{}\t{kept}", text(kind.as_bytes())))?;
     }
     output.finish()

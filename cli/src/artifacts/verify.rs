@@ -1,16 +1,16 @@
-//! `verify`: one artifact or many, read and compared; past what is damaged.
+//! `verify`: reads one artifact or many and compares checksums, without stopping at damage.
 
 use serde_json::{Value as Json, json};
 use strongroom::artifacts::{ArtifactUri, Artifacts};
 use strongroom::{Error, ErrorKind, LongCall, Result as VaultResult};
 
 use super::scope;
-use crate::args::Whose;
+use crate::args::ArtifactFilter;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, print_json};
 use crate::session::Session;
 
-/// What was found, of one or of many.
+/// Result of a verification, of one version or of many.
 #[derive(Default)]
 struct Verified {
     whole: u64,
@@ -22,7 +22,7 @@ struct Verified {
 pub(super) fn run(
     session: &Session<'_>,
     uri: Option<&ArtifactUri>,
-    whose: &Whose,
+    filter: &ArtifactFilter,
 ) -> Result<Outcome, Failure> {
     let vault = session.open("verify")?;
     let artifacts = vault.artifacts();
@@ -31,7 +31,7 @@ pub(super) fn run(
         verify_one(&artifacts, uri)
     } else {
         let progress = |done, _| bar.set_position(done);
-        let all = artifacts.verify_all(&scope(whose), LongCall::new().progress(&progress));
+        let all = artifacts.verify_all(&scope(filter), LongCall::new().progress(&progress));
         all.map(|all| Verified {
             whole: all.whole,
             bytes: all.bytes,
@@ -50,7 +50,7 @@ pub(super) fn run(
     Ok(if verified.damaged == 0 { Outcome::Done } else { Outcome::Problems })
 }
 
-/// Told as of many, so that damage has the same exit code.
+/// Verifies one version. Reports it like many, so that damage has the same exit code.
 fn verify_one(artifacts: &Artifacts, uri: &ArtifactUri) -> VaultResult<Verified> {
     match artifacts.verify(uri) {
         Ok(info) => Ok(Verified { whole: 1, bytes: info.len(), ..Verified::default() }),

@@ -1,4 +1,4 @@
-//! Each reason has its hint, and its own code.
+//! Tests that each reason has its own hint and code.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn hint_for(kind: ErrorKind, reason: Reason) -> String {
 }
 
 #[test]
-fn codes_of_this_program_are_none_of_the_engine() {
+fn cli_codes_differ_from_engine_codes() {
     let own: BTreeSet<_> = OWN.map(CliReason::as_str).into();
     assert_eq!(own.len(), OWN.len());
     assert!(Reason::ALL.iter().all(|reason| !own.contains(reason.as_str())));
@@ -28,7 +28,7 @@ fn codes_of_this_program_are_none_of_the_engine() {
 
 #[test]
 fn documented_reasons_are_those_with_a_hint() {
-    let document = include_str!("../../../docs/cli.md");
+    let document = include_str!("../../../docs/guides/command-line.md");
     let (_, table) = document.split_once("| reason | exit code |").expect("a table of reasons");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let documented: BTreeSet<_> = rows.map(|row| row.split('`').nth(1).expect("a code")).collect();
@@ -40,37 +40,37 @@ fn documented_reasons_are_those_with_a_hint() {
 }
 
 #[test]
-fn reason_of_a_damaged_row_has_the_hint_of_damage() {
+fn damaged_row_has_hint_of_damage() {
     assert_eq!(hint_for(ErrorKind::Corrupt, Reason::RowDamaged), RESTORE);
 }
 
-/// What only a store that others can reach brings about.
+/// Covers reasons that only a shared store can cause.
 #[test]
-fn reasons_of_a_shared_store_have_their_hints() {
-    for (kind, reason, told) in [
-        (ErrorKind::Invalid, Reason::ContentInFolder, "leave --backend"),
+fn shared_store_reasons_have_hints() {
+    for (kind, reason, part) in [
+        (ErrorKind::Invalid, Reason::ContentInFolder, "omit --backend"),
         (ErrorKind::Invalid, Reason::ContentOnStore, "name the store"),
         (ErrorKind::Locked, Reason::OwnedByOtherSession, "use --take-over"),
         (ErrorKind::Denied, Reason::StateSuperseded, "with --take-over"),
-        (ErrorKind::Closed, Reason::ContentTakenOver, "another session has the content"),
-        (ErrorKind::NotFound, Reason::OwnerRefMissing, "look at --backend"),
-        (ErrorKind::Corrupt, Reason::RefDamaged, "--take-over puts another there"),
+        (ErrorKind::Closed, Reason::ContentTakenOver, "another session took the content over"),
+        (ErrorKind::NotFound, Reason::OwnerRefMissing, "check --backend"),
+        (ErrorKind::Corrupt, Reason::RefDamaged, "--take-over replaces"),
         (ErrorKind::Conflict, Reason::RefContended, "repeat the command"),
         (ErrorKind::Denied, Reason::StoreCredentialsMissing, "credentials"),
     ] {
         let hint = hint_for(kind, reason);
-        assert!(hint.contains(told), "{reason}: {hint}");
+        assert!(hint.contains(part), "{reason}: {hint}");
     }
 }
 
 #[test]
-fn what_is_uncertain_is_looked_at_whatever_the_reason() {
+fn uncertain_error_has_the_same_hint_for_every_reason() {
     let hint = hint_for(ErrorKind::Uncertain, Reason::StorageFull);
-    assert!(hint.starts_with("look whether it happened"), "{hint}");
+    assert!(hint.starts_with("check whether the change happened"), "{hint}");
 }
 
 #[test]
-fn an_error_without_a_reason_has_the_hint_of_its_kind() {
+fn error_without_reason_has_hint_of_its_kind() {
     let hint_of = |kind| hint(&Error::new(kind, "open vault"), Path::new("v"));
     assert_eq!(hint_of(ErrorKind::Corrupt).as_deref(), Some(RESTORE));
     assert!(hint_of(ErrorKind::Locked).is_some() && hint_of(ErrorKind::Full).is_some());
@@ -78,7 +78,7 @@ fn an_error_without_a_reason_has_the_hint_of_its_kind() {
 }
 
 #[test]
-fn a_reason_of_this_program_survives_the_way_through_the_engine() {
+fn cli_reason_passes_through_the_engine() {
     let error =
         Error::new(ErrorKind::Invalid, "ask for password").with_source(CliReason::NoPasswordGiven);
     assert_eq!(CliReason::carried_by(&error), Some(CliReason::NoPasswordGiven));

@@ -1,4 +1,4 @@
-//! `ops list`: all operations, or those that are not finished, read and printed page by page.
+//! `ops list`: all or unfinished operations, read and printed page by page.
 
 use serde_json::{Value as Json, json};
 use strongroom::Result as VaultResult;
@@ -7,19 +7,19 @@ use strongroom::operations::{
 };
 
 use super::{can_resume, operation_json, percent, resumable_json};
-use crate::args::Which;
+use crate::args::OperationFilter;
 use crate::exit::Failure;
 use crate::output::{Output, age, time};
 use crate::session::{Session, usage};
 
-/// How many operations are read at a time, each with all of its lanes.
+/// Number of operations read at a time, each with all of its lanes.
 const OPERATIONS_PER_PAGE: usize = 32;
 
-pub(super) fn run(session: &Session<'_>, which: &Which) -> Result<(), Failure> {
+pub(super) fn run(session: &Session<'_>, which: &OperationFilter) -> Result<(), Failure> {
     if which.unfinished
         && let Some(state) = which.states.iter().find(|state| state.is_finished())
     {
-        return Err(usage(format!("an operation that is {state} is finished: not --unfinished")));
+        return Err(usage(format!("--unfinished excludes operations in the state {state}")));
     }
     let vault = session.open("ops list")?;
     if which.unfinished {
@@ -35,10 +35,10 @@ pub(super) fn run(session: &Session<'_>, which: &Which) -> Result<(), Failure> {
     Ok(vault.close()?)
 }
 
-/// One line or piece of a document for each that is asked for, while they are read.
-fn print<R: Listed>(
+/// Prints one line or JSON piece for each selected operation, while they are read.
+fn print<R: ListRow>(
     session: &Session<'_>,
-    which: &Which,
+    which: &OperationFilter,
     mut read: impl FnMut(Option<&str>, usize) -> VaultResult<Vec<R>>,
 ) -> Result<(), Failure> {
     let mut output = Output::new();
@@ -72,20 +72,20 @@ fn print<R: Listed>(
     output.finish()
 }
 
-fn is_asked_for(which: &Which, state: Option<OperationState>) -> bool {
+fn is_asked_for(which: &OperationFilter, state: Option<OperationState>) -> bool {
     which.states.is_empty() || state.is_some_and(|state| which.states.contains(&state))
 }
 
 /// A row of a list.
-trait Listed {
+trait ListRow {
     fn id(&self) -> &str;
-    /// `None` if it cannot be read.
+    /// Returns the state, or `None` for an unreadable operation.
     fn state(&self) -> Option<OperationState>;
     fn text(&self) -> String;
     fn json(&self) -> Json;
 }
 
-impl Listed for OperationStatus {
+impl ListRow for OperationStatus {
     fn id(&self) -> &str {
         &self.id
     }
@@ -112,7 +112,7 @@ impl Listed for OperationStatus {
     }
 }
 
-impl Listed for UnfinishedOperation {
+impl ListRow for UnfinishedOperation {
     fn id(&self) -> &str {
         &self.id
     }

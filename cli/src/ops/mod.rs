@@ -1,10 +1,10 @@
-//! `ops`: operations, looked at, laid aside, given up and dropped.
+//! `ops`: list, show, pause, abandon and expire operations.
 //!
-//! - `list.rs`: many of them. `show.rs`: one, with its lanes and checkpoints.
+//! - `list.rs`: lists. `show.rs`: one operation, with its lanes and checkpoints.
 //!
-//! What a host saves in a checkpoint is printed only on demand; its metadata and what it says of a
-//! failure are escaped as all text that is not ours. The vault is opened without handlers, so
-//! whether an operation can be resumed is what the vault alone knows of it.
+//! The data of checkpoints is printed only on demand. Metadata and failure texts of a host are
+//! escaped. The vault is opened without handlers, so the answer whether an operation can be resumed
+//! is that of the vault alone.
 
 mod list;
 mod show;
@@ -39,7 +39,7 @@ fn abandon(session: &Session<'_>, id: &str) -> Result<(), Failure> {
     let vault = session.open("ops abandon")?;
     vault.operations().abandon(id)?;
     vault.close()?;
-    session.answer(&json!({ "id": id, "abandoned": true }), format!("operation {id} given up"))
+    session.answer(&json!({ "id": id, "abandoned": true }), format!("operation {id} cancelled"))
 }
 
 fn expire(session: &Session<'_>, expiry: &Expiry) -> Result<(), Failure> {
@@ -69,20 +69,20 @@ fn expire(session: &Session<'_>, expiry: &Expiry) -> Result<(), Failure> {
 
 fn print_expired(report: &ExpiredOperations, dry_run: bool) -> Result<(), Failure> {
     let mut output = Output::new();
-    let dropped = if dry_run { "would drop" } else { "dropped" };
+    let verb = if dry_run { "would remove" } else { "removed" };
     for id in &report.ids {
-        output.line(format_args!("{dropped}: {id}"))?;
+        output.line(format_args!("{verb}: {id}"))?;
     }
     if let Some(more @ 1..) = report.operations.checked_sub(report.ids.len() as u64) {
-        output.line(format_args!("{dropped}: {more} more"))?;
+        output.line(format_args!("{verb}: {more} more"))?;
     }
     let (operations, kept) = (report.operations, report.kept);
     let would_be = if dry_run { "would be " } else { "" };
-    output.line(format_args!("{operations} operations {would_be}dropped, {kept} kept"))?;
+    output.line(format_args!("{operations} operations {would_be}removed, {kept} kept"))?;
     output.finish()
 }
 
-/// What `ops list` and `ops show` say of an operation.
+/// Returns the fields of an operation that `ops list` and `ops show` share.
 fn operation_json(operation: &OperationStatus) -> Json {
     json!({
         "id": operation.id,
@@ -98,7 +98,7 @@ fn operation_json(operation: &OperationStatus) -> Json {
     })
 }
 
-/// Whether it can be resumed, in a word: by everybody, by its id alone, or not.
+/// Returns whether an operation can be resumed: `yes`, `by id` or `no`.
 fn can_resume(resumable: &Resumable) -> &'static str {
     if resumable.with_all() {
         "yes"
@@ -118,13 +118,13 @@ fn resumable_json(resumable: &Resumable) -> Json {
         "by_id": resumable.by_id(),
         "with_all": resumable.with_all(),
         "wait_millis": wait_millis,
-        "standing": standing(resumable),
-        "told": resumable.to_string(),
+        "status": resumability_code(resumable),
+        "text": resumable.to_string(),
     })
 }
 
-/// The answer's name, for programs.
-fn standing(resumable: &Resumable) -> &'static str {
+/// Returns the code of the answer, for programs.
+fn resumability_code(resumable: &Resumable) -> &'static str {
     match resumable {
         Resumable::Ready => "ready",
         Resumable::BackingOff { .. } => "backing_off",
@@ -133,12 +133,12 @@ fn standing(resumable: &Resumable) -> &'static str {
         Resumable::Cancelled => "cancelled",
         Resumable::AttemptsExhausted { .. } => "attempts_exhausted",
         Resumable::Unreadable { .. } => "unreadable",
-        // What needs handlers, or a handle, which this program has not.
+        // The other answers need handlers or a handle, which this program does not have.
         _ => "other",
     }
 }
 
-/// A part of 1 as it is shown.
+/// Formats a fraction of 1 as a percentage.
 fn percent(progress: f64) -> String {
     format!("{:.1} %", progress * 100.0)
 }

@@ -1,4 +1,4 @@
-//! `ops show`: all that a vault knows of one operation.
+//! `ops show`: everything that a vault records about one operation.
 
 use serde_json::{Map, Value as Json, json};
 use strongroom::operations::{LaneStatus, OperationStatus, Resumable, RetryPolicy};
@@ -9,9 +9,9 @@ use crate::exit::Failure;
 use crate::output::{Output, add_bytes, failure_json, hex, text, time};
 use crate::session::Session;
 
-/// What of the lanes is shown.
+/// Level of detail of the lanes.
 #[derive(Clone, Copy)]
-struct Depth {
+struct LaneDetail {
     data: bool,
     history: bool,
 }
@@ -31,7 +31,7 @@ pub(super) fn run(
             .with_subject(id)
     })?;
     let resumable = resumable(&vault, id)?;
-    let depth = Depth { data, history };
+    let depth = LaneDetail { data, history };
     if session.json() {
         print_json(&snapshot, &operation, resumable.as_ref(), depth)?;
     } else {
@@ -41,7 +41,7 @@ pub(super) fn run(
     Ok(vault.close()?)
 }
 
-/// Whether it can be resumed; `None` of the engine's own, which is no question for a host.
+/// Returns whether the operation can be resumed; `None` for one of the engine's own.
 fn resumable(vault: &Vault, id: &str) -> Result<Option<Resumable>, Failure> {
     match vault.operations().can_resume(id) {
         Ok(resumable) => Ok(Some(resumable)),
@@ -54,7 +54,7 @@ fn print_text(
     snapshot: &Snapshot,
     operation: &OperationStatus,
     resumable: Option<&Resumable>,
-    depth: Depth,
+    depth: LaneDetail,
 ) -> Result<(), Failure> {
     let mut output = Output::new();
     let held = if operation.held { ", held" } else { "" };
@@ -64,8 +64,10 @@ fn print_text(
     output.line(format_args!("version     {}", operation.version))?;
     output.line(format_args!("state       {}{held}", operation.state))?;
     match resumable {
-        Some(told) => output.line(format_args!("resumable   {}: {told}", can_resume(told)))?,
-        None => output.line("resumable   no: it is the engine's own")?,
+        Some(resumable) => {
+            output.line(format_args!("resumable   {}: {resumable}", can_resume(resumable)))?;
+        }
+        None => output.line("resumable   no: the engine owns this operation")?,
     }
     output.line(format_args!("progress    {}", percent(operation.progress())))?;
     output.line(format_args!("attempts    {}", attempts(operation)))?;
@@ -80,7 +82,10 @@ fn print_text(
         let (when, error) = (time(failure.unix_millis), text(failure.error.as_bytes()));
         output.line(format_args!("failed      {when}: {error}"))?;
     }
-    output.line(format_args!("keeps       {} checkpoints a lane", operation.checkpoints_kept))?;
+    output.line(format_args!(
+        "retains     {} checkpoints of each lane",
+        operation.checkpoints_kept
+    ))?;
     output.line(format_args!("latest lane {latest}"))?;
     output.line(format_args!(
         "lanes       {}, {} complete",
@@ -93,7 +98,7 @@ fn print_text(
     output.finish()
 }
 
-/// Tries since the last checkpoint, and how many there may be.
+/// Formats the attempts since the last checkpoint and their limit.
 fn attempts(operation: &OperationStatus) -> String {
     let RetryPolicy { attempts_max, backoff_first, backoff_max } = operation.retry;
     let made = operation.attempts;
@@ -109,7 +114,7 @@ fn print_lane(
     snapshot: &Snapshot,
     operation: &str,
     lane: &LaneStatus,
-    depth: Depth,
+    depth: LaneDetail,
 ) -> Result<(), Failure> {
     output.line(format_args!(
         "  {}\t{}\t{} checkpoints\t{} bytes of data\t{}",
@@ -140,7 +145,7 @@ fn done(lane: &LaneStatus) -> String {
     format!("{}{complete}", percent(lane.progress))
 }
 
-fn print_data(output: &mut Output, lane: &LaneStatus, depth: Depth) -> Result<(), Failure> {
+fn print_data(output: &mut Output, lane: &LaneStatus, depth: LaneDetail) -> Result<(), Failure> {
     if !depth.data || lane.checkpoints == 0 {
         return Ok(());
     }
@@ -151,12 +156,12 @@ fn print_data(output: &mut Output, lane: &LaneStatus, depth: Depth) -> Result<()
     output.line(format_args!("    {data}"))
 }
 
-/// Lane by lane, for their history may be much longer than all else.
+/// Prints lane by lane, because their history may be much longer than the rest.
 fn print_json(
     snapshot: &Snapshot,
     operation: &OperationStatus,
     resumable: Option<&Resumable>,
-    depth: Depth,
+    depth: LaneDetail,
 ) -> Result<(), Failure> {
     let mut output = Output::new();
     let head = head_json(operation, resumable).to_string();
@@ -176,7 +181,7 @@ fn print_json(
     output.finish()
 }
 
-/// All but the lanes.
+/// Returns all fields except the lanes.
 fn head_json(operation: &OperationStatus, resumable: Option<&Resumable>) -> Json {
     let mut document = operation_json(operation);
     let RetryPolicy { attempts_max, backoff_first, backoff_max } = operation.retry;
@@ -199,8 +204,8 @@ fn head_json(operation: &OperationStatus, resumable: Option<&Resumable>) -> Json
     document
 }
 
-/// One checkpoint of a lane.
-fn checkpoint_json(lane: &LaneStatus, depth: Depth) -> Json {
+/// Returns one checkpoint of a lane.
+fn checkpoint_json(lane: &LaneStatus, depth: LaneDetail) -> Json {
     let mut document = json!({
         "checkpoints": lane.checkpoints,
         "progress": lane.progress,

@@ -1,4 +1,4 @@
-//! Secrets in files: a password or a partition's key on one line, a key of 32 bytes, a document.
+//! Secrets in files: a password or partition key on one line, a key of 32 bytes, a document.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
@@ -15,23 +15,23 @@ use crate::exit::Failure;
 use crate::hint::CliReason;
 use crate::session::Notes;
 
-/// Names standard input in place of a file.
+/// Path that names standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// How much room a file gets before its length is known, in bytes.
+/// Initial buffer size in bytes, while the length of a file is unknown.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Permissions by which others than the owner read or write a file.
+/// Permission bits that let users other than the owner read or write a file.
 const OTHERS: u32 = 0o066;
 
-/// The password in the file `path`: one line, whose end is no part of it.
+/// Reads the password in the file `path`: one line, without its line end.
 pub(super) fn read_password(path: &Path, notes: Notes) -> Result<SecretPassword> {
     let max = SecretPassword::BYTES_MAX;
     let line = read_line("read password file", "password", path, max, notes)?;
     Ok(SecretPassword::new(line.as_str()))
 }
 
-/// The one line of the file `path`, without its end: a secret of that `name`.
+/// Reads the only line of the file `path`, without its line end. `name` names the secret in errors.
 pub(super) fn read_line(
     operation: &'static str,
     name: &str,
@@ -62,7 +62,7 @@ pub(super) fn read_line(
     }
 }
 
-/// The key in the file `path`: its 32 bytes, or 64 hex digits on one line.
+/// Reads the key in the file `path`: 32 bytes, or 64 hex digits on one line.
 pub(super) fn read_key(path: &Path, notes: Notes) -> Result<SecretKey> {
     const READ: &str = "read key file";
     const DIGITS: usize = 2 * SecretKey::BYTES;
@@ -76,7 +76,7 @@ pub(super) fn read_key(path: &Path, notes: Notes) -> Result<SecretKey> {
     };
     key.map(|key| SecretKey::new(*key)).ok_or_else(|| {
         Error::new(ErrorKind::Invalid, READ)
-            .with_detail("it holds neither 32 bytes nor 64 hex digits")
+            .with_detail("the file holds neither 32 bytes nor 64 hex digits")
             .with_subject(path.display())
     })
 }
@@ -90,14 +90,14 @@ fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SecretKey::BYTES]>> {
     Some(key)
 }
 
-/// Writes a key that nobody has yet into the new file `path`, durably.
+/// Writes a new random key into the new file `path`, durably.
 pub(crate) fn generate(path: &Path) -> Result<(), Failure> {
     let mut key = Zeroizing::new([0; SecretKey::BYTES]);
     OsEntropy.fill(&mut key[..])?;
     create_file("create key file", path, &key[..])
 }
 
-/// Writes the new file `path`, which nobody else may read, durably.
+/// Writes the new file `path`, which only its owner may read, durably.
 pub(crate) fn create_file(
     operation: &'static str,
     path: &Path,
@@ -110,7 +110,7 @@ pub(crate) fn create_file(
         _ => failed(e).into(),
     })?;
     if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
-        // A part of it is of no use, and in the way of the next attempt.
+        // An incomplete file is useless, and would block the next attempt.
         let _ = fs::remove_file(path);
         return Err(failed(error).into());
     }
@@ -121,8 +121,9 @@ pub(crate) fn create_file(
     Ok(File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?)
 }
 
-/// The text of a document in the file `path`, or from standard input, which may be a terminal.
-/// More than a document can have is `Invalid`.
+/// Reads the text of a document from the file `path`, or from standard input.
+///
+/// Standard input may be a terminal. A text longer than the largest document is `Invalid`.
 pub(crate) fn read_document(path: &Path, notes: Notes) -> Result<Zeroizing<Vec<u8>>> {
     const READ: &str = "read document file";
     let failed = |e| Error::io(READ, e).with_subject(path.display());
@@ -137,13 +138,13 @@ pub(crate) fn read_document(path: &Path, notes: Notes) -> Result<Zeroizing<Vec<u
     let text = file.and_then(|file| fill(file, DOCUMENT_BYTES_MAX)).map_err(failed)?;
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(Error::new(ErrorKind::Invalid, READ)
-            .with_detail(format!("it has more than {DOCUMENT_BYTES_MAX} bytes, the limit"))
+            .with_detail(format!("the text has more than {DOCUMENT_BYTES_MAX} bytes, the limit"))
             .with_subject(path.display()));
     }
     Ok(text)
 }
 
-/// All bytes of a file, or the first `max` and one more.
+/// Reads all bytes of a file, or the first `max + 1` bytes.
 fn read(
     operation: &'static str,
     path: &Path,
@@ -154,7 +155,7 @@ fn read(
     let file = if path.as_os_str() == STDIN {
         if io::stdin().is_terminal() {
             return Err(Error::new(ErrorKind::Invalid, operation)
-                .with_detail("standard input is a terminal and would show it"));
+                .with_detail("standard input is a terminal, which would show the secret"));
         }
         stdin().map_err(failed)?
     } else {
@@ -165,13 +166,14 @@ fn read(
     fill(file, max).map_err(failed)
 }
 
-/// Standard input without the buffer of `Stdin`, which nobody zeroises.
+/// Opens standard input without the buffer of `Stdin`, which is never zeroised.
 fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// All that `file` gives, or the first `max` bytes and one more. It grows from zeroised buffer to
-/// zeroised buffer.
+/// Reads everything from `file`, or the first `max + 1` bytes.
+///
+/// Each buffer is zeroised when a larger one replaces it.
 fn fill(mut file: File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; BUFFER_BYTES.min(max + 1)]);
     let mut len = 0;
@@ -195,13 +197,14 @@ fn fill(mut file: File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Pipes, as of `<(…)`, belong to nobody else whatever their mode says.
+/// Pipes, for example of `<(…)`, are private whatever their mode bits are.
 fn warn_if_shared(file: &File, path: &Path, notes: Notes) -> io::Result<()> {
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_file() && mode & OTHERS != 0 {
         let path = path.display();
-        notes.say(format!("warning: others may read or change {path}: its mode is {mode:03o}"));
+        notes
+            .say(format!("warning: other users may read or change {path}: its mode is {mode:03o}"));
     }
     Ok(())
 }
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hex_digits_of_either_case_are_a_key_and_nothing_else_is() {
+    fn key_file_accepts_only_hex_of_either_case() {
         let key = unhex("0aF0".repeat(16).as_bytes()).unwrap();
         assert_eq!(key[..4], [0x0a, 0xf0, 0x0a, 0xf0]);
         for bad in ["g", "+", " ", "é"] {

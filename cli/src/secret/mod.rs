@@ -1,10 +1,9 @@
-//! What opens a vault or a partition, and where it comes from: a file, the environment, or a
-//! person.
+//! Secrets of a vault or a partition, and their sources: a file, the environment, or the terminal.
 //!
-//! Never an argument, which every user of the machine can read; only a partition's key may be one,
-//! for it opens nothing alone. Where it comes from is decided by options first, then the
-//! environment, then the terminal. It is read once, when the engine asks, which it does after it
-//! found a vault. Nothing here prints a secret, and all are zeroised.
+//! A secret is never an argument, because every user of the machine can read arguments. Only a
+//! partition's key may be one, because it opens nothing alone. Options decide first, then the
+//! environment, then the terminal. The secret is read once, when the engine asks for it, which
+//! happens after it has found a vault. No secret is printed, and all are zeroised.
 
 mod file;
 mod partition;
@@ -26,48 +25,48 @@ pub(crate) use partition::{
     KEY_PREFIX, KeyArgument, PARTITION_KEY_VARIABLE, is_like_a_key, partition_key,
 };
 
-/// Names the variable with the password that opens the vault.
+/// Variable with the password that opens the vault.
 pub(crate) const PASSWORD_VARIABLE: &str = "STRONGROOM_PASSWORD";
-/// Names the variable with a password that is set.
+/// Variable with the new password of a vault.
 pub(crate) const NEW_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PASSWORD";
 
-/// Names the variable with the password of a partition.
+/// Variable with the password of a partition.
 pub(crate) const PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_PARTITION_PASSWORD";
-/// Names the variable with the password that takes its place.
+/// Variable with the new password of a partition.
 pub(crate) const NEW_PARTITION_PASSWORD_VARIABLE: &str = "STRONGROOM_NEW_PARTITION_PASSWORD";
 
-/// Where a secret comes from.
+/// Source of a vault's secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Password(PasswordOrigin),
     KeyFile(PathBuf),
 }
 
-/// Where a password comes from.
+/// Source of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PasswordOrigin {
     File(PathBuf),
-    /// The variable of that name, which is set.
+    /// Environment variable of that name, which is set.
     Environment(&'static str),
     Terminal,
 }
 
-/// The options and the variable that may tell a secret.
+/// Options and variable that may give a secret.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'a> {
+pub(crate) struct SecretOptions<'a> {
     pub(crate) password_file: Option<&'a Path>,
     pub(crate) key_file: Option<&'a Path>,
     pub(crate) variable: &'static str,
 }
 
-impl Told<'_> {
-    /// Where the secret comes from if it is told; `Invalid` if it is told twice.
+impl SecretOptions<'_> {
+    /// Returns the source if one is given; `Invalid` if two are.
     pub(crate) fn origin(&self) -> Result<Option<Origin>> {
         match (self.password_file, self.key_file) {
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::Invalid, "read options")
-                .with_detail("a password file and a key file are given: give one of them")),
+                .with_detail("a password file and a key file are given; give only one")),
             (None, Some(path)) => Ok(Some(Origin::KeyFile(path.to_owned()))),
-            (path, None) => Ok(PasswordOrigin::told(path, self.variable).map(Origin::Password)),
+            (path, None) => Ok(PasswordOrigin::given(path, self.variable).map(Origin::Password)),
         }
     }
 }
@@ -75,7 +74,7 @@ impl Told<'_> {
 impl Origin {
     pub(crate) const TERMINAL: Self = Self::Password(PasswordOrigin::Terminal);
 
-    /// Whether it is standard input, which then cannot be anything else.
+    /// Returns whether the source is standard input, which can then serve nothing else.
     pub(crate) fn is_stdin(&self) -> bool {
         match self {
             Self::Password(origin) => origin.is_stdin(),
@@ -85,28 +84,28 @@ impl Origin {
 }
 
 impl PasswordOrigin {
-    /// Where the password comes from if a file or the variable tells it.
-    fn told(file: Option<&Path>, variable: &'static str) -> Option<Self> {
+    /// Returns the file or the variable as the source, if one is given.
+    fn given(file: Option<&Path>, variable: &'static str) -> Option<Self> {
         if let Some(path) = file {
             return Some(Self::File(path.to_owned()));
         }
         std::env::var_os(variable).is_some().then_some(Self::Environment(variable))
     }
 
-    /// The same, or the terminal.
+    /// Returns the file, the variable, or else the terminal as the source.
     pub(crate) fn of(file: Option<&Path>, variable: &'static str) -> Self {
-        Self::told(file, variable).unwrap_or(Self::Terminal)
+        Self::given(file, variable).unwrap_or(Self::Terminal)
     }
 
-    /// Whether it is standard input, which then cannot be anything else.
+    /// Returns whether the source is standard input, which can then serve nothing else.
     pub(crate) fn is_stdin(&self) -> bool {
         matches!(self, Self::File(path) if path.as_os_str() == STDIN)
     }
 
-    /// The password for what lies in `vault`, read now.
+    /// Reads the password for `vault` now.
     pub(crate) fn read(
         &self,
-        question: Question,
+        question: Prompt,
         vault: &Path,
         notes: Notes,
     ) -> Result<SecretPassword> {
@@ -118,26 +117,26 @@ impl PasswordOrigin {
     }
 }
 
-/// How a person is asked.
+/// Kind of password that the terminal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// For a password that exists.
+pub(crate) enum Prompt {
+    /// An existing password.
     Old,
-    /// For one that is set: twice, for nobody sees what is typed.
+    /// A new password. Asked twice, because typing is not shown.
     New,
-    /// For a partition's that exists.
+    /// The existing password of a partition.
     OldOfPartition,
-    /// For a partition's that is set, twice.
+    /// The new password of a partition, asked twice.
     NewOfPartition,
 }
 
-/// A secret, once it was read.
+/// A secret that was read.
 enum Secret {
     Password(SecretPassword),
     Key(SecretKey),
 }
 
-/// A secret that is read when it is asked for, and then kept. Clones share it.
+/// A secret that is read when it is first needed, and then kept. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Source {
     shared: Arc<Shared>,
@@ -145,15 +144,15 @@ pub(crate) struct Source {
 
 struct Shared {
     origin: Origin,
-    question: Question,
-    /// What it opens.
+    question: Prompt,
+    /// Path of the vault that the secret opens.
     vault: PathBuf,
     notes: Notes,
     secret: OnceLock<Secret>,
 }
 
 impl Source {
-    pub(crate) fn new(origin: Origin, question: Question, vault: &Path, notes: Notes) -> Self {
+    pub(crate) fn new(origin: Origin, question: Prompt, vault: &Path, notes: Notes) -> Self {
         let vault = vault.to_owned();
         let secret = OnceLock::new();
         Self { shared: Arc::new(Shared { origin, question, vault, notes, secret }) }
@@ -197,35 +196,35 @@ impl Shared {
     }
 }
 
-fn ask(question: Question, vault: &Path) -> Result<SecretPassword> {
+fn ask(question: Prompt, vault: &Path) -> Result<SecretPassword> {
     let (action, reason) = match question {
-        Question::Old | Question::New => ("ask for password", CliReason::NoPasswordGiven),
-        Question::OldOfPartition | Question::NewOfPartition => {
+        Prompt::Old | Prompt::New => ("ask for password", CliReason::NoPasswordGiven),
+        Prompt::OldOfPartition | Prompt::NewOfPartition => {
             ("ask for partition password", CliReason::NoPartitionPasswordGiven)
         }
     };
     let (asked, is_new) = match question {
-        Question::Old => ("Password for", false),
-        Question::New => ("New password for", true),
-        Question::OldOfPartition => ("Partition password for", false),
-        Question::NewOfPartition => ("New partition password for", true),
+        Prompt::Old => ("Password for", false),
+        Prompt::New => ("New password for", true),
+        Prompt::OldOfPartition => ("Partition password for", false),
+        Prompt::NewOfPartition => ("New partition password for", true),
     };
     let refuse = |detail| Err(Error::new(ErrorKind::Invalid, action).with_detail(detail));
     let Some(mut terminal) = Terminal::open()? else {
-        return refuse("none is given, and there is no terminal to ask at")
+        return refuse("no password is given, and there is no terminal to ask on")
             .map_err(|e: Error| e.with_source(reason));
     };
     let mut password = terminal.ask(&format!("{asked} {}: ", vault.display()))?;
     if password.is_empty() {
         return refuse("the password is empty");
     }
-    if is_new && *terminal.ask("The same again: ")? != *password {
+    if is_new && *terminal.ask("Repeat the password: ")? != *password {
         return refuse("the two passwords differ");
     }
     Ok(SecretPassword::new(std::mem::take(&mut *password)))
 }
 
-/// Its exact text. Nothing passes the variable on: this program starts no other.
+/// Reads the exact text of the variable. This program starts no other that could inherit it.
 fn read_variable(name: &'static str) -> Result<String> {
     let refuse = |detail| {
         Err(Error::new(ErrorKind::Invalid, "read environment")

@@ -1,8 +1,8 @@
-//! The key of a partition, as it is given: itself, in a file, or in the environment.
+//! The key of a partition: as an argument, in a file, or in the environment.
 //!
-//! It may be an argument, for it opens nothing without the password; but whoever sees it can prove
-//! that the partition is there, and destroy it. So an error shows neither a key nor what is taken
-//! for one.
+//! A key may be an argument, because it opens nothing without the password. A person who sees it
+//! can still prove that the partition exists, and destroy it. So an error never shows a key, nor
+//! text that looks like one.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,23 +17,24 @@ use super::{STDIN, file, read_variable};
 use crate::hint::CliReason;
 use crate::session::Notes;
 
-/// Names the variable with the key of a partition.
+/// Variable with the key of a partition.
 pub(crate) const PARTITION_KEY_VARIABLE: &str = "STRONGROOM_PARTITION_KEY";
 
-/// Stands before the path of a file that holds a key.
+/// Prefix of a path to a file that holds a key.
 const FILE_PREFIX: &[u8] = b"@";
 
-/// How the text of a key begins.
+/// Prefix of every key's text.
 pub(crate) const KEY_PREFIX: &str = "srp1_";
 
 /// Longest line with a key, in bytes: twice the key.
 const KEY_LINE_BYTES_MAX: usize = 2 * 77;
 
-/// The operation by which a key is read; `parse` calls it so.
+/// Name of the call that reads a key. `parse` uses the same name.
 const READ: &str = "read partition key";
 
-/// A key as `--key` and `--keep` take it: its text, or `@` and the path of a file. Its `Debug`
-/// shows nothing.
+/// A key as `--key` and `--keep` take it: its text, or `@` and the path of a file.
+///
+/// Its `Debug` shows nothing.
 #[derive(Clone)]
 pub(crate) struct KeyArgument(OsString);
 
@@ -50,19 +51,19 @@ impl fmt::Debug for KeyArgument {
 }
 
 impl KeyArgument {
-    /// The file that holds the key, if it is told so.
+    /// Returns the file that holds the key, if the argument names one.
     fn file(&self) -> Option<&Path> {
         let path = OsStr::from_bytes(self.0.as_bytes().strip_prefix(FILE_PREFIX)?);
-        // A key in the place of its file is misspelt, and no path to be shown.
+        // Text that looks like a key is a misspelt key, not a path to show.
         (!is_like_a_key(path)).then_some(Path::new(path))
     }
 
-    /// Whether it is standard input, which then cannot be anything else.
+    /// Returns whether the source is standard input, which can then serve nothing else.
     pub(crate) fn is_stdin(&self) -> bool {
         self.file().is_some_and(|path| path.as_os_str() == STDIN)
     }
 
-    /// The key.
+    /// Reads the key.
     pub(crate) fn read(&self, notes: Notes) -> Result<SecretPartitionKey> {
         let Some(path) = self.file() else {
             return SecretPartitionKey::parse(self.0.to_str().unwrap_or_default());
@@ -73,24 +74,24 @@ impl KeyArgument {
     }
 }
 
-/// The key that is `told`, or that of the environment.
+/// Reads the key from `argument`, or else from the environment.
 pub(crate) fn partition_key(
-    told: Option<&KeyArgument>,
+    argument: Option<&KeyArgument>,
     notes: Notes,
 ) -> Result<SecretPartitionKey> {
-    if let Some(argument) = told {
+    if let Some(argument) = argument {
         return argument.read(notes);
     }
     if std::env::var_os(PARTITION_KEY_VARIABLE).is_none() {
         return Err(Error::new(ErrorKind::Invalid, READ)
-            .with_detail("none is given")
+            .with_detail("no key is given")
             .with_source(CliReason::NoPartitionKeyGiven));
     }
     SecretPartitionKey::parse(&Zeroizing::new(read_variable(PARTITION_KEY_VARIABLE)?))
         .map_err(|e| e.with_subject(PARTITION_KEY_VARIABLE))
 }
 
-/// Whether it is a key, though perhaps a misspelt one, and so must not be shown.
+/// Returns whether the text is a key, perhaps misspelt, and so must not be shown.
 pub(crate) fn is_like_a_key(typed: &OsStr) -> bool {
     typed.as_bytes().starts_with(KEY_PREFIX.as_bytes())
 }

@@ -1,8 +1,8 @@
-//! A person at the terminal, asked without echo.
+//! Password prompts on the terminal, without echo.
 //!
-//! Asked is the controlling terminal, not standard input and output, which may be pipes. While a
-//! password is typed the terminal sends no signals: Ctrl-C ends the line and comes to us like any
-//! other character, so that a terminal is never left without echo.
+//! The prompt uses the controlling terminal, because standard input and output may be pipes. While
+//! a password is typed, the terminal sends no signals: Ctrl-C arrives as a character and ends the
+//! line. So the terminal is never left without echo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,13 +13,14 @@ use rustix::termios::{
 use strongroom::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
-/// Longest line that a terminal hands over, in bytes.
+/// Longest line that a terminal passes on, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
 
 const READ: &str = "read password";
 
-/// The terminal, silenced until this is dropped. What is typed ahead between two questions is kept,
-/// so that both can be pasted at once.
+/// The terminal with echo off, until this is dropped.
+///
+/// Input typed ahead between two questions is kept, so that both answers can be pasted at once.
 pub(super) struct Terminal {
     device: File,
     before: Termios,
@@ -27,7 +28,7 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal that the process belongs to, if there is one.
+    /// Opens the controlling terminal of the process, if it has one.
     pub(super) fn open() -> Result<Option<Self>> {
         let Ok(device) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
             return Ok(None);
@@ -44,7 +45,7 @@ impl Terminal {
         Ok(Some(Self { device, before, interrupt }))
     }
 
-    /// One line, without its end. `Cancelled` for Ctrl-C and for an end of input.
+    /// Reads one line, without its end. `Cancelled` for Ctrl-C and for the end of input.
     pub(super) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
         let failed = |e| Error::io(READ, e);
         self.device.write_all(question.as_bytes()).map_err(failed)?;
@@ -58,7 +59,7 @@ impl Terminal {
         let ends_with = |byte| len > 0 && line[len - 1] == byte;
         if self.interrupt != 0 && ends_with(self.interrupt) || len == 0 {
             let _ = self.device.write_all(b"\n");
-            return Err(Error::new(ErrorKind::Cancelled, READ).with_detail("none was typed"));
+            return Err(Error::new(ErrorKind::Cancelled, READ).with_detail("no password was typed"));
         }
         typed(&line[..len - usize::from(ends_with(b'\n'))])
     }
@@ -70,14 +71,16 @@ impl Drop for Terminal {
     }
 }
 
-/// A line as text. Keys such as Ctrl-Z and the arrows do nothing here, and would go unseen into a
-/// password that is never typed so again.
+/// Returns a line as text.
+///
+/// Keys such as Ctrl-Z and the arrows have no effect here. They would enter the password unseen, so
+/// they are refused.
 fn typed(line: &[u8]) -> Result<Zeroizing<String>> {
     let refuse = |detail: &str| Err(Error::new(ErrorKind::Invalid, READ).with_detail(detail));
     match std::str::from_utf8(line) {
-        Err(_) => refuse("what was typed is not UTF-8"),
+        Err(_) => refuse("the typed text is not UTF-8"),
         Ok(line) if line.contains(|c: char| c.is_control() && c != '\t') => {
-            refuse("control characters were typed, by Ctrl or arrow keys perhaps")
+            refuse("the typed text has control characters, perhaps from Ctrl or arrow keys")
         }
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
     }

@@ -1,4 +1,4 @@
-//! The store of artifacts: damage is told and passed over, bounds hold, space comes back; and archives.
+//! The artifact store: damage, quota, retention, gc and archives.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,21 +11,21 @@ use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 use crate::host::days_ago;
 use crate::{Cli, finish, noise, tree};
 
-/// Puts `bytes` as the newest version of that type, of spec `s` and task `t`; its URI.
+/// Puts `bytes` as the newest version of the type `kind`, spec `s` and task `t`. Returns its URI.
 fn put(cli: &Cli, kind: &str, bytes: &[u8]) -> String {
     let args = ["put", "v", "--spec", "s", "--task", "t", "--type", kind];
-    let told = String::from_utf8(cli.run_with(&args, bytes).ok()).expect("text");
-    told.trim_end().to_owned()
+    let text = String::from_utf8(cli.run_with(&args, bytes).ok()).expect("text");
+    text.trim_end().to_owned()
 }
 
-/// The objects of the vault that are packs.
+/// Returns the pack objects of the vault.
 fn packs(cli: &Cli) -> BTreeSet<PathBuf> {
     let objects = tree(&cli.path("v/content/objects")).into_iter().map(|(path, _)| path);
     let objects = objects.filter(|path| path.extension().is_some_and(|e| e == "object"));
     objects.filter(|path| !path.parent().is_some_and(|folder| folder.ends_with("keys"))).collect()
 }
 
-/// Two artifacts, of which the second has a pack to itself; their URIs, and that pack.
+/// Puts two artifacts, the second in a pack of its own. Returns their URIs and that pack.
 fn two(cli: &Cli) -> (String, String, PathBuf) {
     let bytes = noise(4_000_000);
     let whole = put(cli, "whole", &bytes[..2_000_000]);
@@ -38,7 +38,7 @@ fn two(cli: &Cli) -> (String, String, PathBuf) {
 }
 
 #[test]
-fn of_a_damaged_pack_each_command_names_the_artifact_and_reads_the_others() {
+fn damaged_pack_affects_only_its_artifact() {
     let cli = Cli::new();
     let (whole, harmed, pack) = two(&cli);
     let sound = cli.json(&["verify", "v", "--json"]);
@@ -89,7 +89,7 @@ fn of_a_damaged_pack_each_command_names_the_artifact_and_reads_the_others() {
 }
 
 #[test]
-fn what_was_damaged_can_be_put_anew_once_it_is_deleted_and_collected() {
+fn damaged_artifact_can_be_put_again_after_gc() {
     let cli = Cli::new();
     let (_, harmed, pack) = two(&cli);
     let mut bytes = fs::read(&pack).unwrap();
@@ -105,16 +105,16 @@ fn what_was_damaged_can_be_put_anew_once_it_is_deleted_and_collected() {
 }
 
 #[test]
-fn what_a_lost_pack_held_is_stored_again_once_the_index_is_made_anew() {
+fn lost_pack_is_stored_again_after_index_rebuild() {
     let cli = Cli::new();
     let (_, lost, pack) = two(&cli);
     fs::remove_file(&pack).unwrap();
     let bytes = noise(4_000_000);
     let check = cli.run(&["check", "v"]);
     assert_eq!(check.code, 1);
-    let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains(&format!("affected: {lost}\n")), "{told}");
-    // Until then a put finds the chunks of the pack in the index.
+    let text = String::from_utf8(check.stdout).unwrap();
+    assert!(text.contains(&format!("affected: {lost}\n")), "{text}");
+    // Before the rebuild, a put finds the chunks of the missing pack in the index.
     let rebuilt = cli.run(&["check", "v", "--rebuild-index", "--json"]);
     assert_eq!(rebuilt.code, 1, "what is lost is not back");
     put(&cli, "anew", &bytes[2_000_000..]);
@@ -128,7 +128,7 @@ fn what_a_lost_pack_held_is_stored_again_once_the_index_is_made_anew() {
 }
 
 #[test]
-fn a_put_beyond_the_quota_is_refused_with_numbers_and_stores_nothing() {
+fn put_beyond_quota_is_refused_with_numbers() {
     let cli = Cli::new();
     assert_eq!(cli.text(&["quota", "v"]), "quota none; 0 bytes are stored\n");
     let set = cli.json(&["quota", "v", "--set", "1M", "--warn", "50", "--json"]);
@@ -160,7 +160,7 @@ fn a_put_beyond_the_quota_is_refused_with_numbers_and_stores_nothing() {
 }
 
 #[test]
-fn what_is_kept_long_enough_expires_and_its_space_comes_back() {
+fn expired_versions_free_their_space() {
     let cli = Cli::new();
     days_ago(&cli, 10, |vault| {
         for kind in ["log", "diff", "other"] {
@@ -202,7 +202,9 @@ fn what_is_kept_long_enough_expires_and_its_space_comes_back() {
     assert_eq!(cli.ok(&["get", "v", "strongroom:///artifact/s/t/log"]), b"new");
 }
 
-/// Reads an archive as one reads any: it prints each name with its length and CRC, then the listing.
+/// Reads an archive with an independent reader.
+///
+/// Prints each name with its length and CRC, then the listing.
 const READ_ARCHIVE: &str = "
 import io, json, sys, zipfile
 archive = zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read()))
@@ -219,15 +221,15 @@ fn read_archive(archive: &[u8]) -> Json {
 }
 
 #[test]
-fn an_export_is_an_archive_that_others_read() {
+fn export_is_readable_by_another_zip_reader() {
     let cli = Cli::new();
     put(&cli, "log", b"one");
     put(&cli, "log", b"two more");
     put(&cli, "bin", &noise(3_000_000));
     let args = ["put", "v", "--spec", "s", "--task", "../../up", "--type", "/etc/passwd"];
     cli.run_with(&args, b"harmless").ok();
-    let told = cli.json(&["export", "v", "--spec", "s", "all.zip", "--json"]);
-    assert_eq!(told, json!({ "file": "all.zip", "versions": 4, "bytes": 3_000_019 }));
+    let text = cli.json(&["export", "v", "--spec", "s", "all.zip", "--json"]);
+    assert_eq!(text, json!({ "file": "all.zip", "versions": 4, "bytes": 3_000_019 }));
     let file = fs::read(cli.path("all.zip")).unwrap();
     let read = read_archive(&file);
     let content = read["content"].as_object().unwrap();

@@ -1,4 +1,4 @@
-//! Artifacts: what is put comes back, is found, and goes when it is deleted.
+//! Artifacts: put, get, search, tag and delete.
 
 use std::fs;
 use std::io::Read;
@@ -8,25 +8,25 @@ use serde_json::{Value as Json, json};
 
 use crate::{Cli, Said, noise, said};
 
-/// The arguments of a put of an artifact of that task and type, of spec `s`.
+/// Arguments of a put of spec `s` with the given task and type.
 fn put_args<'a>(task: &'a str, kind: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["put", "v", "--spec", "s", "--task", task, "--type", kind], more].concat()
 }
 
-/// Puts what comes from standard input; the URI of that version.
+/// Puts standard input. Returns the URI of the new version.
 fn put(cli: &Cli, task: &str, kind: &str, bytes: &[u8], more: &[&str]) -> String {
     let said = cli.run_with(&put_args(task, kind, more), bytes);
-    let told = String::from_utf8(said.ok()).expect("text");
-    told.strip_suffix('\n').expect("one line").to_owned()
+    let expected = String::from_utf8(said.ok()).expect("text");
+    expected.strip_suffix('\n').expect("one line").to_owned()
 }
 
-/// The URIs in a list.
+/// Returns the URIs in a list.
 fn uris(list: &Json) -> Vec<&str> {
     let artifacts = list["artifacts"].as_array().expect("a list");
     artifacts.iter().map(|artifact| artifact["uri"].as_str().expect("text")).collect()
 }
 
-/// What is in the folder beside the vault.
+/// Returns the names in the folder that contains the vault.
 fn names(cli: &Cli) -> Vec<String> {
     let entries = fs::read_dir(cli.folder.path()).expect("a folder");
     let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("text");
@@ -36,7 +36,7 @@ fn names(cli: &Cli) -> Vec<String> {
 }
 
 #[test]
-fn contents_of_every_size_come_back_byte_for_byte_from_files_and_pipes() {
+fn artifacts_of_every_size_round_trip() {
     let cli = Cli::new();
     for len in [0, 1, 40_000, 300_000, 9_000_001] {
         let bytes = noise(len);
@@ -62,10 +62,10 @@ fn contents_of_every_size_come_back_byte_for_byte_from_files_and_pipes() {
 }
 
 #[test]
-fn what_is_told_with_a_put_is_told_of_the_version() {
+fn put_metadata_is_printed_with_the_version() {
     let cli = Cli::new();
-    let told = ["--tag", "b", "--tag", "a, b", "--mime", "text/plain", "--meta", "branch=a=b"];
-    let put = cli.run_with(&put_args("1.1/ü", "log", &[&told[..], &["--json"]].concat()), b"hi\n");
+    let expected = ["--tag", "b", "--tag", "a, b", "--mime", "text/plain", "--meta", "branch=a=b"];
+    let put = cli.run_with(&put_args("1.1/ü", "log", &[&expected[..], &["--json"]].concat()), b"hi\n");
     let put = put.json();
     let uri = "strongroom:///artifact/s/1.1%2F%C3%BC/log@1";
     for (field, expected) in [
@@ -101,7 +101,7 @@ fn what_is_told_with_a_put_is_told_of_the_version() {
 }
 
 #[test]
-fn a_put_adds_replaces_or_is_refused_as_it_is_told() {
+fn put_obeys_on_existing() {
     let cli = Cli::new();
     put(&cli, "t", "log", b"one", &[]);
     let two = put(&cli, "t", "log", b"two", &["--on-existing", "add"]);
@@ -120,7 +120,7 @@ fn a_put_adds_replaces_or_is_refused_as_it_is_told() {
 }
 
 #[test]
-fn a_file_that_is_there_is_not_overwritten() {
+fn existing_file_is_not_overwritten() {
     let cli = Cli::new();
     let uri = put(&cli, "t", "log", b"new", &[]);
     fs::write(cli.path("out"), "old").unwrap();
@@ -132,7 +132,7 @@ fn a_file_that_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn what_is_no_uri_or_not_there_is_told_so() {
+fn invalid_or_missing_uri_is_reported() {
     let cli = Cli::new();
     put(&cli, "t", "log", b"x", &[]);
     let bad = ["", "t/log", "strongroom:///artifact/s/t", "strongroom:///artifact/s/t/log@0"];
@@ -147,7 +147,7 @@ fn what_is_no_uri_or_not_there_is_told_so() {
             assert_eq!((code, stdout.len()), (2, 0), "{command} {uri}: {stderr}");
         }
         for uri in unknown {
-            // The versions of an artifact are told whichever of them is named.
+            // `versions` ignores the version in a URI.
             if (command, uri) != ("versions", unknown[1]) {
                 args(uri).refused(3, "not found");
             }
@@ -164,9 +164,9 @@ fn what_is_no_uri_or_not_there_is_told_so() {
 }
 
 #[test]
-fn sources_that_are_none_are_refused_before_anything_is_stored() {
+fn unreadable_source_stores_nothing() {
     let cli = Cli::new();
-    cli.refused(&put_args("t", "log", &["."]), 2, "this is a folder: .");
+    cli.refused(&put_args("t", "log", &["."]), 2, "the path is a folder: .");
     cli.refused(&put_args("t", "log", &["nowhere"]), 3, "): nowhere");
     let both = put_args("t", "log", &["--password-file", "-"]);
     let said = cli.run_keyless(&both, &[], b"x");
@@ -176,7 +176,7 @@ fn sources_that_are_none_are_refused_before_anything_is_stored() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_that_does_not_know_its_length_is_read_to_its_end() {
+fn file_of_unknown_length_is_read_to_its_end() {
     let cli = Cli::new();
     let uri = cli.text(&put_args("t", "log", &["/proc/version"]));
     let version = fs::read("/proc/version").unwrap();
@@ -185,7 +185,7 @@ fn a_file_that_does_not_know_its_length_is_read_to_its_end() {
 }
 
 #[test]
-fn bounds_are_told_with_their_numbers() {
+fn bound_errors_contain_numbers() {
     let cli = Cli::new();
     let tags: Vec<_> = (0..65).map(|n| format!("--tag={n}")).collect();
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
@@ -194,11 +194,11 @@ fn bounds_are_told_with_their_numbers() {
         (&tags, "65 tags, the limit is 64"),
         (&["--tag", &long_tag], "129 bytes, the limit is 128"),
         (&["--meta", &long_meta], "16385 bytes, the limit is 16384"),
-        (&["--meta", "k=1", "--meta", "k=2"], "told twice"),
+        (&["--meta", "k=1", "--meta", "k=2"], "same key twice"),
         (&["--mime", ""], "empty"),
     ];
-    for (more, told) in cases {
-        cli.run_with(&put_args("t", "log", more), b"x").refused(2, told);
+    for (more, expected) in cases {
+        cli.run_with(&put_args("t", "log", more), b"x").refused(2, expected);
     }
     let name = put_args(&long_tag, "log", &[]);
     cli.run_with(&name, b"x").refused(2, "129 bytes, the limit is 128");
@@ -216,9 +216,9 @@ fn tags_are_added_removed_and_set() {
     put(&cli, "t", "log", b"y", &[]);
     let tag = |more: &[&str]| {
         let args = [&["tag", "v", &uri], more, &["--json"]].concat();
-        let told = cli.json(&args);
-        assert_eq!(told["uri"], uri[..], "that version and no other");
-        told["tags"].clone()
+        let expected = cli.json(&args);
+        assert_eq!(expected["uri"], uri[..], "that version and no other");
+        expected["tags"].clone()
     };
     assert_eq!(tag(&["--add", "c"]), json!(["a", "b", "c"]));
     assert_eq!(tag(&["--remove", "a", "--remove", "z"]), json!(["b", "c"]));
@@ -235,7 +235,7 @@ fn tags_are_added_removed_and_set() {
 }
 
 #[test]
-fn a_search_is_narrowed_and_goes_on_page_by_page() {
+fn search_filters_and_pages() {
     let cli = Cli::new();
     let mut all = Vec::new();
     for (n, task) in ["1", "2", "1", "2", "1"].into_iter().enumerate() {
@@ -287,7 +287,7 @@ fn a_search_is_narrowed_and_goes_on_page_by_page() {
 }
 
 #[test]
-fn versions_are_deleted_one_by_one_by_number_kept_and_by_spec() {
+fn versions_are_deleted_by_uri_keep_and_spec() {
     let cli = Cli::new();
     for task in ["1", "2"] {
         for n in 0..5 {
@@ -315,7 +315,7 @@ fn versions_are_deleted_one_by_one_by_number_kept_and_by_spec() {
 }
 
 #[test]
-fn a_long_list_is_whole() {
+fn long_list_is_complete() {
     let cli = Cli::new();
     let key = strongroom::SecretKey::new(crate::KEY);
     let vault = strongroom::Vault::options(key).open(cli.path("v")).expect("opens");
@@ -334,7 +334,7 @@ fn a_long_list_is_whole() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_program_quietly() {
+fn closed_reader_ends_program_quietly() {
     let cli = Cli::new();
     let uri = put(&cli, "t", "log", &noise(9_000_000), &[]);
     for args in [&["get", "v", &uri][..], &["export", "v", "--spec", "s"]] {

@@ -1,4 +1,4 @@
-//! docs/cli.md: what it shows is what happens.
+//! Runs the examples of `docs/guides/command-line.md`.
 
 use std::process::Command;
 
@@ -8,12 +8,12 @@ use strongroom::{SecretPassword, Vault};
 use crate::host::{at, begin, commit, import, lane, tried_once};
 use crate::{Cli, noise};
 
-const DOCUMENT: &str = include_str!("../../../docs/cli.md");
+const DOCUMENT: &str = include_str!("../../../docs/guides/command-line.md");
 
-/// What opens the vaults of the document.
+/// Password of the example vaults.
 const PASSWORD: &str = "a password";
 
-/// The commands that the document shows, each with the lines that it says they print.
+/// Returns the commands of a document, each with its documented output lines.
 fn shown(document: &str) -> Vec<(&str, Vec<&str>)> {
     let mut shown: Vec<(_, Vec<_>)> = Vec::new();
     let mut is_console = false;
@@ -29,13 +29,13 @@ fn shown(document: &str) -> Vec<(&str, Vec<&str>)> {
     shown
 }
 
-/// What a terminal is asked; here the environment answers.
+/// Returns whether a line is a prompt. In the test, the environment answers it.
 fn is_question(line: &str) -> bool {
     let asked = ["New password for ", "New partition password for ", "The same again:"];
     asked.iter().any(|question| line.starts_with(question))
 }
 
-/// The vault `imports.vault` of the host that the document tells of.
+/// Creates the vault `imports.vault` that the document describes.
 fn imports(cli: &Cli) {
     let key = || SecretPassword::new(PASSWORD);
     let made = Vault::options(key()).create(cli.path("imports.vault")).expect("is made");
@@ -54,7 +54,7 @@ fn imports(cli: &Cli) {
 }
 
 #[test]
-fn the_commands_of_the_document_print_what_it_says() {
+fn document_commands_print_documented_output() {
     let cli = Cli::empty();
     cli.secret("plan.pdf", noise(482_113));
     imports(&cli);
@@ -62,10 +62,10 @@ fn the_commands_of_the_document_print_what_it_says() {
     assert!(run > 24, "{run} commands");
 }
 
-/// Runs the commands that a document shows, each of which must print what it says; how many.
+/// Runs the commands of a document and compares their output. Returns their number.
 pub(crate) fn expect_as_shown(cli: &Cli, document: &str) -> usize {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_strongroom"));
-    let folder = program.parent().expect("it lies in a folder").to_str().expect("text");
+    let folder = program.parent().expect("it is in a folder").to_str().expect("text");
     let path = format!("{folder}:{}", std::env::var("PATH").expect("there is one"));
     let mut run = 0;
     for (line, expected) in shown(document) {
@@ -79,11 +79,11 @@ pub(crate) fn expect_as_shown(cli: &Cli, document: &str) -> usize {
         command.env("STRONGROOM_PARTITION_PASSWORD", "another one");
         let printed = crate::finish(command.spawn().expect("sh starts"), b"").ok();
         let printed = String::from_utf8(printed).expect("text");
-        // Before an ellipsis stands the beginning of an id or a time, which differ.
+        // An id or time before an ellipsis varies, so only its beginning is compared.
         let varies = |c: char| c.is_alphanumeric() || c == '-';
-        let is_same = |(said, told): (&str, &&str)| match told.split_once('…') {
+        let is_same = |(said, expected): (&str, &&str)| match expected.split_once('…') {
             Some((begins, _)) => said.starts_with(begins.trim_end_matches(varies)),
-            None => said == *told,
+            None => said == *expected,
         };
         let lines: Vec<_> = printed.lines().collect();
         assert_eq!(lines.len(), expected.len(), "{line}: {printed}");
@@ -97,7 +97,7 @@ pub(crate) fn expect_as_shown(cli: &Cli, document: &str) -> usize {
 }
 
 #[test]
-fn every_option_of_the_help_is_in_the_document() {
+fn help_options_are_in_the_document() {
     let cli = Cli::empty();
     let families = ["", "init", "info", "check", "compact", "stats", "records put", "records list"];
     let operations = ["list", "show", "pause", "abandon", "expire"];

@@ -1,4 +1,4 @@
-//! Documents: what is written comes back, byte for byte, to whoever has key and password.
+//! Documents: written and read byte for byte with a key and a password.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,14 +13,14 @@ use strongroom::{SecretKey, SecretPassword, Vault};
 
 use crate::{Cli, KEY, Said, noise, tree};
 
-/// Bytes that no parser gives back as they were: order, doubles, numbers, blanks, escapes.
+/// JSON that no parser reproduces exactly: key order, duplicate keys, numbers, spaces, escapes.
 const EXACT: &str = "{ \"b\":1.0e2,\"a\" : [ ],\t\"a\":\"na\\u00efve \u{1f511}\\n\" }\r\n\r\n";
 
-/// More than an object of cells has, and less than one of slots, in a space of the default size.
+/// A size between an object of cells and an object of slots, in a space of the default size.
 const CELLS_BYTES: usize = 140_000;
 
 impl Cli {
-    /// `strongroom doc COMMAND v …` on the partition that [`add`](Self::add) made.
+    /// Runs `strongroom doc COMMAND v …` on the partition that [`add`](Self::add) created.
     pub(crate) fn doc(&self, command: &str, name: &str, rest: &[&str]) -> Said {
         self.on(["doc", command], name, rest, b"")
     }
@@ -35,7 +35,7 @@ impl Cli {
     }
 }
 
-/// A vault with a partition of `ada` that holds `[1]`.
+/// Creates a vault with the partition `ada`, which holds `[1]`.
 fn with_document() -> Cli {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
@@ -43,7 +43,7 @@ fn with_document() -> Cli {
     cli
 }
 
-/// A write of `text` that ends as by a crash after five objects.
+/// Interrupts a write of `text` after five objects, as a crash would.
 pub(crate) fn interrupt(cli: &Cli, name: &str, text: &str) {
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
     let key = SecretPartitionKey::parse(&cli.key_of(name)).expect("a key");
@@ -64,13 +64,15 @@ pub(crate) fn interrupt(cli: &Cli, name: &str, text: &str) {
     vault.close().expect("closes");
 }
 
-/// All that lies on the vault's backend. Every update of a space changes all of it; the state
-/// changes whenever a vault is opened.
+/// Returns all objects on the vault's backend.
+///
+/// Every update of a space rewrites all of them. The state file is excluded, because every open
+/// changes it.
 pub(crate) fn content(cli: &Cli) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     tree(&cli.path("v/content"))
 }
 
-/// The objects of the share space, in no order.
+/// Returns the objects of the share space, in no order.
 fn objects(cli: &Cli) -> Vec<PathBuf> {
     let files = content(cli).into_iter().map(|(path, _)| path);
     files
@@ -80,7 +82,7 @@ fn objects(cli: &Cli) -> Vec<PathBuf> {
 }
 
 #[test]
-fn two_documents_live_side_by_side() {
+fn two_documents_share_a_space() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"null");
@@ -111,7 +113,7 @@ fn two_documents_live_side_by_side() {
 }
 
 #[test]
-fn a_wrong_key_a_wrong_password_and_no_partition_are_one_error() {
+fn wrong_key_and_password_give_one_error() {
     let cli = with_document();
     cli.add("bob", &["ada"]).ok();
     let before = content(&cli);
@@ -134,22 +136,22 @@ fn a_wrong_key_a_wrong_password_and_no_partition_are_one_error() {
 }
 
 #[test]
-fn what_is_no_document_is_refused_unseen_and_changes_nothing() {
+fn invalid_document_is_refused_and_not_shown() {
     let cli = with_document();
     let before = content(&cli);
     let long = format!("\"{}\"", hex(&noise(3_000)));
-    for (text, code, told) in [
+    for (text, code, message) in [
         (b"".as_slice(), 2, "EOF while parsing a value at line 1 column 0"),
         (b"[1,\n cat]", 2, "line 2 column 2"),
         (b"{\"cat\": 1} 2", 2, "line 1 column 12"),
         (b"[\"cat\xff\"]", 2, "not UTF-8 at line 1 column 6"),
         (long.as_bytes(), 8, "a partition of this space holds 1024"),
     ] {
-        let said = cli.on(["doc", "write"], "ada", &[], text).refused(code, told);
+        let said = cli.on(["doc", "write"], "ada", &[], text).refused(code, message);
         assert!(!said.stderr.contains("cat"), "{}", said.stderr);
     }
     cli.on(["doc", "plan"], "ada", &[], long.as_bytes()).refused(8, "holds 1024");
-    // Judged before the vault is opened, and so without a password.
+    // The file is checked before the vault is opened, so no password is needed.
     let write = |file| ["doc", "write", "v", file, "--key", "@ada.key"];
     cli.refused(&write("none.json"), 3, ": none.json");
     cli.refused(&write("v"), 2, "directory");
@@ -165,7 +167,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_long_document_goes_into_a_new_file_that_nobody_else_may_read() {
+fn long_document_is_written_to_private_file() {
     let cli = Cli::new();
     cli.ok(&["space", "create", "v", "--capacity", "512K"]);
     cli.add("ada", &[]).ok();
@@ -184,7 +186,7 @@ fn a_long_document_goes_into_a_new_file_that_nobody_else_may_read() {
 }
 
 #[test]
-fn a_write_expects_the_version_that_it_is_told() {
+fn write_checks_expected_version() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let first = cli.doc_write("ada", b"[1]");
@@ -201,7 +203,7 @@ fn a_write_expects_the_version_that_it_is_told() {
 }
 
 #[test]
-fn an_interrupted_write_is_resumed_only_with_its_own_text() {
+fn interrupted_write_resumes_only_with_same_text() {
     let cli = with_document();
     let resume = |text| cli.on(["doc", "write"], "ada", &["--resume"], text);
     let none = resume(b"[2]").refused(3, "no write of this document was interrupted");
@@ -209,7 +211,7 @@ fn an_interrupted_write_is_resumed_only_with_its_own_text() {
     interrupt(&cli, "ada", "[2]");
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"[1]", "the old one");
     resume(b"[3]").refused(6, "the interrupted write had another text");
-    assert!(cli.text(&["space", "info", "v"]).contains("5 of 18"), "as it stood");
+    assert!(cli.text(&["space", "info", "v"]).contains("5 of 18"), "progress kept");
     resume(b"[2]").ok();
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"[2]");
     interrupt(&cli, "ada", "[4]");
@@ -219,7 +221,7 @@ fn an_interrupted_write_is_resumed_only_with_its_own_text() {
 }
 
 #[test]
-fn a_plan_tells_what_a_write_would_do_and_does_nothing() {
+fn plan_reports_the_write_and_changes_nothing() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let version = cli.doc_write("ada", b"[1,2,3,4,5]");
@@ -260,7 +262,7 @@ fn a_plan_tells_what_a_write_would_do_and_does_nothing() {
 }
 
 #[test]
-fn damage_is_told_healed_and_too_much_of_it_is_an_error() {
+fn damage_is_reported_and_healed_up_to_threshold() {
     let cli = Cli::new();
     cli.ok(&["space", "create", "v"]);
     cli.add("ada", &[]).ok();
@@ -270,7 +272,7 @@ fn damage_is_told_healed_and_too_much_of_it_is_an_error() {
     let mut altered = 0;
     for object in objects(&cli) {
         let mut bytes = fs::read(&object).unwrap();
-        // Not the two objects of cells, of which any block may be nobody's.
+        // Skips the two objects of cells, whose blocks may all be unused.
         if bytes.len() > CELLS_BYTES && altered < 4 {
             bytes[100] ^= 1;
             fs::write(object, bytes).unwrap();
@@ -300,7 +302,7 @@ fn damage_is_told_healed_and_too_much_of_it_is_an_error() {
 }
 
 #[test]
-fn a_pipe_from_a_read_to_a_write_does_not_wait_for_itself() {
+fn pipe_from_read_to_write_does_not_block() {
     let cli = with_document();
     let program = env!("CARGO_BIN_EXE_strongroom");
     let place = "v --key-file key --key @ada.key --partition-password-file ada.pw";
@@ -313,7 +315,7 @@ fn a_pipe_from_a_read_to_a_write_does_not_wait_for_itself() {
 }
 
 #[test]
-fn neither_key_nor_password_nor_text_is_logged() {
+fn secrets_and_text_are_not_logged() {
     let cli = Cli::with_space();
     cli.secret("text", "\"the cat\"");
     let environment = |key: &'static str| {

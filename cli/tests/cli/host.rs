@@ -1,4 +1,4 @@
-//! A host with an operation in every state, for what is seen and done of them.
+//! A simulated host with an operation in every state.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use strongroom::{Batch, SecretKey, Vault};
 
 use crate::{Cli, KEY};
 
-/// How a host's operation failed: what it says of that may be anything.
+/// Failure text of a host, with control characters.
 pub(crate) const FAILURE: &str = "no answer:\n\u{1b}[31m timeout \u{9b}2J\u{7f}\\";
 
-/// The host's clock, which is behind by so much: what it does lies in the past.
+/// A host's clock that is behind, so that its actions are in the past.
 #[derive(Debug)]
 struct Behind {
     clock: SystemClock,
@@ -34,12 +34,12 @@ impl Clock for Behind {
     }
 }
 
-/// Lets a host work in the vault `v`, so many days ago.
+/// Lets a host work in the vault `v`, `days` days ago.
 pub(crate) fn days_ago(cli: &Cli, days: u64, work: impl FnOnce(&Vault)) {
     at(cli, "v", SecretKey::new(KEY), days, work);
 }
 
-/// The same in the vault `name`, which `key` opens.
+/// Lets a host work in the vault `name`, which `key` opens.
 pub(crate) fn at(
     cli: &Cli,
     name: &str,
@@ -54,12 +54,12 @@ pub(crate) fn at(
     vault.close().expect("closes");
 }
 
-/// An operation of the name `import` with lanes `a` and `b`.
+/// Returns the specification of an operation `import` with lanes `a` and `b`.
 pub(crate) fn import(id: &str) -> OperationSpec {
     OperationSpec::new(id).name("import").lanes(["a", "b"])
 }
 
-/// The same, which is tried once.
+/// Returns the same specification with one attempt.
 pub(crate) fn tried_once(id: &str) -> OperationSpec {
     import(id).retry(RetryPolicy { attempts_max: 1, ..RetryPolicy::DEFAULT })
 }
@@ -76,8 +76,9 @@ pub(crate) fn commit(lane: &Lane, checkpoint: Checkpoint) {
     lane.commit(Batch::new(), checkpoint).expect("commits");
 }
 
-/// Leaves one operation in each state, whose id it is; and two more that failed, `exhausted` for
-/// good and `waiting` to be tried again.
+/// Leaves one operation in each state, with the state as its id.
+///
+/// Two more have failed: `exhausted` has no attempt left, and `waiting` will be retried.
 pub(crate) fn every_state(vault: &Vault) {
     vault.operations().prepare(import("initialized")).expect("is made known");
     let running = begin(vault, import("running"));
@@ -94,7 +95,7 @@ pub(crate) fn every_state(vault: &Vault) {
     begin(vault, import("cancelled")).cancel().expect("is given up");
 }
 
-/// A vault `v` with [`every_state`], so many days old.
+/// Creates a vault `v` with [`every_state`], `days` days ago.
 pub(crate) fn with_every_state(days: u64) -> Cli {
     let cli = Cli::new();
     days_ago(&cli, days, every_state);

@@ -1,10 +1,10 @@
-//! What opens a vault: listed, added, removed, replaced, made costlier.
+//! Keys of a vault: listed, added, removed, replaced, rewrapped.
 
 use serde_json::{Value as Json, json};
 
 use crate::{Cli, Said, tree};
 
-/// A vault that the key file opens, and the password `one` of the file `pw` as key 2, `laptop`.
+/// Creates a vault with a key file, and with the password `one` (file `pw`) as key 2, `laptop`.
 fn with_two() -> Cli {
     let cli = Cli::new();
     cli.secret("pw", "one");
@@ -16,7 +16,7 @@ fn by_password(cli: &Cli, password: &str, args: &[&str]) -> Said {
     cli.run_keyless(args, &[("STRONGROOM_PASSWORD", password)], b"")
 }
 
-/// Number, kind, label and use of each key.
+/// Returns number, kind, label and use of each key.
 fn listed(said: Said) -> Vec<(u64, String, String, bool)> {
     let list = said.json();
     let text = |key: &Json, field: &str| key[field].as_str().expect("text").to_owned();
@@ -28,7 +28,7 @@ fn listed(said: Said) -> Vec<(u64, String, String, bool)> {
 }
 
 #[test]
-fn keys_are_listed_and_the_one_in_use_is_marked() {
+fn keys_list_marks_the_key_in_use() {
     let cli = with_two();
     let key = |is_in_use| (1, "key".to_owned(), String::new(), is_in_use);
     let password = |is_in_use| (2, "password".to_owned(), "laptop".to_owned(), is_in_use);
@@ -46,7 +46,7 @@ fn keys_are_listed_and_the_one_in_use_is_marked() {
 }
 
 #[test]
-fn an_added_key_opens_the_vault_and_a_removed_one_does_not() {
+fn added_key_opens_and_removed_key_does_not() {
     let cli = with_two();
     by_password(&cli, "one", &["info", "v"]).ok();
     let removed = cli.run(&["keys", "remove", "v", "2", "--json"]);
@@ -62,7 +62,7 @@ fn an_added_key_opens_the_vault_and_a_removed_one_does_not() {
 }
 
 #[test]
-fn neither_the_last_key_nor_the_one_in_use_is_removed() {
+fn last_key_and_key_in_use_are_not_removed() {
     let cli = Cli::new();
     let before = cli.text(&["keys", "list", "v"]);
     cli.refused(&["keys", "remove", "v", "1"], 2, "it is the last key");
@@ -76,7 +76,7 @@ fn neither_the_last_key_nor_the_one_in_use_is_removed() {
 }
 
 #[test]
-fn a_key_is_added_once_and_only_so_many_are() {
+fn keys_are_unique_and_limited() {
     let cli = with_two();
     let again = ["keys", "add", "v", "--new-password-file", "pw"];
     cli.refused(&again, 4, "this secret already opens the vault, as key: 2");
@@ -96,7 +96,7 @@ fn a_key_is_added_once_and_only_so_many_are() {
 }
 
 #[test]
-fn a_replaced_key_keeps_its_number_and_label() {
+fn replaced_key_keeps_number_and_label() {
     let cli = with_two();
     cli.secret("new", "two\n");
     let replace = ["keys", "replace", "v", "--new-password-file", "new", "--json"];
@@ -104,7 +104,7 @@ fn a_replaced_key_keeps_its_number_and_label() {
     assert_eq!((&replaced["id"], &replaced["label"]), (&json!(2), &json!("laptop")));
     by_password(&cli, "one", &["info", "v"]).refused(7, "denied");
     by_password(&cli, "two", &["info", "v"]).ok();
-    // Of another key than the one in use, and by another kind of secret.
+    // Replaces a key that is not in use with a secret of the other kind.
     cli.secret("file", [7; 32]);
     let other = ["keys", "replace", "v", "2", "--new-key-file", "file", "--json"];
     assert_eq!(cli.json(&other)["kind"], "key");
@@ -116,7 +116,7 @@ fn a_replaced_key_keeps_its_number_and_label() {
 }
 
 #[test]
-fn costs_are_raised_and_never_fall_unasked() {
+fn costs_fall_only_on_request() {
     let cli = with_two();
     let rewrap = |costs: &[&str]| {
         by_password(&cli, "one", &[&["keys", "rewrap", "v", "--json"], costs].concat())
@@ -137,7 +137,7 @@ fn costs_are_raised_and_never_fall_unasked() {
 }
 
 #[test]
-fn costs_out_of_bounds_are_refused_and_change_nothing() {
+fn costs_out_of_bounds_change_nothing() {
     let cli = with_two();
     let before = tree(&cli.path("v"));
     let cases: [(&[&str], &str); 8] = [
@@ -150,11 +150,11 @@ fn costs_out_of_bounds_are_refused_and_change_nothing() {
         (&["--lanes", "0"], "not 1 to 16"),
         (&["--lanes", "17"], "not 1 to 16"),
     ];
-    for (costs, told) in cases {
+    for (costs, expected) in cases {
         let args = [&["keys", "rewrap", "v"], costs].concat();
-        by_password(&cli, "one", &args).refused(2, told);
+        by_password(&cli, "one", &args).refused(2, expected);
         let args = [&["init", "new"], costs].concat();
-        by_password(&cli, "one", &args).refused(2, told);
+        by_password(&cli, "one", &args).refused(2, expected);
     }
     let max = ["info", "v", "--password-memory-max-mib", "4097"];
     cli.refused(&max, 2, "the limit is 4194304");
@@ -165,7 +165,7 @@ fn costs_out_of_bounds_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn a_vault_that_asks_for_much_memory_is_opened_only_on_demand() {
+fn high_memory_password_needs_option() {
     let cli = with_two();
     let more = ["--memory-mib", "1025", "--password-memory-max-mib", "1100"];
     by_password(&cli, "one", &[&["keys", "rewrap", "v"][..], &more].concat()).ok();

@@ -1,4 +1,4 @@
-//! The program as a user has it: run as a process, judged by its output and exit code.
+//! Runs the program as a process and checks its output and exit code.
 
 mod artifact_store;
 mod artifacts;
@@ -31,10 +31,10 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-/// What opens the vaults of the tests, unless they are about keys: no password is hashed then.
+/// Key file of the test vaults. It avoids password hashing.
 const KEY: [u8; 32] = *b"known to all who read the source";
 
-/// What a user may have in the environment, and a test must not.
+/// Variables that a user may have set, and that a test must remove.
 const VARIABLES: [&str; 7] = [
     "STRONGROOM_BACKEND",
     "STRONGROOM_LOG",
@@ -45,12 +45,12 @@ const VARIABLES: [&str; 7] = [
     "STRONGROOM_NEW_PARTITION_PASSWORD",
 ];
 
-/// A folder of its own for each test, the path of a vault in it, and [`KEY`] in the file `key`.
+/// A temporary folder with the path of a vault in it, and [`KEY`] in the file `key`.
 struct Cli {
     folder: TempDir,
 }
 
-/// What a finished command said.
+/// Output and exit code of a finished command.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -59,14 +59,14 @@ struct Said {
 }
 
 impl Cli {
-    /// A folder without a vault.
+    /// Creates a folder without a vault.
     fn empty() -> Self {
         let cli = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         cli.secret("key", KEY);
         cli
     }
 
-    /// A folder with a new vault.
+    /// Creates a folder with a new vault.
     fn new() -> Self {
         let cli = Self::empty();
         cli.ok(&["init", "v"]);
@@ -77,7 +77,7 @@ impl Cli {
         self.folder.path().join(name)
     }
 
-    /// A file that nobody else may read.
+    /// Writes a file that only its owner may read.
     fn secret(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -85,8 +85,7 @@ impl Cli {
         file.write_all(bytes.as_ref()).expect("it is written");
     }
 
-    /// The program in the folder, its streams piped, without a terminal and without a key; the
-    /// vault is `v`.
+    /// Returns the program in the folder, with piped streams, no terminal and no key.
     fn keyless(&self, args: &[&str]) -> Command {
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_strongroom")).args(args);
@@ -105,7 +104,7 @@ impl Cli {
         command
     }
 
-    /// The program with [`KEY`].
+    /// Starts the program with [`KEY`].
     fn spawn(&self, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
         command.args(["--key-file", "key"]).args(args);
@@ -120,13 +119,13 @@ impl Cli {
         self.run_with(args, b"")
     }
 
-    /// The program without a key, but for what `variables` hold.
+    /// Runs the program without a key, but with `variables` in its environment.
     fn run_keyless(&self, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> Said {
         let child = self.keyless(args).envs(variables.iter().copied()).spawn();
         finish(child.expect("setsid, of util-linux, starts"), stdin)
     }
 
-    /// The standard output of a command that must succeed.
+    /// Returns the standard output of a command that must succeed.
     fn ok(&self, args: &[&str]) -> Vec<u8> {
         self.run(args).ok()
     }
@@ -143,14 +142,14 @@ impl Cli {
         assert_eq!((said.code, said.stdout.len()), (0, 0), "{}", said.stderr);
     }
 
-    /// The command must fail with `code` and one error line that contains `told`.
-    fn refused(&self, args: &[&str], code: i32, told: &str) -> Said {
-        self.run(args).refused(code, told)
+    /// Runs a command that must fail with `code` and one error line that contains `text`.
+    fn refused(&self, args: &[&str], code: i32, text: &str) -> Said {
+        self.run(args).refused(code, text)
     }
 }
 
 impl Said {
-    /// It must have succeeded; its standard output.
+    /// Returns the standard output of a command that must have succeeded.
     fn ok(self) -> Vec<u8> {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
@@ -160,8 +159,8 @@ impl Said {
         serde_json::from_slice(&self.ok()).expect("one JSON document")
     }
 
-    /// It must have failed with `code` and one error line, of text or JSON, that contains `told`.
-    fn refused(self, code: i32, told: &str) -> Self {
+    /// Asserts a failure with `code` and one error line, text or JSON, that contains `text`.
+    fn refused(self, code: i32, text: &str) -> Self {
         assert_eq!(self.code, code, "{}", self.stderr);
         assert!(self.stdout.is_empty());
         let is_error =
@@ -170,14 +169,14 @@ impl Said {
         let [error] = errors.collect::<Vec<_>>()[..] else {
             panic!("not one error line: {}", self.stderr);
         };
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(text), "{error}");
         self
     }
 }
 
 fn finish(mut child: Child, stdin: &[u8]) -> Said {
     let mut pipe = child.stdin.take().expect("piped");
-    // A command that refuses its arguments does not read.
+    // A command that refuses its arguments does not read standard input.
     let _ = pipe.write_all(stdin);
     drop(pipe);
     said(child)
@@ -192,7 +191,7 @@ fn said(child: Child) -> Said {
     }
 }
 
-/// Bytes that are not text and differ from place to place.
+/// Returns non-text bytes that do not repeat.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let next = || {
@@ -204,7 +203,7 @@ fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Every file and folder below `folder`, in order, with the bytes of files.
+/// Returns every file and folder below `folder`, in order, with the bytes of files.
 fn tree(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let mut found = Vec::new();
     let mut due = vec![folder.to_owned()];

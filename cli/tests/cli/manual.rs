@@ -1,4 +1,4 @@
-//! docs/guides/artifacts.md: what it shows is what happens, and it has every option.
+//! Runs the examples of `docs/guides/artifacts.md`, and checks that it documents every option.
 
 use crate::docs::expect_as_shown;
 use crate::{Cli, noise};
@@ -6,7 +6,7 @@ use crate::{Cli, noise};
 const DOCUMENT: &str = include_str!("../../../docs/guides/artifacts.md");
 
 #[test]
-fn the_commands_of_the_manual_print_what_it_says() {
+fn guide_commands_print_documented_output() {
     let cli = Cli::empty();
     cli.secret("build.log", "compiling\n".repeat(2_000));
     cli.secret("app.img", noise(1_500_000));
@@ -15,7 +15,7 @@ fn the_commands_of_the_manual_print_what_it_says() {
 }
 
 #[test]
-fn every_command_and_option_of_artifacts_is_in_the_manual() {
+fn artifact_commands_and_options_are_documented() {
     let cli = Cli::empty();
     let commands = [
         "put",

@@ -1,4 +1,4 @@
-//! Operations laid aside, given up and dropped; and what none of that may touch.
+//! Operations that are paused, cancelled and removed.
 
 use serde_json::{Value as Json, json};
 use strongroom::Batch;
@@ -7,7 +7,7 @@ use strongroom::operations::Checkpoint;
 use crate::host::{begin, days_ago, import, lane, tried_once, with_every_state};
 use crate::{Cli, tree};
 
-/// What the vault says of all operations.
+/// Returns the list of all operations.
 fn all(cli: &Cli) -> Json {
     cli.json(&["ops", "list", "v", "--json"])
 }
@@ -16,14 +16,14 @@ fn show(cli: &Cli, id: &str) -> Json {
     cli.json(&["ops", "show", "v", id, "--json"])
 }
 
-/// The ids that are left.
+/// Returns the ids that remain.
 fn left(cli: &Cli) -> Vec<String> {
     let all = cli.text(&["ops", "list", "v"]);
     all.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
-fn a_paused_operation_waits_for_its_id_and_goes_on_where_it_stood() {
+fn paused_operation_resumes_by_id_at_its_checkpoint() {
     let cli = with_every_state(0);
     assert_eq!(cli.text(&["ops", "pause", "v", "running"]), "operation running paused\n");
     for id in ["initialized", "recovering", "failed", "running"] {
@@ -41,7 +41,7 @@ fn a_paused_operation_waits_for_its_id_and_goes_on_where_it_stood() {
 }
 
 #[test]
-fn an_abandoned_operation_is_over_and_what_it_committed_stays() {
+fn abandoned_operation_keeps_its_records() {
     let cli = Cli::new();
     days_ago(&cli, 0, |vault| {
         let one = begin(vault, import("one"));
@@ -55,7 +55,7 @@ fn an_abandoned_operation_is_over_and_what_it_committed_stays() {
     assert_eq!(cli.text(&["ops", "abandon", "v", "two"]), "operation two given up\n");
     let shown = show(&cli, "one");
     assert_eq!((&shown["state"], &shown["held"]), (&json!("cancelled"), &json!(false)));
-    assert_eq!(shown["resumable"]["told"], "the operation was cancelled");
+    assert_eq!(shown["resumable"]["text"], "the operation was cancelled");
     assert_eq!(shown["lanes"][0]["checkpoints"], 1);
     assert_eq!(cli.text(&["ops", "list", "v", "--unfinished"]), "");
     assert_eq!(cli.ok(&["records", "get", "v", "imported", "k"]), b"v");
@@ -63,13 +63,13 @@ fn an_abandoned_operation_is_over_and_what_it_committed_stays() {
 }
 
 #[test]
-fn what_cannot_be_paused_or_given_up_is_refused_and_stays_as_it_is() {
+fn finished_operation_cannot_be_paused_or_abandoned() {
     let cli = with_every_state(0);
     let before = all(&cli);
     let long = "n".repeat(129);
     for (command, next) in [("pause", "paused"), ("abandon", "cancelled")] {
         let refused =
-            |id: &str, code, told: &str| cli.refused(&["ops", command, "v", id], code, told);
+            |id: &str, code, expected: &str| cli.refused(&["ops", command, "v", id], code, expected);
         let unknown = refused("import-9", 3, "there is no such operation: import-9");
         assert!(unknown.stderr.contains("`strongroom ops list v` lists"), "{}", unknown.stderr);
         for ended in ["completed", "cancelled"] {
@@ -86,7 +86,7 @@ fn what_cannot_be_paused_or_given_up_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
-fn what_ended_long_ago_is_dropped_and_nothing_else() {
+fn expire_removes_only_old_ended_operations() {
     let cli = with_every_state(40);
     days_ago(&cli, 0, |vault| {
         begin(vault, import("new")).complete().expect("completes");
@@ -97,15 +97,15 @@ fn what_ended_long_ago_is_dropped_and_nothing_else() {
     let ids = json!(["cancelled", "completed"]);
     assert_eq!(dry, json!({ "dry_run": true, "operations": 2, "kept": 9, "ids": ids }));
     let dry = cli.text(&["ops", "expire", "v", "--dry-run", "--exhausted"]);
-    let told = "would drop: cancelled\nwould drop: completed\nwould drop: exhausted\n\
-                3 operations would be dropped, 8 kept\n";
-    assert_eq!(dry, told);
+    let expected = "would remove: cancelled\nwould remove: completed\nwould remove: exhausted\n\
+                3 operations would be removed, 8 kept\n";
+    assert_eq!(dry, expected);
     assert_eq!(all(&cli), before, "nothing was");
 
     let none = cli.json(&["ops", "expire", "v", "--older-than", "41d", "--json"]);
     assert_eq!((&none["operations"], &none["kept"]), (&json!(0), &json!(11)));
-    let told = "dropped: cancelled\ndropped: completed\n2 operations dropped, 9 kept\n";
-    assert_eq!(cli.text(&["ops", "expire", "v"]), told);
+    let expected = "removed: cancelled\nremoved: completed\n2 operations removed, 9 kept\n";
+    assert_eq!(cli.text(&["ops", "expire", "v"]), expected);
     let rest = ["failed", "initialized", "new", "new-exhausted", "paused", "recovering", "running"];
     let rest = [&["exhausted"], &rest[..], &["waiting"]].concat();
     assert_eq!(left(&cli), rest);
@@ -120,14 +120,14 @@ fn what_ended_long_ago_is_dropped_and_nothing_else() {
 }
 
 #[test]
-fn a_duration_without_a_unit_is_refused_before_anything_is_opened() {
+fn duration_without_unit_is_refused_before_opening() {
     let cli = with_every_state(40);
     let before = tree(&cli.path("v"));
     for bad in ["30", "0", "-1d", "1w", "30 days", "", "99999999999999999999d"] {
         let said = cli.run(&["ops", "expire", "v", "--older-than", bad]);
         assert_eq!((said.code, said.stdout.len()), (2, 0), "{bad}");
-        let told = ["a number with its unit is wanted, as 30d", "it is too long"];
-        assert!(told.iter().any(|told| said.stderr.contains(told)), "{bad}: {}", said.stderr);
+        let expected = ["a number with its unit is wanted, as 30d", "the duration is too long"];
+        assert!(expected.iter().any(|expected| said.stderr.contains(expected)), "{bad}: {}", said.stderr);
     }
     assert!(tree(&cli.path("v")) == before);
 }

@@ -1,4 +1,4 @@
-//! Operations as a host leaves them, shown.
+//! Output of `ops list` and `ops show`.
 
 use std::io::Read;
 
@@ -10,7 +10,8 @@ use strongroom::{Batch, SecretKey, Vault};
 use crate::host::{FAILURE, begin, commit, days_ago, import, lane, with_every_state};
 use crate::{Cli, KEY, said};
 
-/// A vault with a completed operation `done`, one of binary data `half`, and `many` others.
+/// Creates a vault with a completed operation `done`, one with binary data `half`, and `many`
+/// others.
 fn with_operations(many: usize) -> Cli {
     let cli = Cli::new();
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
@@ -35,7 +36,7 @@ fn with_operations(many: usize) -> Cli {
 }
 
 #[test]
-fn operations_are_listed_whole_however_many_they_are() {
+fn long_operation_list_is_complete() {
     let cli = with_operations(250);
     let text = cli.text(&["ops", "list", "v"]);
     let lines: Vec<_> = text.lines().collect();
@@ -51,7 +52,7 @@ fn operations_are_listed_whole_however_many_they_are() {
 }
 
 #[test]
-fn a_vault_without_operations_lists_none() {
+fn vault_without_operations_lists_none() {
     let cli = Cli::new();
     assert_eq!(cli.text(&["ops", "list", "v"]), "");
     let none = json!({ "operations": [], "more": false });
@@ -61,7 +62,7 @@ fn a_vault_without_operations_lists_none() {
 }
 
 #[test]
-fn an_operation_is_shown_with_its_lanes_and_data_only_on_demand() {
+fn show_prints_data_only_on_demand() {
     let cli = with_operations(0);
     let half = cli.json(&["ops", "show", "v", "half", "--json", "--data"]);
     assert_eq!(half["latest_lane"], "b");
@@ -80,14 +81,14 @@ fn an_operation_is_shown_with_its_lanes_and_data_only_on_demand() {
     cli.refused(&["ops", "show", "v", "halt"], 3, "no such operation");
 }
 
-/// The ids of a list, in its order.
+/// Returns the ids of a list, in its order.
 fn ids(list: &Json) -> Vec<&str> {
     let operations = list["operations"].as_array().expect("a list");
     operations.iter().map(|operation| operation["id"].as_str().expect("text")).collect()
 }
 
 #[test]
-fn what_is_unfinished_is_listed_with_whether_it_can_be_resumed_and_why_not() {
+fn unfinished_list_shows_resumability_and_reason() {
     let cli = with_every_state(2);
     let text = cli.text(&["ops", "list", "v", "--unfinished"]);
     let rows: Vec<Vec<_>> = text.lines().map(|line| line.split('\t').collect()).collect();
@@ -109,21 +110,21 @@ fn what_is_unfinished_is_listed_with_whether_it_can_be_resumed_and_why_not() {
     }
     let json = cli.json(&["ops", "list", "v", "--unfinished", "--json"]);
     assert_eq!(ids(&json), expected.map(|row| row.0));
-    let standing = |at: usize, field: &str| json["operations"][at]["resumable"][field].clone();
-    assert_eq!(standing(0, "standing"), "attempts_exhausted");
-    assert_eq!((standing(0, "by_id"), standing(0, "with_all")), (json!(false), json!(false)));
-    assert_eq!((standing(3, "by_id"), standing(3, "with_all")), (json!(true), json!(false)));
-    assert_eq!(standing(3, "told"), "paused");
-    assert_eq!((standing(5, "standing"), standing(5, "wait_millis")), (json!("ready"), Json::Null));
-    assert_eq!(standing(6, "standing"), "backing_off");
-    assert!(standing(6, "wait_millis").as_u64() > Some(900 * 24 * 60 * 60 * 1_000), "{json}");
+    let resumable = |at: usize, field: &str| json["operations"][at]["resumable"][field].clone();
+    assert_eq!(resumable(0, "status"), "attempts_exhausted");
+    assert_eq!((resumable(0, "by_id"), resumable(0, "with_all")), (json!(false), json!(false)));
+    assert_eq!((resumable(3, "by_id"), resumable(3, "with_all")), (json!(true), json!(false)));
+    assert_eq!(resumable(3, "text"), "paused");
+    assert_eq!((resumable(5, "status"), resumable(5, "wait_millis")), (json!("ready"), Json::Null));
+    assert_eq!(resumable(6, "status"), "backing_off");
+    assert!(resumable(6, "wait_millis").as_u64() > Some(900 * 24 * 60 * 60 * 1_000), "{json}");
     let running = &json["operations"][5];
     assert_eq!((&running["progress"], &running["lanes_total"]), (&json!(0.25), &json!(2)));
     assert!(running["age_millis"].as_u64() >= Some(2 * 24 * 60 * 60 * 1_000), "{running}");
 }
 
 #[test]
-fn a_list_is_narrowed_by_state_and_goes_on_after_an_id() {
+fn list_filters_by_state_and_pages_by_id() {
     let cli = with_every_state(0);
     for state in OperationState::ALL {
         let json = cli.json(&["ops", "list", "v", "--json", "--state", &state.to_string()]);
@@ -150,7 +151,7 @@ fn a_list_is_narrowed_by_state_and_goes_on_after_an_id() {
 }
 
 #[test]
-fn a_state_that_is_none_is_refused_with_those_that_are() {
+fn unknown_state_error_lists_states() {
     let cli = Cli::new();
     let said = cli.run(&["ops", "list", "v", "--state", "done"]);
     assert_eq!((said.code, said.stdout.len()), (2, 0));
@@ -160,7 +161,7 @@ fn a_state_that_is_none_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn all_that_a_host_told_is_shown_and_none_of_it_raw() {
+fn host_text_is_shown_escaped() {
     let cli = Cli::new();
     days_ago(&cli, 0, |vault| {
         let spec =
@@ -168,7 +169,7 @@ fn all_that_a_host_told_is_shown_and_none_of_it_raw() {
         let one = begin(vault, spec);
         commit(&lane(&one, "a"), Checkpoint::new("mark").complete());
         one.fail(FAILURE).expect("fails");
-        vault.operations().pause("one").expect("is laid aside");
+        vault.operations().pause("one").expect("is paused");
     });
     let text = cli.text(&["ops", "show", "v", "one"]);
     for line in [
@@ -196,7 +197,7 @@ fn all_that_a_host_told_is_shown_and_none_of_it_raw() {
     assert_eq!(json["failure"]["error"], FAILURE);
     assert!(json["failure"]["unix_millis"].as_u64() >= json["created_unix_millis"].as_u64());
     assert_eq!((&json["held"], &json["version"]), (&json!(true), &json!(7)));
-    assert_eq!(json["resumable"]["standing"], "held");
+    assert_eq!(json["resumable"]["status"], "held");
     let retry =
         json!({ "attempts_max": 10, "backoff_first_millis": 1_000, "backoff_max_millis": 300_000 });
     assert_eq!((&json["retry"], &json["attempts"]), (&retry, &json!(0)));
@@ -205,7 +206,7 @@ fn all_that_a_host_told_is_shown_and_none_of_it_raw() {
 }
 
 #[test]
-fn the_history_of_each_lane_is_shown_latest_first_as_far_as_it_is_kept() {
+fn history_is_shown_latest_first() {
     let cli = Cli::new();
     days_ago(&cli, 0, |vault| {
         let one = begin(vault, import("one").checkpoints_kept(3));
@@ -235,7 +236,7 @@ fn the_history_of_each_lane_is_shown_latest_first_as_far_as_it_is_kept() {
 }
 
 #[test]
-fn the_counts_of_a_vault_are_exact_beyond_what_its_opening_lists() {
+fn unfinished_counts_exceed_the_recovery_limit() {
     let cli = with_every_state(0);
     let info = cli.text(&["info", "v"]);
     assert!(info.contains("operations  9, 7 unfinished (6 can be resumed, 1 cannot)"), "{info}");
@@ -251,10 +252,10 @@ fn the_counts_of_a_vault_are_exact_beyond_what_its_opening_lists() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_a_list_quietly_and_the_vault_is_closed() {
+fn closed_reader_ends_list_and_closes_vault() {
     let cli = with_operations(500);
     let mut list = cli.spawn(&["ops", "list", "v", "--json"]);
-    // Far more than a pipe holds is to come.
+    // The output is much larger than a pipe's buffer.
     let mut stdout = list.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 10]).unwrap();
     drop(stdout);

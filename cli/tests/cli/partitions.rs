@@ -1,4 +1,4 @@
-//! Partitions: found by their keys alone, lost if nobody names them.
+//! Partitions: opened by their keys, and lost if no `--keep` names them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,15 +9,14 @@ use crate::documents::content;
 use crate::{Cli, KEY, Said};
 
 impl Cli {
-    /// A vault with a space for small documents.
+    /// Creates a vault with a space for small documents.
     pub(crate) fn with_space() -> Self {
         let cli = Self::new();
         cli.ok(&["space", "create", "v", "--capacity", "1K"]);
         cli
     }
 
-    /// Adds a partition with the password `NAME!`, in the file `NAME.pw`; its key is in
-    /// `NAME.key`.
+    /// Adds a partition with the password `NAME!` (file `NAME.pw`) and its key in `NAME.key`.
     pub(crate) fn add(&self, name: &str, keep: &[&str]) -> Said {
         self.secret(&format!("{name}.pw"), format!("{name}!\n"));
         let file = format!("{name}.pw");
@@ -33,7 +32,7 @@ impl Cli {
         said
     }
 
-    /// `strongroom FAMILY COMMAND v …` on the partition that [`add`](Self::add) made.
+    /// Runs `strongroom FAMILY COMMAND v …` on the partition that [`add`](Self::add) created.
     pub(crate) fn on(&self, command: [&str; 2], name: &str, rest: &[&str], stdin: &[u8]) -> Said {
         let (key, password) = (format!("@{name}.key"), format!("{name}.pw"));
         let place = ["v", "--key", &key, "--partition-password-file", &password];
@@ -50,12 +49,12 @@ impl Cli {
     }
 }
 
-/// A key that no partition has.
+/// A key that opens no partition.
 pub(crate) const UNKNOWN: &str =
     "srp1_3d5912380f87de83805a025c8030e6bb145b9ae2b31b1ef0d6153e300332637526ead4fe";
 
 #[test]
-fn a_key_is_printed_once_and_alone() {
+fn add_prints_only_the_key() {
     let cli = Cli::with_space();
     let said = cli.add("ada", &[]);
     assert_eq!(said.stderr, "", "nothing to note of the first one");
@@ -75,19 +74,19 @@ fn a_key_is_printed_once_and_alone() {
 }
 
 #[test]
-fn who_names_nobody_is_told_the_chance_of_loss_and_must_force_it() {
+fn add_without_keep_needs_force() {
     let cli = Cli::new();
     cli.ok(&["space", "create", "v"]);
     cli.add("ada", &[]).ok();
     let before = content(&cli);
-    // Before a password is asked for.
+    // The check happens before the password prompt.
     let args = ["partition", "add", "v", "--key-file", "key"];
     let refused = cli.run_keyless(&args, &[], b"").refused(2, "with a chance of 99.98 %");
     assert!(refused.stderr.contains("--keep") && refused.stderr.contains("--force"));
     assert!(content(&cli) == before);
 
     let cli = Cli::new();
-    // Where every share counts, a partition that is not named cannot be missed.
+    // If every share counts, the loss of an unnamed partition is certain to show.
     cli.ok(&["space", "create", "v", "--threshold", "9"]);
     cli.add("ada", &[]).ok();
     cli.doc("read", "ada", &[]).ok();
@@ -103,7 +102,7 @@ fn who_names_nobody_is_told_the_chance_of_loss_and_must_force_it() {
 }
 
 #[test]
-fn only_keys_of_this_space_are_kept_and_each_once() {
+fn keep_refuses_foreign_and_repeated_keys() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let before = content(&cli);
@@ -136,7 +135,7 @@ fn only_keys_of_this_space_are_kept_and_each_once() {
 }
 
 #[test]
-fn a_key_is_an_argument_a_file_the_environment_or_standard_input() {
+fn partition_key_comes_from_every_source() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let key = cli.key_of("ada");
@@ -190,7 +189,7 @@ fn a_key_is_an_argument_a_file_the_environment_or_standard_input() {
 }
 
 #[test]
-fn a_key_in_the_wrong_place_is_not_shown() {
+fn misplaced_key_is_not_shown() {
     let cli = Cli::with_space();
     for args in [
         ["partition", "verify", "v", UNKNOWN].as_slice(),
@@ -208,7 +207,7 @@ fn a_key_in_the_wrong_place_is_not_shown() {
 }
 
 #[test]
-fn a_destroyed_partition_is_gone_and_its_neighbour_whole() {
+fn destroyed_partition_leaves_others_whole() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     cli.add("bob", &["ada"]).ok();
@@ -223,7 +222,7 @@ fn a_destroyed_partition_is_gone_and_its_neighbour_whole() {
         refused.stderr
     );
     assert!(content(&cli) == before);
-    // Without its password.
+    // The partition's password is not needed.
     let destroy = ["partition", "destroy", "v", "--key", "@bob.key", "--json"];
     let said = cli.run(&destroy);
     assert!(said.stderr.contains("copies of the vault's files"), "{}", said.stderr);
@@ -235,7 +234,7 @@ fn a_destroyed_partition_is_gone_and_its_neighbour_whole() {
 }
 
 #[test]
-fn a_password_is_changed_and_the_document_stays() {
+fn password_change_keeps_document() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     cli.doc_write("ada", b"[1]");
@@ -264,7 +263,7 @@ fn a_password_is_changed_and_the_document_stays() {
 }
 
 #[test]
-fn standard_input_gives_one_thing_of_a_partition() {
+fn standard_input_serves_one_partition_secret() {
     let cli = Cli::with_space();
     for args in [
         ["partition", "add", "v", "--keep", "@-", "--partition-password-file", "-"].as_slice(),
@@ -284,12 +283,12 @@ fn standard_input_gives_one_thing_of_a_partition() {
 }
 
 #[test]
-fn nothing_lists_partitions_and_the_help_says_why() {
+fn help_explains_why_partitions_are_not_listed() {
     let cli = Cli::with_space();
     assert_eq!(cli.run(&["partition", "list", "v"]).code, 2);
     let help = cli.text(&["partition", "--help"]);
-    assert!(help.contains("nothing in the vault knows how many there are"), "{help}");
-    // The same before and after, but for the time.
+    assert!(help.contains("the vault does not know how many there are"), "{help}");
+    // Only the time differs before and after.
     let mut before = cli.json(&["space", "info", "v", "--json"]);
     cli.add("ada", &[]).ok();
     let after = cli.json(&["space", "info", "v", "--json"]);

@@ -1,18 +1,18 @@
-//! A person at a terminal: asked without echo. The terminal is that of script(1), of util-linux.
+//! Prompts on a terminal without echo. script(1) of util-linux provides the terminal.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command};
 
 use crate::Cli;
 
-/// The program at a terminal of its own, and all that was seen there.
+/// The program on its own terminal, and all output seen there.
 struct Terminal {
     child: Child,
     seen: String,
 }
 
 impl Terminal {
-    /// Runs `strongroom ARGS`, and then shows the terminal's settings.
+    /// Runs `strongroom ARGS`, and then prints the terminal's settings.
     fn start(cli: &Cli, args: &str) -> Self {
         let program = env!("CARGO_BIN_EXE_strongroom");
         let line = format!("'{program}' {args}; code=$?; stty -a; exit $code");
@@ -22,7 +22,7 @@ impl Terminal {
         Self { child, seen: String::new() }
     }
 
-    /// Waits for `question`, which must come, and types.
+    /// Waits for `question`, and types the answer.
     fn answer(&mut self, question: &str, typed: &str) {
         let stdout = self.child.stdout.as_mut().expect("piped");
         let mut byte = [0];
@@ -37,7 +37,7 @@ impl Terminal {
         self.child.stdin.as_mut().expect("piped").write_all(typed.as_bytes()).expect("typed");
     }
 
-    /// Its exit code, and all that was seen; the terminal shows again what is typed.
+    /// Returns the exit code and all output. Asserts that the terminal echoes again.
     fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
         self.child.stdout.as_mut().expect("piped").read_to_string(&mut rest).expect("text");
@@ -52,11 +52,11 @@ impl Terminal {
 }
 
 #[test]
-fn a_new_password_is_asked_for_twice_and_shown_never() {
+fn new_password_is_asked_twice_without_echo() {
     let cli = Cli::empty();
     let mut terminal = Terminal::start(&cli, "init v");
     terminal.answer("New password for v: ", "grün er\n");
-    terminal.answer("The same again: ", "grün er\n");
+    terminal.answer("Repeat the password: ", "grün er\n");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("created in v") && !seen.contains("grün"), "{seen}");
@@ -70,7 +70,7 @@ fn a_new_password_is_asked_for_twice_and_shown_never() {
 }
 
 #[test]
-fn a_slip_of_the_fingers_makes_no_vault() {
+fn mistyped_password_creates_no_vault() {
     let cases = [
         (["one\n", "two\n"].as_slice(), 2, "the two passwords differ"),
         (&["\n"], 2, "the password is empty"),
@@ -78,28 +78,28 @@ fn a_slip_of_the_fingers_makes_no_vault() {
         (&["abc\x03"], 11, "none was typed"),
         (&["\x04"], 11, "none was typed"),
     ];
-    for (typed, expected, told) in cases {
+    for (typed, expected, text) in cases {
         let cli = Cli::empty();
         let mut terminal = Terminal::start(&cli, "init v");
-        let questions = ["New password for v: ", "The same again: "];
+        let questions = ["New password for v: ", "Repeat the password: "];
         for (question, typed) in questions.iter().zip(typed) {
             terminal.answer(question, typed);
         }
         let (code, seen) = terminal.end();
         assert_eq!(code, expected, "{seen}");
-        assert!(seen.contains(told), "{seen}");
-        assert!(!cli.path("v").exists(), "{told}");
+        assert!(seen.contains(text), "{seen}");
+        assert!(!cli.path("v").exists(), "{text}");
     }
 }
 
 #[test]
-fn a_password_is_changed_at_the_terminal() {
+fn password_change_on_terminal() {
     let cli = Cli::empty();
     cli.secret("pw", "old\n");
     cli.run_keyless(&["init", "v", "--password-file", "pw"], &[], b"").ok();
     let mut terminal = Terminal::start(&cli, "keys replace v");
     terminal.answer("Password for v: ", "old\n");
-    // Both at once, as from a password manager.
+    // Both answers at once, as a password manager pastes them.
     terminal.answer("New password for v: ", "new\nnew\n");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
@@ -108,7 +108,7 @@ fn a_password_is_changed_at_the_terminal() {
 }
 
 #[test]
-fn a_wrong_password_is_denied_before_the_new_one_is_asked_for() {
+fn wrong_password_is_denied_before_new_prompt() {
     let cli = Cli::new();
     let mut terminal = Terminal::start(&cli, "keys add v");
     terminal.answer("Password for v: ", "guess\n");
@@ -118,7 +118,7 @@ fn a_wrong_password_is_denied_before_the_new_one_is_asked_for() {
 }
 
 #[test]
-fn standard_input_at_a_terminal_is_not_taken_for_a_file() {
+fn terminal_stdin_is_not_a_secret_file() {
     let cli = Cli::new();
     let terminal = Terminal::start(&cli, "info v --password-file -");
     let (code, seen) = terminal.end();
@@ -127,22 +127,22 @@ fn standard_input_at_a_terminal_is_not_taken_for_a_file() {
 }
 
 #[test]
-fn a_partition_s_password_is_asked_for_by_its_own_name() {
+fn partition_password_has_its_own_prompt() {
     let cli = Cli::with_space();
     let cases = [
         (["one\n", "two\n"].as_slice(), 2, "the two passwords differ"),
         (&["\n"], 2, "the password is empty"),
         (&["abc\x03"], 11, "none was typed"),
     ];
-    for (typed, expected, told) in cases {
+    for (typed, expected, text) in cases {
         let mut terminal = Terminal::start(&cli, "partition add v --key-file key");
-        let questions = ["New partition password for v: ", "The same again: "];
+        let questions = ["New partition password for v: ", "Repeat the password: "];
         for (question, typed) in questions.iter().zip(typed) {
             terminal.answer(question, typed);
         }
         let (code, seen) = terminal.end();
         assert_eq!(code, expected, "{seen}");
-        assert!(seen.contains(told) && !seen.contains("srp1_"), "{seen}");
+        assert!(seen.contains(text) && !seen.contains("srp1_"), "{seen}");
     }
     assert!(cli.text(&["space", "info", "v"]).contains("never"), "none was added");
     let mut terminal = Terminal::start(&cli, "partition add v --key-file key > ada.key");
@@ -166,7 +166,7 @@ fn a_partition_s_password_is_asked_for_by_its_own_name() {
 }
 
 #[test]
-fn a_document_is_typed_and_its_write_is_shown_as_a_bar() {
+fn typed_document_shows_progress_bar() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let place = "v --key-file key --key @ada.key --partition-password-file ada.pw";

@@ -1,7 +1,8 @@
 //! Reasons: each failure that has a hint, as `--json` reports it to a program.
 //!
-//! What only a store that others can reach brings about is in the unit tests of `hint.rs`, but for
-//! credentials that it refuses. So is a damaged row: one cannot be forged under the seal of its block.
+//! The unit tests of `hint.rs` cover the reasons that only a shared store can cause, except for
+//! refused credentials. They also cover a damaged row, which cannot be forged under the seal of its
+//! block.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -20,7 +21,7 @@ use crate::{Cli, Said, noise, said, tree};
 type Expected = (&'static str, &'static str, i32);
 
 impl Said {
-    /// It must have failed so, with one object that has a hint; that object.
+    /// Asserts this failure with one object that has a hint. Returns the object.
     fn failed(self, (kind, reason, code): Expected) -> Json {
         assert_eq!(self.code, code, "{}", self.stderr);
         let last = self.stderr.lines().last().unwrap_or_default();
@@ -35,14 +36,14 @@ impl Said {
     }
 }
 
-/// The command, with `--json`, must fail so.
+/// Runs the command with `--json`, which must fail in this way.
 fn fails(cli: &Cli, args: &[&str], expected: Expected) -> Json {
     cli.run(&[args, &["--json"]].concat()).failed(expected)
 }
 
 const PUT: [&str; 9] = ["put", "v", "--spec", "s", "--task", "t", "--type", "log", "--json"];
 
-/// The objects of the vault's content, without copies of the key set.
+/// Returns the objects of the vault's content, without copies of the key set.
 fn objects(cli: &Cli) -> Vec<PathBuf> {
     let files = tree(&cli.path("v/content/objects")).into_iter().map(|(path, _)| path);
     let objects = files.filter(|path| path.extension().is_some_and(|e| e == "object"));
@@ -57,7 +58,7 @@ fn damage(path: &PathBuf, at: usize) {
 }
 
 #[test]
-fn text_mode_and_json_mode_say_the_same() {
+fn text_and_json_errors_agree() {
     let cli = Cli::empty();
     let error = fails(&cli, &["info", "v"], ("not-found", "vault-missing", 3));
     let text = cli.run(&["info", "v"]);
@@ -96,7 +97,7 @@ fn reasons_of_creating_and_finding_a_vault() {
 fn reason_of_a_vault_in_use_is_vault_locked() {
     let cli = Cli::new();
     let mut holder = cli.spawn(&["records", "put", "v", "n", "k"]);
-    // Far more than a pipe holds: once it is written, the vault is open.
+    // More than a pipe holds, so the vault is open when the write returns.
     holder.stdin.as_mut().expect("piped").write_all(&noise(1 << 20)).expect("it reads");
     let error = fails(&cli, &["info", "v", "--wait", "0"], ("locked", "vault-locked", 5));
     let end = format!("end process {}", holder.id());
@@ -120,7 +121,7 @@ fn reasons_of_a_damaged_state() {
     assert!(error["hint"].as_str().unwrap().contains("--restore-key-set"), "{error}");
 }
 
-/// One of the blocks that a command reads is met by chance: each is damaged in turn.
+/// Damages each block in turn, because a command reads only some of them.
 #[test]
 fn reason_of_a_damaged_block_is_block_damaged() {
     let cli = Cli::new();
@@ -315,7 +316,7 @@ fn reasons_of_documents() {
     read().failed(("corrupt", "document-damaged", 9));
 }
 
-/// A server that refuses whatever it is asked.
+/// Starts a server that refuses every request.
 fn refusing() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("bound");

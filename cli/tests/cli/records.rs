@@ -1,4 +1,4 @@
-//! Records: what is put comes back, byte for byte and in order.
+//! Records: read byte for byte and in order.
 
 use std::io::Read;
 
@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::{Cli, noise, said};
 
-/// The largest value that lies in a row; one byte more goes to the backend.
+/// Largest value in bytes that a row holds. Longer values go to the backend.
 const ROW_BYTES_MAX: usize = 65_280;
 
 #[test]
-fn a_value_on_the_command_line_comes_back_without_a_line_end() {
+fn argument_value_has_no_line_end() {
     let cli = Cli::new();
     cli.ok(&["records", "put", "v", "people", "ada", "1815"]);
     assert_eq!(cli.ok(&["records", "get", "v", "people", "ada"]), b"1815");
@@ -19,7 +19,7 @@ fn a_value_on_the_command_line_comes_back_without_a_line_end() {
 }
 
 #[test]
-fn values_of_every_size_come_back_byte_for_byte() {
+fn values_of_every_size_round_trip() {
     let cli = Cli::new();
     for len in [0, 1, ROW_BYTES_MAX, ROW_BYTES_MAX + 1, 20 << 20] {
         let value = noise(len);
@@ -37,7 +37,7 @@ fn values_of_every_size_come_back_byte_for_byte() {
 }
 
 #[test]
-fn a_binary_key_goes_in_as_hex_and_is_shown_escaped() {
+fn binary_key_is_given_as_hex_and_shown_escaped() {
     let cli = Cli::new();
     cli.ok(&["records", "put", "v", "n", "--hex-key", "00ff5c", "x"]);
     assert_eq!(cli.ok(&["records", "get", "v", "n", "--hex-key", "00FF5C"]), b"x");
@@ -70,7 +70,7 @@ fn arguments_need_not_be_utf_8() {
 }
 
 #[test]
-fn json_holds_text_as_text_and_refuses_a_value_above_its_limit() {
+fn json_refuses_value_above_limit() {
     let cli = Cli::new();
     cli.put("n", "text", "naïve\n".as_bytes());
     let got = cli.json(&["records", "get", "v", "n", "text", "--json"]);
@@ -83,7 +83,7 @@ fn json_holds_text_as_text_and_refuses_a_value_above_its_limit() {
     cli.refused(&args, 2, "16777217 bytes, the limit of --json is 16777216");
 }
 
-/// The keys that `records list v n` prints with `options`.
+/// Returns the keys that `records list v n` prints with `options`.
 fn listed(cli: &Cli, options: &[&str]) -> Vec<String> {
     let args = [&["records", "list", "v", "n"], options].concat();
     let text = cli.text(&args);
@@ -97,7 +97,7 @@ fn listed(cli: &Cli, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_listing_is_in_key_order_and_obeys_its_options() {
+fn list_is_in_key_order_and_obeys_options() {
     let cli = Cli::new();
     for key in ["b", "ab", "c", "a", "abc", "ac"] {
         cli.ok(&["records", "put", "v", "n", key, "x"]);
@@ -127,7 +127,7 @@ fn a_listing_is_in_key_order_and_obeys_its_options() {
 }
 
 #[test]
-fn a_prefix_of_highest_bytes_has_no_upper_end() {
+fn prefix_of_highest_bytes_has_no_upper_bound() {
     let cli = Cli::new();
     for key in ["fe", "ff", "ffff", "ff00"] {
         cli.ok(&["records", "put", "v", "n", "--hex-key", key, "x"]);
@@ -139,7 +139,7 @@ fn a_prefix_of_highest_bytes_has_no_upper_end() {
 }
 
 #[test]
-fn namespaces_are_listed_with_their_counts() {
+fn namespaces_are_listed_with_counts() {
     let cli = Cli::new();
     assert_eq!(cli.text(&["records", "list", "v"]), "");
     for (namespace, key) in [("two", "a"), ("one", "a"), ("two", "b")] {
@@ -154,7 +154,7 @@ fn namespaces_are_listed_with_their_counts() {
 }
 
 #[test]
-fn what_is_deleted_or_was_never_there_is_not_found() {
+fn deleted_or_missing_record_is_not_found() {
     let cli = Cli::new();
     cli.put("n", "k", b"x");
     let deleted = cli.json(&["records", "delete", "v", "n", "k", "--json"]);
@@ -167,7 +167,7 @@ fn what_is_deleted_or_was_never_there_is_not_found() {
 }
 
 #[test]
-fn names_and_keys_out_of_bounds_are_invalid_with_the_number() {
+fn name_and_key_errors_contain_limits() {
     let cli = Cli::new();
     let (name, key) = ("n".repeat(129), "k".repeat(1_025));
     for command in ["put", "get", "delete"] {
@@ -183,7 +183,7 @@ fn names_and_keys_out_of_bounds_are_invalid_with_the_number() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_program_quietly() {
+fn closed_reader_ends_program_quietly() {
     let cli = Cli::new();
     cli.put("n", "k", &noise(20 << 20));
     let mut get = cli.spawn(&["-q", "records", "get", "v", "n", "k"]);

@@ -1,4 +1,4 @@
-//! What opening finds is told, and what it may do is asked for.
+//! Recovery reports, and the options that allow a recovery.
 
 use std::fs;
 
@@ -6,10 +6,10 @@ use serde_json::{Value as Json, json};
 
 use crate::{Cli, tree};
 
-/// Where the copies of the header begin, in bytes.
+/// Offsets of the header's copies, in bytes.
 const HEADERS: [usize; 2] = [0, 4_096];
 
-/// Flips a bit in these copies of the header.
+/// Flips a bit in the given copies of the header.
 fn damage(cli: &Cli, headers: &[usize]) {
     let path = cli.path("v/state.redb");
     let mut state = fs::read(&path).expect("it is there");
@@ -19,7 +19,7 @@ fn damage(cli: &Cli, headers: &[usize]) {
     fs::write(path, state).expect("it is written");
 }
 
-/// What `info` says of its opening, in JSON and on standard error.
+/// Returns the recovery that `info` reports, in JSON and on standard error.
 fn opened(cli: &Cli, options: &[&str]) -> (Json, String) {
     let said = cli.run(&[&["info", "v", "--json"], options].concat());
     let stderr = said.stderr.clone();
@@ -27,18 +27,18 @@ fn opened(cli: &Cli, options: &[&str]) -> (Json, String) {
 }
 
 #[test]
-fn a_damaged_copy_of_the_header_is_written_anew() {
+fn damaged_header_copy_is_rewritten() {
     let cli = Cli::new();
     damage(&cli, &HEADERS[1..]);
-    let (recovery, told) = opened(&cli, &[]);
+    let (recovery, text) = opened(&cli, &[]);
     let fields = (&recovery["was_clean"], &recovery["header_repaired"]);
     assert_eq!(fields, (&json!(false), &json!(true)));
-    assert_eq!(told, "note: recovered: a damaged copy of the header written anew\n");
+    assert_eq!(text, "note: recovered: damaged copy of the header rewritten\n");
     assert_eq!(opened(&cli, &[]).1, "", "once");
 }
 
 #[test]
-fn a_header_without_a_whole_copy_is_restored_only_on_demand() {
+fn damaged_header_is_restored_only_with_option() {
     let cli = Cli::new();
     cli.put("n", "k", b"x");
     damage(&cli, &HEADERS);
@@ -46,24 +46,24 @@ fn a_header_without_a_whole_copy_is_restored_only_on_demand() {
     let refused = cli.refused(&["info", "v"], 9, "both copies of the header are damaged");
     assert!(refused.stderr.contains("--restore-key-set"), "{}", refused.stderr);
     assert!(tree(&cli.path("v")) == before);
-    let (recovery, told) = opened(&cli, &["--restore-key-set"]);
+    let (recovery, text) = opened(&cli, &["--restore-key-set"]);
     assert_eq!(recovery["key_set_restored"], true);
-    assert!(told.contains("warning: the key set was restored"), "{told}");
+    assert!(text.contains("warning: the key set was restored"), "{text}");
     assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"x");
     assert_eq!(opened(&cli, &[]).1, "");
 }
 
 #[test]
-fn a_lost_copy_of_the_key_set_is_written() {
+fn lost_key_set_copy_is_rewritten() {
     let cli = Cli::new();
     fs::remove_dir_all(cli.path("v/content/objects/keys")).unwrap();
-    let (recovery, told) = opened(&cli, &[]);
+    let (recovery, text) = opened(&cli, &[]);
     assert_eq!(recovery["key_copy_written"], true);
-    assert_eq!(told, "note: recovered: copy of the key set written\n");
+    assert_eq!(text, "note: recovered: copy of the key set written\n");
 }
 
 #[test]
-fn an_older_state_is_read_and_written_only_once_it_is_adopted() {
+fn older_state_needs_adopt() {
     let cli = Cli::new();
     cli.put("n", "k", b"old");
     let state = cli.path("v/state.redb");
@@ -71,9 +71,9 @@ fn an_older_state_is_read_and_written_only_once_it_is_adopted() {
     cli.secret("more", [2; 32]);
     cli.ok(&["keys", "add", "v", "--new-key-file", "more"]);
     fs::write(&state, older).unwrap();
-    let (recovery, told) = opened(&cli, &[]);
+    let (recovery, text) = opened(&cli, &[]);
     assert_eq!(recovery["key_copy_ahead"], 2);
-    assert!(told.contains("warning: an older state file was put back"), "{told}");
+    assert!(text.contains("warning: an older state file was put back"), "{text}");
     assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"old");
     let put = ["records", "put", "v", "n", "k", "new"];
     for args in [&put[..], &["keys", "rotate", "v"], &["compact", "v"]] {
@@ -88,7 +88,7 @@ fn an_older_state_is_read_and_written_only_once_it_is_adopted() {
 }
 
 #[test]
-fn a_new_vault_has_nothing_to_recover() {
+fn new_vault_has_nothing_to_recover() {
     let cli = Cli::empty();
     for option in ["--adopt", "--restore-key-set"] {
         cli.refused(&["init", "v", option], 2, "for a vault that exists");

@@ -1,4 +1,4 @@
-//! `keys rotate`: new keys under everything, and what opens the vault then.
+//! `keys rotate`: new keys under everything, and the keys that open the vault afterwards.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{Cli, noise};
 
 #[test]
-fn a_rotation_keeps_the_secret_in_use_its_label_and_all_data() {
+fn rotate_keeps_secret_label_and_data() {
     let cli = Cli::new();
     cli.put("n", "short", b"x");
     cli.put("n", "long", &noise(100_000));
@@ -26,11 +26,11 @@ fn a_rotation_keeps_the_secret_in_use_its_label_and_all_data() {
     let again = cli.text(&["keys", "rotate", "v"]);
     assert!(again.contains("(mine) alone opens the vault"), "{again}");
     let same = fs::read(cli.path("v/state.redb")).unwrap();
-    assert!(state[8_192..] != same[8_192..], "sealed anew");
+    assert!(state[8_192..] != same[8_192..], "resealed");
 }
 
 #[test]
-fn other_keys_are_lost_only_when_that_is_allowed() {
+fn rotate_drops_other_keys_only_with_option() {
     let cli = Cli::new();
     for (number, label) in [(2, "laptop"), (3, "")] {
         cli.secret("more", [number; 32]);
@@ -49,7 +49,7 @@ fn other_keys_are_lost_only_when_that_is_allowed() {
 }
 
 #[test]
-fn a_new_secret_takes_the_place_of_the_one_in_use() {
+fn rotate_sets_new_secret() {
     let cli = Cli::new();
     let by = |password: &str, args: &[&str]| {
         cli.run_keyless(args, &[("STRONGROOM_PASSWORD", password)], b"")

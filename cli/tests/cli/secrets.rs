@@ -1,4 +1,4 @@
-//! How the key is given: by file, environment or standard input, and never seen again.
+//! Keys from a file, the environment or standard input. They never appear in any output.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use crate::{Cli, KEY, Said, noise, tree};
 
 const PASSWORD: &str = "correct horse";
 
-/// A folder with a vault that [`PASSWORD`] opens, which is in the file `pw`.
+/// Creates a folder with a vault that [`PASSWORD`] opens. The file `pw` holds the password.
 fn with_password() -> Cli {
     let cli = Cli::empty();
     cli.secret("pw", PASSWORD);
@@ -31,7 +31,7 @@ fn hex(byte: u8) -> [char; 2] {
 }
 
 #[test]
-fn a_password_file_is_its_one_line_with_any_end() {
+fn password_file_is_one_line_with_any_end() {
     let cli = with_password();
     for end in ["", "\n", "\r\n"] {
         cli.secret("file", format!("{PASSWORD}{end}"));
@@ -56,7 +56,7 @@ fn a_password_file_is_its_one_line_with_any_end() {
 }
 
 #[test]
-fn a_key_file_holds_the_bytes_or_their_digits() {
+fn key_file_holds_bytes_or_hex() {
     let cli = Cli::new();
     let digits: String = KEY.iter().flat_map(|byte| hex(*byte)).collect();
     for good in [digits.clone(), digits.to_uppercase(), format!("{digits}\n")] {
@@ -79,7 +79,7 @@ fn a_key_file_holds_the_bytes_or_their_digits() {
 }
 
 #[test]
-fn a_generated_key_file_is_private_new_and_opens_what_it_made() {
+fn generated_key_file_is_private_and_opens_vault() {
     let cli = Cli::empty();
     let made = keyless(&cli, &["keys", "generate", "one", "--json"]).json();
     assert_eq!(made, json!({ "file": "one" }));
@@ -97,7 +97,7 @@ fn a_generated_key_file_is_private_new_and_opens_what_it_made() {
 }
 
 #[test]
-fn the_environment_opens_a_vault_exactly_as_it_is() {
+fn environment_password_is_used_exactly() {
     let cli = with_password();
     with_env(&cli, &["info", "v"], PASSWORD).ok();
     with_env(&cli, &["info", "v"], &format!("{PASSWORD}\n")).refused(7, "denied");
@@ -106,7 +106,7 @@ fn the_environment_opens_a_vault_exactly_as_it_is() {
 }
 
 #[test]
-fn standard_input_gives_the_secret_or_the_value_but_not_both() {
+fn standard_input_serves_one_purpose() {
     let cli = with_password();
     let from_stdin = ["records", "put", "v", "n", "k", "value", "--password-file", "-"];
     cli.run_keyless(&from_stdin, &[], b"correct horse\n").ok();
@@ -122,7 +122,7 @@ fn standard_input_gives_the_secret_or_the_value_but_not_both() {
 }
 
 #[test]
-fn an_option_comes_before_the_environment_and_two_options_are_refused() {
+fn option_precedes_environment() {
     let cli = with_password();
     with_env(&cli, &["info", "v", "--password-file", "pw"], "wrong").ok();
     with_env(&cli, &["info", "v", "--key-file", "key"], PASSWORD).refused(7, "denied");
@@ -137,7 +137,7 @@ fn an_option_comes_before_the_environment_and_two_options_are_refused() {
 }
 
 #[test]
-fn without_a_key_and_a_terminal_it_is_said_how_to_give_one() {
+fn missing_key_error_names_the_options() {
     let cli = with_password();
     for args in [["info", "v"].as_slice(), &["init", "new"], &["keys", "list", "v"]] {
         let said = keyless(&cli, args).refused(2, "no terminal");
@@ -149,7 +149,7 @@ fn without_a_key_and_a_terminal_it_is_said_how_to_give_one() {
 }
 
 #[test]
-fn a_wrong_password_is_denied_and_nothing_is_changed() {
+fn wrong_password_is_denied_and_changes_nothing() {
     let cli = with_password();
     let before = tree(&cli.path("v"));
     for args in [
@@ -169,7 +169,7 @@ fn a_wrong_password_is_denied_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_file_that_others_may_read_is_warned_of() {
+fn readable_secret_file_is_warned_of() {
     let cli = with_password();
     fs::set_permissions(cli.path("pw"), fs::Permissions::from_mode(0o640)).unwrap();
     let args = ["info", "v", "--password-file", "pw"];
@@ -181,14 +181,15 @@ fn a_file_that_others_may_read_is_warned_of() {
     assert_eq!(keyless(&cli, &args).stderr, "");
 }
 
-/// The program while it works, seen as others on the machine see it, and all that it says.
+/// Inspects the running program as another user of the machine could, and all its output.
 #[cfg(target_os = "linux")]
 #[test]
-fn no_secret_is_in_the_arguments_the_output_or_the_log() {
+fn secrets_are_not_in_arguments_output_or_log() {
     let cli = with_password();
     let args = ["records", "put", "v", "n", "k", "--password-file", "pw"];
     let mut child = cli.keyless(&args).env("STRONGROOM_LOG", "trace").spawn().unwrap();
-    // More than a pipe holds: once it is written, the value is read, and so the vault is open.
+    // More than a pipe holds. When the write returns, the program reads the value, so the vault is
+    // open.
     child.stdin.as_mut().unwrap().write_all(&noise(1 << 20)).unwrap();
     for of in [child.id().to_string(), descendant(child.id())] {
         for file in ["cmdline", "environ"] {
@@ -214,7 +215,7 @@ fn no_secret_is_in_the_arguments_the_output_or_the_log() {
     assert!(!heard.contains(PASSWORD) && !heard.contains("horse"), "{heard}");
 }
 
-/// What `setsid` started, if it did not become it.
+/// Returns the process that `setsid` started, if it forked.
 #[cfg(target_os = "linux")]
 fn descendant(pid: u32) -> String {
     let children =

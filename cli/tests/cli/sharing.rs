@@ -1,4 +1,4 @@
-//! One process at a time: who has the vault is told, and what the dead leave is cleaned up.
+//! One process at a time: the holder is reported, and leftovers of a dead process are removed.
 
 use std::io::Write;
 use std::process::Child;
@@ -6,17 +6,17 @@ use std::process::Child;
 use crate::host::with_every_state;
 use crate::{Cli, noise, said};
 
-/// A `records put` that has the vault open and waits for the rest of its value.
+/// Starts a `records put` that has the vault open and waits for the rest of its value.
 fn holder(cli: &Cli, key: &str, begun: &[u8]) -> Child {
     let mut child = cli.spawn(&["records", "put", "v", "n", key]);
-    // Far more than a pipe holds: once it is written, it was read, and so the vault is open.
+    // More than a pipe holds. When the write returns, the program reads it, so the vault is open.
     let stdin = child.stdin.as_mut().expect("piped");
     stdin.write_all(begun).expect("it reads");
     child
 }
 
 #[test]
-fn a_second_process_is_told_who_has_the_vault() {
+fn second_process_sees_the_holder() {
     let cli = Cli::new();
     let value = noise(1 << 20);
     let holder = holder(&cli, "k", &value);
@@ -30,7 +30,7 @@ fn a_second_process_is_told_who_has_the_vault() {
 }
 
 #[test]
-fn a_process_that_may_wait_gets_the_vault_when_it_is_free() {
+fn waiting_process_gets_the_released_vault() {
     let cli = Cli::new();
     let holder = holder(&cli, "k", &noise(1 << 20));
     let in_vain = cli.refused(&["info", "v", "--wait", "1"], 5, "tries in ");
@@ -42,7 +42,7 @@ fn a_process_that_may_wait_gets_the_vault_when_it_is_free() {
 }
 
 #[test]
-fn what_a_killed_process_left_is_removed_and_told() {
+fn leftovers_of_killed_process_are_removed() {
     let cli = Cli::new();
     let mut holder = holder(&cli, "k", &noise(10 << 20));
     holder.kill().unwrap();
@@ -56,11 +56,11 @@ fn what_a_killed_process_left_is_removed_and_told() {
     let after = cli.json(&["check", "v", "--json", "--read-data"]);
     assert_eq!((&after["objects"], &after["due"]), (&0.into(), &0.into()));
     assert_eq!(after["unknown"], serde_json::json!([]));
-    assert!(!cli.run(&["info", "v"]).stderr.contains("note:"), "told once");
+    assert!(!cli.run(&["info", "v"]).stderr.contains("note:"), "reported once");
 }
 
 #[test]
-fn after_a_death_it_is_told_how_much_is_unfinished_and_only_then() {
+fn unfinished_note_appears_once_after_a_crash() {
     let cli = with_every_state(0);
     assert_eq!(cli.run(&["records", "list", "v"]).stderr, "", "it was closed");
     let mut holder = holder(&cli, "k", &noise(1 << 20));
@@ -69,5 +69,5 @@ fn after_a_death_it_is_told_how_much_is_unfinished_and_only_then() {
     let next = cli.run(&["records", "list", "v"]);
     let note = "note: operations: 7 unfinished (6 can be resumed, 1 cannot); see ";
     assert!(next.stderr.contains(note), "{}", next.stderr);
-    assert_eq!(cli.run(&["records", "list", "v"]).stderr, "", "told once");
+    assert_eq!(cli.run(&["records", "list", "v"]).stderr, "", "reported once");
 }

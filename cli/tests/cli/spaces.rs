@@ -1,4 +1,4 @@
-//! The share space: made once, the same to look at whatever is in it.
+//! The share space: created once, with the same output whatever it holds.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::Cli;
 use crate::documents::{content, interrupt};
 
 #[test]
-fn a_new_space_describes_itself() {
+fn new_space_reports_its_properties() {
     let cli = Cli::new();
     let made = cli.json(&["space", "create", "v", "--json"]);
     let info = cli.json(&["space", "info", "v", "--json"]);
@@ -25,15 +25,15 @@ fn a_new_space_describes_itself() {
         assert_eq!(info[field], expected, "{field}");
     }
     let text = cli.text(&["space", "info", "v"]);
-    for told in [info["id"].as_str().unwrap(), "3 of 9", "64 MiB, 3 passes", "never", "nothing"] {
-        assert!(text.contains(told), "{told}: {text}");
+    for part in [info["id"].as_str().unwrap(), "3 of 9", "64 MiB, 3 passes", "never", "none"] {
+        assert!(text.contains(part), "{part}: {text}");
     }
     let check = cli.json(&["check", "v", "--read-data", "--json"]);
     assert_eq!((&check["ok"], &check["object_bytes"]), (&json!(true), &info["bytes"]));
 }
 
 #[test]
-fn a_space_has_the_numbers_that_it_is_told() {
+fn space_has_the_given_numbers() {
     let cli = Cli::new();
     let numbers = ["--capacity", "2K", "--threshold", "2", "--shares", "5", "--room-for", "12"];
     let costs = ["--memory-mib", "80", "--passes", "4", "--lanes", "2", "--json"];
@@ -42,14 +42,14 @@ fn a_space_has_the_numbers_that_it_is_told() {
     for (field, expected) in expected.into_iter().chain([("memory_kib", 80 << 10), ("lanes", 2)]) {
         assert_eq!(made[field], expected, "{field}");
     }
-    // More than the vault may ask for is not spent unasked.
+    // Memory above the limit is not used without the option.
     let cli = Cli::new();
     let dear = ["space", "create", "v", "--memory-mib", "1025"];
     cli.refused(&dear, 2, "1049600 KiB, not 19456 to 1048576");
 }
 
 #[test]
-fn numbers_that_make_no_space_are_refused_and_change_nothing() {
+fn invalid_space_numbers_change_nothing() {
     let cli = Cli::new();
     let before = content(&cli);
     let engine: [(&[&str], &str); 10] = [
@@ -64,8 +64,8 @@ fn numbers_that_make_no_space_are_refused_and_change_nothing() {
         (&["--capacity", "4M", "--shares", "32", "--room-for", "12"], "the limit is 2147483648"),
         (&["--memory-mib", "63"], "not at least 65536"),
     ];
-    for (numbers, told) in engine {
-        cli.refused(&[&["space", "create", "v"], numbers].concat(), 2, told);
+    for (numbers, text) in engine {
+        cli.refused(&[&["space", "create", "v"], numbers].concat(), 2, text);
     }
     for numbers in [
         ["--capacity", "4G"],
@@ -83,12 +83,12 @@ fn numbers_that_make_no_space_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn a_vault_has_at_most_one_space() {
+fn vault_has_at_most_one_space() {
     let cli = Cli::new();
     for args in
         [["space", "info", "v"].as_slice(), &["space", "discard", "v"], &["partition", "add", "v"]]
     {
-        // Before a password is asked for.
+        // The check happens before the password prompt.
         let said = cli.refused(args, 3, "the vault has no share space");
         assert!(said.stderr.contains("hint: make one with"), "{}", said.stderr);
     }
@@ -101,10 +101,10 @@ fn a_vault_has_at_most_one_space() {
 }
 
 #[test]
-fn an_interrupted_update_is_told_of_and_taken_back() {
+fn interrupted_update_is_reported_and_discarded() {
     let cli = Cli::new();
     cli.ok(&["space", "create", "v", "--capacity", "1K"]);
-    cli.refused(&["space", "discard", "v"], 3, "no update of the space was interrupted");
+    cli.refused(&["space", "discard", "v"], 3, "the space has no interrupted update");
     cli.add("ada", &[]);
     interrupt(&cli, "ada", "[1]");
     let info = cli.json(&["space", "info", "v", "--json"]);

@@ -1,4 +1,4 @@
-//! `stats`: a vault's operations in numbers.
+//! `stats`: the counts of a vault's operations.
 
 use serde_json::{Value as Json, json};
 use strongroom::operations::Checkpoint;
@@ -8,7 +8,7 @@ use crate::documents::interrupt;
 use crate::host::{FAILURE, begin, commit, days_ago, every_state, import, lane, tried_once};
 
 #[test]
-fn operations_are_counted_by_state_with_their_lanes_and_checkpoints() {
+fn stats_counts_operations_lanes_and_checkpoints() {
     let cli = Cli::new();
     days_ago(&cli, 9, |vault| drop(begin(vault, import("oldest"))));
     days_ago(&cli, 1, every_state);
@@ -54,18 +54,18 @@ fn operations_are_counted_by_state_with_their_lanes_and_checkpoints() {
 }
 
 #[test]
-fn a_vault_without_operations_has_none_to_count() {
+fn vault_without_operations_counts_zero() {
     let cli = Cli::new();
     let json = cli.json(&["stats", "v", "--json"]);
     assert!(json["operations"].as_object().unwrap().values().all(|count| *count == 0), "{json}");
     let fields = (&json["lanes"], &json["oldest_unfinished"], &json["last_failure"]);
     assert_eq!(fields, (&json!(0), &Json::Null, &Json::Null));
     let text = cli.text(&["stats", "v"]);
-    assert!(text.contains("oldest        nothing is unfinished\nlast failure  none\n"), "{text}");
+    assert!(text.contains("oldest        none unfinished\nlast failure  none\n"), "{text}");
 }
 
 #[test]
-fn an_update_of_the_share_space_is_in_no_number_and_beyond_these_commands() {
+fn engine_operations_are_not_counted_or_changed() {
     let cli = Cli::with_space();
     cli.add("ada", &[]).ok();
     let counted = cli.json(&["stats", "v", "--json"]);
@@ -73,7 +73,7 @@ fn an_update_of_the_share_space_is_in_no_number_and_beyond_these_commands() {
     assert_eq!(cli.json(&["stats", "v", "--json"]), counted);
     let id = "strongroom.space.update";
     let shown = cli.text(&["ops", "show", "v", id]);
-    assert!(shown.contains("resumable   no: it is the engine's own\n"), "{shown}");
+    assert!(shown.contains("resumable   no: the engine owns this operation\n"), "{shown}");
     assert_eq!(cli.json(&["ops", "show", "v", id, "--json"])["resumable"], Json::Null);
     for command in ["pause", "abandon"] {
         cli.refused(&["ops", command, "v", id], 2, "are the engine's own");

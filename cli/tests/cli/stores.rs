@@ -1,4 +1,4 @@
-//! Content on an object store: which commands want it named, and what is said when it is not the right one.
+//! Content on an object store: which commands need its URL, and their errors without it.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::{Cli, noise};
 
-/// A folder, and a place on the server that the environment names; `None`, and that is said, without one.
+/// Returns a folder, and a prefix on the server that the environment names.
+///
+/// Without a server, returns `None` and prints that.
 fn on_a_server(test: &str) -> Option<(Cli, String)> {
     static PLACES: AtomicU64 = AtomicU64::new(0);
     let Ok(url) = std::env::var("STRONGROOM_S3_URL") else {
@@ -16,7 +18,8 @@ fn on_a_server(test: &str) -> Option<(Cli, String)> {
         return None;
     };
     println!("\nON A SERVER: {test}");
-    #[allow(clippy::disallowed_methods)] // No vault is about: a place that no run before has used.
+    #[allow(clippy::disallowed_methods)]
+    // No vault is involved: a prefix that no earlier run has used.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_millis();
     let place = format!("cli-{now}-{}", PLACES.fetch_add(1, Ordering::Relaxed));
     let (store, parameters) = url.split_once('?').unwrap_or((&url, ""));
@@ -32,8 +35,8 @@ fn copy(cli: &Cli, from: &str, to: &str) {
 }
 
 #[test]
-fn a_vault_on_a_store_is_opened_by_its_url_and_by_no_other() {
-    let test = "a_vault_on_a_store_is_opened_by_its_url_and_by_no_other";
+fn vault_on_a_store_needs_its_url() {
+    let test = "vault_on_a_store_needs_its_url";
     let Some((cli, url)) = on_a_server(test) else { return };
     let bytes = noise(900_000);
     cli.ok(&["init", "v", "--backend", &url]);
@@ -45,7 +48,7 @@ fn a_vault_on_a_store_is_opened_by_its_url_and_by_no_other() {
     cli.ok(&["check", "v", "--read-data", "--backend", &url]);
     let forgotten = cli.refused(&["info", "v"], 2, "the vault's content is on \"s3\"");
     assert!(forgotten.stderr.contains("hint: name the store with --backend"), "{forgotten:?}");
-    // By the environment.
+    // The URL comes from the environment.
     let key = ["--key-file", "key", "info", "v"];
     let said = cli.run_keyless(&key, &[("STRONGROOM_BACKEND", &url)], b"");
     assert_eq!(said.code, 0, "{}", said.stderr);
@@ -64,7 +67,7 @@ fn a_vault_on_a_store_is_opened_by_its_url_and_by_no_other() {
 }
 
 #[test]
-fn an_older_copy_is_kept_out_until_it_takes_over_and_a_lost_state_leaves_the_store_to_be_told() {
+fn older_copy_needs_take_over_and_store_is_inspected() {
     let test = "an_older_copy_is_kept_out_until_it_takes_over";
     let Some((cli, url)) = on_a_server(test) else { return };
     cli.ok(&["init", "v", "--backend", &url]);
@@ -81,9 +84,9 @@ fn an_older_copy_is_kept_out_until_it_takes_over_and_a_lost_state_leaves_the_sto
     assert_eq!(cli.json(&again)["ok"], json!(true), "nothing of it was deleted");
 
     fs::remove_dir_all(cli.path("v")).expect("it is lost");
-    let told = cli.json(&["check", "--store", "--read-data", "--backend", &url, "--json"]);
-    assert_eq!((&told["ok"], &told["closed"]), (&json!(true), &json!(true)), "{told}");
-    assert_eq!(told["contents"], json!([900_000]), "{told}");
+    let store = cli.json(&["check", "--store", "--read-data", "--backend", &url, "--json"]);
+    assert_eq!((&store["ok"], &store["closed"]), (&json!(true), &json!(true)), "{store}");
+    assert_eq!(store["contents"], json!([900_000]), "{store}");
     let shown = cli.text(&["check", "--store", "--backend", &url]);
     assert!(shown.contains("closed by pid") && shown.ends_with("ok\n"), "{shown}");
     cli.refused(&["check", "--store"], 2, "content of a vault on disk");

@@ -1,4 +1,4 @@
-//! The vault as a whole: made once, opened only if it is one, checked.
+//! The vault as a whole: created once, opened only if it is a vault, checked.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use strongroom::{SecretKey, Vault};
 use crate::{Cli, KEY, noise, said, tree};
 
 #[test]
-fn a_new_vault_describes_itself() {
+fn new_vault_reports_its_properties() {
     let cli = Cli::empty();
     let made = cli.json(&["init", "v", "--json"]);
     let info = cli.json(&["info", "v", "--json"]);
@@ -28,16 +28,16 @@ fn a_new_vault_describes_itself() {
 }
 
 #[test]
-fn a_vault_is_sealed_with_the_cipher_that_is_asked_for() {
+fn vault_uses_the_given_cipher() {
     for cipher in ["aes-256-gcm-siv", "xchacha20-poly1305"] {
         let cli = Cli::empty();
         let made = cli.json(&["init", "v", "--cipher", cipher, "--json"]);
-        cli.put("n", "k", b"a value that nobody else may read");
+        cli.put("n", "k", b"a value only the owner may read");
         let info = cli.json(&["info", "v", "--json"]);
         assert_eq!((&made["cipher"], &info["cipher"]), (&json!(cipher), &json!(cipher)));
         for (path, bytes) in tree(&cli.path("v")) {
             let bytes = bytes.unwrap_or_default();
-            let readable = bytes.windows(13).any(|part| part == b"nobody else m");
+            let readable = bytes.windows(13).any(|part| part == b"only the owne");
             assert!(!readable, "{}", path.display());
         }
     }
@@ -48,7 +48,7 @@ fn a_vault_is_sealed_with_the_cipher_that_is_asked_for() {
 }
 
 #[test]
-fn compacting_makes_the_state_small_and_loses_nothing() {
+fn compact_shrinks_state_and_keeps_records() {
     let cli = Cli::new();
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");
     vault.write(|tx| (0..200_u8).try_for_each(|i| tx.insert("n", [i], noise(60_000)))).unwrap();
@@ -63,7 +63,7 @@ fn compacting_makes_the_state_small_and_loses_nothing() {
 }
 
 #[test]
-fn a_second_init_is_refused_and_changes_nothing() {
+fn second_init_changes_nothing() {
     let cli = Cli::new();
     let before = tree(&cli.path("v"));
     let said = cli.refused(&["init", "v"], 4, "already exists");
@@ -72,7 +72,7 @@ fn a_second_init_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn init_takes_an_empty_folder_and_no_other() {
+fn init_accepts_only_new_or_empty_folder() {
     let cli = Cli::empty();
     fs::create_dir(cli.path("v")).unwrap();
     fs::create_dir(cli.path("full")).unwrap();
@@ -86,7 +86,7 @@ fn init_takes_an_empty_folder_and_no_other() {
 }
 
 #[test]
-fn of_two_inits_at_once_exactly_one_makes_the_vault() {
+fn one_of_two_concurrent_inits_succeeds() {
     for _ in 0..5 {
         let cli = Cli::empty();
         let children = [(); 4].map(|()| cli.spawn(&["init", "v"]));
@@ -98,7 +98,7 @@ fn of_two_inits_at_once_exactly_one_makes_the_vault() {
 }
 
 #[test]
-fn what_is_no_vault_is_not_opened() {
+fn folder_without_vault_is_not_opened() {
     let cli = Cli::empty();
     fs::create_dir(cli.path("folder")).unwrap();
     fs::write(cli.path("file"), "dear").unwrap();
@@ -114,7 +114,7 @@ fn what_is_no_vault_is_not_opened() {
 }
 
 #[test]
-fn a_state_file_that_is_not_whole_is_refused_and_left_alone() {
+fn truncated_state_file_is_refused_unchanged() {
     let cli = Cli::new();
     cli.put("n", "k", b"x");
     let state = cli.path("v/state.redb");
@@ -125,17 +125,17 @@ fn a_state_file_that_is_not_whole_is_refused_and_left_alone() {
         ("cut in the pages", whole[..9_000].to_vec(), 9, "corrupt"),
         ("foreign", noise(200_000), 2, "not a Strongroom vault"),
     ];
-    for (case, bytes, code, told) in cases {
+    for (case, bytes, code, text) in cases {
         fs::write(&state, bytes).unwrap();
         let before = tree(&cli.path("v"));
-        cli.refused(&["info", "v"], code, told);
+        cli.refused(&["info", "v"], code, text);
         assert!(tree(&cli.path("v")) == before, "{case}");
     }
     fs::write(&state, whole).unwrap();
     assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"x");
 }
 
-/// The one content object of the vault.
+/// Returns the only content object of the vault.
 fn object(cli: &Cli) -> PathBuf {
     let mut objects: Vec<_> = tree(&cli.path("v/content/objects"))
         .into_iter()
@@ -148,7 +148,7 @@ fn object(cli: &Cli) -> PathBuf {
 }
 
 #[test]
-fn a_check_finds_content_that_is_missing_cut_or_altered() {
+fn check_finds_missing_cut_or_altered_content() {
     let cli = Cli::new();
     cli.put("n", "k", &noise(400_000));
     let sound = cli.json(&["check", "v", "--read-data", "--json"]);
@@ -159,7 +159,7 @@ fn a_check_finds_content_that_is_missing_cut_or_altered() {
     let path = object(&cli);
     let whole = fs::read(&path).unwrap();
     let mut altered = whole.clone();
-    // In the first chunk: of none is any byte served that is damaged.
+    // In the first chunk. No byte of a damaged chunk is printed.
     altered[1_000] ^= 1;
 
     fs::write(&path, &altered).unwrap();
@@ -190,7 +190,7 @@ fn a_check_finds_content_that_is_missing_cut_or_altered() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_read_the_files() {
+fn files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let cli = Cli::new();
     cli.put("n", "k", &noise(400_000));
@@ -202,13 +202,13 @@ fn nobody_else_may_read_the_files() {
 }
 
 #[test]
-fn wrong_usage_is_explained_and_help_shows_the_way() {
+fn usage_error_points_to_help() {
     let cli = Cli::empty();
     assert_eq!(cli.run(&["frobnicate"]).code, 2);
     assert_eq!(cli.run(&[]).code, 2);
     let help = cli.text(&["--help"]);
-    for told in ["Examples:", "Exit codes:", "strongroom init"] {
-        assert!(help.contains(told), "{told}");
+    for text in ["Examples:", "Exit codes:", "strongroom init"] {
+        assert!(help.contains(text), "{text}");
     }
     assert!(cli.text(&["records", "--help"]).contains("Examples:"));
 }
