@@ -1,4 +1,4 @@
-//! Adding, replacing, wrapping anew and removing keys.
+//! Adding, replacing, rewrapping and deleting keys.
 
 use std::thread;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::support::records::{assert_error, put};
 const OLD: Secret = Secret::Password("old");
 const NEW: Secret = Secret::Password("new");
 
-/// All keys, but for when they were made.
-fn named(vault: &Vault) -> Vec<(u32, String)> {
+/// Returns the id and the label of each key.
+fn labels(vault: &Vault) -> Vec<(u32, String)> {
     vault.keys().list().into_iter().map(|key| (key.id.0, key.label)).collect()
 }
 
@@ -32,24 +32,24 @@ fn reopened(scene: &Scene, vault: Vault, secret: Secret) -> Vault {
 }
 
 #[test]
-fn keys_are_added_replaced_and_removed_and_the_vault_remembers() {
+fn changes_of_keys_persist() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
-    assert_eq!((named(&vault), generation(&vault)), (vec![(1, String::new())], 1));
+    assert_eq!((labels(&vault), generation(&vault)), (vec![(1, String::new())], 1));
 
     let work = vault.keys().add(&NewKey::new(&OLD).label("work")).unwrap();
     let spare = vault.keys().add(&NewKey::new(&Secret::Key(3)).label("spare")).unwrap();
     assert_eq!((work, spare), (KeyId(2), KeyId(3)));
     let all = [(1, ""), (2, "work"), (3, "spare")].map(|(id, label)| (id, label.to_owned()));
-    assert_eq!((named(&vault), generation(&vault)), (all.to_vec(), 3));
+    assert_eq!((labels(&vault), generation(&vault)), (all.to_vec(), 3));
     let vault = reopened(&scene, vault, OLD);
 
     vault.keys().replace(work, &NEW).unwrap();
-    assert_eq!((named(&vault), generation(&vault)), (all.to_vec(), 4));
+    assert_eq!((labels(&vault), generation(&vault)), (all.to_vec(), 4));
     let vault = reopened(&scene, vault, NEW);
 
     vault.keys().delete(KeyId(1)).unwrap();
-    assert_eq!((named(&vault), generation(&vault)), (all[1..].to_vec(), 5));
+    assert_eq!((labels(&vault), generation(&vault)), (all[1..].to_vec(), 5));
     let vault = reopened(&scene, vault, NEW);
     assert_filled(&vault);
     vault.close().unwrap();
@@ -58,7 +58,7 @@ fn keys_are_added_replaced_and_removed_and_the_vault_remembers() {
 }
 
 #[test]
-fn ids_are_never_used_again() {
+fn key_ids_are_never_reused() {
     let scene = Scene::with_vault(&[FIRST]);
     let mut vault = scene.open(FIRST).unwrap();
     for id in 2..12 {
@@ -68,11 +68,11 @@ fn ids_are_never_used_again() {
         assert_eq!(ids(&vault), [1]);
     }
     vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
-    assert_eq!(ids(&vault), [12], "nor by a rotation");
+    assert_eq!(ids(&vault), [12], "a rotation uses a new id too");
 }
 
 #[test]
-fn eight_keys_open_a_vault_and_a_ninth_is_full() {
+fn ninth_key_is_full() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let most = u8::try_from(KEYS_MAX).unwrap();
@@ -84,7 +84,7 @@ fn eight_keys_open_a_vault_and_a_ninth_is_full() {
     let outcome = scene.unchanged(|| vault.keys().add(&NewKey::new(&ninth)));
     assert_error(outcome, ErrorKind::Full, "8 keys already");
     assert_eq!((vault.keys().list(), generation(&vault)), (keys, generation_before));
-    // Replacing needs no place of its own.
+    // Replacing a key needs no free unlock slot.
     vault.keys().replace(KeyId(4), &ninth).unwrap();
     vault.keys().delete(KeyId(5)).unwrap();
     assert_eq!(add(&vault, Secret::Key(4)), KeyId(9));
@@ -95,7 +95,7 @@ fn eight_keys_open_a_vault_and_a_ninth_is_full() {
 }
 
 #[test]
-fn a_key_is_in_a_vault_once() {
+fn same_key_twice_already_exists() {
     let scene = Scene::with_vault(&[FIRST, OLD]);
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
@@ -108,13 +108,13 @@ fn a_key_is_in_a_vault_once() {
         let twice = [NewKey::new(&NEW), NewKey::new(&FIRST), NewKey::new(&NEW)];
         assert_error(vault.keys().rotate(&twice), ErrorKind::AlreadyExists, "");
     });
-    // By itself is no double.
+    // A key may replace itself.
     vault.keys().replace(KeyId(2), &OLD).unwrap();
     assert_eq!(ids(&vault), [1, 2]);
 }
 
 #[test]
-fn the_last_key_cannot_be_removed_and_an_unknown_one_is_not_found() {
+fn last_key_is_invalid_to_delete_and_unknown_is_not_found() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     scene.unchanged(|| {
@@ -146,26 +146,26 @@ fn labels_are_one_line_of_at_most_48_bytes() {
             ("bell\u{7}", "control"),
             ("next line\u{85}", "control"),
         ];
-        for (label, told) in bad {
+        for (label, expected) in bad {
             let labelled = [NewKey::new(&NEW).label(label)];
-            assert_error(vault.keys().add(&labelled[0]), ErrorKind::Invalid, told);
-            assert_error(vault.keys().rotate(&labelled), ErrorKind::Invalid, told);
+            assert_error(vault.keys().add(&labelled[0]), ErrorKind::Invalid, expected);
+            assert_error(vault.keys().rotate(&labelled), ErrorKind::Invalid, expected);
         }
     });
     vault.keys().add(&NewKey::new(&NEW).label(&longest)).unwrap();
     let vault = reopened(&scene, vault, NEW);
-    assert_eq!(named(&vault)[1], (2, longest.clone()));
-    // Sealed: it is nowhere in the files.
+    assert_eq!(labels(&vault)[1], (2, longest.clone()));
+    // Labels are sealed: no file contains the plain text.
     for (path, bytes) in scene.files() {
-        let holds = bytes.is_some_and(|b| b.windows(8).any(|w| w == &longest.as_bytes()[..8]));
-        assert!(!holds, "{}", path.display());
+        let contains = bytes.is_some_and(|b| b.windows(8).any(|w| w == &longest.as_bytes()[..8]));
+        assert!(!contains, "{}", path.display());
     }
     vault.keys().rotate(&[NewKey::new(&NEW).label("again")]).unwrap();
-    assert_eq!(named(&vault), [(3, "again".to_owned())]);
+    assert_eq!(labels(&vault), [(3, "again".to_owned())]);
 }
 
 #[test]
-fn a_key_tells_when_it_was_added_or_wrapped_anew() {
+fn key_info_has_time_of_add_rewrap_and_replace() {
     let scene = Scene::new();
     let clock = SharedClock::default();
     let vault = scene.options(FIRST).clock(clock.clone()).create("/vault").unwrap();
@@ -190,7 +190,7 @@ fn a_key_tells_when_it_was_added_or_wrapped_anew() {
 }
 
 #[test]
-fn a_removed_or_replaced_password_opens_nothing_even_after_damage_to_a_header() {
+fn deleted_password_opens_nothing_after_header_damage() {
     let removed = |vault: &Vault| vault.keys().delete(KeyId(2)).unwrap();
     let replaced = |vault: &Vault| vault.keys().replace(KeyId(2), &NEW).unwrap();
     let changes: [&dyn Fn(&Vault); 2] = [&removed, &replaced];
@@ -200,7 +200,7 @@ fn a_removed_or_replaced_password_opens_nothing_even_after_damage_to_a_header() 
         let vault = scene.open(FIRST).unwrap();
         change(&vault);
         put(&vault, "after", "1");
-        // Also from what is on disk at this moment, while the vault is open.
+        // Checks the disk both while the vault is open and after the close.
         let states = [scene.duplicate(), {
             vault.close().unwrap();
             scene
@@ -232,7 +232,7 @@ fn a_removed_or_replaced_password_opens_nothing_even_after_damage_to_a_header() 
 }
 
 #[test]
-fn keys_added_by_several_threads_are_each_told_their_own_id() {
+fn add_from_several_threads_returns_distinct_ids() {
     const THREADS: u8 = 6;
     const ROUNDS: u32 = 300;
     let vault = Vault::options(FIRST).create_on(MemoryState::new(), Memory::new()).unwrap();
@@ -241,9 +241,9 @@ fn keys_added_by_several_threads_are_each_told_their_own_id() {
             let (vault, secret) = (&vault, Secret::Key(number));
             scope.spawn(move || {
                 for round in 0..ROUNDS {
-                    let told = add(vault, secret);
+                    let returned = add(vault, secret);
                     let id = vault.keys().find(&secret).unwrap();
-                    assert_eq!(told, id, "round {round}, {secret:?}");
+                    assert_eq!(returned, id, "round {round}, {secret:?}");
                     vault.keys().delete(id).unwrap();
                 }
             });
@@ -253,7 +253,7 @@ fn keys_added_by_several_threads_are_each_told_their_own_id() {
 }
 
 #[test]
-fn keys_are_not_changed_from_within_a_write_nor_after_the_close() {
+fn changes_inside_a_write_or_after_close_are_refused() {
     let scene = Scene::with_vault(&[FIRST, OLD]);
     let vault = scene.open(FIRST).unwrap();
     let id = KeyId(2);
@@ -266,14 +266,14 @@ fn keys_are_not_changed_from_within_a_write_nor_after_the_close() {
         assert_error(vault.compact(), kind, "");
     };
     scene.unchanged(|| {
-        let held: Result<()> = vault.write(|_| {
+        let cancelled: Result<()> = vault.write(|_| {
             try_all(ErrorKind::Invalid);
             Err(Error::new(ErrorKind::Cancelled, "test"))
         });
-        assert_error(held, ErrorKind::Cancelled, "");
+        assert_error(cancelled, ErrorKind::Cancelled, "");
     });
     vault.clone().close().unwrap();
     scene.unchanged(|| try_all(ErrorKind::Closed));
-    assert_eq!(ids(&vault), [1, 2], "what it was is still told");
+    assert_eq!(ids(&vault), [1, 2], "a closed vault still lists its keys");
     assert_filled(&scene.open(OLD).unwrap());
 }

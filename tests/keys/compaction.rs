@@ -1,4 +1,4 @@
-//! Compaction: space that nothing uses goes back to the file system.
+//! Compaction: returns unused space of the state to the file system.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use strongroom::{ErrorKind, Vault};
 use crate::scene::{FIRST, Scene, assert_filled, fill};
 use crate::support::records::{assert_error, get, long, put};
 
-/// Rows that make the state grow.
+/// Number of rows that make the state grow.
 const ROWS: u64 = 1_500;
 
 fn grow_and_shrink(vault: &Vault) {
@@ -22,7 +22,7 @@ fn grow_and_shrink(vault: &Vault) {
 }
 
 #[test]
-fn compaction_gives_the_space_of_deleted_rows_back() {
+fn compaction_frees_space_of_deleted_rows() {
     let scene = Scene::new();
     let vault = scene.create(FIRST);
     grow_and_shrink(&vault);
@@ -44,7 +44,7 @@ fn compaction_gives_the_space_of_deleted_rows_back() {
 }
 
 #[test]
-fn compaction_waits_for_readers_and_then_is_locked() {
+fn compaction_with_a_reader_is_locked_after_timeout() {
     let scene = Scene::new();
     let options = scene.options(FIRST).write_timeout(Duration::from_millis(100));
     let vault = options.create("/vault").unwrap();
@@ -52,7 +52,7 @@ fn compaction_waits_for_readers_and_then_is_locked() {
     let snapshot = vault.read().unwrap();
     let outcome = scene.unchanged(|| vault.compact());
     assert_error(outcome, ErrorKind::Locked, "1 reads were still under way after 0.1 s");
-    assert_eq!(snapshot.count("n").unwrap(), 21, "it reads on");
+    assert_eq!(snapshot.count("n").unwrap(), 21, "the snapshot still reads");
     put(&vault, "after", "1");
     drop(snapshot);
     let report = vault.compact().unwrap();

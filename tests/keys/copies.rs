@@ -1,4 +1,4 @@
-//! The copy of the key set on the backend: kept up, and of use when the headers are lost.
+//! The key copy: kept current, and used to restore a state without headers.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::support::records::{assert_error, assert_whole, get, put};
 
 const OTHER: Secret = Secret::Key(2);
 
-/// Opens, and whether the copy had to be written.
+/// Asserts that the vault opens, and that opening wrote the copy if `written`.
 #[track_caller]
-fn opens_and_writes_the_copy(scene: &Scene, written: bool) {
+fn assert_open_writes_copy(scene: &Scene, written: bool) {
     let vault = scene.open(FIRST).unwrap();
     let recovery = vault.recovery();
     assert_eq!(recovery.key_copy_written, written, "{recovery:?}");
@@ -28,10 +28,10 @@ fn opens_and_writes_the_copy(scene: &Scene, written: bool) {
 }
 
 #[test]
-fn a_copy_that_is_missing_damaged_or_behind_is_written_at_open() {
+fn missing_damaged_or_outdated_copy_is_written_at_open() {
     let scene = Scene::with_vault(&[FIRST]);
     let first = scene.key_copy();
-    opens_and_writes_the_copy(&scene, false);
+    assert_open_writes_copy(&scene, false);
     let vault = scene.open(FIRST).unwrap();
     add(&vault, OTHER);
     vault.close().unwrap();
@@ -57,8 +57,8 @@ fn a_copy_that_is_missing_damaged_or_behind_is_written_at_open() {
     ];
     for bytes in bad {
         scene.set_key_copy(bytes);
-        opens_and_writes_the_copy(&scene, true);
-        opens_and_writes_the_copy(&scene, false);
+        assert_open_writes_copy(&scene, true);
+        assert_open_writes_copy(&scene, false);
     }
     scene.remove_key_copy();
     let vault = scene.open(FIRST).unwrap();
@@ -68,40 +68,40 @@ fn a_copy_that_is_missing_damaged_or_behind_is_written_at_open() {
 }
 
 #[test]
-fn every_change_brings_the_copy_up() {
+fn every_change_updates_the_copy() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     let vault = scene.open(FIRST).unwrap();
     let mut seen = scene.key_copy();
-    let mut assert_moved = |what: &str| {
+    let mut assert_updated = |change: &str| {
         let now = scene.key_copy();
-        assert!(now != seen, "{what}");
-        assert!(now == scene.state()[..HEADER], "{what}");
+        assert!(now != seen, "{change}");
+        assert!(now == scene.state()[..HEADER], "{change}");
         seen = now;
     };
     let id = add(&vault, Secret::Key(3));
-    assert_moved("add");
+    assert_updated("add");
     vault.keys().replace(id, &Secret::Key(4)).unwrap();
-    assert_moved("replace");
+    assert_updated("replace");
     vault.keys().rewrap(&FIRST).unwrap();
-    assert_moved("rewrap");
+    assert_updated("rewrap");
     vault.keys().delete(id).unwrap();
-    assert_moved("remove");
+    assert_updated("remove");
     vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
-    assert_moved("rotate");
-    // Nor does a change without effect move it.
+    assert_updated("rotate");
+    // A refused change does not write the copy.
     assert_error(vault.keys().delete(id), ErrorKind::NotFound, "");
     assert!(scene.key_copy() == seen);
 }
 
 #[test]
-fn a_vault_whose_headers_are_both_damaged_is_restored_from_the_copy() {
+fn state_with_both_headers_damaged_is_restored_from_copy() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     let good = scene.state();
     let bad = without_header(&good);
     scene.set_state(&bad);
     let outcome = scene.unchanged(|| scene.open(FIRST));
     assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set lies on the backend");
-    // By a key of it alone.
+    // Restoring needs a key of the copied key set.
     let restoring = |secret| scene.options(secret).restore_key_set(true).open("/vault");
     let outcome = scene.unchanged(|| restoring(Secret::Key(9)));
     assert_error(outcome, ErrorKind::Denied, "");
@@ -112,14 +112,14 @@ fn a_vault_whose_headers_are_both_damaged_is_restored_from_the_copy() {
     assert_filled(&vault);
     add(&vault, Secret::Key(3));
     vault.close().unwrap();
-    // Where nothing is damaged it restores nothing.
+    // The option has no effect on an undamaged state.
     let vault = restoring(FIRST).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert_eq!(ids(&vault), [1, 2, 3]);
 }
 
 #[test]
-fn a_key_set_is_not_restored_from_a_copy_that_is_missing_damaged_or_forged() {
+fn restore_from_missing_damaged_or_forged_copy_is_refused() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     scene.set_state(without_header(&scene.state()));
     let good = scene.key_copy();
@@ -141,7 +141,7 @@ fn a_key_set_is_not_restored_from_a_copy_that_is_missing_damaged_or_forged() {
 }
 
 #[test]
-fn a_key_set_is_not_restored_into_a_state_that_it_does_not_open() {
+fn restore_into_state_of_other_keys_is_corrupt() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let copy_of_before = scene.key_copy();
@@ -152,7 +152,7 @@ fn a_key_set_is_not_restored_into_a_state_that_it_does_not_open() {
         let options = scene.options(FIRST).restore_key_set(true);
         scene.unchanged(|| options.open("/vault"))
     };
-    // Cut by a block, and cut within its headers.
+    // Truncated by one block, and truncated within the headers.
     for len in [rotated.len() - 4_136, 6_000] {
         scene.set_state(&rotated[..len]);
         assert_error(restore(), ErrorKind::Corrupt, "");
@@ -167,7 +167,7 @@ fn a_key_set_is_not_restored_into_a_state_that_it_does_not_open() {
 }
 
 #[test]
-fn two_vaults_live_side_by_side_on_one_backend() {
+fn two_vaults_share_one_backend() {
     let memory = Memory::new();
     let states = [MemoryState::new(), MemoryState::new()];
     let secrets = [FIRST, OTHER];
@@ -190,11 +190,12 @@ fn two_vaults_live_side_by_side_on_one_backend() {
         assert_eq!(get(&vault, "k01").unwrap().len(), 300);
         vault.close().unwrap();
     }
-    assert_eq!(memory.list("content/", None, 10).unwrap().len(), 0, "each removed its own");
+    let left = memory.list("content/", None, 10).unwrap().len();
+    assert_eq!(left, 0, "each vault deletes its own objects");
     assert_eq!(memory.list("keys/", None, 10).unwrap().len(), 2);
 }
 
-/// State in memory, content on a backend that fails.
+/// A vault with state in memory and content on a faulty backend.
 struct Failing {
     state: MemoryState,
     faulty: Arc<FaultyBackend>,
@@ -216,7 +217,7 @@ impl Failing {
     }
 }
 
-/// A change, and which keys there are after it.
+/// Name of a change, the change, and the key ids after it.
 type Change = (&'static str, fn(&Vault) -> Result<()>, &'static [u32]);
 
 const CHANGES: [Change; 5] = [
@@ -227,14 +228,15 @@ const CHANGES: [Change; 5] = [
     ("rotate", |vault| vault.keys().rotate(&[NewKey::new(&FIRST)]), &[3]),
 ];
 
-/// Which call of the backend puts the copy: a change looks for it, reads it, and puts it; a rotation lists
-/// objects before that.
+/// Returns the number of the backend call that puts the copy.
+///
+/// Calls are counted from 1. A change finds the copy, reads it, and puts the new one. A rotation lists objects first.
 fn put_of_copy(name: &str) -> u64 {
     if name == "rotate" { 4 } else { 3 }
 }
 
 #[test]
-fn a_backend_that_fails_during_a_change_leaves_it_done_and_the_copy_to_the_next_open() {
+fn failed_put_of_copy_is_completed_by_the_next_open() {
     let lost = BackendFault::after(ErrorKind::Uncertain);
     let refused = BackendFault::before(ErrorKind::Unavailable);
     for (name, change, expected) in CHANGES {
@@ -260,7 +262,7 @@ fn a_backend_that_fails_during_a_change_leaves_it_done_and_the_copy_to_the_next_
 }
 
 #[test]
-fn a_copy_that_cannot_be_read_refuses_a_change_before_anything_is_written() {
+fn unreadable_copy_refuses_change_before_any_write() {
     for (name, change, _) in CHANGES {
         for nth in [1, 2] {
             let failing = Failing::new();
@@ -276,7 +278,7 @@ fn a_copy_that_cannot_be_read_refuses_a_change_before_anything_is_written() {
 }
 
 #[test]
-fn the_next_change_completes_a_copy_too() {
+fn failed_put_of_copy_is_completed_by_the_next_change() {
     for (name, change, _) in CHANGES {
         let failing = Failing::new();
         let vault = failing.open(FIRST).unwrap();
@@ -290,7 +292,7 @@ fn the_next_change_completes_a_copy_too() {
 }
 
 #[test]
-fn a_backend_that_cannot_be_reached_keeps_nobody_from_the_state() {
+fn unreachable_backend_leaves_state_usable() {
     let failing = Failing::new();
     failing.faulty.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
     let vault = failing.open(OTHER).unwrap();

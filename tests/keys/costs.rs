@@ -1,4 +1,4 @@
-//! What a password costs, and headers that ask for more than a host allows.
+//! Costs of passwords, and headers that demand more than a host allows.
 
 use strongroom::keys::{KeyKind, NewKey, PasswordCosts};
 use strongroom::{ErrorKind, Result, Vault, VaultOptions};
@@ -9,11 +9,11 @@ use crate::scene::{FIRST, Scene, Secret, fill};
 use crate::support::records::assert_error;
 
 const WORD: Secret = Secret::Password("correct horse battery staple");
-/// The most memory that a host can allow a header to ask for.
+/// Largest memory limit for passwords that a host can set, in KiB.
 const MEMORY_KIB_MAX: u32 = 4 << 20;
 const GOOD: PasswordCosts = PasswordCosts::RFC9106_SECOND;
 
-/// With the costs of production.
+/// Returns options with the password costs of production.
 fn options(world: &World, secret: Secret) -> VaultOptions {
     Vault::options(secret).file_system(world.clone())
 }
@@ -27,7 +27,7 @@ fn costs_of(vault: &Vault) -> Vec<Option<PasswordCosts>> {
 }
 
 #[test]
-fn costs_below_the_second_option_of_rfc_9106_or_out_of_bounds_are_invalid() {
+fn costs_below_rfc_9106_or_out_of_bounds_are_invalid() {
     let world = World::new();
     options(&world, FIRST).create("/vault").unwrap().close().unwrap();
     let bad = [
@@ -41,10 +41,10 @@ fn costs_below_the_second_option_of_rfc_9106_or_out_of_bounds_are_invalid() {
         (PasswordCosts { lanes: 17, ..GOOD }, "17 lanes"),
         (PasswordCosts::FOR_TESTS, "8 KiB"),
     ];
-    for (costs, told) in bad {
+    for (costs, expected) in bad {
         let options = || options(&world, FIRST).password_costs(costs);
-        assert_error(options().open("/vault"), ErrorKind::Invalid, told);
-        assert_error(options().create("/other"), ErrorKind::Invalid, told);
+        assert_error(options().open("/vault"), ErrorKind::Invalid, expected);
+        assert_error(options().create("/other"), ErrorKind::Invalid, expected);
     }
     let allowing = |kib| options(&world, FIRST).password_memory_kib_max(kib).open("/vault");
     assert_error(allowing(MEMORY_KIB_MAX + 1), ErrorKind::Invalid, "the limit is 4194304");
@@ -54,7 +54,7 @@ fn costs_below_the_second_option_of_rfc_9106_or_out_of_bounds_are_invalid() {
 }
 
 #[test]
-fn a_password_gets_the_costs_that_its_vault_was_opened_with_and_they_can_be_raised() {
+fn password_gets_costs_of_the_open_that_wraps_it() {
     let world = World::new();
     let vault = options(&world, WORD).create("/vault").unwrap();
     assert_eq!(costs_of(&vault), [Some(GOOD)], "by default");
@@ -65,26 +65,30 @@ fn a_password_gets_the_costs_that_its_vault_was_opened_with_and_they_can_be_rais
     let vault = raising().open("/vault").unwrap();
     vault.keys().add(&NewKey::new(&FIRST)).unwrap();
     let id = vault.keys().add(&NewKey::new(&Secret::Password("another"))).unwrap();
-    assert_eq!(costs_of(&vault), [Some(GOOD), None, Some(higher)], "only what is wrapped anew");
+    assert_eq!(costs_of(&vault), [Some(GOOD), None, Some(higher)], "only the added password");
     assert_eq!(vault.keys().rewrap(&WORD).unwrap().0, 1);
     assert_eq!(costs_of(&vault), [Some(higher), None, Some(higher)]);
     vault.close().unwrap();
 
-    // What it is opened with does not count for opening.
+    // The option does not affect opening: the header has the costs of each password.
     let vault = options(&world, WORD).open("/vault").unwrap();
     assert_eq!(costs_of(&vault), [Some(higher), None, Some(higher)]);
     vault.keys().delete(id).unwrap();
     vault.close().unwrap();
 
-    // A host may allow less than a header asks for.
+    // A host may allow less memory than a header demands.
     let sparing = |secret| options(&world, secret).password_memory_kib_max(71 << 10);
     assert_error(sparing(WORD).open("/vault"), ErrorKind::Invalid, "73728 KiB");
     let vault = sparing(FIRST).open("/vault").unwrap();
     assert_eq!(costs_of(&vault), [Some(higher), None]);
 }
 
-/// Opening a vault whose one password asks for `costs` by its header.
-fn asked_for(scene: &Scene, good: &[u8], [memory, passes, lanes]: [u32; 3]) -> Result<Vault> {
+/// Opens a vault whose header is forged to demand these costs.
+fn open_with_forged_costs(
+    scene: &Scene,
+    good: &[u8],
+    [memory, passes, lanes]: [u32; 3],
+) -> Result<Vault> {
     scene.set_state(forged(good, |header| {
         set_u32(header, slot(0) + MEMORY, memory);
         set_u32(header, slot(0) + PASSES, passes);
@@ -94,14 +98,14 @@ fn asked_for(scene: &Scene, good: &[u8], [memory, passes, lanes]: [u32; 3]) -> R
 }
 
 #[test]
-fn a_header_that_asks_for_costs_out_of_bounds_is_invalid_before_they_are_spent() {
+fn header_costs_out_of_bounds_are_invalid_and_not_spent() {
     let scene = Scene::new();
     let vault = options(&scene.world, WORD).create("/vault").unwrap();
     fill(&vault);
     vault.close().unwrap();
     let good = scene.state();
     let PasswordCosts { memory_kib, passes, lanes } = GOOD;
-    // Were they spent, 4 TiB could not be had, and 2^32 passes would not end.
+    // If the costs were spent, 4 TiB could not be allocated, and 2^32 passes would not end.
     let out_of_bounds = [
         ([(19 << 10) - 1, passes, lanes], "19455 KiB"),
         ([0, passes, lanes], "0 KiB"),
@@ -116,19 +120,19 @@ fn a_header_that_asks_for_costs_out_of_bounds_is_invalid_before_they_are_spent()
         ([u32::MAX; 3], "4294967295 KiB"),
         ([0; 3], "0 KiB"),
     ];
-    for (costs, told) in out_of_bounds {
-        assert_error(asked_for(&scene, &good, costs), ErrorKind::Invalid, told);
+    for (costs, expected) in out_of_bounds {
+        assert_error(open_with_forged_costs(&scene, &good, costs), ErrorKind::Invalid, expected);
     }
-    // Within the bounds they are spent; but they are bound into what the password gives.
+    // Costs within the bounds are spent. The password then derives another key.
     for costs in [[19 << 10, passes, lanes], [memory_kib, 1, lanes], [memory_kib, passes, 16]] {
-        assert_error(asked_for(&scene, &good, costs), ErrorKind::Denied, "");
+        assert_error(open_with_forged_costs(&scene, &good, costs), ErrorKind::Denied, "");
     }
     scene.set_state(&good);
     options(&scene.world, WORD).open("/vault").unwrap();
 }
 
 #[test]
-fn a_password_out_of_bounds_keeps_no_other_key_from_opening_the_vault() {
+fn password_out_of_bounds_leaves_other_keys_usable() {
     let scene = Scene::new();
     let high = PasswordCosts { memory_kib: 80 << 10, ..GOOD };
     let vault = options(&scene.world, WORD).password_costs(high).create("/vault").unwrap();

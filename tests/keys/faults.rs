@@ -1,5 +1,7 @@
-//! A file system that fails during a change of the keys, at each call of it in turn: the vault
-//! has the old keys or the new ones, and its data, and the handle goes on.
+//! A file system that fails during a change of the keys.
+//!
+//! Each call of the file system fails in turn. Afterwards the vault has the old keys or the new
+//! keys, and all its data. The handle stays usable.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +14,20 @@ use crate::support::records::{get, put};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-/// What a change does at most, in calls of the file system.
+/// Largest number of file system calls in one change.
 const CALLS_MAX: u64 = 2_000;
 
 const OTHER: Secret = Secret::Key(2);
 const NEW: Secret = Secret::Key(3);
-/// Added after what failed.
+/// Added after the failed change.
 const AFTER: Secret = Secret::Key(4);
 const ALL: [Secret; 3] = [FIRST, OTHER, NEW];
 
-/// A change of a vault that opens with `FIRST` and `OTHER`, and what opens it afterwards.
+/// A change of a vault that `FIRST` and `OTHER` open.
 struct Change {
     name: &'static str,
     act: fn(&Vault) -> Result<()>,
+    /// Secrets that open the vault after the change.
     after: &'static [Secret],
 }
 
@@ -51,7 +54,7 @@ const ROTATE: Change = Change {
     after: &[FIRST, NEW],
 };
 
-/// One run in which a call failed.
+/// One run in which the injected fault failed the change.
 struct Run<'a> {
     scene: Scene,
     change: &'a Change,
@@ -59,8 +62,8 @@ struct Run<'a> {
     name: String,
 }
 
-/// Fails each call of `change` in turn, and looks at each run in which that was met.
-fn each_call(change: &Change, timing: FaultTiming, number: i32, look: impl Fn(Run<'_>, Vault)) {
+/// Fails each call of `change` in turn, and checks each failed change.
+fn each_call(change: &Change, timing: FaultTiming, number: i32, check: impl Fn(Run<'_>, Vault)) {
     let prepared = Scene::with_vault(BEFORE);
     let mut kinds = BTreeMap::<String, u64>::new();
     for nth in 1..CALLS_MAX {
@@ -85,27 +88,29 @@ fn each_call(change: &Change, timing: FaultTiming, number: i32, look: impl Fn(Ru
             }
             Err(error) => {
                 *kinds.entry(format!("{:?}", error.kind())).or_default() += 1;
-                look(Run { scene, change, error, name }, vault);
+                check(Run { scene, change, error, name }, vault);
             }
         }
     }
-    panic!("it takes more than {CALLS_MAX} calls");
+    panic!("a change takes more than {CALLS_MAX} calls");
 }
 
 const TIMINGS: [FaultTiming; 3] = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
 
-fn each_of_all(changes: &[Change], look: impl Fn(Run<'_>, Vault)) {
+fn each_call_of_all(changes: &[Change], check: impl Fn(Run<'_>, Vault)) {
     for change in changes {
         for timing in TIMINGS {
             for number in [EIO, ENOSPC] {
-                each_call(change, timing, number, &look);
+                each_call(change, timing, number, &check);
             }
         }
     }
 }
 
 impl Run<'_> {
-    /// The error is of a kind that it may be, and a definite one only if nothing happened.
+    /// Asserts that the keys are old or new, and that the error fits.
+    ///
+    /// An error other than `Uncertain` requires the old keys.
     fn assert_old_or_new(&self, found: &[Secret]) {
         let Self { change, error, name, .. } = self;
         let kind = error.kind();
@@ -113,13 +118,13 @@ impl Run<'_> {
         assert!(allowed.contains(&kind), "{name}: {error}");
         assert!(found == BEFORE || found == change.after, "{name}: {found:?} after {error}");
         if kind != ErrorKind::Uncertain {
-            assert_eq!(found, BEFORE, "{name}: it happened, after {error}");
+            assert_eq!(found, BEFORE, "{name}: the change took effect, after {error}");
         }
     }
 }
 
 fn reopened_has_old_or_new_keys(run: Run<'_>, vault: Vault) {
-    // What a failure left is the next open's.
+    // The close may fail; the next open repairs the vault.
     let _ = vault.close();
     let found = run.scene.openers(&ALL);
     run.assert_old_or_new(&found);
@@ -130,44 +135,44 @@ fn reopened_has_old_or_new_keys(run: Run<'_>, vault: Vault) {
 }
 
 #[test]
-fn after_a_failed_call_a_vault_has_its_old_keys_or_its_new_ones() {
-    each_of_all(&CHANGES, reopened_has_old_or_new_keys);
+fn failed_change_leaves_old_or_new_keys() {
+    each_call_of_all(&CHANGES, reopened_has_old_or_new_keys);
 }
 
 #[test]
-fn after_a_failed_call_of_a_rotation_a_vault_is_the_old_one_or_the_new_one() {
-    each_of_all(&[ROTATE], reopened_has_old_or_new_keys);
+fn failed_rotation_leaves_old_or_new_keys() {
+    each_call_of_all(&[ROTATE], reopened_has_old_or_new_keys);
 }
 
-/// The handle that met the failure takes records and another key, and loses neither.
-fn goes_on(run: Run<'_>, vault: Vault) {
+/// Asserts that the handle still stores a record and a key.
+fn handle_stays_usable(run: Run<'_>, vault: Vault) {
     let Run { scene, name, .. } = &run;
     put(&vault, "after", "1");
     let added = vault.keys().add(&NewKey::new(&AFTER));
     added.unwrap_or_else(|e| panic!("{name}: {e}, after {}", run.error));
     assert_filled(&vault);
-    let told = ids(&vault);
+    let listed = ids(&vault);
     vault.close().unwrap_or_else(|e| panic!("{name}: {e}"));
     run.assert_old_or_new(&scene.openers(&ALL));
     let vault = scene.open(AFTER).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert!(vault.recovery().was_clean(), "{name}: {:?}", vault.recovery());
-    assert_eq!(ids(&vault), told, "{name}");
+    assert_eq!(ids(&vault), listed, "{name}");
     assert_eq!(get(&vault, "after").unwrap(), b"1");
     assert_filled(&vault);
 }
 
 #[test]
-fn a_handle_goes_on_after_a_failed_change_of_its_keys() {
-    each_of_all(&CHANGES, goes_on);
+fn handle_stays_usable_after_a_failed_change() {
+    each_call_of_all(&CHANGES, handle_stays_usable);
 }
 
 #[test]
-fn a_handle_goes_on_after_a_failed_rotation() {
-    each_of_all(&[ROTATE], goes_on);
+fn handle_stays_usable_after_a_failed_rotation() {
+    each_call_of_all(&[ROTATE], handle_stays_usable);
 }
 
 #[test]
-fn a_write_that_is_acknowledged_after_a_failed_rotation_survives_a_power_cut() {
+fn write_after_a_failed_rotation_survives_a_power_cut() {
     each_call(&ROTATE, FaultTiming::Before, EIO, |run, vault| {
         put(&vault, "after", "1");
         let world = &run.scene.world;
@@ -183,11 +188,11 @@ fn a_write_that_is_acknowledged_after_a_failed_rotation_survives_a_power_cut() {
 }
 
 #[test]
-fn keys_tells_whether_an_uncertain_change_has_happened() {
-    each_of_all(&CHANGES, |run, vault| {
-        let told = vault.keys().list();
+fn list_after_an_uncertain_change_matches_the_reopened_vault() {
+    each_call_of_all(&CHANGES, |run, vault| {
+        let listed = vault.keys().list();
         let _ = vault.close();
         let vault = run.scene.open(FIRST).unwrap();
-        assert_eq!(told, vault.keys().list(), "{}: {}", run.name, run.error);
+        assert_eq!(listed, vault.keys().list(), "{}: {}", run.name, run.error);
     });
 }

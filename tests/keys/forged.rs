@@ -1,5 +1,6 @@
-//! Headers that were changed by somebody who can make a checksum, and has no key: refused, and
-//! nothing is written.
+//! Headers forged by an attacker without a key.
+//!
+//! Their checksums are valid. They are refused, and nothing is written.
 
 use strongroom::ErrorKind::{self, Corrupt, Denied, Invalid};
 use strongroom::keys::KeyId;
@@ -14,11 +15,11 @@ use crate::support::records::assert_error;
 const WORD: Secret = Secret::Password("old");
 const WORD_TOO: Secret = Secret::Password("another");
 
-/// Changes one place of a header.
+/// A change of one byte of a header.
 struct Forgery {
     name: &'static str,
     at: usize,
-    /// How opening with the key of slot 0 ends.
+    /// Error of opening with the key of unlock slot 0.
     expected: ErrorKind,
 }
 
@@ -26,8 +27,10 @@ const fn forgery(name: &'static str, at: usize, expected: ErrorKind) -> Forgery 
     Forgery { name, at, expected }
 }
 
-/// Of the slot that is opened nothing can be changed unseen (`Denied`: it is no slot of this key
-/// any more); of all else, whatever it is, the MAC tells.
+/// One forgery for each field of the header.
+///
+/// A changed unlock slot no longer matches its key: `Denied`. So does a changed vault id, which
+/// every unlock slot binds. The MAC detects every other change: `Corrupt`.
 const FORGERIES: [Forgery; 16] = [
     forgery("vault id", VAULT_ID + 3, Denied),
     forgery("file id", FILE_ID + 3, Corrupt),
@@ -47,7 +50,7 @@ const FORGERIES: [Forgery; 16] = [
     forgery("MAC", MAC, Corrupt),
 ];
 
-/// Opening with a header that `change` forged, which changes nothing.
+/// Asserts that opening a forged header fails and writes nothing.
 fn assert_refused(
     scene: &Scene,
     name: &str,
@@ -57,7 +60,7 @@ fn assert_refused(
 ) {
     let good = scene.state();
     let bad = forged(&good, change);
-    assert!(bad != good, "{name} is no forgery");
+    assert!(bad != good, "{name}: the forgery changes nothing");
     scene.set_state(bad);
     let outcome = scene.unchanged(|| scene.open(secret));
     let error = assert_error(outcome.map_err(|e| e.with_detail(name)), expected, "");
@@ -66,20 +69,20 @@ fn assert_refused(
 }
 
 #[test]
-fn a_forged_header_is_refused_and_nothing_is_written() {
+fn forged_header_is_refused_and_nothing_is_written() {
     let scene = Scene::with_vault(&[FIRST, WORD]);
     for Forgery { name, at, expected } in FORGERIES {
         assert_refused(&scene, name, FIRST, expected, |header| header[at] ^= 1);
     }
     let cipher = |header: &mut [u8]| header[CIPHER] = 3 - header[CIPHER];
-    assert_refused(&scene, "the other cipher", FIRST, Corrupt, cipher);
+    assert_refused(&scene, "other cipher", FIRST, Corrupt, cipher);
     let one_less = |header: &mut [u8]| header[SLOTS] -= 1;
-    assert_refused(&scene, "a slot less", FIRST, Corrupt, one_less);
+    assert_refused(&scene, "one slot less", FIRST, Corrupt, one_less);
     let one_more = |header: &mut [u8]| {
         header.copy_within(slot(1)..slot(2), slot(2));
         header[SLOTS] += 1;
     };
-    assert_refused(&scene, "a slot twice", FIRST, Corrupt, one_more);
+    assert_refused(&scene, "one slot twice", FIRST, Corrupt, one_more);
     let swapped = |header: &mut [u8]| {
         let first = header[slot(0)..slot(1)].to_vec();
         header.copy_within(slot(1)..slot(2), slot(0));
@@ -93,33 +96,34 @@ fn a_forged_header_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn bytes_of_no_field_are_covered_too() {
+fn bytes_outside_the_fields_are_authenticated() {
     let scene = Scene::with_vault(&[FIRST, WORD]);
-    let places = [("after the backend's name", 127), ("a slot of nobody", slot(5) + SALT)];
-    for (name, at) in places.into_iter().chain([("after the key ring", 4000)]) {
+    let unused = [("after the backend's name", 127), ("an unused slot", slot(5) + SALT)];
+    for (name, at) in unused.into_iter().chain([("after the key ring", 4000)]) {
         assert_refused(&scene, name, FIRST, Corrupt, |header| header[at] ^= 1);
     }
 }
 
 #[test]
-fn a_removed_slot_put_back_is_corrupt() {
+fn restored_slot_of_a_deleted_key_is_corrupt() {
     let scene = Scene::with_vault(&[FIRST, WORD, WORD_TOO]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
     vault.keys().delete(KeyId(2)).unwrap();
     vault.close().unwrap();
-    // It still wraps the root key, which a removal leaves; but nobody signed it.
+    // Deleting a key does not change the root key, so the old slot still wraps it. But the
+    // header's MAC does not cover the old slot.
     let back = |header: &mut [u8]| {
         header[slot(2)..slot(3)].copy_from_slice(&before[slot(1)..slot(2)]);
         header[SLOTS] = 3;
     };
-    assert_refused(&scene, "put back", WORD, Corrupt, back);
-    assert_refused(&scene, "put back", FIRST, Corrupt, back);
+    assert_refused(&scene, "slot restored", WORD, Corrupt, back);
+    assert_refused(&scene, "slot restored", FIRST, Corrupt, back);
     assert_error(scene.open(WORD), Denied, "");
 }
 
 #[test]
-fn two_headers_of_one_generation_that_differ_are_corrupt() {
+fn different_headers_of_one_generation_are_corrupt() {
     let scene = Scene::with_vault(&[FIRST, WORD]);
     let twin = scene.duplicate();
     let [first, second] = [&scene, &twin].map(|scene| {
@@ -138,7 +142,7 @@ fn two_headers_of_one_generation_that_differ_are_corrupt() {
 }
 
 #[test]
-fn a_header_of_another_vault_opens_nothing() {
+fn header_of_another_vault_is_corrupt() {
     let scene = Scene::with_vault(&[FIRST]);
     let mut mixed = scene.state();
     mixed[..2 * HEADER].copy_from_slice(&other_state()[..2 * HEADER]);
@@ -147,7 +151,7 @@ fn a_header_of_another_vault_opens_nothing() {
     assert_error(outcome, Corrupt, "");
 }
 
-/// The state of another vault that the same key opens.
+/// Returns the state of another vault that the same key opens.
 fn other_state() -> Vec<u8> {
     let scene = Scene::new().duplicate();
     scene.create(FIRST).close().unwrap();

@@ -1,19 +1,19 @@
-//! Keys: who opens a vault, how that is changed, and what damage and bad luck leave of it.
+//! Keys of a vault: opening, changes, rotation, forgery and failures.
 //!
-//! - `opening.rs`: wrong keys, wrong and impossible passwords; sources that fail.
-//! - `changes.rs`: adding, replacing, wrapping anew and removing keys; labels, ids, generations.
-//! - `costs.rs`: what a password costs, and headers that ask for too much.
-//! - `forged.rs`: headers that were changed by somebody who can make a checksum and has no key.
-//! - `copies.rs`: the copy of the key set on the backend: missing, damaged, behind, put back.
-//! - `older_state.rs`: an older state file in the place of a newer one.
-//! - `faults.rs`: a backend or a file system that fails during a change.
-//! - `rotation.rs`: new keys for everything; `rotation_refused.rs`: when that cannot be done.
-//! - `waiting.rs`: a process that waits for the vault while another one rotates.
-//! - `compaction.rs`: space given back.
-//! - `redaction.rs`: what is printed of a secret: nothing.
-//! - `scene.rs`, `forge.rs`: what they share.
+//! - `opening.rs`: wrong keys, wrong and invalid passwords, key sources that fail.
+//! - `changes.rs`: adding, replacing, rewrapping and deleting keys; labels, ids, generations.
+//! - `costs.rs`: costs of passwords, and headers that demand more than the host allows.
+//! - `forged.rs`: headers changed by an attacker without a key, under valid checksums.
+//! - `copies.rs`: the key copy on the backend: missing, damaged, outdated, restored.
+//! - `older_state.rs`: an older state file that replaces a newer one.
+//! - `faults.rs`: a file system that fails during a change.
+//! - `rotation.rs`: rotations that succeed; `rotation_refused.rs`: rotations that are refused.
+//! - `waiting.rs`: a process that waits for the vault while another process rotates.
+//! - `compaction.rs`: unused space returned to the file system.
+//! - `redaction.rs`: debug output and errors, which contain no secret.
+//! - `scene.rs`, `forge.rs`: shared helpers.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -33,7 +33,7 @@ mod rotation_refused;
 mod scene;
 mod waiting;
 
-/// Not a test of its own: what the other processes run.
+/// Runs the role of a child process; passes at once in the test program itself.
 #[test]
 fn worker() {
     if let Some((role, vault)) = support::process::role() {

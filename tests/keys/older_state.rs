@@ -1,5 +1,6 @@
-//! An older state file in the place of a newer one: it can be read, and nothing is written or
-//! deleted until the host says that it shall count.
+//! An older state file that replaces a newer one.
+//!
+//! The vault is readable. Nothing is written or deleted until the host adopts the older state.
 
 use std::sync::Arc;
 
@@ -17,8 +18,10 @@ use crate::support::records::{assert_error, get, long, put, put_long, try_put};
 const OTHER: Secret = Secret::Key(2);
 const LATER: Secret = Secret::Key(3);
 
-/// A vault whose state file is older than its last key and record, and the newer state file.
-fn put_back() -> (Scene, Vec<u8>) {
+/// Returns a vault with an older state file, and the newer file.
+///
+/// The older state lacks the last key and the last record.
+fn with_older_state() -> (Scene, Vec<u8>) {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     let older = scene.state();
     let vault = scene.open(FIRST).unwrap();
@@ -30,9 +33,11 @@ fn put_back() -> (Scene, Vec<u8>) {
     (scene, newer)
 }
 
-/// The same; but when the older state was copied, the content of the newer record was being
-/// staged, and a removed value was still being read.
-fn put_back_with_work_under_way() -> (Scene, Vec<u8>) {
+/// Returns the same as [`with_older_state`], with unfinished work in the older state.
+///
+/// When the older state was copied, the content of the newer record was staged, and a reader
+/// could still reach a deleted value.
+fn with_older_state_and_unfinished_work() -> (Scene, Vec<u8>) {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     let vault = scene.open(FIRST).unwrap();
     put_long(&vault, "removed", &long(5, 70_000));
@@ -49,28 +54,34 @@ fn put_back_with_work_under_way() -> (Scene, Vec<u8>) {
     (scene, newer)
 }
 
-/// Everything that would write is `Conflict`.
+/// Asserts that every call that would write returns `Conflict`.
 #[track_caller]
 fn assert_writes_nothing(vault: &Vault) {
-    let told = "adopt_older_state";
+    let expected = "adopt_older_state";
     let mut batch = Batch::new();
     batch.insert("n", "new", "1");
-    assert_error(try_put(vault, "new", b"1"), ErrorKind::Conflict, told);
-    assert_error(vault.apply(batch), ErrorKind::Conflict, told);
-    assert_error(vault.stage(&long(9, 70_000)[..]), ErrorKind::Conflict, told);
-    assert_error(vault.operations().begin("export", ["a"]), ErrorKind::Conflict, told);
-    assert_error(vault.operations().take_over("import"), ErrorKind::Conflict, told);
-    assert_error(vault.gc(&GcOptions::new().without_repacking(true)), ErrorKind::Conflict, told);
-    assert_error(vault.keys().add(&NewKey::new(&Secret::Key(9))), ErrorKind::Conflict, told);
-    assert_error(vault.keys().replace(KeyId(2), &Secret::Key(9)), ErrorKind::Conflict, told);
-    assert_error(vault.keys().rewrap(&FIRST), ErrorKind::Conflict, told);
-    assert_error(vault.keys().delete(KeyId(2)), ErrorKind::Conflict, told);
-    assert_error(vault.keys().rotate(&[NewKey::new(&FIRST)]), ErrorKind::Conflict, told);
-    assert_error(vault.compact(), ErrorKind::Conflict, told);
+    assert_error(try_put(vault, "new", b"1"), ErrorKind::Conflict, expected);
+    assert_error(vault.apply(batch), ErrorKind::Conflict, expected);
+    assert_error(vault.stage(&long(9, 70_000)[..]), ErrorKind::Conflict, expected);
+    assert_error(vault.operations().begin("export", ["a"]), ErrorKind::Conflict, expected);
+    assert_error(vault.operations().take_over("import"), ErrorKind::Conflict, expected);
+    assert_error(
+        vault.gc(&GcOptions::new().without_repacking(true)),
+        ErrorKind::Conflict,
+        expected,
+    );
+    assert_error(vault.keys().add(&NewKey::new(&Secret::Key(9))), ErrorKind::Conflict, expected);
+    assert_error(vault.keys().replace(KeyId(2), &Secret::Key(9)), ErrorKind::Conflict, expected);
+    assert_error(vault.keys().rewrap(&FIRST), ErrorKind::Conflict, expected);
+    assert_error(vault.keys().delete(KeyId(2)), ErrorKind::Conflict, expected);
+    assert_error(vault.keys().rotate(&[NewKey::new(&FIRST)]), ErrorKind::Conflict, expected);
+    assert_error(vault.compact(), ErrorKind::Conflict, expected);
 }
 
-/// The older state is opened and used, and neither objects nor the key set are touched; nor
-/// anything of the newer state, once that is back.
+/// Asserts that the older state is readable, and that nothing is written.
+///
+/// Objects and the key copy stay as they are. With the newer state file back, the vault is
+/// complete.
 #[track_caller]
 fn assert_only_read(scene: &Scene, newer: &[u8]) {
     let (objects, key_copy) = (scene.objects(), scene.key_copy());
@@ -81,9 +92,9 @@ fn assert_only_read(scene: &Scene, newer: &[u8]) {
     assert_eq!((get(&vault, "newer"), ids(&vault)), (None, vec![1, 2]));
     assert_writes_nothing(&vault);
     assert_readable(&vault);
-    assert_eq!(scene.objects(), objects, "while it is open");
+    assert_eq!(scene.objects(), objects, "while the vault is open");
     vault.close().unwrap();
-    assert_eq!(scene.objects(), objects, "once it is closed");
+    assert_eq!(scene.objects(), objects, "after the close");
     assert!(scene.key_copy() == key_copy);
     assert_error(scene.open(LATER), ErrorKind::Denied, "");
 
@@ -95,26 +106,26 @@ fn assert_only_read(scene: &Scene, newer: &[u8]) {
 }
 
 #[test]
-fn an_older_state_is_read_and_nothing_is_written_or_deleted() {
-    let (scene, newer) = put_back();
+fn older_state_is_readable_and_nothing_is_written() {
+    let (scene, newer) = with_older_state();
     assert_only_read(&scene, &newer);
 }
 
 #[test]
-fn what_was_under_way_in_an_older_state_is_not_deleted() {
-    let (scene, newer) = put_back_with_work_under_way();
+fn unfinished_work_of_an_older_state_is_not_deleted() {
+    let (scene, newer) = with_older_state_and_unfinished_work();
     assert_only_read(&scene, &newer);
 }
 
 #[test]
-fn an_older_state_that_is_adopted_goes_on() {
-    for (scene, newer) in [put_back(), put_back_with_work_under_way()] {
+fn adopted_older_state_is_writable() {
+    for (scene, newer) in [with_older_state(), with_older_state_and_unfinished_work()] {
         let adopting = || scene.options(FIRST).adopt_older_state(true).open("/vault");
         let vault = adopting().unwrap();
         let recovery = vault.recovery().clone();
         assert!(recovery.key_copy_ahead.is_none() && recovery.key_copy_written, "{recovery:?}");
         assert!(recovery.clean_up_error.is_none(), "{recovery:?}");
-        assert_eq!((ids(&vault), generation(&vault)), (vec![1, 2], 4), "above what was seen");
+        assert_eq!((ids(&vault), generation(&vault)), (vec![1, 2], 4), "above both states");
         put(&vault, "after", "1");
         assert_eq!(add(&vault, Secret::Key(4)), KeyId(3));
         assert_readable(&vault);
@@ -127,7 +138,7 @@ fn an_older_state_that_is_adopted_goes_on() {
         assert_eq!(get(&vault, "after").unwrap(), b"1");
         vault.close().unwrap();
 
-        // Now what was the newer one is the older one.
+        // The state that was newer is now the older one.
         scene.set_state(newer);
         let vault = scene.open(FIRST).unwrap();
         assert_eq!(vault.recovery().key_copy_ahead, Some(5));
@@ -136,7 +147,7 @@ fn an_older_state_that_is_adopted_goes_on() {
 }
 
 #[test]
-fn a_copy_of_the_same_generation_and_another_is_ahead() {
+fn different_copy_of_the_same_generation_is_ahead() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     let twin = scene.duplicate();
     for scene in [&scene, &twin] {
@@ -154,8 +165,8 @@ fn a_copy_of_the_same_generation_and_another_is_ahead() {
     assert_filled(&vault);
 }
 
-/// The copy of the key set, forged to claim another generation.
-fn claim(scene: &Scene, generation: u64) {
+/// Forges the key copy to have another generation.
+fn forge_copy_generation(scene: &Scene, generation: u64) {
     let mut copy = scene.key_copy();
     copy[GENERATION..GENERATION + 8].copy_from_slice(&generation.to_le_bytes());
     sign(&mut copy);
@@ -163,21 +174,21 @@ fn claim(scene: &Scene, generation: u64) {
 }
 
 #[test]
-fn a_copy_that_claims_to_be_ahead_stops_writes_and_reads_nothing_of_it() {
+fn forged_copy_ahead_refuses_writes_and_is_not_used() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
     for generation in [3, u64::MAX] {
-        claim(&scene, generation);
+        forge_copy_generation(&scene, generation);
         let vault = scene.open(FIRST).unwrap();
         assert_eq!(vault.recovery().key_copy_ahead, Some(generation));
         assert_readable(&vault);
         assert_writes_nothing(&vault);
     }
-    claim(&scene, u64::MAX - 1);
+    forge_copy_generation(&scene, u64::MAX - 1);
     let adopting = scene.options(FIRST).adopt_older_state(true);
     assert_filled(&adopting.open("/vault").unwrap());
 }
 
-/// All bytes of a state that is closed.
+/// Returns all bytes of a closed state.
 fn bytes_of(state: &MemoryState) -> Vec<u8> {
     let storage = state.open().unwrap();
     let mut bytes = vec![0; usize::try_from(storage.len().unwrap()).unwrap()];
@@ -186,7 +197,7 @@ fn bytes_of(state: &MemoryState) -> Vec<u8> {
 }
 
 #[test]
-fn a_copy_that_could_not_be_read_at_open_and_is_ahead_is_not_written_over() {
+fn copy_ahead_but_unreadable_at_open_is_not_overwritten() {
     let (state, memory) = (MemoryState::new(), Memory::new());
     let faulty = Arc::new(FaultyBackend::new(Arc::new(memory.clone())));
     let open = || Vault::options(FIRST).open_on(state.clone(), Arc::clone(&faulty)).unwrap();
@@ -206,14 +217,14 @@ fn a_copy_that_could_not_be_read_at_open_and_is_ahead_is_not_written_over() {
     let vault = open();
     assert!(vault.recovery().key_copy_error.is_some());
     let changed = vault.keys().add(&NewKey::new(&Secret::Key(9)));
-    assert!(memory.get(&key).unwrap().body == ahead, "written over, {changed:?}");
+    assert!(memory.get(&key).unwrap().body == ahead, "the copy was overwritten: {changed:?}");
     assert_error(changed, ErrorKind::Conflict, "");
 }
 
 #[test]
-fn a_copy_that_claims_the_last_generation_can_be_overcome_or_is_an_error() {
+fn forged_copy_of_the_last_generation_is_adopted_or_refused() {
     let scene = Scene::with_vault(&[FIRST, OTHER]);
-    claim(&scene, u64::MAX);
+    forge_copy_generation(&scene, u64::MAX);
     let adopted = scene.options(FIRST).adopt_older_state(true).open("/vault");
     if let Ok(vault) = adopted {
         assert!(vault.recovery().key_copy_ahead.is_none());

@@ -1,4 +1,4 @@
-//! Opening with what opens nothing: nothing is told, and nothing changes.
+//! Opening with wrong or invalid secrets: one error for all, and nothing changes.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ const WRONG: [Secret; 5] = [
 ];
 
 #[test]
-fn a_wrong_key_or_password_is_denied_in_the_same_words_and_changes_nothing() {
+fn wrong_secrets_are_denied_with_one_text_and_no_change() {
     let home = tempfile::tempdir().unwrap();
     let (closed, unclosed) = (home.path().join("closed"), home.path().join("unclosed"));
     let vault = Vault::options(FIRST).cheap_passwords().create(&closed).unwrap();
     fill(&vault);
     vault.keys().add(&NewKey::new(&RIGHT)).unwrap();
     copy(&closed, &unclosed);
-    // What a rotation leaves whose process dies.
+    // A rotation whose process died leaves this file.
     fs::write(unclosed.join("state.redb.new"), "half a state").unwrap();
     vault.close().unwrap();
     for path in [closed, unclosed] {
-        let mut told: Vec<String> = WRONG
+        let mut errors: Vec<String> = WRONG
             .map(|secret| {
                 let options = Vault::options(secret).cheap_passwords();
                 let outcome = unchanged(&path, || options.open(&path));
                 assert_error(outcome, ErrorKind::Denied, "open vault").to_string()
             })
             .into();
-        told.dedup();
-        assert_eq!(told.len(), 1, "{told:?}");
+        errors.dedup();
+        assert_eq!(errors.len(), 1, "{errors:?}");
         for right in [FIRST, RIGHT] {
             assert_filled(&Vault::options(right).cheap_passwords().open(&path).unwrap());
         }
@@ -48,28 +48,28 @@ fn a_wrong_key_or_password_is_denied_in_the_same_words_and_changes_nothing() {
 }
 
 #[test]
-fn an_empty_or_too_long_password_is_invalid_and_never_tried() {
+fn empty_or_too_long_password_is_invalid() {
     let longest: &'static str = "x".repeat(SecretPassword::BYTES_MAX).leak();
     let too_long: &'static str = "x".repeat(SecretPassword::BYTES_MAX + 1).leak();
     let scene = Scene::with_vault(&[FIRST, RIGHT]);
     let vault = scene.open(FIRST).unwrap();
-    for (text, told) in [("", "empty"), (too_long, "1025 bytes, the limit is 1024")] {
+    for (text, expected) in [("", "empty"), (too_long, "1025 bytes, the limit is 1024")] {
         let bad = Secret::Password(text);
-        assert_error(vault.keys().add(&NewKey::new(&bad)), ErrorKind::Invalid, told);
-        assert_error(vault.keys().find(&bad), ErrorKind::Invalid, told);
-        assert_error(vault.keys().rewrap(&bad), ErrorKind::Invalid, told);
+        assert_error(vault.keys().add(&NewKey::new(&bad)), ErrorKind::Invalid, expected);
+        assert_error(vault.keys().find(&bad), ErrorKind::Invalid, expected);
+        assert_error(vault.keys().rewrap(&bad), ErrorKind::Invalid, expected);
         let id = vault.keys().list()[1].id;
-        assert_error(vault.keys().replace(id, &bad), ErrorKind::Invalid, told);
-        assert_error(vault.keys().rotate(&[NewKey::new(&bad)]), ErrorKind::Invalid, told);
+        assert_error(vault.keys().replace(id, &bad), ErrorKind::Invalid, expected);
+        assert_error(vault.keys().rotate(&[NewKey::new(&bad)]), ErrorKind::Invalid, expected);
     }
     vault.keys().add(&NewKey::new(&Secret::Password(longest))).unwrap();
     vault.close().unwrap();
-    for (text, told) in [("", "empty"), (too_long, "1025 bytes")] {
+    for (text, expected) in [("", "empty"), (too_long, "1025 bytes")] {
         let outcome = scene.unchanged(|| scene.open(Secret::Password(text)));
-        assert_error(outcome, ErrorKind::Invalid, told);
+        assert_error(outcome, ErrorKind::Invalid, expected);
         let new = Scene::new();
         let outcome = new.options(Secret::Password(text)).create("/vault");
-        assert_error(outcome, ErrorKind::Invalid, told);
+        assert_error(outcome, ErrorKind::Invalid, expected);
         assert!(new.world.read_file("/vault/state.redb").is_err());
         new.create(FIRST);
     }
@@ -78,7 +78,7 @@ fn an_empty_or_too_long_password_is_invalid_and_never_tried() {
 }
 
 #[test]
-fn a_password_is_taken_byte_by_byte() {
+fn passwords_are_compared_byte_by_byte() {
     // The same letter, composed and decomposed, and with blanks.
     let [composed, decomposed, blank] = ["caf\u{e9}", "cafe\u{301}", " caf\u{e9}"];
     let scene = Scene::new();
@@ -87,16 +87,16 @@ fn a_password_is_taken_byte_by_byte() {
     assert_eq!(scene.openers(&tried), [Secret::Password(composed)]);
 }
 
-/// Counts how often it is asked, and fails if it is told to.
+/// A key source that counts its calls and can fail.
 #[derive(Clone, Default)]
-struct Asked {
-    times: Arc<AtomicU32>,
+struct CountingSource {
+    calls: Arc<AtomicU32>,
     fails: bool,
 }
 
-impl KeySource for Asked {
+impl KeySource for CountingSource {
     fn unlock(&self) -> Result<Unlock> {
-        self.times.fetch_add(1, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if self.fails {
             return Err(Error::new(ErrorKind::Unavailable, "ask the key service"));
         }
@@ -105,21 +105,21 @@ impl KeySource for Asked {
 }
 
 #[test]
-fn a_source_is_asked_once_and_its_error_is_passed_on() {
+fn key_source_is_called_once_and_its_error_is_returned() {
     let scene = Scene::new();
-    let source = Asked::default();
+    let source = CountingSource::default();
     let vault = scene.options(source.clone()).create("/vault").unwrap();
-    assert_eq!(source.times.swap(0, Ordering::Relaxed), 1);
+    assert_eq!(source.calls.swap(0, Ordering::Relaxed), 1);
     vault.keys().find(&source).unwrap();
     vault.keys().rewrap(&source).unwrap();
     vault.keys().replace(vault.keys().list()[0].id, &source).unwrap();
     vault.keys().rotate(&[NewKey::new(&source)]).unwrap();
-    assert_eq!(source.times.swap(0, Ordering::Relaxed), 4);
+    assert_eq!(source.calls.swap(0, Ordering::Relaxed), 4);
     vault.close().unwrap();
     drop(scene.options(source.clone()).open("/vault").unwrap());
-    assert_eq!(source.times.load(Ordering::Relaxed), 1);
+    assert_eq!(source.calls.load(Ordering::Relaxed), 1);
 
-    let failing = Asked { fails: true, ..Asked::default() };
+    let failing = CountingSource { fails: true, ..CountingSource::default() };
     let outcome = scene.unchanged(|| scene.options(failing.clone()).open("/vault"));
     assert_error(outcome, ErrorKind::Unavailable, "ask the key service");
     let vault = scene.open(FIRST).unwrap();
@@ -135,7 +135,7 @@ fn a_source_is_asked_once_and_its_error_is_passed_on() {
 }
 
 #[test]
-fn either_cipher_seals_a_vault_for_its_life() {
+fn cipher_of_a_vault_never_changes() {
     for cipher in [Cipher::Aes256GcmSiv, Cipher::XChaCha20Poly1305] {
         let other = match cipher {
             Cipher::Aes256GcmSiv => Cipher::XChaCha20Poly1305,
@@ -145,7 +145,7 @@ fn either_cipher_seals_a_vault_for_its_life() {
         let vault = scene.options(FIRST).cipher(cipher).create("/vault").unwrap();
         fill(&vault);
         vault.close().unwrap();
-        // What it is opened with does not count.
+        // The option does not affect opening: the header names the cipher.
         let vault = scene.options(FIRST).cipher(other).open("/vault").unwrap();
         assert_eq!(vault.info().unwrap().cipher, cipher);
         vault.keys().rotate(&[NewKey::new(&FIRST)]).unwrap();
@@ -159,7 +159,7 @@ fn either_cipher_seals_a_vault_for_its_life() {
 }
 
 #[test]
-fn a_vault_tells_what_kind_of_key_opens_it() {
+fn list_returns_the_kind_of_each_key() {
     let scene = Scene::with_vault(&[RIGHT, FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let kinds: Vec<_> = vault.keys().list().into_iter().map(|key| key.kind).collect();

@@ -1,4 +1,4 @@
-//! What is printed of a secret: nothing, wherever it was handed in.
+//! Debug output and errors, which must contain no secret.
 
 use std::error::Error as _;
 use std::fmt::Debug;
@@ -8,14 +8,16 @@ use strongroom::{Error, Result, SecretKey, SecretPassword, Vault};
 
 use crate::scene::{FIRST, Scene};
 
-/// Both are found by these four letters, as text or as numbers.
+/// A key made of the marker "MARK".
+///
+/// `TRACES` has the marker as text and as numbers.
 const KEY: [u8; 32] = *b"MARKMARKMARKMARKMARKMARKMARKMARK";
 const PASSWORD: &str = "MARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARKMARK";
 const TRACES: [&str; 5] = ["MARK", "77, 65", "4d41", "4D41", "0x4d"];
 
 #[track_caller]
-fn assert_tells_nothing(text: &str) {
-    // Over several lines numbers are one a line.
+fn assert_no_trace(text: &str) {
+    // The alternate form prints one number a line.
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for trace in TRACES {
         assert!(!line.contains(trace), "{trace}: {text}");
@@ -23,31 +25,31 @@ fn assert_tells_nothing(text: &str) {
 }
 
 #[track_caller]
-fn assert_shows_nothing(value: &dyn Debug) {
-    assert_tells_nothing(&format!("{value:?}"));
-    assert_tells_nothing(&format!("{value:#?}"));
+fn assert_debug_has_no_trace(value: &dyn Debug) {
+    assert_no_trace(&format!("{value:?}"));
+    assert_no_trace(&format!("{value:#?}"));
 }
 
 #[track_caller]
-fn assert_error_tells_nothing<T>(outcome: Result<T>) {
+fn assert_error_has_no_trace<T>(outcome: Result<T>) {
     let error: Error = outcome.map(drop).unwrap_err();
-    assert_shows_nothing(&error);
+    assert_debug_has_no_trace(&error);
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(error) = cause {
-        assert_tells_nothing(&error.to_string());
-        assert_shows_nothing(&error);
+        assert_no_trace(&error.to_string());
+        assert_debug_has_no_trace(&error);
         cause = error.source();
     }
     let _ = error.source();
 }
 
-/// Either kind of secret, as its own type.
+/// Returns one secret of each kind.
 fn secrets() -> [Box<dyn KeySource>; 2] {
     [Box::new(SecretKey::new(KEY)), Box::new(SecretPassword::new(PASSWORD))]
 }
 
 #[test]
-fn the_marks_are_found_where_they_are_printed() {
+fn printed_marker_is_found() {
     let printed = [
         format!("{KEY:?}"),
         format!("{KEY:#?}"),
@@ -56,30 +58,30 @@ fn the_marks_are_found_where_they_are_printed() {
         format!("{KEY:x?}").replace(", ", ""),
     ];
     for text in printed {
-        let found = std::panic::catch_unwind(|| assert_tells_nothing(&text));
+        let found = std::panic::catch_unwind(|| assert_no_trace(&text));
         assert!(found.is_err(), "{text}");
     }
 }
 
 #[test]
-fn secrets_print_as_nothing() {
+fn debug_of_secrets_is_redacted() {
     assert_eq!(format!("{:?}", SecretKey::new(KEY)), "SecretKey(..)");
     assert_eq!(format!("{:?}", SecretPassword::new(PASSWORD)), "SecretPassword(..)");
-    assert_shows_nothing(&SecretKey::new(KEY));
-    assert_shows_nothing(&SecretPassword::new(PASSWORD));
+    assert_debug_has_no_trace(&SecretKey::new(KEY));
+    assert_debug_has_no_trace(&SecretPassword::new(PASSWORD));
     for secret in secrets() {
         let unlock: Unlock = secret.unlock().unwrap();
-        assert_shows_nothing(&unlock);
-        assert_shows_nothing(&NewKey::new(&*secret).label("work"));
+        assert_debug_has_no_trace(&unlock);
+        assert_debug_has_no_trace(&NewKey::new(&*secret).label("work"));
     }
 }
 
 #[test]
-fn vaults_options_and_keys_print_no_secret() {
+fn debug_of_vaults_options_and_keys_is_redacted() {
     let scene = Scene::new();
     let options = scene.options(SecretPassword::new(PASSWORD));
-    assert_shows_nothing(&options);
-    assert_shows_nothing(&scene.options(SecretKey::new(KEY)));
+    assert_debug_has_no_trace(&options);
+    assert_debug_has_no_trace(&scene.options(SecretKey::new(KEY)));
     let vault = options.create("/vault").unwrap();
     vault.keys().add(&NewKey::new(&SecretKey::new(KEY)).label("work")).unwrap();
     let shown: [&dyn Debug; 5] = [
@@ -90,34 +92,34 @@ fn vaults_options_and_keys_print_no_secret() {
         &vault.read().unwrap(),
     ];
     for value in shown {
-        assert_shows_nothing(value);
+        assert_debug_has_no_trace(value);
     }
 }
 
 #[test]
-fn errors_tell_no_secret() {
+fn errors_contain_no_secret() {
     let scene = Scene::new();
     let vault = scene.create(FIRST);
     let long: String = PASSWORD.repeat(20);
     for secret in secrets() {
-        assert_error_tells_nothing(vault.keys().find(&*secret));
-        assert_error_tells_nothing(vault.keys().rewrap(&*secret));
-        assert_error_tells_nothing(vault.keys().replace(KeyId(9), &*secret));
-        assert_error_tells_nothing(
+        assert_error_has_no_trace(vault.keys().find(&*secret));
+        assert_error_has_no_trace(vault.keys().rewrap(&*secret));
+        assert_error_has_no_trace(vault.keys().replace(KeyId(9), &*secret));
+        assert_error_has_no_trace(
             vault.keys().rotate(&[NewKey::new(&*secret), NewKey::new(&*secret)]),
         );
         vault.keys().add(&NewKey::new(&*secret)).unwrap();
-        assert_error_tells_nothing(vault.keys().add(&NewKey::new(&*secret)));
+        assert_error_has_no_trace(vault.keys().add(&NewKey::new(&*secret)));
     }
-    assert_error_tells_nothing(vault.keys().find(&SecretPassword::new(long.clone())));
+    assert_error_has_no_trace(vault.keys().find(&SecretPassword::new(long.clone())));
     vault.close().unwrap();
-    assert_error_tells_nothing(scene.options(SecretPassword::new(long)).open("/vault"));
+    assert_error_has_no_trace(scene.options(SecretPassword::new(long)).open("/vault"));
     let wrong = [SecretPassword::new(format!("{PASSWORD}!"))];
     for secret in wrong {
-        assert_error_tells_nothing(scene.options(secret).open("/vault"));
+        assert_error_has_no_trace(scene.options(secret).open("/vault"));
     }
     let other = SecretKey::new(KEY.map(|byte| byte ^ (byte & 1)));
-    assert_error_tells_nothing(scene.options(other).open("/vault"));
+    assert_error_has_no_trace(scene.options(other).open("/vault"));
     let memory_vault = Vault::options(SecretPassword::new(PASSWORD));
-    assert_error_tells_nothing(memory_vault.open("/no/such/folder"));
+    assert_error_has_no_trace(memory_vault.open("/no/such/folder"));
 }

@@ -1,4 +1,4 @@
-//! Rotation: the whole state under new keys, in a new file.
+//! Rotation: moves the whole state into a new file under new keys.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const NEW: Secret = Secret::Key(2);
 const NEW_WORD: Secret = Secret::Password("new");
 const ALL: [Secret; 4] = [FIRST, OLD_WORD, NEW, NEW_WORD];
 
-/// Most epochs of content that a vault holds.
+/// Largest number of key epochs of a vault.
 const EPOCHS_MAX: u8 = 32;
 
 fn file_id(state: &[u8]) -> [u8; 16] {
@@ -30,7 +30,7 @@ fn file_id(state: &[u8]) -> [u8; 16] {
 }
 
 #[test]
-fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
+fn rotation_reseals_the_state_for_the_new_keys_only() {
     let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
     let vault = scene.open(FIRST).unwrap();
     let (before, objects) = (scene.state(), scene.objects());
@@ -47,13 +47,13 @@ fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
         .chunks_exact(64)
         .zip(tail(&after).chunks_exact(64))
         .filter(
-            // Zeros between the super-headers aside.
+            // Ignores the zeros between the super-headers.
             |(old, new)| old == new && old.iter().any(|&byte| byte != 0),
         )
         .count();
-    assert_eq!(kept, 0, "nothing lies there as it did");
+    assert_eq!(kept, 0, "all blocks differ");
     assert!(scene.world.read_file(NEW_STATE).is_err());
-    assert_eq!(scene.objects(), objects, "content stays");
+    assert_eq!(scene.objects(), objects, "a rotation writes no content");
     assert_eq!(scene.openers(&ALL), [NEW, NEW_WORD]);
     let vault = scene.open(NEW).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
@@ -61,7 +61,7 @@ fn a_rotation_seals_everything_anew_and_only_the_new_keys_open_it() {
 }
 
 #[test]
-fn an_old_key_that_is_named_again_opens_the_new_state() {
+fn old_key_passed_to_rotation_opens_the_new_state() {
     let scene = Scene::with_vault(&[FIRST, OLD_WORD]);
     let vault = scene.open(FIRST).unwrap();
     vault.keys().rotate(&[NewKey::new(&OLD_WORD), NewKey::new(&NEW)]).unwrap();
@@ -70,7 +70,7 @@ fn an_old_key_that_is_named_again_opens_the_new_state() {
 }
 
 #[test]
-fn an_old_state_file_put_back_opens_with_no_new_key_and_takes_no_writes() {
+fn state_file_from_before_a_rotation_is_read_only() {
     let scene = Scene::with_vault(&[FIRST]);
     let before = scene.state();
     let vault = scene.open(FIRST).unwrap();
@@ -87,7 +87,7 @@ fn an_old_state_file_put_back_opens_with_no_new_key_and_takes_no_writes() {
     assert_error(vault.write(|tx| tx.insert("n", "k", "v")), ErrorKind::Conflict, "");
     vault.close().unwrap();
 
-    // The old blocks behind the new header, and the other way round.
+    // Old blocks after the new header, and new blocks after the old header.
     let mixed =
         |header: &[u8], blocks: &[u8]| [&header[..2 * HEADER], &blocks[2 * HEADER..]].concat();
     for (state, key) in [(mixed(&after, &before), NEW), (mixed(&before, &after), FIRST)] {
@@ -101,7 +101,7 @@ fn an_old_state_file_put_back_opens_with_no_new_key_and_takes_no_writes() {
 }
 
 #[test]
-fn single_blocks_of_the_old_file_do_not_open_in_the_new_one() {
+fn blocks_of_the_old_file_in_the_new_one_are_corrupt() {
     const BLOCKS: usize = 16_384;
     const BLOCK: usize = 4_136;
     let scene = Scene::with_vault(&[FIRST]);
@@ -116,13 +116,13 @@ fn single_blocks_of_the_old_file_do_not_open_in_the_new_one() {
         state[at..at + BLOCK].copy_from_slice(&before[at..at + BLOCK]);
         let scene = scene.duplicate();
         scene.set_state(state);
-        let met = scene.open(FIRST).and_then(|vault| crate::support::records::check(&vault));
-        match met {
+        let outcome = scene.open(FIRST).and_then(|vault| crate::support::records::check(&vault));
+        match outcome {
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Corrupt, "block at {at}: {e}");
                 caught += 1;
             }
-            // A page that nothing uses.
+            // The block holds a page that nothing uses.
             Ok(report) => assert!(report.is_ok(), "{report:?}"),
         }
     }
@@ -130,7 +130,7 @@ fn single_blocks_of_the_old_file_do_not_open_in_the_new_one() {
 }
 
 #[test]
-fn what_was_held_before_a_rotation_is_of_use_after_it() {
+fn handles_from_before_a_rotation_stay_usable() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let other = vault.clone();
@@ -154,10 +154,10 @@ fn what_was_held_before_a_rotation_is_of_use_after_it() {
     batch.insert("n", "by lane", "1");
     lane.commit(batch, Checkpoint::new("2").complete()).unwrap();
     put(&other, "by another handle", "1");
-    put_long(&other, "sealed anew", &long(8, 90_000));
+    put_long(&other, "sealed after", &long(8, 90_000));
     for vault in [&vault, &other] {
         assert!(get(vault, "staged").unwrap() == long(5, 90_000));
-        assert!(get(vault, "sealed anew").unwrap() == long(8, 90_000));
+        assert!(get(vault, "sealed after").unwrap() == long(8, 90_000));
         assert_eq!(ids(vault), [2]);
     }
     drop((lane, operation, reader, other));
@@ -165,13 +165,13 @@ fn what_was_held_before_a_rotation_is_of_use_after_it() {
     let vault = scene.open(NEW).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert!(get(&vault, "staged").unwrap() == long(5, 90_000));
-    assert!(get(&vault, "sealed anew").unwrap() == long(8, 90_000));
+    assert!(get(&vault, "sealed after").unwrap() == long(8, 90_000));
     assert_eq!(get(&vault, "by lane").unwrap(), b"1");
     assert_filled(&vault);
 }
 
 #[test]
-fn content_of_every_epoch_is_readable_until_there_are_too_many() {
+fn content_of_32_epochs_is_readable_and_a_33rd_is_full() {
     let scene = Scene::new();
     let vault = scene.create(FIRST);
     put_long(&vault, "0", &long(0, 70_000));
@@ -191,10 +191,10 @@ fn content_of_every_epoch_is_readable_until_there_are_too_many() {
     assert_whole(&vault);
 }
 
-/// What progress hears.
-struct Heard<F>(Mutex<Vec<u64>>, F);
+/// A progress that records each report, and calls a function.
+struct RecordingProgress<F>(Mutex<Vec<u64>>, F);
 
-impl<F: Fn(u64) + Send + Sync> Progress for Heard<F> {
+impl<F: Fn(u64) + Send + Sync> Progress for RecordingProgress<F> {
     fn report(&self, done: u64, total: Option<u64>) {
         assert_eq!(total, None);
         self.0.lock().push(done);
@@ -203,41 +203,41 @@ impl<F: Fn(u64) + Send + Sync> Progress for Heard<F> {
 }
 
 #[test]
-fn a_rotation_tells_its_rows_and_reads_go_on_meanwhile() {
+fn rotation_reports_rows_and_allows_reads() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let reading = |_| {
         assert_eq!(get(&vault, "k03").unwrap(), long(3, 300));
-        // The writer's turn is this thread's.
+        // This thread holds the write turn.
         let nested = vault.write(|tx| tx.insert("n", "nested", "1"));
         assert_error(nested, ErrorKind::Invalid, "from within a write");
     };
-    let heard = Heard(Mutex::default(), reading);
-    vault.keys().rotate_with(&[NewKey::new(&NEW)], LongCall::new().progress(&heard)).unwrap();
-    let told = heard.0.into_inner();
-    assert!(told.is_sorted() && *told.last().unwrap() > 21, "{told:?}");
+    let progress = RecordingProgress(Mutex::default(), reading);
+    vault.keys().rotate_with(&[NewKey::new(&NEW)], LongCall::new().progress(&progress)).unwrap();
+    let reports = progress.0.into_inner();
+    assert!(reports.is_sorted() && *reports.last().unwrap() > 21, "{reports:?}");
     assert_filled(&vault);
 }
 
-/// A clock on which a wait ends the reader that is waited for.
+/// State of a clock whose `sleep` drops a reader.
 #[derive(Debug, Default)]
-struct EndsReader {
+struct ReaderDropper {
     clock: ManualClock,
-    reader: Mutex<Option<Ended>>,
+    reader: Mutex<Option<DroppedReader>>,
 }
 
-struct Ended(#[allow(dead_code)] Snapshot);
+struct DroppedReader(#[allow(dead_code)] Snapshot);
 
-impl std::fmt::Debug for Ended {
+impl std::fmt::Debug for DroppedReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ended(..)")
+        f.write_str("DroppedReader(..)")
     }
 }
 
 #[derive(Clone, Debug, Default)]
-struct Shared(Arc<EndsReader>);
+struct DroppingClock(Arc<ReaderDropper>);
 
-impl Clock for Shared {
+impl Clock for DroppingClock {
     fn unix_millis(&self) -> u64 {
         self.0.clock.unix_millis()
     }
@@ -253,19 +253,19 @@ impl Clock for Shared {
 }
 
 #[test]
-fn a_rotation_waits_for_a_reader_that_ends() {
+fn rotation_waits_for_a_reader_that_ends() {
     let scene = Scene::new();
-    let clock = Shared::default();
+    let clock = DroppingClock::default();
     let vault = scene.options(FIRST).clock(clock.clone()).create("/vault").unwrap();
     fill(&vault);
-    *clock.0.reader.lock() = Some(Ended(vault.read().unwrap()));
+    *clock.0.reader.lock() = Some(DroppedReader(vault.read().unwrap()));
     vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
-    assert!(clock.0.reader.lock().is_none(), "it was waited for");
+    assert!(clock.0.reader.lock().is_none(), "the rotation waited for the reader");
     assert_filled(&vault);
 }
 
 #[test]
-fn rotations_and_changes_follow_each_other() {
+fn rotations_alternate_with_changes() {
     let scene = Scene::with_vault(&[FIRST]);
     let mut vault = scene.open(FIRST).unwrap();
     for number in 10..16 {
@@ -285,7 +285,7 @@ fn rotations_and_changes_follow_each_other() {
 }
 
 #[test]
-fn more_rows_than_one_transaction_takes_are_all_copied() {
+fn rows_beyond_one_transaction_are_all_copied() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     // More than 4 MiB in one table, and many tables.

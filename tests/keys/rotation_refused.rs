@@ -1,4 +1,4 @@
-//! Rotations that are cancelled, find no room, or wait for a reader in vain: nothing has changed.
+//! Rotations that are cancelled, lack disk space, or time out: nothing changes.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use crate::support::records::{assert_error, long, put};
 
 const NEW: Secret = Secret::Key(2);
 
-/// A rotation that is refused leaves all as it was, and the vault in use.
+/// Asserts that `rotate` is refused and changes neither files nor keys.
 #[track_caller]
 fn assert_refused(
     scene: &Scene,
     vault: &Vault,
     kind: ErrorKind,
-    told: &str,
+    expected: &str,
     rotate: impl FnOnce() -> Result<()>,
 ) {
     let before = (ids(vault), generation(vault));
-    assert_error(scene.unchanged(rotate), kind, told);
-    assert!(scene.world.read_file(NEW_STATE).is_err(), "a copy was left");
+    assert_error(scene.unchanged(rotate), kind, expected);
+    assert!(scene.world.read_file(NEW_STATE).is_err(), "the new state file is removed");
     assert_eq!((ids(vault), generation(vault)), before);
 }
 
+/// Asserts that the vault can be written, reopened and rotated.
 #[track_caller]
-fn assert_goes_on(scene: &Scene, vault: Vault) {
+fn assert_usable(scene: &Scene, vault: Vault) {
     put(&vault, "after", "1");
     assert_filled(&vault);
     vault.close().unwrap();
@@ -39,7 +40,7 @@ fn assert_goes_on(scene: &Scene, vault: Vault) {
 }
 
 #[test]
-fn a_cancelled_rotation_changes_nothing() {
+fn cancelled_rotation_changes_nothing() {
     let mut steps = 0;
     for stop_at in 0..100 {
         let scene = Scene::with_vault(&[FIRST]);
@@ -58,7 +59,7 @@ fn a_cancelled_rotation_changes_nothing() {
         let keys = [NewKey::new(&NEW)];
         let before = scene.files();
         match vault.keys().rotate_with(&keys, LongCall::new().progress(&progress).cancel(&cancel)) {
-            // It was cancelled when nothing more could be stopped.
+            // The cancellation came too late to stop the rotation.
             Ok(()) => done = true,
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Cancelled, "{e}");
@@ -70,52 +71,52 @@ fn a_cancelled_rotation_changes_nothing() {
             assert_filled(&vault);
             break;
         }
-        assert_goes_on(&scene, vault);
+        assert_usable(&scene, vault);
     }
-    assert!(steps > 5, "it could be cancelled at {steps} moments only");
+    assert!(steps > 5, "the rotation reported only {steps} times");
 }
 
 #[test]
-fn a_rotation_without_room_is_full_and_changes_nothing() {
+fn rotation_without_disk_space_is_full() {
     let scene = Scene::with_vault(&[FIRST]);
     let vault = scene.open(FIRST).unwrap();
     let state = vault.info().unwrap().state_bytes;
     let used: u64 = scene.world.tree().into_iter().filter_map(|(_, len)| len).sum();
-    // None at all, less than is asked for, as much, and a little more: the copy is longer than
-    // what redb has of it.
+    // No space, less than the rotation requires, exactly that, and a little more. The new file is
+    // longer than the state that redb reports, so the larger sizes fail too.
     for room in [0, 1, state / 2, state - 1, state, state + 4_096] {
         scene.world.set_capacity(Some(used + room));
-        let told = if room < state { "there is room for" } else { "" };
+        let expected = if room < state { "there is room for" } else { "" };
         let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
-        assert_refused(&scene, &vault, ErrorKind::Full, told, rotate);
+        assert_refused(&scene, &vault, ErrorKind::Full, expected, rotate);
     }
     scene.world.set_capacity(None);
-    assert_goes_on(&scene, vault);
+    assert_usable(&scene, vault);
 }
 
 #[test]
-fn a_rotation_that_a_reader_outlasts_is_locked_and_changes_nothing() {
+fn rotation_with_a_long_reader_is_locked() {
     let scene = Scene::new();
     let options = scene.options(FIRST).write_timeout(Duration::from_millis(50));
     let vault = options.create("/vault").unwrap();
     fill(&vault);
     let snapshot = vault.read().unwrap();
     let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
-    let told = "1 reads were still under way after 0.05 s";
-    assert_refused(&scene, &vault, ErrorKind::Locked, told, rotate);
+    let expected = "1 reads were still under way after 0.05 s";
+    assert_refused(&scene, &vault, ErrorKind::Locked, expected, rotate);
     let value = snapshot.get("n", "k05").unwrap().unwrap();
-    assert_eq!(value.bytes().unwrap(), long(5, 300), "it reads on");
-    // Records under way are a read as well.
+    assert_eq!(value.bytes().unwrap(), long(5, 300), "the snapshot still reads");
+    // An iterator over records counts as a read too.
     let mut records = snapshot.prefix("n", "k").unwrap();
     records.next().unwrap().unwrap();
     drop((value, snapshot));
-    assert_refused(&scene, &vault, ErrorKind::Locked, told, rotate);
+    assert_refused(&scene, &vault, ErrorKind::Locked, expected, rotate);
     assert_eq!(records.count(), 19);
-    assert_goes_on(&scene, vault);
+    assert_usable(&scene, vault);
 }
 
 #[test]
-fn a_rotation_that_waits_for_another_write_in_vain_is_locked() {
+fn rotation_with_a_long_write_is_locked() {
     let scene = Scene::new();
     let options = scene.options(FIRST).write_timeout(Duration::from_millis(50));
     let vault = options.create("/vault").unwrap();
@@ -127,7 +128,7 @@ fn a_rotation_that_waits_for_another_write_in_vain_is_locked() {
         let holder = scope.spawn(move || {
             vault.write(|tx| {
                 inside.send(()).unwrap();
-                // Ends with an error when the test is done, or has failed.
+                // Returns an error when the sender is dropped, also if the test fails.
                 let _ = released.recv();
                 tx.insert("n", "held", "1")
             })
@@ -138,5 +139,5 @@ fn a_rotation_that_waits_for_another_write_in_vain_is_locked() {
         drop(release);
         holder.join().unwrap().unwrap();
     });
-    assert_goes_on(&scene, vault);
+    assert_usable(&scene, vault);
 }

@@ -1,4 +1,4 @@
-//! A vault on a simulated disk, the secrets that open it, and what it holds.
+//! A vault on a simulated disk, its secrets, and its data.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use crate::support::records::{all, assert_whole, get, long, put, put_long};
 
 pub(crate) const STATE: &str = "/vault/state.redb";
 pub(crate) const NEW_STATE: &str = "/vault/state.redb.new";
-/// Where the backend on disk keeps the copies of key sets.
+/// Path prefix of key copies on the disk backend.
 const KEY_COPIES: &str = "/vault/content/objects/keys/";
-/// Where it keeps content.
+/// Path of content on the disk backend.
 const CONTENT: &str = "/vault/content/objects/content";
 
-/// Length of the long value that a filled vault has: several objects.
+/// Length of the long value in a filled vault, in bytes: it fills several objects.
 const LONG: usize = 70_000;
 
-/// Something that opens a vault, or does not.
+/// A secret that may open a vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Secret {
     Key(u8),
@@ -38,10 +38,10 @@ impl KeySource for Secret {
     }
 }
 
-/// What most vaults here are created with.
+/// The secret with which most vaults here are created.
 pub(crate) const FIRST: Secret = Secret::Key(1);
 
-/// A simulated disk with room for one vault.
+/// A simulated disk for one vault.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) world: World,
@@ -57,7 +57,7 @@ impl Scene {
         Self { world, seeds: Cell::new(0) }
     }
 
-    /// With a closed vault that holds what [`fill`] writes and opens with each of `secrets`.
+    /// Creates, fills and closes a vault that each of `secrets` opens.
     pub(crate) fn with_vault(secrets: &[Secret]) -> Self {
         let scene = Self::new();
         let vault = scene.create(secrets[0]);
@@ -69,7 +69,7 @@ impl Scene {
         scene
     }
 
-    /// The same disk in a world of its own, as after an orderly end.
+    /// Returns a copy of the disk as it is now, in a separate world.
     pub(crate) fn duplicate(&self) -> Self {
         Self { world: self.world.same_as_now(), seeds: Cell::new(self.seeds.get() + 1_000) }
     }
@@ -101,7 +101,7 @@ impl Scene {
         self.world.write_file(STATE, bytes).unwrap();
     }
 
-    /// Where the copy of the key set lies.
+    /// Returns the path of the key copy, if there is one.
     pub(crate) fn key_copy_path(&self) -> Option<PathBuf> {
         let is_copy = |path: &PathBuf| path.to_str().unwrap().starts_with(KEY_COPIES);
         let mut found = self.world.tree().into_iter().filter(|(_, len)| len.is_some());
@@ -120,13 +120,15 @@ impl Scene {
         self.world.remove_file(&self.key_copy_path().unwrap()).unwrap();
     }
 
-    /// The names of the content objects.
+    /// Returns the paths of the content objects.
     pub(crate) fn objects(&self) -> Vec<PathBuf> {
         let files = self.world.tree().into_iter().filter(|(_, len)| len.is_some());
         files.map(|(path, _)| path).filter(|path| path.starts_with(CONTENT)).collect()
     }
 
-    /// Every file and folder, but for the lock's, which a refusal itself may make.
+    /// Returns every file and folder except the lock's files.
+    ///
+    /// A refused open may create the lock's files.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let read = |path: &PathBuf| self.world.read_file(path).unwrap();
         self.world
@@ -137,7 +139,7 @@ impl Scene {
             .collect()
     }
 
-    /// Runs `act`, and asserts that it changed no file.
+    /// Runs `act` and asserts that no file changes.
     #[track_caller]
     pub(crate) fn unchanged<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.files();
@@ -153,7 +155,9 @@ impl Scene {
         outcome
     }
 
-    /// Which of `secrets` open the vault; the others are `Denied`.
+    /// Returns those of `secrets` that open the vault.
+    ///
+    /// Asserts that the others are `Denied`.
     #[track_caller]
     pub(crate) fn openers(&self, secrets: &[Secret]) -> Vec<Secret> {
         let opens = |secret: &Secret| match self.open(*secret) {
@@ -167,7 +171,7 @@ impl Scene {
     }
 }
 
-/// Rows, a long value and a checkpoint.
+/// Writes rows, a long value and a checkpoint.
 pub(crate) fn fill(vault: &Vault) {
     for i in 0..20 {
         put(vault, &format!("k{i:02}"), long(i, 300));
@@ -177,14 +181,14 @@ pub(crate) fn fill(vault: &Vault) {
     operation.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("half")).unwrap();
 }
 
-/// All that [`fill`] wrote is there, and nothing is wrong or unknown.
+/// Asserts that all data of [`fill`] is readable and undamaged.
 #[track_caller]
 pub(crate) fn assert_filled(vault: &Vault) {
     assert_readable(vault);
     assert_whole(vault);
 }
 
-/// All that [`fill`] wrote can be read.
+/// Asserts that all data of [`fill`] is readable.
 #[track_caller]
 pub(crate) fn assert_readable(vault: &Vault) {
     for i in 0..20 {
@@ -196,7 +200,7 @@ pub(crate) fn assert_readable(vault: &Vault) {
     assert_eq!((status.checkpoints, &status.data[..]), (1, &b"half"[..]));
 }
 
-/// Ids of the vault's keys.
+/// Returns the ids of the vault's keys.
 pub(crate) fn ids(vault: &Vault) -> Vec<u32> {
     vault.keys().list().iter().map(|key| key.id.0).collect()
 }

@@ -1,4 +1,4 @@
-//! Processes: one rotates, and another waits for the vault meanwhile.
+//! One process rotates while another process waits for the vault.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::records::{get, put};
 
 const NEW: Secret = Secret::Key(2);
 
-/// What the other processes run.
+/// Runs the role of a child process.
 pub(crate) fn work(role: &str, path: &Path) {
     match role {
         "rotate" => {
@@ -24,7 +24,7 @@ pub(crate) fn work(role: &str, path: &Path) {
             vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
             put(&vault, "after", "1");
             say("rotated");
-            // Killed: it never closes.
+            // The test kills this process, so the vault is never closed.
             std::thread::park_timeout(Duration::from_secs(100));
         }
         "wait with the new key" => wait(path, NEW),
@@ -52,7 +52,7 @@ fn wait(path: &Path, secret: Secret) {
 }
 
 #[test]
-fn a_process_that_waited_while_another_rotated_opens_the_new_state_with_a_new_key() {
+fn waiting_process_opens_the_rotated_state_with_a_new_key() {
     for (role, expected) in
         [("wait with the new key", "opened"), ("wait with the old key", "Denied")]
     {
