@@ -230,7 +230,8 @@ const CHANGES: [Change; 5] = [
 
 /// Returns the number of the backend call that puts the copy.
 ///
-/// Calls are counted from 1. A change finds the copy, reads it, and puts the new one. A rotation lists objects first.
+/// Calls are counted from 1. A change finds the copy, reads it, and puts the new one. A rotation
+/// lists objects first.
 fn put_of_copy(name: &str) -> u64 {
     if name == "rotate" { 4 } else { 3 }
 }

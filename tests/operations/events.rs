@@ -1,4 +1,4 @@
-//! What subscribers hear: all that is durable, in order, and nothing else.
+//! Events for subscribers: one for each durable change, in order, and no others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use strongroom::runner::{Handler, Handlers, Job};
 use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{FaultTiming, ManualClock};
 
-use crate::runner::{ended, nothing, single};
-use crate::scene::{Scene, commit, row, spec, stands, state};
+use crate::runner::{await_end, no_op, single_threaded};
+use crate::scene::{Scene, commit, resumability, row, spec, state};
 use crate::support::calls::each_call;
 use crate::support::group::PATIENCE;
 use crate::support::records::{assert_error, put};
 
-fn heard(from: &Subscription) -> Vec<Event> {
+fn drain(from: &Subscription) -> Vec<Event> {
     std::iter::from_fn(|| from.next_now()).collect()
 }
 
 fn kinds(from: &Subscription) -> Vec<EventKind> {
-    heard(from).into_iter().map(|event| event.kind).collect()
+    drain(from).into_iter().map(|event| event.kind).collect()
 }
 
 fn progress(lane: &str, progress: f64) -> EventKind {
@@ -37,7 +37,7 @@ fn failed(error: &str) -> EventKind {
 }
 
 #[test]
-fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
+fn events_of_an_operation_come_in_order_with_id_and_time() {
     let scene = Scene::new();
     let vault = &scene.vault;
     let from = vault.operations().subscribe(100);
@@ -60,7 +60,7 @@ fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
     drop((lane, operation));
     drop(vault.operations().resume("op").unwrap());
     expect(&[EventKind::Started]);
-    // Whoever resumes it after that cannot know but that it died.
+    // The handle was dropped without an end, so the next resume counts as a recovery.
     let operation = vault.operations().resume("op").unwrap();
     expect(&[EventKind::Recovered]);
     commit(&operation.lane("a").unwrap(), 3).unwrap();
@@ -81,17 +81,17 @@ fn a_whole_life_is_heard_in_order_with_whose_it_is_and_when() {
     expect(&[]);
 
     let millis = |secs: u64| ManualClock::START_UNIX_MILLIS + secs * 1_000;
-    let given_up = vault.operations().begin_with(spec("other").name("export")).unwrap();
+    let cancelled = vault.operations().begin_with(spec("other").name("export")).unwrap();
     scene.clock.advance(Duration::from_secs(1));
-    given_up.cancel().unwrap();
-    let [first, last] = &heard(&from)[..] else { panic!("two events") };
+    cancelled.cancel().unwrap();
+    let [first, last] = &drain(&from)[..] else { panic!("two events") };
     assert_eq!((&first.id[..], &first.name[..]), ("other", "export"));
     assert_eq!((&last.id[..], &last.kind), ("other", &EventKind::Cancelled));
     assert_eq!((first.unix_millis, last.unix_millis), (millis(14), millis(15)));
 }
 
 #[test]
-fn one_commit_tells_all_that_it_did_in_order() {
+fn one_commit_sends_its_events_in_order() {
     let scene = Scene::new();
     let operation = scene.vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
     let lanes = ["b", "a"].map(|name| operation.lane(name).unwrap());
@@ -112,60 +112,62 @@ fn one_commit_tells_all_that_it_did_in_order() {
 }
 
 #[test]
-fn an_event_is_sent_once_its_commit_can_be_seen() {
+fn event_is_sent_after_its_commit_is_visible() {
     let scene = Scene::new();
     let from = scene.vault.operations().subscribe(10);
     let vault = scene.vault.clone();
-    let (told, looked) = channel();
+    let (sender, states) = channel();
     let observer = thread::spawn(move || {
         while let Some(event) = from.next_within(PATIENCE) {
             let done = event.kind == EventKind::Completed;
-            told.send(state(&vault, &event.id)).unwrap();
+            sender.send(state(&vault, &event.id)).unwrap();
             if done {
                 break;
             }
         }
     });
     let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
-    let next = || looked.recv_timeout(PATIENCE).unwrap();
+    let next = || states.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), OperationState::Running);
     operation.complete().unwrap();
     assert_eq!(next(), OperationState::Completed);
     observer.join().unwrap();
 }
 
-/// What is said of an operation within the commit's own telling: before any subscriber can ask.
+/// A recorder that queries the resumability of an operation in each transition.
+///
+/// The recorder runs before any subscriber gets the event.
 #[derive(Clone, Default)]
-struct Asks {
+struct ResumabilityRecorder {
     vault: Arc<Mutex<Option<Vault>>>,
-    told: Arc<Mutex<Vec<Resumable>>>,
+    seen: Arc<Mutex<Vec<Resumable>>>,
 }
 
-impl Recorder for Asks {
+impl Recorder for ResumabilityRecorder {
     fn transition(&self, _: Option<OperationState>, _: OperationState) {
         if let Some(vault) = &*self.vault.lock() {
-            self.told.lock().push(stands(vault, "op"));
+            self.seen.lock().push(resumability(vault, "op"));
         }
     }
 }
 
 #[test]
-fn whoever_hears_of_an_end_finds_that_nobody_owns_the_operation() {
-    let asks = Asks::default();
-    let scene = Scene::heard_by(asks.clone(), Handlers::new());
-    *asks.vault.lock() = Some(scene.vault.clone());
+fn ended_operation_has_no_owner_when_its_event_is_sent() {
+    let recorder = ResumabilityRecorder::default();
+    let scene = Scene::with_recorder(recorder.clone(), Handlers::new());
+    *recorder.vault.lock() = Some(scene.vault.clone());
     let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     operation.pause().unwrap();
     scene.vault.operations().resume("op").unwrap().fail("no").unwrap();
     let alive = |generation| Resumable::OwnerAlive { generation };
     let expected = [alive(1), Resumable::Held, alive(2), Resumable::Ready];
-    assert_eq!(*asks.told.lock(), expected);
-    // It holds the vault, which holds it.
-    asks.vault.lock().take();
+    assert_eq!(*recorder.seen.lock(), expected);
+    // Breaks the cycle: the recorder has the vault, and the vault has the recorder.
+    recorder.vault.lock().take();
 }
 
 #[test]
-fn what_is_refused_or_taken_back_is_not_heard() {
+fn refused_or_rolled_back_calls_send_no_event() {
     let scene = Scene::new();
     let vault = &scene.vault;
     let operation = vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
@@ -184,11 +186,11 @@ fn what_is_refused_or_taken_back_is_not_heard() {
     let mut conflict = row("k");
     conflict.require_present("n", "none");
     lane.commit(conflict, Checkpoint::new("")).unwrap_err();
-    let changed_its_mind = vault.write(|tx| {
+    let rolled_back = vault.write(|tx| {
         tx.checkpoint(&lane, Checkpoint::new("").complete())?;
-        Err::<(), _>(Error::new(ErrorKind::Invalid, "change its mind"))
+        Err::<(), _>(Error::new(ErrorKind::Invalid, "roll back"))
     });
-    changed_its_mind.unwrap_err();
+    rolled_back.unwrap_err();
     let panicked = thread::scope(|scope| {
         let write = || {
             vault.write(|tx| -> Result<()> {
@@ -201,13 +203,13 @@ fn what_is_refused_or_taken_back_is_not_heard() {
     panicked.unwrap_err();
     operation.migrate(1, |_| Ok(Vec::new())).unwrap();
     put(vault, "k", "v");
-    assert_eq!(heard(&from), []);
+    assert_eq!(drain(&from), []);
     commit(&lane, 1).unwrap();
-    assert_eq!(kinds(&from), [progress("a", 0.0)], "and nothing of it comes later");
+    assert_eq!(kinds(&from), [progress("a", 0.0)], "no event of a refused call comes later");
 }
 
 #[test]
-fn a_commit_that_fails_is_not_heard_whether_it_has_happened_or_not() {
+fn failed_commit_sends_no_event() {
     type Act = fn(&Vault, &Operation) -> Result<()>;
     let acts: [Act; 3] = [
         |_, operation| commit(&operation.lane("main")?, 1),
@@ -224,10 +226,10 @@ fn a_commit_that_fails_is_not_heard_whether_it_has_happened_or_not() {
                 },
                 |vault, (_, operation)| act(vault, operation),
                 |_, vault, (from, operation), error| {
-                    assert_eq!(heard(&from), [], "{error}");
-                    // Nor once the vault has looked what became of it.
+                    assert_eq!(drain(&from), [], "{error}");
+                    // The write makes the vault reread its state, which sends no event either.
                     put(vault, "k", "v");
-                    assert_eq!(heard(&from), [], "{error}");
+                    assert_eq!(drain(&from), [], "{error}");
                     drop(operation);
                 },
             );
@@ -236,7 +238,7 @@ fn a_commit_that_fails_is_not_heard_whether_it_has_happened_or_not() {
 }
 
 #[test]
-fn a_subscription_hears_what_comes_after_it_and_each_hears_all() {
+fn each_subscription_gets_all_later_events() {
     let scene = Scene::new();
     let lane = scene.vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap();
     let commit = |done| lane.commit(Batch::new(), Checkpoint::new("").progress(done)).unwrap();
@@ -252,42 +254,42 @@ fn a_subscription_hears_what_comes_after_it_and_each_hears_all() {
         (second.missed(), scene.vault.operations().statistics().unwrap().events_missed),
         (0, 0)
     );
-    // One that is dropped with all that it has heard costs nobody anything.
+    // Events are not counted as missed for a dropped subscription.
     drop(second);
     commit(1.0);
     assert_eq!(scene.vault.operations().statistics().unwrap().events_missed, 0);
 }
 
 #[test]
-fn who_never_listens_misses_what_does_not_fit_and_holds_up_nobody() {
+fn full_subscription_counts_missed_events_and_blocks_no_job() {
     const COMMITS: u64 = 500;
     let handler = Handler::new(|job: &Job| {
         let lane = job.lane("main")?;
         (0..COMMITS).try_for_each(|_| lane.commit(Batch::new(), Checkpoint::new("")))
     });
     let scene = Scene::with(Handlers::new().with("work", handler));
-    // None is no length to keep; the least is one.
+    // A length of 0 counts as 1.
     let (none, few) =
         (scene.vault.operations().subscribe(0), scene.vault.operations().subscribe(3));
     let all = scene.vault.operations().subscribe(usize::try_from(COMMITS).unwrap() + 2);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("work")).unwrap();
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(await_end(&job), OperationState::Completed);
     let events = COMMITS + 2;
     assert_eq!((none.missed(), few.missed(), all.missed()), (events - 1, events - 3, 0));
     assert_eq!(scene.vault.operations().statistics().unwrap().events_missed, 2 * events - 4);
-    assert_eq!(heard(&all).len() as u64, events);
-    // What is kept is the beginning.
+    assert_eq!(drain(&all).len() as u64, events);
+    // The first events are kept.
     assert_eq!(kinds(&none), [EventKind::Started]);
     assert_eq!(kinds(&few), [EventKind::Started, progress("main", 0.0), progress("main", 0.0)]);
-    // There is room again.
+    // Reading the events made room for new ones.
     scene.vault.operations().begin_with(spec("next")).unwrap().cancel().unwrap();
     assert_eq!(kinds(&few), [EventKind::Started, EventKind::Cancelled]);
     assert_eq!(none.missed(), events);
 }
 
 #[test]
-fn commits_that_threads_share_are_heard_once_each_and_every_lane_s_in_order() {
+fn group_commits_send_each_event_once_in_order_of_its_lane() {
     const LANES: u32 = 8;
     const COMMITS: u32 = 50;
     let scene = Scene::new();
@@ -306,47 +308,47 @@ fn commits_that_threads_share_are_heard_once_each_and_every_lane_s_in_order() {
             });
         }
     });
-    let mut heard_of: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut by_lane: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let events = kinds(&from);
     assert_eq!(events.last(), Some(&EventKind::Completed));
     for kind in &events[..events.len() - 1] {
         let EventKind::Progress { lane, progress } = kind else { panic!("{kind:?}") };
-        heard_of.entry(lane.clone()).or_default().push(*progress);
+        by_lane.entry(lane.clone()).or_default().push(*progress);
     }
     let expected: Vec<_> = (1..=COMMITS).map(|n| f64::from(n) / f64::from(COMMITS)).collect();
-    assert_eq!(heard_of, names.into_iter().map(|name| (name, expected.clone())).collect());
+    assert_eq!(by_lane, names.into_iter().map(|name| (name, expected.clone())).collect());
     assert_eq!(from.missed(), 0);
 }
 
 #[test]
-fn the_channel_can_be_waited_on_with_others() {
-    let scene = Scene::with(Handlers::new().with("op", Handler::new(nothing)));
+fn subscription_waits_for_events_of_a_runner() {
+    let scene = Scene::with(Handlers::new().with("op", Handler::new(no_op)));
     let from = scene.vault.operations().subscribe(10);
     assert_eq!(from.next_within(Duration::ZERO), None);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
     let next = || from.next_within(PATIENCE).unwrap().kind;
     assert_eq!([next(), next()], [EventKind::Started, EventKind::Completed]);
-    ended(&job);
+    await_end(&job);
     assert_error(runner.cancel("op"), ErrorKind::NotFound, "does not have the operation");
     assert_eq!(from.next_now(), None);
 }
 
 #[test]
-fn an_event_s_debug_tells_nothing_of_the_host_s() {
+fn debug_output_contains_no_host_data() {
     let handler = Handler::new(|job: &Job| {
         job.warn("secret warning");
         Err::<(), _>(Error::new(ErrorKind::Denied, "secret error"))
     });
     let scene = Scene::with(Handlers::new().with("secret name", handler));
     let from = scene.vault.operations().subscribe(100);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let secret = |id: &str| spec(id).name("secret name").lanes(["secret lane"]);
-    assert_eq!(ended(&runner.submit(secret("secret 1")).unwrap()), OperationState::Failed);
+    assert_eq!(await_end(&runner.submit(secret("secret 1")).unwrap()), OperationState::Failed);
     let operation = scene.vault.operations().begin_with(secret("secret 2")).unwrap();
     let lane = operation.lane("secret lane").unwrap();
     lane.commit(row("secret row"), Checkpoint::new("secret data")).unwrap();
-    let told = format!("{:?} {from:?} {runner:?} {:?}", heard(&from), scene.vault);
-    assert!(!told.contains("secret"), "{told}");
-    assert!(told.contains("Failed") && told.contains("Progress") && told.contains("Warning"));
+    let shown = format!("{:?} {from:?} {runner:?} {:?}", drain(&from), scene.vault);
+    assert!(!shown.contains("secret"), "{shown}");
+    assert!(shown.contains("Failed") && shown.contains("Progress") && shown.contains("Warning"));
 }

@@ -1,4 +1,4 @@
-//! How an operation comes to a handle, and what it keeps from try to try.
+//! Handles: preparing, beginning, resuming and taking over, and the status between tries.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
 use crate::scene::{
-    AT_ONCE, Scene, commit, lane_status, row, spec, stands, state, status, unfinished,
+    AT_ONCE, Scene, commit, lane_status, resumability, row, spec, state, status, unfinished,
 };
 use crate::support::records::{assert_error, assert_whole};
 
 #[test]
-fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
+fn prepared_operation_survives_reopening_and_can_be_resumed() {
     let scene = Scene::new();
     let prepared = spec("op").name("import").lanes(["b", "a"]).version(3).metadata("by", "ada");
     scene.vault.operations().prepare(prepared).unwrap();
@@ -30,7 +30,10 @@ fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
     assert_eq!(found.metadata, [("by".to_owned(), "ada".to_owned())]);
     let lanes: Vec<_> = found.lanes.iter().map(|lane| &lane.name[..]).collect();
     assert_eq!((lanes, found.latest()), (vec!["a", "b"], None));
-    assert_eq!((stands(vault, "op"), unfinished(vault)), (Resumable::Ready, vec!["op".to_owned()]));
+    assert_eq!(
+        (resumability(vault, "op"), unfinished(vault)),
+        (Resumable::Ready, vec!["op".to_owned()])
+    );
 
     let operation = vault.operations().resume("op").unwrap();
     let begun = status(vault, "op");
@@ -39,14 +42,14 @@ fn what_is_prepared_is_known_after_reopening_and_whoever_resumes_it_begins() {
 }
 
 #[test]
-fn an_id_is_prepared_or_begun_once() {
+fn used_id_already_exists() {
     let vault = memory_vault().unwrap();
     vault.operations().prepare(spec("op")).unwrap();
     let before = status(&vault, "op");
     assert_error(vault.operations().prepare(spec("op")), ErrorKind::AlreadyExists, "op");
     assert_error(vault.operations().begin_with(spec("op")), ErrorKind::AlreadyExists, "op");
     assert_eq!(status(&vault, "op"), before);
-    // What is prepared is resumed by it, in the lanes of the preparation.
+    // The call resumes a prepared operation, if the lanes are the same.
     let other = spec("op").lanes(["other"]);
     assert_error(vault.operations().begin_or_resume_with(other), ErrorKind::Invalid, "lanes");
     assert_eq!(status(&vault, "op"), before);
@@ -55,7 +58,7 @@ fn an_id_is_prepared_or_begun_once() {
 }
 
 #[test]
-fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
+fn begin_or_resume_keeps_the_spec_of_an_existing_operation() {
     let scene = Scene::new();
     let first = spec("op").name("first").version(1).metadata("k", "1").checkpoints_kept(2);
     drop(scene.vault.operations().begin_or_resume_with(first).unwrap());
@@ -69,7 +72,7 @@ fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
     assert_eq!(found.checkpoints_kept, 2);
     again.pause().unwrap();
     let held =
-        scene.vault.operations().begin_or_resume_with(spec("op")).expect("asked for by its id");
+        scene.vault.operations().begin_or_resume_with(spec("op")).expect("resumed by its id");
     assert_eq!(state(&scene.vault, "op"), OperationState::Running);
     held.cancel().unwrap();
     let outcome = scene.vault.operations().begin_or_resume_with(spec("op"));
@@ -77,7 +80,7 @@ fn begin_or_resume_leaves_an_operation_as_it_was_begun() {
 }
 
 #[test]
-fn what_nobody_runs_can_be_laid_aside_and_given_up() {
+fn operation_without_owner_can_be_paused_and_abandoned() {
     let scene = Scene::new();
     let vault = &scene.vault;
     let begin = |id: &str| vault.operations().begin_with(spec(id)).unwrap();
@@ -89,14 +92,14 @@ fn what_nobody_runs_can_be_laid_aside_and_given_up() {
         let generation = status(vault, id).generation;
         for _ in 0..2 {
             vault.operations().pause(id).unwrap();
-            assert_eq!((state(vault, id), stands(vault, id)), held(), "{id}");
+            assert_eq!((state(vault, id), resumability(vault, id)), held(), "{id}");
         }
         drop(vault.operations().resume(id).unwrap());
         let resumed = status(vault, id);
         assert_eq!((resumed.state, resumed.held), (OperationState::Running, false), "{id}");
         assert_eq!(resumed.generation, generation + 1);
         vault.operations().abandon(id).unwrap();
-        assert_eq!((state(vault, id), stands(vault, id)), cancelled(), "{id}");
+        assert_eq!((state(vault, id), resumability(vault, id)), cancelled(), "{id}");
         for outcome in [vault.operations().abandon(id), vault.operations().pause(id)] {
             assert_error(outcome, ErrorKind::Invalid, "is cancelled and cannot become");
         }
@@ -114,14 +117,14 @@ fn cancelled() -> (OperationState, Resumable) {
 }
 
 #[test]
-fn what_somebody_runs_is_neither_laid_aside_nor_given_up_behind_its_back() {
+fn pause_and_abandon_of_a_running_operation_are_locked() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("op", ["a"]).unwrap();
     let clone = operation.clone();
     drop(operation);
     let lane = clone.lane("a").unwrap();
     drop(clone);
-    // A lane is of a handle, and a right to commit.
+    // A lane keeps its handle alive, and with it the right to commit.
     for outcome in [vault.operations().pause("op"), vault.operations().abandon("op")] {
         assert_error(outcome, ErrorKind::Locked, "generation 1 of it is running");
     }
@@ -141,7 +144,7 @@ fn what_somebody_runs_is_neither_laid_aside_nor_given_up_behind_its_back() {
 }
 
 #[test]
-fn tries_are_counted_until_one_gets_somewhere() {
+fn attempts_count_until_a_checkpoint_resets_them() {
     let vault = memory_vault().unwrap();
     let unlimited = RetryPolicy { attempts_max: 0, ..AT_ONCE };
     let attempts = || status(&vault, "op").attempts;
@@ -158,8 +161,8 @@ fn tries_are_counted_until_one_gets_somewhere() {
     commit(&operation.lane("a").unwrap(), 1).unwrap();
     assert_eq!((attempts(), state(&vault, "op")), (0, OperationState::Running));
     operation.fail("no").unwrap();
-    assert_eq!(attempts(), 0, "this try got somewhere");
-    // The completion of a lane is a step forward too.
+    assert_eq!(attempts(), 0, "this try committed a checkpoint");
+    // Completing a lane resets the count too.
     let operation = vault.operations().resume("op").unwrap();
     assert_eq!(attempts(), 1);
     operation.lane("b").unwrap().complete().unwrap();
@@ -167,7 +170,7 @@ fn tries_are_counted_until_one_gets_somewhere() {
 }
 
 #[test]
-fn a_pause_is_no_failed_try() {
+fn pause_does_not_count_as_a_failed_try() {
     let vault = memory_vault().unwrap();
     vault.operations().begin_with(spec("op")).unwrap().pause().unwrap();
     for _ in 0..10 {
@@ -176,19 +179,19 @@ fn a_pause_is_no_failed_try() {
     }
     vault.operations().resume("op").unwrap().fail("no").unwrap();
     vault.operations().resume("op").unwrap().pause().unwrap();
-    assert_eq!(status(&vault, "op").attempts, 1, "the one that failed still counts");
+    assert_eq!(status(&vault, "op").attempts, 1, "the failed try still counts");
 }
 
 #[test]
-fn once_its_tries_are_used_up_only_a_take_over_goes_on() {
+fn exhausted_operation_needs_a_take_over() {
     let vault = memory_vault().unwrap();
     let two = RetryPolicy { attempts_max: 2, ..AT_ONCE };
     vault.operations().begin_with(spec("op").retry(two)).unwrap().fail("no").unwrap();
-    assert_eq!(stands(&vault, "op"), Resumable::Ready);
-    // A crash uses a try up as well as a failure.
+    assert_eq!(resumability(&vault, "op"), Resumable::Ready);
+    // A crash counts as a try, like a failure.
     drop(vault.operations().resume("op").unwrap());
     let exhausted = Resumable::AttemptsExhausted { attempts: 2 };
-    assert_eq!((stands(&vault, "op"), exhausted.by_id()), (exhausted, false));
+    assert_eq!((resumability(&vault, "op"), exhausted.by_id()), (exhausted, false));
     let before = status(&vault, "op");
     assert_error(
         vault.operations().resume("op"),
@@ -202,12 +205,12 @@ fn once_its_tries_are_used_up_only_a_take_over_goes_on() {
     let operation = vault.operations().take_over("op").unwrap();
     assert_eq!((status(&vault, "op").attempts, operation.generation()), (1, 3));
     drop(operation);
-    drop(vault.operations().resume("op").expect("tries are counted anew"));
-    assert_eq!(stands(&vault, "op"), Resumable::AttemptsExhausted { attempts: 2 });
+    drop(vault.operations().resume("op").expect("a take-over resets the count"));
+    assert_eq!(resumability(&vault, "op"), Resumable::AttemptsExhausted { attempts: 2 });
 }
 
 #[test]
-fn a_wait_after_a_failure_holds_up_nobody_who_asks_by_id() {
+fn resume_by_id_ignores_the_backoff() {
     let scene = Scene::new();
     let retry = RetryPolicy {
         attempts_max: 0,
@@ -216,20 +219,20 @@ fn a_wait_after_a_failure_holds_up_nobody_who_asks_by_id() {
     };
     let waits = |secs| Resumable::BackingOff { wait: Duration::from_secs(secs) };
     scene.vault.operations().begin_with(spec("op").retry(retry)).unwrap().fail("no").unwrap();
-    for (told, secs) in [(waits(1), 1), (waits(2), 2), (waits(3), 3), (waits(3), 3)] {
-        assert_eq!(stands(&scene.vault, "op"), told);
+    for (expected, secs) in [(waits(1), 1), (waits(2), 2), (waits(3), 3), (waits(3), 3)] {
+        assert_eq!(resumability(&scene.vault, "op"), expected);
         scene.clock.advance(Duration::from_millis(secs * 1_000 - 1));
         let wait = Duration::from_millis(1);
-        assert_eq!(stands(&scene.vault, "op"), Resumable::BackingOff { wait });
+        assert_eq!(resumability(&scene.vault, "op"), Resumable::BackingOff { wait });
         let operation = scene.vault.operations().resume("op").expect("the wait is advice");
         operation.fail("no").unwrap();
     }
     scene.clock.advance(Duration::from_secs(3));
-    assert_eq!(stands(&scene.vault, "op"), Resumable::Ready);
+    assert_eq!(resumability(&scene.vault, "op"), Resumable::Ready);
 }
 
 #[test]
-fn a_lane_is_completed_where_it_stands_and_the_last_one_completes_the_operation() {
+fn last_completed_lane_completes_the_operation() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("op", ["a", "b"]).unwrap();
     let (a, b) = (operation.lane("a").unwrap(), operation.lane("b").unwrap());
@@ -247,8 +250,10 @@ fn a_lane_is_completed_where_it_stands_and_the_last_one_completes_the_operation(
     assert_whole(&vault);
 }
 
-/// Three lanes: with a checkpoint and complete, with one, and with none; all of version 0.
-fn three_lanes(vault: &Vault) -> Operation {
+/// Begins an operation of version 0 with three lanes.
+///
+/// Lane "a" has a checkpoint and is complete, "b" has two checkpoints, "c" has none.
+fn begin_three_lanes(vault: &Vault) -> Operation {
     let operation = vault.operations().begin_with(spec("op").lanes(["a", "b", "c"])).unwrap();
     for (lane, n) in [("a", 1), ("b", 1), ("b", 2)] {
         commit(&operation.lane(lane).unwrap(), n).unwrap();
@@ -258,38 +263,38 @@ fn three_lanes(vault: &Vault) -> Operation {
 }
 
 #[test]
-fn a_migration_changes_the_data_of_all_lanes_and_nothing_else() {
-    // Its clock stands, so that times are the same.
+fn migration_changes_only_the_data_of_lanes() {
+    // The manual clock keeps all times equal.
     let Scene { vault, .. } = Scene::new();
-    let operation = three_lanes(&vault);
+    let operation = begin_three_lanes(&vault);
     let before = status(&vault, "op");
-    let mut asked = Vec::new();
+    let mut called = Vec::new();
     let migrated = operation.migrate(7, |lane| {
-        asked.push(lane.name.clone());
-        let old: u32 = lane.decode()?.expect("it has had a checkpoint");
+        called.push(lane.name.clone());
+        let old: u32 = lane.decode()?.expect("the lane has a checkpoint");
         Ok(format!("{old} of version 7").into_bytes())
     });
     migrated.unwrap();
-    assert_eq!(asked, ["a", "b"], "the third has no data");
+    assert_eq!(called, ["a", "b"], "the third lane has no data");
     let mut expected = before;
     expected.version = 7;
     expected.lanes[0].data = b"1 of version 7".to_vec();
     expected.lanes[1].data = b"2 of version 7".to_vec();
     assert_eq!(status(&vault, "op"), expected);
-    // History tells what was.
+    // Older checkpoints keep their data.
     let history = vault.read().unwrap().checkpoints("op", "b").unwrap();
     assert_eq!(history[0].data, b"2 of version 7");
     assert_eq!(history[1].decode::<u32>().unwrap(), Some(1));
-    // And the lanes go on.
+    // The lanes stay usable.
     commit(&operation.lane("b").unwrap(), 3).unwrap();
     operation.lane("c").unwrap().complete().unwrap();
     assert_whole(&vault);
 }
 
 #[test]
-fn a_migration_that_fails_for_one_lane_changes_none() {
+fn migration_failing_for_one_lane_changes_none() {
     let vault = memory_vault().unwrap();
-    let operation = three_lanes(&vault);
+    let operation = begin_three_lanes(&vault);
     let before = status(&vault, "op");
     let second = |lane: &LaneStatus, bad: Result<Vec<u8>>| match &lane.name[..] {
         "a" => Ok(b"new".to_vec()),
@@ -306,15 +311,15 @@ fn a_migration_that_fails_for_one_lane_changes_none() {
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         operation.migrate(1, |lane| second(lane, Ok(lane.data[9..].to_vec())))
     }));
-    assert!(panicked.is_err(), "the panic goes on");
+    assert!(panicked.is_err(), "the panic reaches the caller");
     assert_eq!(status(&vault, "op"), before);
     let most = operation.migrate(1, |lane| second(lane, Ok(long[1..].to_vec())));
-    most.expect("as long as it may be");
+    most.expect("data of the largest length");
     assert_eq!(status(&vault, "op").version, 1);
 }
 
 #[test]
-fn metadata_is_kept_by_key_up_to_its_limit() {
+fn metadata_beyond_its_limit_is_invalid() {
     let vault = memory_vault().unwrap();
     let filled = |bytes: usize| spec("op").metadata("k", "x".repeat(bytes - 2)).metadata("b", "");
     let outcome = vault.operations().begin_with(filled(METADATA_BYTES_MAX + 1));
@@ -322,7 +327,7 @@ fn metadata_is_kept_by_key_up_to_its_limit() {
     let outcome = vault.operations().prepare(filled(METADATA_BYTES_MAX + 1));
     assert_error(outcome, ErrorKind::Invalid, "16385 bytes, the limit is 16384");
     assert!(vault.read().unwrap().operation("op").unwrap().is_none());
-    // The last value of a key counts, and it alone is measured.
+    // Only the last value of a key is kept and counted.
     let most = filled(METADATA_BYTES_MAX).metadata("b", "y").metadata("b", "");
     drop(vault.operations().begin_with(most).unwrap());
     let found = status(&vault, "op").metadata;
@@ -331,7 +336,7 @@ fn metadata_is_kept_by_key_up_to_its_limit() {
 }
 
 #[test]
-fn names_and_the_length_of_history_have_bounds() {
+fn names_and_kept_checkpoints_have_bounds() {
     let vault = memory_vault().unwrap();
     let named = |name: &str| vault.operations().begin_with(spec("op").name(name));
     assert_error(named(""), ErrorKind::Invalid, "is empty");
@@ -353,7 +358,7 @@ fn names_and_the_length_of_history_have_bounds() {
 }
 
 #[test]
-fn in_a_listing_each_operation_has_its_own_lanes_however_alike_the_ids() {
+fn list_pairs_lanes_with_similar_ids_correctly() {
     let vault = memory_vault().unwrap();
     let ids = ["a", "a ", "a b", "a!", "aa", "b", "\u{e9}"];
     for (n, id) in ids.iter().enumerate() {

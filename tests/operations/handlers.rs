@@ -1,4 +1,4 @@
-//! What handlers do to their own jobs, and what the runner and its handles tell of it.
+//! Handlers that end their own jobs, and the resulting states and events.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use strongroom::operations::{
 use strongroom::runner::{BoxError, Handler, Handlers, Job, Runner, RunnerOptions};
 use strongroom::{Batch, Error, ErrorKind, Result};
 
-use crate::gate::Gate;
-use crate::runner::{ended, single};
-use crate::scene::{Scene, lane_status, row, spec, stands, state, status};
+use crate::latch::Latch;
+use crate::runner::{await_end, single_threaded};
+use crate::scene::{Scene, lane_status, resumability, row, spec, state, status};
 use crate::support::group::PATIENCE;
 use crate::support::records::{assert_error, assert_whole};
 
@@ -26,7 +26,7 @@ fn warnings(from: &Subscription) -> Vec<String> {
 }
 
 #[test]
-fn what_a_handler_ended_itself_stays_as_it_left_it() {
+fn end_by_the_handler_is_kept() {
     let works: [(&str, Work, OperationState); 8] = [
         ("lanes", |job| Ok(job.lane("main")?.complete()?), OperationState::Completed),
         ("complete", |job| Ok(job.operation().complete()?), OperationState::Completed),
@@ -57,46 +57,44 @@ fn what_a_handler_ended_itself_stays_as_it_left_it() {
     ];
     for (name, work, left) in works {
         let scene = Scene::with(Handlers::new().with("op", Handler::new(work)));
-        let heard = scene.vault.operations().subscribe(100);
-        let runner = single(&scene);
+        let events = scene.vault.operations().subscribe(100);
+        let runner = single_threaded(&scene);
         let job = runner.submit(spec("op")).unwrap();
-        assert_eq!(ended(&job), left, "{name}");
+        assert_eq!(await_end(&job), left, "{name}");
         let found = status(&scene.vault, "op");
         let tries = if left == OperationState::Failed { 3 } else { 1 };
         assert_eq!((found.state, found.generation), (left, tries), "{name}");
-        assert_eq!(found.held, left == OperationState::Paused, "it asked for that by its handle");
+        assert_eq!(found.held, left == OperationState::Paused, "paused by its handle");
         assert_eq!(found.failure.is_some(), left == OperationState::Failed);
-        let told: &[&str] = match name {
+        let expected: &[&str] = match name {
             "pause and err" => &["the handler failed after the operation ended: late"],
-            "complete and panic" => {
-                &["the handler failed after the operation ended: panicked: late"]
-            }
+            "complete and panic" => &["the handler failed after the operation ended: panicked: late"],
             _ => &[],
         };
-        assert_eq!(warnings(&heard), told, "{name}");
+        assert_eq!(warnings(&events), expected, "{name}");
         assert_whole(&scene.vault);
     }
 }
 
-/// An error that cannot even be told.
+/// An error whose `Display` panics.
 #[derive(Debug)]
-struct Unspeakable;
+struct PanickingError;
 
-impl fmt::Display for Unspeakable {
+impl fmt::Display for PanickingError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("the host's own bug")
     }
 }
 
-impl std::error::Error for Unspeakable {}
+impl std::error::Error for PanickingError {}
 
 #[test]
-fn an_error_that_panics_when_it_is_told_fails_the_try_like_any_other() {
-    let handler = Handler::new(|_: &Job| Err::<(), _>(Unspeakable));
+fn error_with_a_panicking_display_fails_the_try() {
+    let handler = Handler::new(|_: &Job| Err::<(), _>(PanickingError));
     let scene = Scene::with(Handlers::new().with("op", handler));
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    assert_eq!(ended(&job), OperationState::Failed);
+    assert_eq!(await_end(&job), OperationState::Failed);
     let found = status(&scene.vault, "op");
     assert_eq!(
         (found.attempts, found.failure.unwrap().error.as_str()),
@@ -106,10 +104,10 @@ fn an_error_that_panics_when_it_is_told_fails_the_try_like_any_other() {
 }
 
 #[test]
-fn a_handler_brings_older_checkpoints_forward_and_goes_on() {
+fn handler_migrates_older_checkpoints_and_continues() {
     let handler = Handler::new(|job: &Job| {
         if job.status().version < 2 {
-            // A pair of the number that was there and a word, as they are encoded.
+            // Encodes a pair: the old number and a word.
             let migrate = |lane: &LaneStatus| Ok([b"\x92", &lane.data[..], b"\xa3new"].concat());
             job.operation().migrate(2, migrate)?;
         }
@@ -121,38 +119,38 @@ fn a_handler_brings_older_checkpoints_forward_and_goes_on() {
     let operation = scene.vault.operations().begin_with(spec("op").version(1)).unwrap();
     operation.lane("main").unwrap().commit(row("7"), Checkpoint::encode(&7).unwrap()).unwrap();
     drop(operation);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.resume("op").unwrap();
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(await_end(&job), OperationState::Completed);
     assert_eq!(status(&scene.vault, "op").version, 2);
 }
 
 #[test]
-fn checkpoints_that_the_handler_cannot_read_again_end_its_tries() {
+fn checkpoint_of_another_type_ends_the_tries() {
     let handler = Handler::new(|job: &Job| {
         job.lane("main")?.commit(Batch::new(), Checkpoint::encode(&"a word")?)?;
         Err::<(), _>(Error::new(ErrorKind::Unavailable, "reach a host"))
     });
     let scene = Scene::with(Handlers::new().with("op", handler.checkpoints::<u32>()));
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    assert_eq!(ended(&job), OperationState::Failed);
+    assert_eq!(await_end(&job), OperationState::Failed);
     assert_eq!(status(&scene.vault, "op").generation, 1);
-    assert_eq!(stands(&scene.vault, "op"), Resumable::UnknownData { lane: "main".into() });
+    assert_eq!(resumability(&scene.vault, "op"), Resumable::UnknownData { lane: "main".into() });
 }
 
 #[test]
-fn warnings_are_heard_in_the_name_of_the_operation() {
+fn warning_events_have_id_and_name_of_the_operation() {
     let handler = Handler::new(|job: &Job| {
         job.warn("first");
         job.warn(String::from("second"));
         Ok::<_, Error>(())
     });
     let scene = Scene::with(Handlers::new().with("work", handler));
-    let heard = scene.vault.operations().subscribe(100);
-    let runner = single(&scene);
-    ended(&runner.submit(spec("op").name("work")).unwrap());
-    let events: Vec<_> = std::iter::from_fn(|| heard.next_now()).collect();
+    let events = scene.vault.operations().subscribe(100);
+    let runner = single_threaded(&scene);
+    await_end(&runner.submit(spec("op").name("work")).unwrap());
+    let events: Vec<_> = std::iter::from_fn(|| events.next_now()).collect();
     assert!(events.iter().all(|event| event.id == "op" && event.name == "work"));
     let kinds: Vec<_> = events.into_iter().map(|event| event.kind).collect();
     let warning = |text: &str| EventKind::Warning { text: text.into() };
@@ -161,49 +159,49 @@ fn warnings_are_heard_in_the_name_of_the_operation() {
 }
 
 #[test]
-fn a_job_that_is_taken_over_is_told_so_and_leaves_the_new_owner_alone() {
-    let gate = Gate::default();
-    let held = gate.clone();
+fn job_taken_over_ends_with_conflict_and_no_commit() {
+    let latch = Latch::default();
+    let in_job = latch.clone();
     let handler = Handler::new(move |job: &Job| {
         let lane = job.lane("main")?;
-        held.pass();
+        in_job.wait();
         lane.commit(row("late"), Checkpoint::new("late"))
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
-    let heard = scene.vault.operations().subscribe(100);
-    let runner = single(&scene);
+    let events = scene.vault.operations().subscribe(100);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     let fresh = scene.vault.operations().take_over("op").unwrap();
-    gate.open();
+    latch.release();
     assert_error(job.wait(PATIENCE), ErrorKind::Conflict, "fenced");
     assert_eq!(state(&scene.vault, "op"), OperationState::Recovering);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 0);
-    assert!(matches!(&warnings(&heard)[..], [text] if text.contains("could not go on")));
+    assert!(matches!(&warnings(&events)[..], [text] if text.contains("could not go on")));
     fresh.complete().unwrap();
 }
 
 #[test]
-fn a_vault_that_is_closed_under_a_job_ends_it_with_closed() {
-    let gate = Gate::default();
-    let held = gate.clone();
+fn job_of_a_closed_vault_ends_with_closed() {
+    let latch = Latch::default();
+    let in_job = latch.clone();
     let handler = Handler::new(move |job: &Job| {
-        held.pass();
+        in_job.wait();
         job.lane("main")?.commit(row("late"), Checkpoint::new("late"))
     });
     let handlers = Handlers::new().with("op", handler);
     let scene = Scene::with(handlers.clone());
     let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let job = runner.submit(spec("op")).unwrap();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     let scene = scene.reopen_with(handlers);
-    gate.open();
+    latch.release();
     assert_error(job.wait(PATIENCE), ErrorKind::Closed, "closed");
     assert_error(runner.submit(spec("next").name("op")), ErrorKind::Closed, "closed");
     runner.shutdown(PATIENCE).unwrap();
-    let next = single(&scene);
+    let next = single_threaded(&scene);
     let report = next.resume_all().unwrap();
-    assert_eq!(ended(&report.resumed[0]), OperationState::Completed);
+    assert_eq!(await_end(&report.resumed[0]), OperationState::Completed);
     assert_eq!(lane_status(&scene.vault, "op", "main").data, b"late");
     assert_whole(&scene.vault);
 }

@@ -1,4 +1,4 @@
-//! The checkpoints that are kept of a lane: so many, the latest first, as they were written.
+//! The checkpoints that a lane keeps: the newest ones, unchanged, newest first.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ fn kept(vault: &Vault, lane: &str) -> Vec<LaneStatus> {
     vault.read().unwrap().checkpoints("op", lane).unwrap()
 }
 
-/// The numbers that the kept checkpoints of a lane hold.
+/// Returns the numbers in the kept checkpoints of a lane, newest first.
 fn numbers(vault: &Vault, lane: &str) -> Vec<u32> {
     kept(vault, lane).iter().map(|kept| kept.decode().unwrap().unwrap()).collect()
 }
 
-/// The last `kept` numbers up to `last`, the greatest first.
+/// Returns the last `kept` numbers up to `last`, in descending order.
 fn expected(last: u32, kept: u16) -> Vec<u32> {
     (1..=last).rev().take(kept.into()).collect()
 }
@@ -28,13 +28,13 @@ fn begin(vault: &Vault, kept: u16) -> Operation {
 }
 
 #[test]
-fn so_many_are_kept_as_asked_for_and_the_latest_come_first() {
+fn newest_checkpoints_are_kept_up_to_the_limit() {
     for keep in [1, 2, 3, 10] {
         let vault = memory_vault().unwrap();
         let operation = begin(&vault, keep);
         let lane = operation.lane("a").unwrap();
         assert_eq!(kept(&vault, "a"), []);
-        // Three times around.
+        // Overwrites each kept checkpoint three times.
         for n in 1..=u32::from(keep) * 3 + 1 {
             commit(&lane, n).unwrap();
             assert_eq!(numbers(&vault, "a"), expected(n, keep), "{keep} kept");
@@ -45,7 +45,7 @@ fn so_many_are_kept_as_asked_for_and_the_latest_come_first() {
 }
 
 #[test]
-fn without_being_asked_ten_are_kept() {
+fn ten_checkpoints_are_kept_by_default() {
     let vault = memory_vault().unwrap();
     let lane = vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap();
     (1..=25).for_each(|n| commit(&lane, n).unwrap());
@@ -53,7 +53,7 @@ fn without_being_asked_ten_are_kept() {
 }
 
 #[test]
-fn each_is_kept_as_it_was_written() {
+fn kept_checkpoints_are_unchanged() {
     let scene = Scene::new();
     let operation = begin(&scene.vault, 3);
     let lane = operation.lane("a").unwrap();
@@ -69,9 +69,9 @@ fn each_is_kept_as_it_was_written() {
 }
 
 #[test]
-fn lanes_keep_their_own_whatever_their_names() {
+fn lanes_with_similar_names_keep_separate_checkpoints() {
     let vault = memory_vault().unwrap();
-    // Names that begin with one another, and operations whose ids do.
+    // Some names are prefixes of others, and so is one operation id.
     let names = ["a", "a b", "ab", "b", "\u{1F600}"];
     let spec = |id: &str| spec(id).lanes(names).checkpoints_kept(3);
     let (op, opera) =
@@ -90,13 +90,13 @@ fn lanes_keep_their_own_whatever_their_names() {
     assert!(vault.operations().delete("op").unwrap());
     for name in names {
         let others = vault.read().unwrap().checkpoints("op a", name).unwrap();
-        assert_eq!(others.len(), 2, "those of the other operation stay");
+        assert_eq!(others.len(), 2, "the other operation keeps its checkpoints");
     }
     assert_whole(&vault);
 }
 
 #[test]
-fn it_survives_reopening_and_goes_around_from_there() {
+fn kept_checkpoints_survive_reopening() {
     let mut scene = Scene::new();
     drop(begin(&scene.vault, 4));
     for n in 1..=13 {
@@ -110,7 +110,7 @@ fn it_survives_reopening_and_goes_around_from_there() {
 }
 
 #[test]
-fn a_checkpoint_that_is_not_committed_leaves_it_as_it_was() {
+fn rolled_back_checkpoint_is_not_kept() {
     let vault = memory_vault().unwrap();
     let operation = begin(&vault, 3);
     let lane = operation.lane("a").unwrap();
@@ -118,17 +118,17 @@ fn a_checkpoint_that_is_not_committed_leaves_it_as_it_was() {
     let before = kept(&vault, "a");
     let outcome = vault.write(|tx| {
         tx.checkpoint(&lane, Checkpoint::encode(&6)?)?;
-        Err::<(), _>(Error::new(ErrorKind::Invalid, "change its mind"))
+        Err::<(), _>(Error::new(ErrorKind::Invalid, "roll back"))
     });
-    assert_error(outcome, ErrorKind::Invalid, "change its mind");
+    assert_error(outcome, ErrorKind::Invalid, "roll back");
     assert_eq!(kept(&vault, "a"), before);
-    // It is not told as known either: the next one is the sixth.
+    // The rolled-back checkpoint is not counted: the next one is the sixth.
     commit(&lane, 6).unwrap();
     assert_eq!(kept(&vault, "a")[0].checkpoints, 6);
 }
 
 #[test]
-fn a_snapshot_keeps_showing_its_own() {
+fn snapshot_keeps_its_checkpoints() {
     let vault = memory_vault().unwrap();
     let lane = begin(&vault, 2).lane("a").unwrap();
     (1..=2).for_each(|n| commit(&lane, n).unwrap());
@@ -140,7 +140,7 @@ fn a_snapshot_keeps_showing_its_own() {
 }
 
 #[test]
-fn an_end_keeps_it_and_removing_the_operation_removes_it() {
+fn checkpoints_survive_the_end_and_go_with_the_operation() {
     let expire = |vault: &Vault| {
         let at_once = ExpireOperations::new().older_than(Duration::ZERO);
         assert_eq!(vault.operations().expire(&at_once).unwrap().ids, ["op"]);
@@ -152,7 +152,7 @@ fn an_end_keeps_it_and_removing_the_operation_removes_it() {
         let lane = operation.lane("a").unwrap();
         (1..=5).for_each(|n| commit(&lane, n).unwrap());
         lane.complete().unwrap();
-        assert_eq!(numbers(&vault, "a"), [5, 4, 3], "a lane is completed without a checkpoint");
+        assert_eq!(numbers(&vault, "a"), [5, 4, 3], "completing a lane adds no checkpoint");
         operation.complete().unwrap();
         assert_eq!(numbers(&vault, "a"), [5, 4, 3]);
         drop((lane, operation));
@@ -160,7 +160,7 @@ fn an_end_keeps_it_and_removing_the_operation_removes_it() {
         assert_eq!(vault.operations().statistics().unwrap().checkpoints, 0);
         assert_eq!(kept(&vault, "a"), []);
         let again = begin(&vault, 10);
-        assert_eq!(kept(&vault, "a"), [], "nothing of the one before shows");
+        assert_eq!(kept(&vault, "a"), [], "no checkpoint of the deleted operation");
         commit(&again.lane("a").unwrap(), 1).unwrap();
         assert_eq!(numbers(&vault, "a"), [1]);
         assert_whole(&vault);
@@ -168,7 +168,7 @@ fn an_end_keeps_it_and_removing_the_operation_removes_it() {
 }
 
 #[test]
-fn what_is_not_there_has_no_history() {
+fn missing_operation_or_lane_has_no_checkpoints() {
     let vault = memory_vault().unwrap();
     drop(begin(&vault, 3));
     let snapshot = vault.read().unwrap();

@@ -1,46 +1,46 @@
-//! Operations through the public interface: how they end, go on, are listed, run, heard of, dropped
-//! and counted.
+//! Operations through the public interface: handles, lanes, runners, events and statistics.
 //!
-//! - `scene.rs`: a vault in memory on a clock that stands, and what tests ask of it.
-//! - `handle.rs`: how an operation comes to a handle, and what it keeps from try to try.
-//! - `ends.rs`: the ends that a handle has, and that nothing of it commits after one.
-//! - `history.rs`: the checkpoints that are kept of a lane.
-//! - `resume.rs`: resuming by a callback.
-//! - `unfinished.rs`: what is left to do, and why it is left.
-//! - `pace.rs`: when a paced lane commits.
-//! - `gate.rs`: holds handlers up until a test lets them go.
-//! - `runner.rs`: work in the background: submitted, tried again, resumed.
-//! - `handlers.rs`: what handlers do to their jobs, and what is told of it.
-//! - `stops.rs`: pausing, cancelling and shutting down, wherever a job stands.
-//! - `troubles.rs`: what the vault does not let happen for the moment, and what comes in between.
-//! - `turns.rs`: who has a job, and when it is tried: stops and hurries that meet one another.
-//! - `crowd.rs`: many threads at one runner, and several runners on one vault.
-//! - `events.rs`: what is heard of operations, and in which order.
-//! - `recorder.rs`: what the host's metrics hear.
-//! - `silence.rs`: that updates of documents are in none of these.
-//! - `expiry.rs`: what goes by age, and what never does. `statistics.rs`: operations counted.
+//! - `scene.rs`: a vault in memory on a manual clock, and helpers.
+//! - `handle.rs`: beginning, resuming and taking over; the status that operations keep.
+//! - `handle_ends.rs`: the four ends of a handle, after which it commits nothing.
+//! - `history.rs`: the checkpoints that a lane keeps.
+//! - `resume.rs`: resuming with a callback.
+//! - `unfinished.rs`: the list of unfinished operations, with their resumability.
+//! - `auto_checkpoint.rs`: lanes that commit by a checkpoint policy.
+//! - `latch.rs`: blocks handlers until a test releases them.
+//! - `runner.rs`: jobs in the background: submitted, retried, resumed.
+//! - `handlers.rs`: handlers that end their own jobs, and the events of that.
+//! - `runner_stops.rs`: pause, cancel and shutdown in each phase of a job.
+//! - `contention.rs`: jobs while the vault is busy, and calls during a commit.
+//! - `job_races.rs`: stops, resumes and shutdowns of one job that race.
+//! - `concurrency.rs`: many threads on one runner, and a second runner on one vault.
+//! - `events.rs`: events of operations, and their order.
+//! - `recorder.rs`: calls of the host's recorder.
+//! - `document_updates.rs`: updates of documents, which none of these may reveal.
+//! - `expiry.rs`: deletion of finished operations by age.
+//! - `statistics.rs`: statistics compared with a recount.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod crowd;
-mod ends;
+mod auto_checkpoint;
+mod concurrency;
+mod contention;
+mod document_updates;
 mod events;
 mod expiry;
-mod gate;
 mod handle;
+mod handle_ends;
 mod handlers;
 mod history;
-mod pace;
+mod job_races;
+mod latch;
 mod recorder;
 mod resume;
 mod runner;
+mod runner_stops;
 mod scene;
-mod silence;
 mod statistics;
-mod stops;
-mod troubles;
-mod turns;
 mod unfinished;

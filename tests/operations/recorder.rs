@@ -1,5 +1,4 @@
-//! What the host's metrics hear: each commit, checkpoint and change of a state that has happened,
-//! once.
+//! Calls of the host's recorder: one for each durable commit, checkpoint and transition.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,8 +12,8 @@ use strongroom::storage::MemoryState;
 use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{Fault, FaultTiming, TestKey, World, world_options};
 
-use crate::runner::{ended, nothing, single};
-use crate::scene::{Scene, commit, row, spec, stands, state};
+use crate::runner::{await_end, no_op, single_threaded};
+use crate::scene::{Scene, commit, resumability, row, spec, state};
 use crate::support::calls::COMMIT_CALLS_MAX;
 use crate::support::records::{assert_error, assert_whole, get, put};
 
@@ -22,9 +21,9 @@ const EIO: i32 = 5;
 
 type Transition = (Option<OperationState>, OperationState);
 
-/// All that it heard.
+/// Calls that a recorder received.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Heard {
+pub(crate) struct RecordedCalls {
     pub(crate) commits: u64,
     pub(crate) failed: Vec<ErrorKind>,
     pub(crate) checkpoints: Vec<usize>,
@@ -32,148 +31,148 @@ pub(crate) struct Heard {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Ear {
-    heard: Arc<Mutex<Heard>>,
+pub(crate) struct LoggingRecorder {
+    calls: Arc<Mutex<RecordedCalls>>,
 }
 
-impl Ear {
-    /// What it heard since it was asked last.
-    pub(crate) fn take(&self) -> Heard {
-        std::mem::take(&mut *self.heard.lock())
+impl LoggingRecorder {
+    /// Takes the calls since the last `take`.
+    pub(crate) fn take(&self) -> RecordedCalls {
+        std::mem::take(&mut *self.calls.lock())
     }
 }
 
-impl Recorder for Ear {
+impl Recorder for LoggingRecorder {
     fn commit(&self, _took: Duration) {
-        self.heard.lock().commits += 1;
+        self.calls.lock().commits += 1;
     }
 
     fn commit_failed(&self, kind: ErrorKind) {
-        self.heard.lock().failed.push(kind);
+        self.calls.lock().failed.push(kind);
     }
 
     fn checkpoint(&self, bytes: usize) {
-        self.heard.lock().checkpoints.push(bytes);
+        self.calls.lock().checkpoints.push(bytes);
     }
 
     fn transition(&self, from: Option<OperationState>, to: OperationState) {
-        self.heard.lock().transitions.push((from, to));
+        self.calls.lock().transitions.push((from, to));
     }
 }
 
-fn heard(commits: u64, checkpoints: &[usize], transitions: &[Transition]) -> Heard {
+fn calls(commits: u64, checkpoints: &[usize], transitions: &[Transition]) -> RecordedCalls {
     let (checkpoints, transitions) = (checkpoints.to_vec(), transitions.to_vec());
-    Heard { commits, checkpoints, transitions, ..Heard::default() }
+    RecordedCalls { commits, checkpoints, transitions, ..RecordedCalls::default() }
 }
 
 #[test]
-fn it_hears_of_each_change_of_a_state_and_each_checkpoint() {
+fn recorder_gets_each_transition_and_checkpoint() {
     use OperationState::{Cancelled, Completed, Failed, Initialized, Paused, Recovering, Running};
-    let ear = Ear::default();
-    let scene = Scene::heard_by(ear.clone(), Handlers::new());
+    let recorder = LoggingRecorder::default();
+    let scene = Scene::with_recorder(recorder.clone(), Handlers::new());
     let vault = &scene.vault;
-    let expect = |expected: Heard| assert_eq!(ear.take(), expected);
-    ear.take();
+    let expect = |expected: RecordedCalls| assert_eq!(recorder.take(), expected);
+    recorder.take();
     vault.operations().prepare(spec("op").lanes(["a", "b"])).unwrap();
-    expect(heard(1, &[], &[(None, Initialized)]));
+    expect(calls(1, &[], &[(None, Initialized)]));
     let operation = vault.operations().resume("op").unwrap();
-    expect(heard(1, &[], &[(Some(Initialized), Running)]));
+    expect(calls(1, &[], &[(Some(Initialized), Running)]));
     let lane = operation.lane("a").unwrap();
     lane.commit(row("k"), Checkpoint::new(vec![0; 300])).unwrap();
-    expect(heard(1, &[300], &[]));
+    expect(calls(1, &[300], &[]));
     operation.pause().unwrap();
     drop((lane, operation));
     drop(vault.operations().resume("op").unwrap());
     drop(vault.operations().take_over("op").unwrap());
     let changes = [(Some(Running), Paused), (Some(Paused), Running), (Some(Running), Recovering)];
-    expect(heard(3, &[], &changes));
-    // A crash after a crash is one more.
+    expect(calls(3, &[], &changes));
+    // A recovery from a recovery is a transition too.
     let operation = vault.operations().resume("op").unwrap();
-    expect(heard(1, &[], &[(Some(Recovering), Recovering)]));
+    expect(calls(1, &[], &[(Some(Recovering), Recovering)]));
     let lane = operation.lane("a").unwrap();
     let mut batch = Batch::new();
     let other = operation.lane("b").unwrap();
     batch.checkpoint(&other, Checkpoint::new("12").complete());
     lane.commit(batch, Checkpoint::new("1")).unwrap();
-    expect(heard(1, &[2, 1], &[(Some(Recovering), Running)]));
+    expect(calls(1, &[2, 1], &[(Some(Recovering), Running)]));
     operation.fail("no").unwrap();
     drop((lane, other, operation));
     vault.operations().resume("op").unwrap().complete().unwrap();
     let changes =
         [(Some(Running), Failed), (Some(Failed), Recovering), (Some(Recovering), Completed)];
-    expect(heard(3, &[], &changes));
+    expect(calls(3, &[], &changes));
     vault.operations().begin_with(spec("other")).unwrap().cancel().unwrap();
-    expect(heard(2, &[], &[(None, Running), (Some(Running), Cancelled)]));
-    // Other commits are commits, and nothing else.
+    expect(calls(2, &[], &[(None, Running), (Some(Running), Cancelled)]));
+    // Commits of other changes are recorded as commits only.
     put(vault, "k", "v");
     assert!(vault.operations().delete("op").unwrap());
-    expect(heard(2, &[], &[]));
+    expect(calls(2, &[], &[]));
     assert_eq!(vault.operations().statistics().unwrap().commits.count(), 15);
 }
 
 #[test]
-fn it_hears_nothing_of_what_is_refused_or_taken_back() {
-    let ear = Ear::default();
-    let scene = Scene::heard_by(ear.clone(), Handlers::new());
+fn refused_or_rolled_back_calls_are_not_recorded() {
+    let recorder = LoggingRecorder::default();
+    let scene = Scene::with_recorder(recorder.clone(), Handlers::new());
     let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     let lane = operation.lane("main").unwrap();
-    ear.take();
+    recorder.take();
     scene.vault.operations().begin_with(spec("op")).unwrap_err();
     scene.vault.operations().resume("op").unwrap_err();
     lane.commit(row("k"), Checkpoint::new("").progress(2.0)).unwrap_err();
-    let changed_its_mind = scene.vault.write(|tx| {
+    let rolled_back = scene.vault.write(|tx| {
         tx.checkpoint(&lane, Checkpoint::new("").complete())?;
-        Err::<(), _>(Error::new(ErrorKind::Invalid, "change its mind"))
+        Err::<(), _>(Error::new(ErrorKind::Invalid, "roll back"))
     });
-    changed_its_mind.unwrap_err();
+    rolled_back.unwrap_err();
     scene.vault.read().unwrap().operations(&OperationsQuery::new().limit(10)).unwrap();
-    assert_eq!(ear.take(), Heard::default());
+    assert_eq!(recorder.take(), RecordedCalls::default());
 }
 
 #[test]
-fn a_commit_that_fails_is_told_once_as_its_caller_is_told() {
-    let mut met = 0;
+fn failed_commit_is_recorded_once_with_its_kind() {
+    let mut failed = 0;
     for timing in [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn] {
         for nth in 1..COMMIT_CALLS_MAX {
-            let (world, ear) = (World::new(), Ear::default());
-            let options = world_options(&world, 1).recorder(ear.clone());
+            let (world, recorder) = (World::new(), LoggingRecorder::default());
+            let options = world_options(&world, 1).recorder(recorder.clone());
             let vault = options.create("/vault").unwrap();
             let lane = vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap();
-            ear.take();
+            recorder.take();
             let before = world.calls();
             world.fail_at(nth, Fault { timing, ..Fault::before(EIO) });
             let outcome = lane.commit(row("k"), Checkpoint::new("1"));
             let made = world.calls() - before;
             let Err(error) = outcome else {
-                assert_eq!(ear.take(), heard(1, &[1], &[]));
+                assert_eq!(recorder.take(), calls(1, &[1], &[]));
                 if made < nth {
                     break;
                 }
                 continue;
             };
-            let expected = Heard { failed: vec![error.kind()], ..Heard::default() };
-            assert_eq!(ear.take(), expected, "{timing:?} {nth}");
-            met += 1;
+            let expected = RecordedCalls { failed: vec![error.kind()], ..RecordedCalls::default() };
+            assert_eq!(recorder.take(), expected, "{timing:?} {nth}");
+            failed += 1;
         }
     }
-    assert!(met > 0, "no fault struck");
+    assert!(failed > 0, "no fault struck");
 }
 
 #[test]
-fn commits_that_threads_share_are_heard_once_each() {
+fn group_commits_are_recorded_once_each() {
     const LANES: usize = 8;
     const COMMITS: usize = 40;
-    let ear = Ear::default();
-    let scene = Scene::heard_by(ear.clone(), Handlers::new());
+    let recorder = LoggingRecorder::default();
+    let scene = Scene::with_recorder(recorder.clone(), Handlers::new());
     let names: Vec<_> = (0..LANES).map(|n| format!("lane {n}")).collect();
     let operation = scene.vault.operations().begin_with(spec("op").lanes(&names)).unwrap();
-    ear.take();
+    recorder.take();
     thread::scope(|scope| {
         for (at, name) in names.iter().enumerate() {
             let lane = operation.lane(name).unwrap();
             scope.spawn(move || {
                 for n in 0..COMMITS {
-                    // A length that no other has.
+                    // No other checkpoint has the same length.
                     let data = vec![0; at * COMMITS + n];
                     lane.commit(Batch::new(), Checkpoint::new(data)).unwrap();
                 }
@@ -181,20 +180,20 @@ fn commits_that_threads_share_are_heard_once_each() {
         }
     });
     operation.complete().unwrap();
-    let mut found = ear.take();
+    let mut found = recorder.take();
     found.checkpoints.sort_unstable();
     assert_eq!(found.checkpoints, (0..LANES * COMMITS).collect::<Vec<_>>());
-    let ended = (Some(OperationState::Running), OperationState::Completed);
-    assert_eq!((found.transitions, found.failed), (vec![ended], vec![]));
+    let completed = (Some(OperationState::Running), OperationState::Completed);
+    assert_eq!((found.transitions, found.failed), (vec![completed], vec![]));
     assert!(found.commits <= (LANES * COMMITS + 1) as u64);
-    // The vault has counted the same, and the one that began the operation.
+    // The statistics count the same commits, and the commit that began the operation.
     assert_eq!(scene.vault.operations().statistics().unwrap().commits.count(), found.commits + 1);
 }
 
-/// Panics at everything.
-struct Fragile;
+/// A recorder that panics in each call.
+struct PanickingRecorder;
 
-impl Recorder for Fragile {
+impl Recorder for PanickingRecorder {
     fn commit(&self, _: Duration) {
         panic!("the host's own bug")
     }
@@ -205,9 +204,9 @@ impl Recorder for Fragile {
 }
 
 #[test]
-fn a_recorder_that_panics_makes_no_commit_look_as_if_it_had_failed() {
-    let handlers = Handlers::new().with("work", Handler::new(nothing));
-    let scene = Scene::heard_by(Fragile, handlers);
+fn panicking_recorder_fails_no_commit() {
+    let handlers = Handlers::new().with("work", Handler::new(no_op));
+    let scene = Scene::with_recorder(PanickingRecorder, handlers);
     let from = scene.vault.operations().subscribe(10);
     let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
     let lane = operation.lane("main").unwrap();
@@ -217,17 +216,17 @@ fn a_recorder_that_panics_makes_no_commit_look_as_if_it_had_failed() {
     }
     operation.complete().unwrap();
     assert_eq!(state(&scene.vault, "op"), OperationState::Completed);
-    let runner = single(&scene);
-    assert_eq!(ended(&runner.submit(spec("work")).unwrap()), OperationState::Completed);
-    assert_eq!(std::iter::from_fn(|| from.next_now()).count(), 7, "events are heard all the same");
+    let runner = single_threaded(&scene);
+    assert_eq!(await_end(&runner.submit(spec("work")).unwrap()), OperationState::Completed);
+    assert_eq!(std::iter::from_fn(|| from.next_now()).count(), 7, "events are still sent");
     assert_eq!(scene.vault.operations().statistics().unwrap().commits.count(), 8);
     assert_whole(&scene.vault);
 }
 
 #[test]
-fn a_recorder_that_panics_changes_no_error_of_a_commit() {
+fn panicking_recorder_keeps_the_error_of_a_commit() {
     let world = World::new();
-    let vault = world_options(&world, 1).recorder(Fragile).create("/vault").unwrap();
+    let vault = world_options(&world, 1).recorder(PanickingRecorder).create("/vault").unwrap();
     world.fail_from(1, Fault::before(EIO));
     let error = vault.write(|tx| tx.insert("n", "k", "v")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Uncertain), "{error}");
@@ -235,40 +234,40 @@ fn a_recorder_that_panics_changes_no_error_of_a_commit() {
     put(&vault, "k", "v");
 }
 
-/// Calls the vault that it hears of.
+/// A recorder that calls its own vault.
 #[derive(Clone, Default)]
-struct Meddler {
+struct ReentrantRecorder {
     vault: Arc<Mutex<Option<Vault>>>,
-    told: Arc<Mutex<Vec<Result<()>>>>,
+    outcomes: Arc<Mutex<Vec<Result<()>>>>,
 }
 
-impl Recorder for Meddler {
+impl Recorder for ReentrantRecorder {
     fn transition(&self, _: Option<OperationState>, _: OperationState) {
         if let Some(vault) = &*self.vault.lock() {
-            let mut told = self.told.lock();
-            told.push(vault.write(|tx| tx.insert("n", "meddled", "v")));
-            told.push(vault.apply(row("meddled")));
-            told.push(vault.operations().begin_with(spec("meddled")).map(drop));
-            told.push(vault.operations().pause("op"));
-            told.push(vault.operations().delete("op").map(drop));
+            let mut outcomes = self.outcomes.lock();
+            outcomes.push(vault.write(|tx| tx.insert("n", "reentrant", "v")));
+            outcomes.push(vault.apply(row("reentrant")));
+            outcomes.push(vault.operations().begin_with(spec("reentrant")).map(drop));
+            outcomes.push(vault.operations().pause("op"));
+            outcomes.push(vault.operations().delete("op").map(drop));
         }
     }
 }
 
 #[test]
-fn a_recorder_that_calls_the_vault_is_refused_and_holds_up_nobody() {
-    let meddler = Meddler::default();
-    let options = Vault::options(TestKey).recorder(meddler.clone());
+fn recorder_that_calls_the_vault_is_refused() {
+    let recorder = ReentrantRecorder::default();
+    let options = Vault::options(TestKey).recorder(recorder.clone());
     let vault = options.create_on(MemoryState::new(), Memory::new()).unwrap();
-    *meddler.vault.lock() = Some(vault.clone());
+    *recorder.vault.lock() = Some(vault.clone());
     vault.operations().begin_with(spec("op")).unwrap().pause().unwrap();
-    let told = std::mem::take(&mut *meddler.told.lock());
-    assert_eq!(told.len(), 10);
-    for outcome in told {
+    let outcomes = std::mem::take(&mut *recorder.outcomes.lock());
+    assert_eq!(outcomes.len(), 10);
+    for outcome in outcomes {
         assert_error(outcome, ErrorKind::Invalid, "within a write");
     }
-    assert_eq!(stands(&vault, "op"), strongroom::operations::Resumable::Held);
-    assert_eq!(get(&vault, "meddled"), None);
-    // It holds the vault, which holds it.
-    meddler.vault.lock().take();
+    assert_eq!(resumability(&vault, "op"), strongroom::operations::Resumable::Held);
+    assert_eq!(get(&vault, "reentrant"), None);
+    // Breaks the cycle: the recorder has the vault, and the vault has the recorder.
+    recorder.vault.lock().take();
 }

@@ -1,4 +1,4 @@
-//! Resuming by a callback: which lanes it gets, in which order, and what becomes of the operation.
+//! Resuming with a callback: its lanes, their order, and the operation's end.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -10,40 +10,40 @@ use strongroom::operations::{
 use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
-use crate::scene::{Scene, commit, row, spec, stands, state, status};
+use crate::scene::{Scene, commit, resumability, row, spec, state, status};
 use crate::support::records::{assert_error, assert_whole, get};
 
-/// An operation that nobody runs: lane "b" is complete, and "c" has had checkpoint 3.
-fn left_behind(vault: &Vault) {
+/// Creates an operation without an owner: "b" is complete, "c" has checkpoint 3.
+fn create_unfinished(vault: &Vault) {
     let operation = vault.operations().begin_with(spec("op").lanes(["d", "c", "b", "a"])).unwrap();
     operation.lane("b").unwrap().complete().unwrap();
     commit(&operation.lane("c").unwrap(), 3).unwrap();
 }
 
-/// Five rows a lane, each with its checkpoint.
-fn five_rows(lane: &Lane, stands: &LaneStatus) -> Result<()> {
-    for n in stands.decode::<u32>()?.unwrap_or(0)..5 {
+/// Commits the rest of a lane's five rows, each with a checkpoint.
+fn five_rows(lane: &Lane, status: &LaneStatus) -> Result<()> {
+    for n in status.decode::<u32>()?.unwrap_or(0)..5 {
         lane.commit(row(&format!("{} {n}", lane.name())), Checkpoint::encode(&(n + 1))?)?;
     }
     Ok(())
 }
 
 #[test]
-fn lanes_come_in_order_from_where_they_stood_and_complete_ones_do_not() {
+fn incomplete_lanes_come_in_order_with_their_status() {
     let scene = Scene::new();
-    left_behind(&scene.vault);
+    create_unfinished(&scene.vault);
     let scene = scene.reopen();
     let mut seen = Vec::new();
-    let done = scene.vault.operations().resume_with("op", |lane, stands| {
-        assert_eq!(lane.name(), stands.name);
-        seen.push((stands.name.clone(), stands.decode::<u32>()?));
-        five_rows(lane, stands)
+    let done = scene.vault.operations().resume_with("op", |lane, status| {
+        assert_eq!(lane.name(), status.name);
+        seen.push((status.name.clone(), status.decode::<u32>()?));
+        five_rows(lane, status)
     });
     let done: OperationStatus = done.unwrap();
     assert_eq!(seen, [("a".to_owned(), None), ("c".into(), Some(3)), ("d".into(), None)]);
     assert_eq!((done.state, done.lanes_complete()), (OperationState::Completed, 4));
     assert_eq!(done, status(&scene.vault, "op"));
-    assert_eq!(get(&scene.vault, "c 2"), None, "that one was done already");
+    assert_eq!(get(&scene.vault, "c 2"), None, "done before the resume");
     for key in ["a 0", "a 4", "c 3", "c 4", "d 4"] {
         assert_eq!(get(&scene.vault, key).unwrap(), b"row");
     }
@@ -53,13 +53,13 @@ fn lanes_come_in_order_from_where_they_stood_and_complete_ones_do_not() {
 }
 
 #[test]
-fn what_is_prepared_is_begun_and_what_cannot_be_resumed_is_not_touched() {
+fn prepared_operation_begins_and_others_are_refused() {
     let vault = memory_vault().unwrap();
     vault.operations().prepare(spec("op")).unwrap();
     let done = vault.operations().resume_with("op", five_rows).unwrap();
     assert_eq!((done.state, done.generation), (OperationState::Completed, 1));
 
-    let never = |_: &Lane, _: &LaneStatus| -> Result<()> { unreachable!("it may not be run") };
+    let never = |_: &Lane, _: &LaneStatus| -> Result<()> { unreachable!("must not run") };
     assert_error(vault.operations().resume_with("none", never), ErrorKind::NotFound, "none");
     let live = vault.operations().begin_with(spec("live")).unwrap();
     assert_error(vault.operations().resume_with("live", never), ErrorKind::Locked, "running");
@@ -67,88 +67,88 @@ fn what_is_prepared_is_begun_and_what_cannot_be_resumed_is_not_touched() {
     assert_error(vault.operations().resume_with("live", never), ErrorKind::Invalid, "cancelled");
 }
 
-/// An error of the host's.
+/// An error type of the host.
 #[derive(Debug, PartialEq)]
-enum Trouble {
-    OfItsOwn,
-    OfTheVault(ErrorKind),
+enum HostError {
+    Work,
+    Vault(ErrorKind),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for HostError {
     fn from(error: Error) -> Self {
-        Self::OfTheVault(error.kind())
+        Self::Vault(error.kind())
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "trouble: {self:?}")
+        write!(f, "host error: {self:?}")
     }
 }
 
 #[test]
-fn an_error_fails_the_operation_and_the_next_try_goes_on_with_what_is_left() {
+fn error_fails_the_operation_and_the_next_try_continues() {
     let vault = memory_vault().unwrap();
-    left_behind(&vault);
+    create_unfinished(&vault);
     let mut seen = Vec::new();
     let outcome = vault.operations().resume_with("op", |lane, _| {
         seen.push(lane.name().to_owned());
         match lane.name() {
             "a" => Ok(()),
-            _ => commit(lane, 4).map_err(Trouble::from).and(Err(Trouble::OfItsOwn)),
+            _ => commit(lane, 4).map_err(HostError::from).and(Err(HostError::Work)),
         }
     });
-    assert_eq!(outcome.unwrap_err(), Trouble::OfItsOwn);
-    assert_eq!(seen, ["a", "c"], "the fourth was not reached");
+    assert_eq!(outcome.unwrap_err(), HostError::Work);
+    assert_eq!(seen, ["a", "c"], "lane \"d\" is not reached");
     let found = status(&vault, "op");
     assert_eq!(found.state, OperationState::Failed);
-    assert_eq!(found.failure.as_ref().unwrap().error, "trouble: OfItsOwn");
+    assert_eq!(found.failure.as_ref().unwrap().error, "host error: Work");
     let lanes: Vec<_> = found.lanes.iter().map(|l| (l.complete, l.checkpoints)).collect();
     assert_eq!(lanes, [(true, 0), (true, 0), (false, 2), (false, 0)]);
-    assert_eq!(stands(&vault, "op"), Resumable::Ready, "no handle is left");
+    assert_eq!(resumability(&vault, "op"), Resumable::Ready, "no handle is left");
 
-    let done = vault.operations().resume_with("op", |lane, stands| {
+    let done = vault.operations().resume_with("op", |lane, status| {
         assert!(lane.name() != "a" && lane.name() != "b");
-        five_rows(lane, stands)
+        five_rows(lane, status)
     });
     assert_eq!(done.unwrap().state, OperationState::Completed);
     assert!(get(&vault, "c 3").is_none() && get(&vault, "c 4").is_some());
 }
 
 #[test]
-fn an_error_of_the_vault_within_the_work_fails_it_too() {
+fn vault_error_in_the_callback_fails_the_operation() {
     let vault = memory_vault().unwrap();
-    left_behind(&vault);
+    create_unfinished(&vault);
     let outcome = vault.operations().resume_with("op", |lane, _| {
         lane.commit(row(""), Checkpoint::new("x").progress(2.0))?;
-        Ok::<_, Trouble>(())
+        Ok::<_, HostError>(())
     });
-    assert_eq!(outcome.unwrap_err(), Trouble::OfTheVault(ErrorKind::Invalid));
+    assert_eq!(outcome.unwrap_err(), HostError::Vault(ErrorKind::Invalid));
     assert_eq!(state(&vault, "op"), OperationState::Failed);
 }
 
 #[test]
-fn a_panic_fails_the_operation_and_goes_on() {
+fn panic_fails_the_operation_and_reaches_the_caller() {
     let words = |text: &str| format!("panicked: {text}");
     let acts: [fn() -> Result<()>; 3] = [
         || panic!("a literal"),
         || panic!("number {}", std::hint::black_box(7)),
         || panic_any(7_u8),
     ];
-    let told = [words("a literal"), words("number 7"), "panicked".to_owned()];
-    for (act, told) in acts.into_iter().zip(told) {
+    let texts = [words("a literal"), words("number 7"), "panicked".to_owned()];
+    for (act, expected) in acts.into_iter().zip(texts) {
         let vault = memory_vault().unwrap();
-        left_behind(&vault);
+        create_unfinished(&vault);
         let work = |lane: &Lane, _: &LaneStatus| match lane.name() {
             "a" => Ok(()),
             _ => act(),
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| vault.operations().resume_with("op", work)));
-        outcome.expect_err("the panic goes on");
+        outcome.expect_err("the panic reaches the caller");
         let found = status(&vault, "op");
         assert_eq!((found.state, found.lanes_complete()), (OperationState::Failed, 2));
-        assert_eq!(found.failure.unwrap().error, told);
-        assert_eq!(stands(&vault, "op"), Resumable::Ready, "no handle is left");
+        assert_eq!(found.failure.unwrap().error, expected);
+        assert_eq!(resumability(&vault, "op"), Resumable::Ready, "no handle is left");
         assert_eq!(
             vault.operations().resume_with("op", five_rows).unwrap().state,
             OperationState::Completed
@@ -157,9 +157,9 @@ fn a_panic_fails_the_operation_and_goes_on() {
 }
 
 #[test]
-fn a_lane_that_the_work_completes_itself_is_complete_once() {
+fn lane_completed_by_the_callback_is_accepted() {
     let vault = memory_vault().unwrap();
-    left_behind(&vault);
+    create_unfinished(&vault);
     let done = vault.operations().resume_with("op", |lane, _| match lane.name() {
         "a" => lane.complete(),
         "c" => lane.commit(row("c"), Checkpoint::new("end").complete()),
@@ -172,9 +172,9 @@ fn a_lane_that_the_work_completes_itself_is_complete_once() {
 }
 
 #[test]
-fn work_that_is_taken_over_meanwhile_ends_nothing_of_the_new_owner() {
+fn callback_taken_over_does_not_affect_the_new_owner() {
     let vault = memory_vault().unwrap();
-    left_behind(&vault);
+    create_unfinished(&vault);
     let mut fresh = None;
     let outcome = vault.operations().resume_with("op", |_, _| {
         fresh = Some(vault.operations().take_over("op")?);
@@ -188,7 +188,7 @@ fn work_that_is_taken_over_meanwhile_ends_nothing_of_the_new_owner() {
 }
 
 #[test]
-fn errors_after_the_end_are_told_and_change_nothing() {
+fn error_after_the_end_is_returned_and_changes_nothing() {
     let scene = Scene::new();
     scene.vault.operations().prepare(spec("op")).unwrap();
     let outcome = scene.vault.operations().resume_with("op", |lane, _| {

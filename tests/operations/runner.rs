@@ -1,4 +1,4 @@
-//! Work in the background: submitted, tried again, resumed, watched.
+//! Jobs in the background: submitting, retrying, resuming, progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -12,36 +12,38 @@ use strongroom::operations::{
 use strongroom::runner::{Handler, Handlers, Job, JobHandle, Resumed, Runner, RunnerOptions};
 use strongroom::{Batch, Error, ErrorKind, Result};
 
-use crate::gate::Gate;
-use crate::scene::{AT_ONCE, Scene, lane_status, row, spec, stands, state, status, unfinished};
+use crate::latch::Latch;
+use crate::scene::{
+    AT_ONCE, Scene, lane_status, resumability, row, spec, state, status, unfinished,
+};
 use crate::support::group::PATIENCE;
 use crate::support::records::{all, assert_error, assert_whole, get};
 
-/// A runner whose jobs run one after the other.
-pub(crate) fn single(scene: &Scene) -> Runner {
+/// Starts a runner with one thread: jobs run one after another.
+pub(crate) fn single_threaded(scene: &Scene) -> Runner {
     Runner::start(&scene.vault, RunnerOptions::new().threads(1).queue(1_000)).unwrap()
 }
 
 #[track_caller]
-pub(crate) fn ended(job: &JobHandle) -> OperationState {
-    job.wait(PATIENCE).unwrap().expect("it ends")
+pub(crate) fn await_end(job: &JobHandle) -> OperationState {
+    job.wait(PATIENCE).unwrap().expect("the job ends")
 }
 
-#[allow(clippy::unnecessary_wraps)] // It is a handler.
-pub(crate) fn nothing(_: &Job) -> Result<()> {
+#[allow(clippy::unnecessary_wraps)] // Handlers return a result.
+pub(crate) fn no_op(_: &Job) -> Result<()> {
     Ok(())
 }
 
-/// A handler that waits at `gate`, and then is done.
-pub(crate) fn at_gate(gate: &Gate) -> Handler {
-    let gate = gate.clone();
+/// Returns a handler that waits at `latch` and then succeeds.
+pub(crate) fn waits_at_latch(latch: &Latch) -> Handler {
+    let latch = latch.clone();
     Handler::new(move |_: &Job| {
-        gate.pass();
+        latch.wait();
         Ok::<_, Error>(())
     })
 }
 
-/// Five rows, each with its checkpoint, from where the lane stands.
+/// Commits the rest of five rows, each with a checkpoint.
 fn five_rows(job: &Job) -> Result<()> {
     let lane = job.lane("main")?;
     for n in lane.status()?.decode::<u32>()?.unwrap_or(0)..5 {
@@ -52,17 +54,17 @@ fn five_rows(job: &Job) -> Result<()> {
 }
 
 #[test]
-fn what_is_submitted_runs_on_another_thread_and_completes() {
+fn submitted_job_runs_on_another_thread_and_completes() {
     let seen = Arc::new(Mutex::new(None));
-    let told = Arc::clone(&seen);
+    let seen_by_job = Arc::clone(&seen);
     let handler = Handler::new(move |job: &Job| {
-        *told.lock() = Some((thread::current().id(), job.status().clone()));
+        *seen_by_job.lock() = Some((thread::current().id(), job.status().clone()));
         five_rows(job)
     });
     let scene = Scene::with(Handlers::new().with("import", handler));
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op").name("import").metadata("by", "ada")).unwrap();
-    assert_eq!((job.id(), ended(&job)), ("op", OperationState::Completed));
+    assert_eq!((job.id(), await_end(&job)), ("op", OperationState::Completed));
     let (thread, begun) = seen.lock().take().unwrap();
     assert_ne!(thread, thread::current().id());
     assert_eq!((begun.state, begun.attempts), (OperationState::Running, 1));
@@ -70,53 +72,55 @@ fn what_is_submitted_runs_on_another_thread_and_completes() {
     assert_eq!(all(&scene.vault).unwrap().len(), 5);
     let found = status(&scene.vault, "op");
     assert_eq!((found.state, found.generation, found.attempts), (OperationState::Completed, 1, 0));
-    assert_eq!(stands(&scene.vault, "op"), Resumable::Completed);
-    // What has ended stays told, and the runner does not have it any more.
+    assert_eq!(resumability(&scene.vault, "op"), Resumable::Completed);
+    // The handle keeps the end state. The runner no longer has the job.
     assert_eq!(job.wait(Duration::ZERO).unwrap(), Some(OperationState::Completed));
     assert_error(runner.pause("op"), ErrorKind::NotFound, "does not have the operation");
     assert_whole(&scene.vault);
 }
 
 #[test]
-fn what_is_submitted_is_durable_before_its_turn_and_a_crash_loses_none() {
-    let gate = Gate::default();
-    let handlers = || Handlers::new().with("held up", at_gate(&gate));
+fn submitted_operations_are_durable_before_they_run() {
+    let latch = Latch::default();
+    let handlers = || Handlers::new().with("blocked", waits_at_latch(&latch));
     let scene = Scene::with(handlers());
-    let runner = single(&scene);
-    let named = |id: &str| spec(id).name("held up");
+    let runner = single_threaded(&scene);
+    let named = |id: &str| spec(id).name("blocked");
     let jobs: Vec<_> = ["1", "2", "3"].map(|id| runner.submit(named(id)).unwrap()).into();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     let states = ["1", "2", "3"].map(|id| state(&scene.vault, id));
     let waiting = OperationState::Initialized;
     assert_eq!(states, [OperationState::Running, waiting, waiting]);
-    // The vault goes away under it, as in a crash.
+    // Closes the vault under the runner, like a crash.
     let scene = scene.reopen_with(handlers());
     assert_eq!(unfinished(&scene.vault), ["1", "2", "3"]);
-    let next = single(&scene);
+    let next = single_threaded(&scene);
     let Resumed { resumed, left, .. } = next.resume_all().unwrap();
     assert_eq!((resumed.len(), left), (3, vec![]));
-    gate.open();
+    latch.release();
     for job in &resumed {
-        assert_eq!(ended(job), OperationState::Completed);
+        assert_eq!(await_end(job), OperationState::Completed);
     }
-    // Each of the old ones is told why it did not end.
+    // The old job handles return the reason.
     for job in &jobs {
         assert_error(job.wait(PATIENCE), ErrorKind::Closed, "closed");
     }
     runner.shutdown(PATIENCE).unwrap();
     let generations = ["1", "2", "3"].map(|id| status(&scene.vault, id).generation);
-    assert_eq!(generations, [2, 1, 1], "those that waited were begun once");
+    assert_eq!(generations, [2, 1, 1], "waiting operations began once");
 }
 
-/// Has a runner with a single thread do all that is due now.
-pub(crate) fn let_run(runner: &Runner, turn: &mut u32) {
-    *turn += 1;
-    let job = runner.submit(spec(&format!("turn {turn}")).name("turn")).unwrap();
-    assert_eq!(ended(&job), OperationState::Completed);
+/// Makes a runner with one thread run all jobs that are due.
+///
+/// Submits a marker job and waits for it: the thread runs due jobs first.
+pub(crate) fn run_due_jobs(runner: &Runner, marker: &mut u32) {
+    *marker += 1;
+    let job = runner.submit(spec(&format!("marker {marker}")).name("marker")).unwrap();
+    assert_eq!(await_end(&job), OperationState::Completed);
 }
 
 #[test]
-fn a_failure_is_tried_again_after_its_wait_until_tries_are_used_up() {
+fn failed_job_is_retried_after_backoff_until_exhausted() {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
     let failing = Handler::new(move |job: &Job| {
@@ -124,9 +128,9 @@ fn a_failure_is_tried_again_after_its_wait_until_tries_are_used_up() {
         assert_eq!(job.status().attempts, attempt);
         Err::<(), _>(format!("failure {attempt}"))
     });
-    let handlers = Handlers::new().with("op", failing).with("turn", Handler::new(nothing));
+    let handlers = Handlers::new().with("op", failing).with("marker", Handler::new(no_op));
     let scene = Scene::with(handlers);
-    let (runner, mut turn) = (single(&scene), 0);
+    let (runner, mut marker) = (single_threaded(&scene), 0);
     let retry = RetryPolicy {
         attempts_max: 4,
         backoff_first: Duration::from_secs(10),
@@ -134,26 +138,25 @@ fn a_failure_is_tried_again_after_its_wait_until_tries_are_used_up() {
     };
     let job = runner.submit(spec("op").retry(retry)).unwrap();
     for (attempt, wait) in [(1, 10), (2, 20), (3, 25)] {
-        // One thread: what is due runs before what is submitted after it.
-        let_run(&runner, &mut turn);
+        run_due_jobs(&runner, &mut marker);
         assert_eq!(tries.load(SeqCst), attempt);
         let found = status(&scene.vault, "op");
         assert_eq!((found.state, found.attempts), (OperationState::Failed, attempt));
         assert_eq!(found.failure.unwrap().error, format!("failure {attempt}"));
-        assert_eq!(job.wait(Duration::ZERO).unwrap(), None, "it is not done with it");
+        assert_eq!(job.wait(Duration::ZERO).unwrap(), None, "the job waits for its next try");
         scene.clock.advance(Duration::from_millis(wait * 1_000 - 1));
-        let_run(&runner, &mut turn);
-        assert_eq!(tries.load(SeqCst), attempt, "not before its time");
+        run_due_jobs(&runner, &mut marker);
+        assert_eq!(tries.load(SeqCst), attempt, "no try before the end of the wait");
         scene.clock.advance(Duration::from_millis(1));
     }
-    assert_eq!(ended(&job), OperationState::Failed);
+    assert_eq!(await_end(&job), OperationState::Failed);
     assert_eq!(tries.load(SeqCst), 4);
-    assert_eq!(stands(&scene.vault, "op"), Resumable::AttemptsExhausted { attempts: 4 });
+    assert_eq!(resumability(&scene.vault, "op"), Resumable::AttemptsExhausted { attempts: 4 });
     assert_error(runner.resume("op"), ErrorKind::Invalid, "4 tries without a checkpoint");
 }
 
 #[test]
-fn a_checkpoint_gives_a_failing_handler_all_its_tries_again() {
+fn checkpoint_resets_the_tries_of_a_failing_job() {
     let handler = Handler::new(|job: &Job| {
         let lane = job.lane("main")?;
         let done = lane.status()?.decode::<u32>()?.unwrap_or(0);
@@ -164,34 +167,37 @@ fn a_checkpoint_gives_a_failing_handler_all_its_tries_again() {
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
     let two = RetryPolicy { attempts_max: 2, ..AT_ONCE };
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op").retry(two)).unwrap();
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(await_end(&job), OperationState::Completed);
     assert_eq!(lane_status(&scene.vault, "op", "main").decode::<u32>().unwrap(), Some(10));
     assert_eq!(status(&scene.vault, "op").generation, 21, "two tries for each step");
 }
 
 #[test]
-fn no_handler_s_panic_costs_the_runner_its_thread() {
+fn panicking_handler_does_not_end_the_runner_thread() {
     let panicking = Handler::new(|_: &Job| -> Result<()> { panic!("the host's own bug") });
     let handlers = Handlers::new().with("bad", panicking).with("good", Handler::new(five_rows));
     let scene = Scene::with(handlers);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let bad = runner.submit(spec("bad")).unwrap();
     let good = runner.submit(spec("good")).unwrap();
-    assert_eq!((ended(&bad), ended(&good)), (OperationState::Failed, OperationState::Completed));
+    assert_eq!(
+        (await_end(&bad), await_end(&good)),
+        (OperationState::Failed, OperationState::Completed)
+    );
     let found = status(&scene.vault, "bad");
-    assert_eq!((found.attempts, found.generation), (3, 3), "tried as often as it may be");
+    assert_eq!((found.attempts, found.generation), (3, 3), "all tries are used");
     assert_eq!(found.failure.unwrap().error, "panicked: the host's own bug");
-    assert_eq!(stands(&scene.vault, "bad"), Resumable::AttemptsExhausted { attempts: 3 });
+    assert_eq!(resumability(&scene.vault, "bad"), Resumable::AttemptsExhausted { attempts: 3 });
     runner.shutdown(PATIENCE).unwrap();
 }
 
 #[test]
-fn what_no_handler_takes_is_refused_and_not_written() {
-    let import = Handler::new(nothing).versions(2..=3);
+fn submit_without_a_matching_handler_is_invalid() {
+    let import = Handler::new(no_op).versions(2..=3);
     let scene = Scene::with(Handlers::new().with("import", import));
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let submit = |spec: OperationSpec| runner.submit(spec);
     assert_error(submit(spec("op")), ErrorKind::Invalid, "no handler for its name");
     assert_error(submit(spec("import")), ErrorKind::Invalid, "does not read version 0");
@@ -204,8 +210,8 @@ fn what_no_handler_takes_is_refused_and_not_written() {
     let nested = scene.vault.write(|_| runner.submit(named("op")));
     assert_error(nested, ErrorKind::Invalid, "within a write");
     assert_eq!(scene.vault.read().unwrap().operation_count().unwrap(), 0);
-    // None of that is in the runner's way.
-    assert_eq!(ended(&submit(named("op")).unwrap()), OperationState::Completed);
+    // The refusals leave the runner usable.
+    assert_eq!(await_end(&submit(named("op")).unwrap()), OperationState::Completed);
     assert_error(submit(named("op")), ErrorKind::AlreadyExists, "op");
     runner.shutdown(PATIENCE).unwrap();
     assert_error(submit(named("late")), ErrorKind::Closed, "was shut down");
@@ -215,51 +221,51 @@ fn what_no_handler_takes_is_refused_and_not_written() {
 }
 
 #[test]
-fn a_runner_is_started_with_handlers_and_within_bounds() {
+fn runner_without_handlers_or_out_of_bounds_is_invalid() {
     let start = |scene: &Scene, threads, queue| {
         Runner::start(&scene.vault, RunnerOptions::new().threads(threads).queue(queue))
     };
     assert_error(start(&Scene::new(), 1, 1), ErrorKind::Invalid, "without handlers");
-    let scene = Scene::with(Handlers::new().with("op", Handler::new(nothing)));
+    let scene = Scene::with(Handlers::new().with("op", Handler::new(no_op)));
     for (threads, queue) in [(0, 1), (257, 1), (1, 0), (usize::MAX, 1)] {
         assert_error(start(&scene, threads, queue), ErrorKind::Invalid, "1 to 256");
     }
     let runner = start(&scene, 256, usize::MAX).unwrap();
-    assert_eq!(ended(&runner.submit(spec("op")).unwrap()), OperationState::Completed);
+    assert_eq!(await_end(&runner.submit(spec("op")).unwrap()), OperationState::Completed);
 }
 
 #[test]
-fn a_full_queue_refuses_and_writes_nothing_until_there_is_room() {
-    let gate = Gate::default();
-    let scene = Scene::with(Handlers::new().with("held up", at_gate(&gate)));
+fn full_queue_is_unavailable_and_writes_nothing() {
+    let latch = Latch::default();
+    let scene = Scene::with(Handlers::new().with("blocked", waits_at_latch(&latch)));
     let runner = Runner::start(&scene.vault, RunnerOptions::new().threads(1).queue(2)).unwrap();
-    let submit = |id: &str| runner.submit(spec(id).name("held up"));
+    let submit = |id: &str| runner.submit(spec(id).name("blocked"));
     let runs = submit("runs").unwrap();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     let waiting = [submit("1").unwrap(), submit("2").unwrap()];
     for _ in 0..2 {
         assert_error(submit("3"), ErrorKind::Unavailable, "2 operations wait already");
     }
     assert_eq!(unfinished(&scene.vault), ["1", "2", "runs"]);
-    // One that is given up waits no more.
+    // A cancelled job leaves the queue.
     runner.cancel("1").unwrap();
     let third = submit("3").unwrap();
     assert_error(submit("4"), ErrorKind::Unavailable, "2 operations wait already");
-    gate.open();
-    assert_eq!(ended(&waiting[0]), OperationState::Cancelled);
+    latch.release();
+    assert_eq!(await_end(&waiting[0]), OperationState::Cancelled);
     for job in [&runs, &waiting[1], &third] {
-        assert_eq!(ended(job), OperationState::Completed);
+        assert_eq!(await_end(job), OperationState::Completed);
     }
-    assert_eq!(ended(&submit("4").unwrap()), OperationState::Completed);
+    assert_eq!(await_end(&submit("4").unwrap()), OperationState::Completed);
 }
 
 #[test]
-fn a_handler_s_progress_is_told_by_the_handle_and_to_whoever_was_named() {
-    let gate = Gate::default();
-    let held = gate.clone();
+fn progress_of_a_handler_reaches_handle_and_callback() {
+    let latch = Latch::default();
+    let in_job = latch.clone();
     let handler = Handler::new(move |job: &Job| {
         job.progress().report(3, None);
-        held.pass();
+        in_job.wait();
         let lane = job.lane("main")?;
         let policy = CheckpointPolicy { items: 2, progress: 1.0, ..CheckpointPolicy::EACH };
         let mut paced = job.auto_checkpoint(&lane, policy, 4)?.total(7);
@@ -269,25 +275,25 @@ fn a_handler_s_progress_is_told_by_the_handle_and_to_whoever_was_named() {
         paced.finish(Checkpoint::encode(&7)?)
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
-    let runner = single(&scene);
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&heard);
-    let progress = move |done, total| told.lock().push((done, total));
+    let runner = single_threaded(&scene);
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reports);
+    let progress = move |done, total| sink.lock().push((done, total));
     let job = runner.submit_with(spec("op"), progress).unwrap();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     assert_eq!((job.done(), job.total()), (3, 0));
     assert_eq!(job.wait(Duration::ZERO).unwrap(), None);
-    assert_eq!(job.wait(Duration::from_millis(1)).unwrap(), None, "it still runs");
-    gate.open();
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(job.wait(Duration::from_millis(1)).unwrap(), None, "the job still runs");
+    latch.release();
+    assert_eq!(await_end(&job), OperationState::Completed);
     assert_eq!((job.done(), job.total()), (7, 7));
     let expected = [(3, None), (5, Some(7)), (6, Some(7)), (7, Some(7))];
-    assert_eq!(*heard.lock(), expected);
+    assert_eq!(*reports.lock(), expected);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 2);
 }
 
 #[test]
-fn resuming_everything_takes_what_can_go_on_and_tells_why_the_rest_is_left() {
+fn resume_all_starts_the_ready_and_lists_the_others() {
     let handlers = || Handlers::new().with("work", Handler::new(five_rows).checkpoints::<u32>());
     let scene = Scene::with(handlers());
     let vault = &scene.vault;
@@ -303,7 +309,7 @@ fn resuming_everything_takes_what_can_go_on_and_tells_why_the_rest_is_left() {
     begin("done").complete().unwrap();
     vault.operations().prepare(work("foreign").name("other")).unwrap();
     let live = begin("live");
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let report = runner.resume_all().unwrap();
     let resumed: Vec<_> = report.resumed.iter().map(JobHandle::id).collect();
     assert_eq!(resumed, ["half", "prepared"]);
@@ -315,7 +321,7 @@ fn resuming_everything_takes_what_can_go_on_and_tells_why_the_rest_is_left() {
     );
     assert_eq!(left[3..], [("unreadable", &Resumable::UnknownData { lane: "main".into() })]);
     for job in &report.resumed {
-        assert_eq!(ended(job), OperationState::Completed);
+        assert_eq!(await_end(job), OperationState::Completed);
     }
     assert!(get(vault, "half 2").is_none() && get(vault, "half 3").is_some());
     drop(live);
@@ -323,14 +329,14 @@ fn resuming_everything_takes_what_can_go_on_and_tells_why_the_rest_is_left() {
 }
 
 #[test]
-fn one_operation_is_resumed_by_its_id_paused_or_not_and_others_are_refused() {
-    let gate = Gate::default();
+fn resume_by_id_accepts_paused_and_refuses_unresumable() {
+    let latch = Latch::default();
     let handlers = Handlers::new().with("work", Handler::new(five_rows));
-    let scene = Scene::with(handlers.with("held up", at_gate(&gate)));
+    let scene = Scene::with(handlers.with("blocked", waits_at_latch(&latch)));
     let vault = &scene.vault;
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     vault.operations().begin_with(spec("held").name("work")).unwrap().pause().unwrap();
-    assert_eq!(ended(&runner.resume("held").unwrap()), OperationState::Completed);
+    assert_eq!(await_end(&runner.resume("held").unwrap()), OperationState::Completed);
 
     assert_error(runner.resume("held"), ErrorKind::AlreadyExists, "is completed");
     assert_error(runner.resume("none"), ErrorKind::NotFound, "none");
@@ -341,15 +347,15 @@ fn one_operation_is_resumed_by_its_id_paused_or_not_and_others_are_refused() {
     let live = vault.operations().begin_with(spec("live").name("work")).unwrap();
     assert_error(runner.resume("live"), ErrorKind::Locked, "generation 1");
     drop(live);
-    // What it has, whether it runs or waits, it does not take in twice, and runs once.
-    let jobs = ["runs", "waits"].map(|id| runner.submit(spec(id).name("held up")).unwrap());
-    gate.await_arrivals(1);
+    // A job that runs or waits is not accepted twice, and runs once.
+    let jobs = ["runs", "waits"].map(|id| runner.submit(spec(id).name("blocked")).unwrap());
+    latch.await_waiters(1);
     for id in ["runs", "waits"] {
         assert_eq!(runner.resume(id).unwrap().id(), id);
     }
-    assert_eq!(runner.resume_all().unwrap().resumed[0].id(), "live", "nor with everything");
-    gate.open();
+    assert_eq!(runner.resume_all().unwrap().resumed[0].id(), "live", "not the runner's own jobs");
+    latch.release();
     for job in &jobs {
-        assert_eq!(ended(job), OperationState::Completed);
+        assert_eq!(await_end(job), OperationState::Completed);
     }
 }

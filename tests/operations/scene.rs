@@ -1,4 +1,4 @@
-//! A vault in memory on a clock that stands, and what tests ask of it.
+//! A vault in memory on a manual clock, and query helpers.
 
 use strongroom::backends::Memory;
 use strongroom::operations::{
@@ -12,14 +12,14 @@ use strongroom_testkit::TestKey;
 
 use crate::support::clock::SharedClock;
 
-/// Tries follow one another at once.
+/// A retry policy of three tries without a wait between them.
 pub(crate) const AT_ONCE: RetryPolicy = RetryPolicy {
     attempts_max: 3,
     backoff_first: std::time::Duration::ZERO,
     backoff_max: std::time::Duration::ZERO,
 };
 
-/// A vault that can be opened again.
+/// A vault that can be reopened.
 pub(crate) struct Scene {
     pub(crate) vault: Vault,
     pub(crate) clock: SharedClock,
@@ -33,14 +33,14 @@ impl Scene {
     }
 
     pub(crate) fn with(handlers: Handlers) -> Self {
-        Self::made(|options| options.handlers(handlers))
+        Self::create_with(|options| options.handlers(handlers))
     }
 
-    pub(crate) fn heard_by(recorder: impl Recorder + 'static, handlers: Handlers) -> Self {
-        Self::made(|options| options.handlers(handlers).recorder(recorder))
+    pub(crate) fn with_recorder(recorder: impl Recorder + 'static, handlers: Handlers) -> Self {
+        Self::create_with(|options| options.handlers(handlers).recorder(recorder))
     }
 
-    fn made(configure: impl FnOnce(VaultOptions) -> VaultOptions) -> Self {
+    fn create_with(configure: impl FnOnce(VaultOptions) -> VaultOptions) -> Self {
         let clock = SharedClock::default();
         let (state, content) = (MemoryState::new(), Memory::new());
         let options = Vault::options(TestKey).clock(clock.clone()).cheap_passwords();
@@ -48,7 +48,7 @@ impl Scene {
         Self { vault, clock, state, content }
     }
 
-    /// As the next process finds it.
+    /// Closes the vault and opens it again, as the next process would.
     pub(crate) fn reopen(self) -> Self {
         self.reopen_with(Handlers::new())
     }
@@ -62,7 +62,7 @@ impl Scene {
     }
 }
 
-/// An operation that is tried at once, and keeps no history.
+/// Returns the spec of an operation that is retried without a wait.
 pub(crate) fn spec(id: &str) -> OperationSpec {
     OperationSpec::new(id).retry(AT_ONCE)
 }
@@ -79,11 +79,11 @@ pub(crate) fn lane_status(vault: &Vault, id: &str, lane: &str) -> LaneStatus {
     vault.read().unwrap().lane(id, lane).unwrap().unwrap()
 }
 
-pub(crate) fn stands(vault: &Vault, id: &str) -> Resumable {
+pub(crate) fn resumability(vault: &Vault, id: &str) -> Resumable {
     vault.operations().can_resume(id).unwrap()
 }
 
-/// The ids of what is left to do.
+/// Returns the ids of all unfinished operations.
 pub(crate) fn unfinished(vault: &Vault) -> Vec<String> {
     let listed = vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX)).unwrap();
     listed.into_iter().map(|operation| operation.id).collect()
@@ -95,7 +95,7 @@ pub(crate) fn row(key: &str) -> Batch {
     batch
 }
 
-/// Row `n` and a checkpoint that says so.
+/// Commits row `n` and a checkpoint with the data `n`.
 pub(crate) fn commit(lane: &Lane, n: u32) -> Result<()> {
     lane.commit(row(&n.to_string()), Checkpoint::encode(&n)?)
 }

@@ -1,4 +1,4 @@
-//! Operations in numbers: the same as a recount by hand.
+//! Statistics of operations, compared with a recount.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,22 +12,23 @@ use crate::scene::{Scene, commit, spec};
 use crate::support::random::Random;
 use crate::support::records::put;
 
-/// What is counted, by hand.
+/// Statistics recounted from a snapshot.
 #[derive(Debug, Default, PartialEq)]
-struct Counted {
+struct Recount {
     operations: BTreeMap<OperationState, u64>,
     lanes: u64,
     checkpoints: u64,
     checkpoint_bytes: u64,
+    /// Id of the operation, and its creation time in Unix milliseconds.
     oldest_unfinished: Option<(String, u64)>,
-    /// Id, time and text.
+    /// Operation id, time of the failure in Unix milliseconds, and its text.
     last_failure: Option<(String, u64, String)>,
 }
 
-fn count(snapshot: &Snapshot) -> Counted {
-    let mut counted = Counted {
+fn count(snapshot: &Snapshot) -> Recount {
+    let mut counted = Recount {
         operations: OperationState::ALL.map(|state| (state, 0)).into(),
-        ..Counted::default()
+        ..Recount::default()
     };
     for operation in snapshot.operations(&OperationsQuery::new().limit(usize::MAX)).unwrap() {
         let OperationStatus { id, state, failure, created_unix_millis: began, .. } = &operation;
@@ -55,7 +56,7 @@ fn count(snapshot: &Snapshot) -> Counted {
 }
 
 #[track_caller]
-fn assert_counted(vault: &Vault) -> Statistics {
+fn assert_recount_matches(vault: &Vault) -> Statistics {
     let found = vault.operations().statistics().unwrap();
     let expected = count(&vault.read().unwrap());
     assert_eq!(found.total(), expected.operations.values().sum::<u64>());
@@ -63,7 +64,7 @@ fn assert_counted(vault: &Vault) -> Statistics {
     let failure = |(id, failure): &(String, strongroom::operations::Failure)| {
         (id.clone(), failure.unix_millis, failure.error.clone())
     };
-    let told = Counted {
+    let reported = Recount {
         operations: found.operations.clone(),
         lanes: found.lanes,
         checkpoints: found.checkpoints,
@@ -71,11 +72,11 @@ fn assert_counted(vault: &Vault) -> Statistics {
         oldest_unfinished: found.oldest_unfinished.clone(),
         last_failure: found.last_failure.as_ref().map(failure),
     };
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     found
 }
 
-/// Does something to an operation that may or may not be possible.
+/// Resumes an operation, if possible, and makes random changes and ends.
 fn act(vault: &Vault, random: &mut Random, id: &str) {
     let Ok(operation) = vault.operations().resume(id).or_else(|_| vault.operations().take_over(id))
     else {
@@ -94,7 +95,7 @@ fn act(vault: &Vault, random: &mut Random, id: &str) {
             handle.complete().unwrap();
         }
     }
-    // The lanes may have completed it.
+    // The calls may fail: the lanes may have completed the operation.
     match random.below(8) {
         0 => operation.pause().ok(),
         1 => operation.fail(format!("failure of {id}")).ok(),
@@ -105,12 +106,12 @@ fn act(vault: &Vault, random: &mut Random, id: &str) {
 }
 
 #[test]
-fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
-    let mut met = BTreeSet::new();
+fn statistics_match_a_recount_after_random_changes() {
+    let mut covered = BTreeSet::new();
     for seed in 0..4 {
         let mut random = Random::new(seed);
         let mut scene = Scene::new();
-        assert_eq!(assert_counted(&scene.vault).total(), 0);
+        assert_eq!(assert_recount_matches(&scene.vault).total(), 0);
         for n in 0..60 {
             let lanes: Vec<_> = (0..=random.below(3)).map(|n| format!("lane {n}")).collect();
             let kept = u16::try_from(1 + random.below(4)).unwrap();
@@ -120,62 +121,62 @@ fn they_are_those_of_a_recount_by_hand_whatever_was_done() {
                 .operations()
                 .prepare(spec(&id).lanes(lanes).checkpoints_kept(kept))
                 .unwrap();
-            // Each failure has a time of its own.
+            // Gives each failure a distinct time.
             scene.clock.advance(Duration::from_millis(1));
             for _ in 0..random.below(6) {
                 act(&scene.vault, &mut random, &id);
                 scene.clock.advance(Duration::from_millis(1));
             }
             if n % 20 == 19 {
-                assert_counted(&scene.vault);
+                assert_recount_matches(&scene.vault);
             }
             if n % 15 == 7 {
                 assert!(scene.vault.operations().delete(&format!("op {:02}", n / 2)).unwrap());
             }
         }
-        let before = assert_counted(&scene.vault);
-        met.extend(before.operations.iter().filter(|(_, count)| **count > 0).map(|(s, _)| *s));
+        let before = assert_recount_matches(&scene.vault);
+        covered.extend(before.operations.iter().filter(|(_, count)| **count > 0).map(|(s, _)| *s));
         scene = scene.reopen();
-        let after = assert_counted(&scene.vault);
+        let after = assert_recount_matches(&scene.vault);
         assert_eq!((after.operations, after.checkpoints), (before.operations, before.checkpoints));
     }
-    assert_eq!(met.into_iter().collect::<Vec<_>>(), OperationState::ALL, "all of them were met");
+    assert_eq!(covered.into_iter().collect::<Vec<_>>(), OperationState::ALL, "all states occur");
 }
 
 #[test]
-fn the_last_failure_is_told_though_it_went_on_and_the_oldest_until_it_ends() {
+fn last_failure_stays_after_a_resume_and_oldest_until_its_end() {
     let scene = Scene::new();
     let begin = |id: &str| {
         scene.clock.advance(Duration::from_secs(1));
         scene.vault.operations().begin_with(spec(id)).unwrap()
     };
     let (z, a) = (begin("z"), begin("a"));
-    let told = || {
-        let found = assert_counted(&scene.vault);
+    let reported = || {
+        let found = assert_recount_matches(&scene.vault);
         (
             found.oldest_unfinished.map(|(id, _)| id),
             found.last_failure.map(|(id, failure)| (id, failure.error)),
         )
     };
     let some = |id: &str, error: &str| Some((id.to_owned(), error.to_owned()));
-    assert_eq!(told(), (Some("z".into()), None));
+    assert_eq!(reported(), (Some("z".into()), None));
     a.fail("first").unwrap();
     scene.clock.advance(Duration::from_secs(1));
     z.fail("second").unwrap();
-    assert_eq!(told(), (Some("z".into()), some("z", "second")));
+    assert_eq!(reported(), (Some("z".into()), some("z", "second")));
     let z = scene.vault.operations().resume("z").unwrap();
     commit(&z.lane("main").unwrap(), 1).unwrap();
     z.complete().unwrap();
-    assert_eq!(told(), (Some("a".into()), some("z", "second")));
+    assert_eq!(reported(), (Some("a".into()), some("z", "second")));
     drop(z);
     assert!(scene.vault.operations().delete("z").unwrap());
-    assert_eq!(told(), (Some("a".into()), some("a", "first")));
+    assert_eq!(reported(), (Some("a".into()), some("a", "first")));
     scene.vault.operations().abandon("a").unwrap();
-    assert_eq!(told(), (None, some("a", "first")));
+    assert_eq!(reported(), (None, some("a", "first")));
 }
 
 #[test]
-fn commits_and_missed_events_are_of_this_opening_alone() {
+fn commits_and_missed_events_count_from_this_open() {
     let scene = Scene::new();
     let before = scene.vault.operations().statistics().unwrap().commits.count();
     let missing = scene.vault.operations().subscribe(1);
@@ -185,7 +186,7 @@ fn commits_and_missed_events_are_of_this_opening_alone() {
     let found = scene.vault.operations().statistics().unwrap();
     assert_eq!((found.commits.count() - before, found.events_missed), (3, 1));
     let latencies = &found.commits;
-    // Of the clock that stands.
+    // The manual clock does not advance during a commit.
     assert_eq!((latencies.least(), latencies.most()), (Duration::ZERO, Duration::ZERO));
     drop((lane, missing));
     let scene = scene.reopen();

@@ -1,4 +1,4 @@
-//! What is left to do, as the next process is told of it: which operations, and why each is left.
+//! The list of unfinished operations after opening, with their resumability.
 
 use std::time::Duration;
 
@@ -11,14 +11,16 @@ use strongroom::vault::Recovery;
 use strongroom::{ErrorKind, Result, Vault};
 use strongroom_testkit::memory_vault;
 
-use crate::scene::{AT_ONCE, Scene, commit, row, spec, stands, status, unfinished};
+use crate::scene::{AT_ONCE, Scene, commit, resumability, row, spec, status, unfinished};
 use crate::support::records::assert_error;
 
 fn handler() -> Handler {
-    Handler::new(|_: &Job| -> Result<()> { unreachable!("nothing is run here") })
+    Handler::new(|_: &Job| -> Result<()> { unreachable!("no job runs here") })
 }
 
-/// Handlers for imports whose checkpoints of version 2 and 3 are numbers, and for scans.
+/// Returns handlers for imports and scans.
+///
+/// Imports have checkpoints of versions 2 and 3, which are numbers.
 fn handlers() -> Handlers {
     let import = handler().versions(2..=3).checkpoints::<u32>();
     Handlers::new().with("import", import).with("scan", handler())
@@ -36,19 +38,19 @@ fn find(vault: &Vault, id: &str) -> UnfinishedOperation {
     let mut listed =
         vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX)).unwrap();
     listed.retain(|operation| operation.id == id);
-    listed.pop().expect("it is listed")
+    listed.pop().expect("the operation is listed")
 }
 
-/// What the list says of an operation, which `can_resume` must say as well.
+/// Returns the listed resumability, and asserts that `can_resume` returns the same.
 #[track_caller]
-fn told(vault: &Vault, id: &str) -> Resumable {
-    let told = find(vault, id).resumable;
-    assert_eq!(stands(vault, id), told);
-    told
+fn listed_resumability(vault: &Vault, id: &str) -> Resumable {
+    let listed = find(vault, id).resumable;
+    assert_eq!(resumability(vault, id), listed);
+    listed
 }
 
 #[test]
-fn an_opening_lists_what_is_left_and_why() {
+fn open_lists_unfinished_operations_with_resumability() {
     let scene = Scene::with(handlers());
     let vault = &scene.vault;
     let retry = |attempts_max| RetryPolicy { attempts_max, ..RetryPolicy::DEFAULT };
@@ -80,23 +82,23 @@ fn an_opening_lists_what_is_left_and_why() {
         ("waiting", Resumable::BackingOff { wait: Duration::from_secs(1) }),
     ];
     assert_eq!(listed, expected);
-    assert!(scene.vault.recovery().was_clean(), "that work is left is no trouble");
+    assert!(scene.vault.recovery().was_clean(), "unfinished operations are no damage");
     for (id, expected) in expected {
-        assert_eq!(told(&scene.vault, id), expected);
+        assert_eq!(listed_resumability(&scene.vault, id), expected);
     }
-    assert_eq!(stands(&scene.vault, "completed"), Resumable::Completed);
-    assert_eq!(stands(&scene.vault, "cancelled"), Resumable::Cancelled);
+    assert_eq!(resumability(&scene.vault, "completed"), Resumable::Completed);
+    assert_eq!(resumability(&scene.vault, "cancelled"), Resumable::Cancelled);
     assert_error(scene.vault.operations().can_resume("none"), ErrorKind::NotFound, "none");
 
-    // Without handlers only the operation itself is judged.
+    // Without handlers, only the operation's own state counts.
     let scene = scene.reopen();
     for id in ["unknown name", "version 1", "version 4"] {
-        assert_eq!(told(&scene.vault, id), Resumable::Ready);
+        assert_eq!(listed_resumability(&scene.vault, id), Resumable::Ready);
     }
 }
 
 #[test]
-fn what_is_told_of_an_operation_is_what_it_is() {
+fn listed_operation_has_its_status_and_age() {
     let scene = Scene::with(handlers());
     let operation = begin(&scene.vault, import("op").lanes(["a", "b", "c", "d"]));
     operation.lane("a").unwrap().complete().unwrap();
@@ -110,71 +112,74 @@ fn what_is_told_of_an_operation_is_what_it_is() {
     assert_eq!((found.state, found.attempts), (Some(OperationState::Recovering), 1));
     assert_eq!((found.lanes, found.lanes_complete, found.progress), (4, 1, 0.375));
     assert_eq!(found.age, Duration::from_millis(1_234));
-    // Without a name the id stands for it.
+    // An operation without a name gets its id as the name.
     drop(begin(&scene.vault, spec("scan")));
     assert_eq!(find(&scene.vault, "scan").name, "scan");
 }
 
 #[test]
-fn a_live_handle_is_told_until_it_ends_whatever_else_is_against_it() {
+fn live_owner_takes_precedence_over_exhausted_tries() {
     let vault = memory_vault().unwrap();
     let operation = begin(&vault, spec("op").retry(RetryPolicy { attempts_max: 1, ..AT_ONCE }));
     let lane = operation.lane("main").unwrap();
     drop(operation);
-    assert_eq!(told(&vault, "op"), Resumable::OwnerAlive { generation: 1 });
-    assert!(!told(&vault, "op").by_id());
+    assert_eq!(listed_resumability(&vault, "op"), Resumable::OwnerAlive { generation: 1 });
+    assert!(!listed_resumability(&vault, "op").by_id());
     let fresh = vault.operations().take_over("op").unwrap();
     drop(lane);
-    assert_eq!(told(&vault, "op"), Resumable::OwnerAlive { generation: 2 });
+    assert_eq!(listed_resumability(&vault, "op"), Resumable::OwnerAlive { generation: 2 });
     drop(fresh);
-    assert_eq!(told(&vault, "op"), Resumable::AttemptsExhausted { attempts: 1 });
+    assert_eq!(listed_resumability(&vault, "op"), Resumable::AttemptsExhausted { attempts: 1 });
 }
 
 #[test]
-fn data_that_its_handler_does_not_write_is_told_with_the_lane_and_not_with_the_data() {
+fn undecodable_checkpoint_is_unknown_data_of_its_lane() {
     let scene = Scene::with(handlers());
     for (id, data) in [("text", &b"\xa7hunter2"[..]), ("cut", b""), ("number", b"\x07")] {
         let operation = begin(&scene.vault, import(id));
         operation.lane("b").unwrap().commit(row(id), Checkpoint::new(data)).unwrap();
-        // Of "a", which has had none, nothing is to decode.
+        // Lane "a" has no checkpoint, so no data to decode.
     }
     drop(begin(&scene.vault, import("scan").name("scan")));
     let scene = scene.reopen_with(handlers());
     for id in ["text", "cut"] {
-        assert_eq!(told(&scene.vault, id), Resumable::UnknownData { lane: "b".into() });
+        assert_eq!(
+            listed_resumability(&scene.vault, id),
+            Resumable::UnknownData { lane: "b".into() }
+        );
         assert_eq!(find(&scene.vault, id).state, Some(OperationState::Running));
     }
-    assert_eq!(told(&scene.vault, "number"), Resumable::Ready);
-    // A handler that does not say what it writes takes all.
-    assert_eq!(told(&scene.vault, "scan"), Resumable::UnknownVersion { version: 2 });
+    assert_eq!(listed_resumability(&scene.vault, "number"), Resumable::Ready);
+    // A handler without a checkpoint type accepts any data.
+    assert_eq!(listed_resumability(&scene.vault, "scan"), Resumable::UnknownVersion { version: 2 });
     let any = Handlers::new().with("import", handler().versions(0..=9));
     let scene = scene.reopen_with(any);
-    assert_eq!(told(&scene.vault, "text"), Resumable::Ready);
+    assert_eq!(listed_resumability(&scene.vault, "text"), Resumable::Ready);
 }
 
-/// Panics at whatever it is asked to decode.
+/// A checkpoint type whose decoding panics.
 #[derive(Debug)]
-struct Fussy;
+struct PanickingCheckpoint;
 
-impl<'de> serde::Deserialize<'de> for Fussy {
+impl<'de> serde::Deserialize<'de> for PanickingCheckpoint {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         panic!("the host's own bug")
     }
 }
 
 #[test]
-fn a_type_that_panics_at_decoding_keeps_no_vault_from_opening() {
+fn panicking_decoder_does_not_fail_the_open() {
     let scene = Scene::new();
     let operation = begin(&scene.vault, spec("op"));
     commit(&operation.lane("main").unwrap(), 1).unwrap();
     drop(operation);
-    let fussy = Handlers::new().with("op", handler().checkpoints::<Fussy>());
-    let scene = scene.reopen_with(fussy);
-    assert!(matches!(told(&scene.vault, "op"), Resumable::UnknownData { .. }));
+    let panicking = Handlers::new().with("op", handler().checkpoints::<PanickingCheckpoint>());
+    let scene = scene.reopen_with(panicking);
+    assert!(matches!(listed_resumability(&scene.vault, "op"), Resumable::UnknownData { .. }));
 }
 
 #[test]
-fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
+fn list_is_paged_in_order_without_finished_operations() {
     let vault = memory_vault().unwrap();
     for n in (0..20).rev() {
         let operation = begin(&vault, spec(&format!("op {n:02}")));
@@ -214,7 +219,7 @@ fn the_list_comes_in_pages_in_order_and_without_what_is_finished() {
 }
 
 #[test]
-fn an_opening_lists_a_thousand_and_the_vault_the_rest() {
+fn open_lists_a_thousand_and_the_query_lists_the_rest() {
     let scene = Scene::new();
     let ids: Vec<_> =
         (0..Recovery::OPERATIONS_LISTED_MAX + 3).map(|n| format!("op {n:04}")).collect();
@@ -235,7 +240,7 @@ fn an_opening_lists_a_thousand_and_the_vault_the_rest() {
 }
 
 #[test]
-fn a_clock_that_goes_back_makes_no_age_and_no_longer_wait() {
+fn clock_set_back_gives_zero_age_and_no_longer_wait() {
     let scene = Scene::new();
     let wait = |secs| Resumable::BackingOff { wait: Duration::from_secs(secs) };
     let retry = RetryPolicy { attempts_max: 0, ..RetryPolicy::DEFAULT };
@@ -249,17 +254,17 @@ fn a_clock_that_goes_back_makes_no_age_and_no_longer_wait() {
     scene.clock.jump(-3_600_000);
     let found = find(&scene.vault, "op");
     assert_eq!((found.age, found.resumable), (Duration::ZERO, wait(1)));
-    // What happens now is not told as older than what has happened.
+    // A change after the clock went back gets no earlier time than the change before it.
     scene.vault.operations().resume("op").unwrap().fail("again").unwrap();
     let found = status(&scene.vault, "op");
     assert_eq!((found.updated_unix_millis, found.attempts), (changed, 2));
     assert_eq!(found.failure.unwrap().unix_millis, changed);
-    assert_eq!(told(&scene.vault, "op"), wait(2), "and no longer than the policy says");
+    assert_eq!(listed_resumability(&scene.vault, "op"), wait(2), "at most the wait of the policy");
 
     scene.clock.jump(3_600_000 + 5_000);
     let found = find(&scene.vault, "op");
     assert_eq!((found.age, found.resumable), (Duration::from_secs(5), Resumable::Ready));
-    // Before the epoch it is the epoch.
+    // A clock before the Unix epoch counts as the epoch.
     scene.clock.jump(i64::MIN / 4);
     assert_eq!(find(&scene.vault, "op").age, Duration::ZERO);
 }

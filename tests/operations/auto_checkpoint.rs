@@ -1,4 +1,4 @@
-//! When a paced lane commits, and what it leaves when it does not get to its end.
+//! Lanes that commit by a checkpoint policy.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::support::syncs::HeardState;
 const EIO: i32 = 5;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Nothing is due but what a test asks for.
+/// A policy under which no commit is due; tests change single fields.
 const NEVER: CheckpointPolicy = CheckpointPolicy {
     items: u64::MAX,
     interval: Duration::MAX,
@@ -26,7 +26,7 @@ const NEVER: CheckpointPolicy = CheckpointPolicy {
     batch_bytes: u64::MAX,
 };
 
-/// Progress is a sum of parts.
+/// Asserts equality up to rounding: progress is a sum of fractions.
 #[track_caller]
 fn assert_near(progress: f64, expected: f64) {
     assert!((progress - expected).abs() < 1e-9, "{progress}, not {expected}");
@@ -36,18 +36,14 @@ fn begin(vault: &Vault) -> Lane {
     vault.operations().begin_with(spec("op")).unwrap().lane("main").unwrap()
 }
 
-/// Adds the row of the next item, and says that it is done.
+/// Inserts the row of an item and reports the item as done.
 fn step(paced: &mut AutoCheckpoint<'_>, item: u64) -> Result<bool> {
     paced.insert("n", format!("{item:04}"), "row");
     paced.step(|| Checkpoint::encode(&(item + 1)))
 }
 
-/// After which of so many items it commits.
-fn commits_of(
-    paced: &mut AutoCheckpoint<'_>,
-    items: u64,
-    mut between: impl FnMut(u64),
-) -> Vec<u64> {
+/// Does `items` items, and returns those after which the lane committed.
+fn commits_of(paced: &mut AutoCheckpoint<'_>, items: u64, mut between: impl FnMut(u64)) -> Vec<u64> {
     (0..items)
         .filter(|&item| {
             between(item);
@@ -56,7 +52,9 @@ fn commits_of(
         .collect()
 }
 
-/// How many items the lane says are done, after asserting that just their rows are there.
+/// Returns the number of committed items.
+///
+/// Asserts that exactly their rows exist.
 #[track_caller]
 fn done(vault: &Vault) -> u64 {
     let done = lane_status(vault, "op", "main").decode().unwrap().unwrap_or(0);
@@ -66,7 +64,7 @@ fn done(vault: &Vault) -> u64 {
 }
 
 #[test]
-fn it_commits_after_so_many_items() {
+fn lane_commits_after_items() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
@@ -77,21 +75,21 @@ fn it_commits_after_so_many_items() {
 }
 
 #[test]
-fn it_commits_after_so_much_time_counted_from_the_commit_before() {
+fn lane_commits_after_time_since_its_last_commit() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { interval: SECOND * 10, ..NEVER };
     let mut paced = lane.auto_checkpoint(policy, 0).unwrap().total(1_000);
-    // 4 s an item, but for the seventh, which takes 40.
+    // An item takes 4 s, only the seventh takes 40 s.
     let work = |item| scene.clock.advance(SECOND * if item == 6 { 40 } else { 4 });
     assert_eq!(commits_of(&mut paced, 11, work), [2, 5, 6, 9]);
-    // Wall time has no part in it.
+    // A jump of the wall clock has no effect.
     scene.clock.jump(3_600_000);
     assert!(!step(&mut paced, 11).unwrap());
 }
 
 #[test]
-fn it_commits_after_so_much_progress_where_the_total_is_known() {
+fn lane_commits_after_progress_if_the_total_is_known() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { progress: 0.25, ..NEVER };
@@ -104,7 +102,7 @@ fn it_commits_after_so_much_progress_where_the_total_is_known() {
 }
 
 #[test]
-fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
+fn progress_of_a_checkpoint_overrides_that_of_items() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
@@ -119,7 +117,7 @@ fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
     unknown.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(unknown);
-    // More than the total is all of it; and of nothing too.
+    // Items beyond the total count as full progress, and so does a total of 0.
     for total in [5, 0] {
         let mut paced = lane.auto_checkpoint(each, 6).unwrap().total(total);
         paced.step(|| Ok(Checkpoint::new(""))).unwrap();
@@ -128,7 +126,7 @@ fn what_a_checkpoint_says_of_progress_counts_before_what_the_items_say() {
 }
 
 #[test]
-fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
+fn lane_commits_at_batch_bytes_at_any_cost() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { batch_bytes: 1_000, cost: f64::MIN_POSITIVE, ..NEVER };
@@ -140,9 +138,9 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     };
     assert!(!insert(&mut paced, 999));
     assert!(insert(&mut paced, 5));
-    assert!(insert(&mut paced, 1_000), "each commit begins anew");
+    assert!(insert(&mut paced, 1_000), "a commit resets the count");
     assert!(!insert(&mut paced, 600));
-    // What is staged lies on the backend, and a removal has a key.
+    // A staged value is on the backend and does not count. A deletion counts its key.
     let staged = scene.vault.stage(&long(1, 300_000)[..]).unwrap();
     paced.insert("n", "0000", staged);
     assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
@@ -152,8 +150,8 @@ fn it_commits_at_once_when_it_holds_so_many_bytes_whatever_that_costs() {
     assert!(paced.step(|| Checkpoint::encode(&1)).unwrap());
 }
 
-/// A vault whose commits take one second a sync.
-fn slow() -> (Vault, SharedClock) {
+/// Returns a vault whose clock advances by one second in each sync.
+fn slow_vault() -> (Vault, SharedClock) {
     let clock = SharedClock::default();
     let ticking = clock.clone();
     let state = HeardState::new(move || ticking.advance(SECOND));
@@ -161,8 +159,8 @@ fn slow() -> (Vault, SharedClock) {
     (options.create_on(state, Memory::new()).unwrap(), clock)
 }
 
-/// How long a commit of a paced lane takes there.
-fn cost(vault: &Vault, clock: &SharedClock, lane: &Lane) -> Duration {
+/// Measures a commit of a lane on a slow vault.
+fn commit_time(vault: &Vault, clock: &SharedClock, lane: &Lane) -> Duration {
     use strongroom::backends::component::Clock;
     let before = clock.monotonic();
     lane.commit(row("0000"), Checkpoint::encode(&1).unwrap()).unwrap();
@@ -173,16 +171,16 @@ fn cost(vault: &Vault, clock: &SharedClock, lane: &Lane) -> Duration {
 }
 
 #[test]
-fn it_puts_a_commit_off_until_it_is_a_small_part_of_the_work() {
-    let (vault, clock) = slow();
+fn commit_is_delayed_until_its_cost_is_small() {
+    let (vault, clock) = slow_vault();
     let lane = begin(&vault);
-    let cost = cost(&vault, &clock, &lane);
+    let cost = commit_time(&vault, &clock, &lane);
     let policy = CheckpointPolicy { items: 1, cost: 0.1, ..NEVER };
     let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
-    // An item takes as long as a commit. Of the first nobody knows yet what it costs.
+    // An item takes as long as a commit. The first commit is not delayed: its cost is unknown.
     let commits = commits_of(&mut paced, 31, |_| clock.advance(cost));
     assert_eq!(commits, [0, 10, 20, 30]);
-    // Half as much work allows half as many.
+    // Half the work for each item allows half as many commits.
     drop(paced);
     let mut paced = lane.auto_checkpoint(policy, 31).unwrap();
     let commits = commits_of(&mut paced, 41, |_| clock.advance(cost / 2));
@@ -190,10 +188,10 @@ fn it_puts_a_commit_off_until_it_is_a_small_part_of_the_work() {
 }
 
 #[test]
-fn without_a_bound_on_its_cost_it_commits_when_it_is_due_however_little_work_there_is() {
-    let (vault, clock) = slow();
+fn due_commit_without_a_cost_bound_is_not_delayed() {
+    let (vault, clock) = slow_vault();
     let lane = begin(&vault);
-    assert!(cost(&vault, &clock, &lane) >= SECOND);
+    assert!(commit_time(&vault, &clock, &lane) >= SECOND);
     let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
     assert_eq!(commits_of(&mut paced, 5, |_| ()), [0, 1, 2, 3, 4]);
     drop(paced);
@@ -203,7 +201,7 @@ fn without_a_bound_on_its_cost_it_commits_when_it_is_due_however_little_work_the
 }
 
 #[test]
-fn a_cancelled_one_commits_what_is_done_and_says_so() {
+fn cancelled_lane_commits_done_items_and_returns_cancelled() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
@@ -212,26 +210,26 @@ fn a_cancelled_one_commits_what_is_done_and_says_so() {
     assert_eq!(done(&scene.vault), 0);
     cancel.cancel();
     assert_error(step(&mut paced, 5), ErrorKind::Cancelled, "");
-    assert_eq!(done(&scene.vault), 6, "the item under way is done");
-    // It says so again, and loses nothing of what is done nevertheless.
+    assert_eq!(done(&scene.vault), 6, "the step commits its own item");
+    // Each later step returns the error again, and commits its item too.
     assert_error(step(&mut paced, 6), ErrorKind::Cancelled, "");
     assert_eq!((done(&scene.vault), state(&scene.vault, "op")), (7, OperationState::Running));
 }
 
 #[test]
-fn a_finish_commits_the_rest_and_completes_the_lane() {
+fn finish_commits_the_rest_and_completes_the_lane() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
     let mut paced = lane.auto_checkpoint(NEVER, 0).unwrap().total(8).cancel(&cancel);
     (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
-    // The end is the end, also of what was asked to stop.
+    // A finish succeeds even after a cancellation.
     cancel.cancel();
     paced.finish(Checkpoint::encode(&5_u64).unwrap()).unwrap();
     assert_eq!(done(&scene.vault), 5);
     let found = status(&scene.vault, "op");
     assert_eq!((found.state, found.progress()), (OperationState::Completed, 1.0));
-    // Of nothing left too.
+    // A finish without any item succeeds too.
     let vault = Scene::new().vault;
     let lane = begin(&vault);
     lane.auto_checkpoint(NEVER, 0).unwrap().finish(Checkpoint::new("")).unwrap();
@@ -239,7 +237,7 @@ fn a_finish_commits_the_rest_and_completes_the_lane() {
 }
 
 #[test]
-fn one_that_is_dropped_leaves_what_it_committed_last() {
+fn dropped_lane_keeps_its_last_commit() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 4, ..NEVER };
@@ -247,7 +245,7 @@ fn one_that_is_dropped_leaves_what_it_committed_last() {
     commits_of(&mut paced, 6, |_| ());
     drop(paced);
     assert_eq!(done(&scene.vault), 4);
-    // The lane goes on from there: items 4 and 5 are done again, and stored once.
+    // The lane continues there: items 4 and 5 are done again, and stored once.
     let mut paced = lane.auto_checkpoint(policy, 4).unwrap();
     assert_eq!((4..8).filter(|&item| step(&mut paced, item).unwrap()).count(), 1);
     drop(paced);
@@ -255,19 +253,19 @@ fn one_that_is_dropped_leaves_what_it_committed_last() {
 }
 
 #[test]
-fn progress_hears_of_each_item_in_order() {
+fn progress_reports_each_item_in_order() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
-    let heard = Mutex::new(Vec::new());
-    let progress = |done, total| heard.lock().push((done, total));
+    let reports = Mutex::new(Vec::new());
+    let progress = |done, total| reports.lock().push((done, total));
     let policy = CheckpointPolicy { items: 3, ..NEVER };
     let mut paced = lane.auto_checkpoint(policy, 10).unwrap().total(13).progress(&progress);
     commits_of(&mut paced, 3, |_| ());
-    assert_eq!(*heard.lock(), [11, 12, 13].map(|done| (done, Some(13))));
+    assert_eq!(*reports.lock(), [11, 12, 13].map(|done| (done, Some(13))));
 }
 
 #[test]
-fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
+fn checkpoint_is_built_only_for_a_commit() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let made = Cell::new(0);
@@ -289,7 +287,7 @@ fn a_checkpoint_is_made_only_for_a_commit_and_its_error_is_told() {
 }
 
 #[test]
-fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
+fn lane_after_a_failed_commit_must_be_reread() {
     let world = World::new();
     let vault = strongroom_testkit::world_options(&world, 1).create("/vault").unwrap();
     let lane = begin(&vault);
@@ -305,17 +303,17 @@ fn after_a_commit_that_failed_it_does_nothing_until_the_lane_is_asked() {
     }
     let finish = paced.finish(Checkpoint::encode(&3_u64).unwrap());
     assert_error(finish, ErrorKind::Invalid, "read the lane's status");
-    // A write makes the vault look at its state again; then the lane knows.
+    // A write makes the vault reread its state. Then the lane returns its committed status.
     vault.write(|tx| tx.delete("n", "none")).unwrap();
-    let stands = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
-    let mut paced = lane.auto_checkpoint(each, stands).unwrap();
-    (stands..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
+    let committed = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
+    let mut paced = lane.auto_checkpoint(each, committed).unwrap();
+    (committed..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
     drop(paced);
     assert_eq!(done(&vault), 5);
 }
 
 #[test]
-fn a_commit_that_is_refused_ends_it_too() {
+fn lane_after_a_refused_commit_is_invalid() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
@@ -328,7 +326,7 @@ fn a_commit_that_is_refused_ends_it_too() {
 }
 
 #[test]
-fn a_policy_out_of_bounds_is_invalid() {
+fn policy_out_of_bounds_is_invalid() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let refused = RefCell::new(0);

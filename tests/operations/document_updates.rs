@@ -1,5 +1,6 @@
-//! Updates of documents are in no event, no statistic and no list of operations, and the host's
-//! metrics do not hear of them: whether there was one, and how many, is nobody's business.
+//! Updates of documents: hidden from events, statistics, lists and the host's recorder.
+//!
+//! The existence and the number of updates must stay secret.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,36 +16,36 @@ use strongroom::storage::MemoryState;
 use strongroom::{CancelToken, ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BackendFault, Fault, FaultyBackend, TestKey, World, world_options};
 
-use crate::recorder::{Ear, Heard};
-use crate::runner::nothing;
+use crate::recorder::{LoggingRecorder, RecordedCalls};
+use crate::runner::no_op;
 use crate::scene::{AT_ONCE, commit, spec, unfinished};
 use crate::support::clock::SharedClock;
 
 const EIO: i32 = 5;
 
-/// A vault with a document and an operation of the host's, and all ears.
-struct Listener {
+/// A vault with a document, an operation, a recorder and a subscription.
+struct ObservedVault {
     vault: Vault,
     space: Space,
     key: SecretPartitionKey,
     partition: Partition,
     faulty: Arc<FaultyBackend>,
-    ear: Ear,
-    from: Subscription,
+    recorder: LoggingRecorder,
+    events: Subscription,
 }
 
 fn password(text: &str) -> SecretPassword {
     SecretPassword::new(text)
 }
 
-fn listen() -> Listener {
+fn observed_vault() -> ObservedVault {
     let faulty = Arc::new(FaultyBackend::new(Arc::new(Memory::new())));
-    let ear = Ear::default();
+    let recorder = LoggingRecorder::default();
     let vault = Vault::options(TestKey)
         .clock(SharedClock::default())
         .cheap_passwords()
-        .handlers(Handlers::new().with("op", Handler::new(nothing)))
-        .recorder(ear.clone())
+        .handlers(Handlers::new().with("op", Handler::new(no_op)))
+        .recorder(recorder.clone())
         .create_on(MemoryState::new(), Arc::clone(&faulty))
         .unwrap();
     let space =
@@ -55,13 +56,13 @@ fn listen() -> Listener {
     let operation = vault.operations().begin_with(spec("op").retry(AT_ONCE)).unwrap();
     commit(&operation.lane("main").unwrap(), 1).unwrap();
     operation.fail("no").unwrap();
-    let from = vault.operations().subscribe(1_000);
-    ear.take();
-    Listener { vault, space, key, partition, faulty, ear, from }
+    let events = vault.operations().subscribe(1_000);
+    recorder.take();
+    ObservedVault { vault, space, key, partition, faulty, recorder, events }
 }
 
-/// All of it, in a form that can be compared.
-fn told(statistics: &Statistics) -> String {
+/// Formats all statistics, for comparison.
+fn formatted(statistics: &Statistics) -> String {
     let latencies = |of: &Latencies| (of.count(), of.least(), of.most(), of.quantile(0.5));
     format!(
         "{statistics:?} {:?} {:?} {:?}",
@@ -71,26 +72,26 @@ fn told(statistics: &Statistics) -> String {
     )
 }
 
-impl Listener {
-    /// Runs `act`, during which and after which nothing is told of anything.
+impl ObservedVault {
+    /// Asserts that no statistic, list, event or recorder call reveals `act`.
     #[track_caller]
-    fn hears_nothing(&self, name: &str, act: impl FnOnce(&Self)) {
-        let picture = || {
+    fn assert_hidden(&self, name: &str, act: impl FnOnce(&Self)) {
+        let visible = || {
             let vault = &self.vault;
             let dry =
                 ExpireOperations::new().older_than(Duration::ZERO).exhausted(true).dry_run(true);
             let expired = vault.operations().expire(&dry).unwrap();
-            (told(&vault.operations().statistics().unwrap()), unfinished(vault), expired)
+            (formatted(&vault.operations().statistics().unwrap()), unfinished(vault), expired)
         };
-        let before = picture();
+        let before = visible();
         act(self);
-        assert_eq!(picture(), before, "{name}");
-        assert_eq!(self.ear.take(), Heard::default(), "{name}");
-        assert_eq!(self.from.next_now(), None, "{name}");
-        assert_eq!(self.from.missed(), 0, "{name}");
+        assert_eq!(visible(), before, "{name}");
+        assert_eq!(self.recorder.take(), RecordedCalls::default(), "{name}");
+        assert_eq!(self.events.next_now(), None, "{name}");
+        assert_eq!(self.events.missed(), 0, "{name}");
     }
 
-    /// An update that ends after so many objects.
+    /// Starts an update whose backend fails after `objects` objects.
     fn interrupt(&self, text: &str, objects: u64) {
         let progress = |done, _| {
             if done == objects {
@@ -107,42 +108,42 @@ impl Listener {
 }
 
 #[test]
-fn updates_that_come_to_their_end_are_not_told_of() {
-    let listener = listen();
-    listener.hears_nothing("write", |l| {
+fn finished_updates_are_hidden() {
+    let observed = observed_vault();
+    observed.assert_hidden("write", |l| {
         l.partition.write("\"second\"").unwrap();
     });
-    listener.hears_nothing("write in background", |l| {
+    observed.assert_hidden("write in background", |l| {
         l.partition.write_in_background("\"third\"").unwrap().wait().unwrap();
     });
-    listener.hears_nothing("heal", |l| {
+    observed.assert_hidden("heal", |l| {
         l.partition.heal().unwrap();
     });
-    listener.hears_nothing("add and write another document", |l| {
+    observed.assert_hidden("add and write another document", |l| {
         let key = l.space.add_partition(&password("pb"), &[&l.key]).unwrap();
         let other = l.space.partition(&key, &password("pb")).unwrap();
         other.write("1").unwrap();
     });
-    listener.hears_nothing("clean", |l| {
+    observed.assert_hidden("clean", |l| {
         l.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     });
 }
 
 #[test]
-fn updates_that_are_interrupted_or_taken_back_are_not_told_of() {
-    let listener = listen();
-    // The statistics are taken while its operation is there.
-    listener.hears_nothing("interrupt", |l| l.interrupt("\"second\"", 7));
-    listener.hears_nothing("interrupt again", |l| l.interrupt("\"second\"", 15));
-    listener.hears_nothing("resume", |l| {
+fn interrupted_or_cancelled_updates_are_hidden() {
+    let observed = observed_vault();
+    // Statistics are also taken while the update's own operation exists.
+    observed.assert_hidden("interrupt", |l| l.interrupt("\"second\"", 7));
+    observed.assert_hidden("interrupt again", |l| l.interrupt("\"second\"", 15));
+    observed.assert_hidden("resume", |l| {
         let options = WriteOptions::new().resume(true);
         l.partition.write_with("\"second\"", &options).unwrap();
     });
-    listener.hears_nothing("interrupt, and write another text", |l| {
+    observed.assert_hidden("interrupt, and write another text", |l| {
         l.interrupt("\"third\"", 7);
         l.partition.write("\"fourth\"").unwrap();
     });
-    listener.hears_nothing("cancel", |l| {
+    observed.assert_hidden("cancel", |l| {
         let cancel = CancelToken::new();
         let progress = |done: u64, _| {
             if done == 9 {
@@ -153,16 +154,16 @@ fn updates_that_are_interrupted_or_taken_back_are_not_told_of() {
         let error = l.partition.write_with("\"fifth\"", &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     });
-    assert_eq!(listener.partition.read().unwrap().text(), "\"fourth\"");
+    assert_eq!(observed.partition.read().unwrap().text(), "\"fourth\"");
 }
 
 #[test]
-fn updates_whose_every_call_of_the_backend_fails_are_not_told_of() {
+fn updates_with_a_failed_backend_call_are_hidden() {
     for nth in (1..60).step_by(3) {
-        let listener = listen();
-        listener.hears_nothing("fail", |l| {
+        let observed = observed_vault();
+        observed.assert_hidden("fail", |l| {
             l.faulty.fail_at(nth, BackendFault::before(ErrorKind::Unavailable));
-            // It may also get around it.
+            // The write may also succeed despite the fault.
             l.partition.write("\"second\"").ok();
             l.faulty.clear();
         });
@@ -170,32 +171,32 @@ fn updates_whose_every_call_of_the_backend_fails_are_not_told_of() {
 }
 
 #[test]
-fn commits_of_updates_that_fail_are_not_told_of() {
+fn updates_with_a_failed_commit_are_hidden() {
     let mut failed = 0;
     for nth in (1..400).step_by(13) {
-        let (world, ear) = (World::new(), Ear::default());
-        let vault = world_options(&world, nth).recorder(ear.clone()).create("/vault").unwrap();
+        let (world, recorder) = (World::new(), LoggingRecorder::default());
+        let vault = world_options(&world, nth).recorder(recorder.clone()).create("/vault").unwrap();
         let space =
             vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1_024)).unwrap();
         let key = space.add_partition(&password("pa"), &[]).unwrap();
         let partition = space.partition(&key, &password("pa")).unwrap();
-        let before = told(&vault.operations().statistics().unwrap());
-        ear.take();
+        let before = formatted(&vault.operations().statistics().unwrap());
+        recorder.take();
         world.fail_at(nth, Fault::before(EIO));
         failed += u32::from(partition.write("\"first\"").is_err());
         world.clear_faults();
         partition.write("\"second\"").unwrap();
-        assert_eq!(ear.take(), Heard::default(), "call {nth}");
-        assert_eq!(told(&vault.operations().statistics().unwrap()), before, "call {nth}");
+        assert_eq!(recorder.take(), RecordedCalls::default(), "call {nth}");
+        assert_eq!(formatted(&vault.operations().statistics().unwrap()), before, "call {nth}");
     }
     assert!(failed > 10, "{failed} faults struck");
 }
 
 #[test]
-fn no_runner_and_no_host_touches_the_operation_of_an_update() {
-    let listener = listen();
-    listener.hears_nothing("interrupt", |l| l.interrupt("\"second\"", 7));
-    let vault = &listener.vault;
+fn operation_of_an_update_is_refused_to_host_and_runner() {
+    let observed = observed_vault();
+    observed.assert_hidden("interrupt", |l| l.interrupt("\"second\"", 7));
+    let vault = &observed.vault;
     let id = vault
         .read()
         .unwrap()
@@ -204,8 +205,8 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
         .into_iter()
         .map(|operation| operation.id)
         .find(|id| id.starts_with("strongroom."))
-        .expect("hosts may see it");
-    listener.hears_nothing("refuse", |_| {
+        .expect("the host may list the update's operation");
+    observed.assert_hidden("refuse", |_| {
         let outcomes = [
             vault.operations().resume(&id).map(drop),
             vault.operations().take_over(&id).map(drop),
@@ -220,10 +221,10 @@ fn no_runner_and_no_host_touches_the_operation_of_an_update() {
     });
     let runner = Runner::start(vault, RunnerOptions::new()).unwrap();
     let report = runner.resume_all().unwrap();
-    assert_eq!((report.resumed.len(), report.left.len()), (1, 0), "the host's own");
+    assert_eq!((report.resumed.len(), report.left.len()), (1, 0), "only the host's operation");
     let ended = report.resumed[0].wait(crate::support::group::PATIENCE).unwrap();
     assert_eq!(ended, Some(OperationState::Completed));
     let everything = ExpireOperations::new().older_than(Duration::ZERO);
     assert_eq!(vault.operations().expire(&everything).unwrap().ids, ["op"]);
-    listener.partition.write("\"second\"").expect("it goes on");
+    observed.partition.write("\"second\"").expect("the update is still possible");
 }

@@ -1,5 +1,4 @@
-//! Who has a job, and when it is tried: stops, hurries and shutdowns that meet one another, and what
-//! is made known at that moment.
+//! Races between stops, resumes and shutdowns of one job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -11,16 +10,18 @@ use strongroom::operations::{Checkpoint, EventKind, OperationState, Recorder, Re
 use strongroom::runner::{Handler, Handlers, Job, JobHandle, Runner, RunnerOptions};
 use strongroom::{Batch, Error, ErrorKind, Result};
 
-use crate::gate::Gate;
-use crate::runner::{at_gate, ended, let_run, nothing, single};
+use crate::latch::Latch;
+use crate::runner::{await_end, no_op, run_due_jobs, single_threaded, waits_at_latch};
 use crate::scene::{Scene, spec, state, status};
 use crate::support::group::PATIENCE;
 use crate::support::records::assert_error;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// An operation whose handler fails, and waits longer each time; how often it was tried; and a
-/// runner with a single thread, which has tried it once.
+/// Returns a failing job after its first try, with its runner.
+///
+/// The backoff doubles with each try. The runner has one thread. The counter is the number of
+/// tries.
 fn backing_off() -> (Scene, Runner, JobHandle, Arc<AtomicU32>) {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
@@ -28,22 +29,22 @@ fn backing_off() -> (Scene, Runner, JobHandle, Arc<AtomicU32>) {
         counted.fetch_add(1, SeqCst);
         Err::<(), _>("no")
     });
-    let handlers = Handlers::new().with("op", failing).with("turn", Handler::new(nothing));
+    let handlers = Handlers::new().with("op", failing).with("marker", Handler::new(no_op));
     let scene = Scene::with(handlers);
-    let runner = single(&scene);
+    let runner = single_threaded(&scene);
     let retry =
         RetryPolicy { attempts_max: 0, backoff_first: SECOND * 10, backoff_max: SECOND * 1_000 };
     let job = runner.submit(spec("op").retry(retry)).unwrap();
-    let_run(&runner, &mut 0);
+    run_due_jobs(&runner, &mut 0);
     assert_eq!(tries.load(SeqCst), 1);
     (scene, runner, job, tries)
 }
 
 #[test]
-fn resuming_everything_keeps_to_a_wait_that_began_in_another_process() {
+fn resume_all_keeps_the_backoff_of_another_process() {
     let handlers = || {
-        let handlers = Handlers::new().with("work", Handler::new(nothing));
-        handlers.with("turn", Handler::new(nothing))
+        let handlers = Handlers::new().with("work", Handler::new(no_op));
+        handlers.with("marker", Handler::new(no_op))
     };
     let scene = Scene::with(handlers());
     let retry = RetryPolicy { backoff_first: SECOND * 10, ..RetryPolicy::DEFAULT };
@@ -51,63 +52,63 @@ fn resuming_everything_keeps_to_a_wait_that_began_in_another_process() {
     begin.unwrap().fail("no").unwrap();
     scene.clock.advance(SECOND * 4);
     let scene = scene.reopen_with(handlers());
-    let (runner, mut turn) = (single(&scene), 0);
+    let (runner, mut marker) = (single_threaded(&scene), 0);
     let job = runner.resume_all().unwrap().resumed.pop().unwrap();
     for (millis, left) in [(5_999, OperationState::Failed), (1, OperationState::Completed)] {
         scene.clock.advance(Duration::from_millis(millis));
-        let_run(&runner, &mut turn);
+        run_due_jobs(&runner, &mut marker);
         assert_eq!(state(&scene.vault, "op"), left);
     }
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(await_end(&job), OperationState::Completed);
 }
 
 #[test]
-fn one_that_was_hurried_keeps_to_its_next_wait() {
+fn resume_skips_one_backoff_and_keeps_the_next() {
     let (scene, runner, job, tries) = backing_off();
-    let mut turn = 10;
-    let hurried = runner.resume("op").unwrap();
-    let_run(&runner, &mut turn);
-    assert_eq!(tries.load(SeqCst), 2, "at once");
-    // The wait that it was in is over, and counts no more: the next is twice as long.
+    let mut marker = 10;
+    let resumed = runner.resume("op").unwrap();
+    run_due_jobs(&runner, &mut marker);
+    assert_eq!(tries.load(SeqCst), 2, "the resume skips the wait");
+    // The skipped wait has ended, and the next wait is twice as long.
     for (secs, tried) in [(10, 2), (9, 2), (1, 3)] {
         scene.clock.advance(SECOND * secs);
-        let_run(&runner, &mut turn);
+        run_due_jobs(&runner, &mut marker);
         assert_eq!(tries.load(SeqCst), tried, "after {secs} s more");
     }
     runner.cancel("op").unwrap();
-    assert_eq!([ended(&job), ended(&hurried)], [OperationState::Cancelled; 2]);
+    assert_eq!([await_end(&job), await_end(&resumed)], [OperationState::Cancelled; 2]);
 }
 
 #[test]
-fn a_stop_that_is_refused_hurries_nothing() {
+fn refused_stop_keeps_the_backoff() {
     let (scene, runner, job, tries) = backing_off();
-    let mut turn = 10;
+    let mut marker = 10;
     for stop in [Runner::pause, Runner::cancel] {
         let nested = scene.vault.write(|_| stop(&runner, "op"));
         assert_error(nested, ErrorKind::Invalid, "within a write");
-        let_run(&runner, &mut turn);
-        assert_eq!(tries.load(SeqCst), 1, "it waits as before");
+        run_due_jobs(&runner, &mut marker);
+        assert_eq!(tries.load(SeqCst), 1, "the job still waits");
     }
     scene.clock.advance(SECOND * 10);
-    let_run(&runner, &mut turn);
+    run_due_jobs(&runner, &mut marker);
     assert_eq!((tries.load(SeqCst), job.wait(Duration::ZERO).unwrap()), (2, None));
 }
 
 #[test]
-fn what_is_stopped_while_it_is_made_known_is_stopped_and_not_forgotten() {
-    let scene = Scene::with(Handlers::new().with("work", Handler::new(nothing)));
+fn cancel_that_races_a_submit_is_not_lost() {
+    let scene = Scene::with(Handlers::new().with("work", Handler::new(no_op)));
     let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     for n in 0..300 {
         let id = format!("op {n}");
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
-            // As soon as the runner has it.
+            // Cancels the job as soon as the runner has it.
             scope.spawn(|| {
                 while !over.load(SeqCst) {
                     match runner.cancel(&id) {
                         Err(e) if e.kind() == ErrorKind::NotFound => {}
-                        told => {
-                            told.unwrap();
+                        outcome => {
+                            outcome.unwrap();
                             break;
                         }
                     }
@@ -116,7 +117,7 @@ fn what_is_stopped_while_it_is_made_known_is_stopped_and_not_forgotten() {
             let job = runner.submit(spec(&id).name("work")).unwrap();
             let left = job.wait(PATIENCE);
             over.store(true, SeqCst);
-            let left = left.expect("nothing went wrong").expect("it ends");
+            let left = left.expect("the job has no error").expect("the job ends");
             assert!(left.is_finished(), "{n}: {left}");
             assert_eq!(state(&scene.vault, &id), left, "{n}");
         });
@@ -124,7 +125,7 @@ fn what_is_stopped_while_it_is_made_known_is_stopped_and_not_forgotten() {
 }
 
 #[test]
-fn what_is_asked_for_while_it_is_made_known_runs_once() {
+fn resume_that_races_a_submit_runs_the_job_once() {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
     let counts = Handler::new(move |_: &Job| {
@@ -140,13 +141,13 @@ fn what_is_asked_for_while_it_is_made_known_runs_once() {
             scope.spawn(|| {
                 while !over.load(SeqCst) {
                     if let Some(job) = runner.job(&id) {
-                        assert_eq!(ended(&job), OperationState::Completed);
+                        assert_eq!(await_end(&job), OperationState::Completed);
                     }
                     drop(runner.resume(&id));
                 }
             });
             let job = runner.submit(spec(&id).name("work")).unwrap();
-            assert_eq!(ended(&job), OperationState::Completed, "{n}");
+            assert_eq!(await_end(&job), OperationState::Completed, "{n}");
             over.store(true, SeqCst);
         });
     }
@@ -154,20 +155,20 @@ fn what_is_asked_for_while_it_is_made_known_runs_once() {
 }
 
 #[test]
-fn after_a_shutdown_every_handle_tells_at_once() {
-    let goes_on = Handler::new(|job: &Job| -> Result<()> {
+fn shutdown_settles_every_job_handle() {
+    let looping = Handler::new(|job: &Job| -> Result<()> {
         let lane = job.lane("main")?;
         loop {
             job.check()?;
             lane.commit(Batch::new(), Checkpoint::new(""))?;
         }
     });
-    let handlers = Handlers::new().with("goes on", goes_on);
-    let scene = Scene::with(handlers.with("at once", Handler::new(nothing)));
+    let handlers = Handlers::new().with("loops", looping);
+    let scene = Scene::with(handlers.with("at once", Handler::new(no_op)));
     for round in 0..100 {
         let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
         let submit = |n: usize| {
-            let name = if n.is_multiple_of(2) { "goes on" } else { "at once" };
+            let name = if n.is_multiple_of(2) { "loops" } else { "at once" };
             runner.submit(spec(&format!("op {round} {n}")).name(name)).unwrap()
         };
         let jobs: Vec<_> = (0..4).map(submit).collect();
@@ -179,13 +180,13 @@ fn after_a_shutdown_every_handle_tells_at_once() {
     }
 }
 
-/// Has somebody else give an operation up when it hears that it is paused.
+/// A recorder that cancels a paused operation from another thread.
 #[derive(Clone, Default)]
-struct GivesUp {
+struct CancelOnPause {
     runner: Arc<Mutex<Option<Runner>>>,
 }
 
-impl Recorder for GivesUp {
+impl Recorder for CancelOnPause {
     fn transition(&self, _: Option<OperationState>, to: OperationState) {
         let runner = self.runner.lock().clone();
         if let Some(runner) = runner.filter(|_| to == OperationState::Paused) {
@@ -195,43 +196,44 @@ impl Recorder for GivesUp {
 }
 
 #[test]
-fn a_cancel_that_comes_while_a_pause_is_settled_is_not_too_late() {
-    let (gate, gives_up) = (Gate::default(), GivesUp::default());
-    let held = gate.clone();
+fn cancel_during_the_commit_of_a_pause_wins() {
+    let (latch, recorder) = (Latch::default(), CancelOnPause::default());
+    let in_job = latch.clone();
     let handler = Handler::new(move |job: &Job| {
-        held.pass();
+        in_job.wait();
         job.check()
     });
-    let scene = Scene::heard_by(gives_up.clone(), Handlers::new().with("op", handler));
-    let runner = single(&scene);
+    let scene = Scene::with_recorder(recorder.clone(), Handlers::new().with("op", handler));
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    gate.await_arrivals(1);
-    *gives_up.runner.lock() = Some(runner.clone());
+    latch.await_waiters(1);
+    *recorder.runner.lock() = Some(runner.clone());
     runner.pause("op").unwrap();
-    gate.open();
-    assert_eq!(ended(&job), OperationState::Cancelled);
+    latch.release();
+    assert_eq!(await_end(&job), OperationState::Cancelled);
     assert_eq!(state(&scene.vault, "op"), OperationState::Cancelled);
-    // It holds the runner, which holds the vault, which holds it.
-    gives_up.runner.lock().take();
+    // Breaks the cycle: the recorder has the runner, the runner has the vault, and the vault has
+    // the recorder.
+    recorder.runner.lock().take();
 }
 
 #[test]
-fn a_stop_within_a_write_does_not_wait_for_what_waits_for_that_write() {
-    let gate = Gate::default();
-    let scene = Scene::with(Handlers::new().with("op", at_gate(&gate)));
-    let heard = scene.vault.operations().subscribe(10);
-    let runner = single(&scene);
+fn stop_inside_a_write_does_not_deadlock() {
+    let latch = Latch::default();
+    let scene = Scene::with(Handlers::new().with("op", waits_at_latch(&latch)));
+    let events = scene.vault.operations().subscribe(10);
+    let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    gate.await_arrivals(1);
+    latch.await_waiters(1);
     let stopped = scene.vault.write(|_| {
-        gate.open();
-        // It gets to queue up for the writer's turn, to complete the operation.
+        latch.release();
+        // Lets the job wait for the write turn, to complete the operation.
         (0..2_000).for_each(|_| thread::yield_now());
         runner.pause("op")
     });
     assert_error(stopped, ErrorKind::Invalid, "within a write");
-    assert_eq!(ended(&job), OperationState::Completed);
-    let kinds: Vec<_> = std::iter::from_fn(|| heard.next_now()).map(|event| event.kind).collect();
-    assert_eq!(kinds, [EventKind::Started, EventKind::Completed], "it has not waited in vain");
+    assert_eq!(await_end(&job), OperationState::Completed);
+    let kinds: Vec<_> = std::iter::from_fn(|| events.next_now()).map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Started, EventKind::Completed], "no warning of a timeout");
     assert_eq!(status(&scene.vault, "op").generation, 1);
 }

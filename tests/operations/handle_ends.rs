@@ -1,4 +1,6 @@
-//! The ends that an operation's handle has, and that nothing of it commits after one.
+//! The four ends of an operation's handle: pause, complete, fail, cancel.
+//!
+//! After an end, the handle and its lanes commit nothing.
 
 use std::cell::Cell;
 
@@ -6,13 +8,13 @@ use strongroom::operations::{Checkpoint, FAILURE_BYTES_MAX, Operation, Operation
 use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::{FaultTiming, memory_vault};
 
-use crate::scene::{Scene, commit, row, spec, stands, state, status, unfinished};
+use crate::scene::{Scene, commit, resumability, row, spec, state, status, unfinished};
 use crate::support::calls::each_call;
 use crate::support::records::{assert_error, assert_whole, get};
 
 type End = fn(&Operation) -> Result<()>;
 
-/// Each end, the state that it leaves, and what is said of resuming then.
+/// Each end, with the state and the resumability after it.
 const ENDS: [(End, OperationState, Resumable); 4] = [
     (Operation::pause, OperationState::Paused, Resumable::Held),
     (Operation::complete, OperationState::Completed, Resumable::Completed),
@@ -25,18 +27,18 @@ fn fail(operation: &Operation) -> Result<()> {
 }
 
 #[test]
-fn each_end_leaves_its_state_for_whoever_looks_now_or_after_reopening() {
-    for (end, left, told) in ENDS {
+fn each_end_sets_a_durable_state() {
+    for (end, left, expected) in ENDS {
         let mut scene = Scene::new();
         let operation = scene.vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
         commit(&operation.lane("a").unwrap(), 1).unwrap();
-        assert_eq!(stands(&scene.vault, "op"), Resumable::OwnerAlive { generation: 1 });
+        assert_eq!(resumability(&scene.vault, "op"), Resumable::OwnerAlive { generation: 1 });
         end(&operation).unwrap();
-        // The handle still lives: its end is what counts.
+        // The handle still lives, but after its end it is no owner.
         for reopened in [false, true] {
             let found = status(&scene.vault, "op");
             assert_eq!((found.state, found.held), (left, left == OperationState::Paused));
-            assert_eq!(stands(&scene.vault, "op"), told, "reopened: {reopened}");
+            assert_eq!(resumability(&scene.vault, "op"), expected, "reopened: {reopened}");
             let listed: &[&str] = if left.is_finished() { &[] } else { &["op"] };
             assert_eq!(unfinished(&scene.vault), listed);
             assert_eq!(found.failure.is_some(), left == OperationState::Failed);
@@ -45,7 +47,7 @@ fn each_end_leaves_its_state_for_whoever_looks_now_or_after_reopening() {
             let progress = if complete { 1.0 } else { 0.0 };
             assert!(found.lanes.iter().all(|lane| (lane.progress - progress).abs() < 1e-9));
             assert_eq!(found.lanes[0].decode::<u32>().unwrap(), Some(1));
-            assert_eq!(get(&scene.vault, "1").unwrap(), b"row", "what was committed stays");
+            assert_eq!(get(&scene.vault, "1").unwrap(), b"row", "committed rows stay");
             assert_whole(&scene.vault);
             if !reopened {
                 scene = scene.reopen();
@@ -55,16 +57,18 @@ fn each_end_leaves_its_state_for_whoever_looks_now_or_after_reopening() {
     }
 }
 
-/// Whatever commits by this handle is refused: as `Conflict`, or as `kind` by its lanes.
+/// Asserts that every commit by this handle fails.
+///
+/// The handle's own calls return `Conflict`, its lanes return `kind`.
 #[track_caller]
-fn assert_commits_nothing(vault: &Vault, operation: &Operation, told: &str, kind: ErrorKind) {
+fn assert_commits_nothing(vault: &Vault, operation: &Operation, expected: &str, kind: ErrorKind) {
     let before = vault.read().unwrap().operation("op").unwrap();
     for (end, ..) in ENDS {
-        assert_error(end(operation), ErrorKind::Conflict, told);
+        assert_error(end(operation), ErrorKind::Conflict, expected);
     }
-    let unasked = |_: &strongroom::operations::LaneStatus| unreachable!("it may not migrate");
-    assert_error(operation.migrate(1, unasked), ErrorKind::Conflict, told);
-    // One of its lanes that is opened only now is no better.
+    let unused = |_: &strongroom::operations::LaneStatus| unreachable!("migrates nothing");
+    assert_error(operation.migrate(1, unused), ErrorKind::Conflict, expected);
+    // A lane opened after the end commits nothing either.
     let lane = operation.lane("b").unwrap();
     assert_lane_commits_nothing(vault, &lane, kind);
     assert_eq!(vault.read().unwrap().operation("op").unwrap(), before);
@@ -88,7 +92,7 @@ fn assert_lane_commits_nothing(
 }
 
 #[test]
-fn after_each_end_its_handle_and_its_lanes_commit_nothing() {
+fn ended_handle_and_its_lanes_commit_nothing() {
     for (end, left, _) in ENDS {
         let vault = memory_vault().unwrap();
         let operation = vault.operations().begin("op", ["a", "b"]).unwrap();
@@ -104,25 +108,25 @@ fn after_each_end_its_handle_and_its_lanes_commit_nothing() {
 }
 
 #[test]
-fn an_end_lets_others_in_and_its_handle_takes_nothing_of_theirs() {
+fn ended_handle_does_not_affect_the_next_owner() {
     for (end, left, _) in ENDS.into_iter().filter(|(_, left, _)| !left.is_finished()) {
         let vault = memory_vault().unwrap();
         let ended = vault.operations().begin_with(spec("op").lanes(["a", "b"])).unwrap();
         let stale = ended.lane("a").unwrap();
         end(&ended).unwrap();
         let next = vault.operations().resume("op").unwrap();
-        let lane = next.lane("a").expect("the ended handle's lane holds nothing open");
+        let lane = next.lane("a").expect("the ended handle's lane does not block the lane");
         assert_lane_commits_nothing(&vault, &stale, ErrorKind::Conflict);
         assert_commits_nothing(&vault, &ended, "fenced", ErrorKind::Conflict);
         drop((stale, ended));
-        assert_eq!(stands(&vault, "op"), Resumable::OwnerAlive { generation: 2 }, "{left}");
+        assert_eq!(resumability(&vault, "op"), Resumable::OwnerAlive { generation: 2 }, "{left}");
         assert_error(next.lane("a"), ErrorKind::Locked, "open already");
         commit(&lane, 1).unwrap();
     }
 }
 
 #[test]
-fn no_end_of_a_handle_that_was_taken_over_happens() {
+fn ends_of_a_fenced_handle_are_conflicts() {
     let vault = memory_vault().unwrap();
     let stale = vault.operations().begin("op", ["a", "b"]).unwrap();
     let fresh = vault.operations().take_over("op").unwrap();
@@ -132,9 +136,9 @@ fn no_end_of_a_handle_that_was_taken_over_happens() {
     assert_commits_nothing(&vault, &stale, "fenced: generation 2", ErrorKind::Conflict);
 }
 
-/// The generation of an operation that is begun anew is 1 again.
+/// Covers two operations of one id: both have operation generation 1.
 #[test]
-fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
+fn handle_of_a_deleted_operation_is_fenced_from_its_id() {
     for (end, ..) in ENDS {
         let vault = memory_vault().unwrap();
         let old = vault.operations().begin("op", ["a", "b"]).unwrap();
@@ -146,12 +150,12 @@ fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
 
         let new = vault.operations().begin("op", ["a", "b"]).unwrap();
         assert_eq!((old.generation(), new.generation()), (1, 1));
-        let lane = new.lane("a").expect("the old handle's lane is another one");
+        let lane = new.lane("a").expect("the old handle's lane belongs to another operation");
         assert_lane_commits_nothing(&vault, &old_lane, ErrorKind::Conflict);
         assert_error(vault.apply(old_batch), ErrorKind::Conflict, "has ended");
         assert_commits_nothing(&vault, &old, "", ErrorKind::Conflict);
         drop((old_lane, old));
-        assert_eq!(stands(&vault, "op"), Resumable::OwnerAlive { generation: 1 });
+        assert_eq!(resumability(&vault, "op"), Resumable::OwnerAlive { generation: 1 });
         assert_error(new.lane("a"), ErrorKind::Locked, "open already");
         commit(&lane, 1).unwrap();
         new.complete().unwrap();
@@ -159,7 +163,7 @@ fn a_handle_of_a_removed_operation_has_no_right_to_the_next_one_of_its_id() {
 }
 
 #[test]
-fn what_its_lanes_have_completed_cannot_be_ended_again() {
+fn completed_operation_cannot_get_another_end() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("op", ["a"]).unwrap();
     operation.lane("a").unwrap().complete().unwrap();
@@ -169,14 +173,14 @@ fn what_its_lanes_have_completed_cannot_be_ended_again() {
             assert_error(end(&operation), ErrorKind::Invalid, "is completed and cannot become");
         }
     }
-    // That it is completed once more is fine, and lets go of it.
+    // Completing a completed operation succeeds, and ends the handle.
     operation.complete().unwrap();
     assert_error(operation.complete(), ErrorKind::Conflict, "has ended");
     assert_eq!(status(&vault, "op"), before);
 }
 
 #[test]
-fn a_failure_tells_its_text_and_time_also_once_the_work_goes_on() {
+fn failure_text_and_time_stay_after_a_resume() {
     let scene = Scene::new();
     let vault = &scene.vault;
     let began = status(vault, &begin_and_fail(&scene, "first")).created_unix_millis;
@@ -185,7 +189,7 @@ fn a_failure_tells_its_text_and_time_also_once_the_work_goes_on() {
 
     let again = vault.operations().resume("op").unwrap();
     commit(&again.lane("main").unwrap(), 1).unwrap();
-    assert_eq!(status(vault, "op").failure, Some(failure), "the last one, though it goes on");
+    assert_eq!(status(vault, "op").failure, Some(failure), "the failure stays after a resume");
     scene.clock.advance(std::time::Duration::from_secs(1));
     again.fail("second").unwrap();
     let failure = status(vault, "op").failure.unwrap();
@@ -200,8 +204,8 @@ fn begin_and_fail(scene: &Scene, error: &str) -> String {
 }
 
 #[test]
-fn a_long_failure_is_cut_between_two_characters() {
-    // The last character begins before, at, and after the limit; "é" has two bytes, "€" three.
+fn long_failure_is_truncated_between_characters() {
+    // The last character begins before, at, and after the limit. "é" has two bytes, "€" three.
     let cases = [
         ("x".repeat(FAILURE_BYTES_MAX), FAILURE_BYTES_MAX),
         ("x".repeat(FAILURE_BYTES_MAX + 1), FAILURE_BYTES_MAX),
@@ -222,7 +226,7 @@ fn a_long_failure_is_cut_between_two_characters() {
 const TIMINGS: [FaultTiming; 3] = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
 
 #[test]
-fn an_end_whose_commit_failed_has_happened_or_can_be_made_again() {
+fn end_with_a_failed_commit_took_effect_or_can_be_repeated() {
     let happened = Cell::new(0);
     for timing in TIMINGS {
         for (end, left, _) in ENDS {
@@ -231,7 +235,7 @@ fn an_end_whose_commit_failed_has_happened_or_can_be_made_again() {
                 |vault| vault.operations().begin_with(spec("op")).unwrap(),
                 |_, operation| end(operation),
                 |_, vault, operation, error| {
-                    // A write makes the vault look at its state again.
+                    // A write makes the vault reread its state.
                     vault.write(|tx| tx.insert("n", "k", "v")).unwrap();
                     if state(vault, "op") == left {
                         assert_eq!(error.kind(), ErrorKind::Uncertain);
@@ -242,17 +246,17 @@ fn an_end_whose_commit_failed_has_happened_or_can_be_made_again() {
                     }
                     drop(operation);
                     assert_eq!(state(vault, "op"), left);
-                    assert!(!matches!(stands(vault, "op"), Resumable::OwnerAlive { .. }));
+                    assert!(!matches!(resumability(vault, "op"), Resumable::OwnerAlive { .. }));
                     assert_whole(vault);
                 },
             );
         }
     }
-    assert!(happened.get() > 0, "no end of unknown outcome had happened");
+    assert!(happened.get() > 0, "no uncertain end took effect");
 }
 
 #[test]
-fn a_lane_is_not_completed_over_a_checkpoint_that_nobody_was_told_of() {
+fn lane_after_an_uncertain_checkpoint_must_be_reread() {
     let happened = Cell::new(0);
     for timing in TIMINGS {
         each_call(
@@ -271,5 +275,5 @@ fn a_lane_is_not_completed_over_a_checkpoint_that_nobody_was_told_of() {
             },
         );
     }
-    assert!(happened.get() > 0, "no checkpoint of unknown outcome had happened");
+    assert!(happened.get() > 0, "no uncertain checkpoint took effect");
 }

@@ -1,4 +1,4 @@
-//! Many threads at one runner, and several runners on one vault.
+//! Many threads on one runner, and a second runner on one vault.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use strongroom::operations::{Checkpoint, OperationState};
 use strongroom::runner::{Handler, Handlers, Job, Runner, RunnerOptions};
 use strongroom::{Batch, ErrorKind, Result};
 
-use crate::gate::Gate;
-use crate::runner::{at_gate, ended};
+use crate::latch::Latch;
+use crate::runner::{await_end, waits_at_latch};
 use crate::scene::{Scene, row, spec, unfinished};
 use crate::support::group::PATIENCE;
 use crate::support::records::{all, assert_error, assert_whole};
@@ -19,11 +19,13 @@ use crate::support::records::{all, assert_error, assert_whole};
 const THREADS: usize = 16;
 const OPERATIONS: usize = 200;
 
-/// How often each operation was run, by its id.
+/// Number of runs of each operation, by its id.
 type Runs = Arc<Mutex<BTreeMap<String, u32>>>;
 
-/// Three checkpoints with a row each; a row that is there already is a conflict.
-fn counted(runs: &Runs) -> Handler {
+/// Returns a handler that counts its runs.
+///
+/// It commits three rows, each with a checkpoint. A row that exists already fails the handler.
+fn counting_handler(runs: &Runs) -> Handler {
     let runs = Arc::clone(runs);
     Handler::new(move |job: &Job| -> Result<()> {
         let id = &job.status().id;
@@ -39,7 +41,7 @@ fn counted(runs: &Runs) -> Handler {
     })
 }
 
-/// Each operation ran once, and is there with its rows.
+/// Asserts that each operation ran once, completed, and committed its rows.
 #[track_caller]
 fn assert_each_ran_once(scene: &Scene, runs: &Runs) {
     let runs = runs.lock();
@@ -52,9 +54,9 @@ fn assert_each_ran_once(scene: &Scene, runs: &Runs) {
 }
 
 #[test]
-fn many_threads_submit_and_resume_everything_and_each_operation_runs_once() {
+fn each_operation_runs_once_under_submits_and_resumes() {
     let runs = Runs::default();
-    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    let scene = Scene::with(Handlers::new().with("work", counting_handler(&runs)));
     let options = RunnerOptions::new().threads(8).queue(OPERATIONS);
     let runner = Runner::start(&scene.vault, options).unwrap();
     let (next, submitting) = (AtomicUsize::new(0), AtomicUsize::new(THREADS));
@@ -64,18 +66,18 @@ fn many_threads_submit_and_resume_everything_and_each_operation_runs_once() {
                 let ids = std::iter::from_fn(|| Some(next.fetch_add(1, SeqCst)));
                 for n in ids.take_while(|n| *n < OPERATIONS) {
                     let spec = spec(&format!("op {n}")).name("work");
-                    let job = runner.submit(spec).expect("also while everything is resumed");
-                    assert_eq!(ended(&job), OperationState::Completed);
+                    let job = runner.submit(spec).expect("submitted during `resume_all`");
+                    assert_eq!(await_end(&job), OperationState::Completed);
                 }
                 submitting.fetch_sub(1, SeqCst);
             });
         }
         scope.spawn(|| {
             while submitting.load(SeqCst) > 0 {
-                let report = runner.resume_all().expect("also while others submit");
-                // What it meets is the runner's already, or was just done.
+                let report = runner.resume_all().expect("resumed while others submit");
+                // The runner has these jobs already, or has just completed them.
                 for job in &report.resumed {
-                    assert_eq!(ended(job), OperationState::Completed);
+                    assert_eq!(await_end(job), OperationState::Completed);
                 }
             }
         });
@@ -85,9 +87,9 @@ fn many_threads_submit_and_resume_everything_and_each_operation_runs_once() {
 }
 
 #[test]
-fn a_vault_has_one_runner_at_a_time() {
+fn second_runner_is_locked_until_shutdown() {
     let runs = Runs::default();
-    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    let scene = Scene::with(Handlers::new().with("work", counting_handler(&runs)));
     for n in 0..OPERATIONS {
         scene.vault.operations().prepare(spec(&format!("op {n}")).name("work")).unwrap();
     }
@@ -98,62 +100,65 @@ fn a_vault_has_one_runner_at_a_time() {
     let half = first.resume_all().unwrap().resumed;
     first.shutdown(PATIENCE).unwrap();
     let second = second().unwrap();
-    // The first one has let go of it for good.
+    // Dropping the first runner does not release the second runner's lock.
     drop((first, half));
     assert_error(Runner::start(&scene.vault, options), ErrorKind::Locked, "another runner");
     for job in second.resume_all().unwrap().resumed {
-        assert_eq!(ended(&job), OperationState::Completed);
+        assert_eq!(await_end(&job), OperationState::Completed);
     }
     assert_each_ran_once(&scene, &runs);
     assert_eq!(unfinished(&scene.vault), [""; 0]);
 }
 
 #[test]
-fn no_more_wait_than_may_however_many_submit_at_once() {
-    const ROOM: usize = 5;
-    let gate = Gate::default();
-    let scene = Scene::with(Handlers::new().with("held up", at_gate(&gate)));
-    let options = RunnerOptions::new().threads(1).queue(ROOM);
+fn concurrent_submits_never_exceed_the_queue() {
+    const QUEUE: usize = 5;
+    let latch = Latch::default();
+    let scene = Scene::with(Handlers::new().with("blocked", waits_at_latch(&latch)));
+    let options = RunnerOptions::new().threads(1).queue(QUEUE);
     let runner = Runner::start(&scene.vault, options).unwrap();
-    let first = runner.submit(spec("first").name("held up")).unwrap();
-    gate.await_arrivals(1);
+    let first = runner.submit(spec("first").name("blocked")).unwrap();
+    latch.await_waiters(1);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let submit = |n: usize| runner.submit(spec(&format!("op {n}")).name("held up"));
+        let submit = |n: usize| runner.submit(spec(&format!("op {n}")).name("blocked"));
         let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || submit(n))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    assert_eq!((taken.len(), unfinished(&scene.vault).len()), (ROOM, ROOM + 1));
+    let (accepted, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((accepted.len(), unfinished(&scene.vault).len()), (QUEUE, QUEUE + 1));
     for refusal in refused {
         assert_error(refusal, ErrorKind::Unavailable, "5 operations wait already");
     }
-    gate.open();
-    for job in taken.into_iter().flatten().chain([first]) {
-        assert_eq!(ended(&job), OperationState::Completed);
+    latch.release();
+    for job in accepted.into_iter().flatten().chain([first]) {
+        assert_eq!(await_end(&job), OperationState::Completed);
     }
 }
 
 #[test]
-fn many_threads_that_submit_one_id_get_it_once() {
+fn concurrent_submits_of_one_id_run_it_once() {
     let runs = Runs::default();
-    let scene = Scene::with(Handlers::new().with("work", counted(&runs)));
+    let scene = Scene::with(Handlers::new().with("work", counting_handler(&runs)));
     let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let submit = || runner.submit(spec("op").name("work"));
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(submit)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    assert_eq!((taken.len(), refused.len()), (1, THREADS - 1));
+    let (accepted, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((accepted.len(), refused.len()), (1, THREADS - 1));
     for refusal in refused {
         assert_error(refusal, ErrorKind::AlreadyExists, "op");
     }
-    assert_eq!(ended(&taken.into_iter().next().unwrap().unwrap()), OperationState::Completed);
+    assert_eq!(
+        await_end(&accepted.into_iter().next().unwrap().unwrap()),
+        OperationState::Completed
+    );
     assert_eq!(runs.lock()["op"], 1);
 }
 
 #[test]
-fn lanes_of_one_job_run_on_threads_of_the_handler_s_own() {
+fn lanes_of_one_job_run_on_the_handlers_threads() {
     let handler = Handler::new(|job: &Job| {
         let lanes = &job.status().lanes;
         thread::scope(|scope| {
@@ -178,7 +183,7 @@ fn lanes_of_one_job_run_on_threads_of_the_handler_s_own() {
     let runner = Runner::start(&scene.vault, RunnerOptions::new()).unwrap();
     let names: Vec<_> = (0..8).map(|n| format!("lane {n}")).collect();
     let job = runner.submit(spec("op").name("work").lanes(&names)).unwrap();
-    assert_eq!(ended(&job), OperationState::Completed);
+    assert_eq!(await_end(&job), OperationState::Completed);
     assert_eq!(all(&scene.vault).unwrap().len(), 8 * 20);
     assert_whole(&scene.vault);
 }
