@@ -1,14 +1,14 @@
-//! Several processes on one vault: who gets it, who waits, and what a killed one leaves.
+//! Several processes on one vault: locking, waiting, and recovery after kills.
 //!
-//! - `documents.rs`: documents whose process is killed, and two that update in turn.
-//! - `exactly_once.rs`: an import over eight lanes that is killed again and again.
-//! - `rotation.rs`: a rotation of keys that is killed again and again.
-//! - here: the lock, its holder and its policy.
+//! - `documents.rs`: document updates that are killed, and two processes that alternate.
+//! - `exactly_once.rs`: an import over eight lanes that is killed many times.
+//! - `rotation.rs`: a rotation of keys that is killed many times.
+//! - This file: the lock, its holder and its policy.
 //!
-//! `STRONGROOM_KILL_ROWS` and `STRONGROOM_KILLS` set the size of the import and how often it is
-//! killed; the full run is 50000 and 100.
+//! `STRONGROOM_KILL_ROWS` sets the number of rows of the import, `STRONGROOM_KILLS` the number of
+//! kills. The full run is 50000 and 100.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 mod support;
 
@@ -31,7 +31,7 @@ use support::clock::{SharedClock, TellingClock};
 use support::process::{Worker, role, say, wait_for_go};
 use support::records::{assert_error, assert_whole, create, get, put};
 
-/// Not a test of its own: what the other processes run.
+/// Runs the role of a child process; passes at once in the test program itself.
 #[test]
 fn worker() {
     let Some((role, vault)) = role() else {
@@ -62,7 +62,7 @@ fn worker() {
             assert_whole(&vault);
         }
         "document" => documents::act(&vault),
-        "take turns" => documents::take_turns(&vault),
+        "alternate" => documents::alternate(&vault),
         "import" => exactly_once::import(&vault),
         "rotate" => rotation::rotate(&vault),
         "wait for new file" => rotation::wait_for_new_file(&vault),
@@ -74,8 +74,8 @@ fn role_vault() -> std::path::PathBuf {
     role().expect("in a worker").1
 }
 
-/// Tries `tries` times in short order.
-fn impatient(tries: u32) -> VaultOptions {
+/// Returns options that try the lock `tries` times with short pauses.
+fn short_policy(tries: u32) -> VaultOptions {
     Vault::options(TestKey).lock_policy(LockPolicy {
         timeout: Duration::from_secs(60),
         tries,
@@ -91,18 +91,19 @@ fn refused(outcome: Result<Vault>) -> LockRefused {
     Clone::clone(refused.expect("the source is `LockRefused`"))
 }
 
+/// Asserts that opening is `Locked` and that the error names the holder.
 #[track_caller]
-fn assert_kept_out(path: &Path, holder: &Worker) {
-    let refused = refused(impatient(3).open(path));
-    let told = refused.holder.as_ref().expect("the holder's note");
-    assert_eq!(told.process.pid, holder.pid());
-    assert_eq!(told.operation, "nightly import");
+fn assert_locked_by(path: &Path, holder: &Worker) {
+    let refused = refused(short_policy(3).open(path));
+    let note = refused.holder.as_ref().expect("the holder's note");
+    assert_eq!(note.process.pid, holder.pid());
+    assert_eq!(note.operation, "nightly import");
     assert_eq!(refused.attempts, 3);
     let line = refused.to_string();
     assert!(line.contains(&format!("pid {}", holder.pid())), "{line}");
 }
 
-/// Waits until the kernel says that the process is stopped.
+/// Stops a process and waits until the kernel reports it as stopped.
 fn stop(holder: &Worker) {
     holder.signal("STOP");
     let stat = format!("/proc/{}/stat", holder.pid());
@@ -118,31 +119,31 @@ fn stop(holder: &Worker) {
 }
 
 #[test]
-fn a_stopped_holder_keeps_others_out_and_a_killed_one_lets_them_in() {
+fn stopped_holder_keeps_the_lock_and_a_killed_one_loses_it() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     create(&path).close().unwrap();
     let holder = Worker::start("hold", &path);
     holder.expect("held");
-    assert_kept_out(&path, &holder);
+    assert_locked_by(&path, &holder);
     stop(&holder);
-    assert_kept_out(&path, &holder);
+    assert_locked_by(&path, &holder);
     let waiter = Worker::start("wait", &path);
     for _ in 0..5 {
         waiter.expect("waiting");
     }
     let dead = holder.pid();
-    assert!(holder.kill(), "a stopped process is killed all the same");
+    assert!(holder.kill(), "SIGKILL ends a stopped process too");
     let said = waiter.finish();
     let last = said.iter().find(|line| *line != "waiting");
     assert_eq!(last, Some(&format!("died Some({dead})")));
-    let vault = impatient(1).open(&path).unwrap();
+    let vault = short_policy(1).open(&path).unwrap();
     assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
     assert_eq!(get(&vault, "taken").unwrap(), b"1");
 }
 
 #[test]
-fn a_holder_that_closes_lets_others_in_and_did_not_die() {
+fn waiter_opens_after_the_holder_closes() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     create(&path).close().unwrap();
@@ -156,8 +157,8 @@ fn a_holder_that_closes_lets_others_in_and_did_not_die() {
     assert_eq!(last.map(String::as_str), Some("died None"));
 }
 
-/// A held vault in a simulated world, and who tries to open it with `policy`.
-fn tried(policy: LockPolicy, seed: u64) -> (LockRefused, Vec<Duration>) {
+/// Opens a locked vault with `policy`; returns the refusal and pauses.
+fn open_locked(policy: LockPolicy, seed: u64) -> (LockRefused, Vec<Duration>) {
     let world = World::new();
     let on = |seed| {
         let entropy = SeededEntropy::new(seed);
@@ -169,15 +170,15 @@ fn tried(policy: LockPolicy, seed: u64) -> (LockRefused, Vec<Duration>) {
     let outcome = on(seed).clock(clock.clone()).open("/vault");
     let refused = refused(outcome);
     assert_eq!(refused.holder.as_ref().unwrap().operation, "backup");
-    put(&held, "k", "the refusal does not disturb the holder");
+    put(&held, "k", "the holder still writes after the refusal");
     (refused, clock.sleeps())
 }
 
 #[test]
-fn the_default_policy_tries_five_times_with_growing_pauses() {
+fn default_policy_tries_five_times_with_growing_pauses() {
     let mut first_pauses = Vec::new();
     for seed in 1..20 {
-        let (refused, pauses) = tried(LockPolicy::default(), seed);
+        let (refused, pauses) = open_locked(LockPolicy::default(), seed);
         assert_eq!((refused.attempts, pauses.len()), (5, 4));
         assert!(pauses.is_sorted_by(|a, b| a < b), "{pauses:?}");
         for (pause, planned) in pauses.iter().zip([100, 400, 1_600, 6_400]) {
@@ -196,15 +197,15 @@ fn the_default_policy_tries_five_times_with_growing_pauses() {
 }
 
 #[test]
-fn the_timeout_ends_the_wait_before_the_tries_do() {
+fn timeout_ends_the_wait_before_the_last_try() {
     let policy =
         LockPolicy { timeout: Duration::from_secs(1), tries: 100, ..LockPolicy::default() };
-    let (refused, pauses) = tried(policy, 3);
+    let (refused, pauses) = open_locked(policy, 3);
     assert_eq!((refused.attempts, pauses.len()), (4, 3));
     assert_eq!(refused.elapsed.as_millis().abs_diff(1_000) / 5, 0);
     let at_once = LockPolicy { timeout: Duration::ZERO, ..policy };
-    let (refused, pauses) = tried(at_once, 3);
+    let (refused, pauses) = open_locked(at_once, 3);
     assert_eq!((refused.attempts, pauses.len()), (1, 0));
     let none = LockPolicy { tries: 0, ..policy };
-    assert_eq!(tried(none, 3).0.attempts, 1);
+    assert_eq!(open_locked(none, 3).0.attempts, 1);
 }

@@ -1,5 +1,7 @@
-//! Numbered commits of every size: one row, a batch, hundreds of rows, a long row, staged
-//! content, and content that replaces content, whose old object is deleted.
+//! Numbered commits of several sizes.
+//!
+//! A commit writes one row, a batch, hundreds of rows, a long row, or staged content. Some staged
+//! content replaces older content, whose object is then deleted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,22 +10,22 @@ use strongroom::{Batch, Result, Vault};
 use strongroom_testkit::BoxError;
 
 use crate::support::records::{all, long};
-use crate::{acknowledge, options, whole};
+use crate::{acknowledge, check_whole, options};
 
-/// The rows of a commit of many.
+/// Number of rows in a commit of many rows.
 const ROWS: u64 = 200;
 const ROW_BYTES: usize = 300;
 const WIDE_BYTES: usize = 60_000;
-/// Longer than a row may be: an object on the backend.
+/// Length of a staged value, in bytes: too long for a row, so stored as an object.
 const CONTENT_BYTES: usize = 100 << 10;
-/// Tells how many commits there were.
+/// Key of the row with the number of commits.
 const COUNT: &str = "count";
-/// Replaced again and again.
+/// Key of the row that many commits replace.
 const REPLACED: &str = "replaced";
 
 const SHAPES: u64 = 8;
 
-/// What the commit of this number writes, besides its count.
+/// Returns the rows of a commit, without the row of its count.
 fn rows(commit: u64) -> Vec<(String, Vec<u8>)> {
     let one = |key: String, len| vec![(key, long(commit, len))];
     match commit % SHAPES {
@@ -73,7 +75,7 @@ pub(crate) fn commit(vault: &Vault, commit: u64) -> Result<()> {
     })
 }
 
-/// Everything that so many commits leave.
+/// Returns all rows after `commits` commits.
 fn expected(commits: u64) -> BTreeMap<String, Vec<u8>> {
     let mut expected: BTreeMap<_, _> = (0..commits).flat_map(rows).collect();
     if let Some(last) = commits.checked_sub(1) {
@@ -95,22 +97,24 @@ pub(crate) fn run(folder: &Path, start: u64) -> Result<(), BoxError> {
     Ok(())
 }
 
-pub(crate) fn judge(folder: &Path, told: u64) -> Result<u64, BoxError> {
+pub(crate) fn judge(folder: &Path, acknowledged: u64) -> Result<u64, BoxError> {
     let vault = options(0).open(folder.join("vault"))?;
-    whole(&vault)?;
-    let commits = commits_in(&vault, told)?;
+    check_whole(&vault)?;
+    let commits = commits_in(&vault, acknowledged)?;
     vault.close()?;
     Ok(commits)
 }
 
-/// How many commits the vault has: as many as were told, or one more, and all that they wrote.
-pub(crate) fn commits_in(vault: &Vault, told: u64) -> Result<u64, BoxError> {
+/// Returns the number of commits in the vault: the acknowledged ones, or one more.
+///
+/// Returns an error if the number or a row differs.
+pub(crate) fn commits_in(vault: &Vault, acknowledged: u64) -> Result<u64, BoxError> {
     let found: BTreeMap<_, _> = all(vault)?.into_iter().collect();
     let commits = found.get(COUNT).and_then(|bytes| bytes[..].try_into().ok());
     let commits = commits.map_or(0, u64::from_be_bytes);
     let same = found == expected(commits);
-    if same && (commits == told || commits == told + 1) {
+    if same && (commits == acknowledged || commits == acknowledged + 1) {
         return Ok(commits);
     }
-    Err(format!("{told} commits acknowledged, {commits} found, their rows whole: {same}").into())
+    Err(format!("{acknowledged} commits acknowledged, {commits} found, rows whole: {same}").into())
 }

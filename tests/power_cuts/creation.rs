@@ -1,5 +1,7 @@
-//! Vault after vault is created in one folder. One whose creation returned is there and whole;
-//! the one under way is either no vault, and can be created anew, or a whole one.
+//! Vaults are created in one folder, one after another.
+//!
+//! After a cut, each vault whose creation returned is whole. The interrupted creation left either
+//! a whole vault or none. In the second case the vault can be created again.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use strongroom::ErrorKind;
 use strongroom_testkit::BoxError;
 
 use crate::support::records::{all, try_put};
-use crate::{acknowledge, options, whole};
+use crate::{acknowledge, check_whole, options};
 
 fn vault(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("vault-{number}"))
@@ -22,31 +24,32 @@ pub(crate) fn run(folder: &Path, start: u64) -> Result<(), BoxError> {
     Ok(())
 }
 
-pub(crate) fn judge(folder: &Path, told: u64) -> Result<u64, BoxError> {
-    for number in 0..told {
-        works(&vault(folder, number))
-            .map_err(|error| format!("vault {number} of {told}: {error}"))?;
+pub(crate) fn judge(folder: &Path, acknowledged: u64) -> Result<u64, BoxError> {
+    for number in 0..acknowledged {
+        check_new_vault(&vault(folder, number))
+            .map_err(|error| format!("vault {number} of {acknowledged}: {error}"))?;
     }
-    let under_way = vault(folder, told);
-    match options(0).open(&under_way) {
+    let unfinished = vault(folder, acknowledged);
+    match options(0).open(&unfinished) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            options(0).create(&under_way)?.close()?;
-            works(&under_way).map_err(|error| format!("created anew: {error}"))?;
-            Ok(told)
+            options(0).create(&unfinished)?.close()?;
+            check_new_vault(&unfinished).map_err(|error| format!("created again: {error}"))?;
+            Ok(acknowledged)
         }
-        Err(error) => Err(format!("the vault under way: {error}").into()),
+        Err(error) => Err(format!("the vault being created: {error}").into()),
         Ok(vault) => {
             vault.close()?;
-            works(&under_way).map_err(|error| format!("the vault under way: {error}"))?;
-            Ok(told + 1)
+            check_new_vault(&unfinished)
+                .map_err(|error| format!("the vault being created: {error}"))?;
+            Ok(acknowledged + 1)
         }
     }
 }
 
-/// It opens, is whole and empty, and takes a row.
-fn works(path: &Path) -> Result<(), BoxError> {
+/// Checks that a new vault is whole, empty and writable.
+fn check_new_vault(path: &Path) -> Result<(), BoxError> {
     let vault = options(0).open(path)?;
-    whole(&vault)?;
+    check_whole(&vault)?;
     if !all(&vault)?.is_empty() {
         return Err("a new vault has rows".into());
     }

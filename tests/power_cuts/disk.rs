@@ -1,8 +1,8 @@
-//! A file system of its own in an image file, mounted over a loop device, that can be cut off.
+//! A loop-mounted file system whose power can be cut.
 //!
-//! The cut is the shutdown ioctl of ext4 and xfs with the flag that leaves the journal
-//! unflushed. It is issued by a line of python, for the workspace has no `unsafe` to call
-//! `ioctl` with. Every command has a time limit; what is mounted is unmounted when dropped.
+//! The cut is the shutdown ioctl of ext4 and xfs, with the flag that leaves the journal
+//! unflushed. A Python script issues it, because the workspace has no `unsafe` code to call
+//! `ioctl`. Every command has a time limit. A dropped mount is unmounted.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-/// A sparse file; xfs wants 300 MiB at least.
+/// Length of the sparse image file, in bytes: xfs needs at least 300 MiB.
 const IMAGE_BYTES: u64 = 512 << 20;
-/// No command takes longer; `timeout` ends it.
+/// Time limit of a command, in seconds; `timeout` kills it then.
 const COMMAND_SECS_MAX: &str = "60";
-/// A cutter waits no longer for its moment.
+/// Time limit of a cutter process, in seconds.
 const CUTTER_SECS_MAX: &str = "600";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl fmt::Display for FileSystemKind {
 #[derive(Debug)]
 pub(crate) struct Disk {
     kind: FileSystemKind,
-    // Unmounted before the image goes.
+    // Declared before `home`: the mount must be dropped before the image is deleted.
     mount: Option<Mount>,
     home: tempfile::TempDir,
 }
@@ -65,12 +65,14 @@ impl Disk {
         self.home.path().join("mount")
     }
 
-    /// Where the work is done.
+    /// Returns the folder in which a worker works.
     pub(crate) fn folder(&self) -> PathBuf {
         self.mount_point().join("work")
     }
 
-    /// As after the power is back: only what is in the image counts, and the journal is replayed.
+    /// Mounts the file system again, as after a power cut.
+    ///
+    /// Only data in the image survives. The mount replays the journal.
     pub(crate) fn remount(&mut self) {
         let mount = self.mount.take().expect("mounted");
         mount.unmount();
@@ -78,7 +80,7 @@ impl Disk {
     }
 }
 
-/// Unmounted when dropped; the loop device goes with it.
+/// A mount, unmounted when dropped together with its loop device.
 #[derive(Debug)]
 struct Mount {
     point: Option<PathBuf>,
@@ -98,13 +100,14 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(point) = &self.point {
-            // A test that panics may still have files open: detached now, it is gone with them.
+            // A test that panicked may still have open files. `-l` detaches the mount now, and
+            // the kernel removes it when the files are closed.
             let _ = command("umount", COMMAND_SECS_MAX).arg("-l").arg(point).status();
         }
     }
 }
 
-/// Makes the names in this folder durable.
+/// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) {
     File::open(folder).unwrap().sync_all().unwrap();
 }
@@ -118,19 +121,22 @@ fn command(program: &str, secs_max: &str) -> Command {
 #[track_caller]
 fn run(program: &str, arguments: &[&Path]) {
     let output = command(program, COMMAND_SECS_MAX).args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {told}(root? installed?)");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}(root? installed?)");
 }
 
-/// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` are both `_IOR('X', 125, __u32)`, and in both the
-/// flag 2 is "do not flush the journal". Whom to kill and after what delay comes as a line; no
-/// line means no cut.
+/// Python script that kills a process and shuts the file system down.
 ///
-/// The kill comes first, for power takes the process along with the disk. Under a shutdown alone
-/// Linux 6.18 lets an `fdatasync` that is under way return 0 although what was written into holes
-/// of the file is gone after the next mount (a loop of `pwrite` and `fdatasync` shows it, on ext4
-/// and on xfs), and the process lives to pass that lie on. A killed one never returns from the
-/// kernel: whatever it acknowledged, it had synced before the shutdown began.
+/// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` are both `_IOR('X', 125, __u32)`. In both, flag 2
+/// means "do not flush the journal". The script reads one line: the process id and the delay in
+/// seconds. Without a line it does not cut.
+///
+/// The script kills the process first, because a power cut also stops the process. With a shutdown
+/// alone, a running `fdatasync` on Linux 6.18 can return 0 and still lose data that was written
+/// into holes of the file: the data is missing after the next mount. A loop of `pwrite` and
+/// `fdatasync` shows this on ext4 and on xfs. The process would then acknowledge lost data. A
+/// killed process never returns from the kernel, so it had synced all acknowledged data before
+/// the shutdown began.
 const CUT: &str = "\
 import fcntl, os, signal, struct, sys, time
 root = os.open(sys.argv[1], os.O_RDONLY)
@@ -143,8 +149,9 @@ if order:
     fcntl.ioctl(root, 0x8004587D, flag)
 ";
 
-/// A process that will cut a mount off, ready before the work begins so that the cut is prompt.
-/// Dropped, it ends without a cut.
+/// A process that cuts the power of a mount.
+///
+/// It starts before the work begins, so the cut is prompt. If dropped, it ends without a cut.
 #[derive(Debug)]
 pub(crate) struct Cutter {
     child: Child,
@@ -158,13 +165,15 @@ impl Cutter {
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let mut ready = String::new();
-        let output = child.stdout.take().expect("it is piped");
+        let output = child.stdout.take().expect("the output is piped");
         BufReader::new(output).read_line(&mut ready).unwrap();
         assert_eq!(ready, "ready\n", "python3 runs");
         Self { child, input }
     }
 
-    /// After a while takes the power from this process and the mount, and waits for it.
+    /// Cuts the power of process `pid` and the mount after `delay`.
+    ///
+    /// Returns after the cut.
     pub(crate) fn cut(mut self, pid: u32, delay: Duration) {
         let mut input = self.input.take().expect("cut once");
         writeln!(input, "{pid} {}", delay.as_secs_f64()).unwrap();

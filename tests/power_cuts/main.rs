@@ -1,29 +1,28 @@
-//! Real power cuts: vaults on loop-mounted ext4 and xfs, cut off in the middle of their work.
+//! Real power cuts of vaults on loop-mounted ext4 and xfs file systems.
 //!
-//! Another process works in the mount and says each call that was acknowledged. At a moment
-//! drawn at random it is killed, and in the same breath the file system is shut down by its own
-//! ioctl, without flushing its journal: from then on nothing reaches the device, and what was
-//! not synced is gone. The file system is mounted again, which replays its journal, and the
-//! vault opened as by the next process.
+//! A worker process works in the mount and prints each acknowledged call. At a random moment the
+//! worker is killed, and at once the shutdown ioctl of the file system follows, without a flush
+//! of the journal. From then on nothing reaches the device, and data that was not synced is
+//! lost. The test mounts the file system again, which replays the journal, and opens the vault.
 //!
-//! - `commits.rs`, `creation.rs`, `rotation.rs`: what is worked, and how it is judged.
-//! - `disk.rs`: the image, its mount and the cut. `unsynced.rs`: the control, whose syncs do
-//!   nothing, and which must therefore lose.
+//! - `commits.rs`, `creation.rs`, `rotation.rs`: the work, and the check after a cut.
+//! - `disk.rs`: the image, its mount and the cut.
+//! - `unsynced.rs`: the control, whose syncs do nothing and which must therefore lose data.
 //!
-//! This wants root, loop devices, python3 and the two `mkfs`, so it runs only when asked. The
-//! one command, for a hundred cuts of each kind on each file system, as root on Debian:
+//! The test needs root, loop devices, python3 and both `mkfs` programs, so it runs only on
+//! request. For a hundred cuts of each kind on each file system, run as root on Debian:
 //!
 //! ```text
 //! apt-get update && apt-get install -y e2fsprogs xfsprogs python3 &&
 //!   STRONGROOM_POWER_CUTS=100 cargo test --release --test power_cuts -- --nocapture
 //! ```
 //!
-//! Stopped by a signal it leaves its mounts and images below the temporary folder.
+//! If a signal stops the test, its mounts and images stay in the temporary folder.
 //!
-//! The cut is one of the file system: a device that lies about its own cache is not simulated
-//! here, but in `tests/crash.rs`.
+//! The cut happens in the file system. A device that ignores flushes is not simulated here, but
+//! in `tests/crash`.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -52,28 +51,31 @@ const CUTS_VARIABLE: &str = "STRONGROOM_POWER_CUTS";
 const START_VARIABLE: &str = "STRONGROOM_POWER_CUTS_START";
 const UNSYNCED_VARIABLE: &str = "STRONGROOM_POWER_CUTS_UNSYNCED";
 
-/// One cut of the control for so many of the real thing, and the least.
+/// Number of real cuts for each cut of the control.
 const CONTROL_EVERY: u64 = 10;
+/// Smallest number of cuts of the control.
 const CONTROL_MIN: u64 = 3;
-/// How long a killed worker may take to be gone: its last call returns to the kernel first.
+/// Time limit for a killed worker to end: its last system call must return first.
 const DYING_MAX: Duration = Duration::from_secs(10);
 
-/// A kind of work. Its calls are numbered; how many were done is all that needs to be known to
-/// tell what must be there.
+/// A kind of work, as a sequence of numbered calls.
+///
+/// The number of completed calls determines the expected content.
 struct Work {
     name: &'static str,
-    /// Cuts in one folder: the later ones also fall into the recovery from the earlier.
+    /// Number of cuts in one folder: later cuts may hit the recovery from earlier cuts.
     cuts_per_folder: u64,
-    /// A cut is aimed at a moment after fewer acknowledgements than this, and
+    /// Exclusive upper bound of the acknowledged calls before a cut.
     acknowledged_max: u64,
-    /// fewer microseconds.
+    /// Exclusive upper bound of the delay after these calls, in microseconds.
     delay_micros_max: u64,
-    /// Makes what must be in a new folder before the first call.
+    /// Creates the content that a new folder needs before the first call.
     prepare: fn(&Path) -> Result<(), BoxError>,
-    /// Makes call after call, from the one of this number on, and tells of each.
+    /// Makes calls from the given number on, and acknowledges each.
     run: fn(&Path, u64) -> Result<(), BoxError>,
-    /// Opens what is in the folder after a cut. So many calls were acknowledged; how many were
-    /// done, which is one more at most. The error says what was lost.
+    /// Checks the folder after a cut, given the number of acknowledged calls.
+    ///
+    /// Returns the number of completed calls, at most one more. The error names the loss.
     judge: fn(&Path, u64) -> Result<u64, BoxError>,
 }
 
@@ -107,7 +109,7 @@ const WORKS: [Work; 3] = [
     },
 ];
 
-/// Not a test of its own: what the other processes run.
+/// Runs the role of a child process; passes at once in the test program itself.
 #[test]
 fn worker() {
     let Some((role, folder)) = role() else {
@@ -116,17 +118,19 @@ fn worker() {
     let work = WORKS.iter().find(|work| work.name == role).expect("a known kind of work");
     let start = std::env::var(START_VARIABLE).unwrap().parse().unwrap();
     say("ready");
-    // It ends by being killed; anything else is told, and fails the test.
+    // The worker ends when it is killed. Any other end is printed, and fails the test.
     let ended = (work.run)(&folder, start);
     say(&format!("ended: {ended:?}"));
 }
 
-/// The key after so many rotations: those of one folder are all different.
+/// Returns the key after `rotations` rotations: the keys of one folder all differ.
 fn key(rotations: u64) -> NumberedKey {
     NumberedKey(rotations.to_le_bytes()[0])
 }
 
-/// With the key after so many rotations; in the worker of a control without any sync.
+/// Returns options with the key after `rotations` rotations.
+///
+/// In the worker of a control, syncs do nothing.
 fn options(rotations: u64) -> VaultOptions {
     let options = Vault::options(key(rotations));
     match std::env::var_os(UNSYNCED_VARIABLE) {
@@ -135,13 +139,15 @@ fn options(rotations: u64) -> VaultOptions {
     }
 }
 
-/// Says that this call was acknowledged.
+/// Prints that a call was acknowledged.
 fn acknowledge(call: u64) {
     say(&format!("done {call}"));
 }
 
-/// Nothing is wrong with the vault, and after a clean-up nothing is in it that belongs to nobody.
-fn whole(vault: &Vault) -> Result<(), BoxError> {
+/// Checks that the vault has no damage, and no leftovers after gc.
+///
+/// Leftovers are unknown objects, and doomed objects that should be deleted.
+fn check_whole(vault: &Vault) -> Result<(), BoxError> {
     support::records::clean(vault);
     let report = check(vault)?;
     if report.is_ok() && report.unknown.is_empty() && report.due == 0 {
@@ -150,38 +156,38 @@ fn whole(vault: &Vault) -> Result<(), BoxError> {
     Err(format!("not whole: {report:?}").into())
 }
 
-/// What some cuts came to.
+/// Results of several cuts.
 #[derive(Debug, Default)]
 struct Tally {
     cuts: u64,
     lost: u64,
     acknowledged: u64,
-    /// Cuts after which the call that was under way was found done.
-    under_way_done: u64,
+    /// Number of cuts after which the interrupted call had completed.
+    interrupted_done: u64,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cuts, lost, acknowledged, under_way_done } = self;
-        let undone = cuts - lost - under_way_done;
+        let Self { cuts, lost, acknowledged, interrupted_done } = self;
+        let undone = cuts - lost - interrupted_done;
         write!(f, "{lost} lost of {cuts} cuts ({acknowledged} calls acknowledged; ")?;
-        write!(f, "the one under way was done {under_way_done} times, undone {undone} times)")
+        write!(f, "the interrupted call was done {interrupted_done} times, undone {undone} times)")
     }
 }
 
-/// Where a row of cuts stands.
+/// Progress of a sequence of cuts.
 struct Round<'a> {
     work: &'a Work,
-    synced: bool,
+    is_synced: bool,
     disk: &'a mut Disk,
     random: &'a mut Random,
-    /// Calls that are known to be done in the folder.
+    /// Number of completed calls in the folder.
     done: u64,
     tally: Tally,
 }
 
 impl Round<'_> {
-    /// An empty folder, durable, with what the work needs in it.
+    /// Creates an empty durable folder and prepares the work in it.
     fn prepare(&mut self) {
         let folder = self.disk.folder();
         if folder.exists() {
@@ -193,18 +199,18 @@ impl Round<'_> {
         self.done = 0;
     }
 
-    /// Has another process work, cuts it off, and counts the calls that were acknowledged.
+    /// Starts a worker and cuts its power; returns the acknowledged calls.
     fn work_and_cut(&mut self) -> u64 {
         let cutter = Cutter::start(self.disk.mount_point());
         let mut variables = vec![(START_VARIABLE, self.done.to_string())];
-        if !self.synced {
+        if !self.is_synced {
             variables.push((UNSYNCED_VARIABLE, "1".to_owned()));
         }
         let worker = Worker::start_with(self.work.name, &self.disk.folder(), &variables);
         worker.expect("ready");
         let mut done = self.done;
         for _ in 0..self.random.below(self.work.acknowledged_max) {
-            let line = worker.line().expect("it works until the cut");
+            let line = worker.line().expect("the worker runs until the cut");
             done = call(&line).unwrap_or_else(|| panic!("before the cut: {line}")) + 1;
         }
         let delay = Duration::from_micros(self.random.below(self.work.delay_micros_max));
@@ -219,36 +225,37 @@ impl Round<'_> {
     }
 
     fn once(&mut self) {
-        let told = self.work_and_cut();
+        let acknowledged = self.work_and_cut();
         self.disk.remount();
         self.tally.cuts += 1;
-        self.tally.acknowledged += told - self.done;
-        match (self.work.judge)(&self.disk.folder(), told) {
+        self.tally.acknowledged += acknowledged - self.done;
+        match (self.work.judge)(&self.disk.folder(), acknowledged) {
             Ok(found) => {
-                assert!(found == told || found == told + 1, "the judge found {found} for {told}");
-                self.tally.under_way_done += found - told;
+                let is_possible = found == acknowledged || found == acknowledged + 1;
+                assert!(is_possible, "{found} calls found, {acknowledged} acknowledged");
+                self.tally.interrupted_done += found - acknowledged;
                 self.done = found;
             }
             Err(error) => {
                 self.tally.lost += 1;
-                if self.synced {
+                if self.is_synced {
                     println!("{}, {}: lost: {error}", self.disk.kind(), self.work.name);
                 }
-                // What is left of it is of no further use.
+                // A damaged folder is useless for further cuts.
                 self.prepare();
             }
         }
     }
 }
 
-/// The number of the call that this line acknowledges.
+/// Returns the number of the call that a line acknowledges.
 fn call(line: &str) -> Option<u64> {
     line.strip_prefix("done ")?.parse().ok()
 }
 
-fn cut(work: &Work, synced: bool, disk: &mut Disk, random: &mut Random, cuts: u64) -> Tally {
-    let per_folder = if synced { work.cuts_per_folder } else { 1 };
-    let mut round = Round { work, synced, disk, random, done: 0, tally: Tally::default() };
+fn cut(work: &Work, is_synced: bool, disk: &mut Disk, random: &mut Random, cuts: u64) -> Tally {
+    let per_folder = if is_synced { work.cuts_per_folder } else { 1 };
+    let mut round = Round { work, is_synced, disk, random, done: 0, tally: Tally::default() };
     for n in 0..cuts {
         if n % per_folder == 0 {
             round.prepare();
@@ -258,10 +265,10 @@ fn cut(work: &Work, synced: bool, disk: &mut Disk, random: &mut Random, cuts: u6
     round.tally
 }
 
-/// Every kind of work on one file system, and the control of each.
+/// Cuts the power of every kind of work and of its control.
 fn cut_power_of(kind: FileSystemKind) {
     let Ok(cuts) = std::env::var(CUTS_VARIABLE) else {
-        println!("\nSKIPPED: power cuts of {kind}: ask for them by {CUTS_VARIABLE}=100, as root");
+        println!("\nSKIPPED: power cuts of {kind}: set {CUTS_VARIABLE}=100 and run as root");
         return;
     };
     let cuts: u64 = cuts.parse().expect("a number of cuts");
@@ -276,17 +283,17 @@ fn cut_power_of(kind: FileSystemKind) {
         let controls = (cuts / CONTROL_EVERY).max(CONTROL_MIN);
         let control = cut(work, false, &mut disk, &mut random, controls);
         println!("{kind}, {name}, control without fsync: {control}");
-        assert!(control.lost > 0, "{kind}, {name}: the control lost nothing");
+        assert!(control.lost > 0, "{kind}, {name}: the control lost no data");
     }
     assert_eq!(lost, 0, "{kind}");
 }
 
 #[test]
-fn what_was_acknowledged_survives_power_cuts_of_ext4() {
+fn acknowledged_calls_survive_power_cuts_of_ext4() {
     cut_power_of(FileSystemKind::Ext4);
 }
 
 #[test]
-fn what_was_acknowledged_survives_power_cuts_of_xfs() {
+fn acknowledged_calls_survive_power_cuts_of_xfs() {
     cut_power_of(FileSystemKind::Xfs);
 }

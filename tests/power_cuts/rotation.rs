@@ -1,6 +1,7 @@
-//! The keys of one vault are rotated again and again, with a commit between any two rotations.
-//! After a cut it opens with the newest key that was acknowledged, or with that of the rotation
-//! under way, and never with both or an older one; either way it has every row.
+//! Rotations of one vault, with a commit before each.
+//!
+//! After a cut, exactly one key opens the vault: the newest acknowledged key, or the key of the
+//! interrupted rotation. The vault has every row in both cases.
 
 use std::path::Path;
 
@@ -9,9 +10,9 @@ use strongroom::keys::NewKey;
 use strongroom_testkit::{BoxError, NumberedKey};
 
 use crate::commits::{commit, commits_in};
-use crate::{acknowledge, key, options, whole};
+use crate::{acknowledge, check_whole, key, options};
 
-/// Makes the commit and the rotation of each number: the vault is then under the next key.
+/// Makes a commit and a rotation for each number.
 pub(crate) fn run(folder: &Path, start: u64) -> Result<(), BoxError> {
     let vault = options(start).open(folder.join("vault"))?;
     for number in start.. {
@@ -31,22 +32,24 @@ fn opens(path: &Path, number: u64) -> Result<bool, BoxError> {
     }
 }
 
-pub(crate) fn judge(folder: &Path, told: u64) -> Result<u64, BoxError> {
+pub(crate) fn judge(folder: &Path, acknowledged: u64) -> Result<u64, BoxError> {
     let path = folder.join("vault");
     let mut keys = Vec::new();
-    for number in told.saturating_sub(1)..=told + 1 {
+    for number in acknowledged.saturating_sub(1)..=acknowledged + 1 {
         if opens(&path, number)? {
             keys.push(number);
         }
     }
     let found = match keys[..] {
-        [found] if found >= told => found,
-        _ => return Err(format!("{told} rotations acknowledged, opens with {keys:?}").into()),
+        [found] if found >= acknowledged => found,
+        _ => {
+            return Err(format!("{acknowledged} rotations acknowledged, opens with {keys:?}").into());
+        }
     };
     let vault = options(found).open(&path)?;
-    whole(&vault)?;
-    // The commit that comes before the rotation under way may be there already.
-    let commits = commits_in(&vault, told)?;
+    check_whole(&vault)?;
+    // The commit before the interrupted rotation may have completed.
+    let commits = commits_in(&vault, acknowledged)?;
     vault.close()?;
     if commits < found {
         return Err(format!("{found} rotations, {commits} commits").into());

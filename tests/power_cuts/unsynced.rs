@@ -1,4 +1,4 @@
-//! The control: the operating system's file system, but no sync does anything.
+//! The control: the operating system's files, with syncs that do nothing.
 
 use std::io;
 use std::path::Path;

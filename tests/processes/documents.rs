@@ -1,9 +1,10 @@
-//! Documents whose process is killed, and two processes that update in turn.
+//! Document updates that are killed, and two processes that alternate updates.
 //!
-//! Creation of a space, updates, heals and destructions are killed at random moments; after each,
-//! every document is the old or the new one, whole, and what was interrupted goes on.
-//! `STRONGROOM_DOCUMENT_KILLS` sets how often, `STRONGROOM_DOCUMENT_SECS` for how long two
-//! processes take turns; the full run is 200 and 60.
+//! Creations of a share space, updates, heals and destructions are killed at random moments.
+//! After each kill, every document is whole and has its old or its new text, and the interrupted
+//! update can be completed. `STRONGROOM_DOCUMENT_KILLS` sets the number of kills, and
+//! `STRONGROOM_DOCUMENT_SECS` the seconds in which two processes alternate. The full run is 200
+//! and 60.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::support::records::assert_whole;
 
 const KILLS_VARIABLE: &str = "STRONGROOM_DOCUMENT_KILLS";
 const SECS_VARIABLE: &str = "STRONGROOM_DOCUMENT_SECS";
-/// What the worker is told: an act, the key of its partition, and a text.
-const TOLD_VARIABLE: &str = "STRONGROOM_DOCUMENT_TOLD";
+/// Environment variable of a worker: an action, the key of its partition, and a text.
+const ACTION_VARIABLE: &str = "STRONGROOM_DOCUMENT_ACTION";
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
@@ -54,11 +55,11 @@ fn open(vault: &Vault, key: &str) -> Partition {
     vault.documents().space().unwrap().partition(&key, &password()).unwrap()
 }
 
-/// What the worker does that is killed.
+/// Runs one action in a worker that is killed.
 pub(crate) fn act(path: &Path) {
-    let told = std::env::var(TOLD_VARIABLE).unwrap();
-    let mut told = told.splitn(3, ' ');
-    let (act, key, text) = (told.next().unwrap(), told.next().unwrap(), told.next().unwrap());
+    let action = std::env::var(ACTION_VARIABLE).unwrap();
+    let mut parts = action.splitn(3, ' ');
+    let (act, key, text) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
     let vault = open_vault(path);
     say("acting");
     match act {
@@ -75,9 +76,9 @@ pub(crate) fn act(path: &Path) {
     say("done");
 }
 
-/// What each of two workers does: counts its own document up, opening the vault for each step.
-pub(crate) fn take_turns(path: &Path) {
-    let key = std::env::var(TOLD_VARIABLE).unwrap();
+/// Counts up the worker's own document; opens the vault for each step.
+pub(crate) fn alternate(path: &Path) {
+    let key = std::env::var(ACTION_VARIABLE).unwrap();
     let clock = SystemClock::new();
     let until = Duration::from_secs(setting(SECS_VARIABLE, 3));
     let mut count = 0u64;
@@ -93,10 +94,12 @@ pub(crate) fn take_turns(path: &Path) {
 }
 
 fn worker(path: &Path, act: &str, key: &str, text: &str) -> Worker {
-    Worker::start_with("document", path, &[(TOLD_VARIABLE, format!("{act} {key} {text}"))])
+    Worker::start_with("document", path, &[(ACTION_VARIABLE, format!("{act} {key} {text}"))])
 }
 
-/// Lets an act run and kills it at a random moment of `whole`; whether it had ended.
+/// Kills a worker at a random moment of `whole`.
+///
+/// Returns whether its action had ended.
 fn kill_within(worker: Worker, whole: Duration, random: &mut Random) -> bool {
     worker.expect("acting");
     let delay = random.below(u64::try_from(whole.as_micros()).unwrap());
@@ -105,7 +108,7 @@ fn kill_within(worker: Worker, whole: Duration, random: &mut Random) -> bool {
     heard != Heard::Silence
 }
 
-/// How long an act takes that is let alone.
+/// Measures an action that is not killed.
 fn timed(worker: Worker) -> Duration {
     let clock = SystemClock::new();
     worker.expect("acting");
@@ -114,8 +117,8 @@ fn timed(worker: Worker) -> Duration {
     clock.monotonic().saturating_sub(began)
 }
 
-/// Whether a partition is there; whole, if it is.
-fn is_there(vault: &Vault, key: &str) -> bool {
+/// Returns whether a partition exists, and asserts that it is undamaged.
+fn exists(vault: &Vault, key: &str) -> bool {
     let key = SecretPartitionKey::parse(key).unwrap();
     match vault.documents().space().unwrap().partition(&key, &password()) {
         Ok(partition) => {
@@ -136,30 +139,31 @@ fn add(vault: &Vault, keep: &[&str]) -> String {
     space.add_partition(&password(), &keep).unwrap().to_text().to_string()
 }
 
-/// What kills left: the old, the new, and of these how many had ended.
+/// Results of kills: the numbers of old and new documents.
 #[derive(Debug, Default)]
-struct Left {
+struct KillCounts {
     old: u32,
     new: u32,
+    /// Number of actions that had ended before the kill.
     ended: u32,
 }
 
-impl Left {
+impl KillCounts {
     fn note(&mut self, new: bool, ended: bool) {
         *(if new { &mut self.new } else { &mut self.old }) += 1;
         self.ended += u32::from(ended);
-        assert!(new || !ended, "what had ended is there");
+        assert!(new || !ended, "an ended action took effect");
     }
 }
 
 #[test]
-fn killed_creations_leave_no_space_or_a_whole_one() {
+fn killed_creation_leaves_no_space_or_a_whole_one() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("timed");
     create_vault(&path).close().unwrap();
     let whole = timed(worker(&path, "create", "-", "-"));
     let mut random = Random::new(std::process::id().into());
-    let mut left = Left::default();
+    let mut counts = KillCounts::default();
     for n in 0..setting(KILLS_VARIABLE, 8) / 4 {
         let path = home.path().join(n.to_string());
         create_vault(&path).close().unwrap();
@@ -167,20 +171,20 @@ fn killed_creations_leave_no_space_or_a_whole_one() {
         let vault = open_vault(&path);
         assert_whole(&vault);
         let made = vault.documents().space().is_ok();
-        left.note(made, ended);
+        counts.note(made, ended);
         if !made {
             vault.documents().create_space(&options()).unwrap();
         }
         let key = add(&vault, &[]);
-        assert!(is_there(&vault, &key));
+        assert!(exists(&vault, &key));
         vault.close().unwrap();
         std::fs::remove_dir_all(&path).unwrap();
     }
-    println!("killed creations of a space: {left:?}");
+    println!("killed creations of a space: {counts:?}");
 }
 
 #[test]
-fn killed_updates_heals_and_destructions_leave_each_document_whole() {
+fn killed_update_heal_or_destruction_leaves_documents_whole() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create_vault(&path);
@@ -193,7 +197,7 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
 
     let mut random = Random::new(std::process::id().into());
     let (mut updates, mut heals, mut destructions) =
-        (Left::default(), Left::default(), Left::default());
+        (KillCounts::default(), KillCounts::default(), KillCounts::default());
     let mut text = "[0]".to_owned();
     for n in 1..=setting(KILLS_VARIABLE, 8) * 3 / 4 {
         let act = ["update", "heal", "update", "destroy"][usize::try_from(n % 4).unwrap()];
@@ -217,7 +221,7 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
                 assert!(new || read.text() == text, "{}", read.text());
                 updates.note(new, ended);
                 if !new {
-                    go_on(&partition, &vault, &next);
+                    complete_update(&partition, &vault, &next);
                 }
                 text = next;
             }
@@ -227,13 +231,13 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
             }
             _ => {
                 assert_eq!(read.text(), text);
-                let there = is_there(&vault, &c);
+                let there = exists(&vault, &c);
                 destructions.note(!there, ended);
                 if there {
                     let key = SecretPartitionKey::parse(&c).unwrap();
                     vault.documents().space().unwrap().destroy_partition(&key).unwrap();
                 }
-                assert!(!is_there(&vault, &c));
+                assert!(!exists(&vault, &c));
             }
         }
         vault.close().unwrap();
@@ -241,12 +245,14 @@ fn killed_updates_heals_and_destructions_leave_each_document_whole() {
     println!("killed updates: {updates:?}, heals: {heals:?}, destructions: {destructions:?}");
 }
 
-/// Resumes an update that was interrupted after its cells were there; begins it anew otherwise.
-fn go_on(partition: &Partition, vault: &Vault, text: &str) {
+/// Resumes an interrupted update, or repeats it.
+///
+/// An update can be resumed if its cells were written before the interruption.
+fn complete_update(partition: &Partition, vault: &Vault, text: &str) {
     let resume = WriteOptions::new().resume(true);
     match partition.write_with(text, &resume) {
         Ok(_) => {}
-        // The update had not come so far; what is unfinished is of another act, if anything is.
+        // The update was interrupted earlier. An unfinished update, if any, is another one.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
             partition.write(text).unwrap();
         }
@@ -257,7 +263,7 @@ fn go_on(partition: &Partition, vault: &Vault, text: &str) {
 }
 
 #[test]
-fn two_processes_that_update_in_turn_lose_nothing() {
+fn two_alternating_processes_lose_no_update() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create_vault(&path);
@@ -269,7 +275,7 @@ fn two_processes_that_update_in_turn_lose_nothing() {
     }
     vault.close().unwrap();
     let workers = [&a, &b]
-        .map(|key| Worker::start_with("take turns", &path, &[(TOLD_VARIABLE, key.clone())]));
+        .map(|key| Worker::start_with("alternate", &path, &[(ACTION_VARIABLE, key.clone())]));
     let counts = workers.map(|worker| worker.finish().pop().unwrap());
     let vault = open_vault(&path);
     assert_whole(&vault);
@@ -278,11 +284,11 @@ fn two_processes_that_update_in_turn_lose_nothing() {
         assert_eq!(partition.read().unwrap().text(), count);
         assert!(!partition.verify().unwrap().any());
     }
-    println!("two processes in turn: {} and {} updates, none lost", counts[0], counts[1]);
+    println!("two alternating processes: {} and {} updates, none lost", counts[0], counts[1]);
 }
 
 #[test]
-fn two_threads_that_update_at_once_lose_nothing() {
+fn two_concurrent_threads_lose_no_update() {
     let home = tempfile::tempdir().unwrap();
     let vault = create_vault(&home.path().join("vault"));
     vault.documents().create_space(&options()).unwrap();

@@ -1,7 +1,7 @@
-//! Every row of an import exactly once, however often the importing process is killed.
+//! An import that writes every row exactly once despite kills.
 //!
-//! A row counts how often it was written; the count and the lane's checkpoint are in the
-//! transaction that writes it. Some rows are long: their content is staged before.
+//! Each row counts its writes. One transaction writes the row, its count and the lane's
+//! checkpoint. Some rows are long, and their content is staged before the transaction.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,16 +19,21 @@ use crate::support::records::{assert_whole, get, long, put};
 const LANES: u64 = 8;
 const ROWS_VARIABLE: &str = "STRONGROOM_KILL_ROWS";
 const KILLS_VARIABLE: &str = "STRONGROOM_KILLS";
-/// One row in so many is long.
+/// Number of rows for each long row.
 const LONG_EVERY: u64 = 199;
 const LONG_BYTES: usize = 300_000;
-/// The part of the kills that are aimed at creation or opening, one in so many.
+/// Number of kills for each kill that is aimed at the opening.
 const EARLY_EVERY: u64 = 5;
-/// Within so many microseconds a kill falls into the opening of a vault, or soon after it.
+/// Time in which a started worker opens the vault, in microseconds.
+///
+/// Some kills within this time come soon after the opening.
 const OPENING_MICROS: u32 = 40_000;
-/// The same for its creation. A killed creation leaves the next one to be killed, so there is a
-/// limit: one kill in so many, and the first two.
+/// Time in which a started worker creates the vault, in microseconds.
 const CREATION_MICROS: u32 = 3_000;
+/// Number of kills for each kill that is aimed at the creation.
+///
+/// After a killed creation the next worker creates the vault again, so the number of these kills
+/// needs a limit. It is at least two.
 const CREATION_EVERY: u64 = 10;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -47,7 +52,7 @@ fn is_long(row: u64) -> bool {
     row % LONG_EVERY == LONG_EVERY / 2
 }
 
-/// What the other process runs: creates or opens the vault, and does what is left to do.
+/// Creates or opens the vault, and imports the missing rows.
 pub(crate) fn import(path: &Path) {
     say("starting");
     let vault = match Vault::options(TestKey).open(path) {
@@ -115,32 +120,36 @@ fn times(row: &[u8]) -> u64 {
     u64::from_be_bytes(row.try_into().expect("eight bytes"))
 }
 
-/// Rows a second, as long as none was measured: rather too many, so that the first kills do not
-/// come too late.
+/// Assumed rows a second before the first measurement.
+///
+/// The value is too high on purpose, so that the first kills do not come too late.
 const FIRST_RATE: f64 = 5_000.0;
 
-/// Where the kills landed.
+/// Number of kills in each phase of a worker.
 #[derive(Debug, Default)]
-struct Landed {
+struct KillPhases {
     in_creation: u64,
     in_opening: u64,
     in_work: u64,
     after_the_end: u64,
 }
 
-/// Kills a worker at moments drawn so that the last one comes near the end of the work.
+/// Kills workers at random moments.
+///
+/// The moments are chosen so that the last kill comes near the end of the import.
 struct Killer {
     random: Random,
     clock: SystemClock,
     kills_left: u64,
-    /// Kills that may still be aimed at the creation.
+    /// Number of kills that may still be aimed at the creation.
     creations_left: u64,
-    landed: Landed,
-    /// Rows a second, as last seen.
+    phases: KillPhases,
+    /// Measured rows a second.
     rate: f64,
-    /// Rows at the last beginning of work, and how long was worked since.
+    /// Number of rows when the last worker began to import.
     rows_before: u64,
-    worked: f64,
+    /// Time of the last worker's import, in seconds.
+    worked_secs: f64,
 }
 
 impl Killer {
@@ -162,48 +171,50 @@ impl Killer {
             match worker.hear(delay) {
                 Heard::Silence => {
                     worker.kill();
-                    let landed = &mut self.landed;
-                    *if exists { &mut landed.in_opening } else { &mut landed.in_creation } += 1;
+                    let phases = &mut self.phases;
+                    *if exists { &mut phases.in_opening } else { &mut phases.in_creation } += 1;
                 }
-                heard => self.in_work(worker, heard),
+                heard => self.kill_in_work(worker, heard),
             }
         } else {
-            let heard = Heard::Line(worker.line().expect("it opens the vault"));
-            self.in_work(worker, heard);
+            let heard = Heard::Line(worker.line().expect("the worker opens the vault"));
+            self.kill_in_work(worker, heard);
         }
     }
 
-    /// The worker is alive, and has said `heard`.
-    fn in_work(&mut self, worker: Worker, mut heard: Heard) {
+    /// Kills a live worker during its import.
+    ///
+    /// `heard` is the last line that the worker printed.
+    fn kill_in_work(&mut self, worker: Worker, mut heard: Heard) {
         let total = rows_per_lane() * LANES;
         if heard == Heard::Line("created".to_owned()) {
-            heard = Heard::Line(worker.line().expect("it begins to work"));
+            heard = Heard::Line(worker.line().expect("the worker begins to import"));
         }
         let Heard::Line(line) = heard else {
             panic!("the worker failed");
         };
         let done: u64 = line.strip_prefix("working ").unwrap().parse().unwrap();
-        if done > self.rows_before && self.worked > 0.0 {
-            self.rate = (done - self.rows_before) as f64 / self.worked;
+        if done > self.rows_before && self.worked_secs > 0.0 {
+            self.rate = (done - self.rows_before) as f64 / self.worked_secs;
         }
-        (self.rows_before, self.worked) = (done, 0.0);
+        (self.rows_before, self.worked_secs) = (done, 0.0);
         let left = total.saturating_sub(self.rows_before) as f64;
         let mean = left / self.rate / (self.kills_left as f64 + 2.0);
         let delay = self.delay(mean * 1e6);
         let start = self.clock.monotonic();
         let ended = worker.hear(delay) != Heard::Silence;
         worker.kill();
-        self.worked = (self.clock.monotonic().saturating_sub(start)).as_secs_f64();
+        self.worked_secs = (self.clock.monotonic().saturating_sub(start)).as_secs_f64();
         if ended {
-            self.landed.after_the_end += 1;
+            self.phases.after_the_end += 1;
         } else {
-            self.landed.in_work += 1;
+            self.phases.in_work += 1;
         }
     }
 }
 
 #[test]
-fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
+fn import_that_is_killed_writes_every_row_exactly_once() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let kills = setting(KILLS_VARIABLE, 10);
@@ -212,10 +223,10 @@ fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
         clock: SystemClock::new(),
         kills_left: kills,
         creations_left: (kills / CREATION_EVERY).max(2),
-        landed: Landed::default(),
+        phases: KillPhases::default(),
         rate: FIRST_RATE,
         rows_before: 0,
-        worked: 0.0,
+        worked_secs: 0.0,
     };
     while killer.kills_left > 0 {
         killer.once(&path);
@@ -229,11 +240,11 @@ fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
     let mut expected = (0..LANES).flat_map(|lane| (0..rows).map(move |row| key(lane, row)));
     for record in snapshot.prefix("rows", "").unwrap() {
         let record = record.unwrap();
-        let key = expected.next().expect("no row more");
+        let key = expected.next().expect("no additional row");
         assert_eq!(record.key(), key.as_bytes());
         assert_eq!(times(record.value().as_inline().unwrap()), 1, "row {key}");
     }
-    assert_eq!(expected.next(), None, "no row less");
+    assert_eq!(expected.next(), None, "no missing row");
     let mut objects = 0;
     for record in snapshot.prefix("long", "").unwrap() {
         let record = record.unwrap();
@@ -248,24 +259,25 @@ fn every_row_is_there_exactly_once_however_often_the_process_is_killed() {
     assert_whole(&vault);
     vault.write(|tx| tx.delete_namespace("long")).unwrap();
     vault.gc(&GcOptions::new()).unwrap();
-    assert_eq!(assert_whole(&vault).objects, 0, "none but those");
+    assert_eq!(assert_whole(&vault).objects, 0, "no other objects");
     println!(
         "exactly once: {} rows in {LANES} lanes, {objects} of them long, {kills} kills: {:?}, \
          0 rows lost, 0 repeated, operation at generation {}",
         rows * LANES,
-        killer.landed,
+        killer.phases,
         status.generation
     );
-    let landed = &killer.landed;
-    assert!(landed.in_work * 2 >= kills, "{landed:?}");
+    let phases = &killer.phases;
+    assert!(phases.in_work * 2 >= kills, "{phases:?}");
 }
 
-/// Kills that must land in a creation, and how many are tried for that.
+/// Number of kills that must hit a creation.
 const CREATIONS_KILLED: u32 = 20;
+/// Largest number of kills tried for that.
 const CREATIONS_TRIED: u32 = 300;
 
 #[test]
-fn a_creation_that_was_killed_is_no_vault_and_can_be_done_again() {
+fn killed_creation_leaves_no_vault_and_can_be_repeated() {
     let mut random = Random::new(u64::from(std::process::id()));
     let (mut tried, mut killed, mut begun) = (0, 0, 0);
     while killed < CREATIONS_KILLED {
@@ -292,5 +304,5 @@ fn a_creation_that_was_killed_is_no_vault_and_can_be_done_again() {
         assert_eq!(get(&vault, "k").unwrap(), b"v");
         assert_whole(&vault);
     }
-    println!("{tried} creations, {killed} killed before their end, {begun} after their beginning");
+    println!("{tried} creations, {killed} killed before their end, {begun} of these had begun");
 }

@@ -1,8 +1,8 @@
-//! A rotation that is killed again and again, and the process that waits meanwhile.
+//! A rotation that is killed many times, and a waiting process.
 //!
-//! After each kill the vault opens with the old key or with the new one, never with both or
-//! neither, and every record is there. `STRONGROOM_ROTATE_MB` sets the size of the state and
-//! `STRONGROOM_KILLS` the number of kills; the full run is 100 and 50.
+//! After each kill exactly one key opens the vault, the old or the new one, and every record
+//! exists. `STRONGROOM_ROTATE_MB` sets the size of the state in MB, and `STRONGROOM_KILLS` the
+//! number of kills. The full run is 100 and 50.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::support::records::{assert_whole, long};
 
 const MEGABYTES_VARIABLE: &str = "STRONGROOM_ROTATE_MB";
 const KILLS_VARIABLE: &str = "STRONGROOM_KILLS";
-/// What the worker rotates from and to.
+/// Environment variable of a worker: the numbers of its old and its new key.
 const KEYS_VARIABLE: &str = "STRONGROOM_ROTATE_KEYS";
 
-/// Length of a record's value in bytes.
+/// Length of a record's value, in bytes.
 const VALUE_BYTES: usize = 8_000;
-/// Length of a value that lies on the backend.
+/// Length of a value that is stored on the backend, in bytes.
 const STAGED_BYTES: usize = 200_000;
 
 fn setting(name: &str, default: u32) -> u32 {
@@ -37,7 +37,7 @@ fn keys() -> (NumberedKey, NumberedKey) {
     (NumberedKey(old.parse().unwrap()), NumberedKey(new.parse().unwrap()))
 }
 
-/// What the worker does that is killed.
+/// Rotates in a worker that is killed.
 pub(crate) fn rotate(path: &Path) {
     let (old, new) = keys();
     let vault = Vault::options(old).open(path).unwrap();
@@ -47,7 +47,7 @@ pub(crate) fn rotate(path: &Path) {
     say("rotated");
 }
 
-/// What a worker does that comes meanwhile, with the new key.
+/// Waits for the vault, and opens it with the new key.
 pub(crate) fn wait_for_new_file(path: &Path) {
     let (_, new) = keys();
     let patient = LockPolicy {
@@ -84,7 +84,9 @@ fn fill(path: &Path, key: u8, records: u32) {
     vault.close().unwrap();
 }
 
-/// Opens with the one of two keys that does, the other one being refused; which it is.
+/// Opens with the old or the new key, and returns that key.
+///
+/// Asserts that the other key is `Denied`.
 fn open_with_either(path: &Path, old: u8, new: u8) -> (Vault, u8) {
     let open = |key| Vault::options(NumberedKey(key)).open(path);
     match open(old) {
@@ -99,7 +101,7 @@ fn open_with_either(path: &Path, old: u8, new: u8) -> (Vault, u8) {
     }
 }
 
-fn assert_all_there(vault: &Vault, records: u32) {
+fn assert_all_records(vault: &Vault, records: u32) {
     let snapshot = vault.read().unwrap();
     assert_eq!(snapshot.count("n").unwrap(), u64::from(records));
     for (number, record) in (0..records).zip(snapshot.prefix("n", "").unwrap()) {
@@ -113,14 +115,14 @@ fn assert_all_there(vault: &Vault, records: u32) {
 }
 
 #[test]
-fn a_killed_rotation_leaves_the_old_state_or_the_new_one() {
+fn killed_rotation_leaves_the_old_or_the_new_state() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let megabytes = setting(MEGABYTES_VARIABLE, 4);
     let records = megabytes * 1_000_000 / u32::try_from(VALUE_BYTES).unwrap();
     fill(&path, 1, records);
 
-    // How long one takes that is let alone.
+    // Measures a rotation that is not killed.
     let clock = SystemClock::new();
     let began = clock.monotonic();
     assert_eq!(worker("rotate", &path, 1, 2).finish().last().map(String::as_str), Some("rotated"));
@@ -137,13 +139,13 @@ fn a_killed_rotation_leaves_the_old_state_or_the_new_one() {
         rotating.kill();
         ended += u32::from(heard != Heard::Silence);
         let (vault, opened_with) = open_with_either(&path, current, next);
-        assert_all_there(&vault, records);
+        assert_all_records(&vault, records);
         *(if opened_with == current { &mut old } else { &mut new }) += 1;
         current = opened_with;
         vault.close().unwrap();
         assert!(!path.join("state.redb.new").exists());
     }
-    // It is done at last, and the new key alone opens it.
+    // The last rotation is not killed. Afterwards only the new key opens the vault.
     let next = current.wrapping_add(1);
     worker("rotate", &path, current, next).finish();
     for key in (0..=255).filter(|key| *key != next) {
@@ -151,18 +153,17 @@ fn a_killed_rotation_leaves_the_old_state_or_the_new_one() {
         assert_eq!(refused.kind(), ErrorKind::Denied);
     }
     let vault = Vault::options(NumberedKey(next)).open(&path).unwrap();
-    assert_all_there(&vault, records);
+    assert_all_records(&vault, records);
     assert_whole(&vault);
     println!(
-        "rotation of {} bytes killed {} times: {old} old, {new} new of which {ended} had ended, \
-         0 neither",
+        "rotation of {} bytes killed {} times: {old} old, {new} new of which {ended} had ended",
         vault.info().unwrap().state_bytes,
         old + new
     );
 }
 
 #[test]
-fn who_waits_for_a_rotation_opens_the_new_file() {
+fn process_waiting_for_a_rotation_opens_the_new_file() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     fill(&path, 1, 300);
@@ -173,6 +174,6 @@ fn who_waits_for_a_rotation_opens_the_new_file() {
     rotating.expect("rotated");
     waiting.expect("opened");
     let vault = Vault::options(NumberedKey(2)).open(&path).unwrap();
-    assert_all_there(&vault, 300);
+    assert_all_records(&vault, 300);
     assert_eq!(vault.read().unwrap().count("after").unwrap(), 1);
 }
