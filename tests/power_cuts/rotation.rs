@@ -43,7 +43,9 @@ pub(crate) fn judge(folder: &Path, acknowledged: u64) -> Result<u64, BoxError> {
     let found = match keys[..] {
         [found] if found >= acknowledged => found,
         _ => {
-            return Err(format!("{acknowledged} rotations acknowledged, opens with {keys:?}").into());
+            return Err(
+                format!("{acknowledged} rotations acknowledged, opens with {keys:?}").into()
+            );
         }
     };
     let vault = options(found).open(&path)?;

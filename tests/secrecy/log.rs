@@ -1,4 +1,4 @@
-//! The log of a worker, at level `TRACE` with every span's beginning and end, in a file.
+//! The log file of a worker: level `TRACE`, with begin and end of spans.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 const FILE: &str = "output/log";
 
-/// Writes all that this process logs from now on.
+/// Sends all further log messages of this process to the file.
 pub(crate) fn start(scratch: &Path) {
     let file = OpenOptions::new().create(true).append(true).open(scratch.join(FILE)).unwrap();
     tracing_subscriber::fmt()
@@ -18,10 +18,10 @@ pub(crate) fn start(scratch: &Path) {
         .init();
 }
 
-/// That the log was written at all.
-pub(crate) fn expect_told(scratch: &Path) {
+/// Asserts that the log has the main messages.
+pub(crate) fn assert_written(scratch: &Path) {
     let log = fs::read_to_string(scratch.join(FILE)).unwrap();
     for line in ["vault opened", "rotate", "stage", "apply", "write", "check"] {
-        assert!(log.contains(line), "the log does not tell {line:?}: {} bytes", log.len());
+        assert!(log.contains(line), "the log lacks {line:?}: {} bytes", log.len());
     }
 }

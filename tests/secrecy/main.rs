@@ -1,23 +1,27 @@
-//! What lies at rest tells nothing: not the records, not their names, not who holds the keys.
+//! Secrecy of stored data: files reveal neither records, nor names, nor keys.
 //!
-//! A process of its own works on a vault in a real folder, with 70 markers in the place of all
-//! that is a host's: record keys and values, inline and staged, namespaces, operations, lanes,
-//! checkpoints, labels of keys, passwords, raw keys. It provokes errors that carry them, deletes,
-//! rotates, compacts, is killed and goes on. At each stop every file below its scratch folder is
-//! searched for every marker at any alignment: the vault, the folder for temporary files, its
-//! home, its working folder, its log at level `TRACE`, what it wrote to its two outputs; and the
-//! names of all files. None is found, and every block that was ever sealed looks like chance.
+//! A worker process works on a vault in a real folder. It uses 70 markers as the host's data:
+//! record keys and values, inline and staged, namespaces, operations, lanes, checkpoints, labels
+//! of keys, passwords, raw keys and documents. It provokes errors that involve the markers,
+//! deletes, rotates, compacts, is killed and is started again.
 //!
-//! - `worker.rs`: what the process does. `markers.rs`: the markers, and where each is used.
-//! - `scan.rs`: looking for them, raw, in hexadecimal, in base 64 and in UTF-16.
-//! - `uniform.rs`: tests of randomness, and that no nonce is used twice. `log.rs`: the log.
+//! At each stop, the test searches every file below the worker's scratch folder for every marker
+//! at any alignment: the vault, temporary files, home folder, working folder, log at level
+//! `TRACE`, standard output and standard error. It also searches the names of all files. No marker
+//! may be found, and every sealed block must look random.
 //!
-//! What is not looked at: memory that the kernel writes elsewhere. A core dump holds keys and
-//! records in clear, and so may swap; `RLIMIT_CORE` and encrypted swap are the host's to set
-//! (the limit that held here is printed). The note `holder` has the host's purpose text in clear,
-//! by design: it is for those who wait.
+//! - `worker.rs`: the worker process.
+//! - `markers.rs`: the markers and their uses.
+//! - `scan.rs`: the search for markers: raw, reversed, hexadecimal, decimal, base 64, UTF-16.
+//! - `uniform.rs`: tests of randomness, and of the uniqueness of nonces.
+//! - `log.rs`: the log.
+//!
+//! The test does not cover memory that the kernel writes to disk. A core dump contains keys and
+//! records in plain text, and so may swap. The host must set `RLIMIT_CORE` and encrypt the swap.
+//! The test prints its own limit of core dumps. The file `holder` contains the host's purpose in
+//! plain text by design, for processes that wait for the vault.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -42,16 +46,16 @@ use markers::Markers;
 use scan::Scanner;
 use uniform::Blocks;
 
-/// A worker that is silent for longer is killed, and its test fails.
+/// Time limit for a worker without output: then the test kills the worker and fails.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
-/// Not a test of its own: what the other process runs.
+/// Runs the part of a child process; passes at once in the test program itself.
 #[test]
 fn worker() {
     worker::run();
 }
 
-/// A process that works below a scratch folder, and all that it says; killed when dropped.
+/// A worker process and its output; killed when dropped.
 struct Process {
     child: Child,
     input: ChildStdin,
@@ -98,29 +102,29 @@ impl Process {
         Self { child, input, lines }
     }
 
-    /// Its next stop; `None` once it has ended.
+    /// Waits for the worker's next stop; `None` after its end.
     fn stop(&self) -> Option<String> {
         match self.lines.recv_timeout(SILENCE_MAX) {
             Ok(stop) => Some(stop),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("the worker is silent"),
+            Err(RecvTimeoutError::Timeout) => panic!("the worker prints nothing"),
         }
     }
 
-    fn go_on(&mut self) {
+    fn release(&mut self) {
         self.input.write_all(b"\n").unwrap();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended; then there is nothing to kill.
+        // The kill fails if the process has ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Every file below `folder`, and every name.
+/// Returns the paths of all files and folders below `folder`.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -136,15 +140,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What a scan of the scratch folder went over.
+/// Counts of the scans of the scratch folder.
 #[derive(Debug, Default)]
-struct Looked {
+struct ScanCounts {
     stops: u64,
     files: u64,
     bytes: u64,
 }
 
-impl Looked {
+impl ScanCounts {
     fn scan(&mut self, scratch: &Path, scanner: &Scanner, stop: &str) {
         self.stops += 1;
         for path in files(scratch) {
@@ -162,65 +166,68 @@ impl Looked {
     }
 }
 
-fn nothing_is_told(cipher: Cipher) {
+fn assert_no_marker_on_disk(cipher: Cipher) {
     let home = tempfile::tempdir().unwrap();
     let scratch = home.path();
     let markers = Markers::draw();
     let scanner = Scanner::new(&markers);
-    let (mut looked, mut blocks) = (Looked::default(), Blocks::default());
-    let mut look = |stop: &str, blocks: &mut Blocks| {
-        looked.scan(scratch, &scanner, stop);
+    let (mut counts, mut blocks) = (ScanCounts::default(), Blocks::default());
+    let mut scan = |stop: &str, blocks: &mut Blocks| {
+        counts.scan(scratch, &scanner, stop);
         blocks.gather(&scratch.join("vault"));
     };
 
     let mut first = Process::start(scratch, "first", &markers, cipher);
     let mut stops = Vec::new();
     while let Some(stop) = first.stop() {
-        look(&stop, &mut blocks);
+        scan(&stop, &mut blocks);
         stops.push(stop);
         if stops.last().unwrap() == worker::KILL {
             first.child.kill().unwrap();
-            assert!(!first.child.wait().unwrap().success(), "it was killed");
+            assert!(!first.child.wait().unwrap().success(), "the worker was killed");
             break;
         }
-        first.go_on();
+        first.release();
     }
-    assert_eq!(stops, worker::FIRST_STOPS, "{}", said(scratch, "first"));
-    look("death", &mut blocks);
+    assert_eq!(stops, worker::FIRST_STOPS, "{}", output_of(scratch, "first"));
+    scan("death", &mut blocks);
     drop(first);
 
     let mut second = Process::start(scratch, "second", &markers, cipher);
     let mut stops = Vec::new();
     while let Some(stop) = second.stop() {
-        look(&stop, &mut blocks);
+        scan(&stop, &mut blocks);
         stops.push(stop);
-        second.go_on();
+        second.release();
     }
-    assert!(second.child.wait().unwrap().success(), "{}", said(scratch, "second"));
+    assert!(second.child.wait().unwrap().success(), "{}", output_of(scratch, "second"));
     assert_eq!(stops, worker::SECOND_STOPS);
     drop(second);
-    look("end", &mut blocks);
-    log::expect_told(scratch);
-    expect_noticed(scratch, &scanner, &markers);
-    println!("{cipher}: none of {} markers found: {looked:?}", markers.count());
-    println!("{cipher}: {}", blocks.expect_uniform());
-    println!("{cipher}: {}", said(scratch, "second").lines().find(|l| l.contains("core")).unwrap());
+    scan("end", &mut blocks);
+    log::assert_written(scratch);
+    assert_leak_is_found(scratch, &scanner, &markers);
+    println!("{cipher}: none of {} markers found: {counts:?}", markers.count());
+    println!("{cipher}: {}", blocks.assert_uniform());
+    println!(
+        "{cipher}: {}",
+        output_of(scratch, "second").lines().find(|l| l.contains("core")).unwrap()
+    );
 }
 
-/// The canary: one marker, in a file or in a name.
-fn expect_noticed(scratch: &Path, scanner: &Scanner, markers: &Markers) {
+/// Canary: leaks one marker in a file, and one in a file name.
+fn assert_leak_is_found(scratch: &Path, scanner: &Scanner, markers: &Markers) {
     let marker = markers.iter().last().unwrap();
     for (name, text) in [("tmp/leak", marker), (&format!("tmp/{marker}")[..], "nothing")] {
         let path = scratch.join(name);
         fs::write(&path, [&[0; 4096], text.as_bytes()].concat()).unwrap();
-        let look = || Looked::default().scan(scratch, scanner, "the canary");
-        assert!(catch_unwind(look).is_err(), "a leak is not noticed");
+        let scan = || ScanCounts::default().scan(scratch, scanner, "the canary");
+        assert!(catch_unwind(scan).is_err(), "a leak is not found");
         fs::remove_file(path).unwrap();
     }
 }
 
-/// What a worker said, for the message of a failure.
-fn said(scratch: &Path, part: &str) -> String {
+/// Returns the output of a worker, for assert messages.
+fn output_of(scratch: &Path, part: &str) -> String {
     let output = |end: &str| {
         fs::read_to_string(scratch.join(format!("output/{part}.{end}"))).unwrap_or_default()
     };
@@ -228,11 +235,11 @@ fn said(scratch: &Path, part: &str) -> String {
 }
 
 #[test]
-fn no_marker_is_found_in_what_a_process_wrote_with_aes_gcm_siv() {
-    nothing_is_told(Cipher::Aes256GcmSiv);
+fn no_marker_on_disk_with_aes_256_gcm_siv() {
+    assert_no_marker_on_disk(Cipher::Aes256GcmSiv);
 }
 
 #[test]
-fn no_marker_is_found_in_what_a_process_wrote_with_xchacha20_poly1305() {
-    nothing_is_told(Cipher::XChaCha20Poly1305);
+fn no_marker_on_disk_with_xchacha20_poly1305() {
+    assert_no_marker_on_disk(Cipher::XChaCha20Poly1305);
 }

@@ -1,4 +1,4 @@
-//! The markers: texts that occur nowhere by chance, each in the place of something of the host's.
+//! The markers: random texts that a worker uses as the host's data.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 use strongroom::SecretKey;
 use strongroom::backends::component::{Entropy, OsEntropy};
 
-/// Length of a marker: that of a raw key.
+/// Length of a marker, in bytes: the length of a raw key.
 pub(crate) const MARKER_BYTES: usize = SecretKey::BYTES;
 
-/// What a marker stands for, and which of them do.
+/// The use of a marker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Use {
     RecordKey,
@@ -22,7 +22,7 @@ pub(crate) enum Use {
     Label,
     Password,
     RawKey,
-    /// In calls that are refused only.
+    /// Data of refused calls only.
     Refused,
     /// The text of a document.
     Document,
@@ -30,6 +30,7 @@ pub(crate) enum Use {
 }
 
 impl Use {
+    /// Returns the numbers of the markers for this use.
     pub(crate) fn range(self) -> Range<usize> {
         match self {
             Self::RecordKey => 0..8,
@@ -49,7 +50,7 @@ impl Use {
     }
 }
 
-/// The names that a host gives. An error may tell them to the host; no file and no log line may.
+/// Names that the host gives. Errors may contain them, files and log lines must not.
 const NAMES: [Use; 3] = [Use::Namespace, Use::Operation, Use::Lane];
 
 /// 70 markers of letters and digits.
@@ -58,7 +59,7 @@ pub(crate) struct Markers {
 }
 
 impl Markers {
-    /// From the entropy of the operating system: nobody else has them.
+    /// Draws unique markers from the entropy of the operating system.
     pub(crate) fn draw() -> Self {
         const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz__";
         let marker = |_| {
@@ -69,7 +70,7 @@ impl Markers {
         Self { all: (0..Use::DocumentPassword.range().end).map(marker).collect() }
     }
 
-    /// As [`Display`](fmt::Display) writes them.
+    /// Parses the output of [`Display`](fmt::Display).
     pub(crate) fn parse(text: &str) -> Self {
         Self { all: text.split(',').map(str::to_owned).collect() }
     }
@@ -82,12 +83,12 @@ impl Markers {
         self.all.iter().map(String::as_str)
     }
 
-    /// Those of one use.
-    pub(crate) fn of(&self, what: Use) -> &[String] {
-        &self.all[what.range()]
+    /// Returns the markers for one use.
+    pub(crate) fn of(&self, usage: Use) -> &[String] {
+        &self.all[usage.range()]
     }
 
-    /// The first ones of those that no error may have: all but the names.
+    /// Returns the markers that no error may contain: all except the names.
     pub(crate) fn secret(&self) -> impl Iterator<Item = &str> {
         let names = NAMES.map(Use::range);
         let is_name = move |n: &usize| names.iter().any(|range| range.contains(n));

@@ -1,20 +1,20 @@
-//! Looking for markers in bytes, at any alignment and in the forms that programs write bytes in.
+//! Searches bytes for markers, at any alignment and in common encodings.
 
 use std::collections::HashMap;
 
 use crate::markers::Markers;
 
-/// So many bytes of a form are looked up; then all of it is compared.
+/// Number of bytes that the lookup of a form compares first.
 const HEAD_BYTES: usize = 8;
 
-/// All forms of all markers.
+/// All encoded forms of all markers, by their first bytes.
 pub(crate) struct Scanner {
     by_head: HashMap<[u8; HEAD_BYTES], Vec<Form>>,
 }
 
 struct Form {
-    /// Of which marker, and how.
-    told: String,
+    /// Number of the marker, and name of the encoding.
+    name: String,
     bytes: Vec<u8>,
 }
 
@@ -24,25 +24,25 @@ impl Scanner {
         for (n, marker) in markers.iter().enumerate() {
             for (form, bytes) in forms(marker.as_bytes()) {
                 let head = *bytes.first_chunk().expect("forms are longer");
-                let told = format!("marker {n}, {form}");
-                scanner.by_head.entry(head).or_default().push(Form { told, bytes });
+                let name = format!("marker {n}, {form}");
+                scanner.by_head.entry(head).or_default().push(Form { name, bytes });
             }
         }
         scanner
     }
 
-    /// The first marker in `bytes`: which, in which form, and where.
+    /// Returns a description of the first marker in `bytes`.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<String> {
         let mut at = 0;
         while let Some(head) = bytes[at..].first_chunk::<HEAD_BYTES>() {
-            // Most of a young state file is zeros, and no form begins with eight of them.
+            // Skips zeros: most of a new state file is zeros, and no form begins with eight zeros.
             if *head == [0; HEAD_BYTES] {
                 at += 1;
                 continue;
             }
             for form in self.by_head.get(head).into_iter().flatten() {
                 if bytes[at..].starts_with(&form.bytes) {
-                    return Some(format!("{} at byte {at}", form.told));
+                    return Some(format!("{} at byte {at}", form.name));
                 }
             }
             at += 1;
@@ -51,7 +51,9 @@ impl Scanner {
     }
 }
 
-/// The forms of a marker: each is all of it, but for what its neighbours share a digit with.
+/// Returns the encoded forms of a marker.
+///
+/// A form leaves out bits that share a digit with neighbouring bytes.
 fn forms(marker: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let list = marker.iter().map(u8::to_string).collect::<Vec<_>>().join(", ").into_bytes();
     let mut forms = vec![
@@ -90,7 +92,9 @@ fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
     digits
 }
 
-/// The digits that are `marker`'s alone where `shift` bytes of a group come before it.
+/// Returns the base 64 digits that depend on `marker` only.
+///
+/// `shift` bytes of a group of three come before the marker.
 fn base64_within(marker: &[u8], shift: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let mut text = vec![0; shift];
     text.extend_from_slice(marker);
@@ -100,7 +104,7 @@ fn base64_within(marker: &[u8], shift: usize, alphabet: &[u8; 64]) -> Vec<u8> {
 }
 
 #[test]
-fn a_marker_is_found_in_every_form_and_at_every_alignment() {
+fn marker_is_found_in_every_form_and_alignment() {
     let markers = Markers::draw();
     let scanner = Scanner::new(&markers);
     for (n, marker) in markers.iter().enumerate() {
@@ -116,7 +120,7 @@ fn a_marker_is_found_in_every_form_and_at_every_alignment() {
                 let found = scanner.find(&file).unwrap_or_default();
                 assert!(found.starts_with(&format!("marker {n}, ")), "{found:?}");
                 file.truncate(1_000 + shift + 16);
-                assert_eq!(scanner.find(&file), None, "half of it is not it");
+                assert_eq!(scanner.find(&file), None, "half a marker does not match");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the process does: all that a vault can do, with a marker wherever a host has a word.
+//! The worker process: uses every feature of a vault, with markers as the host's data.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -23,19 +23,19 @@ pub(crate) const SCRATCH: &str = "STRONGROOM_SECRECY_SCRATCH";
 pub(crate) const MARKERS: &str = "STRONGROOM_SECRECY_MARKERS";
 pub(crate) const CIPHER: &str = "STRONGROOM_SECRECY_CIPHER";
 
-/// The stop at which it is killed.
+/// The stop at which the test kills the worker.
 pub(crate) const KILL: &str = "to be killed";
 pub(crate) const FIRST_STOPS: [&str; 6] =
     ["written", "refused", "removed", "rotated", "compacted", KILL];
 pub(crate) const SECOND_STOPS: [&str; 3] = ["reopened", "worked on", "closed"];
 
-/// A value that is staged: three objects, the first of two blocks.
+/// Length of a staged value in bytes: three objects, the first of two blocks.
 const STAGED_BYTES: usize = 250_000;
-/// One marker in so many bytes of those.
+/// Distance between two markers in a value, in bytes.
 const MARKED_BYTES: usize = 4_096;
 const OBJECT_BYTES: usize = 100_000;
 
-/// Runs the part that this process is to play; none, in the test program itself.
+/// Runs the part of this worker; does nothing in the test program itself.
 pub(crate) fn run() {
     let Ok(part) = std::env::var(PART) else { return };
     let scratch = PathBuf::from(std::env::var_os(SCRATCH).unwrap());
@@ -59,15 +59,15 @@ struct Host {
     cipher: Cipher,
 }
 
-/// Stands still until the test has looked at all files.
+/// Prints a stop, and waits until the test has scanned all files.
 fn stop(at: &str) {
     say(at);
     std::io::stdin().read_exact(&mut [0]).unwrap();
 }
 
 impl Host {
-    fn of(&self, what: Use) -> &[String] {
-        self.markers.of(what)
+    fn of(&self, usage: Use) -> &[String] {
+        self.markers.of(usage)
     }
 
     fn password(&self, n: usize) -> SecretPassword {
@@ -79,8 +79,9 @@ impl Host {
         options.cheap_passwords().purpose("test of secrecy")
     }
 
-    /// Bytes that do not compress, and have the marker in many places: so it would be there as it is, were
-    /// they not sealed.
+    /// Returns incompressible bytes that contain the marker many times.
+    ///
+    /// Without sealing, the markers would be on disk unchanged.
     fn text(marker: &str, len: usize) -> Vec<u8> {
         let mut bytes = long(len as u64, len);
         let marks = bytes.chunks_exact_mut(MARKED_BYTES).map(|chunk| &mut chunk[..marker.len()]);
@@ -97,7 +98,7 @@ impl Host {
         vault.keys().add(&NewKey::new(&self.password(1)).label(&self.of(Use::Label)[1])).unwrap();
         let operation = self.write(&vault);
         self.write_documents(&vault);
-        self.expect_within_scratch();
+        self.assert_open_files_in_scratch();
         stop("written");
         self.provoke(&vault);
         stop("refused");
@@ -114,7 +115,7 @@ impl Host {
         let staged = vault.stage(&Self::text(&self.of(Use::StagedValue)[5], STAGED_BYTES)[..]);
         let _never_referred_to = staged.unwrap();
         stop(KILL);
-        unreachable!("it is killed");
+        unreachable!("the test kills the worker");
     }
 
     fn second(&self) {
@@ -127,7 +128,7 @@ impl Host {
         self.provoke(&vault);
         vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
         assert!(check(&vault).unwrap().is_ok());
-        self.expect_within_scratch();
+        self.assert_open_files_in_scratch();
         stop("worked on");
         drop(operation);
         vault.close().unwrap();
@@ -135,7 +136,7 @@ impl Host {
         println!("{}", core_limit());
     }
 
-    /// Records, inline and staged, in all namespaces; operations and their checkpoints.
+    /// Writes inline and staged records in all namespaces, operations and checkpoints.
     fn write(&self, vault: &Vault) -> Operation {
         self.write_rows(vault).unwrap();
         for (n, marker) in self.of(Use::StagedValue).iter().enumerate() {
@@ -152,7 +153,7 @@ impl Host {
         operation
     }
 
-    /// Two documents, written, changed, refused, one with its password changed; the other destroyed.
+    /// Writes two documents, provokes errors, changes one password, destroys one document.
     fn write_documents(&self, vault: &Vault) {
         let passwords = self.of(Use::DocumentPassword);
         let word = |n: usize| SecretPassword::new(&passwords[n]);
@@ -167,11 +168,11 @@ impl Host {
         partition.write(text(2)).unwrap();
         partition.change_password(&word(1)).unwrap();
         assert_eq!(partition.read().unwrap().text(), text(2));
-        self.expect_refused(space.partition(&b, &word(1)), ErrorKind::Denied);
-        self.expect_refused(partition.write(format!("{} x", text(0))), ErrorKind::Invalid);
-        self.expect_refused(partition.write(text(0).repeat(2)), ErrorKind::Invalid);
-        self.expect_refused(partition.read().unwrap().decode::<u64>(), ErrorKind::Invalid);
-        self.expect_hidden(&(&a, &partition, partition.read().unwrap(), &space));
+        self.assert_refused(space.partition(&b, &word(1)), ErrorKind::Denied);
+        self.assert_refused(partition.write(format!("{} x", text(0))), ErrorKind::Invalid);
+        self.assert_refused(partition.write(text(0).repeat(2)), ErrorKind::Invalid);
+        self.assert_refused(partition.read().unwrap().decode::<u64>(), ErrorKind::Invalid);
+        self.assert_hidden(&(&a, &partition, partition.read().unwrap(), &space));
         space.destroy_partition(&b).unwrap();
     }
 
@@ -187,7 +188,7 @@ impl Host {
         vault.apply(batch)
     }
 
-    /// A checkpoint of every lane, together with a record.
+    /// Commits a checkpoint and a record in every lane.
     fn advance(&self, vault: &Vault, operation: &Operation, round: usize) {
         for (n, name) in self.of(Use::Lane).iter().enumerate() {
             let lane = operation.lane(name).unwrap();
@@ -195,12 +196,12 @@ impl Host {
             let mut batch = Batch::new();
             batch.insert("done", name.as_bytes(), Self::text(name, 100));
             lane.commit(batch, Checkpoint::new(data)).unwrap();
-            self.expect_hidden(&(&lane, lane.status().unwrap()));
+            self.assert_hidden(&(&lane, lane.status().unwrap()));
         }
-        self.expect_hidden(&(vault, operation));
+        self.assert_hidden(&(vault, operation));
     }
 
-    /// Records, a namespace, an operation and a key, away.
+    /// Deletes records, a namespace, an operation and a key.
     fn remove(&self, vault: &Vault) {
         let namespaces = self.of(Use::Namespace);
         let removed: Result<()> = vault.write(|tx| {
@@ -217,7 +218,9 @@ impl Host {
         vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     }
 
-    /// Calls that are refused, with markers in them. No error has what is no name.
+    /// Makes refused calls with markers.
+    ///
+    /// Asserts that the errors contain no marker except names.
     fn provoke(&self, vault: &Vault) {
         let refused = self.of(Use::Refused);
         let (namespace, key) = (&self.of(Use::Namespace)[2], &self.of(Use::RecordKey)[5]);
@@ -225,14 +228,14 @@ impl Host {
             let mut batch = Batch::new();
             batch.insert(namespace, refused[0].as_bytes(), refused[1].as_bytes());
             condition(&mut batch, namespace, key, &refused[2]);
-            self.expect_hidden(&batch);
-            self.expect_refused(vault.apply(batch), ErrorKind::Conflict);
+            self.assert_hidden(&batch);
+            self.assert_refused(vault.apply(batch), ErrorKind::Conflict);
         };
         conflict(|batch, namespace, key, _| _ = batch.require_absent(namespace, key));
         conflict(|batch, namespace, _, other| _ = batch.require_present(namespace, other));
         conflict(|batch, namespace, key, other| _ = batch.require_equal(namespace, key, other));
         let long_key = refused[4].repeat(RECORD_KEY_BYTES_MAX);
-        let invalid = |outcome| self.expect_refused(outcome, ErrorKind::Invalid);
+        let invalid = |outcome| self.assert_refused(outcome, ErrorKind::Invalid);
         invalid(vault.write(|tx| tx.insert(namespace, &long_key, "")));
         invalid(vault.write(|tx| tx.insert(namespace, key, &Self::text(&refused[5], 1 << 20)[..])));
         let own: Result<()> = vault.write(|tx| {
@@ -242,14 +245,14 @@ impl Host {
         invalid(own);
         let snapshot = vault.read().unwrap();
         for record in snapshot.prefix(namespace, "").unwrap() {
-            self.expect_hidden(&record.unwrap());
+            self.assert_hidden(&record.unwrap());
         }
-        self.expect_hidden(&(&snapshot, snapshot.get(namespace, key).unwrap()));
+        self.assert_hidden(&(&snapshot, snapshot.get(namespace, key).unwrap()));
         drop(snapshot);
         let id = &self.of(Use::Operation)[2];
         let lanes = self.of(Use::Lane).iter().cloned();
-        self.expect_refused(vault.operations().begin(id, lanes), ErrorKind::AlreadyExists);
-        self.expect_refused(
+        self.assert_refused(vault.operations().begin(id, lanes), ErrorKind::AlreadyExists);
+        self.assert_refused(
             vault.operations().resume(&self.of(Use::Namespace)[0]),
             ErrorKind::NotFound,
         );
@@ -257,51 +260,54 @@ impl Host {
         let lane = operation.lane(&self.of(Use::Lane)[0]).unwrap();
         let data = Self::text(&self.of(Use::Checkpoint)[0], CHECKPOINT_BYTES_MAX + 1);
         let checkpoint = Checkpoint::new(data);
-        self.expect_hidden(&checkpoint);
-        self.expect_refused(lane.commit(Batch::new(), checkpoint), ErrorKind::Invalid);
+        self.assert_hidden(&checkpoint);
+        self.assert_refused(lane.commit(Batch::new(), checkpoint), ErrorKind::Invalid);
         drop((lane, operation));
 
         let wrong = SecretPassword::new(&refused[0]);
-        self.expect_hidden(&(&wrong, self.markers.raw_key(2)));
-        self.expect_refused(vault.keys().find(&wrong), ErrorKind::Denied);
-        self.expect_refused(vault.keys().find(&self.markers.raw_key(3)), ErrorKind::Denied);
+        self.assert_hidden(&(&wrong, self.markers.raw_key(2)));
+        self.assert_refused(vault.keys().find(&wrong), ErrorKind::Denied);
+        self.assert_refused(vault.keys().find(&self.markers.raw_key(3)), ErrorKind::Denied);
         let label = self.of(Use::Label)[3].repeat(9);
-        self.expect_refused(
+        self.assert_refused(
             vault.keys().add(&NewKey::new(&wrong).label(&label)),
             ErrorKind::Invalid,
         );
         let at_once = LockPolicy { tries: 1, ..LockPolicy::default() };
         let second = self.options(self.password(0)).lock_policy(at_once);
-        self.expect_hidden(&second);
-        self.expect_refused(second.open(&self.path), ErrorKind::Locked);
+        self.assert_hidden(&second);
+        self.assert_refused(second.open(&self.path), ErrorKind::Locked);
     }
 
-    /// The error, and what caused it, tell no secret.
+    /// Asserts that the error and its sources contain no secret.
     #[track_caller]
-    fn expect_refused<T>(&self, outcome: Result<T>, kind: ErrorKind) {
-        let error = outcome.err().expect("it is refused");
+    fn assert_refused<T>(&self, outcome: Result<T>, kind: ErrorKind) {
+        let error = outcome.err().expect("the call is refused");
         assert_eq!(error.kind(), kind, "{error}");
-        self.expect_hidden(&error);
+        self.assert_hidden(&error);
         let mut cause: Option<&dyn StdError> = Some(&error);
         while let Some(error) = cause {
-            self.expect_hidden(&format_args!("{error} {error:?} {error:#?}"));
+            self.assert_hidden(&format_args!("{error} {error:?} {error:#?}"));
             cause = error.source();
         }
     }
 
-    /// Printed for a programmer, it shows none of the host's secrets.
+    /// Asserts that the debug output of `value` contains no secret.
     #[track_caller]
-    fn expect_hidden(&self, what: &dyn Debug) {
-        let shown = format!("{what:?} {what:#?}");
+    fn assert_hidden(&self, value: &dyn Debug) {
+        let shown = format!("{value:?} {value:#?}");
         for secret in self.markers.secret() {
             let bytes = format!("{:?}", secret.as_bytes());
             let numbers = bytes.trim_matches(['[', ']']);
-            assert!(!shown.contains(secret) && !shown.contains(numbers), "it shows a secret");
+            assert!(
+                !shown.contains(secret) && !shown.contains(numbers),
+                "debug output shows a secret"
+            );
         }
     }
 
-    /// Every file that this process has open is one that the test looks at.
-    fn expect_within_scratch(&self) {
+    /// Asserts that the test scans every file that this process has open.
+    fn assert_open_files_in_scratch(&self) {
         let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
         let scratch = self.scratch.canonicalize().unwrap();
         let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
@@ -313,7 +319,7 @@ impl Host {
     }
 }
 
-/// What the test program itself was started with: its own output, which the harness has.
+/// Returns whether `target` is a standard stream, inherited from the test program.
 fn is_inherited(target: &Path) -> bool {
     (0..3).any(|n| std::fs::read_link(format!("/proc/self/fd/{n}")).is_ok_and(|t| t == target))
 }
@@ -322,9 +328,9 @@ fn marker_key(n: usize) -> String {
     format!("staged {n}")
 }
 
-/// The limit of a core dump, as the kernel tells it.
+/// Returns the kernel's limit of core dumps.
 fn core_limit() -> String {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find(|line| line.starts_with("Max core")).unwrap_or("not told");
+    let line = limits.lines().find(|line| line.starts_with("Max core")).unwrap_or("unknown");
     format!("limit of core dumps: {}", line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
