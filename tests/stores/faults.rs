@@ -1,5 +1,7 @@
-//! What can go wrong between a vault and its store, each through a proxy that does it: a clear error of the
-//! right kind within a bound, and nothing acknowledged lost.
+//! Faults between a vault and its store, which a proxy injects.
+//!
+//! Each fault returns a clear error of the right kind within a time limit. No acknowledged data is
+//! lost.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -18,16 +20,16 @@ use strongroom::{Error, ErrorKind, SecretKey, SecretPassword};
 use strongroom_testkit::{SeededEntropy, TestRefs};
 
 use crate::proxy::{Chaos, Fault, Head, Proxy, Rule};
-use crate::scene::{noise, options, put, whole};
-use crate::server::Place;
+use crate::scene::{assert_all_data, noise, options, put};
+use crate::server::Location;
 use crate::support::process::{Worker, say};
 
-/// Long enough for the one thing, and short enough for a test of the other.
+/// Time of a hang or a delay, longer than any test.
 const HANG: Duration = Duration::from_secs(3_600);
 
-/// A place on the server behind a proxy.
+/// A location on the server behind a proxy.
 struct Scene {
-    place: Place,
+    location: Location,
     proxy: Proxy,
     store: Arc<dyn Backend>,
 }
@@ -42,20 +44,20 @@ impl Scene {
     }
 
     fn with(test: &str, options: &StoreOptions) -> Option<Self> {
-        let place = Place::new(test)?;
-        let proxy = Proxy::start(place.address());
-        let store = place.through(&format!("http://{}", proxy.addr())).open_with(options);
+        let location = Location::new(test)?;
+        let proxy = Proxy::start(location.address());
+        let store = location.through(&format!("http://{}", proxy.addr())).open_with(options);
         proxy.take_log();
-        Some(Self { place, proxy, store })
+        Some(Self { location, proxy, store })
     }
 
     fn get(&self) -> strongroom::Result<bytes::Bytes> {
         self.store.get(&key()).map(|object| object.body)
     }
 
-    /// How many requests were struck.
-    fn struck(&self) -> usize {
-        self.proxy.log().iter().filter(|seen| seen.fault.is_some()).count()
+    /// Returns the number of requests with an injected fault.
+    fn faulted_requests(&self) -> usize {
+        self.proxy.log().iter().filter(|request| request.fault.is_some()).count()
     }
 }
 
@@ -63,27 +65,34 @@ fn key() -> Key {
     Key::new("content/a").unwrap()
 }
 
-/// That an error is of the kind, tells what is needed to mend it, and no secret.
+/// Asserts that an error has this kind and hint, and no secret.
 #[track_caller]
-fn told<T: std::fmt::Debug>(outcome: strongroom::Result<T>, kind: ErrorKind, hint: &str) -> Error {
-    let error = outcome.expect_err("it fails");
+fn assert_hint<T: std::fmt::Debug>(
+    outcome: strongroom::Result<T>,
+    kind: ErrorKind,
+    hint: &str,
+) -> Error {
+    let error = outcome.expect_err("the call fails");
     assert_eq!(error.kind(), kind, "{error}");
     let text = error.to_string();
-    assert!(text.contains(hint), "{text:?} tells nothing of {hint:?}");
+    assert!(text.contains(hint), "{text:?} lacks {hint:?}");
     let secret = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap_or_default();
-    assert!(secret.is_empty() || !format!("{error:?}").contains(&secret), "it shows a secret");
+    assert!(
+        secret.is_empty() || !format!("{error:?}").contains(&secret),
+        "the error shows a secret"
+    );
     error
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_from_one_that_is_not_known_and_one_without_tls() {
-    let plain = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+fn errors_distinguish_no_listener_unknown_host_and_no_tls() {
+    let plain = server_answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let hints = [
-        (format!("http://{}", nobody()), "no server answers at the endpoint"),
+        (format!("http://{}", unused_address()), "no server answers at the endpoint"),
         ("https://no-such-host.invalid".into(), "name is not known"),
         (format!("https://{plain}"), "no TLS with the endpoint"),
     ];
-    // Side by side, since each is tried for some seconds.
+    // In parallel, because each retries for some seconds.
     let workers = hints.map(|(endpoint, hint)| {
         let url = format!("s3://bucket?region=r&endpoint={endpoint}");
         (Worker::start_with("open", Path::new(&url), &s3_credentials()), hint)
@@ -94,16 +103,18 @@ fn a_server_that_is_not_there_is_told_from_one_that_is_not_known_and_one_without
     }
 }
 
-/// Of nobody, so that nobody is asked for any.
+/// Returns invalid credentials.
+///
+/// With them, the client does not ask another source for credentials.
 fn s3_credentials() -> Vec<(&'static str, String)> {
     vec![("AWS_ACCESS_KEY_ID", "a".into()), ("AWS_SECRET_ACCESS_KEY", "b".into())]
 }
 
 #[test]
-fn whoever_is_asked_for_credentials_and_gives_none_is_told_from_the_store() {
-    let refusing = answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
-    let url = format!("gs://bucket/a?endpoint=http://{}", nobody());
-    // Google's own host of metadata is asked through a proxy, which refuses.
+fn credential_source_without_credentials_is_denied() {
+    let refusing = server_answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+    let url = format!("gs://bucket/a?endpoint=http://{}", unused_address());
+    // The client asks Google's metadata host for credentials, through a proxy that refuses.
     let proxy = format!("http://{refusing}");
     let variables =
         [("http_proxy", proxy.clone()), ("HTTP_PROXY", proxy), ("NO_PROXY", String::new())];
@@ -111,8 +122,8 @@ fn whoever_is_asked_for_credentials_and_gives_none_is_told_from_the_store() {
     assert!(said.starts_with("denied|") && said.contains("no credentials"), "{said}");
 }
 
-/// A server that gives one answer, whatever it is asked.
-fn answering(answer: &'static str) -> SocketAddr {
+/// Starts a server that gives the same answer to every request.
+fn server_answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -123,13 +134,13 @@ fn answering(answer: &'static str) -> SocketAddr {
     address
 }
 
-/// An address where nobody listens: of a port that was free a moment ago.
-fn nobody() -> SocketAddr {
+/// Returns an address without a listener: its port was free a moment ago.
+fn unused_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-/// What another process finds that has other credentials.
-pub(crate) fn open_and_tell(at: &Path) {
+/// Opens a store in a child process and prints the outcome.
+pub(crate) fn open_and_report(at: &Path) {
     match open_url(at.to_str().unwrap()) {
         Ok(_) => say("opened"),
         Err(e) => say(&format!("{}|{e}", e.kind())),
@@ -137,8 +148,8 @@ pub(crate) fn open_and_tell(at: &Path) {
 }
 
 #[test]
-fn each_cloud_is_asked_at_the_endpoint_that_is_named() {
-    let free = nobody();
+fn each_cloud_uses_the_endpoint_of_its_url() {
+    let free = unused_address();
     let account =
         r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
     let asked = [
@@ -158,37 +169,41 @@ fn each_cloud_is_asked_at_the_endpoint_that_is_named() {
     });
     for (url, worker) in workers {
         let said = worker.line().unwrap();
-        let is_told = said.starts_with("unavailable|") && said.contains("nothing answers");
-        assert!(is_told, "{url}: {said}");
+        let is_expected = said.starts_with("unavailable|") && said.contains("nothing answers");
+        assert!(is_expected, "{url}: {said}");
     }
 }
 
 #[test]
-fn wrong_credentials_are_denied_and_a_bucket_that_is_not_there_is_invalid() {
-    let Some(place) = Place::new("wrong_credentials_are_denied") else { return };
+fn wrong_credentials_are_denied_and_missing_bucket_is_invalid() {
+    let Some(location) =
+        Location::new("wrong_credentials_are_denied_and_missing_bucket_is_invalid")
+    else {
+        return;
+    };
     let open = |variables: &[(&str, String)]| {
-        let worker = Worker::start_with("open", Path::new(place.url()), variables);
+        let worker = Worker::start_with("open", Path::new(location.url()), variables);
         worker.line().unwrap()
     };
     let wrong = "a-secret-that-is-wrong";
     let said = open(&[("AWS_SECRET_ACCESS_KEY", wrong.into())]);
     assert!(said.starts_with("denied|") && said.contains("credentials"), "{said}");
     assert!(!said.contains(wrong), "{said}");
-    let said = open(&[("AWS_ACCESS_KEY_ID", "nobody".into())]);
+    let said = open(&[("AWS_ACCESS_KEY_ID", "unknown".into())]);
     assert!(said.starts_with("denied|"), "{said}");
     assert_eq!(open(&[]), "opened");
-    // Where the store is the URL says, and nothing else.
+    // Only the URL determines the endpoint.
     for variable in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"] {
         assert_eq!(open(&[(variable, "http://127.0.0.1:1".into())]), "opened", "{variable}");
     }
 
-    let other = place.url().replace("strongroom-test", "no-such-bucket");
-    told(open_url(&other), ErrorKind::Invalid, "there is no such bucket");
+    let other = location.url().replace("strongroom-test", "no-such-bucket");
+    assert_hint(open_url(&other), ErrorKind::Invalid, "there is no such bucket");
 }
 
 #[test]
-fn refusals_are_told_by_what_the_store_says_of_them() {
-    let Some(scene) = Scene::new("refusals_are_told_by_what_the_store_says_of_them") else {
+fn store_refusals_map_to_error_kinds_with_hints() {
+    let Some(scene) = Scene::new("store_refusals_map_to_error_kinds_with_hints") else {
         return;
     };
     scene.store.put(&key(), "body".into(), &Condition::Absent).unwrap();
@@ -203,22 +218,22 @@ fn refusals_are_told_by_what_the_store_says_of_them() {
         (500, "InternalError", ErrorKind::Unavailable, "failed for the moment"),
     ] {
         scene.proxy.inject(Rule::new(Fault::s3_error(status, code)).always());
-        told(scene.get(), kind, hint);
-        // What may have been done for all that the answer says is not called undone.
+        assert_hint(scene.get(), kind, hint);
+        // After 500 and 503 the put may have happened, so its error is `Uncertain`.
         let put = scene.store.put(&key(), "other".into(), &Condition::Any);
-        let may_be = matches!(status, 500 | 503);
-        told(put, if may_be { ErrorKind::Uncertain } else { kind }, hint);
+        let is_uncertain = matches!(status, 500 | 503);
+        assert_hint(put, if is_uncertain { ErrorKind::Uncertain } else { kind }, hint);
         scene.proxy.clear();
-        assert_eq!(scene.get().unwrap(), "body", "{code} changes nothing");
+        assert_eq!(scene.get().unwrap(), "body", "{code}: no change");
     }
-    // A key that is not there is not a bucket that is not there.
+    // A missing key is reported differently from a missing bucket.
     let absent = scene.store.get(&Key::new("content/b").unwrap());
     assert_eq!(absent.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
-fn a_store_that_asks_for_a_pause_is_given_it() {
-    let Some(scene) = Scene::new("a_store_that_asks_for_a_pause_is_given_it") else { return };
+fn retry_after_header_delays_the_retry() {
+    let Some(scene) = Scene::new("retry_after_header_delays_the_retry") else { return };
     let clock = SystemClock::new();
     for status in [429, 503] {
         let Fault::Answer { mut headers, body, .. } = Fault::s3_error(status, "SlowDown") else {
@@ -230,13 +245,15 @@ fn a_store_that_asks_for_a_pause_is_given_it() {
         let name = Key::new(format!("content/{status}")).unwrap();
         scene.store.put(&name, "body".into(), &Condition::Absent).unwrap();
         let passed = clock.monotonic().saturating_sub(began);
-        assert!(passed >= Duration::from_secs(1), "it came back after {passed:?}");
+        assert!(passed >= Duration::from_secs(1), "retried after {passed:?}");
     }
 }
 
 #[test]
-fn what_passes_is_tried_again_and_what_is_read_is_whole() {
-    let Some(scene) = Scene::new("what_passes_is_tried_again") else { return };
+fn transient_faults_are_retried_and_reads_are_complete() {
+    let Some(scene) = Scene::new("transient_faults_are_retried_and_reads_are_complete") else {
+        return;
+    };
     let body = bytes::Bytes::from(noise(300_000, 1));
     scene.store.put(&key(), body.clone(), &Condition::Absent).unwrap();
     for fault in [
@@ -254,37 +271,37 @@ fn what_passes_is_tried_again_and_what_is_read_is_whole() {
         assert_eq!(scene.proxy.rules_left(), 0, "{fault:?} struck");
         scene.proxy.clear();
     }
-    // A server that is gone for a while.
+    // The server is unreachable for a while.
     scene.proxy.stop_listening();
-    let gone = scene.get();
-    told(gone, ErrorKind::Unavailable, "nothing answers");
+    let unreachable = scene.get();
+    assert_hint(unreachable, ErrorKind::Unavailable, "nothing answers");
     scene.proxy.resume();
     assert!(scene.get().unwrap() == body);
 }
 
 #[test]
-fn a_server_that_hangs_is_waited_for_no_longer_than_is_told() {
+fn hanging_server_times_out() {
     let options = StoreOptions::new()
         .timeout(Duration::from_millis(500))
         .retry(StoreRetryPolicy { tries: 2, ..quick() });
-    let test = "a_server_that_hangs_is_waited_for_no_longer_than_is_told";
+    let test = "hanging_server_times_out";
     let Some(scene) = Scene::with(test, &options) else { return };
     scene.proxy.inject(Rule::new(Fault::Hang(HANG)).always());
     let range = scene.store.get_range(&key(), 0..4);
-    told(range, ErrorKind::Unavailable, "no answer within");
+    assert_hint(range, ErrorKind::Unavailable, "no answer within");
     let put = scene.store.put(&key(), "body".into(), &Condition::Absent);
-    told(put, ErrorKind::Uncertain, "no answer within");
-    assert_eq!(scene.struck(), 4, "each was tried twice");
+    assert_hint(put, ErrorKind::Uncertain, "no answer within");
+    assert_eq!(scene.faulted_requests(), 4, "each request was tried twice");
 }
 
 #[test]
-fn a_vault_whose_store_hangs_is_closed_or_dropped_and_opened_again() {
-    let test = "a_vault_whose_store_hangs_is_closed_or_dropped_and_opened_again";
+fn vault_on_a_hanging_store_can_be_closed_and_reopened() {
+    let test = "vault_on_a_hanging_store_can_be_closed_and_reopened";
     let Some(scene) = Scene::new(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("vault");
     let options = || options(&scene.store).write_timeout(Duration::from_secs(1));
-    // From a seed, so that the content is cut in the same places each time.
+    // A fixed seed, so that the chunker cuts the content at the same positions in each run.
     let vault = options().entropy(SeededEntropy::new(1)).create(&folder).unwrap();
     let uri = put(&vault, "1", &noise(4_000_000, 1));
     vault.close().unwrap();
@@ -293,10 +310,10 @@ fn a_vault_whose_store_hangs_is_closed_or_dropped_and_opened_again() {
         scene.proxy.take_log();
         let mut reader = vault.artifacts().open(&uri).unwrap();
         reader.read_exact(&mut [0; 1]).unwrap();
-        // One chunk more comes; what is asked for ahead of the reader then does not.
+        // One more chunk arrives. The requests after it, which read ahead, hang.
         let before = scene.proxy.log().len();
-        let asked = AtomicU64::new(0);
-        let is_ahead = move |_: &Head| asked.fetch_add(1, Ordering::Relaxed) >= 1;
+        let requests = AtomicU64::new(0);
+        let is_ahead = move |_: &Head| requests.fetch_add(1, Ordering::Relaxed) >= 1;
         let hang = Rule::new(Fault::Hang(HANG)).always();
         scene.proxy.inject(hang.method("GET").target("content/").when(is_ahead));
         while scene.proxy.log().len() == before {
@@ -310,7 +327,7 @@ fn a_vault_whose_store_hangs_is_closed_or_dropped_and_opened_again() {
         } else {
             drop(vault);
         }
-        // Both the lock and the session are free, though nobody has answered.
+        // Neither lock nor ownership blocks the next open, although the store never answered.
         scene.proxy.clear();
     }
     let vault = options().open(&folder).unwrap();
@@ -318,8 +335,8 @@ fn a_vault_whose_store_hangs_is_closed_or_dropped_and_opened_again() {
 }
 
 #[test]
-fn a_policy_that_forbids_deletes_is_told_as_what_it_is() {
-    let test = "a_policy_that_forbids_deletes_is_told_as_what_it_is";
+fn delete_forbidden_by_a_policy_is_denied() {
+    let test = "delete_forbidden_by_a_policy_is_denied";
     let Some(scene) = Scene::new(test) else { return };
     let keys: Vec<Key> = (0..3).map(|n| Key::new(format!("content/{n}")).unwrap()).collect();
     for key in &keys {
@@ -328,7 +345,7 @@ fn a_policy_that_forbids_deletes_is_told_as_what_it_is() {
     let refused = format!(
         "<?xml version=\"1.0\"?><DeleteResult><Error><Key>{}/{}</Key><Code>AccessDenied</Code>\
          <Message>Access Denied</Message></Error></DeleteResult>",
-        scene.place.prefix(),
+        scene.location.prefix(),
         keys[0]
     );
     let answer = Fault::Answer {
@@ -337,14 +354,14 @@ fn a_policy_that_forbids_deletes_is_told_as_what_it_is() {
         body: refused.into(),
     };
     scene.proxy.inject(Rule::new(answer).method("POST").target("?delete").always());
-    told(scene.store.delete_all(&keys), ErrorKind::Denied, "policy");
-    told(scene.store.delete(&keys[0]), ErrorKind::Denied, "policy");
-    assert_eq!(scene.struck(), 2, "what is forbidden is not tried again");
+    assert_hint(scene.store.delete_all(&keys), ErrorKind::Denied, "policy");
+    assert_hint(scene.store.delete(&keys[0]), ErrorKind::Denied, "policy");
+    assert_eq!(scene.faulted_requests(), 2, "a forbidden request is not retried");
 }
 
 #[test]
-fn a_put_whose_answer_is_lost_is_known_to_have_happened() {
-    let Some(scene) = Scene::new("a_put_whose_answer_is_lost_is_known_to_have_happened") else {
+fn put_with_a_lost_answer_is_recognized_as_done() {
+    let Some(scene) = Scene::new("put_with_a_lost_answer_is_recognized_as_done") else {
         return;
     };
     let faults = [
@@ -354,21 +371,21 @@ fn a_put_whose_answer_is_lost_is_known_to_have_happened() {
     ];
     for (number, fault) in faults.into_iter().enumerate() {
         let name = Key::new(format!("content/{number}")).unwrap();
-        let strike = || scene.proxy.inject(Rule::new(fault.clone()).method("PUT"));
-        strike();
+        let inject = || scene.proxy.inject(Rule::new(fault.clone()).method("PUT"));
+        inject();
         let first = scene.store.put(&name, "first".into(), &Condition::Absent).unwrap();
-        strike();
+        inject();
         let matches = Condition::Matches(first);
         let second = scene.store.put(&name, "second".into(), &matches).unwrap();
         assert_eq!(scene.store.get(&name).unwrap().version, second);
-        // One that is refused for another's sake is still refused.
-        strike();
+        // A put with an outdated condition does not take effect, and its outcome is unknown.
+        inject();
         let stale = scene.store.put(&name, "third".into(), &matches).unwrap_err();
         assert_eq!(stale.kind(), ErrorKind::Uncertain, "{stale}");
         assert_eq!(scene.proxy.rules_left(), 0, "{fault:?} struck");
         assert_eq!(scene.store.get(&name).unwrap().body, "second");
     }
-    // An effect that comes later than another's: refused, for what it was to replace is gone.
+    // A put that arrives after another one is refused: its condition no longer holds.
     let refs = || {
         let clock = Arc::new(SystemClock::new());
         TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy))
@@ -387,8 +404,8 @@ fn a_put_whose_answer_is_lost_is_known_to_have_happened() {
 }
 
 #[test]
-fn a_version_that_is_told_wrong_loses_no_move() {
-    let Some(scene) = Scene::new("a_version_that_is_told_wrong_loses_no_move") else { return };
+fn wrong_etag_loses_no_move_of_a_ref() {
+    let Some(scene) = Scene::new("wrong_etag_loses_no_move_of_a_ref") else { return };
     let wrong = || Fault::ReplaceHeader {
         name: "ETag",
         value: "\"00000000000000000000000000000000\"".into(),
@@ -396,7 +413,7 @@ fn a_version_that_is_told_wrong_loses_no_move() {
     scene.proxy.inject(Rule::new(wrong()).method("PUT"));
     let version = scene.store.put(&key(), "first".into(), &Condition::Absent).unwrap();
     let put = scene.store.put(&key(), "second".into(), &Condition::Matches(version));
-    told(put, ErrorKind::Conflict, "");
+    assert_hint(put, ErrorKind::Conflict, "");
     let clock = Arc::new(SystemClock::new());
     let refs = TestRefs::new(Arc::clone(&scene.store), clock, Arc::new(OsEntropy));
     for method in ["PUT", "GET"] {
@@ -410,41 +427,41 @@ fn a_version_that_is_told_wrong_loses_no_move() {
 }
 
 #[test]
-fn a_listing_that_is_older_than_what_it_lists_makes_no_damage_of_it() {
-    let test = "a_listing_that_is_older_than_what_it_lists_makes_no_damage_of_it";
+fn outdated_listing_is_not_reported_as_damage() {
+    let test = "outdated_listing_is_not_reported_as_damage";
     let Some(scene) = Scene::new(test) else { return };
     let vault =
         options(&scene.store).create_on(MemoryState::new(), Arc::clone(&scene.store)).unwrap();
     scene.proxy.remember("list-type=2");
-    let before = whole(&vault).objects;
+    let before = assert_all_data(&vault).objects;
     let uri = put(&vault, "1", &noise(1_000_000, 1));
     scene.proxy.inject(Rule::new(Fault::Replay).target("list-type=2").always());
-    let after = whole(&vault);
-    assert!(after.objects > before && scene.struck() > 0, "{after:?}");
+    let after = assert_all_data(&vault);
+    assert!(after.objects > before && scene.faulted_requests() > 0, "{after:?}");
     assert!(vault.artifacts().read(&uri).is_ok());
 }
 
 #[test]
-fn a_pack_that_comes_changed_or_is_gone_is_told_as_damage_and_others_are_read() {
-    let test = "a_pack_that_comes_changed_or_is_gone_is_told_as_damage_and_others_are_read";
+fn corrupt_or_missing_pack_is_damage_and_others_are_readable() {
+    let test = "corrupt_or_missing_pack_is_damage_and_others_are_readable";
     let Some(scene) = Scene::new(test) else { return };
     let vault =
         options(&scene.store).create_on(MemoryState::new(), Arc::clone(&scene.store)).unwrap();
     let uri = put(&vault, "1", &noise(1_000_000, 1));
     scene.proxy.inject(Rule::new(Fault::CorruptBody).method("GET").target("content/").always());
-    told(vault.artifacts().read(&uri), ErrorKind::Corrupt, "damaged");
+    assert_hint(vault.artifacts().read(&uri), ErrorKind::Corrupt, "damaged");
     scene.proxy.clear();
-    assert!(vault.artifacts().read(&uri).is_ok(), "it was the way that did it");
-    // A bucket that is gone is no damage of what it holds.
+    assert!(vault.artifacts().read(&uri).is_ok(), "only the transfer was damaged");
+    // A missing bucket is not reported as damage.
     scene.proxy.inject(Rule::new(Fault::s3_error(404, "NoSuchBucket")).always());
-    told(vault.artifacts().read(&uri), ErrorKind::Unavailable, "no such bucket");
+    assert_hint(vault.artifacts().read(&uri), ErrorKind::Unavailable, "no such bucket");
     scene.proxy.clear();
 
-    let direct = scene.place.open();
+    let direct = scene.location.open();
     for entry in direct.list("content/", None, 1_000).unwrap() {
         direct.delete(&entry.key).unwrap();
     }
-    told(vault.artifacts().read(&uri), ErrorKind::Corrupt, "missing");
+    assert_hint(vault.artifacts().read(&uri), ErrorKind::Corrupt, "missing");
     let report = vault.check(&CheckOptions::new()).unwrap();
     assert_eq!((report.is_ok(), &report.affected[..]), (false, &[uri][..]));
     let kept = put(&vault, "2", &noise(1_000_000, 2));
@@ -452,8 +469,8 @@ fn a_pack_that_comes_changed_or_is_gone_is_told_as_damage_and_others_are_read() 
 }
 
 #[test]
-fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
-    let test = "a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged";
+fn vault_under_network_faults_loses_no_acknowledged_data() {
+    let test = "vault_under_network_faults_loses_no_acknowledged_data";
     let Some(scene) = Scene::new(test) else { return };
     let state = MemoryState::new();
     let vault = options(&scene.store).create_on(state.clone(), Arc::clone(&scene.store)).unwrap();
@@ -486,12 +503,12 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
     }
     drop((partition, space));
     vault.close().unwrap();
-    let struck = scene.struck();
+    let faulted = scene.faulted_requests();
     scene.proxy.clear();
 
-    let direct = scene.place.open();
+    let direct = scene.location.open();
     let vault = options(&direct).open_on(state, Arc::clone(&direct)).unwrap();
-    let report = whole(&vault);
+    let report = assert_all_data(&vault);
     assert!(report.unknown.is_empty(), "{report:?}");
     for (uri, bytes) in kept {
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
@@ -499,5 +516,5 @@ fn a_vault_at_work_through_a_bad_network_loses_nothing_that_it_acknowledged() {
     let space = vault.documents().space().unwrap();
     let document = space.partition(&partition_key, &password).unwrap().read().unwrap();
     assert_eq!(document.text(), r#"{"round": 11}"#);
-    println!("a vault at work with {struck} requests disturbed: nothing lost");
+    println!("a vault with {faulted} faulted requests: nothing lost");
 }

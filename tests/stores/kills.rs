@@ -1,4 +1,6 @@
-//! Processes and servers that are killed: what was acknowledged is there, and only the rest is sent again.
+//! Killed processes and servers.
+//!
+//! All acknowledged data survives, and a repeated upload sends only the missing packs.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -21,8 +23,8 @@ use strongroom::{ErrorKind, LongCall, SecretPassword, Vault, VaultOptions};
 use strongroom_testkit::TestKey;
 
 use crate::proxy::Proxy;
-use crate::scene::{noise, options, put, whole};
-use crate::server::Place;
+use crate::scene::{assert_all_data, noise, options, put};
+use crate::server::Location;
 use crate::setting;
 use crate::support::content::Content;
 use crate::support::process::{Heard, Worker, say};
@@ -34,14 +36,14 @@ const MIB_VARIABLE: &str = "STRONGROOM_STORE_UPLOAD_MIB";
 const KILLS_VARIABLE: &str = "STRONGROOM_STORE_UPLOAD_KILLS";
 const SERVER_KILLS_VARIABLE: &str = "STRONGROOM_STORE_SERVER_KILLS";
 
-/// How long work may take to get done while a server starts anew.
+/// Time limit for a write of each kind while the server restarts.
 const WORK_MAX: Duration = Duration::from_secs(120);
-/// Of what is put while the server is killed.
+/// Length of an artifact that is put under load, in bytes.
 const ARTIFACT_BYTES: usize = 700_000;
-/// A pack, half of which is an object.
+/// Length of a pack in bytes, twice the length of an object.
 const PACK_BYTES: u64 = 2 * MIB;
-/// Most packs that a put has in memory: one being filled, and those on their way.
-const PACKS_UNDER_WAY: u64 = 5;
+/// Largest number of packs that a put has in memory: one being filled, others being sent.
+const PACKS_IN_FLIGHT: u64 = 5;
 
 fn content_bytes() -> u64 {
     setting(MIB_VARIABLE, 48) * MIB
@@ -56,17 +58,17 @@ fn upload_name() -> ArtifactName {
     ArtifactName::new("spec", "task", "dump").unwrap()
 }
 
-/// What a process does that is killed.
+/// Uploads an artifact in a process that is killed.
 pub(crate) fn upload(folder: &Path) {
-    let store = Place::at(std::env::var(URL).unwrap()).open();
+    let store = Location::from_url(std::env::var(URL).unwrap()).open();
     let vault = upload_options(store).open(folder).unwrap();
     let artifacts = vault.artifacts();
     say("putting");
     if !artifacts.exists(&upload_name().newest()).unwrap() {
         let size = content_bytes();
-        let told = AtomicU64::new(0);
+        let reported = AtomicU64::new(0);
         let progress = |done: u64, _: Option<u64>| {
-            if told.swap(done / MIB, Ordering::Relaxed) < done / MIB {
+            if reported.swap(done / MIB, Ordering::Relaxed) < done / MIB {
                 say(&format!("at {}", done / MIB));
             }
         };
@@ -79,22 +81,22 @@ pub(crate) fn upload(folder: &Path) {
 }
 
 #[test]
-fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
-    let test = "an_upload_that_is_killed_again_and_again_sends_only_the_rest";
-    let Some(place) = Place::new(test) else { return };
+fn killed_upload_sends_only_the_missing_packs() {
+    let test = "killed_upload_sends_only_the_missing_packs";
+    let Some(location) = Location::new(test) else { return };
     let kills = setting(KILLS_VARIABLE, 3);
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("vault");
-    let store = place.open();
+    let store = location.open();
     upload_options(Arc::clone(&store)).create(&folder).unwrap().close().unwrap();
-    let proxy = Proxy::start(place.address());
-    let through = place.through(&format!("http://{}", proxy.addr()));
+    let proxy = Proxy::start(location.address());
+    let through = location.through(&format!("http://{}", proxy.addr()));
     let start = || Worker::start_with("upload", &folder, &[(URL, through.url().to_owned())]);
     let mut random = Random::new(1);
     for kill in 0..kills {
         let worker = start();
         worker.expect("putting");
-        // A step of the way further each time, or whenever it is done.
+        // Each kill comes one step later, or at the end of the upload.
         let until = content_bytes() / MIB * (kill + 1) / (kills + 1);
         let at = format!("at {}", until.max(1));
         while let Some(line) = worker.line() {
@@ -102,7 +104,7 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
                 break;
             }
         }
-        // Within what it does at that moment.
+        // The random wait varies the moment of the kill.
         let _ = worker.hear(Duration::from_micros(random.below(30_000)));
         worker.signal("KILL");
         while worker.hear(Duration::from_secs(60)) != Heard::End {}
@@ -115,9 +117,10 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     }
     drop(worker);
 
-    let put =
-        |seen: &&crate::proxy::Seen| seen.method == "PUT" && seen.target.contains("/content/");
-    let sent: u64 = proxy.log().iter().filter(put).map(|seen| seen.body_bytes).sum();
+    let is_content_put = |request: &&crate::proxy::LoggedRequest| {
+        request.method == "PUT" && request.target.contains("/content/")
+    };
+    let sent: u64 = proxy.log().iter().filter(is_content_put).map(|put| put.body_bytes).sum();
     let vault = upload_options(Arc::clone(&store)).open(&folder).unwrap();
     let mut read = vault.artifacts().open(&upload_name().newest()).unwrap();
     let mut expected = Content::new(content_bytes());
@@ -125,24 +128,26 @@ fn an_upload_that_is_killed_again_and_again_sends_only_the_rest() {
     for _ in 0..content_bytes() / MIB {
         read.read_exact(&mut left).unwrap();
         expected.read_exact(&mut right).unwrap();
-        assert!(left == right, "the artifact is what was put");
+        assert!(left == right, "the artifact has the uploaded bytes");
     }
-    assert_eq!(read.read(&mut left).unwrap(), 0, "and no longer");
+    assert_eq!(read.read(&mut left).unwrap(), 0, "the artifact is not longer");
     drop(read);
     vault.gc(&GcOptions::new()).unwrap();
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
-    let report = whole(&vault);
-    assert!(report.unknown.is_empty(), "nothing else is left: {report:?}");
-    let in_vain = sent - content_bytes();
+    let report = assert_all_data(&vault);
+    assert!(report.unknown.is_empty(), "no other objects: {report:?}");
+    let wasted = sent - content_bytes();
     println!(
-        "put of {} bytes killed {kills} times: {sent} bytes sent, {in_vain} of them in vain",
+        "put of {} bytes killed {kills} times: {sent} bytes sent, {wasted} of them wasted",
         content_bytes()
     );
     let slack = content_bytes() / 100 + 2 * PACK_BYTES;
-    assert!(in_vain <= kills * PACKS_UNDER_WAY * PACK_BYTES + slack, "{in_vain}");
+    assert!(wasted <= kills * PACKS_IN_FLIGHT * PACK_BYTES + slack, "{wasted}");
 }
 
-/// A server of the test's own, made by the script beside it, which ends it with this process, however that ends.
+/// A separate server for this test, started by `tests/servers/ceph`.
+///
+/// A guard process kills the server when this process ends, even if this process is killed.
 struct Server {
     folder: PathBuf,
     url: String,
@@ -166,7 +171,7 @@ impl Server {
     fn start(folder: PathBuf) -> Self {
         let guard = Self::command("guard", &folder).stdin(Stdio::piped()).spawn().unwrap();
         let said = Self::script("up", &folder);
-        let url = said.split('\'').nth(1).expect("the URL stands between quotes").to_owned();
+        let url = said.split('\'').nth(1).expect("the URL is quoted").to_owned();
         Self { folder, url, guard }
     }
 
@@ -179,18 +184,19 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
-        assert!(self.guard.wait().unwrap().success(), "the guard ends the server");
+        assert!(self.guard.wait().unwrap().success(), "the guard kills the server");
     }
 }
 
-/// What is done on the server while it is killed, and what of it was acknowledged.
+/// Writes to the server while it is killed, and the acknowledged results.
 struct Load {
     vault: Vault,
     partition: Partition,
-    at_work: AtomicBool,
+    is_running: AtomicBool,
     kept: Mutex<BTreeMap<u64, ArtifactUri>>,
-    /// The round whose document was written last, and how many were.
+    /// Round of the last acknowledged document.
     written: AtomicU64,
+    /// Number of acknowledged documents.
     updates: AtomicU64,
     failures: AtomicU64,
     acknowledge: Sender<Work>,
@@ -206,10 +212,10 @@ fn document(round: u64) -> String {
 }
 
 impl Load {
-    /// The work of one thread, until all are told that it is over.
+    /// Runs the writes of one thread until all threads are stopped.
     fn run(&self, mut round: impl FnMut(u64) -> strongroom::Result<Work>) {
         for number in 1.. {
-            if !self.at_work.load(Ordering::Acquire) {
+            if !self.is_running.load(Ordering::Acquire) {
                 break;
             }
             match round(number) {
@@ -246,23 +252,23 @@ impl Load {
     }
 }
 
-/// Ends the work when it is dropped, so that nobody waits for it if the test fails.
-struct EndOfWork<'a>(&'a Load);
+/// Stops the load when dropped, also if the test fails.
+struct StopLoad<'a>(&'a Load);
 
-impl Drop for EndOfWork<'_> {
+impl Drop for StopLoad<'_> {
     fn drop(&mut self) {
-        self.0.at_work.store(false, Ordering::Release);
+        self.0.is_running.store(false, Ordering::Release);
     }
 }
 
-/// Waits until work of both kinds was done since it was called.
+/// Waits until further writes of both kinds are acknowledged.
 fn wait_for_work(acknowledged: &Receiver<Work>) {
     acknowledged.try_iter().for_each(drop);
     let (clock, mut artifacts, mut updates) = (SystemClock::new(), 0, 0);
     let end = clock.monotonic() + WORK_MAX;
     while artifacts < 4 || updates < 1 {
         let left = end.saturating_sub(clock.monotonic());
-        match acknowledged.recv_timeout(left).expect("work of both kinds gets done") {
+        match acknowledged.recv_timeout(left).expect("writes of both kinds are acknowledged") {
             Work::Artifact => artifacts += 1,
             Work::Update => updates += 1,
         }
@@ -270,10 +276,10 @@ fn wait_for_work(acknowledged: &Receiver<Work>) {
 }
 
 #[test]
-fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
-    let test = "a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged";
-    // It names a server; the one that is killed is another, with the same credentials.
-    if Place::new(test).is_none() {
+fn killed_server_under_load_loses_no_acknowledged_data() {
+    let test = "killed_server_under_load_loses_no_acknowledged_data";
+    // The environment only provides the credentials: the test kills a server of its own.
+    if Location::new(test).is_none() {
         return;
     }
     let kills = setting(SERVER_KILLS_VARIABLE, 2);
@@ -293,7 +299,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let load = Load {
         vault,
         partition,
-        at_work: AtomicBool::new(true),
+        is_running: AtomicBool::new(true),
         kept: Mutex::default(),
         written: AtomicU64::new(0),
         updates: AtomicU64::new(0),
@@ -305,7 +311,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
         scope.spawn(|| load.put_artifacts(0));
         scope.spawn(|| load.put_artifacts(1));
         scope.spawn(|| load.update_document());
-        let _end = EndOfWork(load);
+        let _stop = StopLoad(load);
         for kill in 0..kills {
             wait_for_work(&acknowledged);
             server.kill_and_start(if kill % 2 == 0 { "kill" } else { "kill-gateway" });
@@ -315,14 +321,14 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let Load { vault, partition, kept, written, updates, failures, .. } = load;
     let last = written.into_inner();
     let found = partition.read().unwrap().text().to_owned();
-    // The one behind it may have happened although its caller was told that nothing is known.
+    // The next update may have happened too, although its outcome was reported as uncertain.
     let possible = [last, last + 1].map(document);
     assert!(possible.contains(&found), "{found} and not {possible:?}");
     drop((partition, space));
     vault.close().unwrap();
 
     let vault = options(&store).open_on(state, store).unwrap();
-    whole(&vault);
+    assert_all_data(&vault);
     let kept = kept.into_inner();
     for (number, uri) in &kept {
         let read = vault.artifacts().read(uri).unwrap();
@@ -331,8 +337,8 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged() {
     let later = put(&vault, "later", &noise(ARTIFACT_BYTES, 1 << 40));
     assert!(vault.artifacts().read(&later).is_ok());
     println!(
-        "a server killed {kills} times under load: {} artifacts and {} updates acknowledged, {} calls failed, \
-         none lost",
+        "a server killed {kills} times under load: {} artifacts and {} updates acknowledged, \
+         {} calls failed, none lost",
         kept.len(),
         updates.into_inner(),
         failures.into_inner()

@@ -1,12 +1,14 @@
-//! Whether what concurrent callers were answered by register cells has an order that explains it.
+//! Checks whether concurrent calls on register cells are linearizable.
 //!
-//! A [`History`] records calls and their ends; [`History::check`] lets porcupine look, cell by
-//! cell, for an order in which every call lies between its begin and its end and every answer is
-//! what a register of one `u64`, 0 at first, gives. Nothing here knows what is tested.
+//! A [`History`] records calls and their ends. [`History::check`] searches each cell with
+//! porcupine for an order that explains all answers. In this order, each call takes effect between
+//! its begin and its end. Each answer must be that of a register of one `u64`, initially 0. This
+//! module does not depend on the code under test.
 //!
-//! A call with an unknown end happens once, at any time after its begin, or never: it ends after
-//! all others. Of those that ask the same the first begun comes first, and none comes where it
-//! changes nothing, before `Step::Over` lets pass what never happened: so the search stays small.
+//! A call with an unknown end takes effect once, at any time after its begin, or never. In the
+//! search, such calls end after all others. Two rules keep the search small: of unknown calls with
+//! equal input, the one that began first is ordered first; and an unknown call is ordered only
+//! where it changes the value. After `Step::Over`, calls that never took effect may follow.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use porcupine_rs::{CheckResult, Model, Operation, check_operations_timeout};
 
-/// Most unknown calls that a cell should have: each that asks something else doubles the search.
+/// Largest useful number of unknown calls of a cell.
+///
+/// Each unknown call with a different input doubles the search.
 pub(crate) const UNKNOWN_MAX: usize = 6;
 
-/// What a call asks of a cell. `Add` wraps, and is answered with the sum that it wrote.
+/// The input of a call. `Add` wraps, and returns the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
     Read,
@@ -25,30 +29,30 @@ pub(crate) enum Input {
     CompareAndSet { expected: u64, new: u64 },
 }
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// What a `Read` found or an `Add` wrote.
+    /// The value that a `Read` found or an `Add` wrote.
     Value(u64),
-    /// Whether a `CompareAndSet` wrote.
+    /// The answer of a `CompareAndSet`: true if it wrote.
     Swapped(bool),
-    /// It has happened, will happen later, or neither. As does a call that never returns.
+    /// The call took effect, will take effect later, or never will. Same for an unended call.
     Unknown,
-    /// It has not happened and will not.
+    /// The call took no effect, and never will.
     Failed,
 }
 
-/// What [`History::check`] found.
+/// The result of [`History::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Linearizable,
-    /// No order explains the answers of the cell of this name.
+    /// No order explains the answers of the cell with this name.
     Violation(String),
-    /// The time was over before all was searched.
+    /// The time ran out before the search ended.
     TimedOut,
 }
 
-/// Names a call from its begin to its end.
+/// Identifies a call from its begin to its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallId(usize);
 
@@ -61,7 +65,7 @@ struct Call {
     end: Option<(Duration, Output)>,
 }
 
-/// The calls of all clients; shared by reference between their threads.
+/// The calls of all clients, shared by reference between threads.
 #[derive(Debug)]
 pub(crate) struct History {
     start: Instant,
@@ -69,7 +73,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    #[allow(clippy::disallowed_methods)] // The order of real time is what is checked.
+    #[allow(clippy::disallowed_methods)] // The check needs the order in real time.
     pub(crate) fn new() -> Self {
         Self { start: Instant::now(), calls: Mutex::default() }
     }
@@ -78,23 +82,24 @@ impl History {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that `client` is about to ask `input` of `cell`.
-    pub(crate) fn call(&self, client: u32, cell: &str, input: Input) -> CallId {
-        // The time is taken before the lock here and after it in `ret`: waiting only widens a call.
+    /// Records the begin of a call of `client` on `cell`.
+    pub(crate) fn begin(&self, client: u32, cell: &str, input: Input) -> CallId {
+        // `begin` takes the time before the lock, and `end` after it. So a wait for the lock only
+        // widens the interval of a call.
         let begin = self.start.elapsed();
         let mut calls = self.calls();
         calls.push(Call { client, cell: cell.to_owned(), input, begin, end: None });
         CallId(calls.len() - 1)
     }
 
-    /// Says how a call ended, once for each.
-    pub(crate) fn ret(&self, id: CallId, output: Output) {
+    /// Records the end of a call, once for each call.
+    pub(crate) fn end(&self, id: CallId, output: Output) {
         let mut calls = self.calls();
         let end = (self.start.elapsed(), output);
         assert!(calls[id.0].end.replace(end).is_none(), "{id:?} has ended before");
     }
 
-    /// Searches cell after cell, for `timeout` in all.
+    /// Searches one cell after another, for at most `timeout` in total.
     pub(crate) fn check(&self, timeout: Duration) -> Verdict {
         let (all, deadline) = (self.calls(), self.start.elapsed() + timeout);
         let mut cells = BTreeMap::<&str, Vec<&Call>>::new();
@@ -120,7 +125,7 @@ impl Call {
     }
 }
 
-/// What porcupine is to order of a cell's calls.
+/// Converts the calls of a cell to operations of porcupine.
 fn operations(mut calls: Vec<&Call>) -> Vec<Operation<Register>> {
     calls.sort_by_key(|call| call.begin);
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).expect("fewer than 292 years");
@@ -150,13 +155,16 @@ fn operations(mut calls: Vec<&Call>) -> Vec<Operation<Register>> {
 #[derive(Clone, Debug)]
 enum Step {
     Answered(Input, Output),
-    /// The kind of those that ask the same, and the number among these, from 1 on.
+    /// An unknown call: its input, the number of that input, and its count, from 1 on.
     Unknown(Input, usize, usize),
-    /// All that was answered has happened.
+    /// All answered calls took effect.
     Over,
 }
 
-/// A cell's value, and how many unknown calls of each kind have happened; none when all is over.
+/// The model of a cell.
+///
+/// Its state is the value and the number of unknown calls of each kind that took effect. After
+/// `Step::Over` the state is `None`.
 #[derive(Clone, Debug)]
 struct Register;
 

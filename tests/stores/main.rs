@@ -1,12 +1,12 @@
-//! Vaults and refs on object stores: on a real server where one is named, and under faults of the network.
+//! Vaults and refs on object stores: on a real server, and under network faults.
 //!
-//! A server is named by `STRONGROOM_S3_URL`, the URL of a bucket and a prefix in it, with its credentials in
-//! the environment; `tests/servers/ceph` starts one and prints them. Without it the tests on a server say
-//! that they are skipped. The full runs:
+//! `STRONGROOM_S3_URL` names the server: the URL of a bucket and a prefix in it. The credentials
+//! are in the environment. `tests/servers/ceph` starts a server and prints both. Without the
+//! variable, the tests on a server print that they are skipped. The full runs:
 //!
-//! - `STRONGROOM_STORE_MOVES=1000`: so many moves of each of eight processes, in the place of 50.
+//! - `STRONGROOM_STORE_MOVES=1000`: moves of a ref by each of eight processes, by default 50.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts `#[test]` functions only, not their helpers.
 
 mod conformance;
 mod faults;
@@ -21,7 +21,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Not a test of its own: what the other processes run.
+/// Runs the role of a child process; passes at once in the test program itself.
 #[test]
 fn worker() {
     let Some((role, at)) = support::process::role() else {
@@ -31,12 +31,12 @@ fn worker() {
         "increment" => conformance::increment(&at),
         "hold" => owner::hold(&at),
         "upload" => kills::upload(&at),
-        "open" => faults::open_and_tell(&at),
+        "open" => faults::open_and_report(&at),
         other => panic!("no such role: {other}"),
     }
 }
 
-/// A number in the environment, for the full runs.
+/// Returns a number from the environment, which the full runs set.
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }

@@ -1,5 +1,4 @@
-//! Refs under a network that delays, loses answers, and lets calls happen late: what callers were told has
-//! an order that explains it.
+//! Refs under delays, lost answers and late effects: the calls are linearizable.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use strongroom_testkit::{Bug, Layer, TestRefs, bug, impl_backend, plant};
 
 use crate::linearizable::{History, Input, Output, UNKNOWN_MAX, Verdict};
 use crate::proxy::{Chaos, Proxy, Rule};
-use crate::server::Place;
+use crate::server::Location;
 use crate::setting;
 use crate::support::random::Random;
 
@@ -27,7 +26,9 @@ const CLIENTS: u32 = 8;
 const REFS: u64 = 20;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A way to a store in memory on which calls are delayed, fail, lose their answers, or happen later.
+/// A layer over a store in memory that injects network faults.
+///
+/// Calls are delayed, fail, lose their answers, or take effect later.
 #[derive(Debug)]
 struct Network {
     store: Arc<Memory>,
@@ -45,7 +46,7 @@ impl Network {
         self.random.lock().below(100)
     }
 
-    /// What comes between a call and its effect.
+    /// Injects a random fault between a call and its effect.
     fn pass(&self) -> Result<()> {
         let drawn = self.percent();
         if drawn < 30 {
@@ -57,7 +58,7 @@ impl Network {
         if self.percent() < 20
             && let Some((key, body, condition)) = self.late.lock().pop()
         {
-            // Its caller has long been told that nothing is known of it.
+            // The caller got `Uncertain` long ago.
             let _ = self.store.put(&key, body, &condition);
         }
         if self.percent() < 3 {
@@ -110,19 +111,19 @@ fn number(value: Option<&[u8]>) -> u64 {
     value.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("eight bytes")))
 }
 
-/// Asks it of the ref, and says how that ended.
-fn ask(refs: &TestRefs, name: &str, input: Input) -> Output {
-    let told = |result: Result<Output>| match result {
+/// Makes one call on a ref and returns its output.
+fn call(refs: &TestRefs, name: &str, input: Input) -> Output {
+    let output_of = |result: Result<Output>| match result {
         Ok(output) => output,
         Err(e) if e.kind() == ErrorKind::Uncertain => Output::Unknown,
         Err(e) => {
             let is_known = matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Conflict);
-            assert!(is_known, "a fault of the network is none of another kind: {e}");
+            assert!(is_known, "unexpected error of the network: {e}");
             Output::Failed
         }
     };
     let bytes = |value: u64| value.to_le_bytes().to_vec();
-    told(match input {
+    output_of(match input {
         Input::Read => refs.read(name).map(|value| Output::Value(number(value.as_deref()))),
         Input::Add(by) => refs.update(name, |value| {
             let sum = number(value) + by;
@@ -136,10 +137,10 @@ fn ask(refs: &TestRefs, name: &str, input: Input) -> Output {
     })
 }
 
-/// What `calls` calls of eight clients in all were told, each with a handle of its own.
+/// Records `calls` calls of eight clients, each with its own handle.
 fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> History {
     let history = History::new();
-    // A ref of which too many ends are unknown is let be: each doubles the search.
+    // Clients stop using a ref with too many unknown calls: each doubles the search.
     let unknown: Vec<AtomicU64> = (0..REFS * 50).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -156,16 +157,16 @@ fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> Hi
                             let unknown = &unknown[usize::try_from(*at).unwrap()];
                             unknown.load(Ordering::Relaxed) < UNKNOWN_MAX as u64 / 2
                         })
-                        .expect("a ref of which all is known");
+                        .expect("a ref with few unknown calls");
                     let name = format!("ref {at}");
                     let input = match random.below(4) {
                         0 => Input::Read,
                         1 => Input::CompareAndSet { expected: known, new: random.below(1_000) },
                         _ => Input::Add(1),
                     };
-                    let id = history.call(client, &name, input);
-                    let output = ask(&refs, &name, input);
-                    history.ret(id, output);
+                    let id = history.begin(client, &name, input);
+                    let output = call(&refs, &name, input);
+                    history.end(id, output);
                     match output {
                         Output::Value(value) => known = value,
                         Output::Unknown => {
@@ -181,7 +182,7 @@ fn record(calls: u64, seed: u64, refs_of: impl Fn(u32) -> TestRefs + Sync) -> Hi
     history
 }
 
-/// Quick retries, for a network that is one in name only.
+/// Adds quick retries, since this network is simulated.
 fn retrying(inner: Network) -> Arc<dyn Backend> {
     let policy = StoreRetryPolicy {
         first_pause: Duration::from_micros(50),
@@ -206,7 +207,7 @@ fn calls() -> u64 {
 }
 
 #[test]
-fn moves_under_delays_lost_answers_and_retries_are_linearizable() {
+fn moves_under_delays_and_lost_answers_are_linearizable() {
     for (seed, with_retries) in [(1, false), (2, true)] {
         let history = through_networks(calls(), seed, with_retries);
         assert_eq!(history.check(TIMEOUT), Verdict::Linearizable, "seed {seed}");
@@ -214,9 +215,9 @@ fn moves_under_delays_lost_answers_and_retries_are_linearizable() {
     }
 }
 
-/// Canary: who does not look for its own attempt applies a change twice.
+/// Canary: a move that does not look for its own attempt id applies a change twice.
 #[test]
-fn without_the_attempt_ids_moves_are_not_linearizable() {
+fn moves_without_attempt_ids_are_not_linearizable() {
     let _bug = plant(Bug::NoAttemptIds);
     let history = through_networks(calls(), 3, false);
     let verdict = history.check(TIMEOUT);
@@ -225,11 +226,11 @@ fn without_the_attempt_ids_moves_are_not_linearizable() {
 }
 
 #[test]
-fn moves_on_a_server_through_a_bad_network_are_linearizable() {
-    let test = "moves_on_a_server_through_a_bad_network_are_linearizable";
-    let Some(place) = Place::new(test) else { return };
-    let proxy = Proxy::start(place.address());
-    let through = place.through(&format!("http://{}", proxy.addr()));
+fn moves_on_a_server_under_faults_are_linearizable() {
+    let test = "moves_on_a_server_under_faults_are_linearizable";
+    let Some(location) = Location::new(test) else { return };
+    let proxy = Proxy::start(location.address());
+    let through = location.through(&format!("http://{}", proxy.addr()));
     let policy =
         StoreRetryPolicy { first_pause: Duration::from_millis(2), ..StoreRetryPolicy::default() };
     let options = StoreOptions::new().retry(policy);
@@ -247,7 +248,7 @@ fn moves_on_a_server_through_a_bad_network_are_linearizable() {
         TestRefs::new(Arc::clone(&backend), clock, Arc::new(OsEntropy))
     });
     assert_eq!(history.check(TIMEOUT), Verdict::Linearizable);
-    let disturbed = proxy.log().iter().filter(|seen| seen.fault.is_some()).count();
-    assert!(disturbed > 0, "the network was a good one");
-    println!("{calls} calls on a server, {disturbed} requests disturbed: linearizable");
+    let faulted = proxy.log().iter().filter(|request| request.fault.is_some()).count();
+    assert!(faulted > 0, "no fault was injected");
+    println!("{calls} calls on a server, {faulted} faulted requests: linearizable");
 }

@@ -1,5 +1,6 @@
-//! How many requests each operation of a vault makes of its store: counted by the library, and by a proxy
-//! that sees them all.
+//! Numbers of requests that calls of a vault make to its store.
+//!
+//! The library counts the requests, and so does a proxy that sees all of them.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -14,57 +15,57 @@ use strongroom::{Batch, SecretKey, SecretPassword, Vault};
 use strongroom_testkit::{TestKey, TestRefs};
 
 use crate::proxy::Proxy;
-use crate::scene::{noise, put, whole};
-use crate::server::Place;
+use crate::scene::{assert_all_data, noise, put};
+use crate::server::Location;
 use crate::support::clock::SharedClock;
 
 const MIB: usize = 1 << 20;
 
-/// What operations have asked of a store so far.
+/// Measures the requests of single calls.
 struct Meter {
     proxy: Proxy,
     counts: Arc<RequestCounts>,
 }
 
 impl Meter {
-    /// Prints and gives what `act` asked.
-    fn of<T>(&self, what: &str, act: impl FnOnce() -> T) -> (T, Requests) {
+    /// Prints and returns the requests of `act`.
+    fn of<T>(&self, name: &str, act: impl FnOnce() -> T) -> (T, Requests) {
         self.proxy.take_log();
         let before = self.counts.read();
         let outcome = act();
-        let asked = self.counts.read().since(&before);
-        let Requests { gets, ranges, puts, conditional_puts, deletes, lists, .. } = asked;
+        let made = self.counts.read().since(&before);
+        let Requests { gets, ranges, puts, conditional_puts, deletes, lists, .. } = made;
         println!(
-            "| {what} | {gets} | {ranges} | {} | {deletes} | {lists} | {} | {} |",
+            "| {name} | {gets} | {ranges} | {} | {deletes} | {lists} | {} | {} |",
             puts + conditional_puts,
-            asked.bytes_read,
-            asked.bytes_written
+            made.bytes_read,
+            made.bytes_written
         );
         let seen = self.proxy.take_log();
-        assert_eq!(seen.len() as u64, asked.total(), "{what}: every request is counted: {seen:?}");
-        let sent: u64 =
-            seen.iter().filter(|seen| seen.method == "PUT").map(|seen| seen.body_bytes).sum();
-        assert_eq!(sent, asked.bytes_written, "{what}: and every byte");
-        (outcome, asked)
+        assert_eq!(seen.len() as u64, made.total(), "{name}: every request is counted: {seen:?}");
+        let puts = seen.iter().filter(|request| request.method == "PUT");
+        let sent: u64 = puts.map(|put| put.body_bytes).sum();
+        assert_eq!(sent, made.bytes_written, "{name}: every sent byte is counted");
+        (outcome, made)
     }
 }
 
-fn writes(asked: &Requests) -> u64 {
-    asked.puts + asked.conditional_puts
+fn writes(made: &Requests) -> u64 {
+    made.puts + made.conditional_puts
 }
 
 #[test]
-fn requests_of_each_operation() {
-    let Some(place) = Place::new("requests_of_each_operation") else { return };
-    let proxy = Proxy::start(place.address());
+fn requests_of_each_call() {
+    let Some(location) = Location::new("requests_of_each_call") else { return };
+    let proxy = Proxy::start(location.address());
     let counts = Arc::new(RequestCounts::default());
-    let through = place.through(&format!("http://{}", proxy.addr()));
+    let through = location.through(&format!("http://{}", proxy.addr()));
     let store = through.open_with(&StoreOptions::new().counts(Arc::clone(&counts)));
     let meter = Meter { proxy, counts };
     let state = MemoryState::new();
-    println!("| operation | get | range | put | delete | list | bytes read | bytes written |");
+    println!("| call | get | range | put | delete | list | bytes read | bytes written |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    // A clock that stands still: nothing is asked because time has passed.
+    // A manual clock, so that no request is made because time has passed.
     let options = || Vault::options(TestKey).clock(SharedClock::default());
     let (vault, _) = meter
         .of("create a vault", || options().create_on(state.clone(), Arc::clone(&store)).unwrap());
@@ -74,7 +75,7 @@ fn requests_of_each_operation() {
 
     let small: Vec<Vec<u8>> = (0..101).map(|seed| noise(1 << 10, seed)).collect();
     let (_, one) = meter.of("put an artifact of 1 KiB", || put(&vault, "0", &small[0]));
-    assert_eq!(writes(&one), 0, "it goes with the state");
+    assert_eq!(writes(&one), 0, "the artifact is stored in the state");
     let ((), batch) = meter.of("a batch of 100 records of 1 KiB", || {
         let mut batch = Batch::new();
         for (n, body) in small[1..].iter().enumerate() {
@@ -88,14 +89,14 @@ fn requests_of_each_operation() {
         }
         vault.gc(&GcOptions::new()).unwrap();
     });
-    assert_eq!(writes(&batch), 0, "they go with the state");
-    assert!(writes(&puts) <= 5, "so do these, until they are packed: {puts:?}");
+    assert_eq!(writes(&batch), 0, "the records are stored in the state");
+    assert!(writes(&puts) <= 5, "the artifacts are packed together: {puts:?}");
 
     let long = noise(64 * MIB, 7);
     let (uri, stored) = meter.of("put an artifact of 64 MiB", || put(&vault, "long", &long));
     assert!(writes(&stored) <= 6, "a pack is 16 MiB: {stored:?}");
     let (_, again) = meter.of("put the same again", || put(&vault, "again", &long));
-    assert_eq!(writes(&again), 0, "it is there");
+    assert_eq!(writes(&again), 0, "all chunks are stored already");
     let ((), got) = meter.of("get 64 MiB", || {
         assert!(vault.artifacts().read(&uri).unwrap() == long);
     });
@@ -112,7 +113,7 @@ fn requests_of_each_operation() {
     let ((), chunk) = meter.of("read elsewhere nearby: a chunk", || at(40 * MIB + MIB / 2));
     assert_eq!((chunk.ranges, chunk.total()), (1, 1), "a chunk is one range");
 
-    // What is read keeps what it reads.
+    // The reader keeps its content alive until its drop.
     drop(reader);
     let refs = TestRefs::new(Arc::clone(&store), Arc::new(SystemClock::new()), Arc::new(OsEntropy));
     refs.update("ref", |_| Ok((vec![1], ()))).unwrap();
@@ -131,7 +132,7 @@ fn requests_of_each_operation() {
         vault.keys().add(&NewKey::new(&SecretKey::new([9; 32]))).unwrap();
     });
     meter.of("check", || vault.check(&strongroom::check::CheckOptions::new()).unwrap());
-    meter.of("check, with all data", || whole(&vault));
+    meter.of("check, with all data", || assert_all_data(&vault));
     vault.artifacts().delete(&uri).unwrap();
     meter.of("gc, with nothing to free", || vault.gc(&GcOptions::new()).unwrap());
     drop((partition, space));

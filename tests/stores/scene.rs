@@ -1,4 +1,4 @@
-//! Contents of known bytes, stores in memory, and what tests ask of a vault.
+//! Known contents, stores in memory, and helpers for vaults.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use strongroom_testkit::TestKey;
 
 use crate::support::random::Random;
 
-/// A store that several vaults can be opened on, within this process.
+/// Returns a store in memory for several vaults of this process.
 pub(crate) fn memory_store(client: &Arc<InMemory>) -> Arc<dyn Backend> {
     Arc::new(ObjectStore::open(client.clone(), "memory-store", &OsEntropy).unwrap())
 }
@@ -36,16 +36,16 @@ pub(crate) fn put(vault: &Vault, task: &str, bytes: &[u8]) -> ArtifactUri {
     vault.artifacts().put(ArtifactSpec::new(name), bytes).unwrap()
 }
 
-/// That everything is whole, with all data read.
+/// Asserts that a check of all data finds no damage.
 #[track_caller]
-pub(crate) fn whole(vault: &Vault) -> CheckReport {
+pub(crate) fn assert_all_data(vault: &Vault) -> CheckReport {
     let options = CheckOptions::new().read_data(ReadData::All);
     let report = vault.check(&options).unwrap();
     assert!(report.is_ok(), "{report:?}");
     report
 }
 
-/// A second vault folder with the same state, as a backup or a clone of a machine makes it.
+/// Copies a vault folder, like a backup or machine clone.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -1,4 +1,4 @@
-//! The server that the environment names, and places on it that no other test uses.
+//! The named server, with a separate location for each test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,29 +9,31 @@ use strongroom::backends::{Backend, StoreOptions};
 
 const URL_VARIABLE: &str = "STRONGROOM_S3_URL";
 
-/// A place on the server, by its URL.
+/// The URL of a location on the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Place(String);
+pub(crate) struct Location(String);
 
-impl Place {
-    /// A new place for `test`; `None`, and that is said, if no server is named.
+impl Location {
+    /// Returns a new location for `test`.
+    ///
+    /// Without a named server, prints that the test is skipped and returns `None`.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        static PLACES: AtomicU64 = AtomicU64::new(0);
+        static LOCATIONS: AtomicU64 = AtomicU64::new(0);
         let Ok(url) = std::env::var(URL_VARIABLE) else {
-            println!("\nSKIPPED: {test}: no server is named by {URL_VARIABLE}");
+            println!("\nSKIPPED: {test}: {URL_VARIABLE} names no server");
             return None;
         };
         // CI counts these lines.
         println!("\nON A SERVER: {test}");
-        let number = PLACES.fetch_add(1, Ordering::Relaxed);
-        let place = format!("{}-{}-{number}", SystemClock::new().unix_millis(), std::process::id());
+        let number = LOCATIONS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{}-{number}", SystemClock::new().unix_millis(), std::process::id());
         let (store, parameters) = url.split_once('?').unwrap_or((&url, ""));
-        // A prefix is whatever people call their things.
-        Some(Self(format!("{store}/Team%20A+b/{place}?{parameters}")))
+        // The prefix tests encoded characters: users choose any names.
+        Some(Self(format!("{store}/Team%20A+b/{name}?{parameters}")))
     }
 
-    /// The place that another process has told.
-    pub(crate) fn at(url: impl Into<String>) -> Self {
+    /// Returns the location with the URL of another process.
+    pub(crate) fn from_url(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
@@ -39,7 +41,7 @@ impl Place {
         &self.0
     }
 
-    /// The same place by another endpoint, such as one that disturbs what goes through it.
+    /// Returns the same location at another endpoint, such as a proxy.
     pub(crate) fn through(&self, endpoint: &str) -> Self {
         let (store, parameters) = self.0.split_once('?').unwrap();
         let others = parameters.split('&').filter(|parameter| !parameter.starts_with("endpoint="));
@@ -47,16 +49,16 @@ impl Place {
         Self(format!("{store}?endpoint={endpoint}&{}", parameters.join("&")))
     }
 
-    /// What the names of its objects begin with in the bucket.
+    /// Returns the prefix of the object names in the bucket.
     pub(crate) fn prefix(&self) -> String {
         let (store, _) = self.0.split_once('?').unwrap();
         store.splitn(4, '/').nth(3).unwrap().replace("%20", " ")
     }
 
-    /// Where the server listens.
+    /// Returns the address on which the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        let (_, behind) = self.0.split_once("endpoint=http://").expect("a server on this machine");
-        behind.split('&').next().unwrap().parse().expect("an address and a port")
+        let (_, rest) = self.0.split_once("endpoint=http://").expect("a server on this machine");
+        rest.split('&').next().unwrap().parse().expect("an address and a port")
     }
 
     pub(crate) fn open(&self) -> Arc<dyn Backend> {

@@ -1,4 +1,4 @@
-//! What a store tells of a vault whose state is lost.
+//! A check of the store of a vault whose state is lost.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use strongroom::check::{CheckOptions, ReadData};
 use strongroom::{ErrorKind, Vault};
 
 use super::Scene;
-use crate::scene::{noise, put, whole};
+use crate::scene::{assert_all_data, noise, put};
 
 #[test]
-fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
+fn check_store_without_a_state_reports_contents_and_damage() {
     let scene = Scene::new();
     let vault = scene.open("a").unwrap();
     put(&vault, "long", &noise(3_000_000, 1));
@@ -20,7 +20,7 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
         .documents()
         .create_space(&strongroom::documents::SpaceOptions::default().capacity_bytes(16 << 10))
         .unwrap();
-    let whole = whole(&vault);
+    let before = assert_all_data(&vault);
     vault.close().unwrap();
     fs::remove_dir_all(scene.folder("a")).unwrap();
 
@@ -28,14 +28,14 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
         let check = CheckOptions::new().read_data(read_data);
         let report = scene.options().check_store(&check).unwrap();
         assert!(report.is_ok() && report.is_closed && report.unknown.is_empty(), "{report:?}");
-        assert_eq!(report.objects, whole.objects);
+        assert_eq!(report.objects, before.objects);
         assert!(report.packs > 0 && report.others > 0, "{report:?}");
         assert_eq!(report.contents, [600_000, 3_000_000]);
         assert_eq!(report.chunk_bytes / 100_000, 36, "{report:?}");
         let holder = report.holder.unwrap();
         assert_eq!(holder.process.pid, std::process::id());
     }
-    // Another key opens nothing; a damaged pack is told.
+    // Another key is denied, and a damaged pack is reported.
     let other = Vault::options(strongroom::SecretKey::new([1; 32])).backend(scene.store());
     let denied = other.check_store(&CheckOptions::new()).unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::Denied);
@@ -49,9 +49,9 @@ fn a_lost_state_leaves_what_the_store_holds_to_be_told() {
     let report = scene.options().check_store(&check).unwrap();
     assert_eq!(report.damaged.len(), 1, "{report:?}");
     assert_eq!(report.damaged[0].0, longest.as_str());
-    let none = scene.options();
+    let options = scene.options();
     for entry in store.list("", None, 1_000).unwrap() {
         store.delete(&entry.key).unwrap();
     }
-    assert_eq!(none.check_store(&check).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(options.check_store(&check).unwrap_err().kind(), ErrorKind::NotFound);
 }

@@ -1,6 +1,6 @@
-//! One state at a time has the content of a vault on a store that hosts share.
+//! Ownership of content: one state at a time owns a vault's content on a store.
 
-mod claims;
+mod acquisition;
 mod lost_state;
 mod processes;
 mod take_over;
@@ -22,7 +22,7 @@ use crate::support::clock::SharedClock;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A store, and a vault on it that was closed, in the folder `a`.
+/// A store with a closed vault, whose folder is `a`.
 struct Scene {
     home: TempDir,
     client: Arc<InMemory>,
@@ -46,11 +46,11 @@ impl Scene {
     }
 
     fn options(&self) -> VaultOptions {
-        self.on(&self.store())
+        self.options_on(&self.store())
     }
 
-    /// Opened on a handle of the store that the test has; tried for once.
-    fn on(&self, store: &Arc<dyn Backend>) -> VaultOptions {
+    /// Returns options for one try on the given handle of the store.
+    fn options_on(&self, store: &Arc<dyn Backend>) -> VaultOptions {
         let once = LockPolicy { timeout: Duration::ZERO, ..LockPolicy::default() };
         options(store).clock(self.clock.clone()).lock_policy(once)
     }
@@ -63,15 +63,15 @@ impl Scene {
         copy_folder(&self.folder(from), &self.folder(to));
     }
 
-    /// How many objects of content there are.
+    /// Returns the number of content objects.
     fn objects(&self) -> usize {
         self.store().list("content/", None, 1_000).unwrap().len()
     }
 }
 
 #[track_caller]
-fn refused(opened: Result<Vault>, kind: ErrorKind) -> Error {
-    let error = opened.expect_err("it is refused");
+fn assert_refused(opened: Result<Vault>, kind: ErrorKind) -> Error {
+    let error = opened.expect_err("the open is refused");
     assert_eq!((error.kind(), error.action()), (kind, "acquire content"), "{error}");
     error
 }

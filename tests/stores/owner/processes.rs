@@ -6,18 +6,18 @@ use strongroom::ErrorKind;
 use strongroom::content::GcOptions;
 use strongroom::vault::LockRefused;
 
-use super::{DAY, insert, refused};
-use crate::scene::{copy_folder, noise, options, put, whole};
-use crate::server::Place;
+use super::{DAY, assert_refused, insert};
+use crate::scene::{assert_all_data, copy_folder, noise, options, put};
+use crate::server::Location;
 use crate::support::clock::SharedClock;
 use crate::support::process::{Worker, say, wait_for_go};
 
 const URL: &str = "STRONGROOM_TEST_STORE";
 
-/// What a process does that has a vault on a server, until it is told that another has taken the content over.
+/// Holds a vault on a server until another process takes it over.
 pub(crate) fn hold(folder: &Path) {
-    let place = Place::at(std::env::var(URL).unwrap());
-    let store = place.open();
+    let location = Location::from_url(std::env::var(URL).unwrap());
+    let store = location.open();
     let vault = options(&store).open(folder).unwrap();
     let uri = put(&vault, "of the first", &noise(600_000, 1));
     say("open");
@@ -32,19 +32,19 @@ pub(crate) fn hold(folder: &Path) {
 }
 
 #[test]
-fn of_two_processes_with_copies_on_a_server_one_works() {
-    let test = "of_two_processes_with_copies_on_a_server_one_works";
-    let Some(place) = Place::new(test) else { return };
+fn of_two_copies_on_a_server_only_the_owner_writes() {
+    let test = "of_two_copies_on_a_server_only_the_owner_writes";
+    let Some(location) = Location::new(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let (first, second) = (home.path().join("a"), home.path().join("b"));
-    let store = place.open();
+    let store = location.open();
     options(&store).create(&first).unwrap().close().unwrap();
     copy_folder(&first, &second);
-    let mut worker = Worker::start_with("hold", &first, &[(URL, place.url().to_owned())]);
+    let mut worker = Worker::start_with("hold", &first, &[(URL, location.url().to_owned())]);
     worker.expect("open");
-    let error = refused(options(&store).open(&second), ErrorKind::Locked);
-    let told = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
-    assert_eq!(told.holder.as_ref().unwrap().process.pid, worker.pid());
+    let error = assert_refused(options(&store).open(&second), ErrorKind::Locked);
+    let source = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
+    assert_eq!(source.holder.as_ref().unwrap().process.pid, worker.pid());
 
     let clock = SharedClock::default();
     clock.advance(DAY);
@@ -56,14 +56,14 @@ fn of_two_processes_with_copies_on_a_server_one_works() {
     worker.expect("writes: closed");
     worker.expect("closed");
     assert!(winner.artifacts().read(&uri).unwrap() == bytes);
-    whole(&winner);
-    // Also once the winner deletes again.
+    assert_all_data(&winner);
+    // The winner's content stays whole when it deletes again.
     clock.advance(2 * DAY);
     winner.gc(&strongroom::content::GcOptions::new()).unwrap();
     winner.gc(&GcOptions::new().without_repacking(true)).unwrap();
-    whole(&winner);
+    assert_all_data(&winner);
     winner.close().unwrap();
-    refused(options(&store).open(&first), ErrorKind::Denied);
+    assert_refused(options(&store).open(&first), ErrorKind::Denied);
     let winner = options(&store).open(&second).unwrap();
     assert!(winner.artifacts().read(&uri).unwrap() == bytes);
 }

@@ -1,4 +1,4 @@
-//! What a take-over leaves to whoever had the content, and to whoever took it.
+//! Take-overs of content, seen by the old and the new owner.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use strongroom::vault::LockRefused;
 use strongroom::{ErrorKind, SecretPassword};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
-use super::{DAY, Scene, insert, refused};
-use crate::scene::{noise, put, whole};
+use super::{DAY, Scene, assert_refused, insert};
+use crate::scene::{assert_all_data, noise, put};
 
 const CENTURY_MILLIS: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 
 #[test]
-fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first_stops() {
+fn second_copy_is_locked_until_its_take_over_stops_the_first() {
     let scene = Scene::new();
     scene.copy("a", "b");
     let first = scene.open("a").unwrap();
     let kept = put(&first, "kept", &noise(600_000, 1));
-    let error = refused(scene.open("b"), ErrorKind::Locked);
-    let told = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
-    assert_eq!(told.holder.as_ref().unwrap().process.pid, std::process::id());
+    let error = assert_refused(scene.open("b"), ErrorKind::Locked);
+    let source = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
+    assert_eq!(source.holder.as_ref().unwrap().process.pid, std::process::id());
 
     let second = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     let taken_over = second.recovery().taken_over.clone().unwrap();
-    assert_eq!((taken_over.from.as_ref(), told.attempts), (told.holder.as_ref(), 1));
+    assert_eq!((taken_over.from.as_ref(), source.attempts), (source.holder.as_ref(), 1));
     assert!(!second.recovery().was_clean());
     let own = put(&second, "own", &noise(600_000, 2));
-    // The first has not heard of it. What it reads, it still reads; what it would delete, it does not.
+    // The first vault does not know of the take-over yet. It still reads, but must not delete.
     assert!(first.artifacts().read(&kept).is_ok());
     first.artifacts().delete(&kept).unwrap();
     let before = scene.objects();
@@ -47,22 +47,22 @@ fn of_two_copies_the_second_is_locked_out_until_it_takes_over_and_then_the_first
     ] {
         assert_eq!(stopped.kind(), ErrorKind::Closed, "{stopped}");
     }
-    assert_eq!(scene.objects(), before, "nothing was deleted");
+    assert_eq!(scene.objects(), before, "no object is deleted");
     first.close().unwrap();
 
-    // The winner has all that is its own, also after the loser's close.
+    // The winner keeps all its content, also after the loser's close.
     assert!(second.artifacts().read(&own).unwrap() == noise(600_000, 2));
-    whole(&second);
-    insert(&second, "goes on").unwrap();
-    refused(scene.open("a"), ErrorKind::Locked);
+    assert_all_data(&second);
+    insert(&second, "after the take-over").unwrap();
+    assert_refused(scene.open("a"), ErrorKind::Locked);
     second.close().unwrap();
-    let error = refused(scene.open("a"), ErrorKind::Denied);
+    let error = assert_refused(scene.open("a"), ErrorKind::Denied);
     assert!(error.to_string().contains("another state"), "{error}");
     assert!(scene.open("b").unwrap().recovery().was_clean());
 }
 
 #[test]
-fn what_the_winner_has_deleted_is_no_damage_to_the_loser() {
+fn deletes_by_the_new_owner_close_the_old_one_without_damage() {
     let scene = Scene::new();
     let vault = scene.open("a").unwrap();
     let uri = put(&vault, "1", &noise(600_000, 1));
@@ -93,35 +93,35 @@ fn what_the_winner_has_deleted_is_no_damage_to_the_loser() {
 }
 
 #[test]
-fn a_commit_finds_out_within_a_minute_that_the_content_was_taken_over() {
+fn commit_detects_a_take_over_within_a_minute() {
     let scene = Scene::new();
     scene.copy("a", "b");
     let first = scene.open("a").unwrap();
     let _second = scene.options().take_over(true).open(scene.folder("b")).unwrap();
-    insert(&first, "unheard").expect("it was heard of a moment ago");
+    insert(&first, "unchecked").expect("the ownership was checked a moment ago");
     scene.clock.advance(Duration::from_secs(61));
-    insert(&first, "asks").expect("no commit waits for the store");
+    insert(&first, "checks").expect("no commit waits for the store");
     let stopped = (0..1_000_000).find_map(|n| {
         std::thread::yield_now();
         insert(&first, &format!("{n}")).err()
     });
-    assert_eq!(stopped.expect("it stops").kind(), ErrorKind::Closed);
+    assert_eq!(stopped.expect("commits stop").kind(), ErrorKind::Closed);
 }
 
 #[test]
-fn an_older_copy_is_denied_though_nobody_has_the_content_open() {
+fn older_copy_is_denied_even_if_the_content_is_closed() {
     let scene = Scene::new();
     scene.copy("a", "b");
     let vault = scene.open("a").unwrap();
     let uri = put(&vault, "1", &noise(600_000, 1));
     vault.close().unwrap();
-    refused(scene.open("b"), ErrorKind::Denied);
-    assert!(scene.open("a").unwrap().artifacts().exists(&uri).unwrap(), "nothing was changed");
+    assert_refused(scene.open("b"), ErrorKind::Denied);
+    assert!(scene.open("a").unwrap().artifacts().exists(&uri).unwrap(), "no change by the refusal");
 
     let older = scene.options().take_over(true).open(scene.folder("b")).unwrap();
     assert!(!older.artifacts().exists(&uri).unwrap());
     older.close().unwrap();
-    refused(scene.open("a"), ErrorKind::Denied);
+    assert_refused(scene.open("a"), ErrorKind::Denied);
     scene.open("b").unwrap();
 }
 
@@ -142,7 +142,7 @@ fn nothing_is_deleted_for_a_day_after_a_take_over() {
     assert!(report.waiting > 0, "{report:?}");
     vault.close().unwrap();
 
-    // It is kept over an open, which is none of a take-over.
+    // An open without a take-over keeps the delay.
     let vault = scene.open("b").unwrap();
     assert_eq!(scene.objects(), before);
     scene.clock.advance(DAY);
@@ -152,7 +152,7 @@ fn nothing_is_deleted_for_a_day_after_a_take_over() {
 }
 
 #[test]
-fn a_take_over_by_a_clock_that_was_ahead_does_not_stop_deletes_for_good() {
+fn take_over_with_a_fast_clock_delays_deletes_temporarily() {
     let scene = Scene::new();
     let vault = scene.open("a").unwrap();
     let uri = put(&vault, "1", &noise(600_000, 1));
@@ -168,15 +168,15 @@ fn a_take_over_by_a_clock_that_was_ahead_does_not_stop_deletes_for_good() {
 }
 
 #[test]
-fn a_store_without_the_ref_is_not_written_to_before_it_is_taken_over() {
+fn store_without_a_ref_is_not_written_before_a_take_over() {
     let scene = Scene::new();
     let store = scene.store();
     for entry in store.list("", None, 1_000).unwrap() {
         store.delete(&entry.key).unwrap();
     }
-    let error = refused(scene.open("a"), ErrorKind::NotFound);
+    let error = assert_refused(scene.open("a"), ErrorKind::NotFound);
     assert!(error.to_string().contains("emptied"), "{error}");
-    assert_eq!(store.list("", None, 10).unwrap(), [], "nothing was put there");
+    assert_eq!(store.list("", None, 10).unwrap(), [], "no object was put");
     let vault = scene.options().take_over(true).open(scene.folder("a")).unwrap();
     assert_eq!(vault.recovery().taken_over.clone().unwrap().from, None);
     insert(&vault, "k").unwrap();
@@ -185,7 +185,7 @@ fn a_store_without_the_ref_is_not_written_to_before_it_is_taken_over() {
 }
 
 #[test]
-fn a_take_over_that_fails_leaves_the_content_as_unknown_as_it_was() {
+fn failed_take_over_leaves_the_owner_unchanged() {
     for fault in
         [BackendFault::before(ErrorKind::Unavailable), BackendFault::before(ErrorKind::Uncertain)]
     {
@@ -194,20 +194,20 @@ fn a_take_over_that_fails_leaves_the_content_as_unknown_as_it_was() {
         let holder = scene.open("a").unwrap();
         let store = Arc::new(FaultyBackend::new(scene.store()));
         let shared: Arc<dyn Backend> = store.clone();
-        // Reads the ref twice, and fails from there on.
+        // The store answers the two reads of the ref, and then fails.
         store.fail_from(3, fault);
-        let failed = scene.on(&shared).take_over(true).open(scene.folder("b"));
+        let failed = scene.options_on(&shared).take_over(true).open(scene.folder("b"));
         failed.expect_err("the store does not answer");
         put(&holder, "1", &noise(600_000, 1));
         holder.close().unwrap();
         scene.clock.advance(2 * DAY);
-        refused(scene.open("b"), ErrorKind::Denied);
+        assert_refused(scene.open("b"), ErrorKind::Denied);
         assert!(scene.open("a").unwrap().recovery().was_clean());
     }
 }
 
 #[test]
-fn whatever_it_is_opened_for_it_can_be_opened_again_and_a_damaged_ref_can_be_taken_over() {
+fn long_purpose_or_damaged_ref_does_not_block_a_later_open() {
     let scene = Scene::new();
     let long = "purpose ".repeat(20_000);
     scene.options().purpose(long).open(scene.folder("a")).unwrap().close().unwrap();
@@ -225,7 +225,7 @@ fn whatever_it_is_opened_for_it_can_be_opened_again_and_a_damaged_ref_can_be_tak
 }
 
 #[test]
-fn a_store_that_is_emptied_behind_an_open_vault_stops_its_deletes_and_nothing_else() {
+fn missing_owner_ref_stops_deletes_of_an_open_vault_only() {
     let scene = Scene::new();
     let vault = scene.open("a").unwrap();
     let uri = put(&vault, "1", &noise(600_000, 1));
@@ -237,7 +237,7 @@ fn a_store_that_is_emptied_behind_an_open_vault_stops_its_deletes_and_nothing_el
     let error = vault.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     insert(&vault, "k").unwrap();
-    // It was only a stray answer.
+    // The answer was wrong: the ref exists again.
     store.put(&name, body, &Condition::Absent).unwrap();
     assert!(vault.gc(&GcOptions::new().without_repacking(true)).unwrap().objects > 0);
     vault.close().unwrap();

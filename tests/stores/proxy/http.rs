@@ -1,8 +1,8 @@
-//! One message of HTTP/1.1, read whole from a socket and written again.
+//! HTTP/1.1 messages, read whole from a socket and written again.
 //!
-//! A head keeps every byte as it came, in its order, since a signature may cover it. A body is
-//! kept decoded; a chunked one is written as a single chunk. Every read has a bound in bytes, and
-//! the sockets have one in time.
+//! A head keeps every byte in its order, because a signature may cover the bytes. A body is kept
+//! decoded, and a chunked body is written as a single chunk. Every read has a limit in bytes, and
+//! the sockets have a timeout.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 const BODY_BYTES_MAX: u64 = 1 << 30;
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// The lines up to the empty one, as Latin-1: a character is a byte.
+/// The lines up to the empty line, as Latin-1: one character for each byte.
 #[derive(Clone, Debug)]
 pub(crate) struct Head(String);
 
@@ -20,17 +20,17 @@ impl Head {
         Self(bytes.iter().copied().map(char::from).collect())
     }
 
-    /// Of a request.
+    /// Returns the method of a request.
     pub(crate) fn method(&self) -> &str {
         self.word(0)
     }
 
-    /// Of a request: its path and query, encoded as the client has sent it.
+    /// Returns the encoded path and query of a request.
     pub(crate) fn target(&self) -> &str {
         self.word(1)
     }
 
-    /// Of an answer.
+    /// Returns the status of an answer.
     pub(crate) fn status(&self) -> Option<u16> {
         self.word(1).parse().ok()
     }
@@ -39,26 +39,26 @@ impl Head {
         self.0.lines().next().and_then(|line| line.split(' ').nth(nth)).unwrap_or_default()
     }
 
-    /// The first value under this name, in any case.
+    /// Returns the first value of this header; the name is case insensitive.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.0.lines().skip(1).filter_map(|line| line.split_once(':'));
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    fn says(&self, name: &str, word: &str) -> bool {
+    fn has_header(&self, name: &str, word: &str) -> bool {
         self.header(name).is_some_and(|value| value.to_ascii_lowercase().contains(word))
     }
 
-    /// What it says of its body, if it does.
+    /// Returns the framing of the body, if the headers state it.
     fn framing(&self) -> io::Result<Option<Framing>> {
-        if self.says("transfer-encoding", "chunked") {
+        if self.has_header("transfer-encoding", "chunked") {
             return Ok(Some(Framing::Chunked));
         }
         let length = self.header("content-length").map(str::parse).transpose();
         Ok(length.map_err(|_| ErrorKind::InvalidData)?.map(Framing::Length))
     }
 
-    /// Puts this header in the place of all of its name.
+    /// Replaces all headers of this name.
     pub(crate) fn replace(&mut self, name: &str, value: &str) {
         let other = |line: &&str| {
             !line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
@@ -68,12 +68,12 @@ impl Head {
     }
 }
 
-/// How the end of a body is known.
+/// The rule that determines the end of a body.
 #[derive(Clone, Debug)]
 enum Framing {
     Length(u64),
     Chunked,
-    /// It ends with the connection.
+    /// The body ends with the connection.
     Close,
 }
 
@@ -83,12 +83,12 @@ pub(crate) struct Message {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
     framing: Framing,
-    /// What follows a chunked body, line by line.
+    /// The lines after a chunked body.
     trailers: Vec<u8>,
 }
 
 impl Message {
-    /// An answer of our own to a request of this method.
+    /// Returns an answer of the proxy to a request of this method.
     pub(crate) fn answer(
         method: &str,
         status: u16,
@@ -107,7 +107,9 @@ impl Message {
         Self { head, framing: Framing::Length(body.len() as u64), body, trailers: Vec::new() }
     }
 
-    /// The final answer to a request of this method; interim ones (100) are passed over.
+    /// Reads the final answer to a request of this method.
+    ///
+    /// Skips interim answers (1xx).
     pub(crate) fn read_answer(upstream: &TcpStream, method: &str) -> io::Result<Self> {
         let mut upstream = BufReader::new(upstream);
         loop {
@@ -161,7 +163,9 @@ impl Message {
         }
     }
 
-    /// The bytes to send; if it is cut, up to so many of the body, and never its last one.
+    /// Returns the bytes to send.
+    ///
+    /// With `cut`, the result has at most this number of bytes of the body, never the last one.
     pub(crate) fn encode(&self, cut: Option<usize>) -> Vec<u8> {
         let latin = |c| u8::try_from(c).unwrap_or(b'?');
         let mut bytes: Vec<u8> = self.head.0.chars().map(latin).collect();
@@ -182,24 +186,25 @@ impl Message {
         bytes
     }
 
-    /// Whether the connection ends after it.
+    /// Returns whether the connection ends after this message.
     pub(crate) fn ends_connection(&self) -> bool {
         matches!(self.framing, Framing::Close)
-            || self.head.says("connection", "close")
+            || self.head.has_header("connection", "close")
             || self.head.0.starts_with("HTTP/1.0")
     }
 }
 
-/// A request whose head is known, and whose last bytes are still left in the socket: closing that
-/// now resets the connection, as a kernel does to tell that something was not read.
+/// A request whose head was peeked, with unread bytes in the socket.
+///
+/// Closing the socket now resets the connection: the kernel does so if data was not read.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingRequest {
     pub(crate) head: Head,
     unread: usize,
 }
 
-impl Waiting {
-    /// The next request; `None` if the client has ended the connection.
+impl PendingRequest {
+    /// Waits for the next request; `None` if the client has closed the connection.
     pub(crate) fn next(mut client: &TcpStream) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         loop {
@@ -221,20 +226,22 @@ impl Waiting {
         }
     }
 
-    /// The whole request; a client that waits for a 100 (Continue) before its body is told it.
+    /// Reads the whole request.
+    ///
+    /// Sends 100 (Continue) to a client that waits for it before its body.
     pub(crate) fn finish(self, mut client: &TcpStream) -> io::Result<Message> {
         client.read_exact(&mut vec![0; self.unread])?;
-        if self.head.says("expect", "100-continue") {
+        if self.head.has_header("expect", "100-continue") {
             io::Write::write_all(&mut client, b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        // A buffer of one byte never takes in some of the next request.
+        // A buffer of one byte never reads a part of the next request.
         let mut client = BufReader::with_capacity(1, client);
         let framing = self.head.framing()?.unwrap_or(Framing::Length(0));
         Message::read_body(&mut client, self.head, framing)
     }
 }
 
-/// Whether an answer has no body, whatever its head says.
+/// Returns whether an answer has no body, independent of its headers.
 fn is_bare(method: &str, status: u16) -> bool {
     method == "HEAD" || matches!(status, 204 | 304)
 }
@@ -249,7 +256,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     if line.ends_with(b"\n") { Ok(line) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Appends so many bytes.
+/// Appends `bytes` bytes.
 fn read_some(from: &mut impl BufRead, bytes: u64, to: &mut Vec<u8>) -> io::Result<()> {
     bound(bytes.saturating_add(to.len() as u64), BODY_BYTES_MAX)?;
     let read = from.take(bytes).read_to_end(to)?;

@@ -1,14 +1,17 @@
-//! A reverse proxy on loopback between an HTTP/1.1 client and a server, which does to a request
-//! what a network and a service can do: refuse it, lose its answer, let it happen late.
+//! A reverse proxy on loopback that injects network and service faults.
 //!
-//! Requests reach the server with the bytes that the client has sent, `Host` included, so that
-//! signatures hold; each on a connection of its own, so that a fault touches no other. Messages
-//! are held whole. What befalls a request is said by the first [`Rule`] that strikes it. Every
-//! request is in the log from when its head is known, with what was answered before the client
-//! can read that. The proxy knows nothing of S3 but how its errors look and what signs a query.
+//! It sits between an HTTP/1.1 client and a server. It can refuse a request, lose its answer, or
+//! delay its effect.
 //!
-//! Every wait is one on a socket with [`IO_TIMEOUT`], or on the state with a bound; both end when
-//! the proxy is dropped, which ends its threads.
+//! The proxy forwards the exact bytes of the client, including `Host`, so signatures stay valid.
+//! It opens a separate connection to the server for each request, so a fault affects no other
+//! request. It buffers whole messages. The first [`Rule`] that matches a request determines its
+//! fault. The log contains each request as soon as its head is read, and each answer before the
+//! client can read it. The proxy knows only two things of S3: the form of its errors, and the
+//! query parameters of a signature.
+//!
+//! Every wait has a limit: [`IO_TIMEOUT`] for a socket, or a bound for the state. Dropping the
+//! proxy ends all waits and all its threads.
 
 mod http;
 mod rule;
@@ -21,61 +24,64 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub(crate) use self::http::Head;
-use self::http::{Message, Waiting};
+use self::http::{Message, PendingRequest};
 pub(crate) use self::rule::{Chaos, Fault, Rule};
 
-/// How long a socket may be silent or full; an idle connection is closed then.
+/// Timeout of each read and write on a socket; an idle connection is closed then.
 const IO_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a test waits for what is to come.
+/// Time limit of a test's wait for the proxy.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long the threads of a dropped proxy may take to end.
+/// Time limit for the threads of a dropped proxy to end.
 const END_MAX: Duration = Duration::from_secs(10);
-/// What the kernel refuses for the moment, as a port that is still taken, is tried so often again.
+/// Number of tries to bind a port that is temporarily in use.
 const RETRIES_MAX: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// A request that has reached the proxy, and what came of it.
+/// A request in the proxy's log, with its answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    /// Counts the requests from 0, over the proxy's life.
+pub(crate) struct LoggedRequest {
+    /// Number of the request in the proxy's life, from 0.
     pub(crate) number: u64,
     pub(crate) method: String,
-    /// Path and query, as they are encoded.
+    /// Encoded path and query.
     pub(crate) target: String,
-    /// 0 until the body is read; a refused one is not.
+    /// Length of the body in bytes; 0 until the body is read, and for a refused request.
     pub(crate) body_bytes: u64,
     pub(crate) fault: Option<Fault>,
-    /// What the server has answered; `None` if it was not asked, or has not yet.
+    /// Status of the server's answer; `None` before the answer, or without forwarding.
     pub(crate) upstream_status: Option<u16>,
-    /// What the client was answered, if it still listened.
+    /// Status of the answer to the client.
+    ///
+    /// The proxy records the status before it sends the answer.
     pub(crate) status: Option<u16>,
 }
 
 #[derive(Default)]
 struct State {
-    listening: bool,
-    stopping: bool,
+    is_listening: bool,
+    is_stopping: bool,
     rules: Vec<Rule>,
-    log: Vec<Seen>,
-    /// How many requests there were.
+    log: Vec<LoggedRequest>,
+    /// Number of requests so far.
     count: u64,
     remember: Vec<String>,
     answers: HashMap<String, Message>,
     clients: Vec<Weak<TcpStream>>,
     upstreams: Vec<Weak<TcpStream>>,
-    /// Connections that a thread serves.
+    /// Number of connections that a thread serves.
     threads: usize,
-    /// Late requests that have not ended.
+    /// Number of late requests that have not ended.
     late: usize,
-    /// How often it was cleared, and how often late requests were delivered.
+    /// Number of calls of [`Proxy::clear`].
     clears: u64,
+    /// Number of calls of [`Proxy::deliver_late`].
     deliveries: u64,
 }
 
-/// What befalls a request.
-struct Picked {
+/// The fault of a request, if any.
+struct PickedFault {
     number: u64,
-    /// How often the proxy was cleared until then.
+    /// Number of clears before this request.
     clears: u64,
     fault: Option<Fault>,
 }
@@ -87,7 +93,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// A predicate that panics is its test's failure, which the state outlives.
+    /// Locks the state, also after a panic.
+    ///
+    /// A condition of a rule that panics fails its test, but leaves the state consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,32 +106,32 @@ impl Shared {
         value
     }
 
-    /// Waits until this is true of the state; whether it is within `time`.
+    /// Waits at most `time` for a condition of the state; returns whether it holds.
     fn wait(&self, time: Duration, mut is: impl FnMut(&State) -> bool) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), time, |state| !is(state));
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn pause(&self, time: Duration, over: impl Fn(&State) -> bool) {
-        self.wait(time, |state| state.stopping || over(state));
+        self.wait(time, |state| state.is_stopping || over(state));
     }
 
-    fn note(&self, number: u64, note: impl FnOnce(&mut Seen)) {
+    fn note(&self, number: u64, note: impl FnOnce(&mut LoggedRequest)) {
         self.change(|state| {
-            // It is gone if the log was taken meanwhile.
-            if let Some(seen) = state.log.iter_mut().rfind(|seen| seen.number == number) {
-                note(seen);
+            // A test may have taken the log since the request began.
+            if let Some(request) = state.log.iter_mut().rfind(|request| request.number == number) {
+                note(request);
             }
         });
     }
 
-    /// Logs a request, and says what befalls it.
-    fn pick(&self, head: &Head) -> Picked {
+    /// Logs a request and picks its fault.
+    fn pick(&self, head: &Head) -> PickedFault {
         self.change(|state| {
-            let fault = state.rules.iter_mut().find_map(|rule| rule.strike(head));
+            let fault = state.rules.iter_mut().find_map(|rule| rule.apply(head));
             let number = state.count;
             state.count += 1;
-            state.log.push(Seen {
+            state.log.push(LoggedRequest {
                 number,
                 method: head.method().to_owned(),
                 target: head.target().to_owned(),
@@ -132,23 +140,23 @@ impl Shared {
                 upstream_status: None,
                 status: None,
             });
-            Picked { number, clears: state.clears, fault }
+            PickedFault { number, clears: state.clears, fault }
         })
     }
 
-    /// Has the server answer.
+    /// Forwards a request to the server and returns the answer.
     fn forward(&self, number: u64, request: &Message) -> io::Result<Message> {
         let upstream = Arc::new(TcpStream::connect_timeout(&self.upstream, IO_TIMEOUT)?);
         prepare(&upstream)?;
-        let stopping = self.change(|state| {
+        let is_stopping = self.change(|state| {
             enlist(&mut state.upstreams, &upstream);
-            state.stopping
+            state.is_stopping
         });
-        if stopping {
+        if is_stopping {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         let sent = (&*upstream).write_all(&request.encode(None));
-        // A server may answer and close before it has read everything: its answer counts.
+        // A server may answer and close before it has read the whole request. The answer counts.
         let answer = Message::read_answer(&upstream, request.head.method());
         let answer = answer.map_err(|error| sent.err().unwrap_or(error))?;
         let (head, status) = (&request.head, answer.head.status());
@@ -158,20 +166,20 @@ impl Shared {
                 state.answers.insert(unsigned(head.target()), answer.clone());
             }
         });
-        self.note(number, |seen| seen.upstream_status = status);
+        self.note(number, |request| request.upstream_status = status);
         Ok(answer)
     }
 
     fn forward_late(&self, number: u64, request: &Message, time: Duration, deliveries: u64) {
         self.pause(time, |state| state.deliveries > deliveries);
-        // Nobody is left to be told of an error; the log says whether the server has answered.
+        // The client is gone, so no error can be reported. The log shows the server's answer.
         let _ = self.forward(number, request);
         self.change(|state| state.late -= 1);
     }
 
-    /// What the client is answered; if nothing, the connection is closed.
-    fn answer(&self, picked: Picked, request: Message) -> io::Result<Option<Message>> {
-        let Picked { number, clears, fault } = picked;
+    /// Returns the answer to the client; `None` closes the connection.
+    fn answer(&self, picked: PickedFault, request: Message) -> io::Result<Option<Message>> {
+        let PickedFault { number, clears, fault } = picked;
         let method = request.head.method().to_owned();
         match &fault {
             Some(Fault::Hang(time)) => {
@@ -212,14 +220,14 @@ impl Shared {
     /// Serves a connection until it ends.
     fn serve(&self, client: Arc<TcpStream>) -> io::Result<()> {
         prepare(&client)?;
-        while let Some(waiting) = Waiting::next(&client)? {
-            let picked = self.pick(&waiting.head);
+        while let Some(pending) = PendingRequest::next(&client)? {
+            let picked = self.pick(&pending.head);
             let number = picked.number;
             if picked.fault == Some(Fault::Refuse) {
                 return Ok(());
             }
-            let request = waiting.finish(&client)?;
-            self.note(number, |seen| seen.body_bytes = request.body.len() as u64);
+            let request = pending.finish(&client)?;
+            self.note(number, |logged| logged.body_bytes = request.body.len() as u64);
             if let Some(Fault::LateEffect(time)) = picked.fault {
                 let deliveries = self.change(|state| {
                     state.late += 1;
@@ -235,7 +243,7 @@ impl Shared {
             };
             let ends = cut.is_some() || request.ends_connection();
             let Some(answer) = self.answer(picked, request)? else { return Ok(()) };
-            self.note(number, |seen| seen.status = answer.head.status());
+            self.note(number, |logged| logged.status = answer.head.status());
             (&*client).write_all(&answer.encode(cut))?;
             if ends || answer.ends_connection() {
                 return Ok(());
@@ -247,35 +255,35 @@ impl Shared {
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         loop {
             let client = listener.accept().map(|(client, _)| Arc::new(client));
-            let listening = self.change(|state| {
-                if let (true, Ok(client)) = (state.listening, &client) {
+            let is_listening = self.change(|state| {
+                if let (true, Ok(client)) = (state.is_listening, &client) {
                     enlist(&mut state.clients, client);
                     state.threads += 1;
                 }
-                state.listening
+                state.is_listening
             });
-            if !listening {
+            if !is_listening {
                 return;
             }
             let Ok(client) = client else {
-                // Out of descriptors, perhaps.
-                self.pause(RETRY_PAUSE, |state| !state.listening);
+                // The process may be out of descriptors.
+                self.pause(RETRY_PAUSE, |state| !state.is_listening);
                 continue;
             };
             let shared = Arc::clone(self);
             thread::spawn(move || {
-                let _served = Served(&shared);
-                // An error is a connection that has broken, as some are meant to.
+                let _count = ThreadCount(&shared);
+                // An error means a broken connection, which some faults cause.
                 let _ = shared.serve(client);
             });
         }
     }
 }
 
-/// Counts a thread until it ends, even by a panic.
-struct Served<'a>(&'a Shared);
+/// Counts a thread until its end, even by a panic.
+struct ThreadCount<'a>(&'a Shared);
 
-impl Drop for Served<'_> {
+impl Drop for ThreadCount<'_> {
     fn drop(&mut self) {
         self.0.change(|state| state.threads -= 1);
     }
@@ -287,7 +295,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
-/// Adds a socket to those that can be cut, in the place of what is closed.
+/// Adds a socket to the list for shutdown, and removes closed ones.
 fn enlist(streams: &mut Vec<Weak<TcpStream>>, stream: &Arc<TcpStream>) {
     streams.retain(|stream| stream.strong_count() > 0);
     streams.push(Arc::downgrade(stream));
@@ -295,19 +303,19 @@ fn enlist(streams: &mut Vec<Weak<TcpStream>>, stream: &Arc<TcpStream>) {
 
 fn cut(streams: &[Weak<TcpStream>]) {
     for stream in streams.iter().filter_map(Weak::upgrade) {
-        // One that its peer has closed is cut already.
+        // The shutdown fails if the peer has closed the socket, which is fine.
         let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
-/// A path and query without what signs it.
+/// Returns a path and query without the parameters of a signature.
 fn unsigned(target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("X-Amz-")).collect();
     format!("{path}?{}", rest.join("&"))
 }
 
-/// A proxy that listens on a port of loopback until it is dropped.
+/// A proxy on a loopback port, stopped when dropped.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -326,7 +334,7 @@ impl Proxy {
     }
 
     fn listen(&self, listener: TcpListener) {
-        self.shared.change(|state| state.listening = true);
+        self.shared.change(|state| state.is_listening = true);
         let shared = Arc::clone(&self.shared);
         let accepting = thread::spawn(move || shared.accept(&listener));
         *self.accepting.lock().unwrap() = Some(accepting);
@@ -336,15 +344,17 @@ impl Proxy {
         self.addr
     }
 
-    /// Closes the port and all clients' connections; requests underway still reach the server.
+    /// Closes the port and all connections of clients.
+    ///
+    /// Requests in progress still reach the server.
     pub(crate) fn stop_listening(&self) {
         self.shared.change(|state| {
-            state.listening = false;
+            state.is_listening = false;
             cut(&state.clients);
         });
         let accepting = self.accepting.lock().unwrap().take();
         if let Some(accepting) = accepting {
-            // Wakes the thread that accepts.
+            // The connection wakes the accepting thread.
             let _ = TcpStream::connect_timeout(&self.addr, IO_TIMEOUT);
             accepting.join().unwrap();
         }
@@ -362,17 +372,19 @@ impl Proxy {
         self.listen((0..RETRIES_MAX).find_map(|_| bind()).expect("the port is free again"));
     }
 
-    /// Adds a rule; those before it come first.
+    /// Adds a rule after the existing rules.
     pub(crate) fn inject(&self, rule: Rule) {
         self.shared.change(|state| state.rules.push(rule));
     }
 
-    /// Rules that have strikes left. A test of a fault ends with none, or it has tested nothing.
+    /// Returns the number of rules that can still inject a fault.
+    ///
+    /// A test of a fault must end with 0: otherwise its fault did not happen.
     pub(crate) fn rules_left(&self) -> usize {
         self.shared.lock().rules.iter().filter(|rule| rule.left > 0).count()
     }
 
-    /// Takes back all rules, and ends what hangs or is delayed.
+    /// Removes all rules, and ends all hangs and delays.
     pub(crate) fn clear(&self) {
         self.shared.change(|state| {
             state.rules.clear();
@@ -380,39 +392,43 @@ impl Proxy {
         });
     }
 
-    /// From now on the last answer (2xx) to each GET with this in its path and query is kept for
-    /// [`Fault::Replay`].
+    /// Keeps answers from now on, for [`Fault::Replay`].
+    ///
+    /// Keeps the last 2xx answer to each GET whose path and query contain `part`.
     pub(crate) fn remember(&self, part: impl Into<String>) {
         self.shared.change(|state| state.remember.push(part.into()));
     }
 
-    /// Forwards what [`Fault::LateEffect`] holds back, and waits until the server has answered.
+    /// Forwards the requests that [`Fault::LateEffect`] delays, and waits for the answers.
     #[track_caller]
     pub(crate) fn deliver_late(&self) {
         self.shared.change(|state| state.deliveries += 1);
         assert!(self.shared.wait(WAIT_MAX, |state| state.late == 0), "late requests end");
     }
 
-    /// All requests since the start, or since [`Self::take_log`].
-    pub(crate) fn log(&self) -> Vec<Seen> {
+    /// Returns all requests since the start, or since [`Self::take_log`].
+    pub(crate) fn log(&self) -> Vec<LoggedRequest> {
         self.shared.lock().log.clone()
     }
 
-    pub(crate) fn take_log(&self) -> Vec<Seen> {
+    pub(crate) fn take_log(&self) -> Vec<LoggedRequest> {
         std::mem::take(&mut self.shared.lock().log)
     }
 
-    /// Waits until this is true of the log.
+    /// Waits until a condition of the log holds.
     #[track_caller]
-    pub(crate) fn wait_for(&self, is: impl Fn(&[Seen]) -> bool) {
-        assert!(self.shared.wait(WAIT_MAX, |state| is(&state.log)), "the log never shows it");
+    pub(crate) fn wait_for(&self, is: impl Fn(&[LoggedRequest]) -> bool) {
+        assert!(
+            self.shared.wait(WAIT_MAX, |state| is(&state.log)),
+            "timed out pending for the log"
+        );
     }
 }
 
 impl Drop for Proxy {
-    /// Late requests that are still held back never reach the server.
+    /// Stops the proxy; late requests never reach the server.
     fn drop(&mut self) {
-        self.shared.change(|state| state.stopping = true);
+        self.shared.change(|state| state.is_stopping = true);
         self.stop_listening();
         self.shared.change(|state| cut(&state.upstreams));
         let ended = self.shared.wait(END_MAX, |state| state.threads == 0);

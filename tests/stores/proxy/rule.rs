@@ -1,41 +1,47 @@
-//! What befalls a request, and which ones.
+//! Faults of requests, and rules that select the requests.
 
 use std::time::Duration;
 
 use super::http::Head;
 use crate::support::random::Random;
 
-/// What happens to a request.
+/// A fault that the proxy injects into a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The connection is reset before the request is read.
     Refuse,
-    /// It is read, and not answered for so long or until [`Proxy::clear`]; then it is closed.
+    /// The proxy reads the request, and closes the connection without an answer.
+    ///
+    /// The close comes after this time, or at [`Proxy::clear`].
     Hang(Duration),
-    /// It is forwarded after so long, or at [`Proxy::clear`].
+    /// The proxy forwards the request after this time, or at [`Proxy::clear`].
     Delay(Duration),
-    /// It is answered so, and not forwarded.
+    /// The proxy sends this answer and does not forward the request.
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
-    /// It is forwarded and answered by the server; then the connection is closed instead.
+    /// The server answers the request, and the proxy closes the connection.
     LoseAnswer,
-    /// It is forwarded and answered by the server; the client is answered so instead.
+    /// The server answers the request, and the proxy sends this answer instead.
     AnswerAfter { status: u16, body: Vec<u8> },
-    /// The connection is closed at once, and the request forwarded after so long, or at
-    /// [`Proxy::deliver_late`].
+    /// The proxy closes the connection at once, and forwards the request later.
+    ///
+    /// It forwards after this time, or at [`Proxy::deliver_late`].
     LateEffect(Duration),
-    /// The connection is closed after so many bytes of the answer's body, at most all but one.
+    /// The proxy closes the connection within the answer's body.
+    ///
+    /// It sends at most this number of bytes, and never the last byte.
     CutBody(usize),
-    /// A bit in the middle of the answer's body, if it has one, is another.
+    /// The proxy flips a bit in the middle of the answer's body.
     CorruptBody,
-    /// The answer has this header in the place of those of its name.
+    /// The proxy replaces all headers of this name in the answer.
     ReplaceHeader { name: &'static str, value: String },
-    /// It is answered as the same request was before ([`Proxy::remember`]), and not forwarded;
-    /// if it was not, the connection is closed.
+    /// The proxy sends the answer of an earlier equal request ([`Proxy::remember`]).
+    ///
+    /// It does not forward the request. Without an earlier answer it closes the connection.
     Replay,
 }
 
 impl Fault {
-    /// An answer of S3 that names an error.
+    /// Returns an error answer in the form of S3.
     pub(crate) fn s3_error(status: u16, code: &str) -> Self {
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
@@ -46,12 +52,12 @@ impl Fault {
     }
 }
 
-/// How often chance has which fault strike: percents of the requests that a rule matches.
+/// Probabilities of random faults, in percent of the matching requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chaos {
     pub(crate) seed: u64,
     pub(crate) lose_answer_percent: u64,
-    /// Answered by 503 (`SlowDown`), and not forwarded.
+    /// Percentage of requests that are answered with 503 (`SlowDown`) and not forwarded.
     pub(crate) unavailable_percent: u64,
     pub(crate) delay_percent: u64,
     pub(crate) delay_max: Duration,
@@ -75,11 +81,13 @@ impl Chaos {
 
 type Predicate = Box<dyn Fn(&Head) -> bool + Send>;
 
-/// Which requests a fault strikes: all, but once only, unless it is told otherwise.
+/// A rule that injects a fault into matching requests.
+///
+/// By default it matches any request, and injects its fault once.
 pub(crate) struct Rule {
     matches: Vec<Predicate>,
     draw: Box<dyn FnMut() -> Option<Fault> + Send>,
-    /// How many matching requests it still strikes.
+    /// Number of faults that the rule may still inject.
     pub(super) left: u64,
 }
 
@@ -88,7 +96,9 @@ impl Rule {
         Self::drawing(move || Some(fault.clone()), 1)
     }
 
-    /// Strikes as its seed says, for ever: the same for the same order of requests.
+    /// Returns a rule that injects random faults without limit.
+    ///
+    /// The seed and the order of the requests determine the faults.
     pub(crate) fn chaos(chaos: Chaos) -> Self {
         let mut random = Random::new(chaos.seed);
         Self::drawing(move || chaos.draw(&mut random), u64::MAX)
@@ -102,13 +112,13 @@ impl Rule {
         self.when(move |head| head.method() == method)
     }
 
-    /// Only requests with this in their path and query, as they are encoded.
+    /// Matches only requests whose encoded path and query contain `part`.
     pub(crate) fn target(self, part: impl Into<String>) -> Self {
         let part = part.into();
         self.when(move |head| head.target().contains(&part))
     }
 
-    /// Only requests of which this is true besides. It is asked under the proxy's lock.
+    /// Adds a condition, which runs under the proxy's lock.
     pub(crate) fn when(mut self, is: impl Fn(&Head) -> bool + Send + 'static) -> Self {
         self.matches.push(Box::new(is));
         self
@@ -119,12 +129,12 @@ impl Rule {
         self
     }
 
-    /// Until [`Proxy::clear`].
+    /// Injects the fault until [`Proxy::clear`].
     pub(crate) fn always(self) -> Self {
         self.times(u64::MAX)
     }
 
-    pub(super) fn strike(&mut self, head: &Head) -> Option<Fault> {
+    pub(super) fn apply(&mut self, head: &Head) -> Option<Fault> {
         if self.left == 0 || !self.matches.iter().all(|is| is(head)) {
             return None;
         }

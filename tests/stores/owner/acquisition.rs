@@ -1,4 +1,4 @@
-//! Who gets in: copies, states of processes that died, and claims that fail on their way.
+//! Acquiring content: copies, states of dead processes, and failed acquisitions.
 
 use std::fs;
 use std::process::Command;
@@ -15,10 +15,10 @@ use strongroom::vault::{LockPolicy, LockRefused};
 use strongroom::{Error, ErrorKind, Result};
 use strongroom_testkit::{BackendFault, FaultyBackend, Layer, impl_backend};
 
-use super::{Scene, insert, refused};
+use super::{Scene, assert_refused, insert};
 use crate::scene::{noise, put};
 
-/// A process of this host that has ended.
+/// Returns the identity of an ended process of this host.
 fn ended_process() -> ProcessIdentity {
     let mut child = Command::new("true").spawn().unwrap();
     let host = strongroom_host();
@@ -27,20 +27,20 @@ fn ended_process() -> ProcessIdentity {
     ended
 }
 
-/// What a vault calls this host.
+/// Returns the name that a vault records for this host.
 fn strongroom_host() -> String {
     let scene = Scene::new();
     scene.copy("a", "b");
     let _held = scene.open("a").unwrap();
-    let error = refused(scene.open("b"), ErrorKind::Locked);
-    let told = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
-    told.holder.clone().unwrap().process.host
+    let error = assert_refused(scene.open("b"), ErrorKind::Locked);
+    let source = std::error::Error::source(&error).unwrap().downcast_ref::<LockRefused>().unwrap();
+    source.holder.clone().unwrap().process.host
 }
 
 #[test]
-fn content_of_a_process_that_died_passes_on_beside_it_and_is_locked_elsewhere() {
+fn content_of_a_dead_process_is_free_to_its_host_only() {
     let dead = ended_process();
-    for (process, is_beside) in [
+    for (process, is_local) in [
         (dead.clone(), true),
         (ProcessIdentity { host: "elsewhere".into(), ..dead.clone() }, false),
         (ProcessIdentity { boot_id: "before the reboot".into(), ..dead.clone() }, false),
@@ -48,20 +48,20 @@ fn content_of_a_process_that_died_passes_on_beside_it_and_is_locked_elsewhere() 
     ] {
         let (scene, state) = (Scene::new(), MemoryState::new());
         let store = scene.store();
-        let options = || scene.on(&store);
+        let options = || scene.options_on(&store);
         let created = options().create_on(state.clone(), Arc::clone(&store)).unwrap();
         created.close().unwrap();
         let died = options().process(process).open_on(state.clone(), Arc::clone(&store)).unwrap();
         insert(&died, "k").unwrap();
-        // It does not close.
+        // A dead process does not close its vault.
         std::mem::forget(died);
         let opened = options().open_on(state.clone(), Arc::clone(&store));
-        if is_beside {
+        if is_local {
             let vault = opened.unwrap();
-            assert_eq!(vault.recovery().taken_over, None, "nothing is taken from the dead");
+            assert_eq!(vault.recovery().taken_over, None, "no take-over from a dead process");
             assert_eq!(vault.read().unwrap().count("records").unwrap(), 1);
         } else {
-            refused(opened, ErrorKind::Locked);
+            assert_refused(opened, ErrorKind::Locked);
             let taken = options().take_over(true).open_on(state, Arc::clone(&store)).unwrap();
             assert!(taken.recovery().taken_over.is_some());
         }
@@ -69,7 +69,7 @@ fn content_of_a_process_that_died_passes_on_beside_it_and_is_locked_elsewhere() 
 }
 
 #[test]
-fn a_copy_that_was_made_of_an_open_vault_is_kept_out_however_that_ends() {
+fn copy_of_an_open_vault_is_refused_after_close_or_death() {
     let dead = ended_process();
     for is_closed in [true, false] {
         let scene = Scene::new();
@@ -80,33 +80,33 @@ fn a_copy_that_was_made_of_an_open_vault_is_kept_out_however_that_ends() {
         let uri = put(&vault, "after the copy", &noise(600_000, 1));
         if is_closed {
             vault.close().unwrap();
-            refused(scene.open("b"), ErrorKind::Denied);
+            assert_refused(scene.open("b"), ErrorKind::Denied);
             assert!(scene.open("a").unwrap().artifacts().read(&uri).is_ok());
         } else {
-            // Its process is gone, and this is not the folder that it had.
+            // The process is dead, but it had another folder.
             std::mem::forget(vault);
-            refused(scene.open("b"), ErrorKind::Locked);
+            assert_refused(scene.open("b"), ErrorKind::Locked);
         }
     }
 }
 
 #[test]
-fn a_session_that_the_store_was_not_told_the_end_of_locks_nobody_out() {
+fn session_end_missing_in_the_store_does_not_lock_the_state() {
     let scene = Scene::new();
     let store = Arc::new(FaultyBackend::new(scene.store()));
     let shared: Arc<dyn Backend> = store.clone();
-    let vault = scene.on(&shared).open(scene.folder("a")).unwrap();
+    let vault = scene.options_on(&shared).open(scene.folder("a")).unwrap();
     insert(&vault, "k").unwrap();
     store.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
     vault.close().unwrap();
-    // The store was not told; the state knows that the session has ended.
+    // The close did not reach the store, but the state records the end of the session.
     assert!(scene.open("a").unwrap().recovery().taken_over.is_none());
     drop(scene.open("a").unwrap());
     scene.open("a").unwrap().close().unwrap();
 }
 
 #[test]
-fn a_claim_whose_answer_is_lost_or_that_is_cut_short_leaves_the_vault_to_be_opened() {
+fn failed_acquisition_leaves_the_vault_openable() {
     for fault in
         [BackendFault::after(ErrorKind::Uncertain), BackendFault::before(ErrorKind::Unavailable)]
     {
@@ -115,7 +115,7 @@ fn a_claim_whose_answer_is_lost_or_that_is_cut_short_leaves_the_vault_to_be_open
             let store = Arc::new(FaultyBackend::new(scene.store()));
             store.fail_at(nth, fault);
             let shared: Arc<dyn Backend> = store.clone();
-            let opened = scene.on(&shared).open(scene.folder("a"));
+            let opened = scene.options_on(&shared).open(scene.folder("a"));
             if let Ok(vault) = opened {
                 insert(&vault, "k").unwrap();
                 vault.close().unwrap();
@@ -128,7 +128,7 @@ fn a_claim_whose_answer_is_lost_or_that_is_cut_short_leaves_the_vault_to_be_open
 }
 
 #[test]
-fn a_creation_whose_claim_fails_leaves_a_folder_to_create_a_vault_in() {
+fn creation_with_a_failed_acquisition_can_be_repeated() {
     for nth in 1..=3 {
         for fault in
             [BackendFault::after(ErrorKind::Uncertain), BackendFault::before(ErrorKind::Denied)]
@@ -137,7 +137,7 @@ fn a_creation_whose_claim_fails_leaves_a_folder_to_create_a_vault_in() {
             let store = Arc::new(FaultyBackend::new(scene.store()));
             store.fail_at(nth, fault);
             let shared: Arc<dyn Backend> = store.clone();
-            let created = scene.on(&shared).create(scene.folder("new"));
+            let created = scene.options_on(&shared).create(scene.folder("new"));
             match created {
                 Ok(vault) => vault.close().unwrap(),
                 Err(_) if !fs::exists(scene.folder("new").join("state.redb")).unwrap() => {
@@ -151,28 +151,28 @@ fn a_creation_whose_claim_fails_leaves_a_folder_to_create_a_vault_in() {
 }
 
 #[test]
-fn a_session_that_this_state_does_not_know_is_not_waited_for() {
+fn session_of_another_state_is_not_waited_for() {
     let scene = Scene::new();
     scene.copy("a", "b");
     let _held = scene.open("a").unwrap();
     let patient = LockPolicy { timeout: Duration::from_secs(3_600), ..LockPolicy::default() };
     let opened = scene.options().lock_policy(patient).open(scene.folder("b"));
-    refused(opened, ErrorKind::Locked);
-    assert!(scene.clock.sleeps().is_empty(), "it would be another's also once it had closed");
+    assert_refused(opened, ErrorKind::Locked);
+    assert!(scene.clock.sleeps().is_empty(), "a wait is useless: the content stays another's");
 }
 
-/// A store whose puts to refs are held back while it is told to, and happen when they are let go.
+/// A store that delays puts to refs until their release.
 #[derive(Debug)]
 struct LateRefs {
     store: Arc<dyn Backend>,
-    holding: AtomicBool,
-    held: Mutex<Vec<(Key, Bytes, Condition)>>,
+    is_delaying: AtomicBool,
+    delayed: Mutex<Vec<(Key, Bytes, Condition)>>,
 }
 
 impl LateRefs {
-    fn let_go(&self) {
-        self.holding.store(false, Ordering::Release);
-        for (key, body, condition) in self.held.lock().drain(..) {
+    fn release(&self) {
+        self.is_delaying.store(false, Ordering::Release);
+        for (key, body, condition) in self.delayed.lock().drain(..) {
             let _ = self.store.put(&key, body, &condition);
         }
     }
@@ -184,8 +184,8 @@ impl Layer for LateRefs {
     }
 
     fn put(&self, key: &Key, body: Bytes, condition: &Condition) -> Result<Version> {
-        if key.as_str().starts_with("refs/") && self.holding.load(Ordering::Acquire) {
-            self.held.lock().push((key.clone(), body, condition.clone()));
+        if key.as_str().starts_with("refs/") && self.is_delaying.load(Ordering::Acquire) {
+            self.delayed.lock().push((key.clone(), body, condition.clone()));
             return Err(Error::new(ErrorKind::Uncertain, "put object"));
         }
         self.store.put(key, body, condition)
@@ -195,20 +195,20 @@ impl Layer for LateRefs {
 impl_backend!(LateRefs);
 
 #[test]
-fn claims_that_land_after_later_opens_keep_the_state_in() {
+fn acquisitions_that_take_effect_late_keep_the_owner() {
     for opens in 1..=3 {
         let scene = Scene::new();
         let late = Arc::new(LateRefs {
             store: scene.store(),
-            holding: AtomicBool::new(true),
-            held: Mutex::default(),
+            is_delaying: AtomicBool::new(true),
+            delayed: Mutex::default(),
         });
         let shared: Arc<dyn Backend> = late.clone();
         for _ in 0..opens {
-            let unsure = scene.on(&shared).open(scene.folder("a"));
-            assert_eq!(unsure.unwrap_err().kind(), ErrorKind::Uncertain);
+            let uncertain = scene.options_on(&shared).open(scene.folder("a"));
+            assert_eq!(uncertain.unwrap_err().kind(), ErrorKind::Uncertain);
         }
-        late.let_go();
+        late.release();
         let vault = scene.open("a").unwrap();
         assert_eq!(vault.recovery().taken_over, None);
         insert(&vault, "k").unwrap();
