@@ -14,7 +14,7 @@ use crate::support::records::{assert_error, assert_whole, get, put};
 
 const OTHER: Secret = Secret::Key(2);
 
-/// Asserts that the vault opens, and that opening wrote the copy if `written`.
+/// Opens the vault, and asserts whether the open wrote the copy.
 #[track_caller]
 fn assert_open_writes_copy(scene: &Scene, written: bool) {
     let vault = scene.open(FIRST).unwrap();
@@ -49,7 +49,7 @@ fn missing_damaged_or_outdated_copy_is_written_at_open() {
         with(&|bytes| bytes.truncate(HEADER - 1)),
         with(&|bytes| bytes[2000] ^= 1),
         with(&|bytes| bytes[8] = 7),
-        // Of another vault.
+        // A key copy of another vault.
         with(&|bytes| {
             bytes[15] ^= 1;
             sign(bytes);

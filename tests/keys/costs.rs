@@ -140,7 +140,7 @@ fn password_out_of_bounds_leaves_other_keys_usable() {
     vault.close().unwrap();
     let reopened =
         |secret| options(&scene.world, secret).password_memory_kib_max(64 << 10).open("/vault");
-    // A second password, within the bounds.
+    // Adds a second password with costs within the bounds.
     let vault = reopened(FIRST).unwrap();
     let outcome = vault.keys().add(&NewKey::new(&Secret::Password("second")));
     assert_error(outcome, ErrorKind::Invalid, "81920 KiB");

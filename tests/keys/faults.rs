@@ -108,7 +108,7 @@ fn each_call_of_all(changes: &[Change], check: impl Fn(Run<'_>, Vault)) {
 }
 
 impl Run<'_> {
-    /// Asserts that the keys are old or new, and that the error fits.
+    /// Asserts old or new keys, and an error that fits.
     ///
     /// An error other than `Uncertain` requires the old keys.
     fn assert_old_or_new(&self, found: &[Secret]) {

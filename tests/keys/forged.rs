@@ -29,8 +29,9 @@ const fn forgery(name: &'static str, at: usize, expected: ErrorKind) -> Forgery 
 
 /// One forgery for each field of the header.
 ///
-/// A changed unlock slot no longer matches its key: `Denied`. So does a changed vault id, which
-/// every unlock slot binds. The MAC detects every other change: `Corrupt`.
+/// Any change of the opened unlock slot is `Denied`: the slot no longer matches its key. A changed
+/// vault id is `Denied` too, because every unlock slot is bound to it. The MAC detects every other
+/// change: `Corrupt`.
 const FORGERIES: [Forgery; 16] = [
     forgery("vault id", VAULT_ID + 3, Denied),
     forgery("file id", FILE_ID + 3, Corrupt),

@@ -69,7 +69,7 @@ impl Scene {
         scene
     }
 
-    /// Returns a copy of the disk as it is now, in a separate world.
+    /// Returns a copy of the current disk in a separate world.
     pub(crate) fn duplicate(&self) -> Self {
         Self { world: self.world.same_as_now(), seeds: Cell::new(self.seeds.get() + 1_000) }
     }

@@ -19,10 +19,10 @@ use crate::support::records::{assert_whole, get, long, put};
 const LANES: u64 = 8;
 const ROWS_VARIABLE: &str = "STRONGROOM_KILL_ROWS";
 const KILLS_VARIABLE: &str = "STRONGROOM_KILLS";
-/// Number of rows for each long row.
+/// Distance between two long rows, in rows.
 const LONG_EVERY: u64 = 199;
 const LONG_BYTES: usize = 300_000;
-/// Number of kills for each kill that is aimed at the opening.
+/// One in this number of kills is aimed at the opening.
 const EARLY_EVERY: u64 = 5;
 /// Time in which a started worker opens the vault, in microseconds.
 ///
@@ -30,10 +30,10 @@ const EARLY_EVERY: u64 = 5;
 const OPENING_MICROS: u32 = 40_000;
 /// Time in which a started worker creates the vault, in microseconds.
 const CREATION_MICROS: u32 = 3_000;
-/// Number of kills for each kill that is aimed at the creation.
+/// At most one in this number of kills is aimed at the creation.
 ///
-/// After a killed creation the next worker creates the vault again, so the number of these kills
-/// needs a limit. It is at least two.
+/// Two such kills are always allowed. After a killed creation the next worker creates the vault
+/// again, so the number of these kills needs a limit.
 const CREATION_EVERY: u64 = 10;
 
 fn setting(name: &str, default: u64) -> u64 {

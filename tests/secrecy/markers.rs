@@ -53,7 +53,7 @@ impl Use {
 /// Names that the host gives. Errors may contain them, files and log lines must not.
 const NAMES: [Use; 3] = [Use::Namespace, Use::Operation, Use::Lane];
 
-/// 70 markers of letters and digits.
+/// 70 markers of letters, digits and underscores.
 pub(crate) struct Markers {
     all: Vec<String>,
 }

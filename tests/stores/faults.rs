@@ -152,7 +152,7 @@ fn each_cloud_uses_the_endpoint_of_its_url() {
     let free = unused_address();
     let account =
         r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
-    let asked = [
+    let cases = [
         (format!("s3://bucket/a?region=r&endpoint=http://{free}"), s3_credentials()),
         (
             format!("gs://bucket/a?endpoint=http://{free}"),
@@ -163,7 +163,7 @@ fn each_cloud_uses_the_endpoint_of_its_url() {
             vec![("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0".into())],
         ),
     ];
-    let workers = asked.map(|(url, variables)| {
+    let workers = cases.map(|(url, variables)| {
         let worker = Worker::start_with("open", Path::new(&url), &variables);
         (url, worker)
     });

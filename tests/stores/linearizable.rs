@@ -36,7 +36,9 @@ pub(crate) enum Output {
     Value(u64),
     /// The answer of a `CompareAndSet`: true if it wrote.
     Swapped(bool),
-    /// The call took effect, will take effect later, or never will. Same for an unended call.
+    /// The call took effect, will take effect later, or never will.
+    ///
+    /// A call without an end counts as unknown too.
     Unknown,
     /// The call took no effect, and never will.
     Failed,
@@ -155,7 +157,7 @@ fn operations(mut calls: Vec<&Call>) -> Vec<Operation<Register>> {
 #[derive(Clone, Debug)]
 enum Step {
     Answered(Input, Output),
-    /// An unknown call: its input, the number of that input, and its count, from 1 on.
+    /// An unknown call: its input, the kind of equal inputs, and its rank in that kind, from 1.
     Unknown(Input, usize, usize),
     /// All answered calls took effect.
     Over,

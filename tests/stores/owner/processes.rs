@@ -32,8 +32,8 @@ pub(crate) fn hold(folder: &Path) {
 }
 
 #[test]
-fn of_two_copies_on_a_server_only_the_owner_writes() {
-    let test = "of_two_copies_on_a_server_only_the_owner_writes";
+fn process_loses_content_on_a_server_after_a_take_over() {
+    let test = "process_loses_content_on_a_server_after_a_take_over";
     let Some(location) = Location::new(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let (first, second) = (home.path().join("a"), home.path().join("b"));
