@@ -37,17 +37,17 @@ fn begin(vault: &Vault) -> Lane {
 }
 
 /// Inserts the row of an item and reports the item as done.
-fn step(paced: &mut AutoCheckpoint<'_>, item: u64) -> Result<bool> {
-    paced.insert("n", format!("{item:04}"), "row");
-    paced.step(|| Checkpoint::encode(&(item + 1)))
+fn step(auto: &mut AutoCheckpoint<'_>, item: u64) -> Result<bool> {
+    auto.insert("n", format!("{item:04}"), "row");
+    auto.step(|| Checkpoint::encode(&(item + 1)))
 }
 
 /// Does `items` items, and returns those after which the lane committed.
-fn commits_of(paced: &mut AutoCheckpoint<'_>, items: u64, mut between: impl FnMut(u64)) -> Vec<u64> {
+fn commits_of(auto: &mut AutoCheckpoint<'_>, items: u64, mut between: impl FnMut(u64)) -> Vec<u64> {
     (0..items)
         .filter(|&item| {
             between(item);
-            step(paced, item).unwrap()
+            step(auto, item).unwrap()
         })
         .collect()
 }
@@ -68,8 +68,8 @@ fn lane_commits_after_items() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
-    assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap();
+    assert_eq!(commits_of(&mut auto, 10, |_| ()), [2, 5, 8]);
     assert_eq!(done(&scene.vault), 9);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 3);
 }
@@ -79,13 +79,13 @@ fn lane_commits_after_time_since_its_last_commit() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { interval: SECOND * 10, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap().total(1_000);
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap().total(1_000);
     // An item takes 4 s, only the seventh takes 40 s.
     let work = |item| scene.clock.advance(SECOND * if item == 6 { 40 } else { 4 });
-    assert_eq!(commits_of(&mut paced, 11, work), [2, 5, 6, 9]);
+    assert_eq!(commits_of(&mut auto, 11, work), [2, 5, 6, 9]);
     // A jump of the wall clock has no effect.
     scene.clock.jump(3_600_000);
-    assert!(!step(&mut paced, 11).unwrap());
+    assert!(!step(&mut auto, 11).unwrap());
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn lane_commits_after_progress_if_the_total_is_known() {
     let mut unknown = lane.auto_checkpoint(policy, 0).unwrap();
     assert_eq!(commits_of(&mut unknown, 100, |_| ()), [0; 0]);
     drop(unknown);
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap().total(10);
-    assert_eq!(commits_of(&mut paced, 10, |_| ()), [2, 5, 8]);
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap().total(10);
+    assert_eq!(commits_of(&mut auto, 10, |_| ()), [2, 5, 8]);
     assert_near(lane_status(&scene.vault, "op", "main").progress, 0.9);
 }
 
@@ -107,20 +107,20 @@ fn progress_of_a_checkpoint_overrides_that_of_items() {
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
     let progress = || lane_status(&scene.vault, "op", "main").progress;
-    let mut paced = lane.auto_checkpoint(each, 0).unwrap().total(4);
-    paced.step(|| Ok(Checkpoint::new("").progress(0.9))).unwrap();
+    let mut auto = lane.auto_checkpoint(each, 0).unwrap().total(4);
+    auto.step(|| Ok(Checkpoint::new("").progress(0.9))).unwrap();
     assert_near(progress(), 0.9);
-    paced.step(|| Ok(Checkpoint::new(""))).unwrap();
+    auto.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
-    drop(paced);
+    drop(auto);
     let mut unknown = lane.auto_checkpoint(each, 0).unwrap();
     unknown.step(|| Ok(Checkpoint::new(""))).unwrap();
     assert_near(progress(), 0.5);
     drop(unknown);
     // Items beyond the total count as full progress, and so does a total of 0.
     for total in [5, 0] {
-        let mut paced = lane.auto_checkpoint(each, 6).unwrap().total(total);
-        paced.step(|| Ok(Checkpoint::new(""))).unwrap();
+        let mut auto = lane.auto_checkpoint(each, 6).unwrap().total(total);
+        auto.step(|| Ok(Checkpoint::new(""))).unwrap();
         assert_near(progress(), 1.0);
     }
 }
@@ -130,24 +130,24 @@ fn lane_commits_at_batch_bytes_at_any_cost() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { batch_bytes: 1_000, cost: f64::MIN_POSITIVE, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
-    let insert = |paced: &mut AutoCheckpoint<'_>, bytes: usize| {
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap();
+    let insert = |auto: &mut AutoCheckpoint<'_>, bytes: usize| {
         // The namespace has one byte, and the key four.
-        paced.insert("n", "0000", vec![0; bytes - 5]);
-        paced.step(|| Checkpoint::encode(&1)).unwrap()
+        auto.insert("n", "0000", vec![0; bytes - 5]);
+        auto.step(|| Checkpoint::encode(&1)).unwrap()
     };
-    assert!(!insert(&mut paced, 999));
-    assert!(insert(&mut paced, 5));
-    assert!(insert(&mut paced, 1_000), "a commit resets the count");
-    assert!(!insert(&mut paced, 600));
+    assert!(!insert(&mut auto, 999));
+    assert!(insert(&mut auto, 5));
+    assert!(insert(&mut auto, 1_000), "a commit resets the count");
+    assert!(!insert(&mut auto, 600));
     // A staged value is on the backend and does not count. A deletion counts its key.
     let staged = scene.vault.stage(&long(1, 300_000)[..]).unwrap();
-    paced.insert("n", "0000", staged);
-    assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
-    paced.delete("n", vec![b'k'; 390]);
-    assert!(!paced.step(|| Checkpoint::encode(&1)).unwrap());
-    paced.delete("n", "kkkk");
-    assert!(paced.step(|| Checkpoint::encode(&1)).unwrap());
+    auto.insert("n", "0000", staged);
+    assert!(!auto.step(|| Checkpoint::encode(&1)).unwrap());
+    auto.delete("n", vec![b'k'; 390]);
+    assert!(!auto.step(|| Checkpoint::encode(&1)).unwrap());
+    auto.delete("n", "kkkk");
+    assert!(auto.step(|| Checkpoint::encode(&1)).unwrap());
 }
 
 /// Returns a vault whose clock advances by one second in each sync.
@@ -176,14 +176,14 @@ fn commit_is_delayed_until_its_cost_is_small() {
     let lane = begin(&vault);
     let cost = commit_time(&vault, &clock, &lane);
     let policy = CheckpointPolicy { items: 1, cost: 0.1, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap();
     // An item takes as long as a commit. The first commit is not delayed: its cost is unknown.
-    let commits = commits_of(&mut paced, 31, |_| clock.advance(cost));
+    let commits = commits_of(&mut auto, 31, |_| clock.advance(cost));
     assert_eq!(commits, [0, 10, 20, 30]);
     // Half the work for each item allows half as many commits.
-    drop(paced);
-    let mut paced = lane.auto_checkpoint(policy, 31).unwrap();
-    let commits = commits_of(&mut paced, 41, |_| clock.advance(cost / 2));
+    drop(auto);
+    let mut auto = lane.auto_checkpoint(policy, 31).unwrap();
+    let commits = commits_of(&mut auto, 41, |_| clock.advance(cost / 2));
     assert_eq!(commits, [0, 20, 40]);
 }
 
@@ -192,12 +192,12 @@ fn due_commit_without_a_cost_bound_is_not_delayed() {
     let (vault, clock) = slow_vault();
     let lane = begin(&vault);
     assert!(commit_time(&vault, &clock, &lane) >= SECOND);
-    let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
-    assert_eq!(commits_of(&mut paced, 5, |_| ()), [0, 1, 2, 3, 4]);
-    drop(paced);
+    let mut auto = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
+    assert_eq!(commits_of(&mut auto, 5, |_| ()), [0, 1, 2, 3, 4]);
+    drop(auto);
     let policy = CheckpointPolicy { items: 2, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 5).unwrap();
-    assert_eq!(commits_of(&mut paced, 5, |_| ()), [1, 3]);
+    let mut auto = lane.auto_checkpoint(policy, 5).unwrap();
+    assert_eq!(commits_of(&mut auto, 5, |_| ()), [1, 3]);
 }
 
 #[test]
@@ -205,14 +205,14 @@ fn cancelled_lane_commits_done_items_and_returns_cancelled() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.auto_checkpoint(NEVER, 0).unwrap().cancel(&cancel);
-    (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
+    let mut auto = lane.auto_checkpoint(NEVER, 0).unwrap().cancel(&cancel);
+    (0..5).for_each(|item| assert!(!step(&mut auto, item).unwrap()));
     assert_eq!(done(&scene.vault), 0);
     cancel.cancel();
-    assert_error(step(&mut paced, 5), ErrorKind::Cancelled, "");
+    assert_error(step(&mut auto, 5), ErrorKind::Cancelled, "");
     assert_eq!(done(&scene.vault), 6, "the step commits its own item");
     // Each later step returns the error again, and commits its item too.
-    assert_error(step(&mut paced, 6), ErrorKind::Cancelled, "");
+    assert_error(step(&mut auto, 6), ErrorKind::Cancelled, "");
     assert_eq!((done(&scene.vault), state(&scene.vault, "op")), (7, OperationState::Running));
 }
 
@@ -221,11 +221,11 @@ fn finish_commits_the_rest_and_completes_the_lane() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let cancel = CancelToken::new();
-    let mut paced = lane.auto_checkpoint(NEVER, 0).unwrap().total(8).cancel(&cancel);
-    (0..5).for_each(|item| assert!(!step(&mut paced, item).unwrap()));
+    let mut auto = lane.auto_checkpoint(NEVER, 0).unwrap().total(8).cancel(&cancel);
+    (0..5).for_each(|item| assert!(!step(&mut auto, item).unwrap()));
     // A finish succeeds even after a cancellation.
     cancel.cancel();
-    paced.finish(Checkpoint::encode(&5_u64).unwrap()).unwrap();
+    auto.finish(Checkpoint::encode(&5_u64).unwrap()).unwrap();
     assert_eq!(done(&scene.vault), 5);
     let found = status(&scene.vault, "op");
     assert_eq!((found.state, found.progress()), (OperationState::Completed, 1.0));
@@ -241,14 +241,14 @@ fn dropped_lane_keeps_its_last_commit() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let policy = CheckpointPolicy { items: 4, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
-    commits_of(&mut paced, 6, |_| ());
-    drop(paced);
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap();
+    commits_of(&mut auto, 6, |_| ());
+    drop(auto);
     assert_eq!(done(&scene.vault), 4);
     // The lane continues there: items 4 and 5 are done again, and stored once.
-    let mut paced = lane.auto_checkpoint(policy, 4).unwrap();
-    assert_eq!((4..8).filter(|&item| step(&mut paced, item).unwrap()).count(), 1);
-    drop(paced);
+    let mut auto = lane.auto_checkpoint(policy, 4).unwrap();
+    assert_eq!((4..8).filter(|&item| step(&mut auto, item).unwrap()).count(), 1);
+    drop(auto);
     assert_eq!(done(&scene.vault), 8);
 }
 
@@ -259,8 +259,8 @@ fn progress_reports_each_item_in_order() {
     let reports = Mutex::new(Vec::new());
     let progress = |done, total| reports.lock().push((done, total));
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 10).unwrap().total(13).progress(&progress);
-    commits_of(&mut paced, 3, |_| ());
+    let mut auto = lane.auto_checkpoint(policy, 10).unwrap().total(13).progress(&progress);
+    commits_of(&mut auto, 3, |_| ());
     assert_eq!(*reports.lock(), [11, 12, 13].map(|done| (done, Some(13))));
 }
 
@@ -270,18 +270,18 @@ fn checkpoint_is_built_only_for_a_commit() {
     let lane = begin(&scene.vault);
     let made = Cell::new(0);
     let policy = CheckpointPolicy { items: 3, ..NEVER };
-    let mut paced = lane.auto_checkpoint(policy, 0).unwrap();
+    let mut auto = lane.auto_checkpoint(policy, 0).unwrap();
     for item in 0..9_u64 {
-        paced.insert("n", format!("{item:04}"), "row");
+        auto.insert("n", format!("{item:04}"), "row");
         let checkpoint = || {
             made.set(made.get() + 1);
             Checkpoint::encode(&(item + 1))
         };
-        paced.step(checkpoint).unwrap();
+        auto.step(checkpoint).unwrap();
     }
     assert_eq!((made.get(), done(&scene.vault)), (3, 9));
     let failing = || Err(Error::new(ErrorKind::Denied, "ask the host"));
-    let outcomes: Vec<_> = (0..3).map(|_| paced.step(failing)).collect();
+    let outcomes: Vec<_> = (0..3).map(|_| auto.step(failing)).collect();
     assert_error(outcomes.into_iter().collect::<Result<Vec<_>>>(), ErrorKind::Denied, "host");
     assert_eq!(done(&scene.vault), 9);
 }
@@ -292,23 +292,23 @@ fn lane_after_a_failed_commit_must_be_reread() {
     let vault = strongroom_testkit::world_options(&world, 1).create("/vault").unwrap();
     let lane = begin(&vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.auto_checkpoint(each, 0).unwrap();
-    assert!(step(&mut paced, 0).unwrap());
+    let mut auto = lane.auto_checkpoint(each, 0).unwrap();
+    assert!(step(&mut auto, 0).unwrap());
     world.fail_from(1, Fault::before(EIO));
-    let failed = step(&mut paced, 1).unwrap_err();
+    let failed = step(&mut auto, 1).unwrap_err();
     assert!(matches!(failed.kind(), ErrorKind::Unavailable | ErrorKind::Uncertain), "{failed}");
     world.clear_faults();
     for _ in 0..2 {
-        assert_error(step(&mut paced, 2), ErrorKind::Invalid, "read the lane's status");
+        assert_error(step(&mut auto, 2), ErrorKind::Invalid, "read the lane's status");
     }
-    let finish = paced.finish(Checkpoint::encode(&3_u64).unwrap());
+    let finish = auto.finish(Checkpoint::encode(&3_u64).unwrap());
     assert_error(finish, ErrorKind::Invalid, "read the lane's status");
     // A write makes the vault reread its state. Then the lane returns its committed status.
     vault.write(|tx| tx.delete("n", "none")).unwrap();
     let committed = lane.status().unwrap().decode::<u64>().unwrap().unwrap();
-    let mut paced = lane.auto_checkpoint(each, committed).unwrap();
-    (committed..5).for_each(|item| assert!(step(&mut paced, item).unwrap()));
-    drop(paced);
+    let mut auto = lane.auto_checkpoint(each, committed).unwrap();
+    (committed..5).for_each(|item| assert!(step(&mut auto, item).unwrap()));
+    drop(auto);
     assert_eq!(done(&vault), 5);
 }
 
@@ -317,10 +317,10 @@ fn lane_after_a_refused_commit_is_invalid() {
     let scene = Scene::new();
     let lane = begin(&scene.vault);
     let each = CheckpointPolicy { items: 1, ..NEVER };
-    let mut paced = lane.auto_checkpoint(each, 0).unwrap();
+    let mut auto = lane.auto_checkpoint(each, 0).unwrap();
     let fresh = scene.vault.operations().take_over("op").unwrap();
-    assert_error(step(&mut paced, 0), ErrorKind::Conflict, "fenced");
-    assert_error(step(&mut paced, 1), ErrorKind::Invalid, "an earlier commit failed");
+    assert_error(step(&mut auto, 0), ErrorKind::Conflict, "fenced");
+    assert_error(step(&mut auto, 1), ErrorKind::Invalid, "an earlier commit failed");
     assert_eq!((done(&scene.vault), get(&scene.vault, "0000")), (0, None));
     drop(fresh);
 }

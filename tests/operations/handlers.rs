@@ -68,7 +68,9 @@ fn end_by_the_handler_is_kept() {
         assert_eq!(found.failure.is_some(), left == OperationState::Failed);
         let expected: &[&str] = match name {
             "pause and err" => &["the handler failed after the operation ended: late"],
-            "complete and panic" => &["the handler failed after the operation ended: panicked: late"],
+            "complete and panic" => {
+                &["the handler failed after the operation ended: panicked: late"]
+            }
             _ => &[],
         };
         assert_eq!(warnings(&events), expected, "{name}");

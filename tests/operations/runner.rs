@@ -268,11 +268,11 @@ fn progress_of_a_handler_reaches_handle_and_callback() {
         in_job.wait();
         let lane = job.lane("main")?;
         let policy = CheckpointPolicy { items: 2, progress: 1.0, ..CheckpointPolicy::EACH };
-        let mut paced = job.auto_checkpoint(&lane, policy, 4)?.total(7);
+        let mut auto = job.auto_checkpoint(&lane, policy, 4)?.total(7);
         for item in 4..7_u32 {
-            paced.step(|| Checkpoint::encode(&item))?;
+            auto.step(|| Checkpoint::encode(&item))?;
         }
-        paced.finish(Checkpoint::encode(&7)?)
+        auto.finish(Checkpoint::encode(&7)?)
     });
     let scene = Scene::with(Handlers::new().with("op", handler));
     let runner = single_threaded(&scene);

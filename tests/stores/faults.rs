@@ -89,8 +89,8 @@ fn errors_distinguish_no_listener_unknown_host_and_no_tls() {
     let plain = server_answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let hints = [
         (format!("http://{}", unused_address()), "no server answers at the endpoint"),
-        ("https://no-such-host.invalid".into(), "name is not known"),
-        (format!("https://{plain}"), "no TLS with the endpoint"),
+        ("https://no-such-host.invalid".into(), "name cannot be resolved"),
+        (format!("https://{plain}"), "TLS with the endpoint failed"),
     ];
     // In parallel, because each retries for some seconds.
     let workers = hints.map(|(endpoint, hint)| {
@@ -169,7 +169,7 @@ fn each_cloud_uses_the_endpoint_of_its_url() {
     });
     for (url, worker) in workers {
         let said = worker.line().unwrap();
-        let is_expected = said.starts_with("unavailable|") && said.contains("nothing answers");
+        let is_expected = said.starts_with("unavailable|") && said.contains("no server answers");
         assert!(is_expected, "{url}: {said}");
     }
 }
@@ -198,7 +198,7 @@ fn wrong_credentials_are_denied_and_missing_bucket_is_invalid() {
     }
 
     let other = location.url().replace("strongroom-test", "no-such-bucket");
-    assert_hint(open_url(&other), ErrorKind::Invalid, "there is no such bucket");
+    assert_hint(open_url(&other), ErrorKind::Invalid, "bucket does not exist");
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn store_refusals_map_to_error_kinds_with_hints() {
     };
     scene.store.put(&key(), "body".into(), &Condition::Absent).unwrap();
     for (status, code, kind, hint) in [
-        (403, "RequestTimeTooSkewed", ErrorKind::Denied, "clock is off"),
+        (403, "RequestTimeTooSkewed", ErrorKind::Denied, "clock is wrong"),
         (403, "SignatureDoesNotMatch", ErrorKind::Denied, "credentials"),
         (403, "AccessDenied", ErrorKind::Denied, "policy"),
         (400, "ExpiredToken", ErrorKind::Denied, "expired"),
-        (403, "QuotaExceeded", ErrorKind::Full, "takes no more"),
-        (404, "NoSuchBucket", ErrorKind::Unavailable, "no such bucket"),
-        (503, "SlowDown", ErrorKind::Unavailable, "patience"),
-        (500, "InternalError", ErrorKind::Unavailable, "failed for the moment"),
+        (403, "QuotaExceeded", ErrorKind::Full, "quota is used up"),
+        (404, "NoSuchBucket", ErrorKind::Unavailable, "bucket does not exist"),
+        (503, "SlowDown", ErrorKind::Unavailable, "throttling"),
+        (500, "InternalError", ErrorKind::Unavailable, "the store failed"),
     ] {
         scene.proxy.inject(Rule::new(Fault::s3_error(status, code)).always());
         assert_hint(scene.get(), kind, hint);
@@ -274,7 +274,7 @@ fn transient_faults_are_retried_and_reads_are_complete() {
     // The server is unreachable for a while.
     scene.proxy.stop_listening();
     let unreachable = scene.get();
-    assert_hint(unreachable, ErrorKind::Unavailable, "nothing answers");
+    assert_hint(unreachable, ErrorKind::Unavailable, "no server answers");
     scene.proxy.resume();
     assert!(scene.get().unwrap() == body);
 }
@@ -454,7 +454,7 @@ fn corrupt_or_missing_pack_is_damage_and_others_are_readable() {
     assert!(vault.artifacts().read(&uri).is_ok(), "only the transfer was damaged");
     // A missing bucket is not reported as damage.
     scene.proxy.inject(Rule::new(Fault::s3_error(404, "NoSuchBucket")).always());
-    assert_hint(vault.artifacts().read(&uri), ErrorKind::Unavailable, "no such bucket");
+    assert_hint(vault.artifacts().read(&uri), ErrorKind::Unavailable, "bucket does not exist");
     scene.proxy.clear();
 
     let direct = scene.location.open();
