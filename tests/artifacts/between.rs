@@ -1,4 +1,6 @@
-//! What comes between a look-up and its commit: others that delete, free, clean, pack and put the same.
+//! Changes between a look-up and its commit.
+//!
+//! Other writers delete, free, clean up, pack and put the same content.
 
 use std::io::Read;
 use std::sync::mpsc;
@@ -11,12 +13,12 @@ use strongroom::storage::MemoryState;
 use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::{Bug, SeededEntropy, TestKey, memory_vault, plant};
 
-use crate::scene::{Meddling, collect, name, noise, put, whole};
+use crate::scene::{ActingSource, collect, name, noise, put, whole};
 
-/// Longer than anything here takes.
+/// Upper bound for every wait in these tests.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A vault whose packs are short, so that a content has many.
+/// Creates a vault with short packs, so that a content fills many.
 fn vault() -> Vault {
     Vault::options(TestKey)
         .entropy(SeededEntropy::new(1))
@@ -25,21 +27,21 @@ fn vault() -> Vault {
         .unwrap()
 }
 
-fn put_meddled(artifacts: &Artifacts, bytes: &[u8], every: usize, act: impl FnMut(usize)) {
-    let source = Meddling { bytes, every, read: 0, act };
+fn put_with_action(artifacts: &Artifacts, bytes: &[u8], every: usize, act: impl FnMut(usize)) {
+    let source = ActingSource { bytes, every, read: 0, act };
     let uri = artifacts.put(ArtifactSpec::new(name("new")), source).unwrap();
     assert!(artifacts.read(&uri).unwrap() == bytes);
 }
 
 #[test]
-fn what_was_found_and_is_freed_before_the_commit_is_saved() {
+fn chunk_found_then_freed_before_commit_is_saved() {
     for packs_are_short in [false, true] {
         let vault = if packs_are_short { vault() } else { memory_vault().unwrap() };
         let artifacts = vault.artifacts();
         let bytes = noise(6_000_000, 3);
         let old = put(&artifacts, "old", &bytes);
-        // All of it is found in what "old" has, which goes while the last bytes are read.
-        put_meddled(&artifacts, &bytes, 5_900_000, |_| {
+        // The put finds all its chunks in "old", which is deleted while the last bytes are read.
+        put_with_action(&artifacts, &bytes, 5_900_000, |_| {
             artifacts.delete(&old).unwrap();
             collect(&vault);
         });
@@ -48,19 +50,19 @@ fn what_was_found_and_is_freed_before_the_commit_is_saved() {
         assert!(artifacts.read(&name("new").newest()).unwrap() == bytes);
         artifacts.delete(&name("new").newest()).unwrap();
         collect(&vault);
-        assert_eq!(whole(&vault).object_bytes, 0, "nothing stays");
+        assert_eq!(whole(&vault).object_bytes, 0, "no object is left");
     }
 }
 
 #[test]
-fn an_upload_outlives_everything_that_is_done_to_what_it_shares() {
+fn upload_survives_deletes_and_gc_of_shared_chunks() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let (shared, own) = (noise(3_000_000, 5), noise(1_000_000, 6));
     let bytes = [&shared[..], &own, &shared, &own[..500_000], &shared[1_000_000..]].concat();
     let mut round = 0;
-    put_meddled(&artifacts, &bytes, 300_000, |_| {
-        // Put, deleted and freed again and again, beside it.
+    put_with_action(&artifacts, &bytes, 300_000, |_| {
+        // During the upload, the shared chunks are put, deleted and freed repeatedly.
         put(&artifacts, "other", &shared);
         artifacts.delete(&name("other").newest()).unwrap();
         collect(&vault);
@@ -76,11 +78,11 @@ fn an_upload_outlives_everything_that_is_done_to_what_it_shares() {
 }
 
 #[test]
-fn a_short_content_shares_with_a_long_one_in_either_order() {
+fn short_and_long_content_share_chunks_in_either_order() {
     for short_first in [true, false] {
         let vault = vault();
         let artifacts = vault.artifacts();
-        // Two chunks of zeros, the shortest that compress: the long one begins with them too.
+        // Two chunks of zeros, the shortest content that compresses. The long one starts with them.
         let short = vec![0; 600_000];
         let long = [&short[..], &noise(900_000, 9)].concat();
         let order: [(&str, &[u8]); 2] = if short_first {
@@ -100,7 +102,7 @@ fn a_short_content_shares_with_a_long_one_in_either_order() {
             })
             .iter()
             .sum();
-        assert!(chunks < alone, "{chunks} of {alone} chunks: nothing is shared");
+        assert!(chunks < alone, "{chunks} chunks together, {alone} apart: none is shared");
         for (task, bytes) in order {
             let uri = name(task).newest();
             assert!(artifacts.read(&uri).unwrap() == bytes);
@@ -113,7 +115,7 @@ fn a_short_content_shares_with_a_long_one_in_either_order() {
 }
 
 #[test]
-fn threads_put_the_same_and_delete_it_and_free_it() {
+fn equal_puts_deletes_and_gc_on_threads_leave_nothing() {
     let vault = vault();
     let bytes = noise(2_000_000, 11);
     std::thread::scope(|scope| {
@@ -137,13 +139,13 @@ fn threads_put_the_same_and_delete_it_and_free_it() {
 }
 
 #[test]
-fn what_an_upload_has_stored_itself_is_not_freed_before_its_commit() {
+fn upload_keeps_its_own_chunks_until_its_commit() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let bytes = noise(6_000_000, 3);
     let mut rounds = 0;
-    put_meddled(&artifacts, &bytes, 2_500_000, |_| {
-        // Others refer to what this upload has indexed by now, and let go of it.
+    put_with_action(&artifacts, &bytes, 2_500_000, |_| {
+        // Another artifact refers to chunks that this upload has indexed, and releases them.
         put(&artifacts, "other", &bytes[..1_500_000]);
         artifacts.delete(&name("other").newest()).unwrap();
         collect(&vault);
@@ -153,17 +155,19 @@ fn what_an_upload_has_stored_itself_is_not_freed_before_its_commit() {
     whole(&vault);
 }
 
-/// Puts `bytes`, doing something when nearly all of them have been read; whether that loses anything.
+/// Returns whether the put of `bytes` loses content.
+///
+/// Runs `act` when all but the last 1,000 bytes have been read.
 fn loses(vault: &Vault, bytes: &[u8], mut act: impl FnMut()) -> bool {
     let artifacts = vault.artifacts();
-    let source = Meddling { bytes, every: bytes.len() - 1_000, read: 0, act: |_| act() };
+    let source = ActingSource { bytes, every: bytes.len() - 1_000, read: 0, act: |_| act() };
     let Ok(uri) = artifacts.put(ArtifactSpec::new(name("new")), source) else { return true };
     !artifacts.read(&uri).is_ok_and(|read| read == bytes)
         || !vault.check(&CheckOptions::new()).unwrap().is_ok()
 }
 
 #[test]
-fn a_pin_that_comes_after_the_look_up_is_noticed() {
+fn late_read_epoch_loses_content() {
     for bug in [None, Some(Bug::LateEpoch)] {
         let _bug = bug.map(plant);
         let vault = vault();
@@ -177,13 +181,13 @@ fn a_pin_that_comes_after_the_look_up_is_noticed() {
     }
 }
 
-/// A source without bytes, that ends when it is told to.
-struct Held {
+/// An empty source that ends when the test sends a signal.
+struct BlockedSource {
     begun: Option<mpsc::Sender<()>>,
     end: mpsc::Receiver<()>,
 }
 
-impl Read for Held {
+impl Read for BlockedSource {
     fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
         if let Some(begun) = self.begun.take() {
             begun.send(()).map_err(std::io::Error::other)?;
@@ -194,7 +198,7 @@ impl Read for Held {
 }
 
 #[test]
-fn a_look_up_that_finds_what_was_let_go_of_is_noticed() {
+fn found_released_chunk_loses_content() {
     for bug in [None, Some(Bug::FindsReleased)] {
         let _bug = bug.map(plant);
         let vault = vault();
@@ -205,11 +209,12 @@ fn a_look_up_that_finds_what_was_let_go_of_is_noticed() {
         let (end, ends) = mpsc::channel();
         let lost = std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                let source = Held { begun: Some(begun), end: ends };
+                let source = BlockedSource { begun: Some(begun), end: ends };
                 vault.artifacts().put(ArtifactSpec::new(name("other")), source).unwrap();
             });
             has_begun.recv_timeout(LONG).unwrap();
-            // The node goes; what it listed is let go of, and stays because of the other upload.
+            // `gc` frees the node. The chunks under it are released but stay because of the other
+            // upload.
             let report = vault.gc(&GcOptions::new()).unwrap();
             assert!(report.chunks > 0 && report.waiting > 0, "{report:?}");
             let mut other = Some(other);
@@ -224,14 +229,14 @@ fn a_look_up_that_finds_what_was_let_go_of_is_noticed() {
 }
 
 #[test]
-fn a_node_that_was_found_keeps_what_is_under_it() {
+fn found_node_keeps_chunks_under_it() {
     let vault = vault();
     let artifacts = vault.artifacts();
-    // Long enough for nodes of its own, which are found whole.
+    // Long enough for several nodes, which the put finds with all chunks under them.
     let shared = noise(40_000_000, 5);
     let old = put(&artifacts, "old", &shared);
     let bytes = [&shared[..], &noise(6_000_000, 101)].concat();
-    put_meddled(&artifacts, &bytes, 40_000_000, |_| {
+    put_with_action(&artifacts, &bytes, 40_000_000, |_| {
         artifacts.delete(&old).unwrap();
         collect(&vault);
     });
@@ -239,20 +244,20 @@ fn a_node_that_was_found_keeps_what_is_under_it() {
 }
 
 #[test]
-fn chunks_that_are_moved_are_read_and_found_as_before() {
+fn repacked_chunks_are_read_and_found() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let bytes = noise(2_000_000, 13);
     let reader = artifacts.open(&put(&artifacts, "old", &bytes)).unwrap();
-    // Its first half is shared; the other half goes, and leaves packs that are mostly waste.
+    // The first half is shared. The other half is deleted and leaves packs that are mostly unused.
     let half = put(&artifacts, "half", &bytes[..1_000_000]);
     artifacts.delete(&name("old").newest()).unwrap();
     let before = whole(&vault).object_bytes;
-    put_meddled(&artifacts, &bytes[..900_000], 300_000, |_| collect(&vault));
+    put_with_action(&artifacts, &bytes[..900_000], 300_000, |_| collect(&vault));
     let report = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!(report.damaged, 0);
     assert!(artifacts.read(&half).unwrap() == bytes[..1_000_000]);
-    // Whoever had it open reads the places where it lay.
+    // The open reader still reads from the old locations.
     let mut old = Vec::new();
     { reader }.read_to_end(&mut old).unwrap();
     assert!(old == bytes);
@@ -262,13 +267,13 @@ fn chunks_that_are_moved_are_read_and_found_as_before() {
 }
 
 #[test]
-fn an_artifact_that_was_put_in_between_is_refused_or_followed() {
+fn artifact_put_during_upload_is_refused() {
     let vault = vault();
-    // Under leases nobody comes in between.
+    // Leases would keep the second writer out.
     let artifacts = vault.artifacts().without_leases();
     let bytes = noise(400_000, 2);
     let act = |_| drop(put(&artifacts, "new", b"first"));
-    let source = Meddling { bytes: &bytes, every: 300_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 300_000, read: 0, act };
     let spec =
         ArtifactSpec::new(name("new")).on_existing(strongroom::artifacts::OnExisting::Refuse);
     let refused = artifacts.put(spec, source);

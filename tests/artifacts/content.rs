@@ -1,4 +1,4 @@
-//! Contents of every length: read back as they were put, stored once, freed when nothing has them.
+//! Contents of every length: read back unchanged, stored once, freed with the last reference.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -12,7 +12,7 @@ use strongroom_testkit::memory_vault;
 use crate::scene::{name, noise, put, whole};
 
 #[test]
-fn every_length_comes_back_from_every_position() {
+fn content_of_every_length_reads_from_every_position() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     for len in [0, 1, 15_000, 32_000, 32_001, 300_000, 5_000_000, 40_000_000] {
@@ -34,7 +34,7 @@ fn every_length_comes_back_from_every_position() {
 }
 
 #[test]
-fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
+fn equal_content_is_stored_once_and_freed_with_last_use() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let bytes = noise(10_000_000, 3);
@@ -60,7 +60,7 @@ fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
     assert!(artifacts.read(&third).unwrap() == bytes);
     let mut reader = artifacts.open(&second).unwrap();
     artifacts.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
-    // Whoever reads it reads on.
+    // The open reader keeps its chunks.
     let kept = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((kept.chunks, kept.waiting > 0), (0, true), "{kept:?}");
     let mut read = Vec::new();
@@ -76,13 +76,13 @@ fn what_is_there_is_not_stored_again_and_goes_with_its_last_artifact() {
     whole(&vault);
 }
 
-/// Fails after so many bytes.
-struct Failing(usize);
+/// A source that fails after the given number of bytes.
+struct FailingSource(usize);
 
-impl Read for Failing {
+impl Read for FailingSource {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.0 == 0 {
-            return Err(std::io::Error::other("the line is cut"));
+            return Err(std::io::Error::other("the connection is lost"));
         }
         let taken = buffer.len().min(self.0);
         buffer[..taken].copy_from_slice(&noise(taken, self.0 as u64));
@@ -92,10 +92,10 @@ impl Read for Failing {
 }
 
 #[test]
-fn a_source_that_fails_leaves_nothing() {
+fn put_from_failing_source_leaves_nothing() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
-    let failed = artifacts.put(ArtifactSpec::new(name("1")), Failing(40_000_000));
+    let failed = artifacts.put(ArtifactSpec::new(name("1")), FailingSource(40_000_000));
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!artifacts.exists(&name("1").newest()).unwrap());
     let freed = vault.gc(&GcOptions::new()).unwrap();
@@ -106,7 +106,7 @@ fn a_source_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_node_that_fills_a_pack_is_there_with_its_list() {
+fn node_that_fills_a_pack_is_read() {
     let vault = strongroom::Vault::options(strongroom_testkit::TestKey)
         .entropy(strongroom_testkit::SeededEntropy::new(1))
         .object_bytes(4_096)
@@ -118,10 +118,10 @@ fn a_node_that_fills_a_pack_is_there_with_its_list() {
     whole(&vault);
 }
 
-/// Takes so many bytes.
-struct Narrow(usize);
+/// A writer with room for the given number of bytes.
+struct LimitedWriter(usize);
 
-impl Write for Narrow {
+impl Write for LimitedWriter {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         if self.0 == 0 {
             return Err(std::io::ErrorKind::StorageFull.into());
@@ -137,23 +137,27 @@ impl Write for Narrow {
 }
 
 #[test]
-fn a_copy_is_whole_or_an_error_and_tells_how_far_it_is() {
+fn copy_is_whole_or_fails_and_reports_progress() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let bytes = noise(3_000_000, 5);
     let uri = put(&artifacts, "1", &bytes);
-    let (heard, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
-    let progress = |done, total| heard.lock().push((done, total));
+    let (reports, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
+    let progress = |done, total| reports.lock().push((done, total));
     let mut copy = Vec::new();
     let info = artifacts
         .copy_to(&uri, &mut copy, LongCall::new().progress(&progress).cancel(&cancel))
         .unwrap();
     assert!(copy == bytes && info.len() == 3_000_000);
-    let heard = heard.into_inner();
-    assert!(heard.is_sorted() && heard.last() == Some(&(3_000_000, Some(3_000_000))), "{heard:?}");
+    let reports = reports.into_inner();
+    assert!(
+        reports.is_sorted() && reports.last() == Some(&(3_000_000, Some(3_000_000))),
+        "{reports:?}"
+    );
 
-    let full =
-        artifacts.copy_to(&uri, Narrow(1_000_000), LongCall::new().cancel(&cancel)).unwrap_err();
+    let full = artifacts
+        .copy_to(&uri, LimitedWriter(1_000_000), LongCall::new().cancel(&cancel))
+        .unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Full);
     let none = artifacts.copy_to(&name("2").newest(), &mut copy, LongCall::new().cancel(&cancel));
     assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);

@@ -1,5 +1,6 @@
-//! Packs that are missing, cut short, or have one byte changed: what they held is told, and nothing else is
-//! touched by it.
+//! Packs that are missing, truncated, or have one byte changed.
+//!
+//! Only the content in the damaged pack is reported as damaged.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use strongroom_testkit::{SeededEntropy, TestKey};
 
 use crate::scene::{collect, name, noise, put, whole};
 
-/// A vault with an artifact to be damaged, others, and the objects of the one.
+/// A vault with one artifact to damage, its objects, and intact artifacts.
 struct Scene {
     backend: Arc<Memory>,
     vault: Vault,
@@ -59,9 +60,11 @@ impl Scene {
         }
     }
 
-    /// That what is damaged is told as that, by name, and the rest is read.
+    /// Asserts that exactly the bad artifact is reported as corrupt.
+    ///
+    /// The error names its URI. All other artifacts are read.
     #[track_caller]
-    fn tells(&self, read_data: ReadData) {
+    fn assert_bad_is_reported(&self, read_data: ReadData) {
         let artifacts = self.vault.artifacts();
         let error = artifacts.read(&self.bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -86,44 +89,44 @@ impl Scene {
 }
 
 #[test]
-fn a_pack_that_is_missing_costs_what_it_held_and_nothing_else() {
+fn missing_pack_damages_only_its_own_content() {
     let scene = scene();
     scene.bad_objects.iter().for_each(|key| scene.backend.delete(key).unwrap());
-    scene.tells(ReadData::No);
+    scene.assert_bad_is_reported(ReadData::No);
 }
 
 #[test]
-fn a_pack_that_is_cut_short_is_noticed_without_reading_it() {
+fn truncated_pack_is_found_without_reading_data() {
     let scene = scene();
     scene.replace(|body| body.truncate(body.len() - 5_000));
     let report = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(!report.is_ok());
     scene.replace(|body| body.truncate(1_000));
-    scene.tells(ReadData::No);
+    scene.assert_bad_is_reported(ReadData::No);
 }
 
 #[test]
-fn a_changed_byte_is_noticed_wherever_it_is_and_never_served() {
+fn changed_byte_is_found_anywhere_and_never_read() {
     let scene = scene();
     let len = scene.backend.get(&scene.bad_objects[0]).unwrap().body.len();
     for at in [16, 40, len / 2] {
         scene.replace(|body| body[at] ^= 1);
-        scene.tells(ReadData::All);
+        scene.assert_bad_is_reported(ReadData::All);
         scene.replace(|body| body[at] ^= 1);
     }
-    // The list behind the chunks is needed for no read.
+    // No read needs the list at the end of the pack.
     scene.replace(|body| body[len - 30] ^= 1);
     assert!(scene.vault.artifacts().read(&scene.bad).is_ok());
     let options = CheckOptions::new().read_data(ReadData::All);
     assert!(!scene.vault.check(&options).unwrap().is_ok());
-    // Without it what lies in the pack is told by the rows.
+    // Without the list, gc takes the chunks of the pack from the rows.
     scene.vault.artifacts().delete(&scene.bad).unwrap();
     collect(&scene.vault);
     whole(&scene.vault);
 }
 
 #[test]
-fn every_part_of_the_data_is_read_by_one_of_as_many_checks() {
+fn checks_of_all_parts_read_all_data_once() {
     let scene = scene();
     scene.replace(|body| body[100] ^= 1);
     let noticed = (1..=4).filter(|&part| {
@@ -137,7 +140,7 @@ fn every_part_of_the_data_is_read_by_one_of_as_many_checks() {
 }
 
 #[test]
-fn garbage_is_freed_past_a_pack_that_is_lost() {
+fn gc_frees_garbage_despite_a_lost_pack() {
     let scene = scene();
     scene.bad_objects.iter().for_each(|key| scene.backend.delete(key).unwrap());
     scene.vault.artifacts().delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
@@ -145,7 +148,7 @@ fn garbage_is_freed_past_a_pack_that_is_lost() {
     assert!(first.damaged > 0 && first.chunks > 100, "{first:?}");
     let again = scene.vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((again.chunks, again.damaged), (0, first.damaged));
-    // What the lost node lists stays, counted and told of; that is all.
+    // The chunks that the lost node lists stay. The check counts and reports only them.
     let left = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(left.chunks < 10, "{left:?}");
     assert!(!scene.vault.artifacts().exists(&name("bad").newest()).unwrap());

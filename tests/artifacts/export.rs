@@ -1,5 +1,7 @@
-//! Exports: a ZIP archive with all that a spec or a task has, of one moment, with names that are safe to
-//! unpack; and what makes one fail leaves none.
+//! Exports: one ZIP archive of a spec or a task.
+//!
+//! An archive shows one moment, and its names are safe to unpack. A failed export leaves no
+//! readable archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read, Write};
@@ -19,7 +21,7 @@ use crate::scene::{collect, noise};
 
 type Files = Vec<(String, Vec<u8>)>;
 
-/// The files of an archive, in its order; the listing apart, as JSON.
+/// Returns the files of an archive in order, and its JSON listing.
 fn unpack(archive: &[u8]) -> (Files, Vec<Value>) {
     let mut archive = ZipArchive::new(Cursor::new(archive)).unwrap();
     let mut files: Files = (0..archive.len())
@@ -31,7 +33,7 @@ fn unpack(archive: &[u8]) -> (Files, Vec<Value>) {
         })
         .collect();
     let (name, listing) = files.pop().unwrap();
-    assert_eq!(name, "metadata.json", "the listing comes last");
+    assert_eq!(name, "metadata.json", "the listing is the last file");
     let listing: Value = serde_json::from_slice(&listing).unwrap();
     (files, listing["artifacts"].as_array().unwrap().clone())
 }
@@ -49,7 +51,7 @@ fn put(artifacts: &Artifacts, name: [&str; 3], bytes: &[u8]) -> ArtifactUri {
 }
 
 #[test]
-fn an_archive_has_every_version_of_a_spec_or_of_one_task_of_it_and_what_is_told_of_each() {
+fn archive_has_all_versions_of_spec_or_task_and_metadata() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let long = [noise(3_000_000, 5), vec![b'x'; 500_000]].concat();
@@ -64,29 +66,29 @@ fn an_archive_has_every_version_of_a_spec_or_of_one_task_of_it_and_what_is_told_
         .tag("nightly")
         .tag("a \"tag\"")
         .metadata("by", "ada");
-    let told = artifacts.put(spec, &b"told"[..]).unwrap();
+    let tagged = artifacts.put(spec, &b"tags"[..]).unwrap();
 
-    let heard = Mutex::new(Vec::new());
-    let progress = |done: u64, total: Option<u64>| heard.lock().push((done, total));
+    let reports = Mutex::new(Vec::new());
+    let progress = |done: u64, total: Option<u64>| reports.lock().push((done, total));
     let mut archive = Vec::new();
     let report = artifacts
         .export(&ArtifactScope::spec("s"), &mut archive, LongCall::new().progress(&progress))
         .unwrap();
     let all = 24 + long.len() as u64;
     assert_eq!((report.versions, report.bytes), (5, all));
-    let heard = heard.into_inner();
-    assert_eq!(heard.last(), Some(&(all, Some(all))));
-    assert!(heard.len() > 5 && heard.is_sorted());
+    let reports = reports.into_inner();
+    assert_eq!(reports.last(), Some(&(all, Some(all))));
+    assert!(reports.len() > 5 && reports.is_sorted());
     let (files, listing) = unpack(&archive);
     let expected: [(&str, &[u8]); 5] = [
         ("1/log@1", b"first"),
         ("1/log@2", b""),
-        ("1/test@1", b"told"),
+        ("1/test@1", b"tags"),
         ("10/log@1", b"of another task"),
         ("2/diff@1", &long),
     ];
-    let found: Vec<_> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
-    assert!(found == expected, "{:?}", files.iter().map(|(path, _)| path).collect::<Vec<_>>());
+    let unpacked: Vec<_> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
+    assert!(unpacked == expected, "{:?}", files.iter().map(|(path, _)| path).collect::<Vec<_>>());
     assert_eq!(listing.len(), 5);
     for listed in &listing {
         let uri: ArtifactUri = listed["uri"].as_str().unwrap().parse().unwrap();
@@ -98,7 +100,7 @@ fn an_archive_has_every_version_of_a_spec_or_of_one_task_of_it_and_what_is_told_
         let (_, bytes) = files.iter().find(|(path, _)| listed["path"] == **path).unwrap();
         assert!(artifacts.read(&uri).unwrap() == bytes[..], "{uri}");
     }
-    assert_eq!(listing[2]["uri"], told.to_string());
+    assert_eq!(listing[2]["uri"], tagged.to_string());
     assert_eq!(listing[2]["mime"], "text/plain");
     assert_eq!(listing[2]["tags"], serde_json::json!(["a \"tag\"", "nightly"]));
     assert_eq!(listing[2]["metadata"], serde_json::json!({"by": "ada"}));
@@ -111,7 +113,7 @@ fn an_archive_has_every_version_of_a_spec_or_of_one_task_of_it_and_what_is_told_
 }
 
 #[test]
-fn hostile_names_neither_leave_their_folder_nor_meet() {
+fn hostile_names_stay_in_their_folder_and_stay_distinct() {
     const HOSTILE: [&str; 27] = [
         "..",
         ".",
@@ -167,7 +169,7 @@ fn hostile_names_neither_leave_their_folder_nor_meet() {
         };
         assert!(parts.len() == 2 && parts.iter().all(is_safe), "{path}");
         assert_ne!(parts[0].to_lowercase(), "metadata.json");
-        assert!(seen.insert(path.to_lowercase()), "{path} meets another");
+        assert!(seen.insert(path.to_lowercase()), "{path} occurs twice");
     }
     assert_eq!(files.len(), put_bytes.len());
     let files: BTreeMap<_, _> = files.into_iter().collect();
@@ -178,13 +180,13 @@ fn hostile_names_neither_leave_their_folder_nor_meet() {
     assert!(put_bytes.is_empty(), "not listed: {put_bytes:?}");
 }
 
-/// Acts once, at the first byte.
-struct Acting<'a, F: FnOnce()> {
+/// A writer that runs an action at its first byte.
+struct ActingWriter<'a, F: FnOnce()> {
     act: Option<F>,
     to: &'a mut Vec<u8>,
 }
 
-impl<F: FnOnce()> Write for Acting<'_, F> {
+impl<F: FnOnce()> Write for ActingWriter<'_, F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if let Some(act) = self.act.take() {
             act();
@@ -198,7 +200,7 @@ impl<F: FnOnce()> Write for Acting<'_, F> {
 }
 
 #[test]
-fn an_archive_is_of_one_moment_whatever_is_written_and_freed_meanwhile() {
+fn archive_shows_one_moment_despite_writes_and_gc() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let long = noise(2_000_000, 9);
@@ -210,7 +212,7 @@ fn an_archive_is_of_one_moment_whatever_is_written_and_freed_meanwhile() {
         put(&artifacts, ["s", "3", "log"], b"too late");
         collect(&vault);
     };
-    let to = Acting { act: Some(act), to: &mut archive };
+    let to = ActingWriter { act: Some(act), to: &mut archive };
     let report = artifacts.export(&ArtifactScope::spec("s"), to, LongCall::new()).unwrap();
     assert_eq!(report.versions, 2);
     let (files, listing) = unpack(&archive);
@@ -221,7 +223,7 @@ fn an_archive_is_of_one_moment_whatever_is_written_and_freed_meanwhile() {
 }
 
 #[test]
-fn damaged_content_is_corrupt_naming_the_artifact_and_no_archive_is_left() {
+fn export_of_damaged_content_is_corrupt_without_archive() {
     let memory = Memory::new();
     let state = MemoryState::new();
     let vault = Vault::options(TestKey).create_on(state, memory.clone()).unwrap();
@@ -240,8 +242,8 @@ fn damaged_content_is_corrupt_naming_the_artifact_and_no_archive_is_left() {
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(error.subject(), Some(&*damaged.to_string()), "{error}");
-    assert!(!archive.is_empty(), "the first one is whole");
-    assert!(ZipArchive::new(Cursor::new(archive)).is_err(), "what lacks a part looks whole");
+    assert!(!archive.is_empty(), "the first file is written");
+    assert!(ZipArchive::new(Cursor::new(archive)).is_err(), "the incomplete archive opens");
     let (files, _) = unpack(&export(&artifacts, "s", Some("1")));
     assert_eq!(files, [("1/log@1".into(), b"whole".to_vec())]);
 }
@@ -250,10 +252,10 @@ fn keys(memory: &Memory) -> Vec<Key> {
     memory.list("", None, 1_000).unwrap().into_iter().map(|entry| entry.key).collect()
 }
 
-/// Takes so many bytes, and has no room for more.
-struct Filling<'a>(&'a mut Vec<u8>, usize);
+/// A writer with room for the given number of bytes.
+struct LimitedWriter<'a>(&'a mut Vec<u8>, usize);
 
-impl Write for Filling<'_> {
+impl Write for LimitedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.0.len() + bytes.len() > self.1 {
             return Err(std::io::ErrorKind::StorageFull.into());
@@ -267,7 +269,7 @@ impl Write for Filling<'_> {
 }
 
 #[test]
-fn an_export_that_fails_or_is_cancelled_leaves_no_archive() {
+fn failed_or_cancelled_export_leaves_no_archive() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     put(&artifacts, ["s", "1", "log"], &noise(700_000, 3));
@@ -275,13 +277,13 @@ fn an_export_that_fails_or_is_cancelled_leaves_no_archive() {
     let whole = export(&artifacts, "s", None).len();
     for room in [0, 10, 300_000, whole - 1] {
         let mut archive = Vec::new();
-        let to = Filling(&mut archive, room);
+        let to = LimitedWriter(&mut archive, room);
         let error = artifacts.export(&ArtifactScope::spec("s"), to, LongCall::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full, "{error}");
         assert!(ZipArchive::new(Cursor::new(archive)).is_err(), "{room}");
     }
     let mut archive = Vec::new();
-    export_to(&artifacts, Filling(&mut archive, whole));
+    export_to(&artifacts, LimitedWriter(&mut archive, whole));
     unpack(&archive);
 
     let cancel = CancelToken::new();
@@ -307,7 +309,7 @@ fn export_to(artifacts: &Artifacts, to: impl Write) {
 }
 
 #[test]
-fn an_export_of_nothing_is_not_found_and_writes_nothing() {
+fn export_of_nothing_is_not_found_and_writes_nothing() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let uri = put(&artifacts, ["s", "1", "log"], b"x");

@@ -1,5 +1,6 @@
-//! Where chunks lie: in state at first if they are few, packed once they are many; and the index of them,
-//! made anew from the packs.
+//! Locations of chunks, and the rebuild of the index.
+//!
+//! A few short chunks stay in state. Many are packed. The index is rebuilt from the packs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,21 +15,21 @@ use strongroom::storage::MemoryState;
 use strongroom::{ErrorKind, LongCall, Result, Vault};
 use strongroom_testkit::{Layer, SeededEntropy, TestKey, forget_packs, impl_backend, memory_vault};
 
-use crate::scene::{Meddling, collect, name, noise, put, whole};
+use crate::scene::{ActingSource, collect, name, noise, put, whole};
 
 fn keys(backend: &Memory) -> Vec<Key> {
     let page = backend.list("", None, 10_000).unwrap();
     page.into_iter().map(|entry| entry.key).collect()
 }
 
-/// A backend that remembers the longest range that was asked for.
+/// A backend that records the longest range of a read.
 #[derive(Debug, Default)]
-struct Heard {
+struct RangeRecorder {
     memory: Memory,
     longest_read: AtomicU64,
 }
 
-impl Layer for Heard {
+impl Layer for RangeRecorder {
     fn inner(&self) -> &dyn Backend {
         &self.memory
     }
@@ -40,10 +41,10 @@ impl Layer for Heard {
     }
 }
 
-impl_backend!(Heard);
+impl_backend!(RangeRecorder);
 
-fn heard() -> (Arc<Heard>, Vault) {
-    let backend = Arc::new(Heard::default());
+fn recorded_vault() -> (Arc<RangeRecorder>, Vault) {
+    let backend = Arc::new(RangeRecorder::default());
     let vault = Vault::options(TestKey)
         .entropy(SeededEntropy::new(1))
         .object_bytes(256 << 10)
@@ -54,7 +55,7 @@ fn heard() -> (Arc<Heard>, Vault) {
 }
 
 #[test]
-fn short_contents_lie_in_state_until_they_are_many() {
+fn short_contents_stay_in_state_until_there_are_many() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let content = |n: u64| noise(20_000, 1_000 + n);
@@ -66,7 +67,7 @@ fn short_contents_lie_in_state_until_they_are_many() {
     for n in 100..300 {
         put(&artifacts, &n.to_string(), &content(n));
     }
-    // The vault's own thread packs them too, at its leisure.
+    // The vault's own thread packs them too, at a later time.
     vault.gc(&GcOptions::new()).unwrap();
     let packed = whole(&vault);
     assert!(packed.objects > 0 && packed.chunks >= 300, "{packed:?}");
@@ -90,7 +91,7 @@ fn vault() -> Vault {
 }
 
 #[test]
-fn an_index_that_is_lost_is_made_anew_from_the_packs() {
+fn lost_index_is_rebuilt_from_packs() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let (long, other) = (noise(20_000_000, 5), noise(1_000_000, 7));
@@ -109,7 +110,7 @@ fn an_index_that_is_lost_is_made_anew_from_the_packs() {
 
     let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert_eq!((report.missing, report.damaged), (0, 0));
-    assert!(report.unreferenced > 0, "what was deleted is found too: {report:?}");
+    assert!(report.unreferenced > 0, "no deleted chunk is found: {report:?}");
     assert_eq!(whole(&vault), before);
     assert_eq!(artifacts.usage().unwrap(), usage);
     assert!(artifacts.read(&name("long").newest()).unwrap() == long);
@@ -123,29 +124,29 @@ fn an_index_that_is_lost_is_made_anew_from_the_packs() {
 }
 
 #[test]
-fn nothing_is_stored_freed_or_moved_while_the_index_is_made_anew() {
-    let (_, vault) = heard();
+fn rebuild_refuses_put_and_gc_meanwhile() {
+    let (_, vault) = recorded_vault();
     let artifacts = vault.artifacts();
     put(&artifacts, "before", &noise(1_000_000, 3));
     let before = whole(&vault);
-    let asked = AtomicUsize::new(0);
+    let refusals = AtomicUsize::new(0);
     let progress = |_: u64, _: Option<u64>| {
         let put = artifacts.put(ArtifactSpec::new(name("meanwhile")), &b"a few bytes"[..]);
         assert_eq!(put.unwrap_err().kind(), ErrorKind::Locked);
         let gc = vault.gc(&GcOptions::new());
         assert_eq!(gc.unwrap_err().kind(), ErrorKind::Locked);
-        asked.fetch_add(1, Ordering::SeqCst);
+        refusals.fetch_add(1, Ordering::SeqCst);
     };
     vault.rebuild_index(&RebuildOptions::new().progress(&progress)).unwrap();
-    assert!(asked.into_inner() > 0);
+    assert!(refusals.into_inner() > 0);
     assert_eq!(whole(&vault), before);
     put(&artifacts, "after", b"a few bytes");
 }
 
 #[test]
-fn what_a_lost_pack_held_is_back_once_it_is_put_again() {
+fn content_of_lost_pack_is_readable_once_put_again() {
     for len in [20_000, 300_000] {
-        let (backend, vault) = heard();
+        let (backend, vault) = recorded_vault();
         let artifacts = vault.artifacts();
         let filler = noise(600_000, 7);
         let bytes = [&filler[..], &noise(len, 3)].concat();
@@ -164,13 +165,13 @@ fn what_a_lost_pack_held_is_back_once_it_is_put_again() {
 }
 
 #[test]
-fn an_index_that_is_lost_can_be_made_anew_after_the_keys_were_rotated() {
+fn lost_index_is_rebuilt_after_key_rotations() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let bytes = noise(2_000_000, 5);
     put(&artifacts, "1", &bytes);
     forget_packs(&vault).unwrap();
-    // The host does not know yet.
+    // The rotations run before the host has noticed the loss.
     for _ in 0..2 {
         vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
     }
@@ -179,7 +180,7 @@ fn an_index_that_is_lost_can_be_made_anew_after_the_keys_were_rotated() {
 }
 
 #[test]
-fn what_is_moved_once_is_not_moved_again() {
+fn repacked_chunks_are_not_repacked_again() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let zeros = vec![0; 256 << 10];
@@ -193,8 +194,8 @@ fn what_is_moved_once_is_not_moved_again() {
 }
 
 #[test]
-fn an_object_that_says_that_it_is_a_pack_is_not_read_whole() {
-    let (backend, vault) = heard();
+fn forged_pack_is_not_read_whole() {
+    let (backend, vault) = recorded_vault();
     put(&vault.artifacts(), "1", &noise(300_000, 5));
     let mut body = b"STRNGPAK".to_vec();
     body.extend_from_slice(&1_u32.to_le_bytes());
@@ -207,27 +208,27 @@ fn an_object_that_says_that_it_is_a_pack_is_not_read_whole() {
     let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
     assert_eq!((report.packs, report.damaged), (1, 0));
     let longest = backend.longest_read.load(Ordering::SeqCst);
-    assert!(longest <= 40 << 20, "{longest} bytes at once");
+    assert!(longest <= 40 << 20, "one read of {longest} bytes");
 }
 
 #[test]
-fn the_index_is_not_made_anew_while_something_is_stored() {
+fn rebuild_during_upload_is_locked() {
     let vault = vault();
     let bytes = noise(1_000_000, 5);
     let act = |_| {
         let refused = vault.rebuild_index(&RebuildOptions::new()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Locked);
     };
-    let source = Meddling { bytes: &bytes, every: 900_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 900_000, read: 0, act };
     vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
     whole(&vault);
 }
 
 #[test]
-fn what_cannot_be_listed_or_counted_is_not_lost_with_the_rest_when_the_index_is_made_anew() {
-    // The end of a pack is its list; its last chunk is the node of the content, or part of it.
+fn rebuild_keeps_content_despite_damaged_list_or_node() {
+    // A pack ends with its list. Its last chunk is a node of the content, or a part of one.
     for damage in ["list", "node"] {
-        let (backend, vault) = heard();
+        let (backend, vault) = recorded_vault();
         let artifacts = vault.artifacts();
         let bytes = noise(400_000, 5);
         put(&artifacts, "harmed", &bytes);
@@ -250,7 +251,7 @@ fn what_cannot_be_listed_or_counted_is_not_lost_with_the_rest_when_the_index_is_
         if damage == "node" {
             let error = artifacts.read(&name("harmed").newest()).unwrap_err();
             assert_eq!((error.kind(), report.missing), (ErrorKind::Corrupt, 1));
-            // The same bytes bring the node back.
+            // A put of the same bytes restores the node.
             put(&artifacts, "again", &bytes);
         }
         assert!(artifacts.read(&name("harmed").newest()).unwrap() == bytes, "{damage}");

@@ -1,5 +1,6 @@
-//! Leases: one writer of an artifact at a time, whose commits count only while the lease is its own; and
-//! readers that know of none.
+//! Leases: one writer of an artifact at a time.
+//!
+//! A writer's commits count only while it holds the lease. Readers need no lease.
 
 use std::error::Error as _;
 use std::io::Read;
@@ -16,28 +17,30 @@ use strongroom::storage::MemoryState;
 use strongroom::{Error, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{ManualClock, TestKey, memory_vault};
 
-use crate::scene::{Meddling, name, noise, put, whole};
+use crate::scene::{ActingSource, name, noise, put, whole};
 
-/// How long a test waits for another thread.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often threads are given way to, so that one that must wait gets to show if it does not.
+/// Longest wait for another thread.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Number of yields that let another thread run.
+///
+/// With this many, a writer that fails to wait shows itself.
 const YIELDS: usize = 5_000;
 
-/// Tries once.
-fn hasty(artifacts: &Artifacts) -> Artifacts {
+/// Returns a handle that tries to acquire a lease once.
+fn without_waiting(artifacts: &Artifacts) -> Artifacts {
     artifacts.with_lease_policy(LeasePolicy { timeout: Duration::ZERO, ..LeasePolicy::default() })
 }
 
-fn patient(artifacts: &Artifacts) -> Artifacts {
-    artifacts.with_lease_policy(LeasePolicy { timeout: PATIENCE, ..LeasePolicy::default() })
+fn with_long_wait(artifacts: &Artifacts) -> Artifacts {
+    artifacts.with_lease_policy(LeasePolicy { timeout: WAIT_MAX, ..LeasePolicy::default() })
 }
 
 fn spec(task: &str) -> ArtifactSpec {
     ArtifactSpec::new(name(task))
 }
 
-/// A vault whose clock stands still.
-fn still_vault() -> Vault {
+/// Creates a vault with a stopped clock.
+fn stopped_clock_vault() -> Vault {
     Vault::options(TestKey)
         .clock(ManualClock::new())
         .create_on(MemoryState::new(), strongroom::backends::Memory::new())
@@ -50,10 +53,10 @@ fn refused(error: &Error) -> LeaseRefused {
     error.source().unwrap().downcast_ref::<LeaseRefused>().unwrap().clone()
 }
 
-/// A source that tells when it is first read.
-struct Telling<'a, F: FnMut()>(&'a [u8], F);
+/// A source that calls a function at each read.
+struct NotifyingSource<'a, F: FnMut()>(&'a [u8], F);
 
-impl<F: FnMut()> Read for Telling<'_, F> {
+impl<F: FnMut()> Read for NotifyingSource<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         (self.1)();
         self.0.read(buffer)
@@ -61,18 +64,18 @@ impl<F: FnMut()> Read for Telling<'_, F> {
 }
 
 #[test]
-fn the_second_of_two_writers_waits_and_then_goes_on() {
+fn second_writer_waits_for_the_first() {
     let vault = memory_vault().unwrap();
-    let artifacts = patient(&vault.artifacts());
+    let artifacts = with_long_wait(&vault.artifacts());
     let story = Mutex::new(Vec::new());
     let (go, gone) = channel();
     let gone: Mutex<Receiver<()>> = Mutex::new(gone);
     let bytes = noise(200_000, 3);
     thread::scope(|scope| {
         let second = scope.spawn(|| {
-            gone.lock().recv_timeout(PATIENCE).unwrap();
-            let told = || story.lock().push("second reads");
-            artifacts.put(spec("1"), Telling(b"second", told)).unwrap()
+            gone.lock().recv_timeout(WAIT_MAX).unwrap();
+            let log = || story.lock().push("second reads");
+            artifacts.put(spec("1"), NotifyingSource(b"second", log)).unwrap()
         });
         let act = |read: usize| {
             if read == 100_000 {
@@ -83,7 +86,7 @@ fn the_second_of_two_writers_waits_and_then_goes_on() {
                 story.lock().push("first has read");
             }
         };
-        let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act };
+        let source = ActingSource { bytes: &bytes, every: 100_000, read: 0, act };
         let first = artifacts.put(spec("1"), source).unwrap();
         assert_eq!(first.version(), Some(1));
         assert_eq!(second.join().unwrap().version(), Some(2));
@@ -96,9 +99,9 @@ fn the_second_of_two_writers_waits_and_then_goes_on() {
 }
 
 #[test]
-fn different_artifacts_are_written_side_by_side() {
+fn different_artifacts_are_written_concurrently() {
     let vault = memory_vault().unwrap();
-    let artifacts = hasty(&vault.artifacts());
+    let artifacts = without_waiting(&vault.artifacts());
     let bytes = noise(200_000, 3);
     let act = |_: usize| {
         assert!(artifacts.is_locked(&name("1")) && !artifacts.is_locked(&name("2")));
@@ -106,15 +109,15 @@ fn different_artifacts_are_written_side_by_side() {
         let change = TagChange::Add(["t".to_owned()].into());
         artifacts.tag(&name("2").newest(), &change).unwrap();
     };
-    let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 100_000, read: 0, act };
     artifacts.put(spec("1"), source).unwrap();
     assert_eq!(artifacts.versions(&VersionsQuery::of(&name("2")).limit(9)).unwrap().len(), 2);
 }
 
 #[test]
-fn who_waits_too_long_hears_who_has_it_and_how_often_it_was_tried() {
-    // By a clock that stands still, so that it counts pauses alone, however slow the machine is.
-    let vault = still_vault();
+fn lease_timeout_reports_holder_and_attempts() {
+    // With a stopped clock only the pauses count, however slow the machine is.
+    let vault = stopped_clock_vault();
     let artifacts = vault.artifacts();
     let uri = put(&artifacts, "1", b"x");
     let lease = artifacts.lock_as(&name("1"), "the builder").unwrap();
@@ -124,8 +127,9 @@ fn who_waits_too_long_hears_who_has_it_and_how_often_it_was_tried() {
         longest_pause: Duration::from_millis(4),
         ..LeasePolicy::default()
     });
-    let told = |_: &mut Vec<u8>| panic!("its source is read");
-    let error = short.put(spec("1"), Telling(b"y", || told(&mut Vec::new()))).unwrap_err();
+    let refuse = |_: &mut Vec<u8>| panic!("the source was read");
+    let error =
+        short.put(spec("1"), NotifyingSource(b"y", || refuse(&mut Vec::new()))).unwrap_err();
     let why = refused(&error);
     assert_eq!(why.holder, artifacts.lease_holder(&name("1")).unwrap());
     assert_eq!(why.holder.holder, "the builder");
@@ -133,27 +137,30 @@ fn who_waits_too_long_hears_who_has_it_and_how_often_it_was_tried() {
     assert_eq!(why.attempts, 7, "{why}");
     assert!(error.to_string().contains("the builder"), "{error}");
     assert_eq!(error.subject(), Some("strongroom:///artifact/spec/1/log"));
-    // Whatever writes the artifact waits, and tries just once if it is not to wait.
-    let hasty = hasty(&artifacts);
+    // Every call that writes the artifact waits. With a timeout of zero it tries once.
+    let without_waiting = without_waiting(&artifacts);
     let change = TagChange::Add(["t".to_owned()].into());
     for error in [
-        hasty.lock(&name("1")).map(drop).unwrap_err(),
-        hasty.tag(&uri, &change).map(drop).unwrap_err(),
-        hasty.delete(&uri).map(drop).unwrap_err(),
-        hasty.delete(&name("1").newest()).map(drop).unwrap_err(),
-        hasty.delete_old(&name("1"), 1).map(drop).unwrap_err(),
-        hasty.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).map(drop).unwrap_err(),
+        without_waiting.lock(&name("1")).map(drop).unwrap_err(),
+        without_waiting.tag(&uri, &change).map(drop).unwrap_err(),
+        without_waiting.delete(&uri).map(drop).unwrap_err(),
+        without_waiting.delete(&name("1").newest()).map(drop).unwrap_err(),
+        without_waiting.delete_old(&name("1"), 1).map(drop).unwrap_err(),
+        without_waiting
+            .delete_all(&ArtifactScope::spec("spec"), LongCall::new())
+            .map(drop)
+            .unwrap_err(),
     ] {
         assert_eq!(refused(&error).attempts, 1, "{error}");
     }
     drop(lease);
     assert!(!artifacts.is_locked(&name("1")));
-    assert_eq!(hasty.delete(&uri).unwrap(), 1);
+    assert_eq!(without_waiting.delete(&uri).unwrap(), 1);
 }
 
 #[test]
-fn a_wait_ends_on_a_clock_that_stands_still() {
-    let vault = still_vault();
+fn lease_wait_ends_on_a_stopped_clock() {
+    let vault = stopped_clock_vault();
     let artifacts = vault.artifacts();
     let _lease = artifacts.lock(&name("1")).unwrap();
     let policy = LeasePolicy { timeout: Duration::from_millis(20), ..LeasePolicy::default() };
@@ -162,7 +169,7 @@ fn a_wait_ends_on_a_clock_that_stands_still() {
 }
 
 #[test]
-fn a_holder_whose_lease_was_taken_away_stores_nothing() {
+fn forced_unlock_makes_holder_store_nothing() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     assert_eq!(artifacts.force_unlock(&name("1")), None);
@@ -178,7 +185,7 @@ fn a_holder_whose_lease_was_taken_away_stores_nothing() {
                 }
             }
         };
-        let source = Meddling { bytes: &bytes, every: 1_500_000, read: 0, act };
+        let source = ActingSource { bytes: &bytes, every: 1_500_000, read: 0, act };
         let error = artifacts.put(spec("1"), source).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert_eq!(artifacts.exists(&name("1").newest()).unwrap(), others);
@@ -200,7 +207,7 @@ fn a_holder_whose_lease_was_taken_away_stores_nothing() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
-    // The stale one lets go of nothing that is another's.
+    // Dropping the stale lease does not release the other holder's lease.
     drop((held, lease));
     assert!(artifacts.is_locked(&name("1")));
     drop(next);
@@ -210,7 +217,7 @@ fn a_holder_whose_lease_was_taken_away_stores_nothing() {
 }
 
 #[test]
-fn a_lease_that_ran_out_goes_to_whoever_asks_and_a_put_renews_its_own() {
+fn expired_lease_can_be_acquired_and_put_renews_its_own() {
     let clock = ManualClock::new();
     let vault = Vault::options(TestKey)
         .clock(clock.clone())
@@ -227,12 +234,13 @@ fn a_lease_that_ran_out_goes_to_whoever_asks_and_a_put_renews_its_own() {
     clock.advance(Duration::from_secs(40));
     assert!(artifacts.is_locked(&name("1")));
     refused(&artifacts.lock(&name("1")).unwrap_err());
-    // Wall time is not what it lasts by.
+    // A jump of the wall clock does not shorten the lease.
     clock.jump(3_600_000);
     assert!(artifacts.is_locked(&name("1")));
     clock.advance(Duration::from_secs(20));
     assert!(!artifacts.is_locked(&name("1")));
-    // Nobody took it, so it is still good for a commit; then somebody does.
+    // No other holder has acquired the expired lease, so it still covers a commit. Then another put
+    // acquires it.
     let held = artifacts.holding(&lease);
     put(&held, "1", b"late, but alone");
     clock.advance(Duration::from_secs(60));
@@ -246,14 +254,14 @@ fn a_lease_that_ran_out_goes_to_whoever_asks_and_a_put_renews_its_own() {
         clock.advance(Duration::from_secs(40));
         refused(&artifacts.lock(&name("2")).unwrap_err());
     };
-    let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 100_000, read: 0, act };
     artifacts.put(spec("2"), source).unwrap();
 }
 
 #[test]
-fn a_handle_that_holds_a_lease_writes_under_it_and_waits_for_other_artifacts() {
+fn handle_with_lease_writes_its_artifact_and_waits_for_others() {
     let vault = memory_vault().unwrap();
-    let artifacts = hasty(&vault.artifacts());
+    let artifacts = without_waiting(&vault.artifacts());
     let lease = artifacts.lock(&name("1")).unwrap();
     assert_eq!(lease.name(), &name("1"));
     let held = artifacts.holding(&lease);
@@ -272,15 +280,15 @@ fn a_handle_that_holds_a_lease_writes_under_it_and_waits_for_other_artifacts() {
 }
 
 #[test]
-fn without_leases_nobody_is_waited_for_and_nothing_is_locked() {
+fn handle_without_leases_neither_waits_nor_locks() {
     let vault = memory_vault().unwrap();
-    let artifacts = hasty(&vault.artifacts());
+    let artifacts = without_waiting(&vault.artifacts());
     let free = artifacts.without_leases();
     assert_eq!(free.lock(&name("1")).unwrap_err().kind(), ErrorKind::Invalid);
     let lease = artifacts.lock(&name("1")).unwrap();
     let bytes = noise(200_000, 3);
     let act = |_: usize| drop(put(&free, "1", b"meanwhile"));
-    let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 100_000, read: 0, act };
     assert_eq!(free.put(spec("1"), source).unwrap().version(), Some(3));
     assert_eq!(free.delete(&name("1").version(1)).unwrap(), 1);
     lease.renew().unwrap();
@@ -288,14 +296,14 @@ fn without_leases_nobody_is_waited_for_and_nothing_is_locked() {
 }
 
 #[test]
-fn readers_wait_for_no_lease_and_no_writer_mid_stream() {
+fn readers_wait_for_no_lease_and_no_running_put() {
     let vault = memory_vault().unwrap();
-    let artifacts = hasty(&vault.artifacts());
+    let artifacts = without_waiting(&vault.artifacts());
     let uri = put(&artifacts, "1", b"before");
     let lease = artifacts.lock(&name("1")).unwrap();
     let held = artifacts.holding(&lease);
     let bytes = noise(3_000_000, 3);
-    let mut looked = 0;
+    let mut rounds = 0;
     let act = |_: usize| {
         let newest = name("1").newest();
         assert_eq!(artifacts.read(&newest).unwrap(), "before");
@@ -313,16 +321,16 @@ fn readers_wait_for_no_lease_and_no_writer_mid_stream() {
         assert!(artifacts.expired(9).unwrap().is_empty());
         let export = artifacts.export(&ArtifactScope::spec("spec"), Vec::new(), LongCall::new());
         assert_eq!(export.unwrap().versions, 1);
-        looked += 1;
+        rounds += 1;
     };
-    let source = Meddling { bytes: &bytes, every: 1_000_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 1_000_000, read: 0, act };
     held.put(spec("1"), source).unwrap();
-    assert_eq!(looked, 3);
+    assert_eq!(rounds, 3);
 }
 
-/// Each thread is the only one that writes its artifact.
+/// No two threads write the same artifact.
 #[test]
-fn a_lease_is_free_once_the_put_that_held_it_has_returned() {
+fn lease_is_free_once_its_put_has_returned() {
     let vault = memory_vault().unwrap();
     let policy = LeasePolicy { timeout: Duration::ZERO, ..LeasePolicy::default() };
     let refused: Vec<_> = std::thread::scope(|scope| {

@@ -1,18 +1,20 @@
-//! Artifacts through the public interface: what is put is there, what is dropped goes, and content is
-//! stored once.
+//! Artifacts through the public interface.
 //!
-//! - `scene.rs`: contents of known bytes, and what tests ask of a vault.
+//! A put artifact is readable, a dropped one is freed, and equal content is stored once.
+//!
+//! - `scene.rs`: contents of known bytes, and assertions about a vault.
 //! - `content.rs`: contents of every length.
-//! - `between.rs`: what comes between a look-up and its commit.
-//! - `resumed.rs`: uploads whose process dies.
-//! - `damage.rs`: packs that are missing, cut short or changed.
-//! - `index.rs`: chunks in state and in packs, and the index made anew.
+//! - `between.rs`: changes between a look-up and its commit.
+//! - `resumed.rs`: uploads of a process that was killed.
+//! - `damage.rs`: packs that are missing, truncated or changed.
+//! - `index.rs`: chunks in state and in packs, and the rebuild of the index.
 //! - `names.rs`: names, versions, listings, deletions, bad input.
-//! - `stores.rs`: a vault whose content lies on an object store.
-//! - `values.rs`: long values of records, which lie beside contents of artifacts.
-//! - `export.rs`, `leases.rs`, `retention.rs`, `search.rs`, `tags.rs`, `usage.rs`: what they say.
+//! - `stores.rs`: a vault whose content is on an object store.
+//! - `values.rs`: long values of records, which share chunks with artifacts.
+//! - `export.rs`, `leases.rs`, `retention.rs`, `search.rs`, `tags.rs`, `usage.rs`: the feature that
+//!   each name says.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod between;
 mod content;

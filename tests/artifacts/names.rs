@@ -1,4 +1,4 @@
-//! Names, versions, listings and deletions; and what is refused.
+//! Names, versions, listings and deletions, and calls that are refused.
 
 use strongroom::artifacts::{
     ARTIFACT_METADATA_BYTES_MAX, ArtifactName, ArtifactScope, ArtifactSpec, ArtifactUri, ListQuery,
@@ -14,7 +14,7 @@ fn uris(found: &[strongroom::artifacts::ArtifactInfo]) -> Vec<String> {
 }
 
 #[test]
-fn a_version_tells_what_was_told_with_it() {
+fn version_returns_what_its_put_gave() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let spec = ArtifactSpec::new(ArtifactName::new("a spec/x", "1.1", "diff").unwrap())
@@ -33,12 +33,12 @@ fn a_version_tells_what_was_told_with_it() {
     assert_eq!(version.metadata(), [("by".to_owned(), "ada".to_owned())]);
     assert_eq!((version.len(), artifacts.read(&parsed).unwrap()), (2, (&b"+1"[..]).into()));
     assert!(version.created_unix_millis() > 0 && !version.is_empty());
-    let told = format!("{version:?}");
-    assert!(!told.contains("nightly") && !told.contains("ada"), "{told}");
+    let debug = format!("{version:?}");
+    assert!(!debug.contains("nightly") && !debug.contains("ada"), "{debug}");
 }
 
 #[test]
-fn versions_add_up_or_take_the_place_of_others_and_old_ones_go() {
+fn versions_accumulate_or_replace_and_old_ones_are_deleted() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     for n in 1..=5 {
@@ -64,7 +64,7 @@ fn versions_add_up_or_take_the_place_of_others_and_old_ones_go() {
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
     assert_eq!(artifacts.delete(&name("1").newest()).unwrap(), 1);
     assert!(!artifacts.exists(&name("1").newest()).unwrap());
-    // A URI is never that of anything else.
+    // A version number is never used again.
     assert_eq!(artifacts.put(refuse(), &b"yes"[..]).unwrap().version(), Some(7));
     assert_eq!(artifacts.delete_old(&name("1"), 0).unwrap_err().kind(), ErrorKind::Invalid);
     whole(&vault);
@@ -73,7 +73,7 @@ fn versions_add_up_or_take_the_place_of_others_and_old_ones_go() {
 }
 
 #[test]
-fn a_listing_comes_in_pages_of_one_spec_or_task_and_a_deletion_takes_just_those() {
+fn listing_pages_and_deletion_cover_one_spec_or_task() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     for (spec, task, kind) in [
@@ -119,7 +119,7 @@ fn a_listing_comes_in_pages_of_one_spec_or_task_and_a_deletion_takes_just_those(
     let refused =
         artifacts.list(&ListQuery::of(ArtifactScope::all().task("1")).limit(9)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
-    // What is not named is not deleted.
+    // A deletion must name its scope.
     let refused = artifacts.delete_all(&ArtifactScope::all(), LongCall::new()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert_eq!(
@@ -133,11 +133,11 @@ fn a_listing_comes_in_pages_of_one_spec_or_task_and_a_deletion_takes_just_those(
 }
 
 #[test]
-fn what_is_beyond_its_bounds_is_refused_before_anything_is_read() {
+fn put_beyond_limits_is_refused_before_reading() {
     struct Unread;
     impl std::io::Read for Unread {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-            panic!("nothing is to be read");
+            panic!("the source was read");
         }
     }
     let vault = memory_vault().unwrap();

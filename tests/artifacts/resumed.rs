@@ -1,5 +1,7 @@
-//! An upload whose process dies: the same put stores only the rest; if nobody goes on with it, what it
-//! stored goes after a day.
+//! Uploads of a process that dies.
+//!
+//! The same put stores only the rest. If no put resumes the upload, its chunks are freed after a
+//! day.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -10,12 +12,12 @@ use strongroom::content::GcOptions;
 use strongroom::{CancelToken, ErrorKind, LongCall, Vault};
 use strongroom_testkit::{ManualClock, Replay, World, world_options};
 
-use crate::scene::{Meddling, name, noise, whole};
+use crate::scene::{ActingSource, name, noise, whole};
 
 const BYTES: usize = 3_000_000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a disk holds of an upload that was cut off when this part of it had been read.
+/// Returns a disk with an upload cut off at byte `at`.
 fn cut_off(bytes: &[u8], at: usize) -> World {
     let world = World::new();
     let vault = world_options(&world, 1).create("/vault").unwrap();
@@ -27,7 +29,7 @@ fn cut_off(bytes: &[u8], at: usize) -> World {
             *image.borrow_mut() = Some(replay.image(5));
         }
     };
-    let source = Meddling { bytes, every: at, read: 0, act };
+    let source = ActingSource { bytes, every: at, read: 0, act };
     vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
     image.into_inner().unwrap()
 }
@@ -39,20 +41,20 @@ fn object_bytes(vault: &Vault) -> u64 {
 }
 
 #[test]
-fn the_same_put_stores_only_the_rest() {
+fn repeated_put_stores_only_the_rest() {
     let bytes = noise(BYTES, 21);
     for at in [BYTES / 4, BYTES / 2, BYTES - 1] {
         let world = cut_off(&bytes, at);
         let vault = world_options(&world, 2).open("/vault").unwrap();
         assert!(!vault.artifacts().exists(&name("1").newest()).unwrap());
         let before = object_bytes(&vault);
-        // All but the pack under way, and what of the stream was read ahead.
+        // All but the unfinished pack and the bytes that were read ahead is kept.
         assert!(before + (1 << 20) + (400 << 10) > at as u64, "{before} of {at} bytes are kept");
         let uri = vault.artifacts().put(ArtifactSpec::new(name("1")), &bytes[..]).unwrap();
         assert!(vault.artifacts().read(&uri).unwrap() == bytes);
         let stored = object_bytes(&vault) - before;
         assert!(stored < (BYTES as u64 - before) + (200 << 10), "{stored} bytes were stored again");
-        // Nothing of it is anybody's garbage.
+        // The upload leaves no garbage.
         let freed = vault.gc(&GcOptions::new()).unwrap();
         assert_eq!((freed.chunks, freed.uploads_given_up), (0, 0));
         whole(&vault);
@@ -60,7 +62,7 @@ fn the_same_put_stores_only_the_rest() {
 }
 
 #[test]
-fn what_nobody_goes_on_with_goes_after_a_day_and_never_before() {
+fn abandoned_upload_is_freed_after_a_day_and_not_before() {
     let world = cut_off(&noise(BYTES, 22), BYTES / 2);
     let clock = ManualClock::new();
     let vault = world_options(&world, 2).clock(clock.clone()).open("/vault").unwrap();
@@ -82,7 +84,7 @@ fn what_nobody_goes_on_with_goes_after_a_day_and_never_before() {
 }
 
 #[test]
-fn an_upload_that_takes_longer_than_a_day_keeps_what_it_stored() {
+fn upload_longer_than_a_day_keeps_its_chunks() {
     let world = World::new();
     let clock = ManualClock::new();
     let vault = world_options(&world, 1).clock(clock.clone()).create("/vault").unwrap();
@@ -93,8 +95,8 @@ fn an_upload_that_takes_longer_than_a_day_keeps_what_it_stored() {
         clock.advance(DAY);
         vault.gc(&GcOptions::new()).unwrap();
     };
-    let source = Meddling { bytes: &bytes, every: BYTES / 3, read: 0, act };
-    // Its lease is renewed only when it reads.
+    let source = ActingSource { bytes: &bytes, every: BYTES / 3, read: 0, act };
+    // The put renews its lease only when it reads.
     let artifacts = vault.artifacts();
     let uri = artifacts.put(ArtifactSpec::new(name("1")), source).unwrap();
     assert_eq!(days, 3);
@@ -103,7 +105,7 @@ fn an_upload_that_takes_longer_than_a_day_keeps_what_it_stored() {
 }
 
 #[test]
-fn a_put_that_is_cancelled_leaves_nothing() {
+fn cancelled_put_leaves_nothing() {
     let world = World::new();
     let vault = world_options(&world, 1).create("/vault").unwrap();
     let bytes = noise(BYTES, 23);

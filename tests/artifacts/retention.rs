@@ -1,4 +1,4 @@
-//! How long versions are kept: by type, as set, and never shorter for a clock that goes back.
+//! Retention of versions: by type, as configured, and never shortened by a clock that jumps back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ fn expire(artifacts: &Artifacts) -> ExpiredArtifacts {
     artifacts.expire(&ExpireArtifactsOptions::new()).unwrap()
 }
 
-fn there(artifacts: &Artifacts) -> Vec<String> {
+fn kinds_left(artifacts: &Artifacts) -> Vec<String> {
     let all = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
     all.iter().map(|info| info.uri().name().kind().to_owned()).collect()
 }
 
 #[test]
-fn diffs_are_kept_30_days_logs_7_tests_14_and_all_else_for_ever() {
+fn default_retention_is_30_7_14_days_or_unlimited() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     for kind in ["diff", "log", "test", "other"] {
@@ -58,25 +58,28 @@ fn diffs_are_kept_30_days_logs_7_tests_14_and_all_else_for_ever() {
         (30, &["other"]),
         (30_000, &["other"]),
     ] {
-        // Until a millisecond before, nothing goes.
-        let before = there(&artifacts);
+        // Up to the last millisecond nothing expires.
+        let before = kinds_left(&artifacts);
         clock.advance((DAY * (last_day - day)).saturating_sub(MILLI));
         assert_eq!(expire(&artifacts).versions, 0);
-        assert_eq!((there(&artifacts), artifacts.expired(9).unwrap().len()), (before.clone(), 0));
+        assert_eq!(
+            (kinds_left(&artifacts), artifacts.expired(9).unwrap().len()),
+            (before.clone(), 0)
+        );
         clock.advance(MILLI);
         let gone = before.len() - left.len();
         assert_eq!(artifacts.expired(9).unwrap().len(), gone);
         let report = expire(&artifacts);
         let gone = gone as u64;
         assert_eq!((report.versions, report.bytes, report.locked), (gone, gone * 10, 0));
-        assert_eq!(there(&artifacts), left);
+        assert_eq!(kinds_left(&artifacts), left);
         day = last_day;
     }
     whole(&vault);
 }
 
 #[test]
-fn what_is_set_goes_for_those_that_are_there_and_is_kept_in_the_vault() {
+fn retention_setting_covers_old_versions_and_persists() {
     let (state, memory) = (MemoryState::new(), strongroom::backends::Memory::new());
     let clock = ManualClock::new();
     let options = || Vault::options(TestKey).clock(clock.clone());
@@ -101,21 +104,21 @@ fn what_is_set_goes_for_those_that_are_there_and_is_kept_in_the_vault() {
     drop((artifacts, vault));
     let vault = options().open_on(state, memory).unwrap();
     let artifacts = vault.artifacts();
-    let told: Vec<_> = artifacts.retention().unwrap().into_iter().collect();
+    let periods: Vec<_> = artifacts.retention().unwrap().into_iter().collect();
     let zero = Some(Duration::ZERO);
     let expected = [("diff", kept(30)), ("log", None), ("other", kept(1)), ("test", zero)];
-    assert_eq!(told, expected.map(|(kind, kept)| (kind.to_owned(), kept)));
+    assert_eq!(periods, expected.map(|(kind, kept)| (kind.to_owned(), kept)));
     assert_eq!(expire(&artifacts).versions, 1);
-    assert_eq!(there(&artifacts), ["log", "other"]);
+    assert_eq!(kinds_left(&artifacts), ["log", "other"]);
     clock.advance(DAY);
     expire(&artifacts);
     clock.advance(DAY * 1_000);
     expire(&artifacts);
-    assert_eq!(there(&artifacts), ["log"]);
+    assert_eq!(kinds_left(&artifacts), ["log"]);
 }
 
 #[test]
-fn a_dry_run_tells_and_drops_nothing() {
+fn expire_dry_run_reports_and_deletes_nothing() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     (0..5).for_each(|_| drop(put(&artifacts, "1", "log")));
@@ -124,27 +127,27 @@ fn a_dry_run_tells_and_drops_nothing() {
     let dry = ExpireArtifactsOptions::new().dry_run(true);
     let report = artifacts.expire(&dry).unwrap();
     assert_eq!((report.versions, report.bytes), (5, 50));
-    assert_eq!(there(&artifacts).len(), 6);
+    assert_eq!(kinds_left(&artifacts).len(), 6);
     let expired = artifacts.expired(3).unwrap();
     let numbers: Vec<_> = expired.iter().map(|info| info.uri().version().unwrap()).collect();
     assert_eq!(numbers, [1, 2, 3], "the oldest first");
     assert_eq!(expire(&artifacts), report);
-    assert_eq!(there(&artifacts).len(), 1);
+    assert_eq!(kinds_left(&artifacts).len(), 1);
 }
 
 #[test]
-fn what_is_being_written_stays_until_next_time() {
+fn version_under_lease_is_kept_until_next_expire() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     for task in ["1", "2", "2"] {
         put(&artifacts, task, "log");
     }
     clock.advance(DAY * 7);
-    // Taken now: a lease does not last a week.
+    // The lease is acquired only now, because it does not last for a week.
     let lease = artifacts.lock(&ArtifactName::new("spec", "2", "log").unwrap()).unwrap();
     let report = expire(&artifacts);
     assert_eq!((report.versions, report.locked), (1, 2));
-    assert_eq!(there(&artifacts).len(), 2);
+    assert_eq!(kinds_left(&artifacts).len(), 2);
     drop(lease);
     let report = expire(&artifacts);
     assert_eq!((report.versions, report.locked), (2, 0));
@@ -152,7 +155,7 @@ fn what_is_being_written_stays_until_next_time() {
 }
 
 #[test]
-fn more_than_a_commit_drops_expire_in_one_call_and_a_cancel_ends_between_two() {
+fn expire_spans_commits_and_can_be_cancelled_between() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     (0..300).for_each(|n| drop(put(&artifacts, &n.to_string(), "log")));
@@ -164,15 +167,15 @@ fn more_than_a_commit_drops_expire_in_one_call_and_a_cancel_ends_between_two() {
     let stop = |_: u64, _: Option<u64>| cancel.cancel();
     let options = ExpireArtifactsOptions::new().progress(&stop).cancel(&cancel);
     assert_eq!(artifacts.expire(&options).unwrap_err().kind(), ErrorKind::Cancelled);
-    let left = there(&artifacts).len();
+    let left = kinds_left(&artifacts).len();
     assert!((1..600).contains(&left), "{left} are left");
     assert_eq!(expire(&artifacts).versions, left as u64);
-    assert!(there(&artifacts).is_empty());
+    assert!(kinds_left(&artifacts).is_empty());
     whole(&vault);
 }
 
 #[test]
-fn a_version_put_while_the_clock_was_back_is_kept_as_long_as_one_put_before() {
+fn version_put_during_clock_setback_is_kept_in_full() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     clock.advance(DAY * 10);
@@ -186,12 +189,14 @@ fn a_version_put_while_the_clock_was_back_is_kept_as_long_as_one_put_before() {
     assert_eq!(expire(&artifacts).versions, 0);
     clock.advance(MILLI);
     assert_eq!(expire(&artifacts).versions, 1);
-    assert_eq!(there(&artifacts), ["diff"]);
+    assert_eq!(kinds_left(&artifacts), ["diff"]);
 }
 
-/// The time that passes while the clock is back is lost: nothing was put in it at the right time.
+/// The time while the clock is back does not count.
+///
+/// No version was put at the correct time in between, so the vault does not know that time.
 #[test]
-fn a_version_put_long_after_the_clock_went_back_is_kept_in_full() {
+fn version_put_late_in_clock_setback_is_kept_in_full() {
     let (clock, vault) = vault();
     let artifacts = vault.artifacts();
     clock.advance(DAY * 10);
@@ -201,15 +206,15 @@ fn a_version_put_long_after_the_clock_went_back_is_kept_in_full() {
     let late = put(&artifacts, "2", "log");
     clock.jump(9 * DAY_MILLIS);
     clock.advance(DAY * 2);
-    // Seven days after the first, and two after this one.
+    // Seven days have passed since the first put, and two since the late one.
     expire(&artifacts);
-    assert!(artifacts.exists(&late).unwrap(), "it went five days early");
+    assert!(artifacts.exists(&late).unwrap(), "the version expired five days early");
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Hours(u32),
-    /// The clock is set so many hours back behind the true time.
+    /// Sets the clock behind the true time by this number of hours.
     Behind(i64),
     Put,
     Expire,
@@ -227,10 +232,12 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// True time is what the clock says while it is not set back. The vault knows of it what versions were
-    /// put at, so one is put before the clock goes back; while it is back, time stands still.
+    /// The clock shows the true time while it is not set back.
+    ///
+    /// The vault knows the true time only from puts, so one put precedes each jump back. While the
+    /// clock is back, no time passes.
     #[test]
-    fn a_clock_that_goes_back_and_forth_makes_nothing_expire_early(steps in vec(step(), 1..60)) {
+    fn clock_jumps_expire_nothing_early(steps in vec(step(), 1..60)) {
         let (clock, vault) = vault();
         let artifacts = vault.artifacts();
         clock.advance(DAY * 30);
@@ -256,8 +263,8 @@ proptest! {
                     let left = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
                     let left: BTreeSet<_> = left.iter().map(|info| info.uri().clone()).collect();
                     for (uri, since) in &kept {
-                        prop_assert!(!is_kept(*since) || left.contains(uri), "{} went early", uri);
-                        // With the clock right, nothing stays for long either.
+                        prop_assert!(!is_kept(*since) || left.contains(uri), "{} expired early", uri);
+                        // With the correct time, no version stays too long either.
                         prop_assert!(behind > 0 || is_kept(*since) || !left.contains(uri), "{}", uri);
                     }
                     kept.retain(|(uri, _)| left.contains(uri));
@@ -268,7 +275,7 @@ proptest! {
 }
 
 #[test]
-fn a_version_put_while_the_clock_was_back_is_kept_though_none_was_put_shortly_before() {
+fn version_put_in_setback_is_kept_without_recent_put() {
     let clock = ManualClock::new();
     let (state, memory) = (MemoryState::new(), Arc::new(strongroom::backends::Memory::new()));
     let options = || Vault::options(TestKey).clock(clock.clone());
@@ -279,7 +286,7 @@ fn a_version_put_while_the_clock_was_back_is_kept_though_none_was_put_shortly_be
     };
     put_log(&vault, "old");
     clock.advance(DAY * 100);
-    // Something else is written at the right time.
+    // Another write happens at the correct time.
     vault.artifacts().set_quota(Some(strongroom::artifacts::Quota::new(1 << 30))).unwrap();
     vault.close().unwrap();
     // The clock loses its time while the machine is off.
@@ -288,5 +295,8 @@ fn a_version_put_while_the_clock_was_back_is_kept_though_none_was_put_shortly_be
     let uri = put_log(&vault, "new");
     clock.jump(90 * 24 * 60 * 60 * 1_000);
     vault.artifacts().expire(&ExpireArtifactsOptions::new()).unwrap();
-    assert!(vault.artifacts().exists(&uri).unwrap(), "a minute old, kept for 7 days");
+    assert!(
+        vault.artifacts().exists(&uri).unwrap(),
+        "a new version expired, with a retention of 7 days"
+    );
 }

@@ -1,4 +1,4 @@
-//! Contents of known bytes, and what tests ask of a vault with artifacts.
+//! Contents of known bytes, and assertions about a vault with artifacts.
 
 use std::io::Read;
 
@@ -11,10 +11,10 @@ pub(crate) fn name(task: &str) -> ArtifactName {
     ArtifactName::new("spec", task, "log").unwrap()
 }
 
-/// Bytes that do not repeat and do not compress.
+/// Returns bytes that do not repeat and do not compress.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    // A linear congruential step (Knuth, MMIX), of which the high byte is good enough here.
+    // A linear congruential step (Knuth, MMIX). The high byte is random enough here.
     let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
     (0..len)
         .map(|_| {
@@ -28,7 +28,9 @@ pub(crate) fn put(artifacts: &Artifacts, task: &str, bytes: &[u8]) -> ArtifactUr
     artifacts.put(ArtifactSpec::new(name(task)), bytes).unwrap()
 }
 
-/// That everything is whole and counted right, with all data read.
+/// Asserts that a check with all data read finds no fault.
+///
+/// Returns the report of the check.
 #[track_caller]
 pub(crate) fn whole(vault: &Vault) -> CheckReport {
     let options = CheckOptions::new().read_data(strongroom::check::ReadData::All);
@@ -43,15 +45,15 @@ pub(crate) fn collect(vault: &Vault) {
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
 }
 
-/// Does something to the vault when so many bytes of it have been read.
-pub(crate) struct Meddling<'a, F: FnMut(usize)> {
+/// A source that calls `act` after every `every` bytes read.
+pub(crate) struct ActingSource<'a, F: FnMut(usize)> {
     pub(crate) bytes: &'a [u8],
     pub(crate) every: usize,
     pub(crate) read: usize,
     pub(crate) act: F,
 }
 
-impl<F: FnMut(usize)> Read for Meddling<'_, F> {
+impl<F: FnMut(usize)> Read for ActingSource<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let left = self.every - self.read % self.every;
         let taken = buffer.len().min(left).min(self.bytes.len());

@@ -1,5 +1,7 @@
-//! Searches against a plain list of what was put: every combination of spec, task, type, tags and time, in
-//! pages, with puts, deletions and changes of tags between them.
+//! Searches compared with a plain list of the versions.
+//!
+//! Queries combine spec, task, type, tags and time. Puts, deletions and tag changes happen between
+//! pages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::scene::whole;
 const TAGS: [&str; 3] = ["a", "b", "c"];
 const NAMES: [&str; 2] = ["x", "y"];
 
-/// Something that changes what is found.
+/// A change of the versions or their tags.
 #[derive(Clone, Debug)]
 enum Change {
     Put {
@@ -27,18 +29,18 @@ enum Change {
         tags: u8,
         moved_millis: i64,
     },
-    /// Deletes one of those that are there.
+    /// Deletes one of the versions.
     Delete(usize),
-    /// Gives one of them these tags.
+    /// Replaces the tags of one of the versions.
     Tag(usize, u8),
 }
 
-/// A query; `None` for what it leaves open.
+/// A query. `None` leaves a condition open.
 #[derive(Clone, Debug)]
-struct Asked {
+struct TestQuery {
     names: [Option<usize>; 3],
     tags: u8,
-    /// From and up to so many milliseconds after the start.
+    /// Bounds of the creation time, in milliseconds after the start.
     created: Option<(u64, u64)>,
 }
 
@@ -51,10 +53,10 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn query() -> impl Strategy<Value = TestQuery> {
     let name = || proptest::option::weighted(0.3, 0..2_usize);
     let created = proptest::option::weighted(0.3, (0..30_u64, 0..60_u64));
-    ([name(), name(), name()], 0..8_u8, created).prop_map(|(names, tags, created)| Asked {
+    ([name(), name(), name()], 0..8_u8, created).prop_map(|(names, tags, created)| TestQuery {
         names,
         tags: tags & (tags >> 1),
         created,
@@ -65,8 +67,8 @@ fn tags(mask: u8) -> BTreeSet<String> {
     (0..3).filter(|at| mask >> at & 1 == 1).map(|at| TAGS[at].to_owned()).collect()
 }
 
-impl Asked {
-    fn query(&self) -> ArtifactQuery {
+impl TestQuery {
+    fn to_query(&self) -> ArtifactQuery {
         let [spec, task, kind] = self.names.map(|name| name.map(|at| NAMES[at]));
         let mut query = tags(self.tags).into_iter().fold(ArtifactQuery::new(), ArtifactQuery::tag);
         query = spec.map_or(query.clone(), |spec| query.spec(spec));
@@ -82,7 +84,10 @@ impl Asked {
 
     fn has(&self, row: &Row) -> bool {
         let after_start = row.at.0 - ManualClock::START_UNIX_MILLIS;
-        self.names.iter().zip(row.name).all(|(asked, name)| asked.is_none_or(|asked| asked == name))
+        self.names
+            .iter()
+            .zip(row.name)
+            .all(|(wanted, name)| wanted.is_none_or(|wanted| wanted == name))
             && row.tags & self.tags == self.tags
             && self.created.is_none_or(|(from, to)| (from..to).contains(&after_start))
     }
@@ -93,11 +98,11 @@ struct Row {
     uri: ArtifactUri,
     name: [usize; 3],
     tags: u8,
-    /// When it was put, by the clock and by order.
+    /// Time of the put, and its position in the order of puts.
     at: (u64, usize),
 }
 
-struct World {
+struct Scene {
     clock: ManualClock,
     vault: Vault,
     artifacts: Artifacts,
@@ -105,10 +110,10 @@ struct World {
     puts: usize,
 }
 
-impl World {
+impl Scene {
     fn new() -> Self {
         let clock = ManualClock::new();
-        // Back and forth from here, and never before the start.
+        // Jumps of the clock start here and never reach the time before the start.
         clock.advance(Duration::from_millis(10));
         let vault = Vault::options(TestKey)
             .clock(clock.clone())
@@ -148,47 +153,47 @@ impl World {
         }
     }
 
-    /// What a query must find behind a place, the newest first.
-    fn expected(&self, asked: &Asked, behind: Option<(u64, usize)>) -> Vec<Row> {
+    /// Returns the rows that must follow a position, newest first.
+    fn expected(&self, query: &TestQuery, behind: Option<(u64, usize)>) -> Vec<Row> {
         let is_behind = |row: &&Row| behind.is_none_or(|behind| row.at < behind);
         let mut rows: Vec<Row> =
-            self.rows.iter().filter(|row| asked.has(row)).filter(is_behind).cloned().collect();
+            self.rows.iter().filter(|row| query.has(row)).filter(is_behind).cloned().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.at));
         rows
     }
 
-    /// One page, as it must be; where it ended.
+    /// Asserts one page of a query, and returns where the page ends.
     fn page(
         &self,
-        asked: &Asked,
+        query: &TestQuery,
         cursor: Option<ArtifactCursor>,
         behind: Option<(u64, usize)>,
         limit: usize,
     ) -> Option<(ArtifactCursor, (u64, usize))> {
-        let page = self.artifacts.search(&asked.query().after(cursor).limit(limit)).unwrap();
-        let expected = self.expected(asked, behind);
-        let found: Vec<_> = page.versions.iter().map(ArtifactInfo::uri).collect();
-        let uris: Vec<_> = expected.iter().take(limit).map(|row| &row.uri).collect();
-        assert_eq!(found, uris, "{asked:?} behind {behind:?}");
+        let page = self.artifacts.search(&query.to_query().after(cursor).limit(limit)).unwrap();
+        let expected = self.expected(query, behind);
+        let uris: Vec<_> = page.versions.iter().map(ArtifactInfo::uri).collect();
+        let expected_uris: Vec<_> = expected.iter().take(limit).map(|row| &row.uri).collect();
+        assert_eq!(uris, expected_uris, "{query:?} behind {behind:?}");
         for (info, row) in page.versions.iter().zip(&expected) {
-            let told: BTreeSet<_> = info.tags().iter().cloned().collect();
-            assert_eq!((told, info.created_unix_millis()), (tags(row.tags), row.at.0));
+            let info_tags: BTreeSet<_> = info.tags().iter().cloned().collect();
+            assert_eq!((info_tags, info.created_unix_millis()), (tags(row.tags), row.at.0));
         }
-        assert_eq!(page.next.is_some(), expected.len() > limit, "{asked:?}");
+        assert_eq!(page.next.is_some(), expected.len() > limit, "{query:?}");
         let printed = page.next?.to_string();
         Some((printed.parse().unwrap(), expected[limit - 1].at))
     }
 }
 
-/// Every combination of what can be asked for, but for the times, of which there are three.
-fn every_query() -> impl Iterator<Item = Asked> {
+/// Returns every combination of conditions, with three ranges of time.
+fn every_query() -> impl Iterator<Item = TestQuery> {
     let names = [None, Some(0), Some(1)];
     (0..27_usize).flat_map(move |which| {
         let names = [names[which % 3], names[which / 3 % 3], names[which / 9]];
         let times = [None, Some((10, 20)), Some((15, 15))];
         times
             .into_iter()
-            .flat_map(move |created| (0..8).map(move |tags| Asked { names, tags, created }))
+            .flat_map(move |created| (0..8).map(move |tags| TestQuery { names, tags, created }))
     })
 }
 
@@ -196,41 +201,41 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_search_finds_just_what_was_put_with_all_that_is_asked_for(changes in vec(change(), 1..50)) {
-        let mut world = World::new();
+    fn search_finds_exactly_the_matching_versions(changes in vec(change(), 1..50)) {
+        let mut scene = Scene::new();
         for change in &changes {
-            world.make(change);
+            scene.make(change);
         }
-        for asked in every_query() {
-            world.page(&asked, None, None, SEARCH_PAGE_MAX);
+        for query in every_query() {
+            scene.page(&query, None, None, SEARCH_PAGE_MAX);
         }
-        whole(&world.vault);
+        whole(&scene.vault);
     }
 
     #[test]
-    fn pages_go_on_behind_the_last_one_whatever_changes_in_between(
+    fn next_page_follows_the_last_despite_changes(
         before in vec(change(), 10..40),
-        asked in asked(),
+        query in query(),
         limit in 1..4_usize,
         between in vec(vec(change(), 0..3), 40),
     ) {
-        let mut world = World::new();
+        let mut scene = Scene::new();
         for change in &before {
-            world.make(change);
+            scene.make(change);
         }
         let (mut cursor, mut behind) = (None, None);
         for changes in between {
-            let Some((next, at)) = world.page(&asked, cursor, behind, limit) else { break };
+            let Some((next, at)) = scene.page(&query, cursor, behind, limit) else { break };
             (cursor, behind) = (Some(next), Some(at));
             for change in &changes {
-                world.make(change);
+                scene.make(change);
             }
         }
     }
 }
 
 #[test]
-fn a_search_beyond_its_bounds_is_refused() {
+fn search_beyond_limits_is_refused() {
     let vault = strongroom_testkit::memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let many = (0..=strongroom::artifacts::TAGS_MAX)
@@ -249,7 +254,7 @@ fn a_search_beyond_its_bounds_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
     let last: ArtifactCursor = "ffffffffffffffff-ffffffffffffffff".parse().unwrap();
-    #[allow(clippy::reversed_empty_ranges)] // It is what is asked for.
+    #[allow(clippy::reversed_empty_ranges)] // A reversed range is what this test searches for.
     for created in [0..0, 5..2, u64::MAX..u64::MAX, 0..u64::MAX] {
         let query = query().created(created);
         for after in [None, Some(last), Some("0-0".parse().unwrap())] {

@@ -1,4 +1,4 @@
-//! A vault whose content lies on an object store, its state beside it: artifacts, long values and documents.
+//! A vault with content on an object store and a local state.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -21,14 +21,14 @@ use strongroom::storage::MemoryState;
 use strongroom::{ErrorKind, Result, SecretPassword, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend, Layer, TestKey, impl_backend};
 
-use crate::scene::{Meddling, collect, name, noise, put, whole};
+use crate::scene::{ActingSource, collect, name, noise, put, whole};
 
 fn store(client: &Arc<InMemory>) -> ObjectStore {
     ObjectStore::open(client.clone(), "memory-store", &OsEntropy).unwrap()
 }
 
 #[test]
-fn artifacts_values_and_documents_lie_on_an_object_store_and_go_from_it() {
+fn content_on_object_store_is_read_and_freed() {
     let (client, state) = (Arc::new(InMemory::new()), MemoryState::new());
     let options = || Vault::options(TestKey).object_bytes(256 << 10);
     let vault = options().create_on(state.clone(), store(&client)).unwrap();
@@ -62,13 +62,13 @@ fn artifacts_values_and_documents_lie_on_an_object_store_and_go_from_it() {
 }
 
 #[test]
-fn an_upload_whose_source_fails_goes_on_and_what_is_emptied_behind_the_vault_is_told() {
+fn upload_resumes_after_failed_source_and_loss_is_reported() {
     let client = Arc::new(InMemory::new());
     let options = Vault::options(TestKey).object_bytes(256 << 10);
     let vault = options.create_on(MemoryState::new(), store(&client)).unwrap();
     let bytes = noise(8_000_000, 2);
-    let act = |read| assert!(read < 6_000_000, "the line is cut");
-    let source = Meddling { bytes: &bytes, every: 2_000_000, read: 0, act };
+    let act = |read| assert!(read < 6_000_000, "the connection is lost");
+    let source = ActingSource { bytes: &bytes, every: 2_000_000, read: 0, act };
     let artifacts = vault.artifacts();
     let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         artifacts.put(ArtifactSpec::new(name("1")), source)
@@ -89,9 +89,9 @@ fn an_upload_whose_source_fails_goes_on_and_what_is_emptied_behind_the_vault_is_
     assert_eq!((report.is_ok(), &report.affected[..]), (false, &[uri][..]), "{report:?}");
 }
 
-/// A store where a call of content waits for another one.
+/// A store where each content call waits for another content call.
 #[derive(Debug)]
-struct Pairing {
+struct PairingStore {
     store: ObjectStore,
     state: Mutex<Pairs>,
     met: Condvar,
@@ -99,14 +99,14 @@ struct Pairing {
 
 #[derive(Debug, Default)]
 struct Pairs {
-    /// How long a call waits; not at all unless pairs are counted.
+    /// Longest wait of a call, or none while pairs are not counted.
     wait: Option<Duration>,
     waiting: usize,
-    /// How many pairs have met.
+    /// Number of pairs so far.
     met: usize,
 }
 
-impl Pairing {
+impl PairingStore {
     fn meet(&self, key: &Key) {
         let mut state = self.state.lock();
         let Some(wait) = state.wait.filter(|_| key.as_str().starts_with("content/")) else {
@@ -125,7 +125,9 @@ impl Pairing {
         }
     }
 
-    /// How many pairs of calls met in `act`, in which a call waits so long for another.
+    /// Returns the number of pairs of calls in `act`.
+    ///
+    /// Each call waits at most `wait` for another one.
     fn pairs_in(&self, wait: Duration, act: impl FnOnce()) -> usize {
         *self.state.lock() = Pairs { wait: Some(wait), ..Pairs::default() };
         act();
@@ -134,7 +136,7 @@ impl Pairing {
     }
 }
 
-impl Layer for Pairing {
+impl Layer for PairingStore {
     fn inner(&self) -> &dyn Backend {
         &self.store
     }
@@ -150,17 +152,19 @@ impl Layer for Pairing {
     }
 }
 
-impl_backend!(Pairing);
+impl_backend!(PairingStore);
 
-/// Where all calls are to meet another, and where some are alone.
+/// For actions in which each call finds another.
+///
+/// `SHORT` is for actions in which some calls are alone.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
 #[test]
-fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
+fn share_space_objects_and_checked_chunks_run_in_parallel() {
     let store = store(&Arc::new(InMemory::new()));
     let (state, met) = (Mutex::default(), Condvar::new());
-    let store = Arc::new(Pairing { store, state, met });
+    let store = Arc::new(PairingStore { store, state, met });
     let options = || Vault::options(TestKey).cheap_passwords();
     let vault = options().create_on(MemoryState::new(), Arc::clone(&store)).unwrap();
     let password = SecretPassword::new("of a partition");
@@ -171,7 +175,7 @@ fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     let key = space.add_partition(&password, &[]).unwrap();
     let partition = space.partition(&key, &password).unwrap();
     assert_eq!(store.pairs_in(LONG, || drop(partition.read().unwrap())), 9);
-    // The base is read, the new one put, and read back.
+    // The old objects are read, and the new ones are written and read back.
     assert_eq!(
         store.pairs_in(LONG, || assert_eq!(partition.write("[1]").unwrap().damage.blocks, 0)),
         27
@@ -188,14 +192,14 @@ fn objects_of_a_share_space_and_chunks_that_are_checked_go_several_at_once() {
     assert!(pairs > chunks / 3, "{pairs} pairs for {chunks} chunks of {uri}");
 }
 
-/// A store that handles three requests at once, and notes which threads read content.
+/// A store with a concurrency of three that records reading threads.
 #[derive(Debug)]
-struct Noting {
+struct ThreadRecorder {
     store: ObjectStore,
     readers: Mutex<Vec<ThreadId>>,
 }
 
-impl Layer for Noting {
+impl Layer for ThreadRecorder {
     fn inner(&self) -> &dyn Backend {
         &self.store
     }
@@ -210,12 +214,12 @@ impl Layer for Noting {
     }
 }
 
-impl_backend!(Noting);
+impl_backend!(ThreadRecorder);
 
 #[test]
-fn reads_ahead_share_as_many_threads_as_the_store_handles() {
+fn read_ahead_threads_match_the_store_concurrency() {
     let store = store(&Arc::new(InMemory::new()));
-    let store = Arc::new(Noting { store, readers: Mutex::default() });
+    let store = Arc::new(ThreadRecorder { store, readers: Mutex::default() });
     let vault = Vault::options(TestKey).create_on(MemoryState::new(), Arc::clone(&store)).unwrap();
     let bytes = noise(24_000_000, 1);
     let uri = put(&vault.artifacts(), "1", &bytes);
@@ -224,12 +228,12 @@ fn reads_ahead_share_as_many_threads_as_the_store_handles() {
     let readers = std::mem::take(&mut *store.readers.lock());
     assert!(readers.len() > 20, "{} requests", readers.len());
     let threads: HashSet<_> = readers.iter().collect();
-    // Those of the pool, and this one.
+    // The threads of the pool and the calling thread.
     assert!((2..=4).contains(&threads.len()), "{} threads", threads.len());
 }
 
 #[test]
-fn a_check_ends_when_the_store_fails_and_does_not_ask_for_the_rest() {
+fn check_stops_when_the_store_fails() {
     let client = Arc::new(InMemory::new());
     let faulty = Arc::new(FaultyBackend::new(Arc::new(store(&client))));
     let options = || Vault::options(TestKey);
@@ -252,7 +256,7 @@ fn a_check_ends_when_the_store_fails_and_does_not_ask_for_the_rest() {
 }
 
 #[test]
-fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
+fn interrupted_update_does_not_resume_under_another_key() {
     let client = Arc::new(InMemory::new());
     let faulty = Arc::new(FaultyBackend::new(Arc::new(store(&client))));
     let options = Vault::options(TestKey).cheap_passwords();
@@ -282,7 +286,7 @@ fn an_update_is_not_resumed_under_another_key_where_its_puts_may_land_late() {
 }
 
 #[test]
-fn an_update_that_a_store_fails_anywhere_in_keeps_the_old_document_and_goes_on() {
+fn update_failed_at_any_call_keeps_old_document() {
     let (client, state) = (Arc::new(InMemory::new()), MemoryState::new());
     let faulty = Arc::new(FaultyBackend::new(Arc::new(store(&client))));
     let options = Vault::options(TestKey).cheap_passwords();
@@ -315,7 +319,7 @@ fn an_update_that_a_store_fails_anywhere_in_keeps_the_old_document_and_goes_on()
             assert_eq!(opened.read().unwrap().text(), text(current), "call {nth}");
         }
     }
-    // All but those of the clean-up behind it.
+    // All calls fail the update, except those of the clean-up after its commit.
     assert!(failed > calls, "{failed} of {calls} calls, twice");
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = whole(&vault);

@@ -1,4 +1,4 @@
-//! Tags of versions that are there: added, taken away, replaced; and found by from the same moment on.
+//! Tags of existing versions: added, removed, replaced, and searchable at once.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn found(artifacts: &Artifacts, tag: &str) -> Vec<ArtifactUri> {
 }
 
 #[test]
-fn tags_are_added_taken_away_and_replaced_and_found_by_at_once() {
+fn changed_tags_are_searchable_at_once() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let uri = artifacts.put(ArtifactSpec::new(name("1")).tag("b"), &b"x"[..]).unwrap();
@@ -46,7 +46,7 @@ fn tags_are_added_taken_away_and_replaced_and_found_by_at_once() {
 }
 
 #[test]
-fn a_uri_without_a_number_is_the_newest_and_the_others_keep_their_tags() {
+fn tag_of_newest_version_leaves_other_versions_alone() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let (first, second) = (put(&artifacts, "1", b"x"), put(&artifacts, "1", b"y"));
@@ -58,14 +58,14 @@ fn a_uri_without_a_number_is_the_newest_and_the_others_keep_their_tags() {
     artifacts.delete(&second).unwrap();
     assert_eq!(found(&artifacts, "new"), []);
     assert_eq!(artifacts.tag(&name("1").newest(), &add("new")).unwrap(), first);
-    // A version that comes later has none of them.
+    // A later version does not inherit tags.
     let third = put(&artifacts, "1", b"z");
     assert!(artifacts.info(&third).unwrap().tags().is_empty());
     assert_eq!(found(&artifacts, "new"), [first]);
 }
 
 #[test]
-fn what_cannot_be_tagged_stays_as_it_is() {
+fn refused_tag_changes_nothing() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let numbered = |count: usize| (0..count).map(|n| n.to_string()).collect::<BTreeSet<_>>();

@@ -1,4 +1,6 @@
-//! What artifacts come to, recounted; and quotas, that refuse before a byte is written where they can.
+//! Usage of artifacts, recounted, and quotas.
+//!
+//! A quota refuses a put before the first byte is written, where the size is known.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,9 +18,9 @@ use strongroom::{ErrorKind, LongCall, Vault};
 use strongroom_testkit::{SeededEntropy, TestKey, memory_vault};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::scene::{Meddling, collect, name, noise, put, whole};
+use crate::scene::{ActingSource, collect, name, noise, put, whole};
 
-/// A vault whose packs are short, so that a content has many.
+/// Creates a vault with short packs, so that a content fills many.
 fn vault() -> Vault {
     Vault::options(TestKey)
         .entropy(SeededEntropy::new(1))
@@ -27,12 +29,12 @@ fn vault() -> Vault {
         .unwrap()
 }
 
-/// Nobody is to read it.
-struct Unread;
+/// A source that no call may read.
+struct UnreadSource;
 
-impl Read for Unread {
+impl Read for UnreadSource {
     fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        panic!("it is read");
+        panic!("the source was read");
     }
 }
 
@@ -45,21 +47,21 @@ fn stored(artifacts: &Artifacts) -> u64 {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_unread_with_the_numbers_if_its_size_is_known() {
+fn put_of_known_size_beyond_quota_is_refused_unread() {
     let vault = vault();
     let artifacts = vault.artifacts();
     artifacts.set_quota(Some(Quota::new(1_000_000))).unwrap();
     put(&artifacts, "1", &noise(600_000, 3));
     let taken = stored(&artifacts);
     assert!((600_000..700_000).contains(&taken), "{taken}");
-    let error = artifacts.put(spec("2").size(400_001), Unread).unwrap_err();
+    let error = artifacts.put(spec("2").size(400_001), UnreadSource).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
     for number in ["400001", "1000000", &taken.to_string()] {
         assert!(error.to_string().contains(number), "{number} is not in {error}");
     }
     assert_eq!(stored(&artifacts), taken);
     assert!(!artifacts.exists(&name("2").newest()).unwrap());
-    // What fits goes in, and what is there already takes nothing.
+    // A content that fits is stored, and known content needs no room.
     let bytes = noise(200_000, 5);
     artifacts.put(spec("2").size(200_000), &bytes[..]).unwrap();
     let more = stored(&artifacts);
@@ -69,20 +71,20 @@ fn what_does_not_fit_is_refused_unread_with_the_numbers_if_its_size_is_known() {
 }
 
 #[test]
-fn a_source_of_unknown_size_is_refused_when_it_does_not_fit_and_leaves_nothing() {
+fn put_of_unknown_size_beyond_quota_leaves_nothing() {
     let vault = vault();
     let artifacts = vault.artifacts();
     artifacts.set_quota(Some(Quota::new(1_000_000))).unwrap();
     let bytes = noise(6_000_000, 3);
     let mut read = 0;
-    let source = Meddling { bytes: &bytes, every: 100_000, read: 0, act: |sum| read = sum };
+    let source = ActingSource { bytes: &bytes, every: 100_000, read: 0, act: |sum| read = sum };
     let error = artifacts.put(spec("1"), source).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert!(error.to_string().contains("1000000"), "{error}");
     assert!((1_000_000..4_000_000).contains(&read), "{read} bytes were read");
     assert!(stored(&artifacts) <= 1_000_000);
     assert!(!artifacts.exists(&name("1").newest()).unwrap());
-    // A content of one commit is refused by it.
+    // The commit refuses a content that is short enough for one commit.
     let error = artifacts.put(spec("1"), &bytes[..1_200_000]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     collect(&vault);
@@ -91,7 +93,7 @@ fn a_source_of_unknown_size_is_refused_when_it_does_not_fit_and_leaves_nothing()
 }
 
 #[test]
-fn a_small_content_is_refused_like_a_large_one() {
+fn small_content_beyond_quota_is_refused() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     artifacts.set_quota(Some(Quota::new(10_000))).unwrap();
@@ -104,7 +106,7 @@ fn a_small_content_is_refused_like_a_large_one() {
     }
     assert_eq!(stored(&artifacts), taken);
     assert_eq!(artifacts.usage().unwrap().all.versions, 1);
-    // What is there stays below whatever quota, and goes.
+    // Existing content remains readable and deletable under any quota.
     artifacts.set_quota(Some(Quota::new(0))).unwrap();
     assert_eq!(artifacts.read(&name("1").newest()).unwrap(), noise(8_000, 3));
     artifacts.tag(&name("1").newest(), &TagChange::Add(["t".into()].into())).unwrap();
@@ -114,57 +116,57 @@ fn a_small_content_is_refused_like_a_large_one() {
 }
 
 #[test]
-fn puts_at_once_do_not_pass_the_quota_together_and_give_back_what_they_reserved() {
+fn concurrent_puts_share_the_quota_and_return_reservations() {
     let vault = vault();
     let artifacts = vault.artifacts();
     artifacts.set_quota(Some(Quota::new(1_000_000))).unwrap();
     let bytes = noise(600_000, 3);
     let mut refused = 0;
     let act = |_: usize| {
-        let error = artifacts.put(spec("2").size(600_000), Unread).unwrap_err();
+        let error = artifacts.put(spec("2").size(600_000), UnreadSource).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full, "{error}");
-        // So is one whose size nobody knew.
+        // A put of unknown size is refused as well.
         let error = artifacts.put(spec("3"), &noise(600_000, 5)[..]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full, "{error}");
         collect(&vault);
         refused += 1;
     };
-    let source = Meddling { bytes: &bytes, every: 300_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 300_000, read: 0, act };
     artifacts.put(spec("1").size(600_000), source).unwrap();
     assert_eq!(refused, 2);
     artifacts.delete(&name("1").newest()).unwrap();
     collect(&vault);
     assert_eq!(stored(&artifacts), 0);
 
-    let cut = bytes[..300_000].chain(Failing);
+    let cut = bytes[..300_000].chain(FailingSource);
     artifacts.put(spec("1").size(600_000), cut).unwrap_err();
     collect(&vault);
     artifacts.put(spec("2").size(600_000), &bytes[..]).unwrap();
-    for told in [599_999, 600_001] {
-        let error = artifacts.without_leases().put(spec("1").size(told), &bytes[..]).unwrap_err();
+    for size in [599_999, 600_001] {
+        let error = artifacts.without_leases().put(spec("1").size(size), &bytes[..]).unwrap_err();
         assert!([ErrorKind::Invalid, ErrorKind::Full].contains(&error.kind()), "{error}");
     }
     whole(&vault);
 }
 
-/// The line is cut.
-struct Failing;
+/// A source that fails at once.
+struct FailingSource;
 
-impl Read for Failing {
+impl Read for FailingSource {
     fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        Err(std::io::Error::other("the line is cut"))
+        Err(std::io::Error::other("the connection is lost"))
     }
 }
 
 #[test]
-fn a_source_of_another_size_than_was_told_is_invalid_and_stores_nothing() {
+fn put_of_wrong_size_is_invalid_and_stores_nothing() {
     let vault = vault();
     let artifacts = vault.artifacts();
     let bytes = noise(600_000, 3);
-    for told in [0, 1, 599_999, 600_001] {
-        let error = artifacts.put(spec("1").size(told), &bytes[..]).unwrap_err();
+    for size in [0, 1, 599_999, 600_001] {
+        let error = artifacts.put(spec("1").size(size), &bytes[..]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(error.to_string().contains(&told.to_string()), "{error}");
+        assert!(error.to_string().contains(&size.to_string()), "{error}");
     }
     assert!(!artifacts.exists(&name("1").newest()).unwrap());
     artifacts.put(spec("1").size(600_000), &bytes[..]).unwrap();
@@ -172,7 +174,7 @@ fn a_source_of_another_size_than_was_told_is_invalid_and_stores_nothing() {
 }
 
 #[test]
-fn a_quota_is_kept_in_the_vault() {
+fn quota_persists_in_the_vault() {
     let (state, memory) = (MemoryState::new(), strongroom::backends::Memory::new());
     let vault = Vault::options(TestKey).create_on(state.clone(), memory.clone()).unwrap();
     let quota = Quota { bytes: 1_000, warn_percent: 50 };
@@ -190,7 +192,7 @@ fn a_quota_is_kept_in_the_vault() {
     assert_eq!(vault.artifacts().quota().unwrap(), None);
 }
 
-/// A log that a test reads.
+/// A log writer whose text a test reads.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -205,10 +207,10 @@ impl Write for Log {
 }
 
 #[test]
-fn a_store_that_fills_up_warns() {
+fn put_near_quota_logs_a_warning() {
     let log = Log::default();
     let writer = log.clone();
-    let _told = tracing_subscriber::fmt()
+    let _subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_writer(move || writer.clone())
         .finish()
@@ -289,7 +291,7 @@ fn make(vault: &Vault, act: &Act) {
     }
 }
 
-fn recounts(artifacts: &Artifacts) {
+fn assert_usage(artifacts: &Artifacts) {
     let mut all = ArtifactTotal::default();
     let (mut by_spec, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
     for info in artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap() {
@@ -311,14 +313,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn usage_is_what_a_recount_comes_to(acts in vec(act(), 1..40)) {
+    fn usage_equals_a_recount(acts in vec(act(), 1..40)) {
         let vault = vault();
         let artifacts = vault.artifacts();
         for act in &acts {
             make(&vault, act);
-            recounts(&artifacts);
+            assert_usage(&artifacts);
         }
-        // Counts the store's own total as well.
+        // The check also recounts the stored total.
         whole(&vault);
         for spec in NAMES {
             artifacts.delete_all(&ArtifactScope::spec(spec), LongCall::new()).unwrap();

@@ -1,5 +1,7 @@
-//! Long values of records, which lie in the content store: stored once, read in their own transaction and
-//! after it, counted, and freed with the last that has them.
+//! Long values of records in the content store.
+//!
+//! They are stored once, readable inside and after their transaction, counted, and freed with the
+//! last reference.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
@@ -12,9 +14,9 @@ use strongroom::storage::MemoryState;
 use strongroom::{Batch, CancelToken, Error, ErrorKind, LongCall, Staged, Value, Vault, WriteTx};
 use strongroom_testkit::{TestKey, memory_vault};
 
-use crate::scene::{Meddling, collect, name, noise, put, whole};
+use crate::scene::{ActingSource, collect, name, noise, put, whole};
 
-/// As it lies in state, in a pack, and in several.
+/// Bytes of values in state, in one pack, and in several packs.
 const LENGTHS: [usize; 3] = [100_000, 1_000_000, 40_000_000];
 
 fn staged(vault: &Vault, bytes: &[u8]) -> Staged {
@@ -30,9 +32,9 @@ fn value(vault: &Vault, key: &str) -> Value {
     vault.read().unwrap().get("values", key).unwrap().unwrap()
 }
 
-/// That it is read whole, and from the middle.
+/// Asserts that reads from the start and from a third are right.
 #[track_caller]
-fn reads(value: Value, bytes: &[u8]) {
+fn assert_reads(value: Value, bytes: &[u8]) {
     assert_eq!((value.len(), value.as_inline()), (bytes.len() as u64, None));
     assert!(value.bytes().unwrap() == bytes);
     let mut reader = value.into_reader();
@@ -43,21 +45,21 @@ fn reads(value: Value, bytes: &[u8]) {
     assert!(rest == bytes[at..]);
 }
 
-/// How much the store takes.
+/// Returns the number of bytes that the content store uses.
 fn stored(vault: &Vault) -> u64 {
     vault.artifacts().usage().unwrap().stored_bytes
 }
 
-/// That nothing of any content is left.
+/// Asserts that gc leaves no content.
 #[track_caller]
-fn empty(vault: &Vault) {
+fn assert_empty(vault: &Vault) {
     collect(vault);
     let report = whole(vault);
     assert_eq!((report.chunks, report.objects, stored(vault)), (0, 0, 0), "{report:?}");
 }
 
 #[test]
-fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_them() {
+fn equal_values_and_artifacts_are_stored_once() {
     for len in LENGTHS {
         let vault = memory_vault().unwrap();
         let bytes = noise(len, 1);
@@ -66,7 +68,7 @@ fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_the
         assert!(once > len as u64);
         insert(&vault, "b", &bytes);
         let uri = put(&vault.artifacts(), "1", &bytes);
-        // What was put again before that was known went with its commit.
+        // Copies that were stored before the match was known are dropped by the commit.
         collect(&vault);
         let more = stored(&vault) - once;
         assert!(more < 1_000, "two more of {len} bytes took {more}");
@@ -75,18 +77,18 @@ fn what_records_and_artifacts_share_is_stored_once_and_goes_with_the_last_of_the
         vault.write(|tx| tx.delete("values", "a")).unwrap();
         vault.artifacts().delete(&uri).unwrap();
         collect(&vault);
-        reads(value(&vault, "b"), &bytes);
+        assert_reads(value(&vault, "b"), &bytes);
         whole(&vault);
 
         insert(&vault, "b", &noise(len, 2));
         collect(&vault);
-        reads(value(&vault, "b"), &noise(len, 2));
+        assert_reads(value(&vault, "b"), &noise(len, 2));
         vault.write(|tx| tx.delete_namespace("values")).unwrap();
-        empty(&vault);
+        assert_empty(&vault);
     }
 }
 
-/// Values of each length as they are read in `tx`, one by one and as a range.
+/// Returns all values as read in `tx`, singly and as a range.
 fn values_in(tx: &WriteTx<'_>) -> Vec<Value> {
     let one = |n| tx.get("values", format!("{n}")).unwrap().unwrap();
     let range = tx.prefix("values", "").unwrap().map(|record| record.unwrap().into_value());
@@ -94,7 +96,7 @@ fn values_in(tx: &WriteTx<'_>) -> Vec<Value> {
 }
 
 #[test]
-fn a_value_is_read_in_the_transaction_that_inserts_it_and_after_it_whether_it_commits_or_not() {
+fn value_is_read_within_and_after_its_transaction() {
     for commits in [true, false] {
         let vault = memory_vault().unwrap();
         let all: Vec<Vec<u8>> = (5..).zip(LENGTHS).map(|(seed, len)| noise(len, seed)).collect();
@@ -105,24 +107,24 @@ fn a_value_is_read_in_the_transaction_that_inserts_it_and_after_it_whether_it_co
                 tx.insert("values", format!("{n}"), value)?;
             }
             for (value, bytes) in values_in(tx).into_iter().zip(all.iter().cycle()) {
-                reads(value, bytes);
+                assert_reads(value, bytes);
             }
             read = values_in(tx);
             if commits { Ok(()) } else { Err(Error::new(ErrorKind::Conflict, "test")) }
         });
         assert_eq!(outcome.is_ok(), commits);
-        // Nothing is freed under whoever read it.
+        // The values that were read keep their chunks.
         vault.write(|tx| tx.delete_namespace("values")).unwrap();
         collect(&vault);
         for (value, bytes) in read.into_iter().zip(all.iter().cycle()) {
-            reads(value, bytes);
+            assert_reads(value, bytes);
         }
-        empty(&vault);
+        assert_empty(&vault);
     }
 }
 
 #[test]
-fn a_transaction_may_replace_and_remove_what_it_inserted_itself() {
+fn transaction_replaces_and_removes_its_own_inserts() {
     for len in LENGTHS {
         let vault = memory_vault().unwrap();
         let bytes = noise(len, 9);
@@ -137,34 +139,35 @@ fn a_transaction_may_replace_and_remove_what_it_inserted_itself() {
                 tx.insert("values", "c", fourth)
             })
             .unwrap();
-        reads(value(&vault, "c"), &bytes);
+        assert_reads(value(&vault, "c"), &bytes);
         collect(&vault);
         whole(&vault);
-        reads(value(&vault, "c"), &bytes);
+        assert_reads(value(&vault, "c"), &bytes);
 
-        // The same bytes once more in their own place, and what they replace is theirs.
+        // The same bytes again under the same key. The insert releases the old value.
         insert(&vault, "c", &bytes);
         collect(&vault);
-        reads(value(&vault, "c"), &bytes);
+        assert_reads(value(&vault, "c"), &bytes);
         let mut batch = Batch::new();
         batch.insert("values", "d", staged(&vault, &bytes)).delete("values", "c");
         vault.apply(batch).unwrap();
         collect(&vault);
-        reads(value(&vault, "d"), &bytes);
+        assert_reads(value(&vault, "d"), &bytes);
         vault.write(|tx| tx.delete("values", "d")).unwrap();
-        empty(&vault);
+        assert_empty(&vault);
     }
 }
 
 #[test]
-fn what_is_staged_and_not_inserted_goes() {
+fn staged_value_without_insert_is_freed() {
     let vault = memory_vault().unwrap();
     for len in LENGTHS {
         drop(staged(&vault, &noise(len, 3)));
-        // Within a write nothing else can be written: it is remembered.
-        let held = staged(&vault, &noise(len, 4));
+        // The drop happens inside a write, where nothing else can be written. The next commit
+        // records it.
+        let unused = staged(&vault, &noise(len, 4));
         let within = vault.write(|_| {
-            drop(held);
+            drop(unused);
             Ok::<_, Error>(())
         });
         within.unwrap();
@@ -174,12 +177,12 @@ fn what_is_staged_and_not_inserted_goes() {
             Err::<(), _>(Error::new(ErrorKind::Conflict, "test"))
         });
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
-        empty(&vault);
+        assert_empty(&vault);
     }
 }
 
 #[test]
-fn what_a_staging_has_found_waits_for_it() {
+fn chunks_found_by_staging_are_kept() {
     let vault = memory_vault().unwrap();
     let bytes = noise(3_000_000, 6);
     insert(&vault, "a", &bytes);
@@ -188,12 +191,12 @@ fn what_a_staging_has_found_waits_for_it() {
     assert!(vault.gc(&GcOptions::new()).unwrap().waiting > 0);
     vault.write(|tx| tx.insert("values", "b", found)).unwrap();
     collect(&vault);
-    reads(value(&vault, "b"), &bytes);
+    assert_reads(value(&vault, "b"), &bytes);
     whole(&vault);
 }
 
 #[test]
-fn a_value_that_the_quota_has_no_room_for_is_refused_and_changes_nothing() {
+fn value_beyond_quota_is_refused_and_changes_nothing() {
     let vault = memory_vault().unwrap();
     insert(&vault, "a", &noise(100_000, 1));
     let full =
@@ -201,7 +204,7 @@ fn a_value_that_the_quota_has_no_room_for_is_refused_and_changes_nothing() {
     vault.artifacts().set_quota(Some(Quota::new(20_000_000))).unwrap();
     full(vault.stage(&noise(40_000_000, 2)[..]).map(drop));
     collect(&vault);
-    // What is staged is reserved: whatever was taken can be inserted, together with others too.
+    // A staged value has reserved its bytes, so that it can always be inserted, also with others.
     let [one, other] = [3, 4].map(|seed| staged(&vault, &noise(6_000_000, seed)));
     full(vault.stage(&noise(12_000_000, 5)[..]).map(drop));
     let mut batch = Batch::new();
@@ -215,23 +218,23 @@ fn a_value_that_the_quota_has_no_room_for_is_refused_and_changes_nothing() {
     whole(&vault);
     vault.artifacts().set_quota(None).unwrap();
     insert(&vault, "d", &noise(12_000_000, 5));
-    reads(value(&vault, "d"), &noise(12_000_000, 5));
+    assert_reads(value(&vault, "d"), &noise(12_000_000, 5));
 }
 
 #[test]
-fn a_source_that_is_cut_off_or_cancelled_leaves_nothing() {
+fn cancelled_staging_leaves_nothing() {
     let vault = memory_vault().unwrap();
     let bytes = noise(40_000_000, 8);
     let cancel = CancelToken::new();
     let act = |_| cancel.cancel();
-    let source = Meddling { bytes: &bytes, every: 30_000_000, read: 0, act };
+    let source = ActingSource { bytes: &bytes, every: 30_000_000, read: 0, act };
     let cancelled = vault.stage_with(source, LongCall::new().cancel(&cancel));
     assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
-    empty(&vault);
+    assert_empty(&vault);
 }
 
 #[test]
-fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
+fn rebuilt_index_counts_values_and_check_counts_damage() {
     let backend = std::sync::Arc::new(Memory::new());
     let vault = Vault::options(TestKey)
         .create_on(MemoryState::new(), std::sync::Arc::clone(&backend))
@@ -241,7 +244,7 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
         insert(&vault, key, bytes);
     }
     insert(&vault, "again", &bytes[0]);
-    // A namespace that is being dropped has its values until their rows are gone.
+    // A namespace that is being dropped keeps its values until their rows are deleted.
     let last = staged(&vault, &noise(1_000_000, 4));
     vault
         .write(|tx| {
@@ -255,7 +258,7 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
     whole(&vault);
     collect(&vault);
     for (key, bytes) in ["a", "b", "c", "again"].iter().zip([0, 1, 2, 0].map(|n| &bytes[n])) {
-        reads(value(&vault, key), bytes);
+        assert_reads(value(&vault, key), bytes);
     }
 
     let prefix = "content/";
@@ -267,22 +270,22 @@ fn the_index_made_anew_counts_values_and_a_check_tells_how_many_are_damaged() {
     let unread = ["a", "b", "c", "again"].iter().filter(|key| read(key)).count() as u64;
     assert_eq!((report.is_ok(), report.records_affected), (false, unread), "{report:?}");
     assert!(unread > 0);
-    // Whoever brings the bytes again brings them back for all.
+    // An insert of the same bytes restores them for all references.
     vault.rebuild_index(&RebuildOptions::new()).unwrap();
     for bytes in &bytes {
-        insert(&vault, "brought", bytes);
+        insert(&vault, "restored", bytes);
     }
     for (key, bytes) in ["a", "b", "c", "again"].iter().zip([0, 1, 2, 0].map(|n| &bytes[n])) {
-        reads(value(&vault, key), bytes);
+        assert_reads(value(&vault, key), bytes);
     }
     collect(&vault);
     whole(&vault);
 }
 
 #[test]
-fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
+fn released_content_is_freed_automatically() {
     let vault = memory_vault().unwrap();
-    // Eight times the same: it is the contents in full that count.
+    // Eight equal values: gc starts by the full length of the released contents.
     let bytes = noise(40_000_000, 1);
     for key in 0..8 {
         insert(&vault, &format!("{key}"), &bytes);
@@ -291,7 +294,7 @@ fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
     for key in 0..6 {
         vault.write(|tx| tx.delete("values", format!("{key}"))).unwrap();
     }
-    assert_eq!(stored(&vault), taken, "it is still there for others");
+    assert_eq!(stored(&vault), taken, "other values still need the content");
     vault.write(|tx| tx.delete_namespace("values")).unwrap();
     let clock = SystemClock::new();
     for wait in 0.. {
@@ -305,7 +308,7 @@ fn what_was_let_go_of_is_freed_by_itself_once_it_is_much() {
 }
 
 #[test]
-fn what_was_given_up_is_freed_after_a_reopening_however_the_vault_was_closed() {
+fn abandoned_staging_is_freed_after_reopening() {
     for closes in [true, false] {
         let (state, backend) = (MemoryState::new(), Memory::new());
         let options = || Vault::options(TestKey);
@@ -319,12 +322,12 @@ fn what_was_given_up_is_freed_after_a_reopening_however_the_vault_was_closed() {
         let vault = options().open_on(state, backend).unwrap();
         assert!(!vault.recovery().state_repaired, "{:?}", vault.recovery());
         assert_eq!(vault.gc(&GcOptions::new()).unwrap().uploads_given_up, 1);
-        empty(&vault);
+        assert_empty(&vault);
     }
 }
 
 #[test]
-fn what_is_there_needs_no_room() {
+fn known_content_needs_no_room() {
     let vault = memory_vault().unwrap();
     insert(&vault, "a", &noise(100_000, 1));
     vault.artifacts().set_quota(Some(Quota::new(1))).unwrap();

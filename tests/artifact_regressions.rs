@@ -1,6 +1,6 @@
-//! What the soak of artifacts has found, each as the few calls that show it.
+//! Regression tests for defects that the soak of artifacts has found.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -17,7 +17,7 @@ use strongroom_testkit::{TestKey, memory_vault};
 use support::records::{assert_whole, long};
 
 #[test]
-fn a_vault_is_whole_after_the_last_version_of_an_artifact_has_gone() {
+fn vault_is_whole_after_last_version_is_deleted() {
     let vault = memory_vault().unwrap();
     let artifacts = vault.artifacts();
     let name = ArtifactName::new("spec", "task", "log").unwrap();
@@ -28,10 +28,10 @@ fn a_vault_is_whole_after_the_last_version_of_an_artifact_has_gone() {
     assert_whole(&vault);
 }
 
-/// Does something when it is read, and has no bytes.
-struct Then<F: FnMut()>(F);
+/// An empty source that runs an action when it is read.
+struct ActingSource<F: FnMut()>(F);
 
-impl<F: FnMut()> Read for Then<F> {
+impl<F: FnMut()> Read for ActingSource<F> {
     fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
         (self.0)();
         Ok(0)
@@ -39,7 +39,7 @@ impl<F: FnMut()> Read for Then<F> {
 }
 
 #[test]
-fn a_pack_that_others_emptied_while_its_upload_was_under_way_goes() {
+fn pack_emptied_by_others_during_its_upload_is_freed() {
     // Packs so short that each has one chunk.
     let options = Vault::options(TestKey).object_bytes(4 << 10);
     let vault = options.create_on(MemoryState::new(), Memory::new()).unwrap();
@@ -66,9 +66,9 @@ fn a_pack_that_others_emptied_while_its_upload_was_under_way_goes() {
     delete_all();
 
     let chunk = &bytes[..first_chunk.into_inner()];
-    // When all of it has been read, the first chunk is found by another, let go of, and stored again by a
-    // third, where it lies from then on.
-    let act = Then(|| {
+    // The source ends with an action. There another put finds the first chunk and releases it, and
+    // a third put stores it again at a new location.
+    let act = ActingSource(|| {
         let found = artifacts.put(spec("found"), chunk).unwrap();
         artifacts.delete(&found).unwrap();
         artifacts.put(spec("stored again"), chunk).unwrap();
