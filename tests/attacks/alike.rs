@@ -1,8 +1,10 @@
-//! What the storage is asked is the same: for an update of either document, and for every way to
-//! be refused. Calls of the backend are compared by method, object and bytes, those of the state's
-//! file by offset and length too where nothing is written.
+//! Equal calls of the storage for every update and for every refusal.
 //!
-//! Times are printed and not compared: they are the machine's.
+//! An update of either document makes the same calls, and so does every way to be refused. Backend
+//! calls are compared by method, object and bytes. Calls of the state file are compared by offset
+//! and length too, where nothing is written.
+//!
+//! Times are printed and not compared, because they depend on the machine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,18 +31,20 @@ struct Scene {
 }
 
 impl Scene {
-    /// A state without a cache, so that what is read of it is heard of.
+    /// Creates a vault whose state has no cache.
+    ///
+    /// So every read of the state is recorded.
     fn new(of: u64, options: &SpaceOptions) -> Self {
         let memory = Memory::new();
         let backend = Arc::new(RecordingBackend::new(Arc::new(memory.clone())));
         let state = Arc::<Mutex<Vec<StateCall>>>::default();
-        let heard = Arc::clone(&state);
+        let recorded = Arc::clone(&state);
         let vault = Vault::options(TestKey)
             .cheap_passwords()
             .cache_bytes(0)
             .entropy(entropy(of))
             .create_on(
-                HeardState::of_calls(move |call| heard.lock().push(call)),
+                HeardState::of_calls(move |call| recorded.lock().push(call)),
                 Arc::clone(&backend),
             )
             .unwrap();
@@ -56,7 +60,7 @@ impl Scene {
         self.space.partition(key, &SecretPassword::new(name))
     }
 
-    /// What `act` asks of the backend and of the state.
+    /// Returns the backend calls and the state calls that `act` makes.
     fn calls<T>(&self, act: impl FnOnce() -> T) -> (T, Vec<BackendCall>, Vec<StateCall>) {
         self.backend.take();
         self.state.lock().clear();
@@ -65,8 +69,9 @@ impl Scene {
     }
 }
 
-/// Calls with objects by the order in which they are first met; those that are deleted by nothing,
-/// for they go in the order of their names, which are random.
+/// Replaces the keys in calls by numbers in order of first use.
+///
+/// A delete gets 0, because deletes run in the order of the random keys.
 fn anonymous(calls: Vec<BackendCall>) -> Vec<(&'static str, usize, u64)> {
     let mut met = HashMap::new();
     let mut anonymous = Vec::new();
@@ -78,7 +83,7 @@ fn anonymous(calls: Vec<BackendCall>) -> Vec<(&'static str, usize, u64)> {
     anonymous
 }
 
-/// How often each method is called, and the bytes of all calls of it.
+/// Returns the number of calls and bytes of each method.
 fn summary(calls: &[(&'static str, usize, u64)]) -> String {
     let of = |method: &str| {
         let (mut count, mut sum) = (0, 0);
@@ -94,13 +99,13 @@ fn summary(calls: &[(&'static str, usize, u64)]) -> String {
 type Act<'a> = &'a dyn Fn(&mut Partition, &str);
 
 #[test]
-fn an_update_of_either_document_asks_the_same_of_the_storage() {
+fn updates_of_both_documents_make_equal_calls() {
     let scene = Scene::new(100, &SpaceOptions::default());
     let key_a = scene.add("pa", &[]);
     let key_b = scene.add("pb", &[&key_a]);
     let mut a = scene.open(&key_a, "pa").unwrap();
     let mut b = scene.open(&key_b, "pb").unwrap();
-    let long = format!("[{}1]", "\"what B has to say\",".repeat(3_000));
+    let long = format!("[{}1]", "\"a text of B, longer\",".repeat(3_000));
     let acts: [(&str, Act<'_>); 3] = [
         ("write", &|partition, text| {
             partition.write(text).unwrap();
@@ -122,7 +127,7 @@ fn an_update_of_either_document_asks_the_same_of_the_storage() {
         assert_eq!(calls_a, calls_b, "{name}");
         assert_eq!(syncs(&of_a.2), syncs(&of_b.2), "{name}");
     }
-    // Whoever watches the storage does not even learn which verb it was.
+    // An observer of the storage cannot distinguish these calls from a write either.
     let (_, written, _) = scene.calls(|| a.write("2").unwrap());
     let ((), destroyed, _) = scene.calls(|| scene.space.destroy_partition(&key_b).unwrap());
     let (_, added, _) = scene.calls(|| scene.add("pc", &[&key_a]));
@@ -131,8 +136,9 @@ fn an_update_of_either_document_asks_the_same_of_the_storage() {
     assert_eq!(anonymous(added), written, "adding a partition");
 }
 
-/// Every way to be refused at a space with the document of `right`: its name, the key and the
-/// password.
+/// One readable document, and keys for every way to be refused.
+///
+/// `right` is the key of the document. Its password is "right".
 struct Refusals {
     right: SecretPartitionKey,
     never_here: SecretPartitionKey,
@@ -164,10 +170,10 @@ impl Refusals {
 }
 
 #[test]
-fn all_refusals_ask_the_same_of_the_storage_hash_one_password_and_say_the_same() {
+fn refusals_make_equal_calls_and_return_equal_errors() {
     let scene = Scene::new(110, &SpaceOptions::default());
     let refusals = Refusals::new(&scene, 111);
-    // What the last write left to delete is no part of this.
+    // Free the objects that the last write replaced, so that gc makes no calls later.
     scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     drop(scene.vault.read().unwrap());
     let attempt = |number| {
@@ -184,20 +190,20 @@ fn all_refusals_ask_the_same_of_the_storage_hash_one_password_and_say_the_same()
     );
     assert_eq!((hashed, backend.len()), (1, 18));
     assert!(!state.is_empty() && state.iter().all(|call| matches!(call, StateCall::Read(..))));
-    let mut said = Vec::new();
+    let mut errors = Vec::new();
     for (number, name) in REFUSALS.iter().enumerate() {
         let refused = attempt(number);
         let error = refused.0.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{name}");
-        said.push(format!("{error:?}"));
+        errors.push(format!("{error:?}"));
         assert_eq!((refused.1, &refused.2, &refused.3), (1, &backend, &state), "{name}");
     }
-    said.dedup();
-    assert_eq!(said.len(), 1, "{said:?}");
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[test]
-fn whatever_is_missing_all_refusals_say_the_same() {
+fn refusals_return_equal_errors_with_missing_objects() {
     let scene = Scene::new(120, &SpaceOptions::default().capacity_bytes(8 << 10));
     let refusals = Refusals::new(&scene, 121);
     scene.vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
@@ -206,18 +212,18 @@ fn whatever_is_missing_all_refusals_say_the_same() {
         .into_iter()
         .partition(|entry| scene.memory.get(&entry.key).unwrap().body.starts_with(b"STRNGCEL"));
     assert_eq!((cells.len(), segments.len()), (2, 16));
-    let expect_one_answer = |missing: &str| {
+    let expect_equal_errors = |missing: &str| {
         let hashed = passwords_hashed();
-        let mut said: Vec<String> = (0..REFUSALS.len())
+        let mut errors: Vec<String> = (0..REFUSALS.len())
             .map(|number| format!("{:#?}", refusals.attempt(&scene, number).unwrap_err()))
             .collect();
         let hashed = passwords_hashed() - hashed;
-        said.dedup();
-        assert_eq!(said.len(), 1, "{missing} missing: {said:?}");
+        errors.dedup();
+        assert_eq!(errors.len(), 1, "{missing} missing: {errors:?}");
         let right = refusals.attempt(&scene, REFUSALS.len());
         let right = right.map_or_else(|error| error.kind().as_str(), |_| "opened");
-        let denied = said[0].contains("Denied");
-        println!("{missing} missing: refused as denied: {denied}; the right one: {right}");
+        let denied = errors[0].contains("Denied");
+        println!("{missing} missing: refused as denied: {denied}; right password: {right}");
         (denied, hashed)
     };
     let mut kinds = Vec::new();
@@ -225,15 +231,16 @@ fn whatever_is_missing_all_refusals_say_the_same() {
         if missing > 0 {
             scene.memory.delete(&segments[missing - 1].key).unwrap();
         }
-        let (denied, hashed) = expect_one_answer(&format!("{missing} segments"));
+        let (denied, hashed) = expect_equal_errors(&format!("{missing} segments"));
         kinds.push(denied);
         assert_eq!(hashed, REFUSALS.len() as u64);
     }
-    // Two thirds of the blocks are missing before it is said that nobody's document can be read.
+    // All refusals are `Denied` until two thirds of the blocks are missing and no document is
+    // readable.
     assert!(kinds.iter().enumerate().all(|(missing, &denied)| denied == (missing <= 10)));
     for missing in 1..=2 {
         scene.memory.delete(&cells[missing - 1].key).unwrap();
-        expect_one_answer(&format!("16 segments and {missing} objects of cells"));
+        expect_equal_errors(&format!("16 segments and {missing} objects of cells"));
     }
 }
 
@@ -250,7 +257,7 @@ fn times_of_refusals_are_printed() {
     let attempts = setting("STRONGROOM_ATTACK_ATTEMPTS", 100);
     let clock = SystemClock::new();
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); REFUSALS.len()];
-    // In turn, so that whatever else the machine does strikes all alike.
+    // The kinds alternate, so that other load of the machine affects all of them alike.
     for round in 0..=attempts {
         for (number, times) in times.iter_mut().enumerate() {
             let began = clock.monotonic();

@@ -1,6 +1,8 @@
-//! The search for four shares on one curve. Three values are always on one of degree two; a
-//! fourth is by chance once in 2^521. So four of them are shares, whatever was shared: no text is
-//! needed to tell, and the other shares of the chunk follow. This is what the mask is for.
+//! The search for four shares on one curve.
+//!
+//! Three values are always on a curve of degree two. A fourth is on it by chance once in 2^521. So
+//! four values on one curve are shares, whatever the text is, and the other shares of the chunk
+//! follow from them. The mask prevents this search.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +11,27 @@ use crate::numbers::{Number, weighted, weighted_upper};
 /// A set of four slots, in order.
 pub(crate) type Four = [usize; 4];
 
-/// The weights with which values at these x add up to nothing, if they are on one curve: each is
-/// the product of the differences of the other three (Vandermonde).
+/// Returns weights that sum four values on one curve to zero.
+///
+/// `x` are the positions of the values. Each weight is the product of the differences of the other
+/// three positions (Vandermonde).
 fn weights(x: [i64; 4]) -> [i64; 4] {
     let of = |i: usize, j: usize, k: usize| (x[j] - x[i]) * (x[k] - x[i]) * (x[k] - x[j]);
     [of(1, 2, 3), -of(0, 2, 3), of(0, 1, 3), -of(0, 1, 2)]
 }
 
-/// Of sums of upper bits, how far they may be from exact: the weights add up to less than 512.
+/// Largest error of a weighted sum of upper bits. The weights add up to less than 512.
 const SLACK: u64 = 512;
 
-/// Whether these values, with these upper bits, are on one curve.
+/// Returns whether these values are on one curve. `upper` is the weighted sum of their upper bits.
 fn on_one_curve(values: &[Number], four: Four, upper: u64, weights: [i64; 4]) -> bool {
     upper.wrapping_add(SLACK) <= 2 * SLACK
         && weighted(four.map(|slot| &values[slot]), weights).is_zero()
 }
 
-/// All sets of four values that are on one curve where x is the slot's number.
+/// Returns all sets of four values on one curve.
+///
+/// The x of a value is its slot's number.
 pub(crate) fn at_slot_numbers(values: &[Number]) -> BTreeSet<Four> {
     let slots = values.len();
     let mut found = BTreeSet::new();
@@ -45,17 +51,18 @@ pub(crate) fn at_slot_numbers(values: &[Number]) -> BTreeSet<Four> {
     found
 }
 
-/// What an exhaustive search found.
-pub(crate) struct Found {
+/// The result of an exhaustive search.
+pub(crate) struct CurveSearch {
     pub(crate) fours: BTreeSet<Four>,
     pub(crate) checks: u64,
 }
 
-/// All sets of four values that are on one curve where x is one of 1 to `shares`, each of the four
-/// another: in every assignment.
-pub(crate) fn at_any_numbers(values: &[Number], shares: i64) -> Found {
+/// Returns all fours on one curve with x from 1 to `shares`.
+///
+/// The x of the four differ. Every assignment of x is tried.
+pub(crate) fn at_any_numbers(values: &[Number], shares: i64) -> CurveSearch {
     let upper: Vec<u64> = values.iter().map(Number::upper).collect();
-    let mut found = Found { fours: BTreeSet::new(), checks: 0 };
+    let mut found = CurveSearch { fours: BTreeSet::new(), checks: 0 };
     for a in 1..=shares {
         for b in (1..=shares).filter(|b| *b != a) {
             for c in (1..=shares).filter(|c| ![a, b].contains(c)) {
@@ -68,8 +75,8 @@ pub(crate) fn at_any_numbers(values: &[Number], shares: i64) -> Found {
     found
 }
 
-/// All sets of four, with one assignment.
-fn at(values: &[Number], upper: &[u64], weights: [i64; 4], found: &mut Found) {
+/// Searches all sets of four, with one assignment of x.
+fn at(values: &[Number], upper: &[u64], weights: [i64; 4], found: &mut CurveSearch) {
     let slots = values.len();
     let part = |slot: usize, place: usize| upper[slot].wrapping_mul(weights[place].cast_unsigned());
     for a in 0..slots {
@@ -89,9 +96,11 @@ fn at(values: &[Number], upper: &[u64], weights: [i64; 4], found: &mut Found) {
     }
 }
 
-/// The same in the time of a sort, for spaces of any size: four values at x in equal steps are on
-/// one curve if a - 3 b = d - 3 c, so all a - 3 b are sorted and equal ones found. At 1 to 9 there
-/// are nine such fours: six in a row, and three by twos.
+/// Returns the fours on one curve whose x are in equal steps.
+///
+/// This search takes the time of a sort and suits spaces of any size. For four such values,
+/// `a - 3 b` equals `d - 3 c`. So the differences of all pairs are sorted, and equal ones are
+/// compared. With x from 1 to 9 there are nine such fours: six with step 1, and three with step 2.
 pub(crate) fn in_equal_steps(values: &[Number]) -> BTreeSet<Four> {
     let upper: Vec<u64> = values.iter().map(Number::upper).collect();
     let mut pairs: Vec<(u64, usize, usize)> = Vec::with_capacity(values.len() * values.len());
@@ -105,7 +114,8 @@ pub(crate) fn in_equal_steps(values: &[Number]) -> BTreeSet<Four> {
     pairs.sort_unstable();
     let mut found = BTreeSet::new();
     for (at, &(sum, a, b)) in pairs.iter().enumerate() {
-        // The two ends of the scale are near to each other, too: a chance of 2^-60 is missed.
+        // Sums just above zero and just below 2^64 are close too. Missing them has a chance of
+        // 2^-60.
         for &(_, d, c) in pairs[at + 1..].iter().take_while(|pair| pair.0 - sum <= 8) {
             let mut four = [a, b, c, d];
             let exact = weighted(four.map(|slot| &values[slot]), [1, -3, 3, -1]).is_zero();

@@ -1,5 +1,7 @@
-//! What one bit costs: a block of slots, which is 51 of them, and of no document more than its
-//! shares in there. `verify` counts them, `heal` makes them whole.
+//! The cost of one flipped bit: one block of 51 slots.
+//!
+//! A document loses at most its shares in this block. `verify` counts them and `heal` rewrites
+//! them.
 
 use strongroom::backends::{Backend, Condition, Memory};
 use strongroom::content::GcOptions;
@@ -13,14 +15,14 @@ use crate::support::random::Random;
 
 const BLOCK_SLOTS: usize = 51;
 const BLOCK_BYTES: usize = BLOCK_SLOTS * 80;
-/// On the backend: a header, then nonce, block and tag over and over.
+/// Bytes of the header of an object on the backend. Nonce, block and tag follow, repeated.
 const HEADER_BYTES: usize = 16;
 const SEALED_BYTES: usize = 24 + BLOCK_BYTES + 16;
 
-/// How many segments a space has before the last one.
+/// Number of segments of a space before the last one.
 const SEGMENTS: usize = 16;
 
-/// Flips one bit of an object of slots, chosen by `random`; where it lies in the object.
+/// Flips one random bit of a slot object, and returns its offset.
 fn flip(memory: &Memory, random: &mut Random) -> usize {
     let listed = memory.list("content/", None, 1_000).unwrap();
     let segments: Vec<_> = listed
@@ -38,7 +40,7 @@ fn flip(memory: &Memory, random: &mut Random) -> usize {
     at
 }
 
-/// Blocks that two dumps of all slots differ in.
+/// Returns the blocks in which two dumps of all slots differ.
 fn blocks(before: &[u8], after: &[u8]) -> Vec<usize> {
     let pairs = before.chunks(BLOCK_BYTES).zip(after.chunks(BLOCK_BYTES));
     pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(block, _)| block).collect()
@@ -49,7 +51,7 @@ fn slots(space: &Space) -> Vec<u8> {
 }
 
 #[test]
-fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
+fn one_flipped_bit_costs_one_block_that_heal_restores() {
     let memory = Memory::new();
     let vault = Vault::options(TestKey)
         .cheap_passwords()
@@ -75,7 +77,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         let [block] = blocks(&before, &lost)[..] else { panic!("one block") };
         let number = (at - HEADER_BYTES) / SEALED_BYTES;
         let blocks_each = before.len() / BLOCK_BYTES / (SEGMENTS + 1);
-        assert_eq!(block % blocks_each, number, "the one with the bit");
+        assert_eq!(block % blocks_each, number, "another block has changed");
         assert!(lost[block * BLOCK_BYTES..][..BLOCK_BYTES].iter().all(|&byte| byte == 0));
 
         assert_eq!(a.read().unwrap().text(), r#"{"a": 1}"#);
@@ -83,7 +85,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         let (of_a, of_b) = (a.verify().unwrap(), b.verify().unwrap());
         println!("round {round}, byte {at}, block {block}: {of_a}; {of_b}");
         if block / blocks_each == SEGMENTS && !of_a.any() {
-            // The last segment ends in padding, which is nobody's.
+            // The last segment ends in padding, which holds no shares.
             assert!(!of_b.any());
             continue;
         }
@@ -94,7 +96,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         assert!(shares(of_a) + shares(of_b) <= BLOCK_SLOTS);
         of_all += shares(of_a) + shares(of_b);
 
-        // Whoever heals first writes the block anew; the other one's shares in it stay lost.
+        // The first heal rewrites the block. The other document's shares in the block stay lost.
         let (first, second) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
         let found = first.heal().unwrap();
         assert_eq!(found.blocks, 1);
@@ -110,7 +112,7 @@ fn one_bit_costs_one_block_of_slots_and_heal_makes_it_whole() {
         }
         vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     }
-    // Two thirds of the slots are of the two, and ten in eleven of those in use: 31 a block, but
-    // for one block in 16 that is padding.
+    // The two documents have two thirds of the slots, and ten in eleven of those hold shares: 31 in
+    // a block. One block in 16 is padding.
     assert!((12 * 22..12 * 36).contains(&of_all), "{of_all} shares in 12 blocks");
 }

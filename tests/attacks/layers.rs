@@ -1,8 +1,8 @@
-//! The layers one at a time, each against the strongest of its attacks, and the table of it:
-//! `cargo test --test attacks layers -- --nocapture`.
+//! Each layer alone, against the strongest attack on it, as a table.
 //!
-//! The first three rows are of the original's layout and its first changes, at 500 slots; the
-//! others are slots as the engine makes them, its mask taken off in all but the last.
+//! `cargo test --test attacks layers -- --nocapture` prints the table. The first three rows show
+//! the original's layout and its first changes, at 500 slots. The other rows show slots as the
+//! engine writes them, without their mask in all rows but the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,24 +16,27 @@ use crate::original::{Change, Original, SHARES, THRESHOLD, json};
 use crate::{entropy, relations, triples};
 
 const SLOTS: usize = 500;
-/// A document of 16 chunks for the searches; the lab's, sealed, has one more.
+/// Chunks of the document in the searches. The lab's sealed document has one more.
 const CHUNKS: usize = 16;
-/// Chunks that linear algebra needs where x is the slot's number, and where it is not known.
+/// Chunks that linear algebra needs if x is the slot's number.
 const CHUNKS_X_KNOWN: usize = 84;
+/// Chunks that linear algebra needs if x is not known.
 const CHUNKS_X_UNKNOWN: usize = 500;
 /// Triples at x, 2 x and 3 x.
 const TRIPLES_FROM_ZERO: usize = 3;
-/// Triples of nine, fours of nine, and fours of them in equal steps.
+/// Triples of nine shares.
 const TRIPLES: usize = 84;
+/// Sets of four of nine shares.
 const FOURS: usize = 126;
+/// Sets of four of nine shares in equal steps.
 const FOURS_IN_STEPS: usize = 9;
 
-/// Runs an attack, and prints what became of it.
+/// Runs an attack, and prints its result and its time.
 fn attack<T>(
     layers: &str,
     name: &str,
     run: impl FnOnce() -> T,
-    tell: impl FnOnce(&T) -> String,
+    describe: impl FnOnce(&T) -> String,
 ) -> T {
     let clock = SystemClock::new();
     let began = clock.monotonic();
@@ -41,7 +44,7 @@ fn attack<T>(
     let took: Duration = clock.monotonic().saturating_sub(began);
     println!(
         "| {layers:<22} | {name:<14} | {:<72} | {:5.1} s |",
-        tell(&result),
+        describe(&result),
         took.as_secs_f64()
     );
     result
@@ -55,7 +58,7 @@ fn numbers(slots: &[[u8; 80]]) -> Vec<Number> {
     slots.iter().map(|slot| Number::of_bytes(slot)).collect()
 }
 
-/// For each chunk, its slots in the order of x.
+/// Returns the slots of each chunk in the order of x.
 fn by_chunk(lab: &ShareLab) -> Vec<Vec<usize>> {
     let mut chunks: BTreeMap<usize, BTreeMap<u8, usize>> = BTreeMap::new();
     for (slot, share) in lab.shares.iter().enumerate() {
@@ -66,7 +69,7 @@ fn by_chunk(lab: &ShareLab) -> Vec<Vec<usize>> {
     chunks.into_values().map(|slots| slots.into_values().collect()).collect()
 }
 
-/// The fours of each chunk's slots whose x are in equal steps.
+/// Returns the fours of each chunk with x in equal steps.
 fn in_equal_steps(chunks: &[Vec<usize>]) -> BTreeSet<Four> {
     let mut fours = BTreeSet::new();
     for slots in chunks {
@@ -82,7 +85,7 @@ fn in_equal_steps(chunks: &[Vec<usize>]) -> BTreeSet<Four> {
     fours
 }
 
-/// All fours of each chunk's slots.
+/// Returns all fours of each chunk's slots.
 fn all_fours(chunks: &[Vec<usize>]) -> BTreeSet<Four> {
     let mut fours = BTreeSet::new();
     for slots in chunks {
@@ -101,7 +104,7 @@ fn all_fours(chunks: &[Vec<usize>]) -> BTreeSet<Four> {
 }
 
 #[test]
-fn in_the_layout_of_the_original_all_attacks_succeed() {
+fn original_layout_falls_to_all_attacks() {
     const LAYERS: &str = "the original";
     let document = Original::new(Change::None, SLOTS, CHUNKS, &entropy(10));
     let found = attack(
@@ -111,8 +114,11 @@ fn in_the_layout_of_the_original_all_attacks_succeed() {
         |found| format!("{} of {TRIPLES} triples, all with the text in clear", found.len()),
     );
     let ids = document.slots();
-    assert_eq!(found.len(), TRIPLES, "all triples of its nine slots");
-    assert!(found.iter().flatten().all(|slot| ids.contains(slot)), "and no others");
+    assert_eq!(found.len(), TRIPLES, "not all triples of the nine slots are found");
+    assert!(
+        found.iter().flatten().all(|slot| ids.contains(slot)),
+        "a slot without a share is in a triple"
+    );
 
     let document = Original::new(Change::None, SLOTS, CHUNKS_X_KNOWN, &entropy(11));
     let found = attack(
@@ -134,7 +140,7 @@ fn in_the_layout_of_the_original_all_attacks_succeed() {
 }
 
 #[test]
-fn numbered_shares_stop_none_of_them() {
+fn numbered_shares_stop_no_attack() {
     const LAYERS: &str = "+ x = 1..n";
     let document = Original::new(Change::NumberedShares, SLOTS, CHUNKS_X_UNKNOWN, &entropy(20));
     let few = &document.values[..CHUNKS];
@@ -174,7 +180,7 @@ fn numbered_shares_stop_none_of_them() {
 }
 
 #[test]
-fn scattered_chunks_stop_linear_algebra_alone() {
+fn scattered_chunks_stop_linear_algebra_only() {
     const LAYERS: &str = "+ scattered chunks";
     let document = Original::new(Change::ScatteredChunks, SLOTS, CHUNKS_X_UNKNOWN, &entropy(30));
     let found = attack(
@@ -187,7 +193,7 @@ fn scattered_chunks_stop_linear_algebra_alone() {
     );
     assert!(found.is_empty());
 
-    // The engine's own layout from here on: all chunks among the same slots.
+    // From here on the layout is the engine's: all chunks are scattered among the same slots.
     let text = json(CHUNKS * 64);
     let lab = lab(&text, false, SLOTS, 31);
     let values = numbers(&lab.bare);
@@ -211,7 +217,7 @@ fn scattered_chunks_stop_linear_algebra_alone() {
 }
 
 #[test]
-fn a_sealed_text_stops_the_triples_and_the_mask_stops_the_curves() {
+fn sealed_text_stops_triples_and_mask_stops_curves() {
     let lab = lab(&json(CHUNKS * 64), true, SLOTS, 40);
     let chunks = by_chunk(&lab);
     assert_eq!(chunks.len(), CHUNKS + 1);
@@ -232,8 +238,8 @@ fn a_sealed_text_stops_the_triples_and_the_mask_stops_the_curves() {
             },
         );
         assert_eq!(found.texts.len(), 0);
-        // Triples share slots, so this varies more than independent ones: wide, yet far from the
-        // few that the shares add.
+        // Triples share slots, so this number varies more than with independent triples. The bound
+        // is wide, but far above the few triples that the shares add.
         let chance = found.tried as f64 / 512.0;
         assert!((found.small as f64 / chance - 1.0).abs() < 0.05, "{found:?}");
 
@@ -250,8 +256,8 @@ fn a_sealed_text_stops_the_triples_and_the_mask_stops_the_curves() {
 }
 
 #[test]
-fn with_the_mask_off_an_exhaustive_search_finds_all_shares_and_with_it_on_none() {
-    // Two chunks, so 18 shares of 30 slots.
+fn mask_hides_all_shares_from_an_exhaustive_search() {
+    // Two chunks: 18 shares in 30 slots.
     let lab = lab(&json(112), true, 30, 50);
     let expected = all_fours(&by_chunk(&lab));
     assert_eq!(expected.len(), 2 * FOURS);
@@ -273,9 +279,9 @@ fn with_the_mask_off_an_exhaustive_search_finds_all_shares_and_with_it_on_none()
         )
     };
     let bare = search("mask off, 30 slots", &lab.bare);
-    assert_eq!(bare.fours, expected, "all fours of a chunk, and no other");
+    assert_eq!(bare.fours, expected, "the fours found are not those of the chunks");
     let masked = search("mask on, 30 slots", &lab.masked);
     assert_eq!(masked.fours, BTreeSet::new());
-    // Fours of 30, times assignments of four of nine.
+    // Fours of 30 slots, times assignments of four of nine x.
     assert_eq!((bare.checks, masked.checks), (27_405 * 3_024, 27_405 * 3_024));
 }

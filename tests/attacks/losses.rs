@@ -1,9 +1,12 @@
-//! What is lost by chance, against what is said of it: a document whose partition was not named
-//! when another was added, and one of a space that lost a segment.
+//! Losses by chance, compared with the predicted chances.
 //!
-//! Real vaults show the first at three sizes. The second is rare, 1 in 10,000, so it is shown by
-//! where shares come to lie, drawn by the engine's own code: how many of a chunk's nine are in one
-//! segment is counted over millions of chunks, up to the seven that are too many.
+//! A document may be lost when a partition is added without naming the document's partition, or
+//! when the space loses a segment.
+//!
+//! Real vaults show the first loss at three sizes. The second has a chance of about 1 in 10,000,
+//! too rare for real vaults. So the engine's own code draws the locations of shares for millions of
+//! chunks. The test counts how many of a chunk's nine shares are in one segment. Seven are too
+//! many.
 
 use strongroom::backends::{Backend, Condition, Memory};
 use strongroom::content::GcOptions;
@@ -15,12 +18,12 @@ use strongroom_testkit::{PlacesLab, TestKey};
 use crate::support::chance::{ONE_IN_A_MILLION, binomial_band};
 use crate::{entropy, setting};
 
-/// How many times as many trials as usual.
+/// Returns the number of trials: `usual` times the factor from the environment.
 fn trials(usual: u64) -> u64 {
     usual * setting("STRONGROOM_ATTACK_TRIALS", 1)
 }
 
-/// The three sizes: bytes, and room for how many partitions. 3 of 9 shares.
+/// The three sizes: capacity in bytes, room in partitions, and usual trials. With 3 of 9 shares.
 const SIZES: [(u32, u8, u64); 3] = [(2_400, 4, 1_000), (5_350, 3, 500), (23_000, 3, 300)];
 
 fn options((capacity, room, _): (u32, u8, u64)) -> SpaceOptions {
@@ -28,7 +31,7 @@ fn options((capacity, room, _): (u32, u8, u64)) -> SpaceOptions {
 }
 
 #[test]
-fn a_blind_addition_destroys_a_document_as_often_as_the_warning_says() {
+fn unnamed_document_is_lost_as_often_as_predicted() {
     let mut predictions = Vec::new();
     for (of, size) in (80..).zip(SIZES) {
         let vault = Vault::options(TestKey)
@@ -37,12 +40,13 @@ fn a_blind_addition_destroys_a_document_as_often_as_the_warning_says() {
             .create_on(MemoryState::new(), Memory::new())
             .unwrap();
         let space = vault.documents().create_space(&options(size)).unwrap();
-        let said = space.loss_chance(0);
-        predictions.push(said);
+        let predicted = space.loss_chance(0);
+        predictions.push(predicted);
         let password = SecretPassword::new("one for all");
         let trials = trials(size.2);
         let (mut lost, mut victim) = (0, space.add_partition(&password, &[]).unwrap());
-        // Each newcomer is the next one's victim: maps are drawn anew, whatever was there before.
+        // Each new partition is the next victim. An addition draws all maps again, whatever they
+        // were.
         for _ in 0..trials {
             let newcomer = space.add_partition(&password, &[]).unwrap();
             match space.partition(&victim, &password) {
@@ -54,33 +58,35 @@ fn a_blind_addition_destroys_a_document_as_often_as_the_warning_says() {
             }
             victim = newcomer;
         }
-        let band = binomial_band(trials, said);
+        let band = binomial_band(trials, predicted);
         println!(
-            "{} bytes, room for {}: said {:.2} %, measured {:.2} % ({lost} of {trials}; {band:?} \
+            "{} bytes, room for {}: predicted {:.2} %, measured {:.2} % ({lost} of {trials}; {band:?} \
              but for 1 in 10,000)",
             size.0,
             size.1,
-            said * 100.0,
+            predicted * 100.0,
             lost as f64 / trials as f64 * 100.0
         );
         assert!(band.contains(&lost), "{lost} is not in {band:?}");
     }
-    for (said, about) in predictions.into_iter().zip([0.05, 0.5, 0.95]) {
-        assert!((said - about).abs() < 0.01, "{said} is about {about}");
+    for (predicted, about) in predictions.into_iter().zip([0.05, 0.5, 0.95]) {
+        assert!((predicted - about).abs() < 0.01, "{predicted} is not about {about}");
     }
 }
 
-/// The same by where the shares lie, with many more trials: the formula takes slots for
-/// independent of each other, which makes the chance too high by so little that it needs these.
+/// Measures the same chance from drawn locations alone, with many more trials.
+///
+/// The formula treats slots as independent, which makes the chance slightly too high. Only this
+/// many trials show the difference.
 #[test]
-fn the_warning_is_right_to_a_few_in_a_hundred() {
+fn predicted_loss_chance_is_right_within_two_percent() {
     for (of, size) in (83..).zip(SIZES) {
         let entropy = entropy(of);
         let vault = Vault::options(TestKey)
             .cheap_passwords()
             .create_on(MemoryState::new(), Memory::new())
             .unwrap();
-        let said = vault.documents().create_space(&options(size)).unwrap().loss_chance(0);
+        let predicted = vault.documents().create_space(&options(size)).unwrap().loss_chance(0);
         let trials = trials(4_000);
         let mut lost = 0;
         for _ in 0..trials {
@@ -91,21 +97,24 @@ fn the_warning_is_right_to_a_few_in_a_hundred() {
             lost += u64::from(is_lost(&document, |slot| taken[slot]));
         }
         let (measured, trials) = (lost as f64 / trials as f64, trials as f64);
-        let spread = (said * (1.0 - said) / trials).sqrt();
+        let spread = (predicted * (1.0 - predicted) / trials).sqrt();
         println!(
-            "{} bytes, room for {}: said {:.3} %, measured {:.3} % of {trials} draws, {:+.1} \
+            "{} bytes, room for {}: predicted {:.3} %, measured {:.3} % of {trials} draws, {:+.1} \
              deviations",
             size.0,
             size.1,
-            said * 100.0,
+            predicted * 100.0,
             measured * 100.0,
-            (measured - said) / spread
+            (measured - predicted) / spread
         );
-        assert!((measured - said).abs() < 4.0 * spread + 0.02 * said, "{measured}, not {said}");
+        assert!(
+            (measured - predicted).abs() < 4.0 * spread + 0.02 * predicted,
+            "{measured}, not {predicted}"
+        );
     }
 }
 
-/// Whether a chunk has too few shares left.
+/// Returns whether a chunk has fewer shares left than the threshold.
 fn is_lost(document: &PlacesLab, gone: impl Fn(usize) -> bool) -> bool {
     let too_many = document.shares - document.threshold + 1;
     document
@@ -114,7 +123,9 @@ fn is_lost(document: &PlacesLab, gone: impl Fn(usize) -> bool) -> bool {
         .any(|chunk| chunk.iter().filter(|&&slot| gone(slot)).count() >= too_many)
 }
 
-/// The chance that exactly `k` of `n` slots are among `marked` of `all`.
+/// Returns the chance that exactly `k` of `n` slots are marked.
+///
+/// `marked` of `all` slots are marked.
 fn hypergeometric(k: usize, n: usize, marked: usize, all: usize) -> f64 {
     let ways = |of: usize, take: usize| -> f64 {
         (0..take).map(|i| (of - i) as f64 / (i + 1) as f64).product()
@@ -123,7 +134,7 @@ fn hypergeometric(k: usize, n: usize, marked: usize, all: usize) -> f64 {
 }
 
 #[test]
-fn a_lost_segment_of_sixteen_destroys_a_document_as_rarely_as_is_said() {
+fn lost_segment_destroys_a_document_as_rarely_as_predicted() {
     let options = SpaceOptions::default();
     let entropy = entropy(90);
     let layouts = trials(4_000);
@@ -136,16 +147,16 @@ fn a_lost_segment_of_sixteen_destroys_a_document_as_rarely_as_is_said() {
         first.slots.min(from + first.segment_slots) - from
     };
 
-    // By arithmetic, whichever segment it is; the last one has fewer slots.
+    // The expected counts for any segment. The last segment has fewer slots.
     let mut expected = [0.0; 10];
-    let mut said = 0.0;
+    let mut predicted = 0.0;
     for segment in 0..first.segments {
         for (k, expected) in expected.iter_mut().enumerate() {
             *expected += hypergeometric(k, n, in_segment(segment), first.slots);
         }
         let one: f64 =
             (too_many..=n).map(|k| hypergeometric(k, n, in_segment(segment), first.slots)).sum();
-        said += -(chunks as f64 * (-one).ln_1p()).exp_m1() / first.segments as f64;
+        predicted += -(chunks as f64 * (-one).ln_1p()).exp_m1() / first.segments as f64;
     }
     let sixteenth: f64 = (too_many..=n)
         .map(|k| {
@@ -156,9 +167,9 @@ fn a_lost_segment_of_sixteen_destroys_a_document_as_rarely_as_is_said() {
         .sum();
     let design = chunks as f64 * sixteenth;
     println!(
-        "a lost segment: {design:.2e} by the sixteenth, {said:.2e} by the segments as they are"
+        "a lost segment: {design:.2e} by the sixteenth, {predicted:.2e} by the segments as they are"
     );
-    assert!((design - 1.2e-4).abs() < 0.05e-4 && (0.8..1.25).contains(&(said / design)));
+    assert!((design - 1.2e-4).abs() < 0.05e-4 && (0.8..1.25).contains(&(predicted / design)));
 
     let mut met = [0_u64; 10];
     let mut lost = 0_u64;
@@ -180,19 +191,19 @@ fn a_lost_segment_of_sixteen_destroys_a_document_as_rarely_as_is_said() {
     for (k, (&met, expected)) in met.iter().zip(expected).enumerate() {
         let expected = expected * (layouts * chunks as u64) as f64;
         println!("{k} shares of a chunk in one segment: {met}, expected {expected:.1}");
-        // Anscombe's scale, as some are few. The nine of a chunk bind its segments together, so
-        // those of few shares vary less than this allows.
+        // Anscombe's scale, because some counts are small. The nine shares of a chunk make its
+        // segments dependent, so small counts vary less than this bound allows.
         let off = 2.0 * ((met as f64 + 0.375).sqrt() - (expected + 0.125).sqrt());
         assert!(off.abs() < ONE_IN_A_MILLION || (met as f64 / expected - 1.0).abs() < 1e-3);
     }
     let trials = layouts * 16;
-    let band = binomial_band(trials, said);
+    let band = binomial_band(trials, predicted);
     println!("{lost} of {trials} losses of a segment destroyed the document; {band:?} expected");
     assert!(band.contains(&lost), "{lost} is not in {band:?}");
 }
 
 #[test]
-fn a_real_space_reads_on_without_any_one_of_its_segments() {
+fn space_reads_without_any_single_segment() {
     let memory = Memory::new();
     let vault = Vault::options(TestKey)
         .cheap_passwords()
@@ -214,7 +225,7 @@ fn a_real_space_reads_on_without_any_one_of_its_segments() {
     let (mut shares, mut blocks) = (Vec::new(), 0);
     for (body, key_of_segment) in segments {
         memory.delete(&key_of_segment).unwrap();
-        // By chance one in 8,000 of these is lost; from this seed none is.
+        // The chance that one of these reads fails is 1 in 8,000. With this seed none fails.
         let damage = space.partition(&key, &password).unwrap().verify().unwrap();
         assert_eq!(damage.copies, 0);
         blocks += damage.blocks;
@@ -222,6 +233,10 @@ fn a_real_space_reads_on_without_any_one_of_its_segments() {
         memory.put(&key_of_segment, body, &Condition::Any).unwrap();
     }
     println!("shares in each of 16 segments: {shares:?}");
-    assert_eq!(shares.iter().sum::<usize>(), 9_225, "each is in one segment");
-    assert_eq!(blocks, 597, "those with slots, of 16 times 38");
+    assert_eq!(
+        shares.iter().sum::<usize>(),
+        9_225,
+        "the segments' shares do not add up to all shares"
+    );
+    assert_eq!(blocks, 597, "of 16 times 38 blocks, not all with slots are missing");
 }

@@ -1,9 +1,11 @@
-//! Numbers modulo p = 2^521 - 1, as an attacker computes: with no care for time, and nothing of
-//! the engine's own field, so that neither hides a mistake of the other.
+//! Numbers modulo p = 2^521 - 1, as an attacker computes them.
 //!
-//! Searches go by the upper 64 of a number's 521 bits first. In a sum of numbers with small
-//! integer weights they are right up to as much as the weights add up to, which costs 54 to 60
-//! bits of certainty nothing; whoever passes is computed exactly.
+//! The arithmetic does not run in constant time. It shares no code with the engine's field, so a
+//! mistake in one shows in the other.
+//!
+//! Searches first compare the upper 64 of a number's 521 bits. In a sum with small integer weights
+//! the upper bits are off by at most the sum of the weights. So they still give 54 to 60 bits of
+//! certainty. Sums that pass are computed exactly.
 
 pub(crate) const LIMBS: usize = 9;
 const TOP_BITS: u32 = 9;
@@ -22,7 +24,7 @@ impl Number {
         Self(limbs)
     }
 
-    /// The lower 521 bits of 66 bytes, the lowest first.
+    /// Returns the lower 521 bits of 66 bytes, the lowest byte first.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         let mut limbs = [0; LIMBS];
         for (at, byte) in bytes[..66].iter().enumerate() {
@@ -32,13 +34,15 @@ impl Number {
         Self::folded(limbs, 0)
     }
 
-    /// Its lower 512 bits as bytes, the lowest first, if that is all of it.
+    /// Returns the lower 512 bits as bytes, lowest first.
+    ///
+    /// Returns `None` if the upper bits are not zero.
     pub(crate) fn secret(&self) -> Option<[u8; 64]> {
         let bytes = std::array::from_fn(|at| self.0[at / 8].to_le_bytes()[at % 8]);
         (self.0[LIMBS - 1] == 0).then_some(bytes)
     }
 
-    /// The upper 64 of its 521 bits.
+    /// Returns the upper 64 of the number's 521 bits.
     pub(crate) fn upper(&self) -> u64 {
         self.0[LIMBS - 1] << (64 - TOP_BITS) | self.0[LIMBS - 2] >> TOP_BITS
     }
@@ -47,7 +51,7 @@ impl Number {
         *self == Self::ZERO
     }
 
-    /// `limbs` and `over` times 2^576, of which there is little.
+    /// Returns `limbs` plus `over` times 2^576, modulo p. `over` is small.
     fn folded(mut limbs: [u64; LIMBS], over: u64) -> Self {
         let mut above = over << (64 - TOP_BITS) | limbs[LIMBS - 1] >> TOP_BITS;
         limbs[LIMBS - 1] &= TOP_MASK;
@@ -87,7 +91,7 @@ impl Number {
         self.plus(&other.negative())
     }
 
-    /// `weight` times this, below 2^55 either way.
+    /// Returns the number times `weight`, whose absolute value is below 2^55.
     pub(crate) fn scaled(&self, weight: i64) -> Self {
         let mut limbs = self.0;
         let mut carry = 0;
@@ -115,7 +119,7 @@ impl Number {
         Self(low).plus(&Self(high))
     }
 
-    /// Its power p - 2, which is 2^521 - 3: 519 ones, then 01.
+    /// Returns the power p - 2, which is 2^521 - 3: 519 ones, then 01.
     pub(crate) fn inverse(&self) -> Self {
         let mut power = *self;
         for _ in 1..519 {
@@ -126,14 +130,14 @@ impl Number {
     }
 }
 
-/// The halves of `a b + c + d`, the lower first.
+/// Returns the halves of `a b + c + d`, the lower first.
 fn multiply_add(a: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
     let wide = u128::from(a) * u128::from(b) + u128::from(c) + u128::from(d);
-    #[allow(clippy::cast_possible_truncation)] // Takes the halves apart.
+    #[allow(clippy::cast_possible_truncation)] // Splits the halves.
     (wide as u64, (wide >> 64) as u64)
 }
 
-/// A sum of numbers with small weights.
+/// Returns a sum of numbers with small weights.
 pub(crate) fn weighted<const N: usize>(numbers: [&Number; N], weights: [i64; N]) -> Number {
     let mut sum = Number::ZERO;
     for (number, weight) in numbers.into_iter().zip(weights) {
@@ -142,7 +146,7 @@ pub(crate) fn weighted<const N: usize>(numbers: [&Number; N], weights: [i64; N])
     sum
 }
 
-/// The same of their upper bits, modulo 2^64.
+/// Returns the same sum of their upper bits, modulo 2^64.
 pub(crate) fn weighted_upper<const N: usize>(upper: [u64; N], weights: [i64; N]) -> u64 {
     let mut sum = 0_u64;
     for (upper, weight) in upper.into_iter().zip(weights) {
@@ -152,7 +156,7 @@ pub(crate) fn weighted_upper<const N: usize>(upper: [u64; N], weights: [i64; N])
 }
 
 #[test]
-fn the_attackers_arithmetic_keeps_the_laws() {
+fn attacker_arithmetic_obeys_the_field_laws() {
     let entropy = crate::entropy(1);
     let draw = || {
         use strongroom::backends::component::Entropy;
@@ -162,7 +166,7 @@ fn the_attackers_arithmetic_keeps_the_laws() {
     };
     let one = Number::small(1);
     let largest = one.negative();
-    assert_eq!(Number::of_bytes(&[255; 66]), Number::ZERO, "p is zero");
+    assert_eq!(Number::of_bytes(&[255; 66]), Number::ZERO, "p is not zero");
     assert_eq!(largest.times(&largest), one);
     for _ in 0..200 {
         let (a, b, c) = (draw(), draw(), draw());

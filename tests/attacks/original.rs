@@ -1,8 +1,8 @@
-//! Documents as the original laid them out, and as one of its layers at a time is changed.
+//! Documents in the layout of the original, and with its first changes.
 //!
-//! A document is cut into chunks of 64 bytes, the first byte the highest, and each chunk is shared
-//! 3 of 9. One choice of slots serves all its chunks: a share's place is its slot, its x the slot's
-//! number, and every slot has a value for every chunk, garbage unless it was chosen.
+//! A document is cut into chunks of 64 bytes, the first byte the highest. Each chunk is shared 3 of
+//! 9. One choice of slots serves all chunks: a share's x is the number of its slot. Every slot has
+//! a value for every chunk, and the values of slots that were not chosen are random.
 
 use std::fmt::Write;
 
@@ -14,27 +14,31 @@ use crate::support::random::Random;
 pub(crate) const THRESHOLD: usize = 3;
 pub(crate) const SHARES: usize = 9;
 
-/// How far the layout is changed already.
+/// Changes of the layout so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
-    /// A share's x is its number, 1 to 9, in an order of its own.
+    /// A share's x is its number, with slots in random order.
+    ///
+    /// The numbers are 1 to 9.
     NumberedShares,
-    /// The same, and each chunk has slots of its own.
+    /// As `NumberedShares`, and each chunk has its own choice of slots.
     ScatteredChunks,
 }
 
-/// The values of all slots, and what an attacker does not know of them.
+/// The values of all slots, and the attacker's unknowns.
 pub(crate) struct Original {
-    /// For each chunk the values of all slots; slot 1 is at 0.
+    /// For each chunk the values of all slots. Slot 1 is at index 0.
     pub(crate) values: Vec<Vec<Number>>,
-    /// For each chunk its slots, from 1; in the order of x where x is not the slot.
+    /// The slots of each chunk, counted from 1.
+    ///
+    /// They are in the order of x where x is not the slot.
     pub(crate) chosen: Vec<Vec<usize>>,
     pub(crate) text: Vec<u8>,
 }
 
 impl Original {
-    /// A document of `chunks` chunks among `slots` slots.
+    /// Creates a document of `chunks` chunks among `slots` slots.
     pub(crate) fn new(change: Change, slots: usize, chunks: usize, entropy: &dyn Entropy) -> Self {
         let text = json(chunks * 64);
         let mut chosen: Vec<Vec<usize>> = vec![choose(slots, entropy)];
@@ -58,7 +62,7 @@ impl Original {
         Self { values, chosen, text }
     }
 
-    /// The slots of the first chunk in order, from 0.
+    /// Returns the first chunk's slots in ascending order, from 0.
     pub(crate) fn slots(&self) -> Vec<usize> {
         let mut slots: Vec<usize> = self.chosen[0].iter().map(|slot| slot - 1).collect();
         slots.sort_unstable();
@@ -84,7 +88,7 @@ fn choose(slots: usize, entropy: &dyn Entropy) -> Vec<usize> {
     chosen
 }
 
-/// JSON of exactly so many bytes.
+/// Returns JSON of exactly `len` bytes.
 pub(crate) fn json(len: usize) -> Vec<u8> {
     let mut text = String::from("{\"people\":[");
     for number in 0.. {
@@ -99,7 +103,9 @@ pub(crate) fn json(len: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Whether 64 bytes look like a piece of a text, from either end; zeros may follow it.
+/// Returns whether 64 bytes look like a piece of text.
+///
+/// The piece may be from either end of a text. Zeros may follow the text.
 pub(crate) fn looks_like_text(bytes: &[u8; 64]) -> bool {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | 0);
     bytes.iter().all(printable) && bytes.iter().any(|&byte| byte != 0)

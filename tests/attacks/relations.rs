@@ -1,20 +1,25 @@
-//! The null-space attack. The values of one slot are a column, one for each chunk. Where the same
-//! slots serve all chunks, the columns of shares lie in a space of three dimensions, for a chunk
-//! has three coefficients, and those of garbage in none: so linear relations between columns are
-//! relations between shares, and nothing else takes part in them.
+//! The null-space attack: linear algebra on the columns of slots.
 //!
-//! With x unknown that takes as many chunks as there are slots, give or take a few. With x known
-//! each chunk gives six equations instead of one: a relation z between shares of polynomials of
-//! degree 7 at most, f x^m with m = 0 to 5, is one of nine columns with eight conditions, so one
-//! is left, and 84 chunks are enough among 500 slots. That is decoding an interleaved Reed-Solomon
-//! code beyond half its distance (Bleichenbacher, Kiayias and Yung, 2003).
+//! The values of one slot are a column, with one value for each chunk. A chunk has three
+//! coefficients. So where the same slots serve all chunks, the columns of shares are in a space of
+//! three dimensions. The columns of random values are in no such space. Linear relations between
+//! columns are therefore relations between shares.
+//!
+//! With x unknown, the attack needs about as many chunks as there are slots. With x known, each
+//! chunk gives six equations instead of one. They are for the polynomials f x^m with m = 0 to 5,
+//! whose degree is at most 7. A relation between the nine columns of shares has eight conditions,
+//! one for each coefficient, so one relation is left. 84 chunks are enough among 500 slots. This is
+//! decoding an interleaved Reed-Solomon code beyond half its distance (Bleichenbacher, Kiayias and
+//! Yung, 2003).
 
 use crate::numbers::Number;
 
-/// Powers of x that a chunk is multiplied with, where x is the slot's number.
+/// Number of powers of x that multiply a chunk.
+///
+/// The powers are used where x is the slot's number.
 const POWERS: usize = 6;
 
-/// The slots that take part in relations, from 0.
+/// Returns the slots that take part in relations, counted from 0.
 pub(crate) fn slots(values: &[Vec<Number>], x_is_slot: bool) -> Vec<usize> {
     let mut rows = Vec::new();
     for row in values {
@@ -30,10 +35,10 @@ pub(crate) fn slots(values: &[Vec<Number>], x_is_slot: bool) -> Vec<usize> {
     support(rows)
 }
 
-/// The columns that any vector of the kernel of `rows` is not zero at.
+/// Returns the columns where some kernel vector of `rows` is not zero.
 fn support(mut rows: Vec<Vec<Number>>) -> Vec<usize> {
     let columns = rows[0].len();
-    // The pivot's column of each row so far.
+    // The column of the pivot of each row so far.
     let mut pivots: Vec<usize> = Vec::new();
     let mut free = Vec::new();
     for column in 0..columns {
@@ -56,7 +61,7 @@ fn support(mut rows: Vec<Vec<Number>>) -> Vec<usize> {
     }
     let mut taking_part = vec![false; columns];
     for &free in &free {
-        // The relation in which this column counts once: solved from the last pivot backwards.
+        // The relation in which this column has weight one, solved from the last pivot backwards.
         let mut relation = vec![Number::ZERO; columns];
         relation[free] = Number::small(1);
         for (row, &column) in pivots.iter().enumerate().rev() {

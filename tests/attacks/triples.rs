@@ -1,19 +1,26 @@
-//! The triple search: three shares of a chunk give its secret, which is below 2^512 in a field of
-//! 521 bits, so that a wrong triple passes with 1 in 512; and what passes looks like a text or
-//! does not. No key is needed.
+//! The triple search: three shares of a chunk give its secret.
+//!
+//! The secret is below 2^512 in a field of 521 bits, so a wrong triple passes with a chance of 1 in
+//! 512. A secret that passes either looks like a text or does not. The search needs no key.
 
 use crate::numbers::{Number, weighted, weighted_upper};
 use crate::original::looks_like_text;
 
-/// How many chunks are looked at before a triple is computed exactly.
+/// Number of chunks that are compared before a triple is computed exactly.
 const FILTER_CHUNKS: usize = 4;
 
-/// A search among known x: `values` are those of all slots for each chunk, and a slot's x is its
-/// number. The triples, from 0, that give text in all chunks.
+/// Returns the triples, counted from 0, that give text in all chunks. The x are known.
 ///
-/// Neville: with P(i, j) the line through two shares at zero, three of them give
-/// (k P(i, j) - i P(j, k)) / (k - i). As k - i is below 512, that is below 2^512 only if the
-/// numerator is below 2^512 (k - i) as it stands, which its upper bits tell.
+/// `values` are the values of all slots for each chunk, and a slot's x is its number.
+///
+/// The method is Neville's. P(i, j) is the line through two shares, at zero. Three shares give
+///
+/// ```text
+/// (k P(i, j) - i P(j, k)) / (k - i)
+/// ```
+///
+/// As k - i is below 512, this is below 2^512 only if the numerator is below 2^512 (k - i) without
+/// a reduction modulo p. The numerator's upper bits decide that.
 pub(crate) fn at_slot_numbers(values: &[Vec<Number>]) -> Vec<[usize; 3]> {
     let slots = values[0].len();
     let inverses: Vec<Number> =
@@ -58,33 +65,37 @@ pub(crate) fn at_slot_numbers(values: &[Vec<Number>]) -> Vec<[usize; 3]> {
     found
 }
 
-/// The x of a slot, from 0.
+/// Returns the x of a slot that is counted from 0.
 fn number(slot: usize) -> i64 {
     i64::try_from(slot).unwrap() + 1
 }
 
-/// Whether a number with these upper bits, give or take `slack`, may be below `bound` times 2^512.
+/// Returns whether a number may be below `bound` times 2^512.
+///
+/// Its upper bits are exact within `slack`.
 fn below(upper: u64, bound: u64, slack: u64) -> bool {
     upper.wrapping_add(slack) <= (bound << 55) + 2 * slack
 }
 
-/// What a search at x, 2 x, 3 x found.
+/// The result of a search at x, 2 x, 3 x.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Triples whose secret is below 2^512 in every chunk, and how many there are of all.
+pub(crate) struct TripleSearch {
+    /// Triples whose secret is below 2^512 in every chunk.
     pub(crate) small: u64,
+    /// Triples tried.
     pub(crate) tried: u64,
-    /// Those that give text, with it, in the order of x.
+    /// Triples that give text, in the order of x, with their text.
     pub(crate) texts: Vec<([usize; 3], Vec<[u8; 64]>)>,
 }
 
-/// A search for shares at 1, 2 and 3, or at 2, 4 and 6, and so on, wherever they lie: they give
-/// 3 a - 3 b + c.
-pub(crate) fn at_first_numbers(values: &[Vec<Number>]) -> Found {
+/// Searches for shares at x, 2 x and 3 x.
+///
+/// They may be in any slots. Their secret is 3 a - 3 b + c.
+pub(crate) fn at_first_numbers(values: &[Vec<Number>]) -> TripleSearch {
     const WEIGHTS: [i64; 3] = [3, -3, 1];
     let slots = values[0].len();
     let upper: Vec<u64> = values[0].iter().map(Number::upper).collect();
-    let mut found = Found::default();
+    let mut found = TripleSearch::default();
     for i in 0..slots {
         for j in (0..slots).filter(|&j| j != i) {
             let pair = weighted_upper([upper[i], upper[j]], [3, -3]);

@@ -1,5 +1,7 @@
-//! Cells and slots look like chance, whether a space holds no document, one or two: eight tests,
-//! each at one in a million, and no block of 16 bytes is met twice.
+//! Cells and slots look like chance, with any number of documents.
+//!
+//! Each of eight tests has a bound that chance exceeds once in a million runs. No block of 16 bytes
+//! occurs twice.
 
 use strongroom::backends::Memory;
 use strongroom::documents::SpaceOptions;
@@ -19,7 +21,7 @@ fn expect_chance(what: &str, bytes: &[u8], row: usize) {
     let (test, worst) = judged.worst();
     println!(
         "{what}: {} bytes, at most {:.2} deviations from chance ({test}), bound \
-         {ONE_IN_A_MILLION}; {} blocks met again",
+         {ONE_IN_A_MILLION}; {} repeated blocks",
         bytes.len(),
         worst.abs(),
         judged.repeats
@@ -28,7 +30,7 @@ fn expect_chance(what: &str, bytes: &[u8], row: usize) {
 }
 
 #[test]
-fn a_space_with_no_document_one_or_two_looks_like_chance() {
+fn space_with_up_to_two_documents_looks_like_chance() {
     let vault = Vault::options(TestKey)
         .cheap_passwords()
         .entropy(entropy(60))
@@ -40,7 +42,7 @@ fn a_space_with_no_document_one_or_two_looks_like_chance() {
         if documents > 0 {
             let password = SecretPassword::new(format!("password {documents}"));
             let key = space.add_partition(&password, &keys.iter().collect::<Vec<_>>()).unwrap();
-            // The first is of one letter over and over, the second fills its capacity.
+            // The first document repeats one digit. The second fills its capacity.
             let text = if documents == 1 { vec![b'1'; 60_000] } else { noise(60_000) };
             space.partition(&key, &password).unwrap().write(text).unwrap();
             keys.push(key);
@@ -52,7 +54,7 @@ fn a_space_with_no_document_one_or_two_looks_like_chance() {
     }
 }
 
-/// A JSON text that does not compress to less than three quarters.
+/// Returns a JSON text that compresses to three quarters at best.
 fn noise(len: usize) -> Vec<u8> {
     use strongroom::backends::component::Entropy;
     let mut text = vec![0; len];
@@ -69,7 +71,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
+fn unmasked_slots_and_planted_patterns_are_detected() {
     let lab = ShareLab::new(&json(50_000), true, (3, 9), 25_000, &entropy(62)).unwrap();
     let masked = lab.masked.as_flattened();
     expect_chance("slots of the lab", masked, SLOT_BYTES);
@@ -86,9 +88,9 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         bytes
     };
     judge("a byte that is always the same", &change(&|_, slot| slot[79] = 7), SLOT_BYTES);
-    // As the top bit of an element that is one of three in ten slots would be.
+    // Like the top bit of a field element that is part of three in ten slots.
     judge(
-        "a bit that is stuck in one of ten slots",
+        "a stuck bit in one of ten slots",
         &change(&|n, slot| {
             if n % 10 == 0 {
                 slot[65] |= 1;
@@ -97,7 +99,7 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         SLOT_BYTES,
     );
     judge(
-        "a slot that is there twice",
+        "a slot that occurs twice",
         &{
             let mut bytes = masked.to_vec();
             bytes.copy_within(..SLOT_BYTES, 100 * SLOT_BYTES);
@@ -106,7 +108,7 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         SLOT_BYTES,
     );
     judge(
-        "sixteen bytes that are there twice",
+        "sixteen bytes that occur twice",
         &{
             let mut bytes = masked.to_vec();
             bytes.copy_within(..16, 1_600);
@@ -115,7 +117,7 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         SLOT_BYTES,
     );
     judge(
-        "words of four bytes that are there twice, in one slot of a hundred",
+        "repeated words of four bytes, in one slot of a hundred",
         &change(&|n, slot| {
             if n % 100 == 0 {
                 slot.copy_within(..4, 8);
@@ -124,7 +126,7 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         SLOT_BYTES,
     );
     judge(
-        "bytes that lean on the one before",
+        "bytes that depend on the previous one",
         &change(&|n, slot| {
             if n % 10 == 0 {
                 for at in 1..SLOT_BYTES {
@@ -134,7 +136,7 @@ fn slots_without_their_mask_are_far_from_chance_and_so_is_a_stuck_bit() {
         }),
         SLOT_BYTES,
     );
-    // Cells: a nonce's place that is zero, a map in clear.
+    // Cells: with a nonce of zeros, and with a map in clear.
     let cells: Vec<u8> = masked[..64 * CELL_BYTES].to_vec();
     judge(
         "cells of which eight begin with zeros",
