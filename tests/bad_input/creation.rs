@@ -1,4 +1,4 @@
-//! Two creations at once, and a state file replaced under a process that waits for the vault.
+//! Concurrent creations, and a state file replaced during a wait.
 
 use std::fs;
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::support::records::{assert_whole, create, get, open, put};
 
 const CREATORS: usize = 4;
 
-/// Tries once.
+/// Tries once without waiting.
 const AT_ONCE: LockPolicy =
     LockPolicy { timeout: Duration::ZERO, tries: 1, first_pause: Duration::ZERO, growth: 1.0 };
 
-/// What the other processes run.
+/// Runs the role of a worker process.
 pub(crate) fn work(role: &str, vault: &Path) {
     match role {
         "create" => {
@@ -63,12 +63,12 @@ fn try_create(path: &Path) -> Result<Vault, ErrorKind> {
     options.create(path).map_err(|error| error.kind())
 }
 
-fn assert_beaten(kind: ErrorKind) {
+fn assert_refused(kind: ErrorKind) {
     assert!(matches!(kind, ErrorKind::AlreadyExists | ErrorKind::Locked), "{kind:?}");
 }
 
 #[test]
-fn of_several_threads_that_create_one_vault_one_wins() {
+fn one_of_several_threads_creates_the_vault() {
     for _ in 0..10 {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("vault");
@@ -84,7 +84,7 @@ fn of_several_threads_that_create_one_vault_one_wins() {
         let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1);
         for lost in lost {
-            assert_beaten(lost.unwrap_err());
+            assert_refused(lost.unwrap_err());
         }
         let winner = won.into_iter().next().unwrap().unwrap();
         put(&winner, "k", "v");
@@ -96,7 +96,7 @@ fn of_several_threads_that_create_one_vault_one_wins() {
 }
 
 #[test]
-fn of_several_processes_that_create_one_vault_one_wins() {
+fn one_of_several_processes_creates_the_vault() {
     for _ in 0..3 {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("vault");
@@ -111,7 +111,7 @@ fn of_several_processes_that_create_one_vault_one_wins() {
             match &worker.finish()[..] {
                 [won] if won == "won" => winners.push(pid),
                 [lost] if lost == "AlreadyExists" || lost == "Locked" => {}
-                other => panic!("a creator said {other:?}"),
+                other => panic!("a creator reported {other:?}"),
             }
         }
         let vault = open(&path).unwrap();
@@ -122,7 +122,7 @@ fn of_several_processes_that_create_one_vault_one_wins() {
 }
 
 #[test]
-fn a_process_that_waited_opens_the_state_file_that_replaced_the_old_one() {
+fn waiting_process_opens_the_replaced_state_file() {
     for holder_is_killed in [true, false] {
         let home = tempfile::tempdir().unwrap();
         let (path, next) = (home.path().join("vault"), home.path().join("next"));
@@ -144,8 +144,8 @@ fn a_process_that_waited_opens_the_state_file_that_replaced_the_old_one() {
         } else {
             holder.finish();
         }
-        let said = waiter.finish();
-        let last = said.iter().find(|line| *line != "waiting");
+        let lines = waiter.finish();
+        let last = lines.iter().find(|line| *line != "waiting");
         assert_eq!(last.map(String::as_str), Some("new: Some(\"2\")"));
     }
 }

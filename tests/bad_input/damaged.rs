@@ -1,5 +1,6 @@
-//! State files that are cut off, foreign, newer, or flipped in single bits, and content objects
-//! that are. What damage does to the header alone is in `headers.rs`.
+//! Damaged state files and content objects: truncated, foreign, newer, or with a flipped bit.
+//!
+//! Damage of the header alone is tested in `headers.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,17 +17,18 @@ use crate::support::records::{
     all, assert_error, assert_whole, check, create, get, long, open, put, put_long,
 };
 
-/// Length of a copy of the header.
+/// Bytes of one copy of the header.
 const HEADER: usize = 4096;
-/// Where the copies of the super-header lie.
+/// Offsets of the copies of the super-header.
 const SUPERS: [usize; 2] = [2 * HEADER, 3 * HEADER];
-/// Where the blocks begin, and how long one is.
+/// Offset of the first block.
 const BLOCKS: usize = 4 * HEADER;
+/// Bytes of one sealed block.
 const BLOCK: usize = 24 + 4096 + 16;
-/// How many bits are flipped, beside those of the fields in the headers.
+/// Number of random flips, besides those in the fields of the headers.
 const FLIPS: u64 = 6_000;
-/// Longest that opening and reading a damaged vault may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time for opening and reading a damaged vault.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(60);
 
 fn fill(vault: &Vault) {
     for i in 0..20 {
@@ -35,7 +37,7 @@ fn fill(vault: &Vault) {
     put_long(vault, "long", &long(77, 300_000));
 }
 
-/// A small vault in `home` that was closed, and one whose process "died" with it open.
+/// Creates a small closed vault, and one left by a killed process.
 fn closed_and_unclosed(home: &Path) -> [PathBuf; 2] {
     let (closed, unclosed) = (home.join("closed"), home.join("unclosed"));
     let vault = create(&closed);
@@ -45,7 +47,7 @@ fn closed_and_unclosed(home: &Path) -> [PathBuf; 2] {
     [closed, unclosed]
 }
 
-/// Lengths to cut a state file of `len` bytes to.
+/// Returns the truncated lengths of a state file of `len` bytes.
 fn lengths(len: usize) -> Vec<usize> {
     let within = [0, 1, 7, 12, 100, HEADER - 1];
     let at_supers = SUPERS.into_iter().flat_map(|at| [at, at + 1, at + 512, at + 4095]);
@@ -57,8 +59,10 @@ fn replace_state(vault: &Path, bytes: &[u8]) {
     fs::write(vault.join("state.redb"), bytes).unwrap();
 }
 
-/// Opening `vault`, whose state is cut to `len` bytes, is `Corrupt` and leaves it as it is; but
-/// for the super-headers of one that was not closed, which redb writes before it looks further.
+/// Asserts that a state file cut to `len` bytes is refused unchanged.
+///
+/// The error is `Corrupt`. The super-headers of an unclosed state may change, because redb writes
+/// them before it reads on.
 fn assert_cut_is_refused(vault: &Path, state: &[u8], len: usize, closed: bool) {
     replace_state(vault, &state[..len]);
     let error = open(vault).map(drop).expect_err(&format!("cut to {len} bytes"));
@@ -72,7 +76,7 @@ fn assert_cut_is_refused(vault: &Path, state: &[u8], len: usize, closed: bool) {
 }
 
 #[test]
-fn a_truncated_state_file_is_corrupt_and_left_alone() {
+fn truncated_state_file_is_corrupt_and_unchanged() {
     let home = tempfile::tempdir().unwrap();
     for original in closed_and_unclosed(home.path()) {
         let state = fs::read(original.join("state.redb")).unwrap();
@@ -93,7 +97,7 @@ fn a_truncated_state_file_is_corrupt_and_left_alone() {
 }
 
 #[test]
-fn a_state_file_that_ends_within_its_second_header_is_corrupt_and_left_alone() {
+fn state_file_cut_in_second_header_is_corrupt_and_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let [vault, _] = closed_and_unclosed(home.path());
     let state = fs::read(vault.join("state.redb")).unwrap();
@@ -103,7 +107,7 @@ fn a_state_file_that_ends_within_its_second_header_is_corrupt_and_left_alone() {
 }
 
 #[test]
-fn a_refused_cut_state_that_was_not_closed_opens_once_its_end_is_back() {
+fn truncated_unclosed_state_opens_once_its_end_is_restored() {
     let home = tempfile::tempdir().unwrap();
     let [_, vault] = closed_and_unclosed(home.path());
     let state = fs::read(vault.join("state.redb")).unwrap();
@@ -119,11 +123,11 @@ fn a_refused_cut_state_that_was_not_closed_opens_once_its_end_is_back() {
 }
 
 #[test]
-fn a_foreign_state_file_is_invalid_and_left_alone() {
+fn foreign_state_file_is_invalid_and_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     create(&path).close().unwrap();
-    for foreign in [&b"PNG, or whatever this is"[..], &vec![0; 100_000], &long(3, 9_000)] {
+    for foreign in [&b"PNG, or some other format"[..], &vec![0; 100_000], &long(3, 9_000)] {
         replace_state(&path, foreign);
         let outcome = unchanged(&path, || open(&path));
         assert_error(outcome, ErrorKind::Invalid, "not a Strongroom vault's");
@@ -133,22 +137,22 @@ fn a_foreign_state_file_is_invalid_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_state_file_of_a_folder_without_lock_is_told_without_making_one() {
+fn foreign_state_file_is_invalid_without_creating_a_lock() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     fs::create_dir(&path).unwrap();
-    replace_state(&path, b"a program of mine keeps a file of that name");
+    replace_state(&path, b"a file of another program");
     assert_error(open(&path), ErrorKind::Invalid, "not a Strongroom");
     let names: Vec<_> = fs::read_dir(&path).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
 #[test]
-fn an_open_that_is_refused_does_not_hide_who_died_before() {
+fn refused_open_keeps_the_record_of_the_dead_process() {
     let home = tempfile::tempdir().unwrap();
     let (alive, path) = (home.path().join("alive"), home.path().join("vault"));
     let vault = create(&alive);
-    // What a process leaves that dies: its note, and a state that was not closed.
+    // A process that dies leaves its note and a state that was not closed.
     copy(&alive, &path);
     drop(vault);
     let state = fs::read(path.join("state.redb")).unwrap();
@@ -169,41 +173,41 @@ fn on(world: World) -> VaultOptions {
         .entropy(SeededEntropy::new(5))
 }
 
-/// What became of one flipped bit.
+/// The outcome of one flipped bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum FlipOutcome {
     Refused(ErrorKind),
-    /// By an error of reading or of the check.
+    /// Detected by an error of reading or of the check.
     OnUse(ErrorKind),
-    /// By the report of the check.
+    /// Detected by the report of the check.
     ByCheck,
-    /// It is in no page that matters, or was repaired.
+    /// The bit is in an unused page, or the page was repaired.
     Harmless,
-    /// The check found nothing, and other data was served.
+    /// Not detected by the check, while other data was returned.
     Silent,
 }
 
-fn use_damaged(world: World, expected: &[(String, Vec<u8>)]) -> Found {
+fn use_damaged(world: World, expected: &[(String, Vec<u8>)]) -> FlipOutcome {
     let vault = match on(world).open("/vault") {
         Ok(vault) => vault,
-        Err(error) => return Found::Refused(error.kind()),
+        Err(error) => return FlipOutcome::Refused(error.kind()),
     };
-    let look = |vault: &Vault| -> Result<(bool, bool)> {
+    let check_and_read = |vault: &Vault| -> Result<(bool, bool)> {
         let report = check(vault)?;
         Ok((report.is_ok(), all(vault)? == expected))
     };
-    // Before the check, which may repair: no more than that it does not panic.
+    // Read before the check, because the check may repair. This read may fail but must not panic.
     let before = all(&vault).map(|records| records == expected);
-    match (before, look(&vault)) {
-        (_, Ok((false, _))) => Found::ByCheck,
-        (_, Err(error)) | (Err(error), _) => Found::OnUse(error.kind()),
-        (Ok(true), Ok((true, true))) => Found::Harmless,
-        (Ok(_), Ok((true, _))) => Found::Silent,
+    match (before, check_and_read(&vault)) {
+        (_, Ok((false, _))) => FlipOutcome::ByCheck,
+        (_, Err(error)) | (Err(error), _) => FlipOutcome::OnUse(error.kind()),
+        (Ok(true), Ok((true, true))) => FlipOutcome::Harmless,
+        (Ok(_), Ok((true, _))) => FlipOutcome::Silent,
     }
 }
 
 #[test]
-fn a_flipped_bit_never_panics_and_wrong_data_never_passes_the_check() {
+fn flipped_bit_never_panics_and_never_passes_the_check() {
     let world = World::new();
     let vault = on(world.clone()).create("/vault").unwrap();
     fill(&vault);
@@ -213,7 +217,7 @@ fn a_flipped_bit_never_panics_and_wrong_data_never_passes_the_check() {
     let state = world.read_file(STATE).unwrap();
     let mut random = Random::new(41);
     let fields = [0, HEADER].into_iter().chain(SUPERS).flat_map(|at| (at..at + 64).step_by(3));
-    // Most of a small file is pages that were never used: flips are spent where bytes are.
+    // A small file consists mostly of unused pages, so only bytes in use are flipped.
     let used: Vec<usize> = (0..state.len()).filter(|&at| state[at] != 0).collect();
     let sampled: Vec<usize> = (0..FLIPS)
         .map(|_| used[usize::try_from(random.below(used.len() as u64)).unwrap()])
@@ -232,14 +236,15 @@ fn a_flipped_bit_never_panics_and_wrong_data_never_passes_the_check() {
             let found = use_damaged(damaged, &expected);
             let _ = sender.send(found);
         });
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(Found::Silent) => bad.push(format!("byte {at} bit {bit:#x}: silent")),
+        match receiver.recv_timeout(OPEN_TIME_MAX) {
+            Ok(FlipOutcome::Silent) => bad.push(format!("byte {at} bit {bit:#x}: silent")),
             Ok(fate) => *found.entry(format!("{fate:?}")).or_default() += 1,
             Err(RecvTimeoutError::Disconnected) => {
-                let panic = reader.join().expect_err("it ended without an answer");
-                let said = panic.downcast_ref::<String>().cloned();
-                let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-                bad.push(format!("byte {at} bit {bit:#x}: panic {said:?}"));
+                let panic = reader.join().expect_err("the reader ended without a result");
+                let message = panic.downcast_ref::<String>().cloned();
+                let message =
+                    message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+                bad.push(format!("byte {at} bit {bit:#x}: panic {message:?}"));
             }
             Err(RecvTimeoutError::Timeout) => bad.push(format!("byte {at} bit {bit:#x}: hangs")),
         }
@@ -249,27 +254,27 @@ fn a_flipped_bit_never_panics_and_wrong_data_never_passes_the_check() {
 }
 
 #[test]
-fn a_flipped_bit_of_content_is_found_by_reading_and_by_the_check() {
+fn flipped_bit_of_content_is_found_by_read_and_check() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
     fill(&vault);
-    let object = walk(&path.join("content/objects/content"));
+    let object = only_file_below(&path.join("content/objects/content"));
     let good = fs::read(&object).unwrap();
     let mut flipped = good.clone();
     flipped[40_000] ^= 4;
     let cut = &good[..good.len() / 2];
-    let told_of_cut = format!("{} bytes", cut.len());
-    for (bytes, error, told) in
-        [(&flipped[..], "is damaged", "cannot be read"), (cut, "cut short", &told_of_cut)]
+    let cut_problem = format!("{} bytes", cut.len());
+    for (bytes, error, problem) in
+        [(&flipped[..], "is damaged", "cannot be read"), (cut, "cut short", &cut_problem)]
     {
         fs::write(&object, bytes).unwrap();
         let value = vault.read().unwrap().get("n", "long").unwrap().unwrap();
         assert_error(value.bytes(), ErrorKind::Corrupt, error);
         let report = check(&vault).unwrap();
         assert_eq!(report.records_affected, 1, "{report:?}");
-        let tells = |problem: &Problem| problem.to_string().contains(told);
-        assert!(report.problems.iter().any(tells), "{report:?}");
+        let is_reported = |found: &Problem| found.to_string().contains(problem);
+        assert!(report.problems.iter().any(is_reported), "{report:?}");
     }
     fs::remove_file(&object).unwrap();
     let value = vault.read().unwrap().get("n", "long").unwrap().unwrap();
@@ -277,8 +282,8 @@ fn a_flipped_bit_of_content_is_found_by_reading_and_by_the_check() {
     assert!(!check(&vault).unwrap().is_ok());
 }
 
-/// The only file below `folder`.
-fn walk(folder: &Path) -> PathBuf {
+/// Returns the only file below `folder`.
+fn only_file_below(folder: &Path) -> PathBuf {
     let mut at = folder.to_owned();
     while at.is_dir() {
         let mut entries = fs::read_dir(&at).unwrap();

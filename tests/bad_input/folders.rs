@@ -1,4 +1,4 @@
-//! Folders that hold no vault, vaults on another backend, and files that cannot be written.
+//! Folders without a vault, other backends, and files that are read-only.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::support::mount::Tmpfs;
 use crate::support::records::{assert_error, assert_whole, create, get, open, put};
 
 #[test]
-fn a_file_is_no_vault() {
+fn file_instead_of_folder_is_invalid() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");
     fs::write(&path, "text").unwrap();
@@ -23,15 +23,15 @@ fn a_file_is_no_vault() {
 }
 
 #[test]
-fn a_folder_without_a_vault_is_not_found() {
+fn folder_without_a_vault_is_not_found() {
     let home = tempfile::tempdir().unwrap();
-    for (name, told) in [("empty", "no vault"), ("absent", "no such folder")] {
+    for (name, message) in [("empty", "no vault"), ("absent", "no such folder")] {
         let path = home.path().join(name);
         if name == "empty" {
             fs::create_dir(&path).unwrap();
         }
         let outcome = unchanged(home.path(), || open(&path));
-        assert_error(outcome, ErrorKind::NotFound, told);
+        assert_error(outcome, ErrorKind::NotFound, message);
     }
     let orphan = home.path().join("absent/vault");
     let outcome = unchanged(home.path(), || Vault::options(TestKey).create(orphan));
@@ -39,7 +39,7 @@ fn a_folder_without_a_vault_is_not_found() {
 }
 
 #[test]
-fn a_vault_is_not_created_among_foreign_files() {
+fn vault_is_not_created_among_foreign_files() {
     for foreign in ["notes.txt", "content/notes.txt"] {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("folder");
@@ -51,7 +51,7 @@ fn a_vault_is_not_created_among_foreign_files() {
 }
 
 #[test]
-fn a_vault_is_not_created_over_a_vault() {
+fn vault_is_not_created_over_a_vault() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
@@ -63,7 +63,7 @@ fn a_vault_is_not_created_over_a_vault() {
 }
 
 #[test]
-fn a_vault_opens_only_on_the_kind_of_backend_that_it_was_created_on() {
+fn vault_opens_only_on_its_kind_of_backend() {
     let home = tempfile::tempdir().unwrap();
     let (on_disk, on_memory) = (home.path().join("disk"), home.path().join("memory"));
     let memory = Memory::new();
@@ -89,17 +89,17 @@ fn a_vault_opens_only_on_the_kind_of_backend_that_it_was_created_on() {
 }
 
 #[test]
-fn a_read_only_folder_is_denied() {
-    let Some(disk) = Tmpfs::mount("a_read_only_folder_is_denied", 8) else {
+fn read_only_folder_is_denied() {
+    let Some(disk) = Tmpfs::mount("read_only_folder_is_denied", 8) else {
         return;
     };
     let path = disk.path().join("vault");
     let vault = create(&path);
     put(&vault, "k", "v");
-    disk_stays_denied(&disk, vault, &path);
+    assert_read_only_disk_is_denied(&disk, vault, &path);
 }
 
-fn disk_stays_denied(disk: &Tmpfs, vault: Vault, path: &std::path::Path) {
+fn assert_read_only_disk_is_denied(disk: &Tmpfs, vault: Vault, path: &std::path::Path) {
     vault.close().unwrap();
     disk.make_read_only();
     let outcome = unchanged(&disk.path(), || open(path));
@@ -110,8 +110,8 @@ fn disk_stays_denied(disk: &Tmpfs, vault: Vault, path: &std::path::Path) {
 }
 
 #[test]
-fn a_read_only_state_file_is_denied() {
-    let Some(disk) = Tmpfs::mount("a_read_only_state_file_is_denied", 8) else {
+fn read_only_state_file_is_denied() {
+    let Some(disk) = Tmpfs::mount("read_only_state_file_is_denied", 8) else {
         return;
     };
     let path = disk.path().join("vault");
@@ -125,7 +125,7 @@ fn a_read_only_state_file_is_denied() {
     };
     let bound = mount(&["--bind", state.to_str().unwrap()]);
     if !(bound && mount(&["-o", "remount,ro,bind"])) {
-        println!("\nSKIPPED: a_read_only_state_file_is_denied: no bind mount here");
+        println!("\nSKIPPED: read_only_state_file_is_denied: no bind mount here");
         return;
     }
     let outcome = unchanged(&path, || open(&path));

@@ -1,5 +1,6 @@
-//! A disk that is full while the vault writes: the error says so, what was there stays, and
-//! once there is space again the vault goes on.
+//! A disk that is full while the vault writes.
+//!
+//! The error reports the full disk, and committed data stays. With space again the vault is usable.
 
 use std::fs;
 use std::path::Path;
@@ -13,25 +14,25 @@ use crate::support::records::{
 };
 
 const DISK_MIB: u32 = 8;
-/// A file that is not the vault's, whose removal makes space.
+/// Bytes of a file outside the vault. Its removal makes space.
 const BALLAST: usize = 2 << 20;
 /// More writes than the disk has space for.
 const TRIES: u64 = 2_000;
 
-struct Crowded {
+struct SmallDisk {
     disk: Tmpfs,
     vault: Vault,
 }
 
-fn crowded(test: &str) -> Option<Crowded> {
+fn small_disk(test: &str) -> Option<SmallDisk> {
     let disk = Tmpfs::mount(test, DISK_MIB)?;
     fs::write(disk.path().join("ballast"), vec![1; BALLAST]).unwrap();
     let vault = create(&disk.path().join("vault"));
     put(&vault, "before", "kept");
-    Some(Crowded { disk, vault })
+    Some(SmallDisk { disk, vault })
 }
 
-/// Writes until the disk is full: how many writes were acknowledged, and the error.
+/// Writes until the disk is full. Returns the number of acknowledged writes, and the error.
 fn fill(mut write: impl FnMut(u64) -> Result<()>) -> (u64, Error) {
     for i in 0..TRIES {
         if let Err(error) = write(i) {
@@ -53,53 +54,55 @@ fn make_space(path: &Path) {
     fs::remove_file(path.join("ballast")).unwrap();
 }
 
-impl Crowded {
-    fn goes_on(self, written: u64, len: usize) {
+impl SmallDisk {
+    fn assert_usable_with_space(self, written: u64, len: usize) {
         let Self { disk, vault } = self;
         assert_holds(&vault, written, len);
         make_space(&disk.path());
-        put(&vault, "after", "goes on");
+        put(&vault, "after", "written");
         assert_whole(&vault);
         assert_holds(&vault, written, len);
         vault.close().unwrap();
         let vault = open(&disk.path().join("vault")).unwrap();
-        assert_eq!(get(&vault, "after").unwrap(), b"goes on");
+        assert_eq!(get(&vault, "after").unwrap(), b"written");
         assert_holds(&vault, written, len);
         assert_whole(&vault);
     }
 }
 
 #[test]
-fn rows_that_fill_the_disk_are_refused_and_the_vault_goes_on() {
-    let Some(crowded) = crowded("rows_that_fill_the_disk") else {
+fn rows_on_full_disk_are_refused_and_vault_stays_usable() {
+    let Some(small_disk) = small_disk("rows_on_full_disk_are_refused_and_vault_stays_usable")
+    else {
         return;
     };
-    let (written, error) = fill(|i| try_put(&crowded.vault, &format!("k{i}"), &long(i, 60_000)));
+    let (written, error) = fill(|i| try_put(&small_disk.vault, &format!("k{i}"), &long(i, 60_000)));
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert!(written > 10, "only {written} written: {error}");
-    assert!(get(&crowded.vault, &format!("k{written}")).is_none());
-    crowded.goes_on(written, 60_000);
+    assert!(get(&small_disk.vault, &format!("k{written}")).is_none());
+    small_disk.assert_usable_with_space(written, 60_000);
 }
 
 #[test]
-fn content_that_fills_the_disk_is_refused_and_the_vault_goes_on() {
-    let Some(crowded) = crowded("content_that_fills_the_disk") else {
+fn content_on_full_disk_is_refused_and_vault_stays_usable() {
+    let Some(small_disk) = small_disk("content_on_full_disk_is_refused_and_vault_stays_usable")
+    else {
         return;
     };
     let (written, error) =
-        fill(|i| try_put_long(&crowded.vault, &format!("k{i}"), &long(i, 300_000)));
+        fill(|i| try_put_long(&small_disk.vault, &format!("k{i}"), &long(i, 300_000)));
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert!(written > 5, "only {written} written: {error}");
-    crowded.goes_on(written, 300_000);
+    small_disk.assert_usable_with_space(written, 300_000);
 }
 
 #[test]
-fn a_full_disk_can_be_closed_and_opened() {
-    let Some(Crowded { disk, vault }) = crowded("a_full_disk_can_be_closed_and_opened") else {
+fn vault_on_full_disk_closes_and_opens() {
+    let Some(SmallDisk { disk, vault }) = small_disk("vault_on_full_disk_closes_and_opens") else {
         return;
     };
     let (written, _) = fill(|i| try_put(&vault, &format!("k{i}"), &long(i, 60_000)));
-    // The close itself may find no space; nothing that was acknowledged hangs on it.
+    // The close itself may find no space. No acknowledged write depends on it.
     let _ = vault.close();
     make_space(&disk.path());
     let vault = open(&disk.path().join("vault")).unwrap();
@@ -108,8 +111,8 @@ fn a_full_disk_can_be_closed_and_opened() {
 }
 
 #[test]
-fn creating_on_a_full_disk_leaves_nothing_that_is_in_the_way_later() {
-    let Some(disk) = Tmpfs::mount("creating_on_a_full_disk", 1) else {
+fn failed_creation_on_full_disk_blocks_no_later_one() {
+    let Some(disk) = Tmpfs::mount("failed_creation_on_full_disk_blocks_no_later_one", 1) else {
         return;
     };
     let filled = fs::write(disk.path().join("ballast"), vec![1; 2 << 20]);
@@ -120,13 +123,13 @@ fn creating_on_a_full_disk_leaves_nothing_that_is_in_the_way_later() {
     let refused = open(&path);
     assert!(refused.is_err());
     make_space(&disk.path());
-    let disk_of_8 = Vault::options(TestKey).create(&path);
-    match disk_of_8 {
+    let outcome = Vault::options(TestKey).create(&path);
+    match outcome {
         Ok(vault) => {
             put(&vault, "k", "v");
             assert_whole(&vault);
         }
-        // The smallest vault may not fit on 1 MiB.
+        // Even the smallest vault may not fit on 1 MiB.
         Err(error) => assert_eq!(error.kind(), ErrorKind::Full, "{error}"),
     }
 }

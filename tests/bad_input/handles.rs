@@ -1,4 +1,4 @@
-//! Handles used after the close, in another vault, or from within a call.
+//! Handles used after the close, in another vault, or within calls.
 
 use std::io::{self, Read};
 
@@ -14,55 +14,55 @@ use crate::support::records::{
 };
 
 #[track_caller]
-fn closed<T>(outcome: Result<T>) {
+fn assert_closed<T>(outcome: Result<T>) {
     assert_error(outcome, ErrorKind::Closed, "closed");
 }
 
 #[test]
-fn every_call_of_a_clone_after_the_close_is_closed() {
+fn calls_of_a_clone_after_close_are_closed() {
     let vault = memory_vault().unwrap();
     put(&vault, "k", "v");
     drop(vault.operations().begin("import", ["a"]).unwrap());
     let clone = vault.clone();
     vault.close().unwrap();
-    closed(clone.read());
-    closed(clone.write(|tx| tx.insert("n", "k", "w")));
-    closed(clone.write(|_| Ok::<_, Error>(())));
-    closed(clone.apply(Batch::new()));
-    closed(clone.stage(&long(1, 70_000)[..]));
-    closed(clone.operations().begin("other", ["a"]));
-    closed(clone.operations().begin_or_resume("import", ["a"]));
-    closed(clone.operations().resume("import"));
-    closed(clone.operations().take_over("import"));
-    closed(clone.operations().prepare(OperationSpec::new("other")));
-    closed(clone.operations().resume_with("import", |_, _| Ok::<_, Error>(())));
-    closed(clone.operations().can_resume("import"));
-    closed(clone.operations().unfinished(&OperationsQuery::new().limit(10)));
-    closed(clone.operations().pause("import"));
-    closed(clone.operations().abandon("import"));
-    closed(clone.operations().delete("import"));
-    closed(clone.operations().expire(&ExpireOperations::new()));
-    closed(clone.operations().statistics());
+    assert_closed(clone.read());
+    assert_closed(clone.write(|tx| tx.insert("n", "k", "w")));
+    assert_closed(clone.write(|_| Ok::<_, Error>(())));
+    assert_closed(clone.apply(Batch::new()));
+    assert_closed(clone.stage(&long(1, 70_000)[..]));
+    assert_closed(clone.operations().begin("other", ["a"]));
+    assert_closed(clone.operations().begin_or_resume("import", ["a"]));
+    assert_closed(clone.operations().resume("import"));
+    assert_closed(clone.operations().take_over("import"));
+    assert_closed(clone.operations().prepare(OperationSpec::new("other")));
+    assert_closed(clone.operations().resume_with("import", |_, _| Ok::<_, Error>(())));
+    assert_closed(clone.operations().can_resume("import"));
+    assert_closed(clone.operations().unfinished(&OperationsQuery::new().limit(10)));
+    assert_closed(clone.operations().pause("import"));
+    assert_closed(clone.operations().abandon("import"));
+    assert_closed(clone.operations().delete("import"));
+    assert_closed(clone.operations().expire(&ExpireOperations::new()));
+    assert_closed(clone.operations().statistics());
     assert_eq!(clone.operations().subscribe(1).next_now(), None);
-    closed(clone.info());
-    closed(clone.gc(&GcOptions::new().without_repacking(true)));
-    closed(check(&clone));
-    clone.close().expect("what is closed stays closed");
+    assert_closed(clone.info());
+    assert_closed(clone.gc(&GcOptions::new().without_repacking(true)));
+    assert_closed(check(&clone));
+    clone.close().expect("a second close succeeds");
 }
 
 #[test]
-fn snapshots_and_records_that_outlive_the_close_are_closed() {
+fn snapshots_and_records_after_close_are_closed() {
     let vault = memory_vault().unwrap();
     put(&vault, "k", "v");
     let snapshot = vault.read().unwrap();
     let mut records = snapshot.prefix("n", "").unwrap();
     vault.close().unwrap();
-    closed(snapshot.get("n", "k"));
-    closed(snapshot.count("n"));
-    closed(snapshot.prefix("n", ""));
-    closed(snapshot.namespaces());
-    closed(snapshot.operation("import"));
-    // A page that it holds it may serve; a vault that is closed it may not touch.
+    assert_closed(snapshot.get("n", "k"));
+    assert_closed(snapshot.count("n"));
+    assert_closed(snapshot.prefix("n", ""));
+    assert_closed(snapshot.namespaces());
+    assert_closed(snapshot.operation("import"));
+    // The iterator may return records of a page in memory, but must not read the closed vault.
     for record in records.by_ref() {
         match record {
             Ok(record) => assert_eq!(record.key(), b"k"),
@@ -72,7 +72,7 @@ fn snapshots_and_records_that_outlive_the_close_are_closed() {
 }
 
 #[test]
-fn values_and_their_readers_that_outlive_the_close_are_closed() {
+fn values_and_readers_after_close_are_closed() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
@@ -85,17 +85,17 @@ fn values_and_their_readers_that_outlive_the_close_are_closed() {
     reader.read_exact(&mut half).unwrap();
     vault.close().unwrap();
 
-    // From now on nothing keeps the objects: another process may remove them.
+    // From here on nothing protects the objects, so another process may remove them.
     let next = open(&path).unwrap();
     next.write(|tx| tx.delete("n", "k")).unwrap();
     assert_whole(&next);
-    closed(kept.bytes());
+    assert_closed(kept.bytes());
     let error = reader.read_to_end(&mut half).unwrap_err();
-    closed::<()>(Err(Error::io("read value", error)));
+    assert_closed::<()>(Err(Error::io("read value", error)));
 }
 
 #[test]
-fn operations_and_lanes_that_outlive_the_close_are_closed() {
+fn operations_and_lanes_after_close_are_closed() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -103,21 +103,21 @@ fn operations_and_lanes_that_outlive_the_close_are_closed() {
     batch.insert("n", "k", "v");
     vault.close().unwrap();
     let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap();
-    closed(paced.step(|| Checkpoint::encode(&1)));
-    closed(lane.commit(batch, Checkpoint::new("1")));
-    closed(lane.complete());
-    closed(lane.status());
-    closed(operation.status());
-    closed(operation.lane("b"));
-    closed(operation.migrate(1, |_| Ok(Vec::new())));
-    closed(operation.pause());
-    closed(operation.complete());
-    closed(operation.fail("no"));
-    closed(operation.cancel());
+    assert_closed(paced.step(|| Checkpoint::encode(&1)));
+    assert_closed(lane.commit(batch, Checkpoint::new("1")));
+    assert_closed(lane.complete());
+    assert_closed(lane.status());
+    assert_closed(operation.status());
+    assert_closed(operation.lane("b"));
+    assert_closed(operation.migrate(1, |_| Ok(Vec::new())));
+    assert_closed(operation.pause());
+    assert_closed(operation.complete());
+    assert_closed(operation.fail("no"));
+    assert_closed(operation.cancel());
 }
 
 #[test]
-fn a_staging_that_outlives_the_close_is_removed_by_the_next_open() {
+fn staged_value_after_close_is_removed_by_next_open() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
@@ -126,18 +126,18 @@ fn a_staging_that_outlives_the_close_is_removed_by_the_next_open() {
     vault.close().unwrap();
     let next = open(&path).unwrap();
     assert_eq!(next.recovery().objects, 1);
-    closed(clone.write(|tx| tx.insert("n", "k", staged)));
+    assert_closed(clone.write(|tx| tx.insert("n", "k", staged)));
     assert_whole(&next);
 }
 
-/// Gives zeros, and on its way does something once.
-struct Interrupted<F> {
+/// A source of zeros that runs an action once, after `before` bytes.
+struct ActingSource<F> {
     before: u64,
     act: Option<F>,
     after: u64,
 }
 
-impl<F: FnOnce()> Read for Interrupted<F> {
+impl<F: FnOnce()> Read for ActingSource<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.before == 0
             && let Some(act) = self.act.take()
@@ -154,38 +154,38 @@ impl<F: FnOnce()> Read for Interrupted<F> {
 }
 
 #[test]
-fn a_staging_under_way_at_the_close_ends_and_leaves_nothing() {
+fn staging_during_close_is_closed_and_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     let vault = create(&path);
     let mut next = None;
-    // The third object has a name that was reserved together with the second one's.
+    // The name of the third object was reserved together with the second one's.
     let close_and_open = || {
         vault.clone().close().unwrap();
         next = Some(open(&path).unwrap());
     };
-    let outcome = vault.stage(Interrupted {
+    let outcome = vault.stage(ActingSource {
         before: (16 << 20) + 70_000,
         act: Some(close_and_open),
         after: 70_000,
     });
-    assert_whole(&next.expect("it was closed and opened"));
-    closed(outcome);
+    assert_whole(&next.expect("the source closed and opened the vault"));
+    assert_closed(outcome);
 }
 
-fn another_vaults<T>(outcome: Result<T>) {
+fn assert_other_vault<T>(outcome: Result<T>) {
     assert_error(outcome, ErrorKind::Invalid, "another vault");
 }
 
 #[test]
-fn a_staging_of_another_vault_is_invalid() {
+fn staged_value_of_another_vault_is_invalid() {
     let (here, there) = (memory_vault().unwrap(), memory_vault().unwrap());
     for len in [70_000, 10] {
         let stage = || there.stage(&long(1, len)[..]).unwrap();
-        another_vaults(here.write(|tx| tx.insert("n", "k", stage())));
+        assert_other_vault(here.write(|tx| tx.insert("n", "k", stage())));
         let mut batch = Batch::new();
-        batch.insert("n", "beside", "v").insert("n", "k", stage());
-        another_vaults(here.apply(batch));
+        batch.insert("n", "other", "v").insert("n", "k", stage());
+        assert_other_vault(here.apply(batch));
     }
     assert_eq!(all(&here).unwrap(), []);
     assert_whole(&here);
@@ -193,26 +193,26 @@ fn a_staging_of_another_vault_is_invalid() {
 }
 
 #[test]
-fn a_lane_of_another_vault_is_invalid() {
+fn lane_of_another_vault_is_invalid() {
     let (here, there) = (memory_vault().unwrap(), memory_vault().unwrap());
     let _own = here.operations().begin("import", ["a"]).unwrap();
     let foreign = there.operations().begin("import", ["a"]).unwrap();
     let lane = foreign.lane("a").unwrap();
-    another_vaults(here.write(|tx| {
+    assert_other_vault(here.write(|tx| {
         tx.insert("n", "k", "v")?;
         tx.checkpoint(&lane, Checkpoint::new("1"))
     }));
     let mut batch = Batch::new();
     batch.insert("n", "k", "v");
     batch.checkpoint(&lane, Checkpoint::new("1"));
-    another_vaults(here.apply(batch));
+    assert_other_vault(here.apply(batch));
     assert_eq!(all(&here).unwrap(), []);
     let status = here.read().unwrap().operation("import").unwrap().unwrap();
     assert_eq!(status.lanes[0].checkpoints, 0);
 }
 
 #[test]
-fn a_write_within_a_write_is_invalid() {
+fn write_within_a_write_is_invalid() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -232,7 +232,7 @@ fn a_write_within_a_write_is_invalid() {
         nested(vault.gc(&GcOptions::new().without_repacking(true)).map(drop));
         nested(check(&vault).map(drop));
         nested(vault.clone().close());
-        // Reading is not writing.
+        // A read within a write is allowed.
         assert_eq!(all(&vault).unwrap(), []);
         Ok::<_, Error>(())
     });

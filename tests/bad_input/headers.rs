@@ -1,5 +1,4 @@
-//! State files with one or both copies of the header damaged, or with the header of another
-//! format.
+//! State files with damaged header copies or another format's header.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +10,14 @@ use strongroom_testkit::NumberedKey;
 use crate::support::folder::{contents, unchanged};
 use crate::support::records::{assert_error, assert_whole, create, get, open, put};
 
-/// Length of a copy of the header.
+/// Bytes of one copy of the header.
 const HEADER: usize = 4096;
-/// Where its checksum begins: BLAKE3 of all before it.
+/// Offset of the checksum: BLAKE3 of all bytes before it.
 const CHECKSUM: usize = HEADER - 32;
-/// Where its version is.
+/// Range of the format version.
 const VERSION: std::ops::Range<usize> = 8..12;
 
-/// A vault with a record, closed, and the bytes of its state.
+/// Creates a closed vault with one record. Returns its path and the bytes of its state file.
 fn closed(home: &Path) -> (PathBuf, Vec<u8>) {
     let path = home.join("vault");
     let vault = create(&path);
@@ -33,7 +32,7 @@ fn replace_state(vault: &Path, bytes: &[u8]) {
     fs::write(vault.join("state.redb"), bytes).unwrap();
 }
 
-/// Both copies with another version, and the checksum made to match.
+/// Returns the state with another version in both copies, and matching checksums.
 fn with_version(state: &[u8], version: u32) -> Vec<u8> {
     let mut state = state.to_vec();
     for header in state[..2 * HEADER].chunks_exact_mut(HEADER) {
@@ -47,14 +46,14 @@ fn with_version(state: &[u8], version: u32) -> Vec<u8> {
     state
 }
 
-/// Places within a header: magic, version, generation, slots, key ring, MAC, checksum, end.
-const PLACES: [usize; 9] = [0, 8, 44, 52, 130, 2000, 4040, CHECKSUM, HEADER - 1];
+/// Offsets in a header: magic, version, generation, slots, key ring, MAC, checksum, end.
+const OFFSETS: [usize; 9] = [0, 8, 44, 52, 130, 2000, 4040, CHECKSUM, HEADER - 1];
 
 #[test]
-fn one_damaged_copy_of_the_header_is_written_anew() {
+fn damaged_header_copy_is_rewritten() {
     let home = tempfile::tempdir().unwrap();
     let (path, good) = closed(home.path());
-    for at in PLACES.into_iter().flat_map(|at| [at, HEADER + at]) {
+    for at in OFFSETS.into_iter().flat_map(|at| [at, HEADER + at]) {
         let mut state = good.clone();
         state[at] ^= 0x10;
         replace_state(&path, &state);
@@ -72,7 +71,7 @@ fn one_damaged_copy_of_the_header_is_written_anew() {
 }
 
 #[test]
-fn a_damaged_copy_of_the_header_is_not_written_for_a_wrong_key() {
+fn damaged_header_copy_is_not_rewritten_for_a_wrong_key() {
     let home = tempfile::tempdir().unwrap();
     let (path, good) = closed(home.path());
     for at in [2000, HEADER + 2000] {
@@ -85,10 +84,10 @@ fn a_damaged_copy_of_the_header_is_not_written_for_a_wrong_key() {
 }
 
 #[test]
-fn two_damaged_copies_of_the_header_are_corrupt_and_the_third_is_told() {
+fn two_damaged_header_copies_are_corrupt_with_a_hint() {
     let home = tempfile::tempdir().unwrap();
     let (path, good) = closed(home.path());
-    for (first, second) in PLACES.into_iter().skip(2).zip(PLACES.into_iter().rev()) {
+    for (first, second) in OFFSETS.into_iter().skip(2).zip(OFFSETS.into_iter().rev()) {
         let mut state = good.clone();
         state[first] ^= 0x10;
         state[HEADER + second] ^= 0x10;
@@ -96,18 +95,18 @@ fn two_damaged_copies_of_the_header_are_corrupt_and_the_third_is_told() {
         let outcome = unchanged(&path, || open(&path));
         assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set lies on the backend");
     }
-    // Where it is said to be, it is: nothing was removed by the refusals.
+    // The key copy that the error names is still on the backend after the refusals.
     let copies = contents(&path.join("content/objects/keys"));
     assert_eq!(copies.len(), 1, "{:?}", copies.keys());
 }
 
 #[test]
-fn a_newer_format_is_invalid_and_told_by_its_number() {
+fn newer_format_is_invalid_and_named_by_its_number() {
     let home = tempfile::tempdir().unwrap();
     let (path, good) = closed(home.path());
     let mut unlike_ours = with_version(&good, 7);
     for at in [CHECKSUM, HEADER + CHECKSUM] {
-        // The checksum of a newer format may lie elsewhere.
+        // A newer format may have its checksum elsewhere.
         unlike_ours[at] ^= 1;
     }
     for state in [with_version(&good, 7), unlike_ours] {
@@ -118,11 +117,11 @@ fn a_newer_format_is_invalid_and_told_by_its_number() {
 }
 
 #[test]
-fn the_unsealed_format_0_is_invalid_and_told() {
+fn unsealed_format_0_is_invalid_and_named() {
     let home = tempfile::tempdir().unwrap();
     let (path, good) = closed(home.path());
     let mut first_header_only = with_version(&good, 0);
-    // It had one header, then redb's own first page.
+    // Format 0 had one header, followed by redb's first page.
     first_header_only[HEADER..2 * HEADER].fill(0x5a);
     for state in [with_version(&good, 0), first_header_only] {
         replace_state(&path, &state);

@@ -1,4 +1,4 @@
-//! Operations and lanes begun, opened or resumed the wrong way.
+//! Operations and lanes that are begun, opened or resumed wrongly.
 
 use strongroom::operations::{
     CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointPolicy, LANES_MAX, OperationSpec, OperationState,
@@ -19,7 +19,7 @@ fn insert(key: &str) -> Batch {
 }
 
 #[test]
-fn lanes_must_be_one_or_more_each_once_and_not_too_many() {
+fn lanes_must_be_distinct_and_within_limits() {
     let vault = memory_vault().unwrap();
     let none: [&str; 0] = [];
     let lane = |i: usize| format!("lane-{i}");
@@ -37,7 +37,7 @@ fn lanes_must_be_one_or_more_each_once_and_not_too_many() {
 }
 
 #[test]
-fn a_lane_is_open_once_at_a_time() {
+fn lane_opens_once_at_a_time() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -53,7 +53,7 @@ fn a_lane_is_open_once_at_a_time() {
 }
 
 #[test]
-fn two_checkpoints_of_one_lane_in_a_batch_are_refused() {
+fn two_checkpoints_of_one_lane_in_a_batch_are_invalid() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -65,7 +65,7 @@ fn two_checkpoints_of_one_lane_in_a_batch_are_refused() {
 }
 
 #[test]
-fn an_operation_is_begun_once() {
+fn operation_begins_once() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let before = status(&vault);
@@ -77,13 +77,13 @@ fn an_operation_is_begun_once() {
     );
     assert_error(vault.operations().resume("import"), ErrorKind::Locked, "running");
     assert_eq!(status(&vault), before);
-    // The refusals left the owner what it is.
+    // The refusals did not change the owner.
     let lane = operation.lane("a").unwrap();
     lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
 }
 
 #[test]
-fn an_operation_is_resumed_with_the_lanes_that_it_began_with() {
+fn resume_requires_the_original_lanes() {
     let vault = memory_vault().unwrap();
     drop(vault.operations().begin("import", ["a", "b"]).unwrap());
     let before = status(&vault);
@@ -97,7 +97,7 @@ fn an_operation_is_resumed_with_the_lanes_that_it_began_with() {
 }
 
 #[test]
-fn an_unknown_operation_is_not_found() {
+fn unknown_operation_is_not_found() {
     let vault = memory_vault().unwrap();
     assert_error(vault.operations().resume("import"), ErrorKind::NotFound, "import");
     assert_error(vault.operations().take_over("import"), ErrorKind::NotFound, "import");
@@ -105,7 +105,7 @@ fn an_unknown_operation_is_not_found() {
 }
 
 #[test]
-fn what_is_completed_takes_nothing_more() {
+fn completed_lane_and_operation_accept_nothing() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -128,7 +128,7 @@ fn what_is_completed_takes_nothing_more() {
 }
 
 #[test]
-fn an_owner_that_was_taken_over_commits_nothing() {
+fn owner_after_take_over_commits_nothing() {
     let vault = memory_vault().unwrap();
     let stale = vault.operations().begin("import", ["a"]).unwrap();
     let stale_lane = stale.lane("a").unwrap();
@@ -142,7 +142,7 @@ fn an_owner_that_was_taken_over_commits_nothing() {
     });
     assert_error(outcome, ErrorKind::Conflict, "fenced");
     assert_eq!(get(&vault, "k"), None);
-    // The end of the stale handles frees nothing of the new owner's.
+    // Dropping the stale handles releases nothing of the new owner.
     let lane = fresh.lane("a").unwrap();
     drop((stale_lane, stale));
     assert_error(fresh.lane("a"), ErrorKind::Locked, "open already");
@@ -151,29 +151,33 @@ fn an_owner_that_was_taken_over_commits_nothing() {
 }
 
 #[test]
-fn an_operation_of_the_engine_s_own_is_no_host_s() {
+fn operation_ids_of_the_engine_are_invalid() {
     let vault = memory_vault().unwrap();
     for id in ["strongroom.", "strongroom.update", "strongroom.\u{1F600}"] {
-        let told = "the engine's own";
-        assert_error(vault.operations().begin(id, ["a"]), ErrorKind::Invalid, told);
-        assert_error(vault.operations().begin_or_resume(id, ["a"]), ErrorKind::Invalid, told);
-        assert_error(vault.operations().prepare(OperationSpec::new(id)), ErrorKind::Invalid, told);
-        assert_error(vault.operations().resume(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().take_over(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().can_resume(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().pause(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().abandon(id), ErrorKind::Invalid, told);
-        assert_error(vault.operations().delete(id), ErrorKind::Invalid, told);
+        let message = "the engine's own";
+        assert_error(vault.operations().begin(id, ["a"]), ErrorKind::Invalid, message);
+        assert_error(vault.operations().begin_or_resume(id, ["a"]), ErrorKind::Invalid, message);
+        assert_error(
+            vault.operations().prepare(OperationSpec::new(id)),
+            ErrorKind::Invalid,
+            message,
+        );
+        assert_error(vault.operations().resume(id), ErrorKind::Invalid, message);
+        assert_error(vault.operations().take_over(id), ErrorKind::Invalid, message);
+        assert_error(vault.operations().can_resume(id), ErrorKind::Invalid, message);
+        assert_error(vault.operations().pause(id), ErrorKind::Invalid, message);
+        assert_error(vault.operations().abandon(id), ErrorKind::Invalid, message);
+        assert_error(vault.operations().delete(id), ErrorKind::Invalid, message);
         assert_eq!(vault.read().unwrap().operation(id).unwrap(), None);
     }
-    // Names that only resemble it are the host's.
+    // Similar ids are allowed.
     for id in ["strongroom", "Strongroom.update", "my strongroom.update"] {
         vault.operations().begin(id, ["a"]).unwrap().complete().unwrap();
     }
 }
 
 #[test]
-fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
+fn paced_lane_refuses_checkpoint_beyond_limits() {
     let vault = memory_vault().unwrap();
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
@@ -182,13 +186,13 @@ fn a_paced_lane_bears_no_checkpoint_out_of_bounds() {
         (Checkpoint::new("").progress(f64::NAN), "NaN"),
         (Checkpoint::new(vec![0; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes"),
     ];
-    for (checkpoint, told) in bad {
+    for (checkpoint, message) in bad {
         let mut paced = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap().total(10);
         paced.insert("n", "k", "v");
         let outcome = paced.step(|| Ok(checkpoint.clone()));
-        assert_error(outcome, ErrorKind::Invalid, told);
+        assert_error(outcome, ErrorKind::Invalid, message);
         let finish = lane.auto_checkpoint(CheckpointPolicy::EACH, 0).unwrap().finish(checkpoint);
-        assert_error(finish, ErrorKind::Invalid, told);
+        assert_error(finish, ErrorKind::Invalid, message);
     }
     assert_eq!((status(&vault), get(&vault, "k")), (before, None));
     lane.commit(insert("k"), Checkpoint::new("1")).unwrap();

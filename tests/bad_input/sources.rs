@@ -1,4 +1,4 @@
-//! The host's own callbacks and readers that fail, panic, are cancelled, or take too long.
+//! Host callbacks and readers that fail, panic, stop, or block.
 
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,11 +12,11 @@ use strongroom_testkit::{TestKey, memory_vault};
 
 use crate::support::records::{all, assert_error, assert_whole, long, put, put_long};
 
-/// More than one object.
+/// Bytes of a content that needs more than one object.
 const LEN: u64 = 20 << 20;
 
 #[test]
-fn a_panic_in_the_callback_takes_its_transaction_and_nothing_else() {
+fn panic_in_callback_discards_only_its_transaction() {
     let vault = memory_vault().unwrap();
     put(&vault, "kept", "1");
     put_long(&vault, "long", &long(1, 300_000));
@@ -30,8 +30,8 @@ fn a_panic_in_the_callback_takes_its_transaction_and_nothing_else() {
             panic!("the host's own bug")
         })
     }));
-    let said = panicked.unwrap_err();
-    assert_eq!(said.downcast_ref(), Some(&"the host's own bug"));
+    let message = panicked.unwrap_err();
+    assert_eq!(message.downcast_ref(), Some(&"the host's own bug"));
     let keys = |vault: &Vault| all(vault).unwrap().into_iter().map(|(key, _)| key);
     assert!(keys(&vault).eq(["kept", "long"]));
     put(&vault, "after", "1");
@@ -40,13 +40,13 @@ fn a_panic_in_the_callback_takes_its_transaction_and_nothing_else() {
 }
 
 #[test]
-fn an_error_of_the_callback_is_passed_on_and_leaves_nothing() {
+fn error_of_callback_is_returned_and_leaves_nothing() {
     #[derive(Debug)]
-    enum Own {
+    enum HostError {
         Refused,
         Vault,
     }
-    impl From<Error> for Own {
+    impl From<Error> for HostError {
         fn from(_: Error) -> Self {
             Self::Vault
         }
@@ -54,25 +54,25 @@ fn an_error_of_the_callback_is_passed_on_and_leaves_nothing() {
     let vault = memory_vault().unwrap();
     let outcome = vault.write(|tx| {
         tx.insert("n", "k", "v")?;
-        Err::<(), _>(Own::Refused)
+        Err::<(), _>(HostError::Refused)
     });
-    assert!(matches!(outcome, Err(Own::Refused)));
-    let outcome = vault.write(|tx| Ok::<_, Own>(tx.insert("", "k", "v")?));
-    assert!(matches!(outcome, Err(Own::Vault)));
+    assert!(matches!(outcome, Err(HostError::Refused)));
+    let outcome = vault.write(|tx| Ok::<_, HostError>(tx.insert("", "k", "v")?));
+    assert!(matches!(outcome, Err(HostError::Vault)));
     assert_eq!(all(&vault).unwrap(), []);
 }
 
-/// A source that gives `good` bytes and then fails in its own way.
-struct Failing {
+/// A source that gives `good` bytes and then fails or panics.
+struct FailingSource {
     good: u64,
     panics: bool,
 }
 
-impl Read for Failing {
+impl Read for FailingSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.good == 0 {
             assert!(!self.panics, "the source's own bug");
-            return Err(io::Error::other("the line is dead"));
+            return Err(io::Error::other("the connection is lost"));
         }
         let len = u64::min(buffer.len() as u64, self.good);
         self.good -= len;
@@ -83,14 +83,14 @@ impl Read for Failing {
 }
 
 #[test]
-fn a_source_that_fails_half_way_leaves_nothing() {
+fn failing_source_leaves_nothing() {
     let memory = Memory::new();
     let options = Vault::options(TestKey);
     let vault = options.create_on(MemoryState::new(), memory).unwrap();
     for good in [0, 10, 70_000, LEN] {
-        let failing = |panics| Failing { good, panics };
+        let failing = |panics| FailingSource { good, panics };
         let outcome = vault.stage(failing(false));
-        assert_error(outcome, ErrorKind::Unavailable, "the line is dead");
+        assert_error(outcome, ErrorKind::Unavailable, "the connection is lost");
         let panicked = catch_unwind(AssertUnwindSafe(|| vault.stage(failing(true))));
         assert!(panicked.is_err());
         let report = assert_whole(&vault);
@@ -101,7 +101,7 @@ fn a_source_that_fails_half_way_leaves_nothing() {
 }
 
 #[test]
-fn a_staging_cancelled_half_way_leaves_nothing() {
+fn cancelled_staging_leaves_nothing() {
     let vault = memory_vault().unwrap();
     let bytes = long(1, usize::try_from(LEN).unwrap());
     for stop_at in [0, 1, LEN / 2] {
@@ -123,7 +123,7 @@ fn a_staging_cancelled_half_way_leaves_nothing() {
 }
 
 #[test]
-fn a_write_that_waits_too_long_is_locked() {
+fn write_that_waits_too_long_is_locked() {
     let vault = Vault::options(TestKey)
         .write_timeout(Duration::from_millis(50))
         .create_on(MemoryState::new(), Memory::new())
@@ -137,7 +137,7 @@ fn a_write_that_waits_too_long_is_locked() {
             vault.write(|tx| {
                 tx.insert("n", "held", "1")?;
                 inside.send(()).unwrap();
-                // Ends with an error when the test is done, or has failed.
+                // Returns an error when the test is done or has failed.
                 let _ = released.recv();
                 Ok::<_, Error>(())
             })
@@ -151,7 +151,7 @@ fn a_write_that_waits_too_long_is_locked() {
         locked(vault.stage(&long(1, 300_000)[..]).map(drop));
         locked(vault.operations().begin("import", ["a"]).map(drop));
         locked(vault.clone().close());
-        // Readers wait for nobody.
+        // Readers do not wait for the write turn.
         assert_eq!(all(vault).unwrap(), []);
         drop(release);
         holder.join().unwrap().unwrap();
