@@ -1,6 +1,9 @@
-//! Every call that changes artifacts, cut at every event, and judged against a plain list of what must be
-//! there (`artifact_model.rs`): rows, contents, tags, what searches find, totals, quota and retention. A day
-//! later nothing is left that nothing refers to.
+//! Every call that changes artifacts, cut at every event.
+//!
+//! The vault is compared with a model after each cut.
+//!
+//! The model (`artifact_model.rs`) is a plain list of rows, contents, tags, search results, totals,
+//! quota and retention. A day after the cut, gc has freed all content without a reference.
 
 use std::time::Duration;
 
@@ -118,83 +121,86 @@ fn work(seed: u64) -> impl FnOnce(&mut Scene<Act>) -> Result<(), BoxError> {
             }
             model.apply(act);
         }
-        // Without any cut it is what it must be.
-        model.differs_from(scene.vault())
+        // Without a cut, the vault equals the model.
+        model.compare_with(scene.vault())
     }
 }
 
-/// What was acknowledged is there, or that and some commits of what was under way. A time later all that
-/// has expired goes, and with everything deleted nothing is left.
-fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
+/// Judges the vault after a cut.
+///
+/// All acknowledged calls must be there, possibly with some commits of the call under way. Later
+/// all expired versions are deleted, and after a deletion of everything no content is left.
+fn judge(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
     let mut model = Model::new();
     for act in done {
         model.apply(*act);
     }
-    if let Err(without) = model.differs_from(vault) {
+    if let Err(without) = model.compare_with(vault) {
         let steps = under_way.first().map(|act| model.steps(*act)).unwrap_or_default();
-        let step = steps.into_iter().find(|step| step.differs_from(vault).is_ok());
-        model = step.ok_or_else(|| format!("{without}; nor is it with {under_way:?}"))?;
+        let step = steps.into_iter().find(|step| step.compare_with(vault).is_ok());
+        model = step.ok_or_else(|| format!("{without}; it does not match {under_way:?} either"))?;
     }
     collect(vault)?;
-    model.differs_from(vault).map_err(|told| format!("after gc: {told}"))?;
-    // A day after whatever it was that died, by any of its clocks.
+    model.compare_with(vault).map_err(|difference| format!("after gc: {difference}"))?;
+    // A day after the upload that the cut interrupted, by every clock that it used.
     let hours = 24 + 1 + 80 * ACTS as u64;
     pass_time(vault, HOUR * u32::try_from(hours)?);
     model.now = hours;
     make(vault, Act::Expire)?;
     model.apply(Act::Expire);
     collect(vault)?;
-    model.differs_from(vault).map_err(|told| format!("a day later: {told}"))?;
+    model.compare_with(vault).map_err(|difference| format!("a day later: {difference}"))?;
     let waiting = vault.gc(&GcOptions::new().dry_run(true))?;
     if waiting.chunks > 0 {
-        return Err(format!("gc left something to free: {waiting:?}").into());
+        return Err(format!("gc left content to free: {waiting:?}").into());
     }
     for spec in 0..2 {
         make(vault, Act::DeleteAll { spec, task: None })?;
         model.apply(Act::DeleteAll { spec, task: None });
     }
     collect(vault)?;
-    model.differs_from(vault).map_err(|told| format!("with all deleted: {told}"))?;
+    model.compare_with(vault).map_err(|difference| format!("with all deleted: {difference}"))?;
     let report = vault.check(&CheckOptions::new())?;
     let stored = vault.artifacts().usage()?.stored_bytes;
     if !report.is_ok() || !report.unknown.is_empty() || report.chunks > 0 || stored > 0 {
-        return Err(format!("{stored} bytes are left of nothing: {report:?}").into());
+        return Err(format!("{stored} bytes are left without any artifact: {report:?}").into());
     }
     Ok(())
 }
 
 fn run(
     options: &CrashOptions,
-    holds: impl Fn(&Vault, &[Act], &[Act]) -> Result<(), BoxError> + Sync,
+    judge: impl Fn(&Vault, &[Act], &[Act]) -> Result<(), BoxError> + Sync,
 ) -> CrashSummary {
-    in_rounds(options, |options| crash_test(options, work(options.seed), &holds))
+    in_rounds(options, |options| crash_test(options, work(options.seed), &judge))
 }
 
 #[test]
-fn every_call_of_artifacts_survives_power_cuts() {
-    let summary = run(&CrashOptions { images: images() / 4, ..CrashOptions::default() }, holds);
+fn every_artifact_call_survives_power_cuts() {
+    let summary = run(&CrashOptions { images: images() / 4, ..CrashOptions::default() }, judge);
     println!("calls of artifacts: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
 
-/// The judge must notice a call that was acknowledged and left nothing.
+/// Canary: the judge must detect an acknowledged call without effect.
 #[test]
-fn a_call_that_is_lost_is_noticed() {
-    let forgetful = |vault: &Vault, done: &[Act], under_way: &[Act]| {
+fn lost_artifact_call_is_detected() {
+    let judge_without_last_put = |vault: &Vault, done: &[Act], under_way: &[Act]| {
         let is_put = |act: &Act| matches!(act, Act::Put { .. });
         let kept = done.iter().rposition(is_put).unwrap_or(done.len());
-        holds(vault, &done[..kept], under_way)
+        judge(vault, &done[..kept], under_way)
     };
-    let summary = run(&CrashOptions { images: 60, ..CrashOptions::default() }, forgetful);
+    let summary =
+        run(&CrashOptions { images: 60, ..CrashOptions::default() }, judge_without_last_put);
     println!("canary, lost call: {} lost of {} images", summary.failed, summary.images);
-    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+    assert!(summary.failed > 0, "the canary was not detected: {summary}");
 }
 
-/// The same work and judge must fail where rows are committed before their packs.
+/// Canary: the test must fail where rows are committed before their packs.
 #[test]
-fn an_artifact_before_its_pack_is_noticed() {
+fn artifact_committed_before_its_pack_is_detected() {
     let options = CrashOptions { images: 300, late_objects: Some(3), ..CrashOptions::default() };
-    let summary = run(&options, holds);
+    let summary = run(&options, judge);
     println!("canary, artifact before pack: {} lost of {} images", summary.failed, summary.images);
-    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+    assert!(summary.failed > 0, "the canary was not detected: {summary}");
 }

@@ -1,4 +1,4 @@
-//! What the artifacts of a vault must be after some calls: a plain list, and how a vault differs from it.
+//! A model of a vault's artifacts, and comparisons with it.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use strongroom::artifacts::{
 };
 use strongroom_testkit::{BoxError, ManualClock};
 
-/// An artifact: which of two specs, tasks and types.
+/// An artifact: indices of one of two specs, tasks and types.
 pub(super) type Name = [usize; 3];
 
-/// Something done to the artifacts, or to the time.
+/// A call that changes artifacts, or a change of the time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     Put {
@@ -20,7 +20,7 @@ pub(super) enum Act {
         tags: usize,
         replace: bool,
     },
-    /// Gives the newest version these tags.
+    /// Replaces the tags of the newest version.
     Tag {
         name: Name,
         tags: usize,
@@ -32,7 +32,7 @@ pub(super) enum Act {
         spec: usize,
         task: Option<usize>,
     },
-    /// Sets a quota that nothing fits, or none. Puts under it are refused.
+    /// Sets a quota of 0 bytes, or none. Puts under that quota are refused.
     SetQuota {
         tight: bool,
     },
@@ -43,7 +43,7 @@ pub(super) enum Act {
     Expire,
     PassHours(u64),
     Gc,
-    /// Its clock starts anew, so time goes back.
+    /// Reopens the vault. The new clock starts at the beginning, so time goes back.
     Reopen,
 }
 
@@ -51,7 +51,9 @@ pub(super) const PARTS: [[&str; 2]; 3] = [["s", "t"], ["1", "2"], ["diff", "log"
 const TAGS: [&str; 2] = ["a", "b"];
 pub(super) const CONTENTS: usize = 5;
 
-/// Few contents, that share parts: from a few bytes to several packs.
+/// Returns one of five contents that share chunks.
+///
+/// Lengths are from a few bytes to several packs.
 pub(super) fn content(number: usize) -> Vec<u8> {
     let noise = |seed: u64, len: usize| -> Vec<u8> {
         let mut state = seed | 1;
@@ -82,35 +84,35 @@ pub(super) fn tags(mask: usize) -> Vec<String> {
     (0..2).filter(|at| mask >> at & 1 == 1).map(|at| TAGS[at].to_owned()).collect()
 }
 
-/// Milliseconds since the Unix epoch, so many hours after clocks start.
+/// Returns Unix milliseconds for a time in hours after the start.
 fn unix_millis(hours: u64) -> u64 {
     ManualClock::START_UNIX_MILLIS + hours * 3_600_000
 }
 
-/// A version that must be there. They are in the order in which they came.
+/// A version that must exist. The model lists versions in the order of their puts.
 #[derive(Clone, Debug)]
 struct Version {
     name: Name,
     number: u64,
     content: usize,
     tags: usize,
-    /// In hours after clocks start.
+    /// Time of the put, in hours after clocks start.
     created: u64,
     kept_from: u64,
 }
 
-/// What must be there.
+/// The artifacts that must exist, with quota, retention and time.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     versions: Vec<Version>,
     /// The newest number that each artifact ever had.
     last: BTreeMap<Name, u64>,
-    /// The latest time at which anything was put, in hours.
+    /// Latest time of any put, in hours.
     latest: u64,
-    /// In hours after clocks start.
+    /// Current time, in hours after clocks start.
     pub(super) now: u64,
     tight: bool,
-    /// How many hours each type is kept.
+    /// Retention of each type, in hours.
     kept: [Option<u64>; 2],
 }
 
@@ -126,7 +128,7 @@ impl Model {
         }
     }
 
-    /// What it becomes by an act, step by step, where each step is a commit.
+    /// Returns the model after each commit of an act, in order.
     pub(super) fn steps(&self, act: Act) -> Vec<Self> {
         let mut after = self.clone();
         match act {
@@ -186,13 +188,13 @@ impl Model {
         of_name.max_by_key(|(_, version)| version.number).map(|(at, _)| at)
     }
 
-    pub(super) fn differs_from(&self, vault: &Vault) -> Result<(), BoxError> {
-        self.differs_in_rows(vault)?;
-        self.differs_in_searches(vault)?;
-        self.differs_in_totals(vault)
+    pub(super) fn compare_with(&self, vault: &Vault) -> Result<(), BoxError> {
+        self.compare_rows(vault)?;
+        self.compare_searches(vault)?;
+        self.compare_totals(vault)
     }
 
-    fn differs_in_rows(&self, vault: &Vault) -> Result<(), BoxError> {
+    fn compare_rows(&self, vault: &Vault) -> Result<(), BoxError> {
         let artifacts = vault.artifacts();
         let mut expected: Vec<&Version> = self.versions.iter().collect();
         expected.sort_by_key(|version| (version.name, version.number));
@@ -203,23 +205,25 @@ impl Model {
             &expected.iter().map(|v| artifact(v.name).version(v.number)).collect(),
         )?;
         for (info, version) in found.iter().zip(expected) {
-            let told = (info.tags(), info.created_unix_millis());
-            if told != (&tags(version.tags)[..], unix_millis(version.created)) {
-                return Err(format!("{info:?} has {told:?}, not {version:?}").into());
+            let properties = (info.tags(), info.created_unix_millis());
+            if properties != (&tags(version.tags)[..], unix_millis(version.created)) {
+                return Err(format!("{info:?} has {properties:?}, not {version:?}").into());
             }
             if artifacts.read(info.uri())? != content(version.content) {
-                return Err(format!("{info:?} is another content").into());
+                return Err(format!("{info:?} has another content").into());
             }
         }
         Ok(())
     }
 
-    /// By every set of spec, task and type, each with every set of tags, and by time.
-    fn differs_in_searches(&self, vault: &Vault) -> Result<(), BoxError> {
+    /// Compares searches by every combination of conditions.
+    ///
+    /// The conditions are spec, task, type, tags and time.
+    fn compare_searches(&self, vault: &Vault) -> Result<(), BoxError> {
         let artifacts = vault.artifacts();
-        let asked = [None, Some(0), Some(1)];
+        let wanted = [None, Some(0), Some(1)];
         for which in 0..3 * 3 * 3 * 4 * 2 {
-            let names = [asked[which % 3], asked[which / 3 % 3], asked[which / 9 % 3]];
+            let names = [wanted[which % 3], wanted[which / 3 % 3], wanted[which / 9 % 3]];
             let (mask, in_time) = (which / 27 % 4, which / 108 == 1);
             let mut query = tags(mask).into_iter().fold(ArtifactQuery::new(), ArtifactQuery::tag);
             if let Some(at) = names[0] {
@@ -236,13 +240,13 @@ impl Model {
             }
             let has = |version: &&Version| {
                 let is_named =
-                    |(asked, name): (Option<usize>, usize)| asked.is_none_or(|a| a == name);
+                    |(wanted, name): (Option<usize>, usize)| wanted.is_none_or(|a| a == name);
                 names.into_iter().zip(version.name).all(is_named)
                     && version.tags & mask == mask
                     && (!in_time || (1..100).contains(&version.created))
             };
             let mut expected: Vec<&Version> = self.versions.iter().filter(has).collect();
-            // The newest first; of those of one time, the one that came last.
+            // The newest first. Versions of the same time are in reverse order of their puts.
             expected.reverse();
             expected.sort_by_key(|version| std::cmp::Reverse(version.created));
             let found = artifacts.search(&query.clone().limit(1_000))?;
@@ -255,7 +259,7 @@ impl Model {
         Ok(())
     }
 
-    fn differs_in_totals(&self, vault: &Vault) -> Result<(), BoxError> {
+    fn compare_totals(&self, vault: &Vault) -> Result<(), BoxError> {
         let usage = vault.artifacts().usage()?;
         let mut all = ArtifactTotal::default();
         let mut parts: [BTreeMap<String, ArtifactTotal>; 2] = Default::default();

@@ -1,5 +1,7 @@
-//! Artifacts put, deleted and freed, cut at every event: what was acknowledged is whole, counts are
-//! right, and after `gc` nothing is left that nothing refers to, and nothing gone that something does.
+//! Artifacts put, deleted and freed, cut at every event.
+//!
+//! All acknowledged versions are whole and all counts are right. After `gc` all content without a
+//! reference is freed, and all other content is there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +15,10 @@ use strongroom_testkit::{BoxError, CrashOptions, Scene, crash_test, pass_time};
 
 use super::{images, in_rounds};
 
-/// Something done to the artifacts.
+/// A call that changes artifacts, or a reopening.
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// Puts a content as a version of a task's artifact, or in the place of its versions.
+    /// Puts a content as a new version, or replaces all versions.
     Put {
         task: u8,
         content: u8,
@@ -24,7 +26,7 @@ enum Act {
     },
     /// Deletes the newest version of a task's artifact.
     DeleteNewest(u8),
-    /// Deletes all of a task's.
+    /// Deletes all versions of a task's artifact.
     Delete(u8),
     Gc,
     Reopen,
@@ -35,7 +37,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TASKS: u8 = 3;
 const ACTS: usize = 30;
 
-/// Few contents, that share parts: from a few bytes to several packs.
+/// Returns one of six contents that share chunks.
+///
+/// Lengths are from a few bytes to several packs.
 fn content(number: u8) -> Vec<u8> {
     let noise = |seed: u64, len: usize| -> Vec<u8> {
         let mut state = seed | 1;
@@ -62,16 +66,16 @@ fn name(task: u8) -> ArtifactName {
     ArtifactName::new("spec", task.to_string(), "log").expect("a good name")
 }
 
-/// An artifact as it must be.
+/// The versions that an artifact must have.
 #[derive(Clone, Debug, Default)]
 struct Expected {
-    /// The contents of its versions, by number.
+    /// The number of the content of each version, by version number.
     versions: BTreeMap<u64, u8>,
-    /// The newest number that it ever had.
+    /// The newest version number that the artifact ever had.
     last: u64,
 }
 
-/// Those that ever had a version, by task.
+/// The artifacts that ever had a version, by task.
 type AllExpected = BTreeMap<u8, Expected>;
 
 fn apply(expected: &mut AllExpected, act: Act) {
@@ -155,7 +159,7 @@ fn work(seed: u64) -> impl FnOnce(&mut Scene<Act>) -> Result<(), BoxError> {
     }
 }
 
-fn differs(vault: &Vault, expected: &AllExpected) -> Result<(), BoxError> {
+fn compare(vault: &Vault, expected: &AllExpected) -> Result<(), BoxError> {
     let artifacts = vault.artifacts();
     let mut found: BTreeMap<u8, BTreeMap<u64, u8>> = BTreeMap::new();
     for version in artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX))? {
@@ -172,26 +176,28 @@ fn differs(vault: &Vault, expected: &AllExpected) -> Result<(), BoxError> {
     if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}").into()) }
 }
 
-/// What was acknowledged is there, or that and what was under way; and what is freed then is what
-/// nothing refers to.
-fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
+/// Judges the vault after a cut.
+///
+/// All acknowledged calls must be there, possibly with the call under way. Then gc must free
+/// exactly the content without a reference.
+fn judge(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
     let mut expected = AllExpected::new();
     for act in done {
         apply(&mut expected, *act);
     }
-    if let Err(without) = differs(vault, &expected) {
+    if let Err(without) = compare(vault, &expected) {
         for act in under_way {
             apply(&mut expected, *act);
         }
-        differs(vault, &expected)
+        compare(vault, &expected)
             .map_err(|with| format!("{without}; with {under_way:?}: {with}"))?;
     }
     vault.gc(&GcOptions::new())?;
-    differs(vault, &expected).map_err(|told| format!("after gc: {told}"))?;
+    compare(vault, &expected).map_err(|difference| format!("after gc: {difference}"))?;
     for task in 0..TASKS {
         vault.artifacts().delete(&name(task).newest())?;
     }
-    // What a dead upload stored is kept that long for whoever goes on with it.
+    // The content of an interrupted upload is kept for a day, so that a repeated put can resume it.
     pass_time(vault, DAY);
     vault.gc(&GcOptions::new())?;
     vault.gc(&GcOptions::new().without_repacking(true))?;
@@ -200,24 +206,24 @@ fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError>
         return Err(format!("{report:?}").into());
     }
     if report.chunks > 0 || report.objects > 0 {
-        return Err(format!("{report:?} is left of nothing").into());
+        return Err(format!("{report:?} is left without any artifact").into());
     }
     Ok(())
 }
 
 #[test]
-fn artifacts_and_what_is_freed_survive_power_cuts() {
+fn artifacts_and_gc_survive_power_cuts() {
     let options = CrashOptions { images: images() / 4, ..CrashOptions::default() };
-    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), holds));
+    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), judge));
     println!("artifacts: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
 
-/// The same work and judge must fail where rows are committed before their packs.
+/// Canary: the test must fail where rows are committed before their packs.
 #[test]
-fn a_row_before_its_pack_is_noticed() {
+fn row_committed_before_its_pack_is_detected() {
     let options = CrashOptions { images: 300, late_objects: Some(3), ..CrashOptions::default() };
-    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), holds));
+    let summary = in_rounds(&options, |options| crash_test(options, work(options.seed), judge));
     println!("canary, row before pack: {} lost of {} images", summary.failed, summary.images);
-    assert!(summary.failed > 0, "the canary was not noticed: {summary}");
+    assert!(summary.failed > 0, "the canary was not detected: {summary}");
 }

@@ -1,9 +1,11 @@
-//! Documents, cut at every event of their space's creation, of additions, updates, heals, a change
-//! of password and a destruction.
+//! Documents, cut at every event of their calls.
 //!
-//! After each cut every document is the old or the new one, whole: opened by its key and the old
-//! or the new password, with all its shares and all copies of its envelope. What was under way can
-//! be done again, and then nothing of it is left over.
+//! The calls are the creation of the space, additions, updates, heals, a change of password and a
+//! destruction.
+//!
+//! After each cut every document is the old or the new one, whole. Its key and the old or the new
+//! password open it, with all its shares and all copies of its envelope. The interrupted call can
+//! be repeated, and then it leaves no unused objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, Defect, Scene, cr
 
 use super::images;
 
-/// Something that the work does, to the partition of that name.
+/// A call on the space, or on the partition of that name.
 #[derive(Clone, Debug)]
 enum Act {
     Create,
@@ -27,7 +29,7 @@ enum Act {
     Destroy(char),
 }
 
-/// What is known of partitions: their keys, once they were told.
+/// The partition keys as text, once `add_partition` has returned them.
 type Keys = Arc<Mutex<BTreeMap<char, String>>>;
 
 /// The password of a new partition.
@@ -35,52 +37,52 @@ const FIRST: &str = "first";
 
 /// A partition's document and its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
+struct Document {
     text: String,
     password: &'static str,
 }
 
-/// What a vault holds: no space, or partitions.
-type Holding = Option<BTreeMap<char, Held>>;
+/// The documents of a vault by partition, or `None` without a space.
+type Documents = Option<BTreeMap<char, Document>>;
 
-fn after<'a>(acts: impl IntoIterator<Item = &'a Act>) -> Holding {
-    let mut holding: Holding = None;
+fn after<'a>(acts: impl IntoIterator<Item = &'a Act>) -> Documents {
+    let mut documents: Documents = None;
     for act in acts {
-        let held = holding.get_or_insert_default();
-        let of = |name: &char| held.get(name).cloned().expect("added before");
+        let known = documents.get_or_insert_default();
+        let of = |name: &char| known.get(name).cloned().expect("added before");
         match act {
             Act::Create | Act::Heal(_) => {}
             Act::Add(name) => {
-                held.insert(*name, Held { text: "null".into(), password: FIRST });
+                known.insert(*name, Document { text: "null".into(), password: FIRST });
             }
             Act::Write(name, text) => {
                 let password = of(name).password;
-                held.insert(*name, Held { text: text.clone(), password });
+                known.insert(*name, Document { text: text.clone(), password });
             }
             Act::Password(name, password) => {
                 let text = of(name).text;
-                held.insert(*name, Held { text, password });
+                known.insert(*name, Document { text, password });
             }
             Act::Destroy(name) => {
-                held.remove(name);
+                known.remove(name);
             }
         }
     }
-    holding
+    documents
 }
 
 fn key(keys: &Keys, name: char) -> Option<SecretPartitionKey> {
     let text = keys.lock().get(&name).cloned()?;
-    Some(SecretPartitionKey::parse(&text).expect("it was printed by us"))
+    Some(SecretPartitionKey::parse(&text).expect("the text comes from a key"))
 }
 
 fn password(text: &str) -> SecretPassword {
     SecretPassword::new(text)
 }
 
-fn run(act: &Act, vault: &Vault, keys: &Keys, held: &Holding) -> Result<(), BoxError> {
+fn run(act: &Act, vault: &Vault, keys: &Keys, known: &Documents) -> Result<(), BoxError> {
     let open = |name: &char| -> Result<Partition, BoxError> {
-        let word = held.as_ref().ok_or("no space")?[name].password;
+        let word = known.as_ref().ok_or("no space")?[name].password;
         let key = key(keys, *name).ok_or("no key")?;
         Ok(vault.documents().space()?.partition(&key, &password(word))?)
     };
@@ -89,9 +91,9 @@ fn run(act: &Act, vault: &Vault, keys: &Keys, held: &Holding) -> Result<(), BoxE
             vault.documents().create_space(&SpaceOptions::default().capacity_bytes(1_024))?;
         }
         Act::Add(name) => {
-            let known: Vec<_> =
-                held.iter().flatten().filter_map(|(&other, _)| key(keys, other)).collect();
-            let keep: Vec<_> = known.iter().collect();
+            let other_keys: Vec<_> =
+                known.iter().flatten().filter_map(|(&other, _)| key(keys, other)).collect();
+            let keep: Vec<_> = other_keys.iter().collect();
             let added = vault.documents().space()?.add_partition(&password(FIRST), &keep)?;
             keys.lock().insert(*name, added.to_text().to_string());
         }
@@ -105,13 +107,13 @@ fn run(act: &Act, vault: &Vault, keys: &Keys, held: &Holding) -> Result<(), BoxE
     Ok(())
 }
 
-/// What the vault holds, of partitions whose keys are known; each must be whole.
-fn found(vault: &Vault, keys: &Keys) -> Result<Holding, BoxError> {
+/// Returns the documents of partitions whose keys are known. Each must be whole.
+fn documents_in(vault: &Vault, keys: &Keys) -> Result<Documents, BoxError> {
     let space = match vault.documents().space() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let mut held = BTreeMap::new();
+    let mut known = BTreeMap::new();
     let names: Vec<char> = keys.lock().keys().copied().collect();
     for name in names {
         let key = key(keys, name).expect("listed");
@@ -123,32 +125,32 @@ fn found(vault: &Vault, keys: &Keys) -> Result<Holding, BoxError> {
                         return Err(format!("{name} is damaged: {damage}").into());
                     }
                     let text = partition.read()?.text().to_owned();
-                    held.insert(name, Held { text, password: word });
+                    known.insert(name, Document { text, password: word });
                 }
                 Err(error) if error.kind() == ErrorKind::Denied => {}
                 Err(error) => return Err(format!("{name}: {error}").into()),
             }
         }
     }
-    Ok(Some(held))
+    Ok(Some(known))
 }
 
-fn holds(vault: &Vault, done: &[Act], under_way: &[Act], keys: &Keys) -> Result<(), BoxError> {
-    let found_now = found(vault, keys)?;
+fn judge(vault: &Vault, done: &[Act], under_way: &[Act], keys: &Keys) -> Result<(), BoxError> {
+    let actual = documents_in(vault, keys)?;
     let old = after(done);
     let new = after(done.iter().chain(under_way));
-    if found_now != old && found_now != new {
-        return Err(format!("{found_now:?} is neither {old:?} nor {new:?}").into());
+    if actual != old && actual != new {
+        return Err(format!("{actual:?} is neither {old:?} nor {new:?}").into());
     }
-    // What was under way goes on, whichever it left.
+    // If the interrupted call has left the old state, the call can be repeated.
     if let [act] = under_way
         && !matches!(act, Act::Add(_))
-        && found_now == old
+        && actual == old
     {
-        run(act, vault, keys, &old).map_err(|e| format!("{act:?} does not go on: {e}"))?;
-        let then = found(vault, keys)?;
+        run(act, vault, keys, &old).map_err(|e| format!("{act:?} cannot be repeated: {e}"))?;
+        let then = documents_in(vault, keys)?;
         if then != new {
-            return Err(format!("after {act:?} it is {then:?}, not {new:?}").into());
+            return Err(format!("after {act:?} the documents are {then:?}, not {new:?}").into());
         }
         let unfinished = vault.documents().space()?.info()?.unfinished;
         vault.gc(&GcOptions::new().without_repacking(true))?;
@@ -183,26 +185,27 @@ fn cut(options: &CrashOptions) -> CrashSummary {
         move |scene: &mut Scene<Act>| -> Result<(), BoxError> {
             let acts = acts();
             for (n, act) in acts.iter().enumerate() {
-                let held = after(&acts[..n]);
-                scene.attempt(act.clone(), |vault| run(act, vault, &keys, &held))?;
+                let known = after(&acts[..n]);
+                scene.attempt(act.clone(), |vault| run(act, vault, &keys, &known))?;
             }
             Ok(())
         }
     };
-    crash_test(options, work, |vault, done, under_way| holds(vault, done, under_way, &keys))
+    crash_test(options, work, |vault, done, under_way| judge(vault, done, under_way, &keys))
 }
 
 #[test]
-fn each_document_is_the_old_or_the_new_one_whole() {
+fn documents_after_power_cut_are_old_or_new_and_whole() {
     let summary = cut(&CrashOptions { images: images() / 4, ..CrashOptions::default() });
     println!("documents: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
 
-/// The same judge must fail on a backend that acknowledges objects before they are there, and on a
-/// disk whose folders are not synced.
+/// Canary: the judge must fail on a backend that acknowledges objects too early.
+///
+/// The judge must also fail on a disk whose folders are not synced.
 #[test]
-fn a_generation_that_counts_before_its_objects_are_there_is_noticed() {
+fn documents_with_late_objects_are_detected() {
     let images = (images() / 10).max(100);
     for (name, options) in [
         ("late objects", CrashOptions { late_objects: Some(3), ..CrashOptions::default() }),

@@ -1,8 +1,10 @@
-//! Changes of the key set, and rotations, cut at every event: between the copies of the header,
-//! between header and the copy on the backend, and anywhere in the copying of the state.
+//! Changes of the key set, and rotations, cut at every event.
 //!
-//! After each cut the vault opens with what was acknowledged, or with that and the change that was
-//! under way: every key is tried. It never opens with neither.
+//! Cuts happen between the copies of the header, and between the header and the key copy on the
+//! backend. They also happen anywhere in the copying of the state.
+//!
+//! After each cut the vault opens with the acknowledged keys, possibly with the change under way.
+//! Every key is tried, and no other set of keys opens the vault.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +14,10 @@ use strongroom_testkit::{BoxError, CrashOptions, CrashSummary, NumberedKey, Scen
 
 use super::images;
 
-/// Something that the work does.
+/// A call of the workload.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Inserts a record; a long one lies on the backend.
+    /// Inserts a record. A long value is stored on the backend.
     Put(u32, usize),
     Add(u8),
     Remove(u8),
@@ -24,7 +26,7 @@ enum Act {
     Rotate(Vec<u8>),
 }
 
-/// Keys that the work uses.
+/// Number of keys that the workload uses.
 const KEYS: u8 = 8;
 
 impl Act {
@@ -59,7 +61,7 @@ fn value(number: u32, len: usize) -> Vec<u8> {
     (0..).map(|at: u32| at.wrapping_mul(number + 7).to_be_bytes()[2]).take(len).collect()
 }
 
-/// What the vault should hold.
+/// The keys and records that the vault must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Expected {
     keys: BTreeSet<u8>,
@@ -70,12 +72,12 @@ impl Expected {
     fn after<'a>(acts: impl IntoIterator<Item = &'a Act>) -> Self {
         let mut expected = Self { keys: [0].into(), records: Vec::new() };
         for act in acts {
-            expected.take(act);
+            expected.apply(act);
         }
         expected
     }
 
-    fn take(&mut self, act: &Act) {
+    fn apply(&mut self, act: &Act) {
         match act {
             Act::Put(number, len) => self.records.push((*number, *len)),
             Act::Add(key) => drop(self.keys.insert(*key)),
@@ -106,7 +108,7 @@ impl Expected {
     }
 }
 
-fn holds(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
+fn judge(vault: &Vault, done: &[Act], under_way: &[Act]) -> Result<(), BoxError> {
     let found = Expected::of(vault)?;
     let old = Expected::after(done);
     let new = Expected::after(done.iter().chain(under_way));
@@ -131,14 +133,14 @@ fn cut(name: &str, images: u64, acts: &[Act]) {
         let other_keys = (1..KEYS).map(NumberedKey).collect();
         let images = images / 2;
         let options = CrashOptions { images, seed, other_keys, ..CrashOptions::default() };
-        summary.merge(crash_test(&options, work(acts.to_vec()), holds));
+        summary.merge(crash_test(&options, work(acts.to_vec()), judge));
     }
     println!("{name}: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
 
 #[test]
-fn a_key_change_has_happened_or_has_not() {
+fn key_change_is_complete_or_absent() {
     use Act::{Add, Put, Remove, Replace, Rewrap};
     let acts = [
         Put(1, 100),
@@ -159,7 +161,7 @@ fn a_key_change_has_happened_or_has_not() {
 }
 
 #[test]
-fn a_rotation_leaves_the_old_state_or_the_new_one() {
+fn rotation_leaves_the_old_or_the_new_state() {
     use Act::{Add, Put, Rotate};
     let mut acts: Vec<Act> = (0..60).map(|n| Put(n, 3_000)).collect();
     acts.extend([

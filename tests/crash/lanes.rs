@@ -22,7 +22,7 @@ fn lane_name(lane: usize) -> String {
     format!("lane-{lane}")
 }
 
-/// Lanes in parallel threads, whose batches share commits.
+/// Commits batches of several lanes in parallel threads.
 fn parallel_lanes(scene: &mut Scene<Row>) -> Result<(), BoxError> {
     let vault = scene.vault().clone();
     let operation = vault.operations().begin("import", (0..LANES).map(lane_name))?;
@@ -57,23 +57,27 @@ fn parallel_lanes(scene: &mut Scene<Row>) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Each lane has exactly the rows that its checkpoint tells, and none that was acknowledged is
-/// missing.
-fn lanes_hold(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), BoxError> {
+/// Asserts that each lane's rows match its checkpoint.
+///
+/// No acknowledged row may be missing.
+fn judge_lanes(vault: &Vault, done: &[Row], _under_way: &[Row]) -> Result<(), BoxError> {
     let snapshot = vault.read()?;
     for lane in 0..LANES {
         let Some(status) = snapshot.lane("import", &lane_name(lane))? else {
             return if done.is_empty() { Ok(()) } else { Err("the operation is gone".into()) };
         };
-        let told = status.decode::<u32>()?.unwrap_or(0);
+        let decoded = status.decode::<u32>()?.unwrap_or(0);
         let rows = snapshot.count(&lane_name(lane))?;
-        if rows != u64::from(told) || status.checkpoints != u64::from(told) {
+        if rows != u64::from(decoded) || status.checkpoints != u64::from(decoded) {
             let checkpoints = status.checkpoints;
-            return Err(format!("{rows} rows, told {told}, {checkpoints} checkpoints").into());
+            return Err(format!(
+                "{rows} rows, {decoded} by the checkpoint, {checkpoints} checkpoints"
+            )
+            .into());
         }
         let acknowledged = done.iter().filter(|row| row.lane == lane).map(|row| row.number).max();
-        if acknowledged.is_some_and(|number| told <= number) {
-            return Err(format!("lane {lane} stands at {told}, lost {acknowledged:?}").into());
+        if acknowledged.is_some_and(|number| decoded <= number) {
+            return Err(format!("lane {lane} is at {decoded}, lost {acknowledged:?}").into());
         }
     }
     Ok(())
@@ -84,7 +88,7 @@ fn lanes_that_share_commits_lose_and_repeat_nothing() {
     let mut summary = CrashSummary::default();
     for seed in 0..4 {
         let options = CrashOptions { images: images() / 20, seed, ..CrashOptions::default() };
-        summary.merge(crash_test(&options, parallel_lanes, lanes_hold));
+        summary.merge(crash_test(&options, parallel_lanes, judge_lanes));
     }
     println!("parallel lanes: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");

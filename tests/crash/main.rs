@@ -1,7 +1,9 @@
-//! Simulated power cuts over random work on a vault, and the canaries that prove the judge.
+//! Simulated power cuts during random work on a vault, with canaries.
 //!
-//! `STRONGROOM_CRASH_IMAGES=20000 cargo test --release --test crash` opens that many images;
-//! without it the run is short enough for every `cargo test`.
+//! Each canary plants a defect that the judge must detect.
+//!
+//! `STRONGROOM_CRASH_IMAGES=20000 cargo test --release --test crash` opens 20,000 images. Without
+//! the variable the run is short enough for every `cargo test`.
 
 mod artifact_calls;
 mod artifact_model;
@@ -20,7 +22,7 @@ use strongroom_testkit::{
     calls_of_seed, crash_test, plant,
 };
 
-/// Images in all, over every workload; the canaries open a tenth each.
+/// Returns the number of images of the main workload. Each canary opens a tenth, at least 300.
 fn images() -> u64 {
     let given = std::env::var("STRONGROOM_CRASH_IMAGES").ok().and_then(|n| n.parse().ok());
     given.unwrap_or(1_500)
@@ -29,7 +31,7 @@ fn images() -> u64 {
 /// Calls of one recorded workload.
 const CALLS: usize = 60;
 
-/// Random calls, made by the driver on the scene's vault.
+/// Makes random calls on the scene's vault.
 fn random_calls(seed: u64) -> impl FnOnce(&mut Scene<Call>) -> Result<(), BoxError> {
     make_calls(calls_of_seed(CALLS, false, seed))
 }
@@ -39,7 +41,7 @@ fn make_calls(calls: Vec<Call>) -> impl FnOnce(&mut Scene<Call>) -> Result<(), B
         let mut driver = Driver::lent(scene.vault().clone(), Model::new());
         for call in calls {
             match call {
-                // Reopening is the scene's, which owns the vault.
+                // The scene owns the vault, so only the scene can reopen the vault.
                 Call::Reopen | Call::Crash { .. } => {
                     let mut model = driver.into_model();
                     model.apply(&Call::Reopen).expect("reopening is never refused");
@@ -56,14 +58,16 @@ fn make_calls(calls: Vec<Call>) -> impl FnOnce(&mut Scene<Call>) -> Result<(), B
     }
 }
 
-/// The vault is what the acknowledged calls made of it, or that and the call under way; and it lists
-/// what is left to do just so.
-fn agrees_with_the_model(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
+/// Judges the vault after a cut.
+///
+/// The vault must equal the model of the acknowledged calls, possibly with the call under way. The
+/// list of unfinished operations must equal the model's.
+fn judge_by_model(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
     let mut model = Model::new();
     for call in done {
         model.apply(call).ok();
     }
-    // Judged is a vault that was opened again: no handle of those lives.
+    // The judged vault was opened again, so no handle of the recorded session is left.
     let differs = |model: &Model| {
         let mut opened = model.clone();
         opened.apply(&Call::Reopen).expect("reopening is never refused");
@@ -79,17 +83,17 @@ fn agrees_with_the_model(vault: &Vault, done: &[Call], under_way: &[Call]) -> Re
 }
 
 fn random_work(options: &CrashOptions) -> CrashSummary {
-    in_rounds(options, |options| {
-        crash_test(options, random_calls(options.seed), agrees_with_the_model)
-    })
+    in_rounds(options, |options| crash_test(options, random_calls(options.seed), judge_by_model))
 }
 
-/// The images of `options` over many recorded workloads, each of a seed of its own.
+/// Runs the images of `options` over many recorded workloads.
+///
+/// Each workload has a seed of its own.
 fn in_rounds(
     options: &CrashOptions,
     test: impl Fn(&CrashOptions) -> CrashSummary + Sync,
 ) -> CrashSummary {
-    // A record holds some hundreds of events; some tens of images of each are enough.
+    // A recording has some hundreds of events. Some tens of images of each event are enough.
     let rounds = (options.images / 500).max(1);
     let per_round = CrashOptions { images: options.images / rounds, ..options.clone() };
     let next = AtomicU64::new(0);
@@ -116,58 +120,60 @@ fn in_rounds(
 }
 
 #[test]
-fn what_was_acknowledged_survives_power_cuts() {
+fn acknowledged_calls_survive_power_cuts() {
     let summary = random_work(&CrashOptions { images: images(), ..CrashOptions::default() });
     println!("random work: {summary}");
     assert_eq!(summary.failed, 0, "{summary}");
 }
 
-/// The same work and judge must fail on a disk, or a backend, that breaks a promise.
+/// Asserts that the judge detects a disk that breaks a promise.
+///
+/// The work and the judge are those of the other tests. The backend may break the promise instead.
 fn canary(name: &str, options: CrashOptions) {
     let images = (images() / 10).max(300);
     let summary = random_work(&CrashOptions { images, ..options });
     println!("canary, {name}: {} lost of {} images", summary.failed, summary.images);
-    assert!(summary.failed > 0, "the canary {name} was not noticed: {summary}");
+    assert!(summary.failed > 0, "the canary {name} was not detected: {summary}");
 }
 
 #[test]
-fn a_disk_that_lies_about_syncs_is_noticed() {
+fn disk_without_real_syncs_is_detected() {
     let defect = Some(Defect::LyingSync);
-    canary("a sync that lies", CrashOptions { defect, ..CrashOptions::default() });
+    canary("sync without effect", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
-fn a_folder_that_is_not_synced_is_noticed() {
+fn missing_folder_sync_is_detected() {
     let defect = Some(Defect::NoDirSync);
     canary("folder fsync left out", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
-fn a_rename_before_the_sync_is_noticed() {
+fn rename_before_the_sync_is_detected() {
     let defect = Some(Defect::LateSync);
     canary("rename before fsync", CrashOptions { defect, ..CrashOptions::default() });
 }
 
 #[test]
-fn a_super_header_without_a_second_copy_is_noticed() {
+fn super_header_without_second_copy_is_detected() {
     let _bug = plant(Bug::SingleSuperHeader);
     canary("header not doubled", CrashOptions::default());
 }
 
 #[test]
-fn a_repair_without_leniency_is_noticed() {
+fn repair_without_leniency_is_detected() {
     let _bug = plant(Bug::NoLeniency);
     canary("no leniency", CrashOptions::default());
 }
 
 #[test]
-fn blocks_larger_than_a_page_are_noticed() {
+fn blocks_larger_than_a_page_are_detected() {
     let _bug = plant(Bug::LargerBlocks);
     canary("larger blocks", CrashOptions::default());
 }
 
 #[test]
-fn a_row_before_its_object_is_noticed() {
+fn row_committed_before_its_object_is_detected() {
     let late_objects = Some(3);
     canary("row before object", CrashOptions { late_objects, ..CrashOptions::default() });
 }

@@ -1,5 +1,6 @@
-//! Operations in all states, cut at every event: what an image lists as left to do, and why, is what
-//! the model says.
+//! Operations in all states, cut at every event.
+//!
+//! Each image must list the unfinished operations, and their resumability, as the model does.
 
 use strongroom::Vault;
 use strongroom::operations::{OperationState, OperationsQuery};
@@ -7,12 +8,12 @@ use strongroom_testkit::{
     BoxError, Call, CrashOptions, Model, calls_of_seed, crash_test, operation_calls_of_seed,
 };
 
-use super::{agrees_with_the_model, images, in_rounds, make_calls};
+use super::{images, in_rounds, judge_by_model, make_calls};
 
 /// Calls of one recorded workload.
 const CALLS: usize = 120;
 
-/// Acts on operations, and the vault reopened now and then.
+/// Returns calls of operations, with a reopening every 40 calls.
 fn calls(seed: u64) -> Vec<Call> {
     let mut calls = operation_calls_of_seed(CALLS, seed);
     for at in (20..CALLS).step_by(40) {
@@ -21,9 +22,11 @@ fn calls(seed: u64) -> Vec<Call> {
     calls
 }
 
-/// The list that `open` made is the one that the vault makes now, and both are the model's.
+/// Judges the list of unfinished operations of `open`.
+///
+/// It must equal the vault's current list, and the model's.
 fn lists_agree(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), BoxError> {
-    agrees_with_the_model(vault, done, under_way)?;
+    judge_by_model(vault, done, under_way)?;
     let now = vault.operations().unfinished(&OperationsQuery::new().limit(usize::MAX))?;
     if vault.recovery().operations == now {
         return Ok(());
@@ -32,7 +35,7 @@ fn lists_agree(vault: &Vault, done: &[Call], under_way: &[Call]) -> Result<(), B
 }
 
 #[test]
-fn what_is_left_to_do_is_listed_right_after_power_cuts() {
+fn unfinished_operations_after_power_cut_match_the_model() {
     let options = CrashOptions { images: images() / 2, ..CrashOptions::default() };
     let summary = in_rounds(&options, |options| {
         crash_test(options, make_calls(calls(options.seed)), lists_agree)
@@ -42,7 +45,7 @@ fn what_is_left_to_do_is_listed_right_after_power_cuts() {
 }
 
 #[test]
-fn the_workload_brings_operations_into_every_state() {
+fn workload_brings_operations_into_every_state() {
     let mut met = std::collections::BTreeSet::new();
     for seed in 1..4 {
         let mut model = Model::new();
@@ -52,7 +55,7 @@ fn the_workload_brings_operations_into_every_state() {
         }
     }
     assert_eq!(met.len(), OperationState::ALL.len(), "{met:?}");
-    // And the work on everything else has operations too.
+    // The general workload includes operations too.
     let all = calls_of_seed(CALLS, false, 1);
     assert!(all.iter().any(|call| matches!(call, Call::Operate { .. })));
 }
