@@ -1,7 +1,7 @@
-//! A vault's bytes in memory, and copies of them that are damaged before they are opened.
+//! A vault's bytes in memory, and damaged copies of them.
 //!
-//! An image is opened many thousand times, so a copy shares all pages that nobody has changed. It
-//! counts the changes that are made to it: a refusal to open must make none.
+//! An image is opened many thousand times, so copies share all unchanged pages. A copy counts the
+//! vault's changes, because a refused open must make none.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use strongroom::backends::{Backend, Condition, Key, Memory};
 use strongroom::storage::{StateFile, StateStorage};
 use strongroom::{Error, ErrorKind, Result};
 
-/// Where things lie in a state file (docs/spec/format.md).
+/// Offsets and sizes in a state file (docs/spec/format.md).
 pub(crate) mod layout {
     use std::ops::Range;
 
@@ -28,20 +28,20 @@ pub(crate) mod layout {
     pub(crate) const NONCE_BYTES: usize = 24;
     pub(crate) const TAG_BYTES: usize = 16;
 
-    /// Where the block `number` lies, counted from 0.
+    /// Returns the range of the block `number`, counted from 0.
     pub(crate) fn block(number: usize) -> Range<usize> {
         let start = BLOCKS_AT + number * BLOCK_BYTES;
         start..start + BLOCK_BYTES
     }
 
-    /// How many whole blocks a file of `len` bytes has.
+    /// Returns the number of whole blocks in a file of `len` bytes.
     pub(crate) fn blocks(len: usize) -> usize {
         len.saturating_sub(BLOCKS_AT) / BLOCK_BYTES
     }
 }
 
-/// How much is copied when a byte is changed.
-const SHEET_BYTES: usize = 4096;
+/// Bytes of a page. Its first change copies the whole page.
+const PAGE_BYTES: usize = 4096;
 
 /// A vault's bytes at one moment.
 #[derive(Clone)]
@@ -51,12 +51,12 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// What lies in `state` and on `backend` now.
-    pub(crate) fn of(state: &Shelf, backend: &Memory) -> Self {
+    /// Returns the current bytes of `state` and `backend`.
+    pub(crate) fn of(state: &ImageStorage, backend: &Memory) -> Self {
         Self { state: Arc::new(state.bytes()), objects: objects_on(backend) }
     }
 
-    /// The numbers of the blocks that were ever written.
+    /// Returns the numbers of the blocks that were ever written.
     pub(crate) fn written(&self) -> Vec<usize> {
         let is_written = |&n: &usize| self.state[layout::block(n)].iter().any(|&byte| byte != 0);
         (0..layout::blocks(self.state.len())).filter(is_written).collect()
@@ -66,10 +66,10 @@ impl Image {
         &self.state[layout::block(number)]
     }
 
-    /// A copy of it, damaged.
-    pub(crate) fn damaged(&self, damage: &Damage) -> (Shelf, Memory) {
+    /// Returns a damaged copy of the image.
+    pub(crate) fn damaged(&self, damage: &Damage) -> (ImageStorage, Memory) {
         let (base, len) = (Arc::clone(&self.state), self.state.len());
-        let state = Shelf::of(Sheets { base, len, ..Sheets::default() });
+        let state = ImageStorage::of(PagedBytes { base, len, ..PagedBytes::default() });
         state.damage(damage);
         let backend = Memory::new();
         for (key, body) in &self.objects {
@@ -82,7 +82,7 @@ impl Image {
     }
 }
 
-/// All objects of a backend.
+/// Returns all objects of a backend.
 pub(crate) fn objects_on(backend: &Memory) -> BTreeMap<Key, Bytes> {
     let listed = backend.list("", None, 10_000).unwrap();
     listed
@@ -94,31 +94,32 @@ pub(crate) fn objects_on(backend: &Memory) -> BTreeMap<Key, Bytes> {
         .collect()
 }
 
-/// What is done to an image.
+/// Changes to an image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Damage {
-    pub(crate) told: String,
-    /// The new length of the state, which is cut or grown by zeros first.
+    pub(crate) label: String,
+    /// New length of the state in bytes. The state is truncated, or extended by zeros, before
+    /// writes.
     len: Option<usize>,
-    /// Bytes put into the state, by place.
+    /// Bytes written to the state, by offset.
     writes: Vec<(usize, Vec<u8>)>,
-    /// Bodies put in the place of others; `None` for an object that is removed.
+    /// Bodies that replace others. `None` removes the object.
     objects: BTreeMap<Key, Option<Bytes>>,
 }
 
 impl Damage {
-    pub(crate) fn new(told: impl Into<String>) -> Self {
-        Self { told: told.into(), ..Self::default() }
+    pub(crate) fn new(label: impl Into<String>) -> Self {
+        Self { label: label.into(), ..Self::default() }
     }
 
-    /// One bit of the byte at `at`; which one, the place says.
+    /// Flips one bit of the byte at `at`. The offset determines the bit.
     pub(crate) fn flip(state: &[u8], at: usize) -> Self {
         let bit = bit(at);
         Self::new(format!("byte {at}, bit {bit:#04x}")).write(at, &[state[at] ^ bit])
     }
 
-    pub(crate) fn told_as(self, told: String) -> Self {
-        Self { told, ..self }
+    pub(crate) fn labelled(self, label: String) -> Self {
+        Self { label, ..self }
     }
 
     pub(crate) fn write(mut self, at: usize, bytes: &[u8]) -> Self {
@@ -137,34 +138,34 @@ impl Damage {
     }
 }
 
-/// Another bit from place to place.
+/// Returns a bit that differs between neighbouring offsets.
 pub(crate) fn bit(at: usize) -> u8 {
     1 << ((at ^ (at >> 3) ^ (at >> 9)) % 8)
 }
 
-/// Bytes of which only what was changed is held apart.
+/// Bytes of a state file that share unchanged pages with their base.
 #[derive(Default)]
-struct Sheets {
+struct PagedBytes {
     base: Arc<Vec<u8>>,
     len: usize,
     changed: BTreeMap<usize, Box<[u8]>>,
-    /// How often the storage was told to change anything.
+    /// Number of changes that the vault has made.
     changes: u64,
 }
 
-impl Sheets {
-    fn of_base(&self, sheet: usize) -> &[u8] {
-        let start = (sheet * SHEET_BYTES).min(self.base.len());
-        &self.base[start..(start + SHEET_BYTES).min(self.base.len())]
+impl PagedBytes {
+    fn of_base(&self, page: usize) -> &[u8] {
+        let start = (page * PAGE_BYTES).min(self.base.len());
+        &self.base[start..(start + PAGE_BYTES).min(self.base.len())]
     }
 
     fn read(&self, at: usize, mut out: &mut [u8]) {
-        for (sheet, within) in sheets(at..at + out.len()) {
+        for (page, within) in pages(at..at + out.len()) {
             let (part, rest) = std::mem::take(&mut out).split_at_mut(within.len());
-            if let Some(changed) = self.changed.get(&sheet) {
+            if let Some(changed) = self.changed.get(&page) {
                 part.copy_from_slice(&changed[within]);
             } else {
-                let base = self.of_base(sheet);
+                let base = self.of_base(page);
                 let there = within.start.min(base.len())..within.end.min(base.len());
                 let len = there.len();
                 part[..len].copy_from_slice(&base[there]);
@@ -175,26 +176,26 @@ impl Sheets {
     }
 
     fn write(&mut self, at: usize, mut bytes: &[u8]) {
-        for (sheet, within) in sheets(at..at + bytes.len()) {
+        for (page, within) in pages(at..at + bytes.len()) {
             let (part, rest) = bytes.split_at(within.len());
-            if !self.changed.contains_key(&sheet) {
-                let mut copy = vec![0; SHEET_BYTES];
-                let base = self.of_base(sheet);
+            if !self.changed.contains_key(&page) {
+                let mut copy = vec![0; PAGE_BYTES];
+                let base = self.of_base(page);
                 copy[..base.len()].copy_from_slice(base);
-                self.changed.insert(sheet, copy.into());
+                self.changed.insert(page, copy.into());
             }
-            self.changed.get_mut(&sheet).unwrap()[within].copy_from_slice(part);
+            self.changed.get_mut(&page).unwrap()[within].copy_from_slice(part);
             bytes = rest;
         }
     }
 
-    /// What is cut off and grown again reads as zeros.
+    /// Sets the length. Bytes that are cut off and grown again read as zeros.
     fn set_len(&mut self, len: usize) {
         if len < self.len {
             let end = self.len;
             let mut at = len;
             while at < end {
-                let next = (at / SHEET_BYTES + 1) * SHEET_BYTES;
+                let next = (at / PAGE_BYTES + 1) * PAGE_BYTES;
                 self.write(at, &vec![0; next.min(end) - at]);
                 at = next;
             }
@@ -203,33 +204,33 @@ impl Sheets {
     }
 }
 
-/// The sheets that a range touches, and which part of each.
-fn sheets(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-    let last = range.end.div_ceil(SHEET_BYTES);
-    (range.start / SHEET_BYTES..last).map(move |sheet| {
-        let start = sheet * SHEET_BYTES;
-        let within = range.start.max(start) - start..range.end.min(start + SHEET_BYTES) - start;
-        (sheet, within)
+/// Returns the touched pages of a range, with the touched parts.
+fn pages(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let last = range.end.div_ceil(PAGE_BYTES);
+    (range.start / PAGE_BYTES..last).map(move |page| {
+        let start = page * PAGE_BYTES;
+        let within = range.start.max(start) - start..range.end.min(start + PAGE_BYTES) - start;
+        (page, within)
     })
 }
 
-/// A place for a vault's state. Clones share it.
+/// An in-memory storage of a vault's state. Clones share the state.
 #[derive(Clone, Default)]
-pub(crate) struct Shelf {
-    published: Arc<Mutex<Option<Sheet>>>,
-    created: Arc<Mutex<Option<Sheet>>>,
+pub(crate) struct ImageStorage {
+    published: Arc<Mutex<Option<SharedBytes>>>,
+    created: Arc<Mutex<Option<SharedBytes>>>,
 }
 
-type Sheet = Arc<Mutex<Sheets>>;
+type SharedBytes = Arc<Mutex<PagedBytes>>;
 
-impl Shelf {
-    fn of(sheets: Sheets) -> Self {
-        let shelf = Self::default();
-        *shelf.published.lock() = Some(Arc::new(Mutex::new(sheets)));
-        shelf
+impl ImageStorage {
+    fn of(pages: PagedBytes) -> Self {
+        let storage = Self::default();
+        *storage.published.lock() = Some(Arc::new(Mutex::new(pages)));
+        storage
     }
 
-    fn state(&self) -> Sheet {
+    fn state(&self) -> SharedBytes {
         self.published.lock().clone().expect("a state is published")
     }
 
@@ -241,12 +242,12 @@ impl Shelf {
         bytes
     }
 
-    /// How often the vault has changed anything.
+    /// Returns the number of changes that the vault has made.
     pub(crate) fn changes(&self) -> u64 {
         self.state().lock().changes
     }
 
-    /// Changes bytes behind the vault's back.
+    /// Changes bytes without the vault's knowledge.
     pub(crate) fn damage(&self, damage: &Damage) {
         let state = self.state();
         let mut state = state.lock();
@@ -259,21 +260,21 @@ impl Shelf {
     }
 }
 
-impl fmt::Debug for Shelf {
+impl fmt::Debug for ImageStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").finish_non_exhaustive()
+        f.debug_struct("ImageStorage").finish_non_exhaustive()
     }
 }
 
-impl StateStorage for Shelf {
+impl StateStorage for ImageStorage {
     fn exists(&self) -> Result<bool> {
         Ok(self.published.lock().is_some())
     }
 
     fn create(&self) -> Result<Box<dyn StateFile>> {
-        let sheet = Sheet::default();
-        *self.created.lock() = Some(Arc::clone(&sheet));
-        Ok(Box::new(Storage(sheet)))
+        let page = SharedBytes::default();
+        *self.created.lock() = Some(Arc::clone(&page));
+        Ok(Box::new(Storage(page)))
     }
 
     fn publish(&self) -> Result<()> {
@@ -295,12 +296,12 @@ impl StateStorage for Shelf {
     }
 
     fn open(&self) -> Result<Box<dyn StateFile>> {
-        let sheet = self.published.lock().clone();
-        Ok(Box::new(Storage(sheet.ok_or_else(|| Error::new(ErrorKind::NotFound, "open state"))?)))
+        let page = self.published.lock().clone();
+        Ok(Box::new(Storage(page.ok_or_else(|| Error::new(ErrorKind::NotFound, "open state"))?)))
     }
 }
 
-struct Storage(Sheet);
+struct Storage(SharedBytes);
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -308,9 +309,9 @@ impl fmt::Debug for Storage {
     }
 }
 
-fn place(sheets: &Sheets, offset: u64, len: usize) -> io::Result<usize> {
+fn offset_within(pages: &PagedBytes, offset: u64, len: usize) -> io::Result<usize> {
     let at = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-    let fits = at.checked_add(len).is_some_and(|end| end <= sheets.len);
+    let fits = at.checked_add(len).is_some_and(|end| end <= pages.len);
     if fits { Ok(at) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
@@ -320,17 +321,17 @@ impl StateFile for Storage {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let sheets = self.0.lock();
-        let at = place(&sheets, offset, out.len())?;
-        sheets.read(at, out);
+        let pages = self.0.lock();
+        let at = offset_within(&pages, offset, out.len())?;
+        pages.read(at, out);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::StorageFull)?;
-        let mut sheets = self.0.lock();
-        sheets.changes += 1;
-        sheets.set_len(len);
+        let mut pages = self.0.lock();
+        pages.changes += 1;
+        pages.set_len(len);
         Ok(())
     }
 
@@ -339,10 +340,10 @@ impl StateFile for Storage {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut sheets = self.0.lock();
-        let at = place(&sheets, offset, data.len())?;
-        sheets.changes += 1;
-        sheets.write(at, data);
+        let mut pages = self.0.lock();
+        let at = offset_within(&pages, offset, data.len())?;
+        pages.changes += 1;
+        pages.write(at, data);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a damaged image that is opened, read, written and opened again.
+//! Judges a damaged image that is opened, read, written and opened again.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,55 +13,57 @@ use strongroom::backends::Memory;
 use strongroom::{ErrorKind, Vault};
 
 use crate::flips::all_bytes;
-use crate::image::{Damage, Shelf, objects_on};
-use crate::scene::{Left, Seen, View, options};
+use crate::image::{Damage, ImageStorage, objects_on};
+use crate::scene::{Comparison, LeftVault, View, options};
 use crate::support::records::{check, try_put};
 
-/// Longest that one image may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time for one image.
+const IMAGE_TIME_MAX: Duration = Duration::from_secs(60);
 const WORKERS: usize = 2;
 const WORKER: &str = "judge";
-/// Fates that are told one by one, at most.
-const TOLD_MAX: usize = 20;
+/// Most outcomes that a failure lists.
+const LISTED_MAX: usize = 20;
 
-/// What became of a damaged image.
+/// The outcome of a damaged image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It does not open, and was not changed.
+pub(crate) enum Outcome {
+    /// The image does not open and was not changed.
     Refused(ErrorKind),
-    /// It does not open, had been closed, and yet was changed: the next open would be lenient.
+    /// The image of a closed vault does not open but was changed.
+    ///
+    /// So the next open would be lenient.
     ChangedAndRefused(ErrorKind),
-    /// It opens; something that is asked of it is refused, all else is right.
+    /// The image opens and a read is refused. All other reads are right.
     ReadRefused(ErrorKind),
-    /// By [`Vault::check`] alone: redb's checksums tell an older copy of a page.
+    /// Detected by [`Vault::check`] only. redb's checksums detect an older copy of a page.
     ByCheck,
-    /// All that was written is there.
+    /// All data is there.
     Harmless,
-    /// The last commit is missing, and the recovery report says that it may be.
+    /// The last commit is missing, as the recovery report says.
     FellBack,
-    /// What must never be.
+    /// An outcome that must never happen.
     Wrong(String),
 }
 
-/// How much the damage may do.
+/// The bytes that the damage consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bytes {
-    /// None of them was ever sealed for that place: reads alone must tell.
+pub(crate) enum DamageBytes {
+    /// Bytes that were never sealed for their location. Reads must detect them.
     Unauthentic,
-    /// They are the vault's own, of an earlier moment, in their place: reads may show them, the
-    /// check must tell.
+    /// Older bytes of the vault in their own location. Reads may return them. The check must detect
+    /// them.
     Older,
 }
 
-/// In the full run, one case in so many is written to and opened again; in the short one all.
+/// Distance between the cases that are used further, in the full run.
 const USED_EVERY: usize = 16;
 
-/// Whether an image that reads right is gone on with.
+/// Returns whether a readable image is written to and opened again.
 fn is_used(n: usize) -> bool {
     !all_bytes() || n.is_multiple_of(USED_EVERY)
 }
 
-/// What a run found.
+/// Counts of the outcomes of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) cases: u64,
@@ -72,7 +74,7 @@ pub(crate) struct Tally {
     pub(crate) harmless: u64,
     pub(crate) fell_back: u64,
     pub(crate) wrong: Vec<String>,
-    /// Panics inside redb, which the engine turned into errors.
+    /// Panics inside redb that the engine turned into errors.
     pub(crate) caught: u64,
 }
 
@@ -81,29 +83,29 @@ impl Tally {
         self.refused + self.read_refused + self.by_check
     }
 
-    fn add(&mut self, told: &str, fate: Fate) {
+    fn add(&mut self, label: &str, outcome: Outcome) {
         self.cases += 1;
-        match fate {
-            Fate::Refused(_) => self.refused += 1,
-            Fate::ChangedAndRefused(_) => {
+        match outcome {
+            Outcome::Refused(_) => self.refused += 1,
+            Outcome::ChangedAndRefused(_) => {
                 self.refused += 1;
-                self.changed.push(told.to_owned());
+                self.changed.push(label.to_owned());
             }
-            Fate::ReadRefused(_) => self.read_refused += 1,
-            Fate::ByCheck => self.by_check += 1,
-            Fate::Harmless => self.harmless += 1,
-            Fate::FellBack => self.fell_back += 1,
-            Fate::Wrong(wrong) => self.wrong.push(format!("{told}: {wrong}")),
+            Outcome::ReadRefused(_) => self.read_refused += 1,
+            Outcome::ByCheck => self.by_check += 1,
+            Outcome::Harmless => self.harmless += 1,
+            Outcome::FellBack => self.fell_back += 1,
+            Outcome::Wrong(wrong) => self.wrong.push(format!("{label}: {wrong}")),
         }
     }
 
-    /// Prints it, and fails on what must never be.
+    /// Prints the tally, and fails on outcomes that must never happen.
     #[track_caller]
     pub(crate) fn expect_none_wrong(self, what: &str) -> Self {
         println!("{what}: {self}");
-        let some = &self.wrong[..self.wrong.len().min(TOLD_MAX)];
+        let some = &self.wrong[..self.wrong.len().min(LISTED_MAX)];
         assert!(some.is_empty(), "{what}: {} wrong: {some:#?}", self.wrong.len());
-        let some = &self.changed[..self.changed.len().min(TOLD_MAX)];
+        let some = &self.changed[..self.changed.len().min(LISTED_MAX)];
         let len = self.changed.len();
         assert!(some.is_empty(), "{what}: {len} refused and changed: {some:#?}");
         self
@@ -132,7 +134,7 @@ impl fmt::Display for Tally {
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts the panics of workers, and keeps them off the output.
+/// Counts the panics of workers, and keeps their messages off the output.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -147,21 +149,21 @@ fn count_panics() {
     });
 }
 
-/// Judges `count` images: `left`, each with its own damage.
+/// Judges `count` images, each a copy of `left` with its own damage.
 pub(crate) fn judge_all(
-    left: &Left,
-    bytes: Bytes,
+    left: &LeftVault,
+    bytes: DamageBytes,
     count: usize,
     damage: impl Fn(usize) -> Damage + Send + Sync + 'static,
 ) -> Tally {
     static TURN: Mutex<()> = Mutex::new(());
-    // One run at a time: they share the count of panics, and the processors.
+    // One run at a time, because runs share the count of panics and the processors.
     let _turn = TURN.lock();
     count_panics();
     let panics_before = PANICS.load(Ordering::Relaxed);
     let (next, damage) = (Arc::new(AtomicUsize::new(0)), Arc::new(damage));
     let under_way = Arc::new(Mutex::new([0; WORKERS]));
-    let (sender, fates) = channel();
+    let (sender, outcomes) = channel();
     for worker in 0..WORKERS {
         let (next, damage, under_way) = (next.clone(), damage.clone(), under_way.clone());
         let (sender, left) = (sender.clone(), left.clone());
@@ -173,8 +175,8 @@ pub(crate) fn judge_all(
             under_way.lock()[worker] = n;
             let damage = damage(n);
             let judged = catch_unwind(AssertUnwindSafe(|| judge(&left, bytes, &damage, n)));
-            let fate = judged.unwrap_or_else(|_| Fate::Wrong("it panics".into()));
-            if sender.send((damage.told, fate)).is_err() {
+            let outcome = judged.unwrap_or_else(|_| Outcome::Wrong("the vault panics".into()));
+            if sender.send((damage.label, outcome)).is_err() {
                 return;
             }
         };
@@ -182,73 +184,83 @@ pub(crate) fn judge_all(
     }
     let mut tally = Tally::default();
     for _ in 0..count {
-        let Ok((told, fate)) = fates.recv_timeout(PATIENCE) else {
+        let Ok((label, outcome)) = outcomes.recv_timeout(IMAGE_TIME_MAX) else {
             panic!("{}: one of the cases {:?} hangs", left.name, under_way.lock());
         };
-        tally.add(&told, fate);
+        tally.add(&label, outcome);
     }
     tally.caught = PANICS.load(Ordering::Relaxed) - panics_before;
     tally
 }
 
-/// As a new process sees it.
-fn judge(left: &Left, bytes: Bytes, damage: &Damage, n: usize) -> Fate {
+/// Judges one image, in the way of a new process.
+fn judge(left: &LeftVault, bytes: DamageBytes, damage: &Damage, n: usize) -> Outcome {
     let (state, backend) = left.image.damaged(damage);
     let given = objects_on(&backend);
     let vault = match open(&state, &backend, n) {
         Ok(vault) => vault,
         Err(kind) => {
             let is_changed = state.changes() > 0 || objects_on(&backend) != given;
-            // redb closes what it has found wrong by itself, and so writes: the storage below had
-            // nothing to refuse.
-            let may_change = !left.is_closed || bytes == Bytes::Older;
-            let fate = judge_refusal(left, kind, is_changed, &state, &backend);
-            return match fate {
-                Fate::Refused(kind) if is_changed && !may_change => Fate::ChangedAndRefused(kind),
-                fate => fate,
+            // redb itself closes a file in which it detects damage, and so writes. The storage
+            // below it has detected nothing that would refuse the write.
+            let may_change = !left.is_closed || bytes == DamageBytes::Older;
+            let outcome = judge_refusal(left, kind, is_changed, &state, &backend);
+            return match outcome {
+                Outcome::Refused(kind) if is_changed && !may_change => {
+                    Outcome::ChangedAndRefused(kind)
+                }
+                outcome => outcome,
             };
         }
     };
-    let (seen, view) = look(left, &vault);
+    let (seen, view) = compare(left, &vault);
     match (seen, view) {
-        (Seen::Right, view) if !is_used(n) => right(left, view),
-        (Seen::Right, view) => match use_on(vault, view, &state, &backend, n) {
+        (Comparison::Right, view) if !is_used(n) => right(left, view),
+        (Comparison::Right, view) => match use_on(vault, view, &state, &backend, n) {
             Ok(()) => right(left, view),
-            Err(fate) => fate,
+            Err(outcome) => outcome,
         },
-        (Seen::Refused(kind), _) if is_damage(kind) => {
+        (Comparison::Refused(kind), _) if is_damage(kind) => {
             drop(vault);
-            open_again(left, kind, &state, &backend).map_or_else(|wrong| wrong, Fate::ReadRefused)
+            open_again(left, kind, &state, &backend)
+                .map_or_else(|wrong| wrong, Outcome::ReadRefused)
         }
-        (Seen::Refused(kind), _) => Fate::Wrong(format!("a read is {kind:?}")),
-        // An older copy of a page opens; only redb's checksums tell, and the check asks them.
-        (Seen::Wrong(wrong), _) if bytes == Bytes::Older => match check(&vault) {
-            Ok(report) if report.is_ok() => Fate::Wrong(format!("{wrong}; the check is content")),
-            Ok(_) => Fate::ByCheck,
-            Err(error) if is_damage(error.kind()) => Fate::ByCheck,
-            Err(error) => Fate::Wrong(format!("{wrong}; the check: {error}")),
+        (Comparison::Refused(kind), _) => Outcome::Wrong(format!("a read is {kind:?}")),
+        // An older copy of a page opens. Only redb's checksums detect it, and only the check uses
+        // them.
+        (Comparison::Wrong(wrong), _) if bytes == DamageBytes::Older => match check(&vault) {
+            Ok(report) if report.is_ok() => {
+                Outcome::Wrong(format!("{wrong}; the check reports nothing"))
+            }
+            Ok(_) => Outcome::ByCheck,
+            Err(error) if is_damage(error.kind()) => Outcome::ByCheck,
+            Err(error) => Outcome::Wrong(format!("{wrong}; the check: {error}")),
         },
-        (Seen::Wrong(wrong), _) => Fate::Wrong(format!("{wrong}; {}", told_by(&vault))),
+        (Comparison::Wrong(wrong), _) => {
+            Outcome::Wrong(format!("{wrong}; {}", recovery_text(&vault)))
+        }
     }
 }
 
-/// What the vault shows, and which view that was compared with: the one before its last commit,
-/// if that may be missing.
-fn look<'a>(left: &'a Left, vault: &Vault) -> (Seen, &'a View) {
+/// Compares the vault with the view at its last commit.
+///
+/// If the last commit may be missing, the vault is also compared with the view before that commit.
+/// Returns the result, and the view that it refers to.
+fn compare<'a>(left: &'a LeftVault, vault: &Vault) -> (Comparison, &'a View) {
     let seen = left.now.compare(vault);
     let may_be_missing = vault.recovery().last_commit_may_be_missing;
-    if may_be_missing && matches!(seen, Seen::Wrong(_)) {
+    if may_be_missing && matches!(seen, Comparison::Wrong(_)) {
         return (left.before.compare(vault), &left.before);
     }
     (seen, &left.now)
 }
 
-fn right(left: &Left, view: &View) -> Fate {
-    if *view == *left.now { Fate::Harmless } else { Fate::FellBack }
+fn right(left: &LeftVault, view: &View) -> Outcome {
+    if *view == *left.now { Outcome::Harmless } else { Outcome::FellBack }
 }
 
-/// What the recovery report says.
-fn told_by(vault: &Vault) -> String {
+/// Returns the recovery report as text.
+fn recovery_text(vault: &Vault) -> String {
     let found = vault.recovery();
     format!(
         "repaired {}, may be missing {}, torn {}, header {}",
@@ -259,8 +271,8 @@ fn told_by(vault: &Vault) -> String {
     )
 }
 
-fn open(state: &Shelf, backend: &Memory, n: usize) -> Result<Vault, ErrorKind> {
-    // Another seed than those that made the image: no two processes draw the same.
+fn open(state: &ImageStorage, backend: &Memory, n: usize) -> Result<Vault, ErrorKind> {
+    // The seed differs from those that made the image, because no two processes draw equal values.
     let options = options(1 << 40 | n as u64);
     options.open_on(state.clone(), backend.clone()).map_err(|e| e.kind())
 }
@@ -269,78 +281,85 @@ fn is_damage(kind: ErrorKind) -> bool {
     kind == ErrorKind::Corrupt
 }
 
-/// A refusal names the damage, and leaves the files alone; but redb may have begun to repair a
-/// state that was not closed.
+/// Judges a refused open: it must be an error of damage and leave the files unchanged.
+///
+/// redb may have begun to repair a state that was not closed. Then the next open decides.
 fn judge_refusal(
-    left: &Left,
+    left: &LeftVault,
     kind: ErrorKind,
     is_changed: bool,
-    state: &Shelf,
+    state: &ImageStorage,
     backend: &Memory,
-) -> Fate {
+) -> Outcome {
     if !matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied) {
-        return Fate::Wrong(format!("it is refused as {kind:?}"));
+        return Outcome::Wrong(format!("the open is refused as {kind:?}"));
     }
     if !is_changed {
-        return Fate::Refused(kind);
+        return Outcome::Refused(kind);
     }
     match open_again(left, kind, state, backend) {
-        Ok(kind) => Fate::Refused(kind),
+        Ok(kind) => Outcome::Refused(kind),
         Err(wrong) => wrong,
     }
 }
 
-/// The damage was told. The next process hears of it too, or finds all right, or without the last
-/// commit and is told so.
+/// Judges the next open after a reported damage.
+///
+/// The next process must detect the damage too, or read everything right. It may miss the last
+/// commit only if the recovery report says so.
 fn open_again(
-    left: &Left,
+    left: &LeftVault,
     kind: ErrorKind,
-    state: &Shelf,
+    state: &ImageStorage,
     backend: &Memory,
-) -> Result<ErrorKind, Fate> {
+) -> Result<ErrorKind, Outcome> {
     let Ok(vault) = open(state, backend, 0) else { return Ok(kind) };
-    match look(left, &vault).0 {
-        Seen::Right => Ok(kind),
-        Seen::Refused(kind) if is_damage(kind) => Ok(kind),
-        other => Err(Fate::Wrong(format!("refused at first, then {other:?}: {}", told_by(&vault)))),
+    match compare(left, &vault).0 {
+        Comparison::Right => Ok(kind),
+        Comparison::Refused(kind) if is_damage(kind) => Ok(kind),
+        other => Err(Outcome::Wrong(format!(
+            "refused at first, then {other:?}: {}",
+            recovery_text(&vault)
+        ))),
     }
 }
 
-/// Everything reads right, and it must go on so: the check, a write, and the next open either
-/// work or tell of damage.
+/// Uses a vault that reads right: the check, a write, and the next open.
+///
+/// Each of them must work or detect damage.
 fn use_on(
     vault: Vault,
     view: &View,
-    state: &Shelf,
+    state: &ImageStorage,
     backend: &Memory,
     n: usize,
-) -> Result<(), Fate> {
-    let told = |what: &str, kind: ErrorKind| {
+) -> Result<(), Outcome> {
+    let outcome_of = |what: &str, kind: ErrorKind| {
         if is_damage(kind) {
-            Fate::ReadRefused(kind)
+            Outcome::ReadRefused(kind)
         } else {
-            Fate::Wrong(format!("{what} is {kind:?}"))
+            Outcome::Wrong(format!("{what} is {kind:?}"))
         }
     };
-    let report = check(&vault).map_err(|e| told("the check", e.kind()))?;
+    let report = check(&vault).map_err(|e| outcome_of("the check", e.kind()))?;
     if !report.is_ok() {
-        return Err(Fate::ByCheck);
+        return Err(Outcome::ByCheck);
     }
-    try_put(&vault, "written since", b"x").map_err(|e| told("a write", e.kind()))?;
-    vault.close().map_err(|e| told("a close", e.kind()))?;
-    let vault = open(state, backend, n + 1).map_err(|kind| told("the next open", kind))?;
+    try_put(&vault, "written since", b"x").map_err(|e| outcome_of("a write", e.kind()))?;
+    vault.close().map_err(|e| outcome_of("a close", e.kind()))?;
+    let vault = open(state, backend, n + 1).map_err(|kind| outcome_of("the next open", kind))?;
     let mut view = view.clone();
     view.records.insert(("n".into(), b"written since".to_vec()), b"x".to_vec());
     match view.compare(&vault) {
-        Seen::Right if vault.recovery().was_clean() => Ok(()),
-        Seen::Right => Err(Fate::Wrong(format!("not clean: {:?}", vault.recovery()))),
-        Seen::Refused(kind) => Err(told("a read after the next open", kind)),
-        Seen::Wrong(wrong) => Err(Fate::Wrong(format!("after the next open: {wrong}"))),
+        Comparison::Right if vault.recovery().was_clean() => Ok(()),
+        Comparison::Right => Err(Outcome::Wrong(format!("not clean: {:?}", vault.recovery()))),
+        Comparison::Refused(kind) => Err(outcome_of("a read after the next open", kind)),
+        Comparison::Wrong(wrong) => Err(Outcome::Wrong(format!("after the next open: {wrong}"))),
     }
 }
 
-/// The cases of a list.
-pub(crate) fn judge_each(left: &Left, bytes: Bytes, cases: Vec<Damage>) -> Tally {
+/// Judges one image for each damage in a list.
+pub(crate) fn judge_each(left: &LeftVault, bytes: DamageBytes, cases: Vec<Damage>) -> Tally {
     let count = cases.len();
     judge_all(left, bytes, count, move |n| cases[n].clone())
 }

@@ -1,45 +1,45 @@
 //! Bytes that change below an open handle.
 //!
-//! A handle that has met a damaged block is `Corrupt` for good: it neither serves what it has not
-//! checked nor opens the state again by itself, and what was committed before is still there once
-//! the bytes are right again.
+//! A handle that has read a damaged block returns `Corrupt` permanently. It returns no unchecked
+//! data and does not open the state again by itself. Committed data is there again once the bytes
+//! are restored.
 
 use strongroom::backends::Memory;
 use strongroom::keys::Cipher;
 use strongroom::{Batch, ErrorKind, Result, Vault};
 
-use crate::image::{Damage, Image, Shelf, layout};
-use crate::scene::{Left, Seen, options, vaults};
+use crate::image::{Damage, Image, ImageStorage, layout};
+use crate::scene::{Comparison, LeftVault, options, vaults};
 use crate::support::records::{all, assert_error, check, put, try_put};
 
-/// An open vault without a cache, and where its bytes lie.
-struct Open {
+/// An open vault without a cache, and its storage.
+struct OpenVault {
     vault: Vault,
-    state: Shelf,
+    state: ImageStorage,
     backend: Memory,
-    left: Left,
+    left: LeftVault,
 }
 
-fn opened() -> Open {
+fn opened() -> OpenVault {
     let left = vaults(Cipher::Aes256GcmSiv, 6).closed;
     let (state, backend) = left.image.damaged(&Damage::new("nothing"));
     let vault = options(77).cache_bytes(0).open_on(state.clone(), backend.clone()).unwrap();
-    // From here on the state counts as in use, and its super-header is not the closed one.
+    // The write marks the state as in use, so its super-header is no longer the closed one.
     put(&vault, "k05", &left.now.records[&("n".into(), b"k05".to_vec())]);
-    Open { vault, state, backend, left }
+    OpenVault { vault, state, backend, left }
 }
 
-impl Open {
-    /// All blocks, each with one bit flipped.
+impl OpenVault {
+    /// Returns a damage of one flipped bit in each block.
     fn damage_of_all(&self) -> Damage {
         let image = Image::of(&self.state, &self.backend);
         let bit = |number: &usize| layout::block(*number).start + 100 + number % 4000;
-        let places = image.written();
-        let flips = places.iter().map(bit).map(|at| (at, image.state[at] ^ 4));
+        let written = image.written();
+        let flips = written.iter().map(bit).map(|at| (at, image.state[at] ^ 4));
         flips.fold(Damage::new("all blocks"), |damage, (at, byte)| damage.write(at, &[byte]))
     }
 
-    /// One block alone.
+    /// Returns a damage of one block.
     fn damage_of(&self, number: usize) -> Damage {
         let at = layout::block(number).start + 2_000;
         Damage::flip(&self.state.bytes(), at)
@@ -51,14 +51,14 @@ fn is_corrupt<T>(outcome: Result<T>) -> bool {
 }
 
 #[test]
-fn damage_below_an_open_handle_is_corrupt_for_good() {
+fn damage_below_open_handle_is_corrupt_permanently() {
     let open = opened();
     let vault = &open.vault;
     let undamaged = open.state.bytes();
     open.state.damage(&open.damage_of_all());
     assert_error(all(vault), ErrorKind::Corrupt, "");
-    // The bytes are right again, and yet this handle has seen what it must not have.
-    open.state.damage(&Damage::new("mended").write(0, &undamaged));
+    // The bytes are restored, but this handle has read damaged ones.
+    open.state.damage(&Damage::new("restored").write(0, &undamaged));
     let changes = open.state.changes();
     for _ in 0..3 {
         assert_error(all(vault), ErrorKind::Corrupt, "");
@@ -70,50 +70,55 @@ fn damage_below_an_open_handle_is_corrupt_for_good() {
         assert_error(vault.info(), ErrorKind::Corrupt, "");
         assert_error(vault.compact(), ErrorKind::Corrupt, "");
     }
-    assert_eq!(open.state.changes(), changes, "a damaged handle writes nothing");
+    assert_eq!(open.state.changes(), changes, "a handle that has read damage wrote");
     let _ = vault.clone().close();
     drop(open.vault);
     let again = options(78).open_on(open.state.clone(), open.backend.clone()).unwrap();
-    assert_eq!(open.left.now.compare(&again), Seen::Right);
+    assert_eq!(open.left.now.compare(&again), Comparison::Right);
     assert!(!again.recovery().last_commit_may_be_missing, "{:?}", again.recovery());
 }
 
 #[test]
-fn the_check_of_an_open_handle_tells_of_each_damaged_block_in_use() {
-    let (mut told, mut kept) = (0, 0);
+fn check_of_open_handle_reports_each_damaged_block_in_use() {
+    let (mut reported, mut kept) = (0, 0);
     let written = Image::of(&opened().state, &opened().backend).written();
     for number in written {
         let open = opened();
         open.state.damage(&open.damage_of(number));
         let report = check(&open.vault).unwrap();
         if report.state_intact == Some(false) {
-            told += 1;
+            reported += 1;
             assert!(!report.is_ok(), "block {number}: {report:?}");
-            // Told once, it is told always, and nothing is written.
+            // The damage is reported in every later call, and nothing is written.
             assert_error(try_put(&open.vault, "later", b"x"), ErrorKind::Corrupt, "");
             let again = check(&open.vault);
             assert!(again.is_err() || again.is_ok_and(|report| !report.is_ok()), "{number}");
         } else {
             kept += 1;
             assert!(report.is_ok(), "block {number}: {report:?}");
-            assert_eq!(open.left.now.compare(&open.vault), Seen::Right, "block {number}");
+            assert_eq!(open.left.now.compare(&open.vault), Comparison::Right, "block {number}");
         }
     }
-    println!("blocks damaged below an open handle: {told} told by the check, {kept} not in use");
-    assert!(told >= 8, "{told}");
+    println!(
+        "blocks damaged below an open handle: {reported} reported by the check, {kept} not in use"
+    );
+    assert!(reported >= 8, "{reported}");
 }
 
 #[test]
-fn a_read_of_an_open_handle_serves_no_damaged_block() {
+fn read_of_open_handle_returns_no_damaged_block() {
     let (mut refused, mut right) = (0, 0);
     for number in Image::of(&opened().state, &opened().backend).written() {
         let open = opened();
         open.state.damage(&open.damage_of(number));
         match open.left.now.compare(&open.vault) {
-            Seen::Right => right += 1,
-            Seen::Refused(ErrorKind::Corrupt) => {
+            Comparison::Right => right += 1,
+            Comparison::Refused(ErrorKind::Corrupt) => {
                 refused += 1;
-                assert!(is_corrupt(all(&open.vault)), "block {number}: it recovers by itself");
+                assert!(
+                    is_corrupt(all(&open.vault)),
+                    "block {number}: the handle recovered by itself"
+                );
                 assert!(is_corrupt(try_put(&open.vault, "later", b"x")), "block {number}");
             }
             other => panic!("block {number}: {other:?}"),
@@ -123,9 +128,9 @@ fn a_read_of_an_open_handle_serves_no_damaged_block() {
     assert!(refused >= 4, "{refused}");
 }
 
-/// A write meets the damage first, with nothing read before.
+/// The write is the first call that reaches the damage.
 #[test]
-fn a_write_that_meets_a_damaged_block_is_corrupt_and_nothing_is_lost() {
+fn write_that_reaches_damage_is_corrupt_and_loses_nothing() {
     let (mut refused, mut done) = (0, 0);
     for number in Image::of(&opened().state, &opened().backend).written() {
         let open = opened();
@@ -141,11 +146,11 @@ fn a_write_that_meets_a_damaged_block_is_corrupt_and_nothing_is_lost() {
                 assert!(is_corrupt(try_put(&open.vault, "later", b"x")), "block {number}");
                 let at = layout::block(number);
                 drop(open.vault);
-                // Mended from outside, it is all there.
-                let mended = Damage::new("mended").write(at.start, &undamaged[at]);
-                open.state.damage(&mended);
+                // With the bytes restored from outside, all data is there.
+                let restored = Damage::new("restored").write(at.start, &undamaged[at]);
+                open.state.damage(&restored);
                 let again = options(79).open_on(open.state, open.backend).unwrap();
-                assert_eq!(open.left.now.compare(&again), Seen::Right, "block {number}");
+                assert_eq!(open.left.now.compare(&again), Comparison::Right, "block {number}");
             }
         }
     }
@@ -153,9 +158,9 @@ fn a_write_that_meets_a_damaged_block_is_corrupt_and_nothing_is_lost() {
     assert!(refused > 0);
 }
 
-/// Super-header and header, while a handle has them open.
+/// Damages header and super-header while a handle has them open.
 #[test]
-fn headers_damaged_below_an_open_handle_do_not_disturb_it_unnoticed() {
+fn header_damage_below_open_handle_loses_no_data_silently() {
     for at in [100, 4096 + 100, layout::SUPER_AT + 30, layout::SUPER_AT + layout::SUPER_STRIDE + 30]
     {
         let open = opened();
@@ -169,6 +174,6 @@ fn headers_damaged_below_an_open_handle_do_not_disturb_it_unnoticed() {
         let again = options(80).open_on(open.state, open.backend).unwrap();
         let may_be_missing = again.recovery().last_commit_may_be_missing;
         let seen = expected.compare(&again);
-        assert!(seen == Seen::Right || may_be_missing, "byte {at}: {seen:?}");
+        assert!(seen == Comparison::Right || may_be_missing, "byte {at}: {seen:?}");
     }
 }

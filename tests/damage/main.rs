@@ -1,23 +1,28 @@
-//! Bytes of a vault that were changed, moved, cut or put back while nobody looked.
+//! Damage to the files of a vault: bytes that are changed, moved, truncated or replaced by older
+//! ones.
 //!
-//! Whatever is done to the files of a vault, one of three things follows: it is refused as
-//! damaged, when it is opened or when it is read; all that was written is read as it was written;
-//! or, where a process had died with the vault open, the last commit is missing and the recovery
-//! report says that it may be. Never is other data served, never does a call panic or hang, and
-//! never is a commit missing without a word. A vault whose opening is refused is left as it was.
+//! Any damage has one of three results:
 //!
-//! - `image.rs`: a vault's bytes in memory, to be damaged and opened by thousands.
-//! - `scene.rs`: what is in the vault, after each of its commits.
-//! - `judge.rs`: what may become of a damaged image, and the run over all of them.
-//! - `flips.rs`: single bits. `moved.rs`: blocks and headers in other places, older ones, other
-//!   lengths. `objects.rs`: content and the copy of the key set. `live.rs`: below an open handle.
+//! - The vault is refused as damaged, when it is opened or when it is read.
+//! - All data is read as it was written.
+//! - Where a process has died with the vault open, the last commit is missing, and the recovery
+//!   report says that the commit may be missing.
+//!
+//! Reads never return other data, no call panics or hangs, and no missing commit goes unreported. A
+//! refused open changes nothing.
+//!
+//! - `image.rs`: a vault's bytes in memory, which are damaged and opened thousands of times.
+//! - `scene.rs`: the data of the vault after each of its commits.
+//! - `judge.rs`: the allowed outcomes of a damaged image, and the run over all images.
+//! - `flips.rs`: single bits. `moved.rs`: blocks and headers at other locations, older ones, other
+//!   lengths. `objects.rs`: content and the key copy. `live.rs`: damage below an open handle.
 //!
 //! `STRONGROOM_FLIPS=all cargo test --release --test damage -- --nocapture` flips a bit of every
-//! byte of every file, which takes half an hour; `written` leaves out the blocks of the state that
-//! were never written, and takes minutes. Without it all bytes of the super-headers are flipped,
-//! and samples of each other part: headers, nonces, sealed bytes, tags, blocks never written.
+//! byte of every file, which takes half an hour. `written` omits the blocks of the state that were
+//! never written, and takes minutes. Without the variable, all bytes of the super-headers are
+//! flipped, and samples of headers, nonces, sealed bytes, tags and unwritten blocks.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Content objects, and the copy of the key set: flipped, cut, exchanged, gone.
+//! Content objects and key copies that are flipped, truncated, exchanged or missing.
 
 use bytes::Bytes;
 use strongroom::backends::Key;
@@ -6,15 +6,15 @@ use strongroom::keys::Cipher;
 
 use crate::flips::all_bytes;
 use crate::image::{Damage, Image, bit};
-use crate::judge::{Bytes as Kind, Tally, judge_all, judge_each};
-use crate::scene::{Left, vaults};
+use crate::judge::{DamageBytes, Tally, judge_all, judge_each};
+use crate::scene::{LeftVault, vaults};
 
-/// In the short run, one byte in so many.
+/// Distance in bytes between flipped bytes, in the short run.
 const EVERY: usize = 101;
-/// What the keys of content objects begin with.
+/// Key prefix of content objects.
 const CONTENT: &str = "content/";
 const KEY_SETS: &str = "keys/";
-/// Header, nonce: the parts of an object of which each byte is flipped.
+/// Bytes of an object's header and nonce. Each of these bytes is flipped.
 const OBJECT_HEAD_BYTES: usize = 16 + 24;
 const TAG_BYTES: usize = 16;
 
@@ -31,23 +31,23 @@ fn changed(body: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     body.into()
 }
 
-fn flip(left: &Left, prefix: &str) -> Tally {
-    let mut places = Vec::new();
+fn flip(left: &LeftVault, prefix: &str) -> Tally {
+    let mut flips = Vec::new();
     for (key, body) in below(&left.image, prefix) {
         let ends = OBJECT_HEAD_BYTES.min(body.len())..body.len().saturating_sub(TAG_BYTES);
         let sampled = |at: &usize| all_bytes() || !ends.contains(at) || at.is_multiple_of(EVERY);
-        places.extend((0..body.len()).filter(sampled).map(|at| (key.clone(), at)));
+        flips.extend((0..body.len()).filter(sampled).map(|at| (key.clone(), at)));
     }
     let image = left.image.clone();
-    judge_all(left, Kind::Unauthentic, places.len(), move |n| {
-        let (key, at) = &places[n];
+    judge_all(left, DamageBytes::Unauthentic, flips.len(), move |n| {
+        let (key, at) = &flips[n];
         let body = changed(&image.objects[key], |body| body[*at] ^= bit(*at));
         Damage::new(format!("byte {at} of {key}")).object(key, Some(body))
     })
 }
 
 #[test]
-fn a_flipped_bit_of_content_is_detected() {
+fn flipped_bit_of_content_is_detected() {
     for cipher in [Cipher::XChaCha20Poly1305, Cipher::Aes256GcmSiv] {
         let left = vaults(cipher, 4).closed;
         let tally = flip(&left, CONTENT).expect_none_wrong(&format!("content, {cipher}"));
@@ -56,7 +56,7 @@ fn a_flipped_bit_of_content_is_detected() {
 }
 
 #[test]
-fn a_flipped_bit_of_the_copy_of_the_key_set_is_mended() {
+fn flipped_bit_of_the_key_copy_is_repaired() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     for left in [&vaults.closed, &vaults.crashed] {
         let tally = flip(left, KEY_SETS);
@@ -66,17 +66,17 @@ fn a_flipped_bit_of_the_copy_of_the_key_set_is_mended() {
 }
 
 #[test]
-fn content_that_was_exchanged_cut_extended_or_removed_is_detected() {
+fn exchanged_truncated_or_removed_content_is_detected() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     let left = &vaults.closed;
-    // The same work with the same key, in another vault: names and keys were drawn anew.
+    // The same workload with the same key in another vault, which draws other names and keys.
     let others = below(&crate::scene::vaults(Cipher::Aes256GcmSiv, 5).closed.image, CONTENT);
     let objects = below(&left.image, CONTENT);
     let mut cases = Vec::new();
     for (n, (key, body)) in objects.iter().enumerate() {
         cases.push(Damage::new(format!("object {n}, removed")).object(key, None));
-        let mut case = |told: &str, body: Bytes| {
-            cases.push(Damage::new(format!("object {n}, {told}")).object(key, Some(body)));
+        let mut case = |label: &str, body: Bytes| {
+            cases.push(Damage::new(format!("object {n}, {label}")).object(key, Some(body)));
         };
         case("emptied", Bytes::new());
         case("zeros", changed(body, |body| body.fill(0)));
@@ -92,24 +92,24 @@ fn content_that_was_exchanged_cut_extended_or_removed_is_detected() {
             case(&format!("object {m} of another vault"), other.clone());
         }
         for (m, (other, its)) in objects.iter().enumerate().filter(|(m, _)| *m != n) {
-            let told = format!("object {n}, in the place of {m} and the other way round");
-            let swapped = Damage::new(told).object(key, Some(its.clone()));
+            let label = format!("object {n}, exchanged with {m}");
+            let swapped = Damage::new(label).object(key, Some(its.clone()));
             cases.push(swapped.object(other, Some(body.clone())));
         }
     }
-    let tally = judge_each(left, Kind::Unauthentic, cases);
+    let tally = judge_each(left, DamageBytes::Unauthentic, cases);
     let tally = tally.expect_none_wrong("content exchanged");
     assert_eq!(tally.detected(), tally.cases, "{tally}");
 }
 
 #[test]
-fn a_copy_of_the_key_set_that_was_exchanged_cut_or_removed_is_mended() {
+fn exchanged_truncated_or_removed_key_copy_is_repaired() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     let other = crate::scene::vaults(Cipher::Aes256GcmSiv, 5).closed;
     let (_, others) = below(&other.image, KEY_SETS).remove(0);
     for left in [&vaults.closed, &vaults.crashed] {
         let (key, body) = below(&left.image, KEY_SETS).remove(0);
-        let case = |told: &str, body: Option<Bytes>| Damage::new(told).object(&key, body);
+        let case = |label: &str, body: Option<Bytes>| Damage::new(label).object(&key, body);
         let cases = vec![
             case("removed", None),
             case("emptied", Some(Bytes::new())),
@@ -117,7 +117,7 @@ fn a_copy_of_the_key_set_that_was_exchanged_cut_or_removed_is_mended() {
             case("cut", Some(body.slice(..body.len() - 1))),
             case("zeros", Some(changed(&body, |body| body.fill(0)))),
         ];
-        let tally = judge_each(left, Kind::Unauthentic, cases);
+        let tally = judge_each(left, DamageBytes::Unauthentic, cases);
         let tally = tally.expect_none_wrong(&format!("{}: copy exchanged", left.name));
         assert_eq!(tally.harmless, tally.cases, "{tally}");
     }

@@ -1,5 +1,4 @@
-//! A small vault: what it holds after each of its commits, and its bytes once it was closed, and
-//! as the death of its process leaves them.
+//! A small vault: its data after each commit, and its bytes after a close or a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +9,15 @@ use strongroom::operations::{Checkpoint, Lane, OperationsQuery};
 use strongroom::{Batch, ErrorKind, Result, Snapshot, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, SeededEntropy, TestKey};
 
-use crate::image::{Image, Shelf};
+use crate::image::{Image, ImageStorage};
 use crate::support::records::long;
 
 const OPERATION: &str = "import";
-/// Of the value that lies on the backend, in three objects.
+/// Bytes of the value on the backend, which has three objects.
 pub(crate) const STAGED_BYTES: usize = 66_000;
 const OBJECT_BYTES: usize = 32 << 10;
 
-/// As a new process has them. `seed` is another one for each process, as its entropy is.
+/// Returns the options of a new process. Each process has another `seed`, and so other entropy.
 pub(crate) fn options(seed: u64) -> VaultOptions {
     Vault::options(TestKey)
         .clock(ManualClock::new())
@@ -27,25 +26,25 @@ pub(crate) fn options(seed: u64) -> VaultOptions {
         .cache_bytes(1 << 20)
 }
 
-/// All that a host can read: records by namespace and key, lanes by name.
+/// All data that a host can read: records by namespace and key, lanes by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) records: BTreeMap<(String, Vec<u8>), Vec<u8>>,
     pub(crate) lanes: BTreeMap<String, (u64, Vec<u8>)>,
 }
 
-/// What comparing a vault with a view finds.
+/// The result of comparing a vault with a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// All of it, and nothing else.
+pub(crate) enum Comparison {
+    /// The vault has exactly the data of the view.
     Right,
-    /// What was answered is right; something was refused.
+    /// All returned data is right, and some reads were refused.
     Refused(ErrorKind),
     Wrong(String),
 }
 
 impl View {
-    /// Reads everything.
+    /// Reads the whole vault.
     pub(crate) fn of(vault: &Vault) -> Result<Self> {
         let snapshot = vault.read()?;
         let mut view = Self::default();
@@ -63,11 +62,13 @@ impl View {
         Ok(view)
     }
 
-    /// Reads each record by itself, then everything in order, and compares what was not refused.
-    pub(crate) fn compare(&self, vault: &Vault) -> Seen {
+    /// Compares the vault with the view.
+    ///
+    /// Reads each record by itself, then everything in order. Refused reads are not compared.
+    pub(crate) fn compare(&self, vault: &Vault) -> Comparison {
         let snapshot = match vault.read() {
             Ok(snapshot) => snapshot,
-            Err(error) => return Seen::Refused(error.kind()),
+            Err(error) => return Comparison::Refused(error.kind()),
         };
         let mut refused = None;
         for ((namespace, key), expected) in &self.records {
@@ -75,16 +76,19 @@ impl View {
                 Ok(found) if found.as_ref() == Some(expected) => {}
                 Ok(found) => {
                     let found = found.map(|bytes| bytes.len());
-                    return Seen::Wrong(format!("{namespace}/{}: {found:?}", key.escape_ascii()));
+                    return Comparison::Wrong(format!(
+                        "{namespace}/{}: {found:?}",
+                        key.escape_ascii()
+                    ));
                 }
                 Err(kind) => refused = Some(kind),
             }
         }
         drop(snapshot);
         match Self::of(vault) {
-            Ok(view) if view == *self => refused.map_or(Seen::Right, Seen::Refused),
-            Ok(_) => Seen::Wrong("a scan shows something else".into()),
-            Err(error) => Seen::Refused(error.kind()),
+            Ok(view) if view == *self => refused.map_or(Comparison::Right, Comparison::Refused),
+            Ok(_) => Comparison::Wrong("a scan returns other data".into()),
+            Err(error) => Comparison::Refused(error.kind()),
         }
     }
 }
@@ -94,9 +98,11 @@ fn get(snapshot: &Snapshot, namespace: &str, key: &[u8]) -> Result<Option<Vec<u8
     value.map(|value| value.bytes().map(|bytes| bytes.to_vec())).transpose().map_err(|e| e.kind())
 }
 
-/// The vault under work, and its views.
+/// The vault of the workload, with a view after each commit.
+///
+/// An image is taken after each commit too.
 struct Scene {
-    state: Shelf,
+    state: ImageStorage,
     backend: Memory,
     vault: Vault,
     views: Vec<View>,
@@ -146,39 +152,41 @@ impl Scene {
         assert!(removed.unwrap());
         self.note();
         self.write(&[("n", "k04", 500), ("other", "page", 2_000)]);
-        // The last one changes, adds, and has a row in both namespaces.
+        // The last commit changes a row, adds rows, and writes to both namespaces.
         self.write(&[("n", "k05", 400), ("n", "last", 100), ("other", "last", 100)]);
     }
 }
 
-/// A vault as some process left it.
+/// A vault in the state in which a process left it.
 #[derive(Clone)]
-pub(crate) struct Left {
+pub(crate) struct LeftVault {
     pub(crate) name: &'static str,
     pub(crate) image: Arc<Image>,
-    /// What it holds.
+    /// The data of the vault.
     pub(crate) now: Arc<View>,
-    /// What it held before its last commit.
+    /// The data before the last commit.
     pub(crate) before: Arc<View>,
     pub(crate) is_closed: bool,
 }
 
-/// A vault, and the ways in which it was left.
+/// One vault, left in several ways.
 pub(crate) struct Vaults {
-    pub(crate) closed: Left,
-    /// Its process died after the last commit.
-    pub(crate) crashed: Left,
-    /// Closed, opened again, and then its process died before it had written.
-    pub(crate) reopened: Left,
-    /// Its bytes after each commit, oldest first; the last is `crashed`.
+    pub(crate) closed: LeftVault,
+    /// The process died after the last commit.
+    pub(crate) crashed: LeftVault,
+    /// The vault was closed and reopened, and its process died.
+    ///
+    /// The process had not written since the reopening.
+    pub(crate) reopened: LeftVault,
+    /// The bytes after each commit, oldest first. The last one is the image of `crashed`.
     pub(crate) history: Vec<Image>,
-    /// What it held then.
+    /// The data after each commit.
     pub(crate) views: Vec<View>,
 }
 
-/// The vault of `seed`, under `cipher`.
+/// Creates the vault of `seed`, under `cipher`.
 pub(crate) fn vaults(cipher: Cipher, seed: u64) -> Vaults {
-    let (state, backend) = (Shelf::default(), Memory::new());
+    let (state, backend) = (ImageStorage::default(), Memory::new());
     let options = |more: u64| options(seed * 1_000 + more).cipher(cipher);
     let vault = options(0).create_on(state.clone(), backend.clone()).unwrap();
     let (views, images) = (Vec::new(), Vec::new());
@@ -192,12 +200,12 @@ pub(crate) fn vaults(cipher: Cipher, seed: u64) -> Vaults {
     let reopened = Image::of(&state, &backend);
     drop(vault);
 
-    let [.., before, now] = &views[..] else { panic!("there are some commits") };
+    let [.., before, now] = &views[..] else { panic!("fewer than two commits") };
     assert_ne!(before, now);
     let (before, now) = (Arc::new(before.clone()), Arc::new(now.clone()));
     let left = |name, image: &Image| {
         let (before, now) = (Arc::clone(&before), Arc::clone(&now));
-        Left { name, image: Arc::new(image.clone()), now, before, is_closed: name == "closed" }
+        LeftVault { name, image: Arc::new(image.clone()), now, before, is_closed: name == "closed" }
     };
     Vaults {
         closed: left("closed", &closed),
