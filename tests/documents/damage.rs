@@ -1,4 +1,5 @@
-//! Objects that are damaged, cut, missing: corrected within the redundancy, told, healed.
+//! Objects that are damaged, truncated or missing: corrected within the redundancy, reported,
+//! healed.
 
 use strongroom::ErrorKind;
 use strongroom::backends::{Backend, Condition, Key};
@@ -8,7 +9,7 @@ use strongroom_testkit::BackendFault;
 
 use crate::scene::{Scene, password};
 
-/// A segment's object is header 16, and here one block of 24 + 4,080 + 16.
+/// Bytes of a block of a segment: 24 + 4,080 + 16. The object's header has 16 bytes.
 const BLOCK: usize = 4_120;
 
 #[test]
@@ -20,7 +21,7 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
     scene.damage(&segments[3], |body| body[16 + 100] ^= 4);
     let (before, after) = (a.verify().unwrap(), b.verify().unwrap());
     assert_eq!((before.blocks, after.blocks), (1, 1));
-    // 51 slots of a block, about a third of them of each partition.
+    // A block has 51 slots. About a third of them belong to each partition.
     let shares = before.shares.unwrap() + after.shares.unwrap();
     assert!((1..=51).contains(&shares), "{shares}");
     assert_eq!((a.read().unwrap().text(), b.read().unwrap().text()), ("[\"a\"]", "[\"b\"]"));
@@ -32,7 +33,7 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
     assert_eq!(report.problems.len(), 1, "{report:?}");
     assert_eq!(a.heal().unwrap().blocks, 1);
     assert!(!a.verify().unwrap().any());
-    // The other's shares in that block are random bytes now; it heals by itself.
+    // The other partition's shares in that block are random bytes now. Its own heal restores them.
     let left = b.verify().unwrap();
     assert_eq!((left.blocks, left.shares), (0, after.shares));
     b.heal().unwrap();
@@ -45,7 +46,7 @@ fn one_flipped_bit_costs_one_block_and_is_healed() {
 }
 
 #[test]
-fn damage_of_every_kind_to_one_segment_is_borne_and_told() {
+fn damage_of_any_kind_to_one_segment_is_corrected() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "[\"a\"]", &[]);
     for at in 0..3 {
@@ -66,11 +67,11 @@ fn damage_of_every_kind_to_one_segment_is_borne_and_told() {
 }
 
 #[test]
-fn up_to_n_minus_t_damaged_shares_of_each_chunk_are_recovered_and_one_more_is_corrupt() {
+fn damage_beyond_the_redundancy_is_corrupt_and_never_wrong() {
     let scene = Scene::seeded(3);
     let (key, a) = scene.add("pa", "[\"a\"]", &[]);
-    // Segment after segment goes: first all is read, in the end too little is left; never is
-    // anything else said, and never a wrong text read.
+    // The segments are deleted one by one. At first everything is readable, in the end too little
+    // is left. In between, every read returns either the right text or `Corrupt`.
     let (_, segments) = scene.objects();
     let (mut read, mut corrected, mut corrupt) = (0, 0, 0);
     for segment in &segments {
@@ -90,7 +91,7 @@ fn up_to_n_minus_t_damaged_shares_of_each_chunk_are_recovered_and_one_more_is_co
         assert!(scene.space.partition(&key, &password("pa")).is_ok() == (corrupt == 0));
     }
     assert!(corrected >= 1 && corrupt >= 1, "{read} {corrected} {corrupt}");
-    // With too little left for anybody, a wrong password is told the same.
+    // If no document can be read any more, a wrong password gets the same error.
     assert_eq!(
         scene.space.partition(&key, &password("wrong")).unwrap_err().kind(),
         ErrorKind::Corrupt
@@ -98,20 +99,20 @@ fn up_to_n_minus_t_damaged_shares_of_each_chunk_are_recovered_and_one_more_is_co
 }
 
 #[test]
-fn a_wrong_password_stays_denied_beside_damage() {
+fn wrong_password_stays_denied_despite_damage() {
     let scene = Scene::seeded(3);
     let (key, a) = scene.add("pa", "[\"a\"]", &[]);
     let (cells, segments) = scene.objects();
     scene.memory.delete(&cells[0]).unwrap();
     segments[..13].iter().for_each(|segment| scene.memory.delete(segment).unwrap());
-    // Much of it is lost: who has the password is told.
+    // Too much is lost. Only a caller with the right password gets `Corrupt`.
     assert_eq!(a.read().unwrap_err().kind(), ErrorKind::Corrupt);
     let denied = scene.space.partition(&key, &password("wrong")).unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::Denied);
 }
 
 #[test]
-fn either_object_of_cells_suffices_and_both_lost_are_corrupt_for_everybody() {
+fn one_cell_object_suffices_and_loss_of_both_is_corrupt() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "[\"a\"]", &[]);
     for lost in 0..2 {
@@ -138,11 +139,12 @@ fn either_object_of_cells_suffices_and_both_lost_are_corrupt_for_everybody() {
 }
 
 #[test]
-fn every_copy_but_one_may_be_lost() {
+fn one_envelope_copy_suffices() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "[\"a\"]", &[]);
     let (cells, _) = scene.objects();
-    // 32 cells of one block each, 24 + 4,096 + 16: all but the last that still serves go.
+    // Each object has 32 cells of one block of 24 + 4,096 + 16 bytes. All cells are damaged except
+    // the last one that is still readable.
     let mut survivor = None;
     for cell in &cells {
         for block in 0..32 {
@@ -165,7 +167,7 @@ fn every_copy_but_one_may_be_lost() {
 }
 
 #[test]
-fn a_backend_that_does_not_answer_is_unavailable_and_nothing_counts_as_erased() {
+fn unavailable_backend_is_no_erasure() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "[\"a\"]", &[]);
     let before = scene.space.dump().unwrap();
@@ -186,7 +188,7 @@ fn a_backend_that_does_not_answer_is_unavailable_and_nothing_counts_as_erased() 
 }
 
 #[test]
-fn a_store_that_shows_nothing_is_not_written_over() {
+fn store_with_hidden_objects_is_not_overwritten() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "[\"a\"]", &[]);
     let (gone, _) = scene.add("pb", "[\"b\"]", &[&key]);
@@ -220,8 +222,8 @@ fn a_store_that_shows_nothing_is_not_written_over() {
 }
 
 #[test]
-fn with_every_share_needed_what_is_not_its_own_may_be_lost() {
-    // 2 of 2: three blocks hold slots, thirteen segments are padding.
+fn segments_without_shares_may_be_lost_with_2_of_2() {
+    // With 2 of 2, three blocks hold slots and thirteen segments are padding.
     let options = SpaceOptions::default().capacity_bytes(1_024).shares(2, 2);
     let scene = Scene::with(&options);
     let (key, a) = scene.add("pa", "[\"a\"]", &[]);
@@ -247,7 +249,7 @@ fn with_every_share_needed_what_is_not_its_own_may_be_lost() {
 }
 
 #[test]
-fn a_write_tells_what_it_could_not_copy() {
+fn write_reports_blocks_that_it_could_not_copy() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "[\"a\"]", &[]);
     let (_, segments) = scene.objects();

@@ -1,4 +1,4 @@
-//! What the original's own program gets wrong, a test for each.
+//! Defects of the original program, with a test for each.
 
 use std::sync::Barrier;
 
@@ -9,7 +9,7 @@ use strongroom_testkit::BackendFault;
 use crate::scene::{Scene, password};
 
 #[test]
-fn a_wrong_password_does_not_decrypt() {
+fn wrong_password_does_not_decrypt() {
     let scene = Scene::new();
     let (key, _) = scene.add("right", "[\"secret\"]", &[]);
     for word in ["", "Right", "right ", "wrong"] {
@@ -18,13 +18,13 @@ fn a_wrong_password_does_not_decrypt() {
 }
 
 #[test]
-fn the_files_alone_do_not_decrypt() {
+fn files_alone_do_not_decrypt() {
     let scene = Scene::new();
     let (_, a) = scene.add("right", "[\"a marker that is long enough to find\"]", &[]);
-    let holds = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"a marker t");
+    let has_marker = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"a marker t");
     let (cells, slots) = scene.space.dump().unwrap();
-    assert!(!holds(&cells) && !holds(&slots), "with the vault's key and no partition's");
-    assert!(holds(a.read().unwrap().bytes()));
+    assert!(!has_marker(&cells) && !has_marker(&slots), "the vault's key alone shows the text");
+    assert!(has_marker(a.read().unwrap().bytes()));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn adding_a_short_document_does_not_truncate_a_longer_one() {
 }
 
 #[test]
-fn further_documents_do_not_delete_shares() {
+fn adding_documents_deletes_no_shares() {
     let scene = Scene::with(&SpaceOptions::default().capacity_bytes(1_024).room_for(12));
     let mut keys = Vec::new();
     let mut partitions = Vec::new();
@@ -54,14 +54,14 @@ fn further_documents_do_not_delete_shares() {
 }
 
 #[test]
-fn an_update_with_a_wrong_password_is_refused_and_destroys_nothing() {
+fn update_with_wrong_password_is_refused_and_changes_nothing() {
     let scene = Scene::new();
     let (key, a) = scene.add("right", "1", &[]);
     let mut stale = scene.open(&key, "right");
     let mut newer = scene.open(&key, "right");
     newer.change_password(&password("new")).unwrap();
     let before = scene.space.dump().unwrap();
-    // Handles of the password of before: nothing that they ask for happens.
+    // The password of these handles has changed, so all their calls are refused.
     assert_eq!(a.write("2").unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(stale.heal().unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(stale.change_password(&password("x")).unwrap_err().kind(), ErrorKind::Denied);
@@ -70,7 +70,7 @@ fn an_update_with_a_wrong_password_is_refused_and_destroys_nothing() {
 }
 
 #[test]
-fn a_crash_while_writing_leaves_the_old_document_and_blocks_no_later_update() {
+fn crash_during_write_keeps_document_and_blocks_no_update() {
     let scene = Scene::new();
     let (key, a) = scene.add("p", "[\"old\"]", &[]);
     scene.faulty.fail_from(45, BackendFault::after(ErrorKind::Uncertain));
@@ -85,11 +85,11 @@ fn a_crash_while_writing_leaves_the_old_document_and_blocks_no_later_update() {
 }
 
 #[test]
-fn its_lock_lets_one_holder_in_at_a_time() {
+fn concurrent_updates_lose_no_write() {
     let scene = Scene::new();
     let (_, a) = scene.add("p", "0", &[]);
     let start = Barrier::new(4);
-    // Each reads the number and writes the next one, naming what it read: none is lost.
+    // Each thread reads the number and writes the next one under the version that it has read.
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -116,7 +116,7 @@ fn its_lock_lets_one_holder_in_at_a_time() {
 fn leading_and_trailing_zero_bytes_are_kept() {
     let scene = Scene::new();
     let (_, a) = scene.add("p", "0", &[]);
-    // The chunks' own zeros: padding, and what compression or a seal makes of them.
+    // The chunks have zeros of their own: from padding, compression and sealing.
     for n in 0..200 {
         let text = format!("{}{}{}", "\n".repeat(n), n, " ".repeat(n));
         a.write(&text).unwrap();

@@ -1,7 +1,9 @@
-//! Documents through the public interface: what is written comes back, under its own key and
-//! password and no other, and nobody else's slots change.
+//! Documents through the public interface.
+//!
+//! A document is read back with its own key and password only. Writes change no slot of another
+//! document.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The one error, passwords, keys to keep, destruction.
+//! The single error for refusals, passwords, partition keys to keep, and destruction.
 
 use strongroom::check::CheckOptions;
 use strongroom::documents::{SecretPartitionKey, SpaceOptions, WriteOptions};
@@ -14,7 +14,7 @@ fn text_of(error: &Error) -> String {
 }
 
 #[test]
-fn wrong_key_wrong_password_and_no_such_partition_are_the_same_error() {
+fn wrong_key_password_or_partition_gives_one_error() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "1", &[]);
     let (gone, b) = scene.add("pb", "2", &[&key]);
@@ -32,19 +32,20 @@ fn wrong_key_wrong_password_and_no_such_partition_are_the_same_error() {
         text_of(&b.verify().unwrap_err()),
     ];
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
-    // Where no password is asked for, it is of the key alone.
+    // `destroy_partition` takes no password. Its error is the same for a foreign and a destroyed
+    // key.
     let destroyed = |key| text_of(&scene.space.destroy_partition(key).unwrap_err());
     assert_eq!(destroyed(&other), destroyed(&gone));
     assert_eq!(a.read().unwrap().text(), "1");
 }
 
 #[test]
-fn a_destroyed_partition_is_gone_and_leaves_its_neighbour_whole() {
+fn destroyed_partition_is_gone_and_its_neighbour_is_whole() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", "1", &[]);
     let (key_b, _) = scene.add("pb", "2", &[&key_a]);
     let (cells, slots) = scene.space.dump().unwrap();
-    // The key alone is enough.
+    // The key is enough to destroy a partition.
     scene.space.destroy_partition(&key_b).unwrap();
     let (cells_after, slots_after) = scene.space.dump().unwrap();
     let changed = |before: &[u8], after: &[u8], unit| {
@@ -54,13 +55,13 @@ fn a_destroyed_partition_is_gone_and_leaves_its_neighbour_whole() {
     assert_eq!(changed(&slots, &slots_after, 80), 327);
     assert_eq!(a.read().unwrap().text(), "1");
     assert!(!a.verify().unwrap().any());
-    // Its room can be had again.
+    // The freed slots can be used again.
     let (key_c, _) = scene.add("pc", "3", &[&key_a]);
     scene.add("pd", "4", &[&key_a, &key_c]);
 }
 
 #[test]
-fn a_changed_password_opens_and_the_old_one_does_not() {
+fn changed_password_opens_and_old_one_does_not() {
     let scene = Scene::new();
     let (key, mut a) = scene.add("old", "[\"kept\"]", &[]);
     let version = a.read().unwrap().version();
@@ -73,7 +74,7 @@ fn a_changed_password_opens_and_the_old_one_does_not() {
 }
 
 #[test]
-fn partitions_that_are_named_stay_out_of_harms_way_up_to_six() {
+fn up_to_six_named_partitions_keep_their_documents() {
     let options = SpaceOptions::default().capacity_bytes(1_024).room_for(12);
     let scene = Scene::with(&options);
     let mut added: Vec<(SecretPartitionKey, _)> = Vec::new();
@@ -89,7 +90,7 @@ fn partitions_that_are_named_stay_out_of_harms_way_up_to_six() {
     let keep: Vec<_> = added.iter().map(|(key, _)| key).collect();
     let error = scene.space.add_partition(&password("p"), &keep).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
-    // In the smallest space there is no room beside three.
+    // The smallest space has no room for a fourth partition.
     let scene = Scene::new();
     let (a, _) = scene.add("p", "1", &[]);
     let (b, _) = scene.add("p", "1", &[&a]);
@@ -107,7 +108,7 @@ fn partitions_that_are_named_stay_out_of_harms_way_up_to_six() {
 }
 
 #[test]
-fn an_empty_password_is_invalid_wherever_it_is_given() {
+fn empty_password_is_invalid_in_every_call() {
     let scene = Scene::new();
     let (key, mut a) = scene.add("pa", "1", &[]);
     let before = scene.faulty.calls();
@@ -119,27 +120,27 @@ fn an_empty_password_is_invalid_wherever_it_is_given() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
-    assert_eq!(scene.faulty.calls(), before, "nothing was looked at");
+    assert_eq!(scene.faulty.calls(), before, "the backend was called");
 }
 
 #[test]
-fn a_document_that_does_not_fit_or_is_no_json_changes_nothing() {
+fn invalid_or_too_long_document_changes_nothing() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
     let before = scene.space.dump().unwrap();
     let calls = scene.faulty.calls();
-    let (fits_not, twice) = (noise(5_000), noise(10).repeat(2));
+    let (too_long, twice) = (noise(5_000), noise(10).repeat(2));
     let cases: [(&[u8], ErrorKind, &str); 5] = [
         (twice.as_bytes(), ErrorKind::Invalid, "line 1 column"),
         (b"{\"a\":\n1,}", ErrorKind::Invalid, "line 2 column 3"),
         (b"\xff", ErrorKind::Invalid, "line 1 column 1"),
         (b"", ErrorKind::Invalid, "line 1 column 0"),
-        (fits_not.as_bytes(), ErrorKind::Full, "holds 2048"),
+        (too_long.as_bytes(), ErrorKind::Full, "holds 2048"),
     ];
-    for (text, kind, told) in cases {
+    for (text, kind, message) in cases {
         for error in [a.write(text).unwrap_err(), a.plan(text).unwrap_err()] {
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(message), "{error}");
         }
         let error = match a.write_in_background(text) {
             Ok(write) => write.wait().unwrap_err(),
@@ -152,14 +153,14 @@ fn a_document_that_does_not_fit_or_is_no_json_changes_nothing() {
 }
 
 #[test]
-fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
+fn invalid_space_options_are_refused_and_leave_nothing() {
     let scene = Scene::new();
     let error = scene.vault.documents().create_space(&SpaceOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let vault = strongroom_testkit::memory_vault().unwrap();
     assert_eq!(vault.documents().space().unwrap_err().kind(), ErrorKind::NotFound);
     let default = SpaceOptions::default();
-    for (options, told) in [
+    for (options, message) in [
         (default.capacity_bytes(1_023), "capacity"),
         (default.capacity_bytes((4 << 20) + 1), "capacity"),
         (default.shares(0, 9), "threshold of 0"),
@@ -171,14 +172,14 @@ fn spaces_that_cannot_be_are_refused_and_leave_nothing() {
     ] {
         let error = vault.documents().create_space(&options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().contains(told), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
     }
     assert!(vault.check(&CheckOptions::new()).unwrap().unknown.is_empty());
     assert_eq!(vault.documents().space().unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
-fn nothing_that_is_shown_of_handles_holds_a_secret() {
+fn debug_output_of_handles_holds_no_secret() {
     let scene = Scene::new();
     let (key, a) = scene.add("hunter2", "[\"marker\"]", &[]);
     let shown = format!(

@@ -1,4 +1,4 @@
-//! A vault in memory with a share space, and what tests do with it.
+//! A vault in memory with a share space, and test helpers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use strongroom_testkit::{FaultyBackend, SeededEntropy, TestKey};
 use crate::support::clock::SharedClock;
 use crate::support::random::Random;
 
-/// A vault whose objects can be reached behind its back.
+/// A vault whose objects the tests can change without its knowledge.
 pub(crate) struct Scene {
     pub(crate) memory: Arc<Memory>,
     pub(crate) faulty: Arc<FaultyBackend>,
@@ -25,7 +25,9 @@ pub(crate) fn password(text: &str) -> SecretPassword {
     SecretPassword::new(text)
 }
 
-/// A JSON string of so many hex digits that compresses to about half of them.
+/// Returns a JSON string of `digits` hex digits.
+///
+/// The string compresses to about half its length.
 pub(crate) fn noise(digits: usize) -> String {
     let mut random = Random::new(digits as u64);
     let mut text: String = std::iter::repeat_with(|| format!("{:016x}", random.draw()))
@@ -36,23 +38,27 @@ pub(crate) fn noise(digits: usize) -> String {
 }
 
 impl Scene {
-    /// A space of the default shape with room for 2 KiB a document: 33 chunks, 327 slots a
-    /// partition, 981 in all, 20 segments of a block.
+    /// Creates a space with room for 2 KiB per document.
+    ///
+    /// Its shape is the default. A document has 33 chunks and a partition 327 slots. The space has
+    /// 981 slots and 20 segments of one block.
     pub(crate) fn new() -> Self {
         Self::with(&SpaceOptions::default().capacity_bytes(2_048))
     }
 
     pub(crate) fn with(options: &SpaceOptions) -> Self {
-        Self::made(options, Vault::options(TestKey))
+        Self::created(options, Vault::options(TestKey))
     }
 
-    /// One that draws the same whenever it does the same.
+    /// Creates a scene with seeded entropy.
+    ///
+    /// Equal calls then draw equal values.
     pub(crate) fn seeded(seed: u64) -> Self {
         let vault = Vault::options(TestKey).entropy(SeededEntropy::new(seed));
-        Self::made(&SpaceOptions::default().capacity_bytes(2_048), vault)
+        Self::created(&SpaceOptions::default().capacity_bytes(2_048), vault)
     }
 
-    fn made(options: &SpaceOptions, vault: VaultOptions) -> Self {
+    fn created(options: &SpaceOptions, vault: VaultOptions) -> Self {
         let memory = Arc::new(Memory::new());
         let faulty = Arc::new(FaultyBackend::new(memory.clone()));
         let clock = SharedClock::default();
@@ -66,7 +72,7 @@ impl Scene {
         Self { memory, faulty, clock, vault, space, state }
     }
 
-    /// As another process would find it after this one has ended.
+    /// Closes the vault and opens it as another process would.
     pub(crate) fn reopen(self) -> Self {
         self.vault.clone().close().unwrap();
         self.reopen_closed()
@@ -84,7 +90,7 @@ impl Scene {
         Self { memory, faulty, clock, vault, space, state }
     }
 
-    /// A partition whose password is `name`, with the document `text`.
+    /// Adds a partition with the password `name` and the document `text`.
     pub(crate) fn add(
         &self,
         name: &str,
@@ -101,14 +107,14 @@ impl Scene {
         self.space.partition(key, &password(name)).unwrap()
     }
 
-    /// The keys of the objects of cells, and those of segments.
+    /// Returns the keys of the cell objects and of the segments.
     pub(crate) fn objects(&self) -> (Vec<Key>, Vec<Key>) {
         let listed = self.memory.list("content/", None, 1_000).unwrap();
         let keys = listed.into_iter().map(|entry| entry.key);
         keys.partition(|key| self.memory.get(key).unwrap().body.starts_with(b"STRNGCEL"))
     }
 
-    /// Has `change` its way with the bytes of an object.
+    /// Changes the bytes of an object.
     pub(crate) fn damage(&self, key: &Key, change: impl FnOnce(&mut Vec<u8>)) {
         let mut body = self.memory.get(key).unwrap().body.to_vec();
         change(&mut body);

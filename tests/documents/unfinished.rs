@@ -1,4 +1,4 @@
-//! Updates that end half-way: what stays, what resumes, what is taken back.
+//! Interrupted updates: the old document stays, and the update is resumed or discarded.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use strongroom_testkit::{BackendFault, SeededEntropy, TestKey, World, world_opti
 use crate::scene::{Scene, password};
 use crate::support::clock::SharedClock;
 
-/// Writes `text`, and is interrupted once `objects` objects are done.
+/// Writes `text`, and interrupts the write after `objects` objects.
 fn interrupt_after(scene: &Scene, partition: &Partition, text: &str, objects: u64) {
     let progress = |done, _| {
         if done == objects {
@@ -28,7 +28,7 @@ fn interrupt_after(scene: &Scene, partition: &Partition, text: &str, objects: u6
     assert_eq!(unfinished.objects_done as u64, objects);
 }
 
-/// The same in the space of 22 objects.
+/// Interrupts a write in the space of 22 objects.
 fn interrupt(scene: &Scene, partition: &Partition, text: &str, objects: u64) {
     interrupt_after(scene, partition, text, objects);
     assert_eq!(scene.space.info().unwrap().unfinished.unwrap().objects, 22);
@@ -39,9 +39,9 @@ fn resume() -> WriteOptions<'static> {
 }
 
 #[test]
-fn an_interrupted_update_resumed_yields_the_very_bytes_of_an_uninterrupted_one() {
+fn resumed_update_yields_the_bytes_of_an_uninterrupted_one() {
     for objects in [2, 3, 9, 21] {
-        // The same seed, so the same keys, maps and ids in both.
+        // Both runs have the same seed, so their keys, maps and ids are equal.
         let run = |interrupted: bool| {
             let scene = Scene::seeded(7);
             let (key, a) = scene.add("pa", "[\"old\"]", &[]);
@@ -53,11 +53,15 @@ fn an_interrupted_update_resumed_yields_the_very_bytes_of_an_uninterrupted_one()
                 let found = scene.vault.recovery();
                 let update = found.space_update.unwrap();
                 assert_eq!((update.objects_done as u64, update.objects), (objects, 22));
-                assert!(found.operations.is_empty(), "those are the host's");
+                assert!(
+                    found.operations.is_empty(),
+                    "the update is listed as an operation of the host"
+                );
                 let puts = scene.faulty.calls();
                 let a = scene.open(&key, "pa");
                 let version = a.write_with("[\"new\"]", &resume()).unwrap();
-                // Looks at the rest and puts it, looks at all of it twice: nothing else again.
+                // The resumed write checks and puts the remaining objects, and reads all objects
+                // twice.
                 assert!(scene.faulty.calls() - puts < 4 * 22 + 2 * (22 - objects) + 40);
                 (version, scene.space.dump().unwrap())
             } else {
@@ -70,7 +74,7 @@ fn an_interrupted_update_resumed_yields_the_very_bytes_of_an_uninterrupted_one()
 }
 
 #[test]
-fn resuming_with_other_content_is_a_conflict_and_without_anything_not_found() {
+fn resume_conflicts_with_other_text_and_needs_an_update() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
     assert_eq!(a.write_with("2", &resume()).unwrap_err().kind(), ErrorKind::NotFound);
@@ -83,12 +87,12 @@ fn resuming_with_other_content_is_a_conflict_and_without_anything_not_found() {
 }
 
 #[test]
-fn another_update_takes_an_interrupted_one_back() {
+fn next_update_discards_an_interrupted_one() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", "1", &[]);
     let (_, b) = scene.add("pb", "1", &[&key_a]);
     interrupt(&scene, &a, "2", 9);
-    // Not resumable before its cells are there; then nothing of it is.
+    // The update is not resumable before its cells are written. After `b.write` it is discarded.
     b.write("3").unwrap();
     assert_eq!(a.write_with("2", &resume()).unwrap_err().kind(), ErrorKind::NotFound);
     a.write("4").unwrap();
@@ -100,7 +104,7 @@ fn another_update_takes_an_interrupted_one_back() {
 }
 
 #[test]
-fn an_interrupted_change_of_password_leaves_the_old_one_and_resumes_with_the_new() {
+fn interrupted_password_change_keeps_old_and_resumes() {
     let scene = Scene::new();
     let (key, mut a) = scene.add("pa", "1", &[]);
     let other = scene.open(&key, "pa");
@@ -124,7 +128,7 @@ fn an_interrupted_change_of_password_leaves_the_old_one_and_resumes_with_the_new
         scene.space.info().unwrap().unfinished.unwrap()
     };
     let first = interrupt(&mut a, "new", 9);
-    // It goes on where it stood: the same objects, and since then.
+    // The second call resumes after the objects of the first.
     let second = interrupt(&mut a, "new", 15);
     assert_eq!((first.objects_done, second.objects_done), (9, 15));
     let calls = scene.faulty.calls();
@@ -134,13 +138,13 @@ fn an_interrupted_change_of_password_leaves_the_old_one_and_resumes_with_the_new
     assert_eq!(other.read().unwrap_err().kind(), ErrorKind::Denied);
     assert!(scene.space.partition(&key, &password("pa")).is_err());
     scene.open(&key, "new");
-    // Another password than the interrupted one begins anew.
+    // A change to another password does not resume the interrupted one.
     let calls = scene.faulty.calls();
     a.change_password(&password("pa")).unwrap();
     assert!(resumed < scene.faulty.calls() - calls, "{resumed}");
 }
 
-/// What is done to a partition of two.
+/// A call on one of two partitions.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Write,
@@ -151,15 +155,15 @@ enum Act {
     Add,
 }
 
-/// Two partitions, and what their documents are.
-struct Two {
+/// Two partitions with their passwords and documents.
+struct TwoDocuments {
     scene: Scene,
     keys: [SecretPartitionKey; 2],
     texts: [Option<&'static str>; 2],
     words: [&'static str; 2],
 }
 
-impl Two {
+impl TwoDocuments {
     fn new() -> Self {
         let scene = Scene::new();
         let (a, _) = scene.add("pa", "[\"a\"]", &[]);
@@ -192,55 +196,59 @@ impl Two {
         Ok(())
     }
 
-    fn assert_whole(&self, told: &str) {
+    fn assert_whole(&self, case: &str) {
         for ((key, word), text) in self.keys.iter().zip(self.words).zip(self.texts) {
             let opened = self.scene.space.partition(key, &password(word));
             let Some(text) = text else {
-                assert_eq!(opened.unwrap_err().kind(), ErrorKind::Denied, "{told}");
+                assert_eq!(opened.unwrap_err().kind(), ErrorKind::Denied, "{case}");
                 continue;
             };
-            let partition = opened.unwrap_or_else(|e| panic!("{told}: {e}"));
-            assert_eq!(partition.read().unwrap().text(), text, "{told}");
-            assert!(!partition.verify().unwrap().any(), "{told}");
+            let partition = opened.unwrap_or_else(|e| panic!("{case}: {e}"));
+            assert_eq!(partition.read().unwrap().text(), text, "{case}");
+            assert!(!partition.verify().unwrap().any(), "{case}");
         }
     }
 }
 
-/// Whoever acts next may find his own envelope, as it was, in what another left unfinished.
+/// An unfinished update contains the unchanged envelope of the other partition.
+///
+/// The next call may find its own envelope there.
 #[test]
-fn whatever_is_interrupted_and_whatever_comes_next_both_documents_are_whole() {
+fn documents_are_whole_after_any_interruption_and_next_call() {
     let acts = [Act::Write, Act::WriteTheSame, Act::Heal, Act::Password, Act::Destroy, Act::Add];
     for interrupted in acts {
         for next in acts {
             for (on, objects) in [(0, 3), (1, 3), (0, 12), (1, 12), (1, 22)] {
-                let told = format!("{interrupted:?} of 1 after {objects}, then {next:?} of {on}");
-                let mut two = Two::new();
-                // Opening reads 22 objects, and so does the update; it asks for room; then it puts.
+                let case = format!("{interrupted:?} of 1 after {objects}, then {next:?} of {on}");
+                let mut two = TwoDocuments::new();
+                // Opening reads 22 objects, and so does the update. One call asks for the room.
+                // Then come the puts.
                 let faults = BackendFault::before(ErrorKind::Unavailable);
                 two.scene.faulty.fail_from(44 + 1 + objects + 1, faults);
                 let error = two.act(interrupted, 1).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{told}");
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}");
                 two.scene.faulty.clear();
                 let left = two.scene.space.info().unwrap().unfinished.unwrap();
-                assert_eq!(left.objects_done as u64, objects, "{told}");
-                two.assert_whole(&told);
-                two.act(next, on).unwrap_or_else(|e| panic!("{told}: {e}"));
-                two.assert_whole(&told);
-                assert_eq!(two.scene.space.info().unwrap().unfinished, None, "{told}");
+                assert_eq!(left.objects_done as u64, objects, "{case}");
+                two.assert_whole(&case);
+                two.act(next, on).unwrap_or_else(|e| panic!("{case}: {e}"));
+                two.assert_whole(&case);
+                assert_eq!(two.scene.space.info().unwrap().unfinished, None, "{case}");
             }
         }
     }
 }
 
 #[test]
-fn an_unfinished_generation_that_was_damaged_is_begun_anew() {
+fn damaged_unfinished_update_is_discarded_and_repeated() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
     let before: Vec<_> = scene.objects().1;
     interrupt(&scene, &a, "2", 9);
-    let made = scene.objects().1.into_iter().find(|key| !before.contains(key)).unwrap();
-    scene.memory.delete(&made).unwrap();
-    // It is noticed before it counts, and taken back; then the same call succeeds.
+    let created = scene.objects().1.into_iter().find(|key| !before.contains(key)).unwrap();
+    scene.memory.delete(&created).unwrap();
+    // The damage is detected before the commit, and the update is discarded. Then the same call
+    // succeeds.
     assert_eq!(a.write("2").unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(a.read().unwrap().text(), "1");
     a.write("2").unwrap();
@@ -249,7 +257,7 @@ fn an_unfinished_generation_that_was_damaged_is_begun_anew() {
 }
 
 #[test]
-fn a_rotation_in_the_midst_of_an_update_and_after_its_interruption_loses_no_key() {
+fn rotation_during_or_after_an_update_loses_no_key() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "1", &[]);
     scene.vault.keys().rotate(&[NewKey::new(&TestKey)]).unwrap();
@@ -269,8 +277,8 @@ fn a_rotation_in_the_midst_of_an_update_and_after_its_interruption_loses_no_key(
 }
 
 #[test]
-fn nothing_of_an_old_generation_stays_however_many_objects_it_has() {
-    // 171 MB in segments of 4 MiB: more objects than one write deletes on its way.
+fn old_generation_leaves_no_object_however_large() {
+    // The space has 171 MB in segments of 4 MiB: more objects than one write deletes.
     let scene = Scene::with(&SpaceOptions::default().capacity_bytes(4 << 20));
     let key = scene.space.add_partition(&password("pa"), &[]).unwrap();
     let objects = |scene: &Scene| scene.objects().0.len() + scene.objects().1.len();
@@ -287,7 +295,7 @@ fn nothing_of_an_old_generation_stays_however_many_objects_it_has() {
 }
 
 #[test]
-fn what_was_interrupted_is_taken_back_on_demand_and_after_an_hour() {
+fn interrupted_update_is_discarded_on_call_or_after_an_hour() {
     let scene = Scene::seeded(1);
     let (_, a) = scene.add("pa", "1", &[]);
     assert!(!scene.space.discard_unfinished().unwrap());
@@ -309,7 +317,7 @@ fn what_was_interrupted_is_taken_back_on_demand_and_after_an_hour() {
 }
 
 #[test]
-fn an_update_under_way_shows_as_an_operation_that_names_no_partition() {
+fn running_update_is_an_operation_without_a_partition_name() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
     interrupt(&scene, &a, "2", 11);
@@ -329,7 +337,7 @@ fn an_update_under_way_shows_as_an_operation_that_names_no_partition() {
 }
 
 #[test]
-fn a_vault_that_closes_under_an_update_ends_it_and_keeps_it_resumable() {
+fn close_during_update_ends_it_and_keeps_it_resumable() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "1", &[]);
     let vault = scene.vault.clone();
@@ -349,7 +357,7 @@ fn a_vault_that_closes_under_an_update_ends_it_and_keeps_it_resumable() {
 }
 
 #[test]
-fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_that_open_finds() {
+fn disk_full_during_update_keeps_document_and_resumable_update() {
     let world = World::new();
     let options = || world_options(&world, 1);
     let vault = options().create("/vault").unwrap();
@@ -360,14 +368,14 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_tha
     a.write("[\"old\"]").unwrap();
     let used = || world.tree().iter().filter_map(|(_, len)| *len).sum::<u64>();
 
-    // Less room than another generation takes: it is not begun.
+    // With less room than a new generation takes, the update does not begin.
     world.set_capacity(Some(used() + 100_000));
     let error = a.write("[\"new\"]").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.to_string().contains("there is room for"), "{error}");
     assert_eq!(space.info().unwrap().unfinished, None);
 
-    // Room that somebody else takes meanwhile.
+    // Another user of the disk takes the room during the update.
     world.set_capacity(None);
     let progress = |done, _| {
         if done == 7 {
@@ -391,7 +399,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_document_and_a_leftover_tha
 }
 
 #[test]
-fn a_vault_opens_although_its_disk_is_full_of_an_update_that_nobody_resumed() {
+fn vault_opens_on_disk_full_of_an_abandoned_update() {
     let world = World::new();
     let clock = SharedClock::default();
     let options =

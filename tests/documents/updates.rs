@@ -1,4 +1,4 @@
-//! Writing and reading.
+//! Writes and reads of documents.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use strongroom::{CancelToken, ErrorKind};
 use crate::scene::{Scene, noise, password};
 
 #[test]
-fn two_documents_are_read_each_by_its_own_key_and_password() {
+fn documents_are_read_with_their_own_key_and_password_only() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", r#"{"a": 1}"#, &[]);
     let (key_b, b) = scene.add("pb", r#"{"b": [2]}"#, &[&key_a]);
@@ -25,14 +25,14 @@ fn two_documents_are_read_each_by_its_own_key_and_password() {
         scene.open(&key_b, "pb").read().unwrap().decode::<serde_json::Value>().unwrap()["b"][0],
         2
     );
-    for (key, name) in [(&key_a, "pb"), (&key_b, "pa"), (&key_a, "nobody's")] {
+    for (key, name) in [(&key_a, "pb"), (&key_b, "pa"), (&key_a, "neither")] {
         let error = scene.space.partition(key, &password(name)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied);
     }
 }
 
 #[test]
-fn a_reader_keeps_the_old_document_whole_while_the_new_one_is_written() {
+fn reader_keeps_the_old_document_during_updates() {
     let scene = Scene::new();
     let (_key, a) = scene.add("pa", "[1]", &[]);
     let before = scene.vault.read().unwrap();
@@ -48,22 +48,22 @@ fn a_reader_keeps_the_old_document_whole_while_the_new_one_is_written() {
     assert_eq!(a.read().unwrap().text(), "[4]");
     let report = scene.vault.check(&CheckOptions::new()).unwrap();
     assert!(report.is_ok() && report.unknown.is_empty(), "{report:?}");
-    // Two of cells and twenty segments: nothing of an old generation is left.
+    // Two objects of cells and twenty segments. No object of an old generation is left.
     assert_eq!((report.objects, report.due), (22, 0));
 }
 
-/// Which slots differ between two dumps.
+/// Returns the number of units that differ between two dumps.
 fn changed(before: &[u8], after: &[u8], unit: usize) -> usize {
     before.chunks(unit).zip(after.chunks(unit)).filter(|(a, b)| a != b).count()
 }
 
 #[test]
-fn an_update_leaves_every_slot_outside_its_partition_bit_identical() {
+fn update_changes_no_slot_outside_its_partition() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", "1", &[]);
     let (key_b, b) = scene.add("pb", "2", &[&key_a]);
     let (_, c) = scene.add("pc", "3", &[&key_a, &key_b]);
-    // 33 chunks, 297 shares, 327 slots a partition, all of 981; 64 cells of 4 KiB.
+    // 33 chunks have 297 shares. A partition has 327 of 981 slots. There are 64 cells of 4 KiB.
     let mut all = vec![false; 981];
     for partition in [&a, &b, &c] {
         let (cells, slots) = scene.space.dump().unwrap();
@@ -77,11 +77,11 @@ fn an_update_leaves_every_slot_outside_its_partition_bit_identical() {
             assert!(!std::mem::replace(&mut all[slot], true), "slot {slot} is of two partitions");
         }
     }
-    assert!(all.iter().all(|&met| met), "three partitions fill the space");
+    assert!(all.iter().all(|&met| met), "three partitions do not fill the space");
 }
 
 #[test]
-fn an_update_of_either_writes_the_same_objects_of_the_same_sizes() {
+fn updates_of_both_documents_write_equal_objects() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", "1", &[]);
     let (_, b) = scene.add("pb", "2", &[&key_a]);
@@ -104,7 +104,7 @@ fn sizes(scene: &Scene) -> Vec<u64> {
 }
 
 #[test]
-fn a_write_that_expects_another_version_is_a_conflict_and_changes_nothing() {
+fn write_expecting_another_version_is_a_conflict() {
     let scene = Scene::new();
     let (key, a) = scene.add("pa", "1", &[]);
     let read = a.read().unwrap();
@@ -120,7 +120,7 @@ fn a_write_that_expects_another_version_is_a_conflict_and_changes_nothing() {
 }
 
 #[test]
-fn a_plan_tells_chunks_sizes_and_capacity_and_changes_nothing() {
+fn plan_reports_sizes_and_changes_nothing() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "[1,2,3]", &[]);
     let before = scene.space.dump().unwrap();
@@ -136,7 +136,7 @@ fn a_plan_tells_chunks_sizes_and_capacity_and_changes_nothing() {
 }
 
 #[test]
-fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
+fn background_write_reports_progress_and_can_be_cancelled() {
     let scene = Scene::new();
     let (_, a) = scene.add("pa", "1", &[]);
     let write = a.write_in_background("2").unwrap();
@@ -155,7 +155,7 @@ fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
     let error = a.write_in_background("not json").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 
-    // Held back by a turn that somebody else has, so that it is cancelled before it begins.
+    // Another write has the write turn, so the background write is cancelled before it begins.
     let (begun, go) = (Barrier::new(2), Barrier::new(2));
     let hold = || {
         let progress = |done, _| {
@@ -196,7 +196,7 @@ fn a_write_in_the_background_tells_its_progress_and_can_be_cancelled() {
 }
 
 #[test]
-fn threads_that_update_two_partitions_at_once_lose_nothing() {
+fn threads_updating_two_partitions_lose_nothing() {
     let scene = Scene::new();
     let (key_a, a) = scene.add("pa", "0", &[]);
     let (_, b) = scene.add("pb", "0", &[&key_a]);
@@ -214,7 +214,7 @@ fn threads_that_update_two_partitions_at_once_lose_nothing() {
 }
 
 #[test]
-fn the_exact_bytes_of_any_json_come_back() {
+fn exact_bytes_of_json_are_read_back() {
     let scene = Scene::with(&SpaceOptions::default().capacity_bytes(8_192));
     let (_, a) = scene.add("pa", "null", &[]);
     let long = format!("-{}.{}e-{}", "9".repeat(400), "0".repeat(400), "1".repeat(40));
@@ -235,7 +235,7 @@ fn the_exact_bytes_of_any_json_come_back() {
         a.write(text).unwrap();
         assert_eq!(a.read().unwrap().text(), text);
     }
-    // Lengths 0 and multiples of 64 of what is stored, and zeros at every edge.
+    // Stored lengths of 0 and multiples of 64, with zeros at every boundary.
     for len in (0..=512).step_by(64).chain([1, 54, 55, 56, 57, 63, 65]) {
         let text = format!("\"{}\"", "a".repeat(len));
         a.write(&text).unwrap();
@@ -265,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_json_comes_back(text in any_json(), t in 2u8..6, more in 0u8..6) {
+    fn generated_json_is_read_back(text in any_json(), t in 2u8..6, more in 0u8..6) {
         let scene = Scene::with(
             &SpaceOptions::default().capacity_bytes(8_192).shares(t, t + more),
         );
