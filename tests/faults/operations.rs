@@ -1,5 +1,7 @@
-//! A fault in each call of the file system, while operations go through all of their states: what is
-//! there afterwards, and what is listed as left to do, is that of before the failed call or of after.
+//! A fault in each file call, with operations in all states.
+//!
+//! Afterwards the vault, with its list of unfinished operations, must be as before or as after the
+//! failed call.
 
 use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::{
@@ -7,10 +9,10 @@ use strongroom_testkit::{
     world_options,
 };
 
-/// Calls on operations of one run.
+/// Calls on operations in one run.
 const CALLS: usize = 60;
 
-/// One run in so many is made, unless all are asked for.
+/// Distance between the faulty calls, unless every call is to fail.
 const STRIDE: u64 = 23;
 
 fn stride() -> u64 {
@@ -18,33 +20,35 @@ fn stride() -> u64 {
 }
 
 fn open(world: &World, seed: u64) -> Vault {
-    world_options(world, seed).open("/vault").expect("no fault is planted any more")
+    world_options(world, seed).open("/vault").expect("all faults are cleared")
 }
 
-/// How a run went.
+/// Counts of one run.
 #[derive(Default)]
-struct Told {
+struct RunCounts {
     /// Calls of the file system.
-    made: u64,
+    file_calls: u64,
     errors: u64,
-    /// Calls that had failed, and were found to have happened.
+    /// Calls that returned an error although their change happened.
     happened: u64,
 }
 
-/// Makes all calls with one fault, and opens the vault again where it struck.
-fn run(nth: u64, fault: Option<Fault>, seed: u64) -> Told {
+/// Makes all calls with one fault.
+///
+/// After a failed call the vault is opened again.
+fn run(nth: u64, fault: Option<Fault>, seed: u64) -> RunCounts {
     let world = World::new();
     let vault = world_options(&world, 0).create("/vault").unwrap();
     let before = world.calls();
     if let Some(fault) = fault {
         world.fail_at(nth, fault);
     }
-    let mut told = Told::default();
+    let mut counts = RunCounts::default();
     let mut driver = Driver::lent(vault, Model::new());
     for call in operation_calls_of_seed(CALLS, seed) {
         let model = driver.model().clone();
         let Err(error) = driver.call(&call) else { continue };
-        told.errors += 1;
+        counts.errors += 1;
         world.clear_faults();
         let kind = error.kind();
         assert!(
@@ -56,24 +60,24 @@ fn run(nth: u64, fault: Option<Fault>, seed: u64) -> Told {
         let mut without = model;
         without.apply(&Call::Reopen).unwrap();
         let vault = open(&world, nth);
-        let stands = match (without.differs_from(&vault), after.differs_from(&vault)) {
+        let current = match (without.differs_from(&vault), after.differs_from(&vault)) {
             (Ok(()), _) => without,
             (Err(_), Ok(())) => {
-                told.happened += 1;
-                assert_eq!(kind, ErrorKind::Uncertain, "{call:?} happened after all");
+                counts.happened += 1;
+                assert_eq!(kind, ErrorKind::Uncertain, "{call:?} happened");
                 after
             }
             (Err(without), Err(with)) => panic!("{call:?}: {without}; with it: {with}"),
         };
-        driver = Driver::lent(vault, stands);
+        driver = Driver::lent(vault, current);
     }
-    told.made = world.calls() - before;
+    counts.file_calls = world.calls() - before;
     let vault = open_after(driver, &world);
     drop(vault);
-    told
+    counts
 }
 
-/// The vault closed and opened again shows the same once more.
+/// Closes the vault and opens it again. The vault must still equal the model.
 fn open_after(driver: Driver, world: &World) -> Vault {
     world.clear_faults();
     let mut model = driver.into_model();
@@ -84,25 +88,25 @@ fn open_after(driver: Driver, world: &World) -> Vault {
 }
 
 #[test]
-fn a_fault_anywhere_leaves_operations_as_before_or_after_the_call() {
+fn file_fault_leaves_operations_as_before_or_after_the_call() {
     let timings = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
     let errors = [5, 28].map(FaultError::Os);
     let (mut runs, mut failed, mut happened) = (0, 0, 0);
     for seed in 0..3 {
-        let calls = run(0, None, seed).made;
+        let calls = run(0, None, seed).file_calls;
         let mut nth = 1 + seed;
         while nth <= calls {
             for timing in timings {
                 for error in errors {
-                    let told = run(nth, Some(Fault { timing, error }), seed);
+                    let counts = run(nth, Some(Fault { timing, error }), seed);
                     runs += 1;
-                    failed += told.errors;
-                    happened += told.happened;
+                    failed += counts.errors;
+                    happened += counts.happened;
                 }
             }
             nth += stride();
         }
     }
     println!("operations: {runs} faults, {failed} calls failed, {happened} of them had happened");
-    assert!(failed > 0 && happened > 0, "no fault struck where it matters");
+    assert!(failed > 0 && happened > 0, "no call failed, or none failed after its effect");
 }

@@ -1,5 +1,7 @@
-//! What is left after a failure of the storage: readers that live through it read on, within a
-//! grace, and the writes wait for them; and what it interrupted is finished.
+//! Readers and clean-up after a failure of the storage.
+//!
+//! Readers that were open during the failure may continue for a grace period, and writes wait for
+//! them. Interrupted work is completed.
 
 use std::time::Duration;
 
@@ -11,8 +13,9 @@ use crate::support::clock::SharedClock;
 use crate::support::records::{assert_error, assert_whole, get, long, put, put_long, try_put};
 
 const RECORDS: u64 = 200;
-/// Just short of the grace that readers have, and what is left of it.
+/// Just short of the readers' grace period.
 const ALMOST: Duration = Duration::from_secs(29);
+/// The rest of the grace period, and a little more.
 const REST: Duration = Duration::from_secs(2);
 
 struct Scene {
@@ -29,7 +32,7 @@ fn value(i: u64) -> Vec<u8> {
     long(i, 2_000)
 }
 
-/// A vault whose cache is too small for its records.
+/// Creates a vault whose cache is smaller than its records.
 fn scene() -> Scene {
     let (world, clock) = (World::new(), SharedClock::default());
     let vault = Vault::options(TestKey)
@@ -45,8 +48,8 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    /// A write fails.
-    fn fails(&self) {
+    /// Makes a write fail.
+    fn fail_a_write(&self) {
         self.world.fail_from(1, Fault::before(EIO));
         let error = try_put(&self.vault, "lost", b"1").unwrap_err();
         let kind = error.kind();
@@ -54,14 +57,17 @@ impl Scene {
         self.world.clear_faults();
     }
 
-    fn waits(&self) {
+    /// Asserts that a write waits for the readers.
+    fn assert_write_waits(&self) {
         let outcome = try_put(&self.vault, "early", b"1");
         assert_error(outcome, ErrorKind::Unavailable, "reads, at most 30 s");
     }
 }
 
-/// How many of the records a snapshot still serves: as they were, or not at all.
-fn served(snapshot: &Snapshot, refused: ErrorKind) -> usize {
+/// Returns the number of records that a snapshot still reads.
+///
+/// All other reads must return an error of kind `refused`.
+fn count_readable(snapshot: &Snapshot, refused: ErrorKind) -> usize {
     let serves = |i: &u64| match snapshot.get("n", key(*i)) {
         Ok(found) => {
             assert_eq!(found.unwrap().bytes().unwrap(), value(*i));
@@ -76,19 +82,19 @@ fn served(snapshot: &Snapshot, refused: ErrorKind) -> usize {
 }
 
 #[test]
-fn a_live_reader_reads_on_after_a_failure_and_writes_wait_for_it() {
+fn live_reader_continues_after_failure_and_writes_wait() {
     let scene = scene();
     let snapshot = scene.vault.read().unwrap();
     let kept = snapshot.get("n", "long").unwrap().unwrap();
-    scene.fails();
-    scene.waits();
-    let read_on = served(&snapshot, ErrorKind::Unavailable);
-    println!("{read_on} of {RECORDS} records were served after the failure");
-    // Where its chunks lie is not known until the state is open again.
+    scene.fail_a_write();
+    scene.assert_write_waits();
+    let readable = count_readable(&snapshot, ErrorKind::Unavailable);
+    println!("{readable} of {RECORDS} records were read after the failure");
+    // The locations of the value's chunks are unknown until the state is open again.
     assert_error(kept.bytes(), ErrorKind::Unavailable, "read state");
     scene.clock.advance(ALMOST);
-    scene.waits();
-    // It ends in time, and the next write goes through.
+    scene.assert_write_waits();
+    // The reader ends within the grace period, and the next write succeeds.
     drop((snapshot, kept));
     put(&scene.vault, "after", "1");
     assert_eq!(get(&scene.vault, "lost"), None);
@@ -96,23 +102,27 @@ fn a_live_reader_reads_on_after_a_failure_and_writes_wait_for_it() {
 }
 
 #[test]
-fn a_reader_that_outlives_its_grace_is_closed_and_writes_go_on() {
+fn reader_beyond_grace_period_is_closed_and_writes_continue() {
     let scene = scene();
     let snapshot = scene.vault.read().unwrap();
     let kept = snapshot.get("n", "long").unwrap().unwrap();
-    scene.fails();
-    scene.waits();
+    scene.fail_a_write();
+    scene.assert_write_waits();
     scene.clock.advance(ALMOST);
-    scene.waits();
+    scene.assert_write_waits();
     scene.clock.advance(REST);
     put(&scene.vault, "after", "1");
-    // The new instance writes over pages that the old one's reader had pinned.
+    // The new instance overwrites pages that the old instance's reader used.
     for i in 0..RECORDS {
         put(&scene.vault, &key(i), "new");
     }
-    assert_eq!(served(&snapshot, ErrorKind::Closed), 0, "from its cache");
+    assert_eq!(
+        count_readable(&snapshot, ErrorKind::Closed),
+        0,
+        "a closed snapshot reads from its cache"
+    );
     drop(snapshot);
-    // Its content is pinned as before.
+    // The read epoch of the value still keeps its content.
     scene.vault.write(|tx| tx.delete("n", "long")).unwrap();
     assert!(kept.bytes().unwrap() == long(7, 70_000));
     drop(kept);
@@ -120,18 +130,18 @@ fn a_reader_that_outlives_its_grace_is_closed_and_writes_go_on() {
 }
 
 #[test]
-fn a_failed_vault_without_readers_goes_on_at_the_next_call() {
+fn failed_vault_without_readers_recovers_at_next_call() {
     let scene = scene();
-    scene.fails();
+    scene.fail_a_write();
     assert_eq!(get(&scene.vault, "k007").unwrap(), value(7));
-    scene.fails();
+    scene.fail_a_write();
     put(&scene.vault, "after", "1");
     assert_eq!(get(&scene.vault, "lost"), None);
     assert_whole(&scene.vault);
 }
 
 #[test]
-fn a_vault_whose_storage_stays_broken_is_unavailable_until_it_is_mended() {
+fn vault_on_broken_storage_is_unavailable_until_repaired() {
     let scene = scene();
     scene.world.fail_from(1, Fault::before(EIO));
     for _ in 0..3 {
@@ -148,9 +158,11 @@ fn a_vault_whose_storage_stays_broken_is_unavailable_until_it_is_mended() {
     assert_whole(&scene.vault);
 }
 
-/// More records than the commit of a drop removes by itself.
+/// More records than the commit of a namespace's deletion removes.
 const DROPPED: u32 = 1_050;
-/// The last calls of a commit: from the header's write to the sync, and what comes after it.
+/// Number of last calls of a commit, from the header's write on.
+///
+/// They include the calls after the sync.
 const LAST_CALLS: u64 = 12;
 
 fn with_other() -> Scene {
@@ -165,7 +177,7 @@ fn drop_other(vault: &Vault) -> Result<bool> {
 }
 
 #[test]
-fn a_drop_that_happened_although_its_commit_failed_is_finished_by_the_clean_up() {
+fn deletion_with_failed_commit_is_completed_by_cleanup() {
     let whole = with_other();
     let before = whole.world.calls();
     drop_other(&whole.vault).unwrap();
@@ -186,5 +198,5 @@ fn a_drop_that_happened_although_its_commit_failed_is_finished_by_the_clean_up()
             assert_eq!(report.records, RECORDS + 1, "{report:?}");
         }
     }
-    assert!(happened > 0, "no fault struck after the commit");
+    assert!(happened > 0, "no deletion happened despite its error");
 }

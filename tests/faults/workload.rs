@@ -1,4 +1,4 @@
-//! The steps of the workload, where it runs, and what the vault looks like after each step.
+//! The workload's steps, environments, and visible state after each step.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use strongroom_testkit::{DeferredBackend, FaultyBackend, SeededEntropy, TestKey,
 use crate::support::clock::SharedClock;
 use crate::support::records::{check, long};
 
-/// Little, but enough that most calls are not reads.
+/// Bytes of the cache. With this size most calls are not reads.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Where a vault is created and opened, with trouble or without.
-pub(crate) trait Place {
+/// Creates and opens a vault, with or without faults.
+pub(crate) trait Environment {
     fn create(&self) -> Result<Vault>;
     fn open(&self) -> Result<Vault>;
     fn clear_faults(&self);
 }
 
-/// Draws other names at every opening.
-/// Long values are longer than that: they lie in packs.
+/// Bytes of an object. Long values are longer, so they are stored in packs.
 const OBJECT_BYTES: usize = 32 << 10;
 
+/// Returns options that draw other names at every opening.
 fn options(seeds: &Cell<u64>) -> VaultOptions {
     seeds.set(seeds.get() + 1);
     Vault::options(TestKey)
@@ -38,27 +38,27 @@ fn options(seeds: &Cell<u64>) -> VaultOptions {
 }
 
 /// A simulated disk.
-pub(crate) struct WorldPlace {
+pub(crate) struct WorldEnvironment {
     pub(crate) world: World,
     seeds: Cell<u64>,
 }
 
-impl WorldPlace {
+impl WorldEnvironment {
     pub(crate) fn new() -> Self {
         let world = World::new();
         let seeds = Cell::new(0);
         Self { world, seeds }
     }
 
-    /// How many calls the whole workload makes.
+    /// Returns the number of file calls of the whole workload.
     pub(crate) fn calls() -> u64 {
-        let place = Self::new();
-        run(&place);
-        place.world.calls()
+        let environment = Self::new();
+        run(&environment);
+        environment.world.calls()
     }
 }
 
-impl Place for WorldPlace {
+impl Environment for WorldEnvironment {
     fn create(&self) -> Result<Vault> {
         let options = options(&self.seeds).file_system(self.world.clone());
         options.create("/vault")
@@ -75,13 +75,13 @@ impl Place for WorldPlace {
 }
 
 /// State in memory, and content on a backend that fails.
-pub(crate) struct BackendPlace {
+pub(crate) struct BackendEnvironment {
     pub(crate) faulty: Arc<FaultyBackend>,
     state: MemoryState,
     seeds: Cell<u64>,
 }
 
-impl BackendPlace {
+impl BackendEnvironment {
     pub(crate) fn new() -> Self {
         Self {
             faulty: Arc::new(FaultyBackend::new(Arc::new(Memory::new()))),
@@ -91,13 +91,13 @@ impl BackendPlace {
     }
 
     pub(crate) fn calls() -> u64 {
-        let place = Self::new();
-        run(&place);
-        place.faulty.calls()
+        let environment = Self::new();
+        run(&environment);
+        environment.faulty.calls()
     }
 }
 
-impl Place for BackendPlace {
+impl Environment for BackendEnvironment {
     fn create(&self) -> Result<Vault> {
         options(&self.seeds).create_on(self.state.clone(), Arc::clone(&self.faulty))
     }
@@ -111,14 +111,16 @@ impl Place for BackendPlace {
     }
 }
 
-/// State in memory, and a backend that loses what it acknowledged whenever the vault closes.
-pub(crate) struct LosingPlace {
+/// State in memory, and a backend that loses its acknowledged objects.
+///
+/// They are lost when the vault closes.
+pub(crate) struct LosingEnvironment {
     memory: Memory,
     state: MemoryState,
     seeds: Cell<u64>,
 }
 
-impl LosingPlace {
+impl LosingEnvironment {
     pub(crate) fn new() -> Self {
         Self { memory: Memory::new(), state: MemoryState::new(), seeds: Cell::new(0) }
     }
@@ -128,7 +130,7 @@ impl LosingPlace {
     }
 }
 
-impl Place for LosingPlace {
+impl Environment for LosingEnvironment {
     fn create(&self) -> Result<Vault> {
         options(&self.seeds).create_on(self.state.clone(), self.backend())
     }
@@ -140,7 +142,7 @@ impl Place for LosingPlace {
     fn clear_faults(&self) {}
 }
 
-/// What the workload does, one acknowledged thing after the other.
+/// A step of the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Insert(&'static str),
@@ -192,7 +194,7 @@ pub(crate) const STEPS: [Step; 24] = [
 ];
 
 impl Step {
-    /// Does it; `Reopen` is the caller's.
+    /// Runs the step. The caller runs `Reopen`.
     pub(crate) fn run(self, vault: &Vault) -> Result<()> {
         match self {
             Insert(key) => vault.write(|tx| tx.insert("n", key, long(5, 3_000))),
@@ -221,14 +223,14 @@ impl Step {
                 })
             }
             DropOther => vault.write(|tx| tx.delete_namespace("other")).map(drop),
-            ReadAll => picture(vault).map(drop),
+            ReadAll => visible_state(vault).map(drop),
             Clean => vault.gc(&GcOptions::new().without_repacking(true)).map(drop),
             Check => {
                 let report = check(vault)?;
                 assert!(report.is_ok(), "{report:?}");
                 Ok(())
             }
-            Reopen => unreachable!("the caller's"),
+            Reopen => unreachable!("the caller reopens the vault"),
         }
     }
 }
@@ -244,15 +246,16 @@ fn commit(vault: &Vault, lane: &str, complete: bool) -> Result<()> {
     handle.commit(batch, checkpoint)
 }
 
-/// What a reader sees: records, and where the lanes stand. Not how often it was resumed, which
-/// a refused commit may have raised.
+/// All that a reader sees: records, and the checkpoints of the lanes.
+///
+/// The operation generation is left out, because a refused commit may have raised it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct VisibleState {
     records: Vec<(String, Vec<u8>, digest::Digest)>,
     lanes: Vec<(String, u64, bool, Vec<u8>)>,
 }
 
-/// Long values by a number, so that a failed comparison can be printed.
+/// Digests of values, so that a failed comparison can be printed.
 mod digest {
     pub(crate) type Digest = (usize, u64);
 
@@ -262,7 +265,7 @@ mod digest {
     }
 }
 
-pub(crate) fn picture(vault: &Vault) -> Result<Picture> {
+pub(crate) fn visible_state(vault: &Vault) -> Result<VisibleState> {
     let snapshot = vault.read()?;
     let mut records = Vec::new();
     for namespace in snapshot.namespaces()? {
@@ -277,33 +280,35 @@ pub(crate) fn picture(vault: &Vault) -> Result<Picture> {
         lanes.map(|lane| (lane.name, lane.checkpoints, lane.complete, lane.data))
     };
     let lanes = snapshot.operation("import")?.into_iter().flat_map(lanes);
-    Ok(Picture { records, lanes: lanes.collect() })
+    Ok(VisibleState { records, lanes: lanes.collect() })
 }
 
-/// The pictures before the first step and after each, where nothing fails.
-pub(crate) fn pictures(place: &dyn Place) -> Vec<Picture> {
-    let mut vault = place.create().unwrap();
-    let mut pictures = vec![picture(&vault).unwrap()];
+/// Returns the visible states of a run without faults.
+///
+/// The first state is that before the first step. One follows for each step.
+pub(crate) fn visible_states(environment: &dyn Environment) -> Vec<VisibleState> {
+    let mut vault = environment.create().unwrap();
+    let mut visible_states = vec![visible_state(&vault).unwrap()];
     for step in STEPS {
-        vault = follow(place, vault, step);
-        pictures.push(picture(&vault).unwrap());
+        vault = follow(environment, vault, step);
+        visible_states.push(visible_state(&vault).unwrap());
     }
     vault.close().unwrap();
-    pictures
+    visible_states
 }
 
-/// The whole workload without faults, and without looking on the way.
-fn run(place: &dyn Place) {
-    let vault = place.create().unwrap();
-    let vault = STEPS.into_iter().fold(vault, |vault, step| follow(place, vault, step));
+/// Runs the whole workload without faults and without reads between the steps.
+fn run(environment: &dyn Environment) {
+    let vault = environment.create().unwrap();
+    let vault = STEPS.into_iter().fold(vault, |vault, step| follow(environment, vault, step));
     assert!(vault.check(&CheckOptions::new()).unwrap().is_ok());
     vault.close().unwrap();
 }
 
-fn follow(place: &dyn Place, vault: Vault, step: Step) -> Vault {
+fn follow(environment: &dyn Environment, vault: Vault, step: Step) -> Vault {
     if step == Reopen {
         vault.close().unwrap();
-        return place.open().unwrap();
+        return environment.open().unwrap();
     }
     step.run(&vault).unwrap();
     vault
