@@ -1,15 +1,16 @@
-//! Sixteen threads on the artifacts of one vault, for as long as is asked for.
+//! Sixteen threads on the artifacts of one vault, for a given time.
 //!
-//! - `scene.rs`: contents that share parts, a clock that can be put forward, the two vaults.
-//! - `own.rs`: artifacts that one thread alone writes, against a plain model.
-//! - `shared.rs`: artifacts that all threads write, against what must hold whatever comes in between.
-//! - `rounds.rs`: rounds of all of this, and what is asked of the vault between two of them.
-//! - `reads.rs`: how long reads take beside a put that holds the lease, and without.
+//! - `scene.rs`: contents that share chunks, a clock that can be advanced, the two vaults.
+//! - `own.rs`: artifacts of a single thread, compared with a plain model.
+//! - `shared.rs`: artifacts that all threads write, with assertions for any order of calls.
+//! - `rounds.rs`: rounds of steps on all artifacts, and a check of the vault after each round.
+//! - `reads.rs`: the duration of reads during a put that holds the lease, and without.
 //!
-//! `STRONGROOM_SOAK_SECS` sets how long each vault is worked on, and `STRONGROOM_SOAK_READS` how many
-//! reads are timed; the full run is 120 and 20000. Without they are seconds.
+//! `STRONGROOM_SOAK_SECS` sets the seconds of work on each vault, and `STRONGROOM_SOAK_READS` the
+//! number of timed reads. A full run has 120 and 20000. Without the variables the run takes
+//! seconds.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Artifacts that one thread alone writes: whatever the others do, it finds what it has left.
+//! Artifacts of a single thread: whatever the other threads do, the thread finds what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -9,40 +9,40 @@ use strongroom::artifacts::{
 };
 use strongroom::{CancelToken, ErrorKind, LongCall};
 
-use crate::scene::{Content, Failing, name};
+use crate::scene::{Content, FailingSource, name};
 use crate::support::random::Random;
 
 const TASKS: [&str; 3] = ["1.1", "1.2", "2"];
 const KINDS: [&str; 3] = ["diff", "log", "report"];
 const TAGS: [&str; 5] = ["nightly", "flaky", "kept", "a b", "ü"];
-/// Most versions of one artifact; the oldest ones go then.
+/// Most versions of one artifact. Beyond them, the oldest versions are deleted.
 const VERSIONS_MAX: usize = 6;
-/// Most readers that are left open while other things are done.
+/// Most readers that stay open during other steps.
 const READERS_MAX: usize = 2;
 
-/// A version as it must be.
+/// A version that must exist.
 #[derive(Clone, Debug)]
 struct Version {
     number: u64,
-    /// Its place in the order of this thread's puts.
+    /// Position in the order of this thread's puts.
     arrival: u64,
     content: Content,
     tags: BTreeSet<String>,
 }
 
-/// What one artifact must have: its next number, and its versions from the oldest on.
+/// The next version number of an artifact, and its versions, oldest first.
 #[derive(Clone, Debug)]
-struct Kept {
+struct ExpectedArtifact {
     next: u64,
     versions: Vec<Version>,
 }
 
-/// A thread's artifacts.
+/// The artifacts of one thread.
 pub(crate) struct Owner {
     spec: String,
     artifacts: Artifacts,
     random: Random,
-    kept: BTreeMap<ArtifactName, Kept>,
+    kept: BTreeMap<ArtifactName, ExpectedArtifact>,
     arrivals: u64,
     readers: Vec<(ArtifactReader, Vec<u8>)>,
 }
@@ -70,7 +70,7 @@ impl Owner {
         name(&self.spec, pick(TASKS), pick(KINDS))
     }
 
-    /// A version that is there.
+    /// Returns a random existing version.
     fn draw_version(&mut self) -> Option<(ArtifactUri, Version)> {
         let all: Vec<_> = self
             .kept
@@ -81,13 +81,13 @@ impl Owner {
         all.get(at).map(|(name, version)| (name.version(version.number), (*version).clone()))
     }
 
-    /// Does something, and asserts that it came out as it must; what that was.
+    /// Makes a random call, asserts its result, and returns its name.
     pub(crate) fn step(&mut self) -> &'static str {
         match self.random.below(21) {
             0..=5 => self.put(),
             6 => self.put_that_fails(),
             7..=9 => self.read(),
-            10 => self.leave_open(),
+            10 => self.open_reader(),
             11..=12 => self.tag(),
             13..=15 => self.search(),
             16 => self.list(),
@@ -113,7 +113,10 @@ impl Owner {
             spec = spec.size(content.len());
         }
         let put = self.artifacts.put(spec, &content.bytes()[..]);
-        let kept = self.kept.entry(name.clone()).or_insert(Kept { next: 1, versions: Vec::new() });
+        let kept = self
+            .kept
+            .entry(name.clone())
+            .or_insert(ExpectedArtifact { next: 1, versions: Vec::new() });
         if on_existing == OnExisting::Refuse && !kept.versions.is_empty() {
             assert_eq!(put.unwrap_err().kind(), ErrorKind::AlreadyExists);
             return "put refused";
@@ -137,7 +140,7 @@ impl Owner {
     fn put_that_fails(&mut self) -> &'static str {
         let bytes = Content::draw(&mut self.random).bytes();
         let spec = ArtifactSpec::new(self.draw_name());
-        assert!(self.artifacts.put(spec, Failing(&bytes)).is_err());
+        assert!(self.artifacts.put(spec, FailingSource(&bytes)).is_err());
         "put whose source fails"
     }
 
@@ -145,12 +148,12 @@ impl Owner {
         if let Some((mut reader, rest)) = self.readers.pop() {
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();
-            assert!(read == rest, "{:?} is not what it was", reader.info());
+            assert!(read == rest, "{:?} has changed", reader.info());
         }
         if let Some((uri, version)) = self.draw_version() {
             assert!(self.artifacts.read(&uri).unwrap() == version.content.bytes(), "{uri}");
             let info = self.artifacts.verify(&uri).unwrap();
-            assert!(version.is(&info), "{info:?}");
+            assert!(version.matches(&info), "{info:?}");
         } else {
             let name = self.draw_name();
             assert!(!self.artifacts.exists(&name.newest()).unwrap());
@@ -158,8 +161,10 @@ impl Owner {
         "read"
     }
 
-    /// Begins to read what may be deleted and freed before it is read to its end.
-    fn leave_open(&mut self) -> &'static str {
+    /// Opens a reader and reads a third of its version.
+    ///
+    /// The version may be deleted and freed before the reader reaches its end.
+    fn open_reader(&mut self) -> &'static str {
         if let Some((uri, version)) = self.draw_version()
             && self.readers.len() < READERS_MAX
         {
@@ -175,26 +180,26 @@ impl Owner {
     }
 
     fn tag(&mut self) -> &'static str {
-        let told = draw_tags(&mut self.random);
+        let drawn = draw_tags(&mut self.random);
         let Some((uri, version)) = self.draw_version() else {
             let name = self.draw_name();
-            let tagged = self.artifacts.tag(&name.newest(), &TagChange::Add(told));
+            let tagged = self.artifacts.tag(&name.newest(), &TagChange::Add(drawn));
             assert_eq!(tagged.unwrap_err().kind(), ErrorKind::NotFound);
             return "tag";
         };
         let mut tags = version.tags;
         let change = match self.random.below(3) {
             0 => {
-                tags.extend(told.iter().cloned());
-                TagChange::Add(told)
+                tags.extend(drawn.iter().cloned());
+                TagChange::Add(drawn)
             }
             1 => {
-                tags.retain(|tag| !told.contains(tag));
-                TagChange::Remove(told)
+                tags.retain(|tag| !drawn.contains(tag));
+                TagChange::Remove(drawn)
             }
             _ => {
-                tags.clone_from(&told);
-                TagChange::Replace(told)
+                tags.clone_from(&drawn);
+                TagChange::Replace(drawn)
             }
         };
         assert_eq!(self.artifacts.tag(&uri, &change).unwrap(), uri);
@@ -241,13 +246,13 @@ impl Owner {
         assert_eq!(found.len(), expected.len());
         for (info, (name, version)) in found.iter().zip(expected) {
             assert_eq!(*info.uri(), name.version(version.number));
-            assert!(version.is(info), "{info:?}");
+            assert!(version.matches(info), "{info:?}");
         }
         "search"
     }
 
     fn list(&mut self) -> &'static str {
-        self.assert_all_there();
+        self.assert_versions_match();
         "list"
     }
 
@@ -309,8 +314,8 @@ impl Owner {
         "export"
     }
 
-    /// All of its artifacts are there with all of their versions, and no others.
-    pub(crate) fn assert_all_there(&self) {
+    /// Asserts that exactly the expected artifacts and versions exist.
+    pub(crate) fn assert_versions_match(&self) {
         let listed = self
             .artifacts
             .list(&ListQuery::of(ArtifactScope::spec(&self.spec)).limit(usize::MAX))
@@ -323,38 +328,44 @@ impl Owner {
         assert_eq!(listed.len(), expected.len(), "{}", self.spec);
         for (info, (name, version)) in listed.iter().zip(expected) {
             assert_eq!(*info.uri(), name.version(version.number));
-            assert!(version.is(info), "{info:?}");
+            assert!(version.matches(info), "{info:?}");
         }
     }
 
-    /// Ends what it reads.
+    /// Drops all open readers.
     pub(crate) fn close_readers(&mut self) {
         self.readers.clear();
     }
 }
 
-/// The paths that the directory at the end of a ZIP archive lists (APPNOTE 6.3.10, 4.3.12 and 4.3.16).
+/// Returns the paths in the directory of a ZIP archive.
+///
+/// See APPNOTE 6.3.10, 4.3.12 and 4.3.16.
 fn paths_in(archive: &[u8]) -> BTreeSet<String> {
     let number = |at: usize, bytes: usize| {
         let number = archive[at..at + bytes].iter().rev();
         number.fold(0, |number, byte| number << 8 | usize::from(*byte))
     };
     let end = archive.len() - 22;
-    assert_eq!(archive[end..end + 4], *b"PK\x05\x06", "it ends as an archive without a comment");
+    assert_eq!(
+        archive[end..end + 4],
+        *b"PK\x05\x06",
+        "the directory does not end 22 bytes before the end of the archive"
+    );
     let mut at = number(end + 16, 4);
     let mut paths = BTreeSet::new();
     for _ in 0..number(end + 10, 2) {
-        assert_eq!(archive[at..at + 4], *b"PK\x01\x02", "a directory's entry");
+        assert_eq!(archive[at..at + 4], *b"PK\x01\x02", "no entry of a directory");
         let path = &archive[at + 46..at + 46 + number(at + 28, 2)];
-        assert!(paths.insert(String::from_utf8(path.to_vec()).unwrap()), "a path twice");
+        assert!(paths.insert(String::from_utf8(path.to_vec()).unwrap()), "a path occurs twice");
         at += 46 + number(at + 28, 2) + number(at + 30, 2) + number(at + 32, 2);
     }
-    assert_eq!(at, end, "nothing else is listed");
+    assert_eq!(at, end, "bytes follow the last entry");
     paths
 }
 
 impl Version {
-    fn is(&self, info: &ArtifactInfo) -> bool {
+    fn matches(&self, info: &ArtifactInfo) -> bool {
         info.len() == self.content.len() && info.tags().iter().eq(&self.tags)
     }
 }

@@ -1,7 +1,9 @@
-//! How long reads of an artifact take beside a put to it that holds its lease, and without.
+//! Durations of reads with and without a concurrent put.
 //!
-//! The put stands still in the middle of its stream until the reads have come back: were they to wait for
-//! it, it would give up, and the test would fail. The times are printed, and nothing is asserted of them.
+//! The put holds the lease of the same artifact.
+//!
+//! The put pauses in the middle of its stream until the reads have returned. If the reads waited
+//! for the put, the put would time out and the test would fail. The durations are only printed.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,34 +17,34 @@ use crate::scene::{ShiftedClock, in_memory, name, on_disk};
 use crate::setting;
 use crate::support::records::long;
 
-/// How long anybody is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for another thread.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 const BYTES: usize = 64 << 10;
-/// So much of the put's stream is read when it stands still: several packs.
+/// Bytes of the put's stream before the pause. They fill several packs.
 const PUT_BYTES: usize = 1 << 20;
-/// How often the put comes and goes while reads are timed.
-const TURNS: u64 = 10;
+/// Rounds of timed reads, with one put each.
+const ROUNDS: u64 = 10;
 
-/// A stream that stands still once it has been read half.
-struct Stuck<'a> {
+/// A source that pauses after half of its bytes.
+struct PausedSource<'a> {
     before: &'a [u8],
-    behind: &'a [u8],
-    stands: Sender<()>,
+    after: &'a [u8],
+    paused: Sender<()>,
     go: &'a Receiver<()>,
 }
 
-impl Read for Stuck<'_> {
+impl Read for PausedSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.before.is_empty() && !self.behind.is_empty() {
-            self.stands.send(()).map_err(std::io::Error::other)?;
-            self.go.recv_timeout(PATIENCE).map_err(std::io::Error::other)?;
-            self.before = std::mem::take(&mut self.behind);
+        if self.before.is_empty() && !self.after.is_empty() {
+            self.paused.send(()).map_err(std::io::Error::other)?;
+            self.go.recv_timeout(WAIT_MAX).map_err(std::io::Error::other)?;
+            self.before = std::mem::take(&mut self.after);
         }
         self.before.read(buffer)
     }
 }
 
-/// Times reads of a version, and asserts that each of them is what was put.
+/// Times reads of a version, and asserts the bytes of each.
 fn time_reads(artifacts: &Artifacts, uri: &ArtifactUri, bytes: &[u8], reads: u64) -> Vec<Duration> {
     let clock = SystemClock::new();
     let time_one = |_| {
@@ -55,32 +57,32 @@ fn time_reads(artifacts: &Artifacts, uri: &ArtifactUri, bytes: &[u8], reads: u64
     (0..reads).map(time_one).collect()
 }
 
-/// Runs `act` while a put to the artifact stands still.
-fn beside_a_put<T>(
+/// Runs `act` while a put of the artifact is paused.
+fn during_a_put<T>(
     artifacts: &Artifacts,
     name: &ArtifactName,
     seed: u64,
     act: impl FnOnce() -> T,
 ) -> T {
     let bytes = long(seed, 2 * PUT_BYTES);
-    let (before, behind) = bytes.split_at(PUT_BYTES);
-    let ((stands, does_stand), (let_go, go)) = (channel(), channel());
+    let (before, after) = bytes.split_at(PUT_BYTES);
+    let ((paused, is_paused), (resume, go)) = (channel(), channel());
     std::thread::scope(|scope| {
         let put = scope.spawn(move || {
-            let source = Stuck { before, behind, stands, go: &go };
+            let source = PausedSource { before, after, paused, go: &go };
             artifacts.put(ArtifactSpec::new(name.clone()), source)
         });
-        does_stand.recv_timeout(PATIENCE).unwrap();
+        is_paused.recv_timeout(WAIT_MAX).unwrap();
         assert!(artifacts.is_locked(name));
         let outcome = act();
         assert!(!put.is_finished() && artifacts.is_locked(name));
-        let_go.send(()).unwrap();
-        put.join().unwrap().expect("the reads came back while it stood still");
+        resume.send(()).unwrap();
+        put.join().unwrap().expect("the reads did not wait for the put");
         outcome
     })
 }
 
-fn told(what: &str, mut times: Vec<Duration>) {
+fn print_times(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6;
     println!(
@@ -92,32 +94,32 @@ fn told(what: &str, mut times: Vec<Duration>) {
     );
 }
 
-fn reads_come_back(what: &str, vault: &Vault) {
+fn assert_reads_return(what: &str, vault: &Vault) {
     let (artifacts, name) = (vault.artifacts(), name("spec", "read", "log"));
     let bytes = long(1, BYTES);
     let uri = artifacts.put(ArtifactSpec::new(name.clone()), &bytes[..]).unwrap();
-    let reads = setting("STRONGROOM_SOAK_READS", 1_000) / TURNS;
-    let (mut without, mut beside) = (Vec::new(), Vec::new());
-    // In turns, so that both are measured on the same machine.
-    for turn in 1..=TURNS {
+    let reads = setting("STRONGROOM_SOAK_READS", 1_000) / ROUNDS;
+    let (mut without, mut during) = (Vec::new(), Vec::new());
+    // Reads with and without a put alternate, so that both run under the same load.
+    for round in 1..=ROUNDS {
         without.extend(time_reads(&artifacts, &uri, &bytes, reads));
-        beside.extend(beside_a_put(&artifacts, &name, turn + 1, || {
+        during.extend(during_a_put(&artifacts, &name, round + 1, || {
             let newest = artifacts.info(&name.newest()).unwrap();
-            assert_eq!(newest.uri().version(), Some(turn), "there is no more of it yet");
+            assert_eq!(newest.uri().version(), Some(round), "the put has committed");
             time_reads(&artifacts, &uri, &bytes, reads)
         }));
     }
-    told(&format!("{what}, without a put"), without);
-    told(&format!("{what}, beside a put that holds the lease"), beside);
+    print_times(&format!("{what}, without a put"), without);
+    print_times(&format!("{what}, with a put that holds the lease"), during);
 }
 
 #[test]
-fn reads_on_disk_come_back_while_a_put_stands_still() {
+fn reads_on_disk_do_not_wait_for_a_paused_put() {
     let home = tempfile::tempdir().unwrap();
-    reads_come_back("on disk", &on_disk(&home.path().join("vault"), &ShiftedClock::new()));
+    assert_reads_return("on disk", &on_disk(&home.path().join("vault"), &ShiftedClock::new()));
 }
 
 #[test]
-fn reads_in_memory_come_back_while_a_put_stands_still() {
-    reads_come_back("in memory", &in_memory(&ShiftedClock::new()));
+fn reads_in_memory_do_not_wait_for_a_paused_put() {
+    assert_reads_return("in memory", &in_memory(&ShiftedClock::new()));
 }

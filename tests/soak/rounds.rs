@@ -1,4 +1,4 @@
-//! Rounds of sixteen threads on one vault, and what is asked of it while all of them are at rest.
+//! Rounds of sixteen threads on one vault, with checks in between.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::shared::{self, Shared, Sharer};
 use crate::support::records::assert_whole;
 
 const THREADS: u64 = 16;
-/// How long a round is at most.
+/// Longest duration of a round.
 const ROUND: Duration = Duration::from_secs(10);
-/// One step in so many is one on what all threads share.
+/// Distance between steps on shared artifacts.
 const SHARED_EVERY: u64 = 3;
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 type Steps = BTreeMap<&'static str, u64>;
 
-/// What all versions come to, counted one by one.
+/// Returns the totals of all versions, counted one by one.
 fn recount(vault: &Vault) -> ArtifactUsage {
     let artifacts = vault.artifacts();
     let (mut by_spec, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
@@ -69,7 +69,7 @@ fn round(owners: &mut [Owner], sharers: &mut [Sharer<'_>], time: Duration, steps
 
 fn soak(what: &str, vault: &Vault, clock: &ShiftedClock) {
     let artifacts = vault.artifacts();
-    // Far more than there will be: what is counted for it is counted all the same.
+    // The quota is never reached. Puts reserve bytes for it all the same.
     artifacts.set_quota(Some(Quota::new(1 << 40))).unwrap();
     let shared = Shared::new(&artifacts);
     let mut owners: Vec<_> =
@@ -81,8 +81,8 @@ fn soak(what: &str, vault: &Vault, clock: &ShiftedClock) {
     let mut steps = Steps::new();
     for _ in 0..rounds {
         round(&mut owners, &mut sharers, time / rounds, &mut steps);
-        owners.iter().for_each(Owner::assert_all_there);
-        shared.assert_all_there(&artifacts);
+        owners.iter().for_each(Owner::assert_versions_match);
+        shared.assert_versions_match(&artifacts);
         let usage = artifacts.usage().unwrap();
         assert_eq!(usage, recount(vault));
         let report = assert_whole(vault);
@@ -90,7 +90,7 @@ fn soak(what: &str, vault: &Vault, clock: &ShiftedClock) {
     }
     let usage = artifacts.usage().unwrap();
     println!(
-        "soak {what}: {THREADS} threads, {} s, {} steps, {rounds} quiet points, at the end {} versions of {} \
+        "soak {what}: {THREADS} threads, {} s, {} steps, {rounds} checks, at the end {} versions of {} \
          bytes, {} stored; {steps:?}",
         time.as_secs(),
         steps.values().sum::<u64>(),
@@ -98,17 +98,19 @@ fn soak(what: &str, vault: &Vault, clock: &ShiftedClock) {
         usage.all.bytes,
         usage.stored_bytes,
     );
-    assert_nothing_is_left(vault, clock);
+    assert_all_is_freed(vault, clock);
 }
 
-/// Once all is deleted, and what died long ago is given up.
-fn assert_nothing_is_left(vault: &Vault, clock: &ShiftedClock) {
+/// Asserts that no content is left after all artifacts are deleted.
+///
+/// Uploads that were interrupted have expired by then.
+fn assert_all_is_freed(vault: &Vault, clock: &ShiftedClock) {
     let artifacts = vault.artifacts();
     let owned = (0..THREADS).map(|thread| format!("own {thread}"));
     for spec in owned.chain([shared::SPEC.to_owned()]) {
         artifacts.delete_all(&ArtifactScope::spec(&spec), LongCall::new()).unwrap();
     }
-    clock.put_forward(TWO_DAYS);
+    clock.advance(TWO_DAYS);
     let freed = vault.gc(&GcOptions::new()).unwrap();
     assert_eq!((freed.waiting, freed.damaged), (0, 0), "{freed:?}");
     let report = assert_whole(vault);

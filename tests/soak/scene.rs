@@ -1,4 +1,4 @@
-//! Contents that share parts, a clock that can be put forward, and the vaults that are worked on.
+//! Contents that share chunks, an adjustable clock, and the two vaults.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +15,7 @@ use strongroom_testkit::TestKey;
 use crate::support::random::Random;
 use crate::support::records::long;
 
-/// What contents are cut from: noise, and text that compresses.
+/// The bytes that contents are cut from: noise, and text that compresses.
 static POOL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let noise = (1..=4).map(|seed| long(seed, POOL_BYTES));
     let text = (1..=2).map(|seed| format!("line {seed} of a log\n").into_bytes());
@@ -24,10 +24,10 @@ static POOL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 });
 
 const POOL_BYTES: usize = 700_000;
-/// How long an object is; packs are twice that, so that a content has several.
+/// Bytes of an object. A pack has twice as many, so that a content has several packs.
 const OBJECT_BYTES: usize = 64 << 10;
 
-/// Bytes that can be made again: a part of the pool, of which the first ones are nobody else's.
+/// Reproducible bytes: a part of the pool, whose first bytes a random mark may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pool: usize,
@@ -37,8 +37,10 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Short ones, some about as long as what lies in state at most, and long ones that find most of their
-    /// chunks in what others have put.
+    /// Draws a content.
+    ///
+    /// There are short contents, contents near the largest size for state, and long ones. The long
+    /// ones share most chunks with contents of other threads.
     pub(crate) fn draw(random: &mut Random) -> Self {
         let mut below = |end: usize| usize::try_from(random.below(end as u64)).unwrap();
         let pool = below(POOL.len());
@@ -66,10 +68,10 @@ impl Content {
     }
 }
 
-/// A source that fails when it has given these bytes.
-pub(crate) struct Failing<'a>(pub(crate) &'a [u8]);
+/// A source that fails after these bytes.
+pub(crate) struct FailingSource<'a>(pub(crate) &'a [u8]);
 
-impl Read for Failing<'_> {
+impl Read for FailingSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self.0.read(buffer)? {
             0 => Err(std::io::Error::other("the source failed")),
@@ -78,7 +80,7 @@ impl Read for Failing<'_> {
     }
 }
 
-/// The system's time, put forward when asked to; it never goes back, so what is put later is newer.
+/// The system's time, advanced on request. It never goes back, so later puts are newer.
 #[derive(Clone, Debug)]
 pub(crate) struct ShiftedClock {
     system: Arc<SystemClock>,
@@ -93,7 +95,7 @@ impl ShiftedClock {
         Self { system, start_unix_millis, shift_millis: Arc::default() }
     }
 
-    pub(crate) fn put_forward(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.shift_millis.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }

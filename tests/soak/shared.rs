@@ -1,4 +1,6 @@
-//! Artifacts that all threads write: what must hold there whatever comes in between.
+//! Artifacts that all threads write.
+//!
+//! The assertions hold for any order of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,29 +16,29 @@ use crate::support::random::Random;
 
 pub(crate) const SPEC: &str = "shared";
 
-/// Artifacts that are written under a lease that was taken before.
+/// Artifacts that are written under a lease acquired before.
 const LEASED: [&str; 2] = ["leased 1", "leased 2"];
 const LEASED_VERSIONS_MAX: usize = 4;
-/// About how many versions the artifact has that everybody adds to.
+/// Approximate number of versions of the artifact that all threads add to.
 const ADDED_VERSIONS: usize = 48;
-/// Tags that each thread has for itself, so that sixteen threads fill a version up.
+/// Tags of each thread. Sixteen threads fill a version's limit of tags.
 const TAGS_OF_THREAD: u64 = 4;
 
-/// Version and content.
+/// Content of each version, by number.
 type Versions = BTreeMap<u64, Content>;
 
-/// What the shared artifacts must be.
+/// The expected shared artifacts.
 pub(crate) struct Shared {
-    /// Whoever holds the lease finds its lock free.
+    /// The versions of each leased artifact. The holder of a lease always finds the mutex free.
     leased: [Mutex<Versions>; 2],
-    /// Each number was given to one put, and each version is deleted by one thread.
-    added: Mutex<Added>,
+    /// The versions that threads add. Each number belongs to one put, and one thread deletes it.
+    added: Mutex<AddedVersions>,
 }
 
 #[derive(Default)]
-struct Added {
-    there: Versions,
-    newest: BTreeSet<u64>,
+struct AddedVersions {
+    existing: Versions,
+    numbers: BTreeSet<u64>,
 }
 
 impl Shared {
@@ -45,13 +47,13 @@ impl Shared {
         Self { leased: Default::default(), added: Mutex::default() }
     }
 
-    /// Each artifact has the versions that it must have, and they are what was put.
-    pub(crate) fn assert_all_there(&self, artifacts: &Artifacts) {
+    /// Asserts that exactly the expected versions exist, with their contents.
+    pub(crate) fn assert_versions_match(&self, artifacts: &Artifacts) {
         let leased = LEASED.iter().zip(&self.leased);
         for (task, versions) in leased {
             assert_versions(artifacts, task, &versions.lock());
         }
-        assert_versions(artifacts, "added", &self.added.lock().there);
+        assert_versions(artifacts, "added", &self.added.lock().existing);
     }
 }
 
@@ -66,14 +68,14 @@ fn assert_versions(artifacts: &Artifacts, task: &str, versions: &Versions) {
     }
 }
 
-/// A thread's part in them.
+/// One thread's access to the shared artifacts.
 pub(crate) struct Sharer<'a> {
     vault: Vault,
     artifacts: Artifacts,
     shared: &'a Shared,
     thread: u64,
     random: Random,
-    /// Of its own tags those that are set.
+    /// The thread's own tags that are set.
     tags: BTreeSet<String>,
 }
 
@@ -89,7 +91,7 @@ impl<'a> Sharer<'a> {
         }
     }
 
-    /// Does something, and asserts that it came out as it must; what that was.
+    /// Makes a random call, asserts its result, and returns its name.
     pub(crate) fn step(&mut self) -> &'static str {
         match self.random.below(14) {
             0..=2 => self.write_leased(),
@@ -112,7 +114,8 @@ impl<'a> Sharer<'a> {
         let at = usize::try_from(self.random.below(2)).unwrap();
         let name = name(SPEC, LEASED[at], "log");
         let lease = self.artifacts.lock(&name).unwrap();
-        let mut versions = self.shared.leased[at].try_lock().expect("its lease keeps others out");
+        let mut versions =
+            self.shared.leased[at].try_lock().expect("the lease excludes other threads");
         let artifacts = self.artifacts.holding(&lease);
         let found = artifacts.versions(&VersionsQuery::of(&name).limit(usize::MAX)).unwrap();
         let numbers = found.iter().filter_map(|info| info.uri().version());
@@ -139,27 +142,27 @@ impl<'a> Sharer<'a> {
         let name = name(SPEC, "added", "log");
         let old = {
             let mut added = self.shared.added.lock();
-            if added.there.len() > ADDED_VERSIONS { added.there.pop_first() } else { None }
+            if added.existing.len() > ADDED_VERSIONS { added.existing.pop_first() } else { None }
         };
         if let Some((number, _)) = old {
-            // Taken out of the model first: nobody else deletes it.
+            // The version is removed from the model first, so that no other thread deletes it.
             assert_eq!(self.artifacts.delete(&name.version(number)).unwrap(), 1);
-            return "delete what others have put";
+            return "delete a version of another thread";
         }
         let content = Content::draw(&mut self.random);
         let uri = self.artifacts.put(ArtifactSpec::new(name), &content.bytes()[..]).unwrap();
         let mut added = self.shared.added.lock();
         let number = uri.version().unwrap();
-        assert!(added.newest.insert(number), "{uri} was given twice");
-        added.there.insert(number, content);
-        "put beside others"
+        assert!(added.numbers.insert(number), "{uri} was given twice");
+        added.existing.insert(number, content);
+        "put among others"
     }
 
     fn read_added(&mut self) -> &'static str {
         let drawn = {
-            let there = &self.shared.added.lock().there;
-            let at = usize::try_from(self.random.below(there.len() as u64)).unwrap();
-            there.iter().nth(at).map(|(number, content)| (*number, *content))
+            let existing = &self.shared.added.lock().existing;
+            let at = usize::try_from(self.random.below(existing.len() as u64)).unwrap();
+            existing.iter().nth(at).map(|(number, content)| (*number, *content))
         };
         let Some((number, content)) = drawn else { return "read nothing" };
         match self.artifacts.read(&name(SPEC, "added", "log").version(number)) {
@@ -167,34 +170,37 @@ impl<'a> Sharer<'a> {
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
                 let added = self.shared.added.lock();
-                assert!(!added.there.contains_key(&number), "nobody has deleted version {number}");
+                assert!(
+                    !added.existing.contains_key(&number),
+                    "version {number} is missing without a deletion"
+                );
             }
         }
-        "read what others have put"
+        "read a version of another thread"
     }
 
-    /// What it writes is from one moment, whatever is written meanwhile.
+    /// Exports the shared artifacts during writes of other threads.
     fn export(&mut self) -> &'static str {
         let cancel = CancelToken::new();
         let exported = self
             .artifacts
             .export(&ArtifactScope::spec(SPEC), std::io::sink(), LongCall::new().cancel(&cancel))
             .unwrap();
-        assert!(exported.versions > 0, "one of them always stays");
-        "export beside others"
+        assert!(exported.versions > 0, "the export is empty");
+        "export among others"
     }
 
-    /// All threads change the tags of one version at once: each finds its own as it left them.
+    /// Changes tags of a version that all threads tag. Each thread finds its own tags unchanged.
     fn tag(&mut self) -> &'static str {
         let name = name(SPEC, "tagged", "log");
         let mine = format!("thread {} ", self.thread);
         let tag = format!("{mine}{}", self.random.below(TAGS_OF_THREAD));
-        let told = BTreeSet::from([tag.clone()]);
+        let tags = BTreeSet::from([tag.clone()]);
         let change = if self.tags.remove(&tag) {
-            TagChange::Remove(told)
+            TagChange::Remove(tags)
         } else {
             self.tags.insert(tag.clone());
-            TagChange::Add(told)
+            TagChange::Add(tags)
         };
         self.artifacts.tag(&name.newest(), &change).unwrap();
         let info = self.artifacts.info(&name.newest()).unwrap();
@@ -202,6 +208,6 @@ impl<'a> Sharer<'a> {
         let query = ArtifactQuery::new().task("tagged").tag(&tag);
         let found = self.artifacts.search(&query.clone().limit(10)).unwrap().versions;
         assert_eq!(found.len(), usize::from(self.tags.contains(&tag)), "{tag}");
-        "tag beside others"
+        "tag among others"
     }
 }
