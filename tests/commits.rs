@@ -1,7 +1,9 @@
-//! What is told of a commit is the truth: to each member of a group, after a failure, to a lane,
-//! to a reader that begins meanwhile, and about the content that it leaves behind.
+//! Results of commits: each reported result agrees with the committed data.
+//!
+//! Tested are the members of a group commit, commits that fail, lanes, readers that begin during a
+//! commit, and the content that a commit releases.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -26,29 +28,30 @@ use support::group::{PATIENCE, THREADS, apply_at_once, two_rows};
 use support::records::{assert_error, assert_whole, get, long, put, put_long, try_put};
 use support::syncs::HeardState;
 
-/// Longer than a row: such a value lies on the backend.
+/// Bytes of a value longer than a row, stored on the backend.
 const LONG: usize = 300_000;
-/// Rounds within which threads share a commit at least once.
+/// Most rounds until threads share a commit.
 const ROUNDS_MAX: usize = 50;
 
-/// Whether the rows of a writer are there.
+/// Returns whether the rows of a writer are there. Asserts that both are there, or neither.
 fn whole_or_absent(vault: &Vault, writer: &str) -> bool {
     let first = get(vault, &format!("{writer} first")).is_some();
     assert_eq!(first, get(vault, &format!("{writer} last")).is_some(), "{writer} is torn");
     first
 }
 
-/// What is told and what is there agree.
-fn assert_told(told: &Result<()>, there: bool, writer: &str) {
-    match told {
-        Ok(()) => assert!(there, "{writer} was told Ok, and its rows are absent"),
+/// Asserts that the reported result agrees with the committed data.
+fn assert_truthful(result: &Result<()>, there: bool, writer: &str) {
+    match result {
+        Ok(()) => assert!(there, "{writer} got Ok, and its rows are absent"),
         Err(error) if error.kind() == ErrorKind::Uncertain => {}
-        Err(error) => assert!(!there, "{writer} was told {error}, and its rows are there"),
+        Err(error) => assert!(!there, "{writer} got {error}, and its rows are there"),
     }
 }
 
-/// Lets every call from one on fail while threads commit; how many at most shared a commit of
-/// unknown outcome.
+/// Commits on several threads while all file calls from one on fail.
+///
+/// Returns the largest number of threads that shared a commit of unknown outcome.
 fn fail_a_group() -> usize {
     let mut shared = 0;
     for nth in 1..COMMIT_CALLS_MAX {
@@ -56,24 +59,25 @@ fn fail_a_group() -> usize {
         let vault = world_options(&world, 1).create("/vault").unwrap();
         put(&vault, "before", "x");
         let fail = || world.fail_from(nth, Fault::before(EIO));
-        let told = apply_at_once(&vault, false, fail);
+        let results = apply_at_once(&vault, false, fail);
         world.clear_faults();
-        if told.iter().all(|(_, told)| told.is_ok()) {
+        if results.iter().all(|(_, result)| result.is_ok()) {
             return shared;
         }
-        let failed = told.iter().filter(|(_, told)| told.is_err()).count();
-        assert!(nth > 1 || failed == THREADS, "{failed} were told that the commit failed");
-        let seen: Vec<_> = told.iter().map(|(writer, _)| whole_or_absent(&vault, writer)).collect();
+        let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+        assert!(nth > 1 || failed == THREADS, "only {failed} threads got an error");
+        let seen: Vec<_> =
+            results.iter().map(|(writer, _)| whole_or_absent(&vault, writer)).collect();
         vault.close().unwrap();
         let vault = world_options(&world, 2).open("/vault").unwrap();
-        for ((writer, told), seen) in told.iter().zip(seen) {
-            assert_told(told, whole_or_absent(&vault, writer), writer);
-            assert_eq!(seen, whole_or_absent(&vault, writer), "as it was before the reopening");
+        for ((writer, result), seen) in results.iter().zip(seen) {
+            assert_truthful(result, whole_or_absent(&vault, writer), writer);
+            assert_eq!(seen, whole_or_absent(&vault, writer), "the reopening changed the rows");
         }
-        let uncertain = |told: &Result<()>| {
-            told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain)
+        let uncertain = |result: &Result<()>| {
+            result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain)
         };
-        shared = shared.max(told.iter().filter(|(_, told)| uncertain(told)).count());
+        shared = shared.max(results.iter().filter(|(_, result)| uncertain(result)).count());
         assert_eq!(get(&vault, "before").unwrap(), b"x");
         assert_whole(&vault);
     }
@@ -81,13 +85,13 @@ fn fail_a_group() -> usize {
 }
 
 #[test]
-fn a_group_whose_commit_fails_is_told_so_and_leaves_nothing_torn() {
+fn failed_group_commit_is_reported_and_tears_nothing() {
     let shared = (0..ROUNDS_MAX).map(|_| fail_a_group()).find(|shared| *shared > 1);
     assert!(shared.is_some(), "no commit was shared");
 }
 
 #[test]
-fn a_leader_that_unwinds_tells_the_others_the_truth() {
+fn unwinding_leader_reports_true_results_to_its_group() {
     let syncs = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&syncs);
     let state = HeardState::new(move || {
@@ -102,9 +106,9 @@ fn a_leader_that_unwinds_tells_the_others_the_truth() {
     let alone = taken(&|| put(&vault, "alone", "x"));
     let shares = |_: &usize| {
         let syncs = taken(&|| {
-            for (writer, told) in apply_at_once(&vault, true, || ()) {
-                assert_told(&told, whole_or_absent(&vault, &writer), &writer);
-                assert!(told.is_ok(), "nothing failed: {told:?}");
+            for (writer, result) in apply_at_once(&vault, true, || ()) {
+                assert_truthful(&result, whole_or_absent(&vault, &writer), &writer);
+                assert!(result.is_ok(), "nothing failed: {result:?}");
             }
         });
         vault.write(|tx| tx.delete_namespace("n")).unwrap();
@@ -114,14 +118,14 @@ fn a_leader_that_unwinds_tells_the_others_the_truth() {
     assert_whole(&vault);
 }
 
-/// The value of "k" as a process sees it that opens what is on disk now.
+/// Returns the value of "k" as another process reads it.
 fn on_disk(world: &World) -> Vec<u8> {
     let vault = world_options(&world.same_as_now(), 2).open("/vault").unwrap();
     get(&vault, "k").unwrap()
 }
 
 #[test]
-fn a_read_beside_another_after_a_failed_commit_shows_what_is_on_disk_or_is_unavailable() {
+fn read_after_failed_commit_shows_the_disk_or_is_unavailable() {
     let uncertain = AtomicUsize::new(0);
     for timing in [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn] {
         each_call(
@@ -130,10 +134,9 @@ fn a_read_beside_another_after_a_failed_commit_shows_what_is_on_disk_or_is_unava
                 put(vault, "k", "old");
                 vault.read().unwrap()
             },
-            |vault, _held| try_put(vault, "k", b"new"),
-            |world, vault, held, error| {
-                let seen =
-                    vault.read().and_then(|snapshot| snapshot.get("n", "k")?.unwrap().bytes());
+            |vault, _snapshot| try_put(vault, "k", b"new"),
+            |world, vault, snapshot, error| {
+                let seen = vault.read().and_then(|read| read.get("n", "k")?.unwrap().bytes());
                 if error.kind() == ErrorKind::Uncertain {
                     uncertain.fetch_add(1, Ordering::SeqCst);
                     assert_error(seen, ErrorKind::Unavailable, "");
@@ -141,7 +144,7 @@ fn a_read_beside_another_after_a_failed_commit_shows_what_is_on_disk_or_is_unava
                     assert_eq!(on_disk(world), b"old", "{error}");
                     assert!(seen.is_ok_and(|seen| *seen == *b"old"), "{error}");
                 }
-                drop(held);
+                drop(snapshot);
                 assert_eq!(get(vault, "k").unwrap(), on_disk(world), "{timing:?}: {error}");
             },
         );
@@ -150,7 +153,7 @@ fn a_read_beside_another_after_a_failed_commit_shows_what_is_on_disk_or_is_unava
 }
 
 #[test]
-fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
+fn failed_take_over_keeps_the_old_handle_registered() {
     for timing in [FaultTiming::Before, FaultTiming::After] {
         each_call(
             timing,
@@ -166,7 +169,8 @@ fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
                 assert_error(vault.operations().delete("op"), ErrorKind::Locked, "");
                 let commit = lane.commit(two_rows("w"), Checkpoint::new("1"));
                 if error.kind() == ErrorKind::Uncertain {
-                    // If it happened the lane is fenced; the next owner is whoever asks.
+                    // If the take-over happened, the lane's commit is fenced, and any caller may
+                    // resume.
                     commit
                         .or_else(|e| if e.kind() == ErrorKind::Conflict { Ok(()) } else { Err(e) })
                 } else {
@@ -186,7 +190,7 @@ fn a_take_over_that_did_not_happen_leaves_the_old_handle_registered() {
 }
 
 #[test]
-fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_status() {
+fn lane_after_uncertain_commit_requires_its_status() {
     let happened = AtomicUsize::new(0);
     each_call(
         FaultTiming::After,
@@ -196,7 +200,7 @@ fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_sta
             let there = whole_or_absent(vault, "w1");
             assert!(!there || error.kind() == ErrorKind::Uncertain, "{error}");
             if !there {
-                // It did not happen, so to do it again is no repetition.
+                // The first commit did not happen, so the lane may commit it again.
                 return lane.commit(two_rows("w1"), Checkpoint::new("1")).unwrap();
             }
             happened.fetch_add(1, Ordering::SeqCst);
@@ -219,7 +223,9 @@ fn a_lane_whose_commit_was_uncertain_repeats_nothing_before_it_asked_for_its_sta
     assert!(happened.into_inner() > 0, "no commit happened and was uncertain");
 }
 
-/// A vault on a backend that fails on command, over a memory that outlives it.
+/// A vault on a faulty backend over a memory.
+///
+/// The memory outlives the vault.
 struct Scene {
     state: MemoryState,
     memory: Memory,
@@ -228,7 +234,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// It has one long value, "k".
+    /// Creates the vault with one long value, "k".
     fn new() -> Self {
         let (state, memory) = (MemoryState::new(), Memory::new());
         let faulty = Arc::new(FaultyBackend::new(Arc::new(memory.clone())));
@@ -238,14 +244,14 @@ impl Scene {
         Self { state, memory, faulty, vault }
     }
 
-    fn assert_nothing_is_left(&self, vault: &Vault) {
+    fn assert_no_objects(&self, vault: &Vault) {
         let report = assert_whole(vault);
         assert_eq!((report.objects, self.memory.list("content/", None, 10).unwrap().len()), (0, 0));
     }
 }
 
 #[test]
-fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
+fn failed_deletes_are_repeated_and_leave_no_object() {
     let lost = BackendFault::after(ErrorKind::Uncertain);
     for fault in [BackendFault::before(ErrorKind::Unavailable), lost] {
         for (nth, lasting, reopens) in (1..24)
@@ -258,11 +264,11 @@ fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
             } else {
                 scene.faulty.fail_at(nth, fault);
             }
-            // The deletes are no part of these commits.
+            // Deletes of objects are not part of these commits.
             scene.vault.write(|tx| tx.delete("n", "k")).unwrap();
             drop(staged);
             put(&scene.vault, "other", "x");
-            // A delete that fails is told of, and made up for by the next one.
+            // A gc reports a failed delete, and the next gc repeats it.
             let cleaned =
                 [(); 2].map(|()| scene.vault.gc(&GcOptions::new().without_repacking(true)));
             assert!(cleaned[1].as_ref().is_ok_and(|report| report.waiting == 0) || lasting);
@@ -271,17 +277,17 @@ fn deletes_that_fail_are_made_up_for_and_leave_nothing_unknown() {
             }
             scene.faulty.clear();
             if !reopens {
-                scene.assert_nothing_is_left(&scene.vault);
+                scene.assert_no_objects(&scene.vault);
                 scene.vault.clone().close().unwrap();
             }
             let backend = Arc::clone(&scene.faulty);
             let vault = Vault::options(TestKey).open_on(scene.state.clone(), backend).unwrap();
-            scene.assert_nothing_is_left(&vault);
+            scene.assert_no_objects(&vault);
         }
     }
 }
 
-/// A snapshot, taken by another thread.
+/// Returns a snapshot that another thread took.
 fn read_elsewhere(vault: &Vault) -> Snapshot {
     let (sender, taken) = channel();
     let vault = vault.clone();
@@ -289,9 +295,10 @@ fn read_elsewhere(vault: &Vault) -> Snapshot {
     taken.recv_timeout(PATIENCE).unwrap()
 }
 
-/// While a snapshot lives that began before the overwrite of "k" was committed, its value is
-/// there after a clean-up.
-fn assert_reads_on(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
+/// Asserts that a snapshot reads the old value of "k".
+///
+/// The snapshot is from before the overwrite, and a gc has run since.
+fn assert_old_value_is_kept(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert!(snapshot.get("n", "k").unwrap().unwrap().bytes().unwrap() == long(1, LONG));
     assert_eq!(get(vault, "k").unwrap(), b"short");
@@ -301,7 +308,7 @@ fn assert_reads_on(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
 }
 
 #[test]
-fn a_reader_that_begins_within_a_write_keeps_what_that_write_dooms() {
+fn reader_begun_within_a_write_keeps_doomed_objects() {
     let memory = Memory::new();
     let vault = Vault::options(TestKey).create_on(MemoryState::new(), memory.clone()).unwrap();
     put_long(&vault, "k", &long(1, LONG));
@@ -309,11 +316,11 @@ fn a_reader_that_begins_within_a_write_keeps_what_that_write_dooms() {
         tx.insert("n", "k", "short")?;
         Ok::<_, Error>(read_elsewhere(&vault))
     });
-    assert_reads_on(&vault, &memory, snapshot.unwrap());
+    assert_old_value_is_kept(&vault, &memory, snapshot.unwrap());
 }
 
 #[test]
-fn a_reader_that_begins_before_the_sync_of_a_commit_keeps_what_that_commit_dooms() {
+fn reader_begun_before_commit_sync_keeps_doomed_objects() {
     let (armed, own) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::<Vault>::new()));
     let (sender, taken) = channel();
     let (trigger, handle) = (Arc::clone(&armed), Arc::clone(&own));
@@ -328,28 +335,28 @@ fn a_reader_that_begins_before_the_sync_of_a_commit_keeps_what_that_commit_dooms
     put_long(&vault, "k", &long(1, LONG));
     armed.store(true, Ordering::SeqCst);
     put(&vault, "k", "short");
-    assert_reads_on(&vault, &memory, taken.recv_timeout(PATIENCE).unwrap());
+    assert_old_value_is_kept(&vault, &memory, taken.recv_timeout(PATIENCE).unwrap());
     vault.close().unwrap();
 }
 
 #[test]
-fn an_operation_is_removed_once_no_handle_lives_and_its_id_can_be_used_again() {
+fn deleted_operation_is_gone_and_its_id_is_reusable() {
     let vault = memory_vault().unwrap();
     let first = vault.operations().begin("op", ["a", "b"]).unwrap();
     first.lane("a").unwrap().commit(two_rows("w"), Checkpoint::new("1").complete()).unwrap();
     assert_error(vault.operations().delete("op"), ErrorKind::Locked, "op");
     drop(first);
     assert!(vault.operations().delete("op").unwrap());
-    assert!(!vault.operations().delete("op").unwrap(), "it is gone");
+    assert!(!vault.operations().delete("op").unwrap(), "the operation was deleted twice");
     assert_error(vault.operations().resume("op"), ErrorKind::NotFound, "op");
     let second = vault.operations().begin("op", ["a"]).unwrap();
     let status = second.lane("a").unwrap().status().unwrap();
     assert_eq!((status.checkpoints, status.complete, status.data.len()), (0, false, 0));
     assert_eq!(second.status().unwrap().lanes.len(), 1);
-    assert!(whole_or_absent(&vault, "w"), "what it committed stays");
+    assert!(whole_or_absent(&vault, "w"), "the committed rows are gone");
     second.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("").complete()).unwrap();
     drop(second);
-    assert!(vault.operations().delete("op").unwrap(), "a completed one too");
+    assert!(vault.operations().delete("op").unwrap(), "a completed operation is not deleted");
     assert_whole(&vault);
 }
 
@@ -359,7 +366,7 @@ enum Choice {
 }
 
 #[test]
-fn an_error_of_decoding_never_carries_what_was_stored() {
+fn decoding_error_never_contains_stored_data() {
     const SECRET: &str = "hunter2";
     const STORED: TypedNamespace<String, String> = TypedNamespace::new("secrets");
     const NUMBERS: TypedNamespace<String, u32> = TypedNamespace::new("secrets");
@@ -378,8 +385,8 @@ fn an_error_of_decoding_never_carries_what_was_stored() {
     ];
     for outcome in errors {
         let error = assert_error(outcome, ErrorKind::Corrupt, "does not decode");
-        let told = format!("{error} {error:?} {error:#?}");
-        assert!(!told.contains(SECRET) && !told.contains("unter"), "{told}");
+        let text = format!("{error} {error:?} {error:#?}");
+        assert!(!text.contains(SECRET) && !text.contains("unter"), "{text}");
     }
     assert!(!format!("{:?}", snapshot.get("secrets", "x")).contains(SECRET));
 }

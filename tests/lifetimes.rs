@@ -1,7 +1,6 @@
-//! How long a vault is open, and what its end leaves: who keeps it open, a close in the midst of
-//! work, and openings that cannot go as they should.
+//! The lifetime of an open vault: handles that keep it open, closes during work, failed openings.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -25,9 +24,9 @@ use support::records::{
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-/// Longer than a row: such a value lies on the backend.
+/// Bytes of a value longer than a row, stored on the backend.
 const LONG: usize = 300_000;
-/// What `create` does at most, in calls of the file system.
+/// Most file calls of `create`.
 const CREATE_CALLS_MAX: u64 = 500;
 
 /// Opens without waiting for another holder.
@@ -36,13 +35,15 @@ fn open_at_once(path: &Path) -> Result<Vault> {
     Vault::options(TestKey).lock_policy(policy).open(path)
 }
 
-/// Something that a host holds of a vault.
-type Held = Box<dyn Any>;
+/// A handle or value that a host holds.
+type HostHandle = Box<dyn Any>;
 
-/// A vault with a long and short records and an operation; what `take` takes of it keeps it open,
-/// whatever else is dropped, until it is dropped itself.
+/// Asserts that the result of `take` keeps a vault open.
+///
+/// The vault has a long value, short records and an operation. All other handles are dropped. The
+/// vault closes when the result is dropped.
 #[track_caller]
-fn keeps_open(take: impl FnOnce(&Vault) -> Held) {
+fn assert_keeps_open(take: impl FnOnce(&Vault) -> HostHandle) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
     let vault = create(&path);
@@ -60,8 +61,8 @@ fn keeps_open(take: impl FnOnce(&Vault) -> Held) {
 }
 
 #[test]
-fn a_value_on_the_backend_keeps_the_vault_open() {
-    keeps_open(|vault| {
+fn value_on_the_backend_keeps_the_vault_open() {
+    assert_keeps_open(|vault| {
         let value = vault.read().unwrap().get("n", "long").unwrap().unwrap();
         assert!(value.bytes().unwrap() == long(1, LONG));
         Box::new(value)
@@ -69,8 +70,8 @@ fn a_value_on_the_backend_keeps_the_vault_open() {
 }
 
 #[test]
-fn a_reader_of_a_value_keeps_the_vault_open() {
-    keeps_open(|vault| {
+fn value_reader_keeps_the_vault_open() {
+    assert_keeps_open(|vault| {
         let value = vault.read().unwrap().get("n", "long").unwrap().unwrap();
         let mut reader = value.into_reader();
         reader.read_exact(&mut [0; 100]).unwrap();
@@ -79,8 +80,8 @@ fn a_reader_of_a_value_keeps_the_vault_open() {
 }
 
 #[test]
-fn records_under_way_keep_the_vault_open() {
-    keeps_open(|vault| {
+fn record_iterator_keeps_the_vault_open() {
+    assert_keeps_open(|vault| {
         let mut records = vault.read().unwrap().prefix("n", "").unwrap();
         records.next().unwrap().unwrap();
         Box::new(records)
@@ -88,16 +89,18 @@ fn records_under_way_keep_the_vault_open() {
 }
 
 #[test]
-fn a_snapshot_and_a_staging_keep_the_vault_open() {
-    keeps_open(|vault| Box::new(vault.read().unwrap()));
-    keeps_open(|vault| Box::new(vault.stage(&b"short"[..]).unwrap()));
+fn snapshot_and_staged_value_keep_the_vault_open() {
+    assert_keeps_open(|vault| Box::new(vault.read().unwrap()));
+    assert_keeps_open(|vault| Box::new(vault.stage(&b"short"[..]).unwrap()));
 }
 
 #[test]
-fn an_operation_a_lane_and_a_batch_with_a_checkpoint_keep_the_vault_open() {
-    keeps_open(|vault| Box::new(vault.operations().begin("op", ["a"]).unwrap()));
-    keeps_open(|vault| Box::new(vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap()));
-    keeps_open(|vault| {
+fn operation_lane_and_checkpoint_batch_keep_the_vault_open() {
+    assert_keeps_open(|vault| Box::new(vault.operations().begin("op", ["a"]).unwrap()));
+    assert_keeps_open(|vault| {
+        Box::new(vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap())
+    });
+    assert_keeps_open(|vault| {
         let lane = vault.operations().begin("op", ["a"]).unwrap().lane("a").unwrap();
         let mut batch = Batch::new();
         batch.checkpoint(&lane, Checkpoint::new("1"));
@@ -106,7 +109,7 @@ fn an_operation_a_lane_and_a_batch_with_a_checkpoint_keep_the_vault_open() {
 }
 
 #[test]
-fn what_is_held_is_readable_after_the_vault_s_own_handle_is_dropped() {
+fn values_and_records_are_readable_after_the_vault_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let vault = create(&folder.path().join("vault"));
     put_long(&vault, "a", &long(1, LONG));
@@ -121,7 +124,7 @@ fn what_is_held_is_readable_after_the_vault_s_own_handle_is_dropped() {
 }
 
 #[test]
-fn a_snapshot_of_a_closed_vault_is_closed_also_for_what_it_has_read_before() {
+fn snapshot_of_closed_vault_is_closed_with_or_without_cache() {
     let folder = tempfile::tempdir().unwrap();
     let vault = create(&folder.path().join("vault"));
     put(&vault, "k", "v");
@@ -134,8 +137,10 @@ fn a_snapshot_of_a_closed_vault_is_closed_also_for_what_it_has_read_before() {
     }
 }
 
-/// A source that closes its vault within its `at`th read, and opens another handle of it.
-struct Closing {
+/// A source that closes and reopens its vault in one read.
+///
+/// That read has the number `at`.
+struct ClosingSource {
     world: World,
     vault: Vault,
     at: usize,
@@ -143,7 +148,7 @@ struct Closing {
     other: Option<Vault>,
 }
 
-impl Read for &mut Closing {
+impl Read for &mut ClosingSource {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.reads += 1;
         if self.reads == self.at {
@@ -156,28 +161,30 @@ impl Read for &mut Closing {
 }
 
 #[test]
-fn a_close_during_a_staging_leaves_no_orphan() {
-    let mut struck = 0;
+fn close_during_staging_leaves_no_orphan() {
+    let mut closes = 0;
     for at in 1.. {
         let world = World::new();
         let vault = world_options(&world, 1).object_bytes(4_096).create("/vault").unwrap();
-        let mut source = Closing { world, vault: vault.clone(), at, reads: 0, other: None };
+        let mut source = ClosingSource { world, vault: vault.clone(), at, reads: 0, other: None };
         let staged = vault.stage((&mut source).take(900_000));
         let Some(other) = source.other else {
             assert!(staged.is_ok());
             break;
         };
-        struck += 1;
+        closes += 1;
         assert_error(staged, ErrorKind::Closed, "");
         let report = other.check(&CheckOptions::new()).unwrap();
         assert_eq!((&report.unknown[..], report.due), (&[][..], 0), "closed at read {at}");
     }
-    assert!(struck > 20, "closed at {struck} reads only");
+    assert!(closes > 20, "closed at {closes} reads only");
 }
 
-/// Closes the vault of `work`, and asserts that there was nothing to recover from.
+/// Asserts that a close after `work` is clean.
+///
+/// A gc then leaves no object.
 #[track_caller]
-fn closes_cleanly(work: impl FnOnce(&Vault)) {
+fn assert_clean_close(work: impl FnOnce(&Vault)) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
     let vault = create(&path);
@@ -192,13 +199,13 @@ fn closes_cleanly(work: impl FnOnce(&Vault)) {
 }
 
 #[test]
-fn a_close_after_a_dropped_staging_is_clean() {
-    closes_cleanly(|vault| drop(vault.stage(&long(1, LONG)[..]).unwrap()));
+fn close_after_dropped_staging_is_clean() {
+    assert_clean_close(|vault| drop(vault.stage(&long(1, LONG)[..]).unwrap()));
 }
 
 #[test]
-fn a_close_after_a_reader_held_a_removed_value_is_clean() {
-    closes_cleanly(|vault| {
+fn close_after_snapshot_kept_a_deleted_value_is_clean() {
+    assert_clean_close(|vault| {
         put_long(vault, "k", &long(1, LONG));
         let snapshot = vault.read().unwrap();
         vault.write(|tx| tx.delete("n", "k")).unwrap();
@@ -207,7 +214,7 @@ fn a_close_after_a_reader_held_a_removed_value_is_clean() {
 }
 
 #[test]
-fn a_close_while_a_reader_holds_a_removed_value_leaves_it_to_the_next_open() {
+fn close_with_live_snapshot_leaves_deletion_to_next_open() {
     let world = World::new();
     let vault = world_options(&world, 1).create("/vault").unwrap();
     put_long(&vault, "k", &long(1, LONG));
@@ -215,19 +222,19 @@ fn a_close_while_a_reader_holds_a_removed_value_leaves_it_to_the_next_open() {
     vault.write(|tx| tx.delete("n", "k")).unwrap();
     vault.close().unwrap();
     let vault = world_options(&world, 2).open("/vault").unwrap();
-    assert_eq!(vault.gc(&GcOptions::new()).unwrap().waiting, 0, "no reader is left");
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().waiting, 0, "a reader is registered");
     assert_eq!(assert_whole(&vault).objects, 0);
     drop(snapshot);
 }
 
 #[test]
-fn a_dropped_staging_is_gone_from_the_backend_after_the_next_write() {
+fn dropped_staging_is_deleted_after_the_next_write() {
     let memory = Memory::new();
     let vault = Vault::options(TestKey).create_on(MemoryState::new(), memory.clone()).unwrap();
     let objects = || memory.list("content/", None, 10).unwrap().len();
     let staged = vault.stage(&long(1, LONG)[..]).unwrap();
     put(&vault, "k", "v");
-    assert_eq!(objects(), 1, "while it lives");
+    assert_eq!(objects(), 1, "a live staged value keeps its object");
     drop(staged);
     put(&vault, "k", "w");
     assert_eq!(objects(), 0);
@@ -235,7 +242,7 @@ fn a_dropped_staging_is_gone_from_the_backend_after_the_next_write() {
 }
 
 #[test]
-fn a_full_disk_opens_and_is_read() {
+fn vault_on_full_disk_opens_and_is_read() {
     let world = World::new();
     let vault = world_options(&world, 1).create("/vault").unwrap();
     put(&vault, "k", "v");
@@ -245,30 +252,32 @@ fn a_full_disk_opens_and_is_read() {
     let vault = world_options(&world, 2).open("/vault").unwrap();
     assert_eq!(get(&vault, "k").unwrap(), b"v");
     let note = world.read_file("/vault/holder").unwrap_or_default();
-    assert!(note.is_empty(), "there was room for the note");
+    assert!(note.is_empty(), "the disk was not full");
     world.set_capacity(None);
     vault.write(|tx| tx.delete("n", "k")).unwrap();
     assert_eq!(all(&vault).unwrap(), []);
 }
 
 #[test]
-fn a_creation_that_fails_is_uncertain_if_there_is_a_vault_and_else_can_be_repeated() {
+fn failed_creation_is_uncertain_or_repeatable() {
     let timings = [FaultTiming::Before, FaultTiming::After, FaultTiming::Torn];
     let faults = timings.into_iter().flat_map(|timing| {
         [EIO, ENOSPC].map(|errno| Fault { timing, error: FaultError::Os(errno) })
     });
     let published: usize = faults.map(creations_that_published).sum();
-    assert!(published > 0, "no fault struck after the publication");
+    assert!(published > 0, "no creation failed after its publication");
 }
 
-/// Strikes each call of a creation in turn; how many left a vault behind and an error.
+/// Fails each call of a creation in turn.
+///
+/// Returns the number of creations that returned an error and left a vault.
 fn creations_that_published(fault: Fault) -> usize {
     let mut published = 0;
     for nth in 1..CREATE_CALLS_MAX {
         let world = World::new();
         world.fail_at(nth, fault);
         let created = world_options(&world, 1).create("/vault").map(drop);
-        let made = world.calls();
+        let calls = world.calls();
         world.clear_faults();
         match (created, world_options(&world, 2).open("/vault")) {
             (Ok(()), opened) => drop(opened.unwrap()),
@@ -282,7 +291,7 @@ fn creations_that_published(fault: Fault) -> usize {
                 world_options(&world, 3).create("/vault").unwrap();
             }
         }
-        if made < nth {
+        if calls < nth {
             return published;
         }
     }
@@ -290,7 +299,7 @@ fn creations_that_published(fault: Fault) -> usize {
 }
 
 #[test]
-fn an_opening_that_fails_keeps_the_note_of_the_dead() {
+fn failed_opening_keeps_the_note_of_the_dead_process() {
     const NOTE: &str = r#"{"host":"h","boot_id":"b","pid":7,"process_start":1,"operation":"import","since_unix_millis":2}"#;
     let world = World::new();
     world_options(&world, 1).create("/vault").unwrap().close().unwrap();
@@ -305,7 +314,7 @@ fn an_opening_that_fails_keeps_the_note_of_the_dead() {
 }
 
 #[test]
-fn a_state_cut_short_is_refused_and_left_as_it_is() {
+fn truncated_state_is_refused_and_unchanged() {
     let world = World::new();
     let vault = world_options(&world, 1).create("/vault").unwrap();
     (0..50).for_each(|i| put(&vault, &format!("k{i}"), long(i, 3_000)));
@@ -321,7 +330,7 @@ fn a_state_cut_short_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn the_longest_first_pause_is_cut_to_the_timeout() {
+fn first_pause_is_limited_to_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
     let _vault = create(&path);
@@ -334,7 +343,7 @@ fn the_longest_first_pause_is_cut_to_the_timeout() {
 }
 
 #[test]
-fn a_growth_that_is_no_factor_of_at_least_1_is_invalid() {
+fn pause_growth_below_1_is_invalid() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
     for growth in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 0.99] {
@@ -349,7 +358,7 @@ fn a_growth_that_is_no_factor_of_at_least_1_is_invalid() {
 }
 
 #[test]
-fn objects_shorter_than_4_kib_or_longer_than_8_mib_are_invalid() {
+fn object_size_outside_4_kib_to_8_mib_is_invalid() {
     let options = |bytes| Vault::options(TestKey).object_bytes(bytes);
     let create_on = |bytes| options(bytes).create_on(MemoryState::new(), Memory::new());
     for bytes in [0, 1, (4 << 10) - 1, (8 << 20) + 1, usize::MAX] {

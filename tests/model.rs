@@ -1,4 +1,6 @@
-//! A state machine over all calls, with crash and reopen, against a plain map.
+//! A state machine over all calls, compared with a plain map.
+//!
+//! The calls include crashes and reopenings.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use strongroom::operations::OperationState;
 use strongroom_testkit::{Bug, Call, Driver, Transition, World, calls, operation_calls, plant};
 
-/// Most calls in one case.
+/// Most calls of one case.
 const CALLS_MAX: usize = 40;
 
 fn run(calls: &[Call]) -> Result<(), TestCaseError> {
@@ -21,7 +23,7 @@ fn cases() -> u32 {
 }
 
 #[test]
-fn the_vault_agrees_with_the_model() {
+fn vault_agrees_with_the_model() {
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     if let Err(error) = runner.run(&calls(CALLS_MAX, true), |calls| run(&calls)) {
@@ -29,7 +31,7 @@ fn the_vault_agrees_with_the_model() {
     }
 }
 
-/// Every change of an operation's state that there may be, as ARCHITECTURE.md has it.
+/// Returns every allowed change of an operation's state, as in ARCHITECTURE.md.
 fn table() -> Vec<Transition> {
     use OperationState::{Cancelled, Completed, Failed, Initialized, Paused, Recovering, Running};
     let follow: [(Option<OperationState>, &[OperationState]); 6] = [
@@ -43,42 +45,44 @@ fn table() -> Vec<Transition> {
     follow.iter().flat_map(|(from, next)| next.iter().map(|&to| (*from, to))).collect()
 }
 
-/// Runs the calls; the steps made, and the changes of state that there were.
+/// Runs the calls. Returns the number of calls, and the changes of state that occurred.
 fn run_machine(calls: &[Call]) -> Result<(usize, BTreeSet<Transition>), TestCaseError> {
     let driver = Driver::create(World::new(), 7);
     let mut driver = driver.expect("the simulated disk has no fault");
     calls.iter().try_for_each(|call| driver.run(call)).map_err(TestCaseError::fail)?;
-    let seen = driver.transitions();
+    let changes = driver.transitions();
     let table = table();
-    match seen.iter().find(|step| !table.contains(step)) {
-        Some(step) => Err(TestCaseError::fail(format!("{step:?} is not in the table"))),
-        None => Ok((calls.len(), seen)),
+    match changes.iter().find(|change| !table.contains(change)) {
+        Some(change) => Err(TestCaseError::fail(format!("{change:?} is not in the table"))),
+        None => Ok((calls.len(), changes)),
     }
 }
 
-/// Steps on operations in all, with crashes, reopenings, take-overs and jumps of the clock.
+/// Returns the number of calls on operations in all cases.
+///
+/// The calls include crashes, reopenings, take-overs and jumps of the clock.
 fn machine_steps() -> usize {
     let given = std::env::var("STRONGROOM_MACHINE_STEPS").ok().and_then(|n| n.parse().ok());
     given.unwrap_or(12_000)
 }
 
 #[test]
-fn operations_agree_with_their_machine() {
-    // The same calls each time, unless more are asked for: that each change of the table is met must
-    // not depend on luck.
+fn operations_agree_with_their_state_machine() {
+    // The calls are the same in each run, unless more are requested. So it does not depend on
+    // chance whether every change of the table occurs.
     let config = Config { failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let strategy = operation_calls(200);
-    let (mut steps, mut cases, mut seen) = (0, 0, BTreeSet::new());
+    let (mut steps, mut cases, mut changes) = (0, 0, BTreeSet::new());
     while steps < machine_steps() {
         let tree = strategy.new_tree(&mut runner).expect("nothing is filtered");
         let calls = tree.current();
         match run_machine(&calls) {
-            Ok((made, steps_seen)) => {
-                steps += made;
+            Ok((calls_made, new_changes)) => {
+                steps += calls_made;
                 cases += 1;
-                seen.extend(steps_seen);
+                changes.extend(new_changes);
             }
             Err(error) => {
                 let shrunk = runner.run_one(tree, |calls| run_machine(&calls).map(drop));
@@ -88,14 +92,16 @@ fn operations_agree_with_their_machine() {
     }
     println!(
         "machine of operations: {steps} steps, {cases} vaults, {} changes of state",
-        seen.len()
+        changes.len()
     );
     let all: BTreeSet<Transition> = table().into_iter().collect();
-    assert_eq!(seen, all, "not every change of the table was met");
+    assert_eq!(changes, all, "not every change of the table occurred");
 }
 
-/// The same test must find a bug in the machine, and shrink it to what shows it.
-fn machine_finds(bug: Bug, most: usize) {
+/// Canary: asserts that the test finds a bug in the machine.
+///
+/// The failing case must shrink to at most `most` calls.
+fn assert_machine_bug_found(bug: Bug, most: usize) {
     let _bug = plant(bug);
     let config = Config { cases: 500, max_shrink_iters: 4_000, ..Config::default() };
     let config = Config { failure_persistence: None, ..config };
@@ -111,27 +117,29 @@ fn machine_finds(bug: Bug, most: usize) {
 }
 
 #[test]
-fn a_machine_without_its_table_is_found_and_shrinks() {
-    machine_finds(Bug::AnyStep, 4);
+fn machine_without_its_table_is_found_and_shrinks() {
+    assert_machine_bug_found(Bug::AnyStep, 4);
 }
 
 #[test]
-fn tries_that_are_not_counted_are_found_and_shrink() {
-    machine_finds(Bug::UncountedTries, 3);
+fn uncounted_tries_are_found_and_shrink() {
+    assert_machine_bug_found(Bug::UncountedTries, 3);
 }
 
 #[test]
-fn an_ended_operation_that_stays_listed_is_found_and_shrinks() {
-    machine_finds(Bug::KeepsListed, 2);
+fn ended_operation_that_stays_listed_is_found_and_shrinks() {
+    assert_machine_bug_found(Bug::KeepsListed, 2);
 }
 
 #[test]
-fn a_missing_fence_is_found_and_shrinks() {
-    machine_finds(Bug::NoFence, 4);
+fn missing_fence_is_found_and_shrinks() {
+    assert_machine_bug_found(Bug::NoFence, 4);
 }
 
-/// The same test must find a planted bug, and shrink it to what shows it.
-fn finds(bug: Bug, most: usize) {
+/// Canary: asserts that the test finds a planted bug.
+///
+/// The failing case must shrink to at most `most` calls.
+fn assert_found_and_shrunk(bug: Bug, most: usize) {
     let _bug = plant(bug);
     let config = Config {
         cases: 2_000,
@@ -151,11 +159,11 @@ fn finds(bug: Bug, most: usize) {
 }
 
 #[test]
-fn a_forgotten_removal_is_found_and_shrinks() {
-    finds(Bug::DriverSkipsRemoval, 2);
+fn forgotten_removal_is_found_and_shrinks() {
+    assert_found_and_shrunk(Bug::DriverSkipsRemoval, 2);
 }
 
 #[test]
-fn a_checkpoint_without_its_data_is_found_and_shrinks() {
-    finds(Bug::DriverSkipsBatchData, 2);
+fn checkpoint_without_its_data_is_found_and_shrinks() {
+    assert_found_and_shrunk(Bug::DriverSkipsBatchData, 2);
 }

@@ -1,11 +1,14 @@
-//! A reader keeps what it can reach: whatever is deleted, overwritten or dropped after it began,
-//! its values read whole, and their objects go once the last reader of them has ended.
+//! Read epochs: a reader keeps all data that it can reach.
 //!
-//! A step of the test comes between the two halves of a beginning read, its read epoch and its redb read. In
-//! the right order a commit and a clean-up in between do no harm; in the wrong order, planted,
-//! they tear the reader's content away, and the same scenario shows it.
+//! Whatever is deleted, overwritten or dropped after a reader began, its values are read whole.
+//! Their objects are deleted after their last reader has ended.
+//!
+//! A test may run a step between the two halves of a beginning read: the registration of its read
+//! epoch, and its redb read. In the right order a commit and a clean-up in between are harmless. In
+//! the wrong order, a planted bug, they delete the reader's content, and the same scenario detects
+//! that.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -21,13 +24,13 @@ use strongroom_testkit::{Bug, TestKey, bug, plant};
 
 use support::records::{assert_error, assert_whole, get, long, put, put_long};
 
-/// A value in one pack, with nodes above its chunks.
+/// Bytes of a value in one pack, with nodes above its chunks.
 const LEN: usize = 8 << 20;
 const OBJECTS: usize = 1;
-/// Another one.
+/// Bytes of another value.
 const OTHER_LEN: usize = 300_000;
 
-/// How a value ends.
+/// A way in which a value is released.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Delete,
@@ -54,7 +57,9 @@ fn end(vault: &Vault, end: End) {
     }
 }
 
-/// How many objects the end of a value leaves, once nobody reads the old one.
+/// Returns the number of objects after the value's end.
+///
+/// The old value has no reader any more.
 fn objects_after(end: End) -> usize {
     usize::from(matches!(end, End::OverwriteLong))
 }
@@ -70,7 +75,7 @@ fn scene() -> Scene {
     let vault = Vault::options(TestKey).create_on(MemoryState::new(), memory.clone()).unwrap();
     let value = long(1, LEN);
     put_long(&vault, "k", &value);
-    put(&vault, "beside", "v");
+    put(&vault, "another", "v");
     let scene = Scene { vault, memory, value };
     assert_eq!(scene.objects(), OBJECTS);
     scene
@@ -81,19 +86,21 @@ impl Scene {
         self.memory.list("content/", None, 1_000).unwrap().len()
     }
 
-    /// Cleans up, and tells whether anything waits for a reader.
+    /// Runs gc, and returns whether an object waits for a reader.
     fn is_waiting(&self) -> bool {
         self.vault.gc(&GcOptions::new().without_repacking(true)).unwrap().waiting > 0
     }
 
-    /// While the reader lives its objects stay; once it has ended they go.
-    fn ends(&self, how: End, read_on: impl FnOnce()) {
-        end(&self.vault, how);
-        assert!(self.is_waiting(), "{how:?}");
-        assert_eq!(self.objects(), OBJECTS + objects_after(how), "{how:?}");
-        read_on();
-        assert!(!self.is_waiting(), "{how:?}");
-        assert_eq!(self.objects(), objects_after(how), "{how:?}");
+    /// Asserts that objects stay for their reader and are deleted then.
+    ///
+    /// The reader ends in `read`.
+    fn assert_kept_until_read(&self, end_kind: End, read: impl FnOnce()) {
+        end(&self.vault, end_kind);
+        assert!(self.is_waiting(), "{end_kind:?}");
+        assert_eq!(self.objects(), OBJECTS + objects_after(end_kind), "{end_kind:?}");
+        read();
+        assert!(!self.is_waiting(), "{end_kind:?}");
+        assert_eq!(self.objects(), objects_after(end_kind), "{end_kind:?}");
         assert_whole(&self.vault);
     }
 
@@ -107,60 +114,60 @@ fn value(snapshot: &Snapshot) -> Value {
 }
 
 #[test]
-fn a_snapshot_reads_the_whole_value_after_its_end() {
-    for how in ENDS {
+fn snapshot_reads_released_value() {
+    for end_kind in ENDS {
         let scene = scene();
         let snapshot = scene.vault.read().unwrap();
-        scene.ends(how, || {
+        scene.assert_kept_until_read(end_kind, || {
             assert!(value(&snapshot).bytes().unwrap() == scene.value);
             let keys: Vec<_> = snapshot
                 .prefix("n", "")
                 .unwrap()
                 .map(|record| record.unwrap().key().to_vec())
                 .collect();
-            assert_eq!(keys, [&b"beside"[..], b"k"]);
+            assert_eq!(keys, [&b"another"[..], b"k"]);
             drop(snapshot);
         });
     }
 }
 
 #[test]
-fn a_reader_half_way_reads_on_after_the_end_and_without_its_snapshot() {
-    for how in ENDS {
+fn reader_continues_after_release_without_its_snapshot() {
+    for end_kind in ENDS {
         let scene = scene();
         let mut reader = scene.value().into_reader();
         let mut read = vec![0; LEN / 2];
         reader.read_exact(&mut read).unwrap();
-        scene.ends(how, || {
+        scene.assert_kept_until_read(end_kind, || {
             reader.read_to_end(&mut read).unwrap();
-            assert!(read == scene.value, "{how:?}");
+            assert!(read == scene.value, "{end_kind:?}");
             reader.seek(SeekFrom::Start(0)).unwrap();
             let mut again = Vec::new();
             reader.read_to_end(&mut again).unwrap();
-            assert!(again == scene.value, "{how:?}");
+            assert!(again == scene.value, "{end_kind:?}");
             drop(reader);
         });
     }
 }
 
 #[test]
-fn a_value_alone_keeps_its_objects() {
-    for how in ENDS {
+fn value_alone_keeps_its_objects() {
+    for end_kind in ENDS {
         let scene = scene();
         let value = scene.value();
-        scene.ends(how, || {
-            assert!(value.bytes().unwrap() == scene.value, "{how:?}");
+        scene.assert_kept_until_read(end_kind, || {
+            assert!(value.bytes().unwrap() == scene.value, "{end_kind:?}");
             drop(value);
         });
     }
 }
 
 #[test]
-fn records_under_way_keep_their_objects() {
+fn record_iterator_keeps_its_objects() {
     let scene = scene();
     let mut records = scene.vault.read().unwrap().prefix("n", "").unwrap();
-    assert_eq!(records.next().unwrap().unwrap().key(), b"beside");
-    scene.ends(End::DropNamespace, || {
+    assert_eq!(records.next().unwrap().unwrap().key(), b"another");
+    scene.assert_kept_until_read(End::DropNamespace, || {
         let record = records.next().unwrap().unwrap();
         assert!(record.value().bytes().unwrap() == scene.value);
         assert!(records.next().is_none());
@@ -169,7 +176,7 @@ fn records_under_way_keep_their_objects() {
 }
 
 #[test]
-fn a_value_read_within_the_write_that_ends_it_outlives_the_commit() {
+fn value_read_in_the_write_that_releases_it_is_kept() {
     let scene = scene();
     let value = scene.vault.write(|tx| {
         let value = tx.get("n", "k")?.unwrap();
@@ -184,7 +191,7 @@ fn a_value_read_within_the_write_that_ends_it_outlives_the_commit() {
 }
 
 #[test]
-fn readers_of_different_ages_read_each_what_it_began_with() {
+fn readers_of_different_epochs_read_their_own_values() {
     let scene = scene();
     let old = scene.value();
     end(&scene.vault, End::OverwriteLong);
@@ -193,54 +200,56 @@ fn readers_of_different_ages_read_each_what_it_began_with() {
     assert_eq!((scene.is_waiting(), scene.objects()), (true, OBJECTS + 1));
     assert!(old.bytes().unwrap() == scene.value);
     drop(old);
-    // What goes with a node goes once nobody is left who began before that.
+    // Chunks under a deleted node are deleted once all readers from before that have ended.
     assert!(scene.is_waiting());
     assert!(young.bytes().unwrap() == long(9, OTHER_LEN));
     drop(young);
     assert_eq!((scene.is_waiting(), scene.objects()), (false, 0));
 }
 
-/// A scene, and a read of it between whose two halves `how` and a clean-up happened.
-fn stepped_into(how: End) -> (Scene, Snapshot) {
+/// Returns a snapshot with a step in the middle of its beginning.
+///
+/// The step is `end_kind` and a gc, between the read epoch and the redb read.
+fn read_with_step(end_kind: End) -> (Scene, Snapshot) {
     let scene = scene();
     let (vault, steps) = (scene.vault.clone(), Rc::new(Cell::new(0)));
     let count = Rc::clone(&steps);
     let step = bug::at(Bug::ReadBeforeEpoch, move || {
         count.set(count.get() + 1);
-        end(&vault, how);
+        end(&vault, end_kind);
         vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     });
     let snapshot = scene.vault.read().unwrap();
     drop(step);
-    assert_eq!(steps.get(), 1, "it was stepped into");
+    assert_eq!(steps.get(), 1, "the step did not run once");
     (scene, snapshot)
 }
 
 #[test]
-fn a_clean_up_between_the_pin_and_the_read_does_no_harm() {
-    for how in ENDS {
-        let (scene, snapshot) = stepped_into(how);
-        // It began after the end, and sees it.
+fn clean_up_between_read_epoch_and_read_is_harmless() {
+    for end_kind in ENDS {
+        let (scene, snapshot) = read_with_step(end_kind);
+        // The read began after the value's end, and sees that end.
         let seen = snapshot.get("n", "k").unwrap();
         let seen = seen.map(|value| value.bytes().unwrap().to_vec());
-        let left = match how {
+        let left = match end_kind {
             End::OverwriteShort => Some(b"short".to_vec()),
             End::OverwriteLong => Some(long(9, OTHER_LEN)),
             _ => None,
         };
-        assert!(seen == left, "{how:?}");
+        assert!(seen == left, "{end_kind:?}");
         drop(snapshot);
-        assert_eq!((scene.is_waiting(), scene.objects()), (false, objects_after(how)));
+        assert_eq!((scene.is_waiting(), scene.objects()), (false, objects_after(end_kind)));
         assert_eq!(get(&scene.vault, "k").is_some(), left.is_some());
     }
 }
 
 #[test]
-fn the_wrong_order_is_caught_by_the_same_scenario() {
+fn read_before_its_epoch_loses_content() {
     let _bug = plant(Bug::ReadBeforeEpoch);
-    for how in ENDS {
-        let (_scene, snapshot) = stepped_into(how);
-        // It began before the end, so it still sees the record, and its content is gone.
+    for end_kind in ENDS {
+        let (_scene, snapshot) = read_with_step(end_kind);
+        // The read began before the end, so it still has the record, whose content is deleted.
         let torn = value(&snapshot).bytes();
         assert_error(torn, ErrorKind::Corrupt, "has no row");
     }

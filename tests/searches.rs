@@ -1,12 +1,12 @@
-//! Searches among many artifacts: what each finds, and how long its first page takes.
+//! Searches among many artifacts: their results, and the durations of their first pages.
 //!
-//! What is found is held against a plain filter over all artifacts, page by page. Times are printed, and
-//! nothing is asserted of them: of first pages with everything in memory, and of opening the vault beside
-//! one of 100 artifacts.
+//! The results are compared with a plain filter over all artifacts, page by page. Durations are
+//! only printed: of first pages with everything in memory, and of opening the vault, compared with
+//! a vault of 100 artifacts.
 //!
-//! `STRONGROOM_SEARCHED` sets how many artifacts there are; the full run is 100000.
+//! `STRONGROOM_SEARCHED` sets the number of artifacts. A full run has 100000.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -27,17 +27,18 @@ use support::records::assert_whole;
 const THREADS: u64 = 8;
 const SPECS: u64 = 50;
 const KINDS: [&str; 4] = ["diff", "log", "report", "test"];
-/// Artifacts of the vault that the large one is compared with.
+/// Number of artifacts in the small vault.
 const FEW: u64 = 100;
-/// Length of a first page.
+/// Number of versions on a first page.
 const PAGE: usize = 50;
-/// First pages that are timed of each search, and for how long at most.
+/// Most first pages that are timed for each search.
 const TIMED: usize = 500;
+/// Longest time for the first pages of one search.
 const TIMED_FOR: Duration = Duration::from_secs(3);
-/// How often each vault is opened.
+/// Number of timed openings of each vault.
 const OPENED: usize = 11;
 
-fn artifacts_in_all() -> u64 {
+fn artifact_count() -> u64 {
     std::env::var("STRONGROOM_SEARCHED").map_or(2_000, |text| text.parse().expect("a number"))
 }
 
@@ -47,9 +48,9 @@ fn name(number: u64) -> ArtifactName {
     ArtifactName::new(format!("spec {spec}"), format!("task {task}"), kind).unwrap()
 }
 
-/// The tags of one of `all` artifacts.
+/// Returns the tags of one of `all` artifacts.
 fn tags(number: u64, all: u64) -> Vec<&'static str> {
-    let told = [
+    let candidates = [
         (number.is_multiple_of(2), "even"),
         (!number.is_multiple_of(2), "odd"),
         (number < all / 2, "early"),
@@ -57,10 +58,10 @@ fn tags(number: u64, all: u64) -> Vec<&'static str> {
         (number.is_multiple_of(3), "third"),
         (number.is_multiple_of(997), "rare"),
     ];
-    told.into_iter().filter_map(|(is_set, tag)| is_set.then_some(tag)).collect()
+    candidates.into_iter().filter_map(|(is_set, tag)| is_set.then_some(tag)).collect()
 }
 
-/// A closed vault of so many artifacts, put by several threads.
+/// Creates and closes a vault of `all` artifacts, put by several threads.
 fn fill(path: &Path, all: u64) {
     let clock = SystemClock::new();
     let vault = Vault::options(TestKey).create(path).unwrap();
@@ -81,7 +82,7 @@ fn fill(path: &Path, all: u64) {
     println!("{all} artifacts put by {THREADS} threads in {took:.1} s");
 }
 
-/// What is looked for, and which of the artifacts that is.
+/// A query with a label and an equal filter.
 struct Search {
     label: &'static str,
     query: ArtifactQuery,
@@ -102,7 +103,7 @@ fn has(info: &ArtifactInfo, tag: &str) -> bool {
     info.tags().iter().any(|other| other == tag)
 }
 
-/// Every kind of search; `middle` is when a fifth of all artifacts was put.
+/// Returns every kind of search. In `middle` a fifth of all artifacts was put.
 fn searches(middle: std::ops::Range<u64>) -> Vec<Search> {
     let query = ArtifactQuery::new;
     let (within, within_too) = (middle.clone(), middle.clone());
@@ -153,19 +154,19 @@ fn searches(middle: std::ops::Range<u64>) -> Vec<Search> {
             query().tag("early").tag("late"),
             |_| false,
         ),
-        Search::new("none: two large tags, in turns", query().tag("even").tag("odd"), |_| false),
+        Search::new("none: two large tags, alternating", query().tag("even").tag("odd"), |_| false),
     ]
 }
 
-/// Everything that a search finds, page by page, in the order of the pages.
-fn walk(artifacts: &Artifacts, query: &ArtifactQuery) -> Vec<ArtifactInfo> {
+/// Returns all results of a search, in the order of its pages.
+fn all_pages(artifacts: &Artifacts, query: &ArtifactQuery) -> Vec<ArtifactInfo> {
     let (mut found, mut after) = (Vec::new(), None);
     let mut limit = PAGE;
     loop {
         let page = artifacts.search(&query.clone().after(after).limit(limit)).unwrap();
         found.extend(page.versions);
         let Some(next) = page.next else { return found };
-        assert_ne!(Some(next), after, "the next page is another");
+        assert_ne!(Some(next), after, "the cursor did not advance");
         after = Some(next);
         limit = SEARCH_PAGE_MAX;
     }
@@ -177,7 +178,7 @@ fn quantiles(mut times: Vec<Duration>) -> [f64; 3] {
     [at(50), at(99), at(100)]
 }
 
-/// Prints how long a first page takes.
+/// Prints the durations of a search's first page.
 fn time(artifacts: &Artifacts, search: &Search, found: usize) {
     let clock = SystemClock::new();
     let mut times = Vec::new();
@@ -196,7 +197,7 @@ fn time(artifacts: &Artifacts, search: &Search, found: usize) {
     );
 }
 
-/// Prints how long vaults take to open, in turns.
+/// Prints the durations of opening the vaults, in alternation.
 fn time_openings(vaults: [(&Path, u64); 2]) {
     let clock = SystemClock::new();
     let mut times = [const { Vec::new() }; 2];
@@ -215,10 +216,10 @@ fn time_openings(vaults: [(&Path, u64); 2]) {
 }
 
 #[test]
-fn every_search_finds_what_a_filter_finds_the_newest_first() {
+fn searches_match_a_filter_with_the_newest_first() {
     let home = tempfile::tempdir().unwrap();
     let (few, many) = (home.path().join("few"), home.path().join("many"));
-    let all = artifacts_in_all();
+    let all = artifact_count();
     fill(&few, FEW);
     fill(&many, all);
     time_openings([(&few, FEW), (&many, all)]);
@@ -227,19 +228,19 @@ fn every_search_finds_what_a_filter_finds_the_newest_first() {
     let artifacts = vault.artifacts();
     let listed = artifacts.list(&ListQuery::of(ArtifactScope::all()).limit(usize::MAX)).unwrap();
     let names: BTreeSet<_> = listed.iter().map(|info| info.uri().name().clone()).collect();
-    assert!(names == (0..all).map(name).collect(), "all of them are there, and no others");
+    assert!(names == (0..all).map(name).collect(), "the listing has other artifacts");
     let mut created: Vec<u64> = listed.iter().map(ArtifactInfo::created_unix_millis).collect();
     created.sort_unstable();
     let fifth = |number: usize| created[created.len() / 5 * number];
     for search in searches(fifth(2)..fifth(3)) {
-        let found = walk(&artifacts, &search.query);
+        let found = all_pages(&artifacts, &search.query);
         assert!(
             found.is_sorted_by(|a, b| a.created_unix_millis() >= b.created_unix_millis()),
-            "{}: the newest first",
+            "{}: not in order, newest first",
             search.label
         );
         let uris: BTreeSet<_> = found.iter().map(|info| info.uri().clone()).collect();
-        assert_eq!(uris.len(), found.len(), "{}: nothing twice", search.label);
+        assert_eq!(uris.len(), found.len(), "{}: a result occurs twice", search.label);
         let expected: BTreeSet<_> = listed
             .iter()
             .filter(|info| (search.finds)(info))

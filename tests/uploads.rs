@@ -1,14 +1,15 @@
-//! Puts whose process is killed again and again, and what memory they take.
+//! Puts whose process is killed repeatedly, and the memory of puts.
 //!
-//! After each kill the same put stores only the rest: what its listing of the vault's objects shows to be
-//! new is counted, and so is what of it stays. At the end the artifact is what was put, byte by byte, and
-//! nothing else is left. Contents are drawn as they are read, and never held whole.
+//! After each kill the same put stores only the rest. The test counts new objects in the vault's
+//! folder, and those of them that stay. At the end the artifact has the bytes of the put, and no
+//! other content is left. Contents are generated while they are read, and never held in memory as a
+//! whole.
 //!
-//! `STRONGROOM_UPLOAD_MIB` sets the length of the content, `STRONGROOM_UPLOAD_KILLS` how often its process
-//! is killed, and `STRONGROOM_UPLOAD_PACK_KIB` about how long a pack is; the full run is 1024, 50 and
-//! 16384, which is what a vault has unless it is told otherwise.
+//! `STRONGROOM_UPLOAD_MIB` sets the length of the content, `STRONGROOM_UPLOAD_KILLS` the number of
+//! kills, and `STRONGROOM_UPLOAD_PACK_KIB` the approximate length of a pack. A full run has 1024,
+//! 50 and 16384, which is the default of a vault.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not what they share.
+#![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
 mod support;
 
@@ -35,10 +36,13 @@ const KILLS_VARIABLE: &str = "STRONGROOM_UPLOAD_KILLS";
 const PACK_VARIABLE: &str = "STRONGROOM_UPLOAD_PACK_KIB";
 
 const MIB: u64 = 1 << 20;
-/// By how much packs may pass their length, and what a kill cost what was read of them: the chunks that fill
-/// them, their lists, nodes, chunks between threads, and what is told of progress in whole MiB.
+/// Bytes that are added to the limits of whole packs.
+///
+/// Packs exceed their length, and a kill loses more than whole packs. The reasons are the chunks
+/// that fill packs, their lists, nodes, chunks between threads, and progress that is reported in
+/// whole MiB.
 const SLACK_BYTES: u64 = 5 * MIB;
-/// What a process may take that puts, in KiB, whatever the content's length.
+/// Most memory of a putting process in KiB, whatever the content's length.
 const PEAK_KIB_MAX: u64 = 64 << 10;
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
@@ -64,23 +68,23 @@ fn name() -> ArtifactName {
     ArtifactName::new("spec", "task", "dump").unwrap()
 }
 
-/// Not a test of its own: what the other processes run.
+/// Not a test. Runs the worker processes of the other tests.
 #[test]
 fn worker() {
     let Some((role, path)) = role() else {
         return;
     };
-    assert_eq!(role, "put", "there is one role");
+    assert_eq!(role, "put", "an unknown role");
     let vault = options().open(path).unwrap();
     let artifacts = vault.artifacts();
     say("putting");
     if !artifacts.exists(&name().newest()).unwrap() {
         let size = content_bytes();
         let spec = ArtifactSpec::new(name()).size(size);
-        let told = AtomicU64::new(0);
+        let reported = AtomicU64::new(0);
         let progress = |done: u64, _: Option<u64>| {
             let mib = done / MIB;
-            if told.swap(mib, Ordering::Relaxed) < mib {
+            if reported.swap(mib, Ordering::Relaxed) < mib {
                 say(&format!("at {mib}"));
             }
         };
@@ -90,26 +94,26 @@ fn worker() {
     say(&format!("peak {}", peak_kib(std::process::id())));
 }
 
-/// The most memory that a process has held so far, in KiB.
+/// Returns the peak memory of a process so far, in KiB.
 fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How many MiB a worker says that it has stored.
+/// Returns the stored MiB from a line of a worker's output.
 fn mib(line: &str) -> u64 {
     line.strip_prefix("at ").unwrap().parse().unwrap()
 }
 
-/// The peak that a worker says at its end.
-fn peak_said(said: &[String]) -> u64 {
-    said.last().and_then(|line| line.strip_prefix("peak ")).unwrap().parse().unwrap()
+/// Returns the peak memory in KiB that a worker prints.
+fn printed_peak(lines: &[String]) -> u64 {
+    lines.last().and_then(|line| line.strip_prefix("peak ")).unwrap().parse().unwrap()
 }
 
 type Files = BTreeMap<PathBuf, u64>;
 
-/// What lies in the folders of a vault, with its length: everything but the state.
+/// Returns the files in the folders of a vault with their lengths. The state file is left out.
 fn files(vault: &Path) -> Files {
     let mut found = Files::new();
     let below = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -127,24 +131,26 @@ fn files(vault: &Path) -> Files {
     found
 }
 
-/// What a killed attempt has left.
+/// The result of a killed attempt.
 struct Attempt {
-    /// Of the content, in bytes, as it told itself.
+    /// Bytes of the content that the attempt has read, as it reported.
     reached: u64,
-    /// Bytes of the files that were not there before.
+    /// Bytes of the files that the attempt created.
     written: u64,
     files: Files,
 }
 
-/// Lets a worker put until it has read `target` bytes and `delay` has passed, and kills it; what it had
-/// read, and its peak. `None` if it has got to its end before.
-fn kill_behind(path: &Path, target: u64, delay: Duration) -> Option<(u64, u64)> {
+/// Kills a worker after `target` bytes and a further `delay`.
+///
+/// Returns the bytes that the worker had read, and its peak memory in KiB. Returns `None` if the
+/// worker ended before the kill.
+fn kill_after(path: &Path, target: u64, delay: Duration) -> Option<(u64, u64)> {
     let clock = SystemClock::new();
     let worker = Worker::start("put", path);
     worker.expect("putting");
     let mut reached = 0;
     while reached * MIB < target {
-        let line = worker.line().expect("it puts until it is killed, or tells its end");
+        let line = worker.line().expect("the worker reports progress or its end");
         if line.starts_with("peak") {
             return None;
         }
@@ -154,7 +160,7 @@ fn kill_behind(path: &Path, target: u64, delay: Duration) -> Option<(u64, u64)> 
     loop {
         match worker.hear(ends.saturating_sub(clock.monotonic())) {
             Heard::Silence => break,
-            Heard::End => panic!("it has failed"),
+            Heard::End => panic!("the worker has failed"),
             Heard::Line(line) if line.starts_with("peak") => return None,
             Heard::Line(line) => reached = mib(&line),
         }
@@ -163,8 +169,10 @@ fn kill_behind(path: &Path, target: u64, delay: Duration) -> Option<(u64, u64)> 
     worker.kill().then_some((reached * MIB, peak))
 }
 
-/// Where attempts are killed, in bytes of the content: further on each time, so that there is a rest to
-/// store; and one in five anywhere before that, while it reads what it finds stored.
+/// Returns the bytes of the content at which attempts are killed.
+///
+/// So each attempt has a rest to store. One in five is instead anywhere before its position, where
+/// the attempt reads content that is already stored.
 fn targets(random: &mut Random, kills: u64) -> Vec<u64> {
     let within = content_bytes() / 10 * 9;
     let mut targets: Vec<u64> = (0..kills).map(|_| random.below(within)).collect();
@@ -176,19 +184,19 @@ fn targets(random: &mut Random, kills: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_put_that_is_killed_again_and_again_stores_nothing_twice_but_two_packs() {
+fn put_killed_repeatedly_loses_at_most_two_packs_per_kill() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("vault");
     options().create(&path).unwrap().close().unwrap();
     let mut random = Random::new(u64::from(std::process::id()));
-    // Long enough that a kill may land anywhere between two packs, and while one is put.
+    // Long enough that a kill may fall anywhere between two packs, or during the put of one.
     let delay_micros = content_bytes() / 10_000;
-    // The copy of the key set, which no put writes.
+    // The key copy, which no put writes.
     let others = files(&path);
     let (mut attempts, mut peak, mut before) = (Vec::new(), 0, others.clone());
     for target in targets(&mut random, setting(KILLS_VARIABLE, 5)) {
         let delay = Duration::from_micros(random.below(delay_micros));
-        let Some((reached, its_peak)) = kill_behind(&path, target, delay) else { continue };
+        let Some((reached, its_peak)) = kill_after(&path, target, delay) else { continue };
         peak = peak.max(its_peak);
         let files = files(&path);
         let new = files.iter().filter(|(path, _)| !before.contains_key(*path));
@@ -196,14 +204,14 @@ fn a_put_that_is_killed_again_and_again_stores_nothing_twice_but_two_packs() {
         before.clone_from(&files);
         attempts.push(Attempt { reached, written, files });
     }
-    peak = peak.max(peak_said(&Worker::start("put", &path).finish()));
+    peak = peak.max(printed_peak(&Worker::start("put", &path).finish()));
     let mut last = files(&path);
     last.retain(|path, _| !others.contains_key(path));
     let new = last.iter().filter(|(path, _)| !before.contains_key(*path));
     let written_last: u64 = new.map(|(_, bytes)| bytes).sum();
     let stored: u64 = last.values().sum();
 
-    // The pack that is being filled, and the one before it while that is being put.
+    // The pack that is being filled, and the previous one while it is being stored.
     let two_packs = 2 * pack_bytes() + SLACK_BYTES;
     let mut kept_before = 0;
     for (number, Attempt { reached, written, files }) in attempts.iter().enumerate() {
@@ -213,14 +221,14 @@ fn a_put_that_is_killed_again_and_again_stores_nothing_twice_but_two_packs() {
         assert!(kept + two_packs >= *reached, "attempt {number} lost more than two packs");
         assert!(
             *written <= kept - kept_before + two_packs,
-            "attempt {number} wrote more than two packs that were of no use"
+            "attempt {number} wrote more than two packs that are not kept"
         );
         kept_before = kept;
     }
     let written = written_last + attempts.iter().map(|attempt| attempt.written).sum::<u64>();
     println!(
         "put of {} bytes killed {} times: {stored} bytes stored, {written} written in all, \
-         {} of them in vain; peak of memory {peak} KiB",
+         {} of them not kept; peak of memory {peak} KiB",
         content_bytes(),
         attempts.len(),
         written - stored
@@ -230,15 +238,17 @@ fn a_put_that_is_killed_again_and_again_stores_nothing_twice_but_two_packs() {
     assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
     assert!(
         attempts.len() as u64 * 2 > setting(KILLS_VARIABLE, 5),
-        "most kills land before the end"
+        "too many attempts ended before their kill"
     );
     assert_whole_and_alone(&path);
 }
 
-/// The artifact is what was put, and all that there is; without it nothing is left.
+/// Asserts that the artifact is whole, and that nothing else is stored.
+///
+/// After its deletion nothing is left.
 fn assert_whole_and_alone(path: &Path) {
     let clock = ManualClock::new();
-    // Whatever the attempts thought to be the time, it is two days later.
+    // The clock is two days later than the clocks of all attempts.
     let now = SystemClock::new().unix_millis() - clock.unix_millis();
     clock.jump(i64::try_from(now).unwrap());
     clock.advance(TWO_DAYS);
@@ -249,8 +259,12 @@ fn assert_whole_and_alone(path: &Path) {
     };
     let objects = |vault: &Path| files(vault).values().filter(|bytes| **bytes > 0).count() as u64;
     let (freed, report) = collect();
-    assert_eq!((freed.chunks, freed.packs, report.artifacts), (0, 0, 1), "all of it is in use");
-    // Beside them there is the copy of the key set.
+    assert_eq!(
+        (freed.chunks, freed.packs, report.artifacts),
+        (0, 0, 1),
+        "gc freed content of the artifact"
+    );
+    // The one object more is the key copy.
     assert_eq!(objects(path), report.objects + 1);
     let artifacts = vault.artifacts();
     let (mut stored, mut put) =
@@ -263,7 +277,7 @@ fn assert_whole_and_alone(path: &Path) {
             break;
         }
         put.read_exact(&mut others[..taken]).unwrap();
-        assert!(some[..taken] == others[..taken], "other bytes behind byte {read}");
+        assert!(some[..taken] == others[..taken], "different bytes after byte {read}");
         read += taken as u64;
     }
     assert_eq!(read, content_bytes());
@@ -275,22 +289,23 @@ fn assert_whole_and_alone(path: &Path) {
     assert_eq!(objects(path), 1);
 }
 
-/// Lengths of contents that are put to see what memory that takes, in MiB: less than what a process may
-/// take, and far more.
+/// Lengths of contents whose memory is measured, in MiB.
+///
+/// The first is less than the allowed memory of a process, the second far more.
 const MEASURED_MIB: [u64; 2] = [24, 256];
 
 #[test]
-fn a_put_takes_bounded_memory_whatever_its_length() {
+fn put_takes_bounded_memory_for_any_length() {
     for mib in MEASURED_MIB {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("vault");
         options().create(&path).unwrap().close().unwrap();
         let variables = [
             (MIB_VARIABLE, mib.to_string()),
-            // What a vault has unless it is told otherwise.
+            // The default of a vault.
             (PACK_VARIABLE, (16 << 10).to_string()),
         ];
-        let peak = peak_said(&Worker::start_with("put", &path, &variables).finish());
+        let peak = printed_peak(&Worker::start_with("put", &path, &variables).finish());
         println!("put of {mib} MiB: peak of memory {peak} KiB");
         assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
     }

@@ -1,6 +1,6 @@
 //! A vault through its public interface: records, transactions, batches, operations.
 
-// Shared helpers are no tests in clippy's eyes.
+// Clippy exempts tests, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Read;
@@ -26,7 +26,7 @@ fn keys(vault: &Vault, namespace: &str) -> Vec<String> {
     records.map(|r| String::from_utf8(r.unwrap().key().to_vec()).unwrap()).collect()
 }
 
-/// Bytes that do not repeat, so that wherever a vault cuts them they take their length.
+/// Returns bytes that do not compress, so their stored length is full.
 fn long(len: usize) -> Vec<u8> {
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
     let mut draw = || {
@@ -39,7 +39,7 @@ fn long(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_write_is_there_after_reopening() {
+fn write_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault");
     let vault = Vault::options(TestKey).create(&path).unwrap();
@@ -52,7 +52,7 @@ fn a_write_is_there_after_reopening() {
 }
 
 #[test]
-fn records_are_ordered_and_namespaces_are_apart() {
+fn records_are_ordered_and_namespaces_are_separate() {
     let vault = memory_vault().unwrap();
     for key in ["b", "a", "c", "ab"] {
         put(&vault, "one", key, key);
@@ -75,7 +75,7 @@ fn records_are_ordered_and_namespaces_are_apart() {
 }
 
 #[test]
-fn an_error_or_a_panic_leaves_nothing_and_the_vault_usable() {
+fn error_or_panic_in_a_write_leaves_nothing() {
     let vault = memory_vault().unwrap();
     let refused: Result<()> = vault.write(|tx| {
         tx.insert("people", "ada", "1815")?;
@@ -85,7 +85,7 @@ fn an_error_or_a_panic_leaves_nothing_and_the_vault_usable() {
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         vault.write(|tx| -> Result<()> {
             tx.insert("people", "ada", "1815")?;
-            panic!("the host's own bug");
+            panic!("a bug of the host");
         })
     }));
     assert!(panicked.is_err());
@@ -96,7 +96,7 @@ fn an_error_or_a_panic_leaves_nothing_and_the_vault_usable() {
 }
 
 #[test]
-fn a_long_value_is_staged_and_streamed_back() {
+fn long_value_is_staged_and_streamed_back() {
     let vault = memory_vault().unwrap();
     let value = long((8 << 20) * 2 + 77);
     let staged = vault.stage(&value[..]).unwrap();
@@ -117,7 +117,7 @@ fn a_long_value_is_staged_and_streamed_back() {
 }
 
 #[test]
-fn the_row_limit_is_told_with_the_number() {
+fn row_beyond_limit_is_invalid_with_its_length() {
     let vault = memory_vault().unwrap();
     put(&vault, "rows", "most", vec![7; ROW_BYTES_MAX]);
     let error =
@@ -139,7 +139,7 @@ fn batches_apply_whole_or_not_at_all() {
 }
 
 #[test]
-fn lanes_complete_an_operation_and_a_stale_owner_is_refused() {
+fn lanes_complete_an_operation_and_stale_owner_is_refused() {
     let vault = memory_vault().unwrap();
     let first = vault.operations().begin("import", ["a", "b"]).unwrap();
     let lane = first.lane("a").unwrap();
@@ -174,7 +174,7 @@ fn lanes_complete_an_operation_and_a_stale_owner_is_refused() {
 }
 
 #[test]
-fn a_dropped_namespace_is_gone_at_once_and_its_content_with_it() {
+fn dropped_namespace_is_gone_at_once_with_its_content() {
     let vault = memory_vault().unwrap();
     for i in 0..2_500 {
         if i % 500 == 0 {
@@ -185,7 +185,7 @@ fn a_dropped_namespace_is_gone_at_once_and_its_content_with_it() {
     vault.write(|tx| (0..2_500).try_for_each(|i| tx.insert("n", format!("k{i}"), "v"))).unwrap();
     assert!(vault.write(|tx| tx.delete_namespace("n")).unwrap());
     assert_eq!(keys(&vault, "n"), [""; 0]);
-    put(&vault, "n", "new", "life");
+    put(&vault, "n", "new", "value");
     assert_eq!(keys(&vault, "n"), ["new"]);
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     let report = vault.check(&CheckOptions::new()).unwrap();
@@ -194,7 +194,7 @@ fn a_dropped_namespace_is_gone_at_once_and_its_content_with_it() {
 }
 
 #[test]
-fn a_write_within_a_write_is_refused_at_once() {
+fn write_within_a_write_is_invalid() {
     let vault = memory_vault().unwrap();
     vault
         .write(|_| {
@@ -208,7 +208,7 @@ fn a_write_within_a_write_is_refused_at_once() {
 }
 
 #[test]
-fn a_closed_vault_says_so() {
+fn calls_of_a_closed_vault_are_closed() {
     let vault = memory_vault().unwrap();
     put(&vault, "n", "k", "v");
     let other = vault.clone();
