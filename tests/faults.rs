@@ -6,6 +6,7 @@
 //!
 //! - `workload.rs`: the steps, and the visible state after each step.
 //! - `sweep.rs`: one run with one fault, and its assertions.
+//! - `checks.rs`: faults during an integrity check.
 //! - `operations.rs`: faults during operations in all states, compared with their model.
 //! - `readers.rs`: readers that are open during a failure, and the work that is completed after it.
 //!
@@ -16,6 +17,8 @@
 
 mod support;
 
+#[path = "faults/checks.rs"]
+mod checks;
 #[path = "faults/operations.rs"]
 mod operations;
 #[path = "faults/readers.rs"]
