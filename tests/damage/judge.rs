@@ -50,6 +50,11 @@ pub(crate) enum Outcome {
 pub(crate) enum DamageBytes {
     /// Bytes that were never sealed for their location. Reads must detect them.
     Unauthentic,
+    /// Bytes of a content object that were never sealed for it.
+    ///
+    /// Reads detect damage in a chunk. Only the check reads the rest of a pack, so it runs in
+    /// every case.
+    Content,
     /// Older bytes of the vault in their own location. Reads may return them. The check must detect
     /// them.
     Older,
@@ -215,7 +220,9 @@ fn judge(left: &LeftVault, bytes: DamageBytes, damage: &Damage, n: usize) -> Out
     };
     let (seen, view) = compare(left, &vault);
     match (seen, view) {
-        (Comparison::Right, view) if !is_used(n) => right(left, view),
+        (Comparison::Right, view) if bytes != DamageBytes::Content && !is_used(n) => {
+            right(left, view)
+        }
         (Comparison::Right, view) => match use_on(vault, view, &state, &backend, n) {
             Ok(()) => right(left, view),
             Err(outcome) => outcome,

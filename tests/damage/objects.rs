@@ -31,7 +31,7 @@ fn changed(body: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     body.into()
 }
 
-fn flip(left: &LeftVault, prefix: &str) -> Tally {
+fn flip(left: &LeftVault, prefix: &str, bytes: DamageBytes) -> Tally {
     let mut flips = Vec::new();
     for (key, body) in below(&left.image, prefix) {
         let ends = OBJECT_HEAD_BYTES.min(body.len())..body.len().saturating_sub(TAG_BYTES);
@@ -39,7 +39,7 @@ fn flip(left: &LeftVault, prefix: &str) -> Tally {
         flips.extend((0..body.len()).filter(sampled).map(|at| (key.clone(), at)));
     }
     let image = left.image.clone();
-    judge_all(left, DamageBytes::Unauthentic, flips.len(), move |n| {
+    judge_all(left, bytes, flips.len(), move |n| {
         let (key, at) = &flips[n];
         let body = changed(&image.objects[key], |body| body[*at] ^= bit(*at));
         Damage::new(format!("byte {at} of {key}")).object(key, Some(body))
@@ -50,7 +50,8 @@ fn flip(left: &LeftVault, prefix: &str) -> Tally {
 fn flipped_bit_of_content_is_detected() {
     for cipher in [Cipher::XChaCha20Poly1305, Cipher::Aes256GcmSiv] {
         let left = vaults(cipher, 4).closed;
-        let tally = flip(&left, CONTENT).expect_none_wrong(&format!("content, {cipher}"));
+        let tally = flip(&left, CONTENT, DamageBytes::Content)
+            .expect_none_wrong(&format!("content, {cipher}"));
         assert_eq!(tally.detected(), tally.cases, "{tally}");
     }
 }
@@ -59,7 +60,7 @@ fn flipped_bit_of_content_is_detected() {
 fn flipped_bit_of_the_key_copy_is_repaired() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     for left in [&vaults.closed, &vaults.crashed] {
-        let tally = flip(left, KEY_SETS);
+        let tally = flip(left, KEY_SETS, DamageBytes::Unauthentic);
         let tally = tally.expect_none_wrong(&format!("{}: copy of the key set", left.name));
         assert_eq!(tally.harmless, tally.cases, "{tally}");
     }
@@ -97,7 +98,7 @@ fn exchanged_truncated_or_removed_content_is_detected() {
             cases.push(swapped.object(other, Some(body.clone())));
         }
     }
-    let tally = judge_each(left, DamageBytes::Unauthentic, cases);
+    let tally = judge_each(left, DamageBytes::Content, cases);
     let tally = tally.expect_none_wrong("content exchanged");
     assert_eq!(tally.detected(), tally.cases, "{tally}");
 }
