@@ -106,11 +106,11 @@ struct FilesSession(PathBuf);
 
 impl Session for FilesSession {
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let beside = self.0.join(format!("{name}.new"));
-        let mut file = File::create_new(&beside)?;
+        let temporary = self.0.join(format!("{name}.new"));
+        let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, self.0.join(name))?;
+        fs::rename(&temporary, self.0.join(name))?;
         File::open(&self.0)?.sync_all()?;
         Ok(())
     }

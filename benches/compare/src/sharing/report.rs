@@ -16,7 +16,7 @@ const JOIN_MB_MIN: f64 = 400.0;
 /// Formats all of `table.md`.
 pub(super) fn table(environment: &Environment, rounds: usize, outcomes: &[Outcome]) -> String {
     let mut text = format!(
-        "# Sharing secrets, beside blahaj and vsss-rs\n\n{}\n\n\
+        "# Sharing secrets, compared with blahaj and vsss-rs\n\n{}\n\n\
          One thread, {rounds} rounds, contenders in turn. MB/s is 10^6 bytes of secret a second, \
          from the median of the rounds' medians, with the slowest and the fastest round. Ratios \
          are taken round by round, then their median: how many times as fast as the peer.\n\n\
