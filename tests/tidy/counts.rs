@@ -19,7 +19,7 @@ const ROOT: &str = "engine/strongroom/src/lib.rs";
 const DECLARATIONS: [&str; 10] =
     ["mod", "struct", "enum", "union", "trait", "type", "const", "static", "fn", "macro"];
 
-/// A counted name, and the place of its declaration or use.
+/// A counted name, and the location of its declaration or use.
 struct Counted {
     name: String,
     path: PathBuf,
@@ -32,7 +32,7 @@ impl Counted {
     }
 }
 
-/// A finding at the first of `counted` that is one too many.
+/// Returns a finding at the first name in `counted` beyond the limit.
 fn excess(counted: &[Counted], max: usize, advice: &str) -> Option<Finding> {
     let first = counted.get(max)?;
     let message = format!("{} is 1 of {}, {max} are the most: {advice}", first.name, counted.len());
@@ -51,7 +51,7 @@ fn inner_excess(tree: &Tree, max: usize) -> Option<Finding> {
     excess(&inner_calls(tree), max, "pass what is needed instead of the whole inside")
 }
 
-/// Public names at the root of the library.
+/// Returns the public names at the root of the library.
 ///
 /// A `*` hides names, so it counts as 1,000.
 fn root_names(tree: &Tree) -> Vec<Counted> {
@@ -86,7 +86,7 @@ fn root_names(tree: &Tree) -> Vec<Counted> {
     names
 }
 
-/// Public methods in all `impl Vault` blocks of the library.
+/// Returns the public methods in all `impl Vault` blocks of the library.
 fn vault_methods(tree: &Tree) -> Vec<Counted> {
     let mut methods = Vec::new();
     for source in sources(tree, "engine/strongroom") {
@@ -104,7 +104,7 @@ fn vault_methods(tree: &Tree) -> Vec<Counted> {
     methods
 }
 
-/// The names after `pub fn`, `pub const fn` and their like.
+/// Returns the names after `pub fn`, `pub const fn` and similar declarations.
 fn public_functions(body: &[Token]) -> impl Iterator<Item = (&str, &Token)> {
     let of_pub = body.iter().enumerate().filter(|(_, token)| token.is("pub"));
     of_pub.filter_map(|(at, _)| {
@@ -117,7 +117,7 @@ fn public_functions(body: &[Token]) -> impl Iterator<Item = (&str, &Token)> {
     })
 }
 
-/// Calls of `inner()` on something, in the engine.
+/// Returns the calls of `inner()` on any expression in the engine.
 fn inner_calls(tree: &Tree) -> Vec<Counted> {
     let mut calls = Vec::new();
     for source in sources(tree, "engine") {

@@ -1,4 +1,4 @@
-//! Cycles between rooms: imports that lead back to their start.
+//! Cycles between rooms: chains of imports that return to their start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::tree::Tree;
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// All cycles, each once, from its first room by name.
+/// Returns all cycles, each once, from its first room by name.
 fn cycles(tree: &Tree) -> Vec<String> {
     let mut graph = Graph::new();
     for arrow in arrows(tree).0 {
@@ -20,7 +20,7 @@ fn cycles(tree: &Tree) -> Vec<String> {
     found
 }
 
-/// Extends `way` by rooms after its first in the order of names.
+/// Extends `way` by rooms that follow its first room in the order of names.
 fn follow<'g>(graph: &'g Graph, way: &mut Vec<&'g String>, found: &mut Vec<String>) {
     let (start, last) = (way[0], way[way.len() - 1]);
     for next in graph.get(last).into_iter().flatten() {

@@ -7,7 +7,7 @@ use crate::tree::{Finding, Tree};
 const LINES_MAX: usize = 600;
 const FOLDERS: [&str; 6] = ["engine", "backends", "cli", "tests", "benches", "examples"];
 
-/// Source files that are too long or do not begin with `//!`.
+/// Returns source files that are too long or do not begin with `//!`.
 fn misshapen(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| is_source(path)) {

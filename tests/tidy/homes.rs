@@ -15,12 +15,12 @@ enum Name {
     Item(&'static [&'static str]),
 }
 
-/// Names, and the place that alone may use them.
+/// Names, and the only place that may use them.
 struct Home {
     names: &'static [Name],
     /// Files, and folders with a slash at their end.
     places: &'static [&'static str],
-    /// A further file that is allowed, with its reason.
+    /// One more allowed file, with the reason.
     allowed: Option<(&'static str, &'static str)>,
     advice: &'static str,
 }
@@ -119,7 +119,7 @@ impl Home {
     }
 }
 
-/// Names that are used outside of their place.
+/// Returns names that are used outside of their place.
 fn strays(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources(tree, "") {
@@ -138,7 +138,7 @@ fn strays(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Dependencies of a crate that may not have them.
+/// Returns the dependencies of crates that may not have them.
 fn stray_dependencies(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| ships(path)) {

@@ -27,7 +27,7 @@ pub(crate) struct Arrow {
     line: usize,
 }
 
-/// Imports across places, and files and imports that no table covers.
+/// Returns imports across places, and files and imports that no table covers.
 pub(crate) fn arrows(tree: &Tree) -> (Vec<Arrow>, Vec<Finding>) {
     let (mut arrows, mut findings) = (Vec::new(), Vec::new());
     let exports = exports(tree);
@@ -59,7 +59,7 @@ pub(crate) fn arrows(tree: &Tree) -> (Vec<Arrow>, Vec<Finding>) {
     (arrows, findings)
 }
 
-/// Upward imports that are not in `allowed`, and its unused entries.
+/// Returns upward imports that are not in `allowed`, and its unused entries.
 ///
 /// Files and imports that no table covers are findings as well.
 fn upward(tree: &Tree, allowed: &[Allowed]) -> Vec<Finding> {

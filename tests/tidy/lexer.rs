@@ -1,11 +1,11 @@
-//! Rust source as tokens, without comments, and without the text of literals.
+//! Rust source as tokens, without comments and without the text of literals.
 
-/// A kind of token, as far as a rule asks.
+/// A kind of token that a rule distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// An identifier, a keyword or a number.
     Word(String),
-    /// A sign; `::`, `==` and `!=` are one each.
+    /// A sign; `::`, `==` and `!=` are one token each.
     Sign(&'static str),
     /// Any other sign.
     Other(char),
@@ -20,7 +20,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Whether it is this word or sign.
+    /// Returns whether this is the given word or sign.
     pub(crate) fn is(&self, text: &str) -> bool {
         match &self.kind {
             Kind::Word(word) => word == text,
@@ -30,7 +30,7 @@ impl Token {
         }
     }
 
-    /// The identifier, if it is one.
+    /// Returns the identifier, if this is one.
     pub(crate) fn word(&self) -> Option<&str> {
         match &self.kind {
             Kind::Word(word) => Some(word),
@@ -39,14 +39,14 @@ impl Token {
     }
 }
 
-/// Whether the tokens at `at` are these words and signs.
+/// Returns whether the tokens at `at` are these words and signs.
 pub(crate) fn are(tokens: &[Token], at: usize, texts: &[&str]) -> bool {
     tokens
         .get(at..at + texts.len())
         .is_some_and(|tokens| tokens.iter().zip(texts).all(|(token, text)| token.is(text)))
 }
 
-/// The index after the bracket that closes the one at `open`.
+/// Returns the index after the bracket that closes the one at `open`.
 pub(crate) fn after_group(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {
@@ -62,7 +62,7 @@ pub(crate) fn after_group(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// Splits a source text.
+/// Splits a source text into tokens.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { chars: text.chars().collect(), at: 0, line: 1, tokens: Vec::new() };
     while let Some(first) = lexer.peek(0) {
@@ -120,7 +120,7 @@ impl Lexer {
             self.advance(usize::from(first != '"'));
             self.quoted('"');
         } else if first == '\'' {
-            // A lifetime has no quote at its end.
+            // A lifetime has no closing quote.
             if self.peek(1) == Some('\\') || self.peek(2) == Some('\'') {
                 self.push(Kind::Literal);
                 self.quoted('\'');
@@ -141,7 +141,7 @@ impl Lexer {
         }
     }
 
-    /// The prefix length and number of `#` of a raw text here.
+    /// Returns the prefix length and number of `#` of a raw text here.
     fn raw_text(&self) -> Option<(usize, usize)> {
         let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
             self.sees(prefix) && matches!(self.peek(prefix.len()), Some('"' | '#'))

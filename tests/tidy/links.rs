@@ -10,7 +10,7 @@ struct Link<'t> {
     target: &'t str,
 }
 
-/// Links to missing files, and to missing headings of documents.
+/// Returns links to missing files, and to missing headings of documents.
 fn broken(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| is_document(path)) {

@@ -1,7 +1,7 @@
 //! The rules of this repository, as tests over its files.
 //!
-//! Each rule is a function from the files to its findings. A test runs it over the repository, where
-//! it finds nothing; others plant a violation into a copy, which it must report.
+//! Each rule is a function from the files to its findings. A test runs it over the repository,
+//! where it finds nothing; others plant a violation into a copy, which it must report.
 //!
 //! - `tree.rs` reads the files. `source.rs` selects the code that ships; `lexer.rs` splits it into
 //!   tokens, and `paths.rs` collects the paths that it names.
@@ -23,5 +23,6 @@ mod map;
 mod matching;
 mod order;
 mod paths;
+mod prose;
 mod source;
 mod tree;

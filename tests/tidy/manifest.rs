@@ -13,7 +13,7 @@ pub(crate) struct Dependency<'t> {
     pub(crate) line: usize,
 }
 
-/// The dependencies that a manifest lists, those of the workspace left out.
+/// Returns the dependencies that a manifest lists, without those of the workspace.
 pub(crate) fn dependencies(manifest: &str) -> Vec<Dependency<'_>> {
     let mut found = Vec::new();
     let (mut is_list, mut is_dev) = (false, false);
@@ -36,14 +36,14 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<Dependency<'_>> {
     found
 }
 
-/// The true name of a dependency that has another one here.
+/// Returns the real name of a renamed dependency.
 fn renamed(text: &str) -> Option<&str> {
     let (before, after) = text.split_once("package = \"")?;
     let (name, _) = after.split_once('"')?;
     (!before.starts_with('#')).then_some(name)
 }
 
-/// Dependencies on a crate that is not below, without those of tests.
+/// Returns dependencies on a crate that is not lower, except those of tests.
 fn upward(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree {
@@ -72,7 +72,7 @@ fn upward(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether `path` is the manifest of a crate that ships.
+/// Returns whether `path` is the manifest of a crate that ships.
 pub(crate) fn ships(path: &Path) -> bool {
     path.ends_with("Cargo.toml")
         && ["engine", "backends", "cli"].iter().any(|folder| path.starts_with(folder))

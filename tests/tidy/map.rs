@@ -21,7 +21,7 @@ impl Listing {
         self.0.contains(path.trim_end_matches('/'))
     }
 
-    /// Whether a path ends so.
+    /// Returns whether some path ends in `end`.
     fn has_end(&self, end: &str) -> bool {
         let end = format!("/{}", end.trim_end_matches('/'));
         self.0.iter().any(|path| path.ends_with(&end))
@@ -32,7 +32,7 @@ impl Listing {
     }
 }
 
-/// Paths in the document that do not exist, or contain a glob.
+/// Returns paths in the document that do not exist, or contain a glob.
 fn lost(tree: &Tree) -> Vec<Finding> {
     let document = Path::new(DOCUMENT);
     let Some(text) = tree.get(document) else {
@@ -81,7 +81,7 @@ fn lost(tree: &Tree) -> Vec<Finding> {
 
 const MISSING: &str = "does not exist: name the path that took its place";
 
-/// The fault of a span that looks like a path.
+/// Returns the error in a span that looks like a path.
 fn fault(listing: &Listing, span: &str) -> Option<&'static str> {
     let is_top = listing.begins_at_top(span);
     let is_source = Path::new(span).extension().is_some_and(|extension| extension == "rs");
@@ -97,12 +97,12 @@ fn fault(listing: &Listing, span: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a word of a drawing is the path of a folder.
+/// Returns whether a word of a drawing is the path of a folder.
 fn is_folder(word: &str) -> bool {
     word.ends_with('/') && word.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
-/// The texts between backticks.
+/// Returns the texts between backticks.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

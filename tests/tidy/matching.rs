@@ -6,12 +6,12 @@ use crate::lexer::{Kind, Token, are};
 use crate::source::sources;
 use crate::tree::{Finding, Tree};
 
-/// Methods that look into a text.
+/// Methods that search a text.
 const SEARCHES: [&str; 5] = ["contains", "starts_with", "ends_with", "find", "eq"];
 /// Signs and words before `action()` that use it for a decision.
 const DECISIONS: [&str; 6] = ["==", "!=", "match", "matches", "let", "if"];
 
-/// Places that decide by the text of an error.
+/// Returns the places that use the text of an error for a decision.
 fn matches(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources(tree, "cli").into_iter().filter(|source| is_in_scope(source.path)) {
@@ -32,9 +32,9 @@ fn is_in_scope(path: &Path) -> bool {
         || path.starts_with("cli/src/hint")
 }
 
-/// Whether a text is searched here.
+/// Returns whether a text is searched here.
 ///
-/// That is `.contains("…")`, or any search of the result of `to_string()`.
+/// A search is `.contains("…")`, or any search of the result of `to_string()`.
 fn is_search(tokens: &[Token], at: usize) -> bool {
     let is_literal = |at: usize| tokens.get(at).is_some_and(|token| token.kind == Kind::Literal);
     let of_text = are(tokens, at, &[".", "contains", "("]) && is_literal(at + 3);
@@ -45,7 +45,7 @@ fn is_search(tokens: &[Token], at: usize) -> bool {
     of_text || of_made
 }
 
-/// Whether `action()` is compared, matched or kept here.
+/// Returns whether `action()` is compared, matched or kept here.
 ///
 /// Output may contain it.
 fn is_decision(tokens: &[Token], at: usize) -> bool {

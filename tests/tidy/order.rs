@@ -6,7 +6,7 @@ use crate::source::{crate_folder, modules};
 
 /// Crates by library name and folder, from the lowest level up.
 ///
-/// Those of one level may not import each other.
+/// Crates of one level may not import each other.
 const CRATES: [&[(&str, &str)]; 7] = [
     &[("strongroom_base", "engine/base")],
     &[("strongroom_format", "engine/format"), ("strongroom_sharing", "engine/sharing")],
@@ -19,7 +19,7 @@ const CRATES: [&[(&str, &str)]; 7] = [
 
 /// Rooms of a crate, from the lowest level up.
 ///
-/// Those of one level may not import each other.
+/// Rooms of one level may not import each other.
 const ROOMS: [(&str, &[&[&str]]); 3] = [
     ("strongroom_store", &[&["state", "objects", "refs"], &["commit"]]),
     ("strongroom_content", &[&["pipeline"], &["index", "survey"], &["store"]]),
@@ -40,20 +40,20 @@ const OUTSIDE: [&str; 4] = [
 /// A room of a crate, or a whole crate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// Its level among crates, and among the rooms of its crate.
+    /// Level among crates, and among the rooms of the crate.
     level: (usize, usize),
-    /// The name of the library, and of the room after `::`.
+    /// Name of the library, and of the room after `::`.
     pub(crate) name: String,
 }
 
 impl Place {
-    /// The crate of the library `lib`.
+    /// Returns the crate of the library `lib`.
     pub(crate) fn of_crate(lib: &str) -> Option<Self> {
         let level = CRATES.iter().position(|level| level.iter().any(|(name, _)| *name == lib))?;
         Some(Self { level: (level, 0), name: lib.to_owned() })
     }
 
-    /// The room `room` of the library `lib`.
+    /// Returns the room `room` of the library `lib`.
     pub(crate) fn of_room(lib: &str, room: &str) -> Option<Self> {
         let (_, levels) = ROOMS.iter().find(|(name, _)| *name == lib)?;
         let inner = levels.iter().position(|rooms| rooms.contains(&room))?;
@@ -61,19 +61,19 @@ impl Place {
         Some(Self { level: (level, inner), name: format!("{lib}::{room}") })
     }
 
-    /// Whether the order lets this import `other`.
+    /// Returns whether the order lets this place import `other`.
     pub(crate) fn may_import(&self, other: &Self) -> bool {
         self.name == other.name || other.level < self.level
     }
 }
 
-/// The library whose crate is in `folder`.
+/// Returns the library whose crate is in `folder`.
 pub(crate) fn lib_of(folder: &Path) -> Option<&'static str> {
     let all = CRATES.iter().flat_map(|level| level.iter());
     all.into_iter().find(|(_, path)| folder == Path::new(path)).map(|(lib, _)| *lib)
 }
 
-/// The folder of the crate of the library `lib`.
+/// Returns the folder of the crate of the library `lib`.
 pub(crate) fn folder_of(lib: &str) -> Option<&'static str> {
     let all = CRATES.iter().flat_map(|level| level.iter());
     all.into_iter().find(|(name, _)| *name == lib).map(|(_, folder)| *folder)
@@ -82,15 +82,15 @@ pub(crate) fn folder_of(lib: &str) -> Option<&'static str> {
 /// A source file in the order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// In a room, or in a crate without rooms.
+    /// The file is in a room, or in a crate without rooms.
     In(Place),
-    /// In no room, and free to import all of its crate.
+    /// The file is in no room, and may import its whole crate.
     Outside,
-    /// In no room or crate that the tables name.
+    /// The file is in no room or crate that the tables name.
     Unknown,
 }
 
-/// The position of a source file.
+/// Returns the position of a source file.
 pub(crate) fn position(path: &Path) -> Position {
     let Some(lib) = crate_folder(path).and_then(lib_of) else { return Position::Unknown };
     let place = if OUTSIDE.iter().any(|outside| path == Path::new(outside)) {

@@ -6,15 +6,15 @@ use crate::lexer::{Token, are};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) segments: Vec<String>,
-    /// Its name after `as`.
+    /// Name after `as`.
     pub(crate) alias: Option<String>,
-    /// The inline modules around it.
+    /// Inline modules around the path.
     pub(crate) inside: Vec<String>,
     pub(crate) line: usize,
 }
 
 impl Named {
-    /// The path from the root of its crate.
+    /// Returns the path from the root of its crate.
     ///
     /// `None` unless it begins with `crate`, `self` or `super`.
     pub(crate) fn absolute(&self, file: &[String]) -> Option<Vec<String>> {
@@ -35,7 +35,7 @@ impl Named {
     }
 }
 
-/// All paths of more than one segment, and all that are imported.
+/// Returns all paths of more than one segment, and all imported paths.
 pub(crate) fn paths(tokens: &[Token]) -> Vec<Named> {
     let mut all = Vec::new();
     let mut inside: Vec<(String, usize)> = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Named> {
     all
 }
 
-/// Collects the paths from `at` on; returns the index after them.
+/// Collects the paths that begin at `at`. Returns the index after them.
 ///
 /// They continue `prefix`.
 fn tree(

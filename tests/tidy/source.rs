@@ -9,11 +9,11 @@ use crate::tree::Tree;
 /// A source file.
 pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
-    /// Those of the code that is not for tests alone.
+    /// Tokens of the code outside of test modules.
     pub(crate) tokens: Vec<Token>,
 }
 
-/// The source files that ship, of those below `folder`.
+/// Returns the shipped source files below `folder`.
 pub(crate) fn sources<'t>(tree: &'t Tree, folder: &str) -> Vec<Source<'t>> {
     let mut files = Vec::new();
     let mut test_modules = BTreeSet::new();
@@ -35,14 +35,14 @@ fn ships(path: &Path) -> bool {
     crate_folder(path).is_some() && path.extension().is_some_and(|extension| extension == "rs")
 }
 
-/// The folder of the crate whose `src` contains `path`.
+/// Returns the folder of the crate whose `src` contains `path`.
 pub(crate) fn crate_folder(path: &Path) -> Option<&Path> {
     let folder = path.ancestors().find(|folder| folder.ends_with("src"))?.parent()?;
     (folder.starts_with("engine") || folder == Path::new("backends") || folder == Path::new("cli"))
         .then_some(folder)
 }
 
-/// The modules from the root of the crate to the file.
+/// Returns the modules from the root of the crate to the file.
 pub(crate) fn modules(path: &Path) -> Vec<String> {
     let src = crate_folder(path).expect("it ships").join("src");
     let below = path.strip_prefix(src).expect("it is below `src`").with_extension("");
@@ -52,7 +52,7 @@ pub(crate) fn modules(path: &Path) -> Vec<String> {
     modules
 }
 
-/// The folder for the files of the modules that `path` declares.
+/// Returns the folder for the files of the modules that `path` declares.
 fn children(path: &Path) -> PathBuf {
     match path.file_name().and_then(|name| name.to_str()) {
         Some("mod.rs" | "lib.rs" | "main.rs") => path.with_file_name(""),
@@ -60,7 +60,7 @@ fn children(path: &Path) -> PathBuf {
     }
 }
 
-/// The tokens outside of test code, and the test modules in other files.
+/// Returns the tokens outside of test code, and the test modules in other files.
 fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
     let (mut kept, mut modules) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -92,13 +92,13 @@ fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
     (kept, modules)
 }
 
-/// Whether an attribute is `cfg(test)`, or that and something more.
+/// Returns whether an attribute is `cfg(test)`, or includes it.
 fn asks_for_tests(attribute: &[Token]) -> bool {
     let has = |text| attribute.iter().any(|token| token.is(text));
     are(attribute, 1, &["cfg", "("]) && has("test") && !has("not") && !has("any")
 }
 
-/// The start and end of the item after an attribute, past further attributes.
+/// Returns the start and end of the item after an attribute, past further attributes.
 fn item(tokens: &[Token], mut at: usize) -> (usize, usize) {
     while are(tokens, at, &["#", "["]) {
         at = after_group(tokens, at + 1);

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// Only sources, manifests and documents have their text.
 pub(crate) type Tree = BTreeMap<PathBuf, String>;
 
-/// A violation of a rule: the place, and how to mend it.
+/// A violation of a rule: the place, and how to correct it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) path: PathBuf,
@@ -31,7 +31,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The files of this repository.
+/// Returns the files of this repository.
 pub(crate) fn repository() -> &'static Tree {
     static TREE: OnceLock<Tree> = OnceLock::new();
     TREE.get_or_init(|| {
@@ -65,12 +65,12 @@ fn read_folder(root: &Path, folder: &Path, tree: &mut Tree) {
     }
 }
 
-/// A made-up repository.
+/// Creates a repository in memory.
 pub(crate) fn made_up(files: &[(&str, &str)]) -> Tree {
     files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect()
 }
 
-/// A copy of this repository with `text` added to one file.
+/// Returns a copy of this repository with `text` added to one file.
 ///
 /// A missing file is created.
 pub(crate) fn planted(path: &str, text: &str) -> Tree {
@@ -79,13 +79,13 @@ pub(crate) fn planted(path: &str, text: &str) -> Tree {
     tree
 }
 
-/// The findings in `tree` that the repository does not have.
+/// Returns the findings in `tree` that the repository does not have.
 pub(crate) fn added(rule: impl Fn(&Tree) -> Vec<Finding>, tree: &Tree) -> Vec<Finding> {
     let old = rule(repository());
     rule(tree).into_iter().filter(|finding| !old.contains(finding)).collect()
 }
 
-/// Fails with all findings, one in a line.
+/// Fails with all findings, one for each line.
 pub(crate) fn assert_none(findings: &[Finding]) {
     let lines: Vec<_> = findings.iter().map(Finding::to_string).collect();
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), lines.join("\n"));
