@@ -24,9 +24,9 @@ use strongroom_testkit::{
 };
 
 use support::calls::{COMMIT_CALLS_MAX, EIO, each_call};
-use support::group::{PATIENCE, THREADS, apply_at_once, two_rows};
+use support::group::{THREADS, WAIT_MAX, apply_at_once, two_rows};
 use support::records::{assert_error, assert_whole, get, long, put, put_long, try_put};
-use support::syncs::HeardState;
+use support::syncs::HookedState;
 
 /// Bytes of a value longer than a row, stored on the backend.
 const LONG: usize = 300_000;
@@ -94,7 +94,7 @@ fn failed_group_commit_is_reported_and_tears_nothing() {
 fn unwinding_leader_reports_true_results_to_its_group() {
     let syncs = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&syncs);
-    let state = HeardState::new(move || {
+    let state = HookedState::new(move || {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let vault = Vault::options(TestKey).create_on(state, Memory::new()).unwrap();
@@ -292,7 +292,7 @@ fn read_elsewhere(vault: &Vault) -> Snapshot {
     let (sender, taken) = channel();
     let vault = vault.clone();
     thread::spawn(move || sender.send(vault.read().unwrap()).unwrap());
-    taken.recv_timeout(PATIENCE).unwrap()
+    taken.recv_timeout(WAIT_MAX).unwrap()
 }
 
 /// Asserts that a snapshot reads the old value of "k".
@@ -324,7 +324,7 @@ fn reader_begun_before_commit_sync_keeps_doomed_objects() {
     let (armed, own) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::<Vault>::new()));
     let (sender, taken) = channel();
     let (trigger, handle) = (Arc::clone(&armed), Arc::clone(&own));
-    let state = HeardState::new(move || {
+    let state = HookedState::new(move || {
         if trigger.swap(false, Ordering::SeqCst) {
             sender.send(read_elsewhere(handle.get().unwrap())).unwrap();
         }
@@ -335,7 +335,7 @@ fn reader_begun_before_commit_sync_keeps_doomed_objects() {
     put_long(&vault, "k", &long(1, LONG));
     armed.store(true, Ordering::SeqCst);
     put(&vault, "k", "short");
-    assert_old_value_is_kept(&vault, &memory, taken.recv_timeout(PATIENCE).unwrap());
+    assert_old_value_is_kept(&vault, &memory, taken.recv_timeout(WAIT_MAX).unwrap());
     vault.close().unwrap();
 }
 

@@ -27,8 +27,8 @@ use strongroom::vault::{LockPolicy, LockRefused};
 use strongroom::{ErrorKind, Result, Vault, VaultOptions};
 use strongroom_testkit::{SeededEntropy, TestKey, World};
 
-use support::clock::{SharedClock, TellingClock};
-use support::process::{Worker, role, say, wait_for_go};
+use support::clock::{ReportingClock, SharedClock};
+use support::process::{Worker, print_line, role, wait_for_go};
 use support::records::{assert_error, assert_whole, create, get, put};
 
 /// Runs the role of a child process; passes at once in the test program itself.
@@ -42,7 +42,7 @@ fn worker() {
             let vault = Vault::options(TestKey).purpose("nightly import");
             let vault = vault.open(role_vault()).unwrap();
             put(&vault, "held", "1");
-            say("held");
+            print_line("held");
             wait_for_go();
             vault.close().unwrap();
         }
@@ -53,10 +53,10 @@ fn worker() {
                 first_pause: Duration::from_millis(20),
                 growth: 1.0,
             };
-            let options = Vault::options(TestKey).clock(TellingClock::new());
+            let options = Vault::options(TestKey).clock(ReportingClock::new());
             let vault = options.lock_policy(patient).open(vault).unwrap();
             let died = vault.recovery().died.as_ref();
-            say(&format!("died {:?}", died.map(|holder| holder.process.pid)));
+            print_line(&format!("died {:?}", died.map(|holder| holder.process.pid)));
             assert_eq!(get(&vault, "held").unwrap(), b"1");
             put(&vault, "taken", "1");
             assert_whole(&vault);

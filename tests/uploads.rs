@@ -27,7 +27,7 @@ use strongroom::{LongCall, Vault, VaultOptions};
 use strongroom_testkit::{ManualClock, TestKey};
 
 use support::content::Content;
-use support::process::{Heard, Worker, role, say};
+use support::process::{Worker, WorkerOutput, print_line, role};
 use support::random::Random;
 use support::records::assert_whole;
 
@@ -77,7 +77,7 @@ fn worker() {
     assert_eq!(role, "put", "an unknown role");
     let vault = options().open(path).unwrap();
     let artifacts = vault.artifacts();
-    say("putting");
+    print_line("putting");
     if !artifacts.exists(&name().newest()).unwrap() {
         let size = content_bytes();
         let spec = ArtifactSpec::new(name()).size(size);
@@ -85,13 +85,13 @@ fn worker() {
         let progress = |done: u64, _: Option<u64>| {
             let mib = done / MIB;
             if reported.swap(mib, Ordering::Relaxed) < mib {
-                say(&format!("at {mib}"));
+                print_line(&format!("at {mib}"));
             }
         };
         artifacts.put_with(spec, Content::new(size), LongCall::new().progress(&progress)).unwrap();
     }
     vault.close().unwrap();
-    say(&format!("peak {}", peak_kib(std::process::id())));
+    print_line(&format!("peak {}", peak_kib(std::process::id())));
 }
 
 /// Returns the peak memory of a process so far, in KiB.
@@ -158,11 +158,11 @@ fn kill_after(path: &Path, target: u64, delay: Duration) -> Option<(u64, u64)> {
     }
     let ends = clock.monotonic() + delay;
     loop {
-        match worker.hear(ends.saturating_sub(clock.monotonic())) {
-            Heard::Silence => break,
-            Heard::End => panic!("the worker has failed"),
-            Heard::Line(line) if line.starts_with("peak") => return None,
-            Heard::Line(line) => reached = mib(&line),
+        match worker.next_line_within(ends.saturating_sub(clock.monotonic())) {
+            WorkerOutput::Silence => break,
+            WorkerOutput::End => panic!("the worker has failed"),
+            WorkerOutput::Line(line) if line.starts_with("peak") => return None,
+            WorkerOutput::Line(line) => reached = mib(&line),
         }
     }
     let peak = peak_kib(worker.pid());

@@ -96,7 +96,7 @@ fn what_cannot_pass_is_not_tried_again() {
 }
 
 #[test]
-fn a_conditional_put_that_was_answered_or_not_is_told_as_what_it_was() {
+fn lost_answer_of_conditional_put_is_resolved() {
     // The first answer is lost after an effect or before, with or without writes of others in
     // between.
     for after in [true, false] {
@@ -125,7 +125,7 @@ fn a_conditional_put_that_was_answered_or_not_is_told_as_what_it_was() {
 }
 
 #[test]
-fn a_put_of_which_one_try_may_have_happened_is_uncertain_however_the_last_one_fails() {
+fn put_with_one_uncertain_try_is_uncertain() {
     for condition in [Condition::Absent, Condition::Any] {
         for last in [ErrorKind::Unavailable, ErrorKind::Denied] {
             let scene = scene();
@@ -181,7 +181,7 @@ impl Layer for Busy {
 impl_backend!(Busy);
 
 #[test]
-fn a_pause_that_is_asked_for_is_kept_and_one_that_is_too_long_is_not_waited_for() {
+fn requested_pause_is_kept_unless_too_long() {
     let minute = StoreRetryPolicy::RETRY_AFTER_MAX;
     for (asked, waited) in [
         (Duration::from_secs(7), Some(Duration::from_secs(7))),

@@ -49,7 +49,7 @@ fn use_and_drop(store: Arc<dyn Backend>) {
 }
 
 #[test]
-fn it_is_called_and_dropped_from_any_thread_and_from_inside_any_runtime() {
+fn store_is_usable_in_any_thread_and_runtime() {
     use_and_drop(store());
     std::thread::spawn(|| use_and_drop(store())).join().unwrap();
     for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
@@ -68,14 +68,14 @@ fn it_is_called_and_dropped_from_any_thread_and_from_inside_any_runtime() {
 }
 
 #[test]
-fn its_name_is_told_and_its_client_is_not() {
+fn debug_shows_name_without_client() {
     let store = open(InMemory::new()).unwrap();
     assert_eq!((store.name(), store.available_bytes().unwrap()), ("memory-store", u64::MAX));
     assert_eq!(format!("{store:?}"), "ObjectStore { name: \"memory-store\", .. }");
 }
 
 #[test]
-fn what_is_foreign_is_not_listed_and_part_of_a_segment_is_a_prefix() {
+fn foreign_keys_are_not_listed() {
     let client = InMemory::new();
     let runtime = Builder::new_current_thread().build().unwrap();
     for foreign in ["a/Upper", "a/with space", "a/b.txt"] {
@@ -102,14 +102,14 @@ fn what_is_foreign_is_not_listed_and_part_of_a_segment_is_a_prefix() {
 #[derive(Debug)]
 struct Unfit {
     inner: InMemory,
-    how: How,
+    defect: Defect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum How {
+enum Defect {
     IgnoresAbsent,
     IgnoresVersions,
-    TellsNoVersion,
+    ReturnsNoVersion,
     KnowsNoVersion,
     Panics,
     /// Lists from the first key, whatever start it is given.
@@ -120,7 +120,7 @@ enum How {
     BlocksLater,
 }
 
-impl How {
+impl Defect {
     async fn later(self, at: &Path) {
         let is_later = at.as_ref().starts_with("later");
         match self {
@@ -145,20 +145,21 @@ impl Client for Unfit {
         body: PutPayload,
         mut options: PutOptions,
     ) -> object_store::Result<PutResult> {
-        self.how.later(at).await;
-        match (self.how, &mut options.mode) {
-            (How::IgnoresAbsent, PutMode::Create) | (How::IgnoresVersions, PutMode::Update(_)) => {
+        self.defect.later(at).await;
+        match (self.defect, &mut options.mode) {
+            (Defect::IgnoresAbsent, PutMode::Create)
+            | (Defect::IgnoresVersions, PutMode::Update(_)) => {
                 options.mode = PutMode::Overwrite;
             }
-            (How::KnowsNoVersion, PutMode::Update(version)) => {
+            (Defect::KnowsNoVersion, PutMode::Update(version)) => {
                 version.e_tag = Some("another".into());
                 version.version = None;
             }
-            (How::Panics, _) => panic!("the client's own bug"),
+            (Defect::Panics, _) => panic!("the client's own bug"),
             _ => {}
         }
         let mut put = self.inner.put_opts(at, body, options).await?;
-        if self.how == How::TellsNoVersion {
+        if self.defect == Defect::ReturnsNoVersion {
             (put.e_tag, put.version) = (None, None);
         }
         Ok(put)
@@ -173,7 +174,7 @@ impl Client for Unfit {
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.how.later(at).await;
+        self.defect.later(at).await;
         self.inner.get_opts(at, options).await
     }
 
@@ -201,8 +202,8 @@ impl Client for Unfit {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        match self.how {
-            How::ListsFromTheBeginning => self.inner.list(prefix),
+        match self.defect {
+            Defect::ListsFromTheBeginning => self.inner.list(prefix),
             _ => self.inner.list_with_offset(prefix, offset),
         }
     }
@@ -222,38 +223,38 @@ impl Client for Unfit {
 }
 
 #[test]
-fn a_store_that_would_let_two_writers_win_is_refused_when_it_is_opened() {
-    for (how, kind, told) in [
-        (How::IgnoresAbsent, ErrorKind::Invalid, "lets a caller create an object twice"),
-        (How::IgnoresVersions, ErrorKind::Invalid, "replace an object at an older version"),
-        (How::KnowsNoVersion, ErrorKind::Invalid, "the version that it returned"),
-        (How::TellsNoVersion, ErrorKind::Uncertain, "no version"),
-        (How::Panics, ErrorKind::Uncertain, "panicked"),
+fn store_without_conditional_puts_is_refused_at_open() {
+    for (defect, kind, text) in [
+        (Defect::IgnoresAbsent, ErrorKind::Invalid, "lets a caller create an object twice"),
+        (Defect::IgnoresVersions, ErrorKind::Invalid, "replace an object at an older version"),
+        (Defect::KnowsNoVersion, ErrorKind::Invalid, "the version that it returned"),
+        (Defect::ReturnsNoVersion, ErrorKind::Uncertain, "no version"),
+        (Defect::Panics, ErrorKind::Uncertain, "panicked"),
     ] {
-        let error = open(Unfit { inner: InMemory::new(), how }).unwrap_err();
-        assert_eq!(error.kind(), kind, "{how:?}: {error}");
-        assert!(error.to_string().contains(told), "{how:?}: {error}");
+        let error = open(Unfit { inner: InMemory::new(), defect }).unwrap_err();
+        assert_eq!(error.kind(), kind, "{defect:?}: {error}");
+        assert!(error.to_string().contains(text), "{defect:?}: {error}");
     }
 }
 
 #[test]
-fn a_store_that_lists_from_the_beginning_is_asked_for_no_page_twice() {
-    let how = How::ListsFromTheBeginning;
-    conformance::run(&|| Arc::new(open(Unfit { inner: InMemory::new(), how }).unwrap()));
+fn list_without_offset_support_reads_each_page_once() {
+    let defect = Defect::ListsFromTheBeginning;
+    conformance::run(&|| Arc::new(open(Unfit { inner: InMemory::new(), defect }).unwrap()));
 }
 
 #[test]
-fn a_store_that_does_not_answer_holds_nobody_up_for_longer_than_was_told() {
-    for how in [How::HangsLater, How::BlocksLater] {
-        let store = open(Unfit { inner: InMemory::new(), how }).unwrap();
+fn silent_store_delays_at_most_the_timeout() {
+    for defect in [Defect::HangsLater, Defect::BlocksLater] {
+        let store = open(Unfit { inner: InMemory::new(), defect }).unwrap();
         let store = store.with_timeout(Duration::from_millis(50));
         let key = Key::new("later/a").unwrap();
-        let told = |error: Error, kind| {
-            assert_eq!(error.kind(), kind, "{how:?}: {error}");
-            assert!(error.to_string().contains("no answer within"), "{how:?}: {error}");
+        let text = |error: Error, kind| {
+            assert_eq!(error.kind(), kind, "{defect:?}: {error}");
+            assert!(error.to_string().contains("no answer within"), "{defect:?}: {error}");
         };
         // A put may have happened.
-        told(store.put(&key, Bytes::new(), &Condition::Any).unwrap_err(), ErrorKind::Uncertain);
-        told(store.get_range(&key, 0..1).unwrap_err(), ErrorKind::Unavailable);
+        text(store.put(&key, Bytes::new(), &Condition::Any).unwrap_err(), ErrorKind::Uncertain);
+        text(store.get_range(&key, 0..1).unwrap_err(), ErrorKind::Unavailable);
     }
 }

@@ -19,7 +19,7 @@ use strongroom::keys::PasswordCosts;
 use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::{BackendCall, RecordingBackend, TestKey, passwords_hashed};
 
-use crate::support::syncs::{HeardState, StateCall};
+use crate::support::syncs::{HookedState, StateCall};
 use crate::{entropy, setting};
 
 struct Scene {
@@ -44,7 +44,7 @@ impl Scene {
             .cache_bytes(0)
             .entropy(entropy(of))
             .create_on(
-                HeardState::of_calls(move |call| recorded.lock().push(call)),
+                HookedState::of_calls(move |call| recorded.lock().push(call)),
                 Arc::clone(&backend),
             )
             .unwrap();

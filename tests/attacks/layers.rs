@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use strongroom::backends::component::{Clock, SystemClock};
-use strongroom_testkit::ShareLab;
+use strongroom_testkit::ShareTester;
 
 use crate::curves::{self, Four};
 use crate::numbers::Number;
@@ -50,8 +50,8 @@ fn attack<T>(
     result
 }
 
-fn lab(text: &[u8], sealed: bool, slots: usize, of: u64) -> ShareLab {
-    ShareLab::new(text, sealed, (THRESHOLD, SHARES), slots, &entropy(of)).unwrap()
+fn lab(text: &[u8], sealed: bool, slots: usize, of: u64) -> ShareTester {
+    ShareTester::new(text, sealed, (THRESHOLD, SHARES), slots, &entropy(of)).unwrap()
 }
 
 fn numbers(slots: &[[u8; 80]]) -> Vec<Number> {
@@ -59,7 +59,7 @@ fn numbers(slots: &[[u8; 80]]) -> Vec<Number> {
 }
 
 /// Returns the slots of each chunk in the order of x.
-fn by_chunk(lab: &ShareLab) -> Vec<Vec<usize>> {
+fn by_chunk(lab: &ShareTester) -> Vec<Vec<usize>> {
     let mut chunks: BTreeMap<usize, BTreeMap<u8, usize>> = BTreeMap::new();
     for (slot, share) in lab.shares.iter().enumerate() {
         if let Some((chunk, x)) = share {

@@ -13,7 +13,7 @@ use strongroom::content::GcOptions;
 use strongroom::documents::SpaceOptions;
 use strongroom::storage::MemoryState;
 use strongroom::{ErrorKind, SecretPassword, Vault};
-use strongroom_testkit::{PlacesLab, TestKey};
+use strongroom_testkit::{ShareSlots, TestKey};
 
 use crate::support::chance::{ONE_IN_A_MILLION, binomial_band};
 use crate::{entropy, setting};
@@ -90,8 +90,8 @@ fn predicted_loss_chance_is_right_within_two_percent() {
         let trials = trials(4_000);
         let mut lost = 0;
         for _ in 0..trials {
-            let document = PlacesLab::new(&options(size), &entropy).unwrap();
-            let newcomer = PlacesLab::new(&options(size), &entropy).unwrap();
+            let document = ShareSlots::new(&options(size), &entropy).unwrap();
+            let newcomer = ShareSlots::new(&options(size), &entropy).unwrap();
             let mut taken = vec![false; document.slots];
             newcomer.partition.iter().for_each(|&slot| taken[slot] = true);
             lost += u64::from(is_lost(&document, |slot| taken[slot]));
@@ -115,7 +115,7 @@ fn predicted_loss_chance_is_right_within_two_percent() {
 }
 
 /// Returns whether a chunk has fewer shares left than the threshold.
-fn is_lost(document: &PlacesLab, gone: impl Fn(usize) -> bool) -> bool {
+fn is_lost(document: &ShareSlots, gone: impl Fn(usize) -> bool) -> bool {
     let too_many = document.shares - document.threshold + 1;
     document
         .places
@@ -138,7 +138,7 @@ fn lost_segment_destroys_a_document_as_rarely_as_predicted() {
     let options = SpaceOptions::default();
     let entropy = entropy(90);
     let layouts = trials(4_000);
-    let first = PlacesLab::new(&options, &entropy).unwrap();
+    let first = ShareSlots::new(&options, &entropy).unwrap();
     let (n, too_many) = (first.shares, first.shares - first.threshold + 1);
     assert_eq!((first.segments, n, too_many), (16, 9, 7));
     let chunks = first.places.len() / n;
@@ -174,7 +174,7 @@ fn lost_segment_destroys_a_document_as_rarely_as_predicted() {
     let mut met = [0_u64; 10];
     let mut lost = 0_u64;
     for _ in 0..layouts {
-        let document = PlacesLab::new(&options, &entropy).unwrap();
+        let document = ShareSlots::new(&options, &entropy).unwrap();
         let mut worst = [0; 16];
         for chunk in document.places.chunks(n) {
             let mut counts = [0_usize; 16];

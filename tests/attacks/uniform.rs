@@ -7,17 +7,17 @@ use strongroom::backends::Memory;
 use strongroom::documents::SpaceOptions;
 use strongroom::storage::MemoryState;
 use strongroom::{SecretPassword, Vault};
-use strongroom_testkit::{ShareLab, TestKey};
+use strongroom_testkit::{ShareTester, TestKey};
 
 use crate::entropy;
 use crate::original::json;
-use crate::support::chance::{Judged, ONE_IN_A_MILLION};
+use crate::support::chance::{ONE_IN_A_MILLION, UniformityTest};
 
 const SLOT_BYTES: usize = 80;
 const CELL_BYTES: usize = 4096;
 
 fn expect_chance(what: &str, bytes: &[u8], row: usize) {
-    let judged = Judged::new(bytes, row);
+    let judged = UniformityTest::new(bytes, row);
     let (test, worst) = judged.worst();
     println!(
         "{what}: {} bytes, at most {:.2} deviations from chance ({test}), bound \
@@ -72,11 +72,11 @@ fn noise(len: usize) -> Vec<u8> {
 
 #[test]
 fn unmasked_slots_and_planted_patterns_are_detected() {
-    let lab = ShareLab::new(&json(50_000), true, (3, 9), 25_000, &entropy(62)).unwrap();
+    let lab = ShareTester::new(&json(50_000), true, (3, 9), 25_000, &entropy(62)).unwrap();
     let masked = lab.masked.as_flattened();
     expect_chance("slots of the lab", masked, SLOT_BYTES);
     let judge = |what: &str, bytes: &[u8], row: usize| {
-        let judged = Judged::new(bytes, row);
+        let judged = UniformityTest::new(bytes, row);
         let (test, worst) = judged.worst();
         println!("{what}: {:.1} deviations ({test}), {} repeats", worst.abs(), judged.repeats);
         assert!(!judged.passes(), "{what} passes: {judged:?}");

@@ -9,9 +9,9 @@ use strongroom::vault::LockPolicy;
 use strongroom::{ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
-use crate::support::clock::TellingClock;
+use crate::support::clock::ReportingClock;
 use crate::support::folder::copy;
-use crate::support::process::{Worker, say, wait_for_go};
+use crate::support::process::{Worker, print_line, wait_for_go};
 use crate::support::records::{assert_whole, create, get, open, put};
 
 const CREATORS: usize = 4;
@@ -24,23 +24,23 @@ const AT_ONCE: LockPolicy =
 pub(crate) fn work(role: &str, vault: &Path) {
     match role {
         "create" => {
-            say("ready");
+            print_line("ready");
             wait_for_go();
             match try_create(vault) {
                 Ok(vault) => {
                     put(&vault, "winner", std::process::id().to_string());
-                    say("won");
+                    print_line("won");
                 }
-                Err(kind) => say(&format!("{kind:?}")),
+                Err(kind) => print_line(&format!("{kind:?}")),
             }
         }
         "hold" => {
             let _vault = open(vault).unwrap();
-            say("held");
+            print_line("held");
             wait_for_go();
         }
         "wait" => {
-            let options = Vault::options(TestKey).clock(TellingClock::new());
+            let options = Vault::options(TestKey).clock(ReportingClock::new());
             let vault = options
                 .lock_policy(LockPolicy {
                     timeout: Duration::from_secs(60),
@@ -51,7 +51,7 @@ pub(crate) fn work(role: &str, vault: &Path) {
                 .open(vault)
                 .unwrap();
             let new = get(&vault, "new").map(|value| String::from_utf8(value).unwrap());
-            say(&format!("new: {new:?}"));
+            print_line(&format!("new: {new:?}"));
             assert_whole(&vault);
         }
         other => panic!("no such role: {other}"),

@@ -77,9 +77,9 @@ fn vault_opens_only_on_its_kind_of_backend() {
 
     let options = Vault::options(TestKey).backend(Memory::new());
     let outcome = unchanged(&on_disk, || options.open(&on_disk));
-    assert_error(outcome, ErrorKind::Invalid, "lies on \"disk\"");
+    assert_error(outcome, ErrorKind::Invalid, "is on \"disk\"");
     let outcome = unchanged(&on_memory, || open(&on_memory));
-    assert_error(outcome, ErrorKind::Invalid, "lies on \"memory\"");
+    assert_error(outcome, ErrorKind::Invalid, "is on \"memory\"");
 
     let options = Vault::options(TestKey).backend(memory);
     for vault in [open(&on_disk).unwrap(), options.open(&on_memory).unwrap()] {

@@ -93,7 +93,7 @@ fn two_damaged_header_copies_are_corrupt_with_a_hint() {
         state[HEADER + second] ^= 0x10;
         replace_state(&path, &state);
         let outcome = unchanged(&path, || open(&path));
-        assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set lies on the backend");
+        assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set is on the backend");
     }
     // The key copy that the error names is still on the backend after the refusals.
     let copies = contents(&path.join("content/objects/keys"));
@@ -127,6 +127,6 @@ fn unsealed_format_0_is_invalid_and_named() {
         replace_state(&path, &state);
         let outcome = unchanged(&path, || open(&path));
         let error = assert_error(outcome, ErrorKind::Invalid, "format 0");
-        assert!(error.to_string().contains("create it anew"), "{error}");
+        assert!(error.to_string().contains("create a new vault"), "{error}");
     }
 }

@@ -138,7 +138,7 @@ fn canary(name: &str, options: CrashOptions) {
 
 #[test]
 fn disk_without_real_syncs_is_detected() {
-    let defect = Some(Defect::LyingSync);
+    let defect = Some(Defect::SyncWithoutEffect);
     canary("sync without effect", CrashOptions { defect, ..CrashOptions::default() });
 }
 

@@ -100,7 +100,7 @@ fn state_with_both_headers_damaged_is_restored_from_copy() {
     let bad = without_header(&good);
     scene.set_state(&bad);
     let outcome = scene.unchanged(|| scene.open(FIRST));
-    assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set lies on the backend");
+    assert_error(outcome, ErrorKind::Corrupt, "a copy of the key set is on the backend");
     // Restoring needs a key of the copied key set.
     let restoring = |secret| scene.options(secret).restore_key_set(true).open("/vault");
     let outcome = scene.unchanged(|| restoring(Secret::Key(9)));

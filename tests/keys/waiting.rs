@@ -8,8 +8,8 @@ use strongroom::keys::NewKey;
 use strongroom::vault::LockPolicy;
 
 use crate::scene::{FIRST, Secret, assert_filled, fill};
-use crate::support::clock::TellingClock;
-use crate::support::process::{Worker, say, wait_for_go};
+use crate::support::clock::ReportingClock;
+use crate::support::process::{Worker, print_line, wait_for_go};
 use crate::support::records::{get, put};
 
 const NEW: Secret = Secret::Key(2);
@@ -19,11 +19,11 @@ pub(crate) fn work(role: &str, path: &Path) {
     match role {
         "rotate" => {
             let vault = Vault::options(FIRST).open(path).unwrap();
-            say("held");
+            print_line("held");
             wait_for_go();
             vault.keys().rotate(&[NewKey::new(&NEW)]).unwrap();
             put(&vault, "after", "1");
-            say("rotated");
+            print_line("rotated");
             // The test kills this process, so the vault is never closed.
             std::thread::park_timeout(Duration::from_secs(100));
         }
@@ -40,14 +40,14 @@ fn wait(path: &Path, secret: Secret) {
         first_pause: Duration::from_millis(20),
         growth: 1.0,
     };
-    let options = Vault::options(secret).clock(TellingClock::new()).lock_policy(patient);
+    let options = Vault::options(secret).clock(ReportingClock::new()).lock_policy(patient);
     match options.open(path) {
         Ok(vault) => {
             assert_eq!(get(&vault, "after").unwrap(), b"1");
             assert_filled(&vault);
-            say("opened");
+            print_line("opened");
         }
-        Err(e) => say(&format!("{:?}", e.kind())),
+        Err(e) => print_line(&format!("{:?}", e.kind())),
     }
 }
 

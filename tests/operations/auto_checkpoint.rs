@@ -12,7 +12,7 @@ use strongroom_testkit::{Fault, TestKey, World};
 use crate::scene::{Scene, lane_status, row, spec, state, status};
 use crate::support::clock::SharedClock;
 use crate::support::records::{all, assert_error, get, long};
-use crate::support::syncs::HeardState;
+use crate::support::syncs::HookedState;
 
 const EIO: i32 = 5;
 const SECOND: Duration = Duration::from_secs(1);
@@ -154,7 +154,7 @@ fn lane_commits_at_batch_bytes_at_any_cost() {
 fn slow_vault() -> (Vault, SharedClock) {
     let clock = SharedClock::default();
     let ticking = clock.clone();
-    let state = HeardState::new(move || ticking.advance(SECOND));
+    let state = HookedState::new(move || ticking.advance(SECOND));
     let options = Vault::options(TestKey).clock(clock.clone());
     (options.create_on(state, Memory::new()).unwrap(), clock)
 }

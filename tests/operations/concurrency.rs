@@ -13,7 +13,7 @@ use strongroom::{Batch, ErrorKind, Result};
 use crate::latch::Latch;
 use crate::runner::{await_end, waits_at_latch};
 use crate::scene::{Scene, row, spec, unfinished};
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::records::{all, assert_error, assert_whole};
 
 const THREADS: usize = 16;
@@ -83,7 +83,7 @@ fn each_operation_runs_once_under_submits_and_resumes() {
         });
     });
     assert_each_ran_once(&scene, &runs);
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn second_runner_is_locked_until_shutdown() {
     let second = || Runner::start(&scene.vault, options);
     assert_error(second(), ErrorKind::Locked, "another runner");
     let half = first.resume_all().unwrap().resumed;
-    first.shutdown(PATIENCE).unwrap();
+    first.shutdown(WAIT_MAX).unwrap();
     let second = second().unwrap();
     // Dropping the first runner does not release the second runner's lock.
     drop((first, half));

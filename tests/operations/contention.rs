@@ -16,7 +16,7 @@ use strongroom_testkit::{TestKey, memory_vault};
 use crate::latch::Latch;
 use crate::runner::{await_end, no_op, single_threaded, waits_at_latch};
 use crate::scene::{Scene, resumability, spec, state, status, unfinished};
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 
 /// Returns a vault with a write timeout of 20 ms.
 fn vault_with_short_timeout(handlers: Handlers) -> Vault {
@@ -44,7 +44,7 @@ fn job_completes_despite_a_long_write() {
         .write(|_| {
             latch.release();
             // The commit of the job and the commit of its failure time out. The runner warns.
-            while !matches!(events.next_within(PATIENCE).unwrap().kind, EventKind::Warning { .. }) {
+            while !matches!(events.next_within(WAIT_MAX).unwrap().kind, EventKind::Warning { .. }) {
             }
             Ok::<_, Error>(())
         })
@@ -103,7 +103,7 @@ fn failed_try_with_a_checkpoint_still_backs_off() {
     let job = runner.submit(spec("op").retry(RetryPolicy::DEFAULT)).unwrap();
     // A snapshot may show the failure before the handle has ended. An event comes after that.
     let failed = |kind: EventKind| matches!(kind, EventKind::Failed { .. });
-    while !failed(events.next_within(PATIENCE).unwrap().kind) {}
+    while !failed(events.next_within(WAIT_MAX).unwrap().kind) {}
     let wait = RetryPolicy::DEFAULT.backoff_first;
     assert_eq!(resumability(&scene.vault, "op"), Resumable::BackingOff { wait });
     assert_eq!(

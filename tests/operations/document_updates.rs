@@ -222,7 +222,7 @@ fn operation_of_an_update_is_refused_to_host_and_runner() {
     let runner = Runner::start(vault, RunnerOptions::new()).unwrap();
     let report = runner.resume_all().unwrap();
     assert_eq!((report.resumed.len(), report.left.len()), (1, 0), "only the host's operation");
-    let ended = report.resumed[0].wait(crate::support::group::PATIENCE).unwrap();
+    let ended = report.resumed[0].wait(crate::support::group::WAIT_MAX).unwrap();
     assert_eq!(ended, Some(OperationState::Completed));
     let everything = ExpireOperations::new().older_than(Duration::ZERO);
     assert_eq!(vault.operations().expire(&everything).unwrap().ids, ["op"]);

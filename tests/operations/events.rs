@@ -17,7 +17,7 @@ use strongroom_testkit::{FaultTiming, ManualClock};
 use crate::runner::{await_end, no_op, single_threaded};
 use crate::scene::{Scene, commit, resumability, row, spec, state};
 use crate::support::calls::each_call;
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::records::{assert_error, put};
 
 fn drain(from: &Subscription) -> Vec<Event> {
@@ -118,7 +118,7 @@ fn event_is_sent_after_its_commit_is_visible() {
     let vault = scene.vault.clone();
     let (sender, states) = channel();
     let observer = thread::spawn(move || {
-        while let Some(event) = from.next_within(PATIENCE) {
+        while let Some(event) = from.next_within(WAIT_MAX) {
             let done = event.kind == EventKind::Completed;
             sender.send(state(&vault, &event.id)).unwrap();
             if done {
@@ -127,7 +127,7 @@ fn event_is_sent_after_its_commit_is_visible() {
         }
     });
     let operation = scene.vault.operations().begin_with(spec("op")).unwrap();
-    let next = || states.recv_timeout(PATIENCE).unwrap();
+    let next = || states.recv_timeout(WAIT_MAX).unwrap();
     assert_eq!(next(), OperationState::Running);
     operation.complete().unwrap();
     assert_eq!(next(), OperationState::Completed);
@@ -327,7 +327,7 @@ fn subscription_waits_for_events_of_a_runner() {
     assert_eq!(from.next_within(Duration::ZERO), None);
     let runner = single_threaded(&scene);
     let job = runner.submit(spec("op")).unwrap();
-    let next = || from.next_within(PATIENCE).unwrap().kind;
+    let next = || from.next_within(WAIT_MAX).unwrap().kind;
     assert_eq!([next(), next()], [EventKind::Started, EventKind::Completed]);
     await_end(&job);
     assert_error(runner.cancel("op"), ErrorKind::NotFound, "does not have the operation");

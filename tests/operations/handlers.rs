@@ -11,7 +11,7 @@ use strongroom::{Batch, Error, ErrorKind, Result};
 use crate::latch::Latch;
 use crate::runner::{await_end, single_threaded};
 use crate::scene::{Scene, lane_status, resumability, row, spec, state, status};
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::records::{assert_error, assert_whole};
 
 type Work = fn(&Job) -> Result<(), BoxError>;
@@ -102,7 +102,7 @@ fn error_with_a_panicking_display_fails_the_try() {
         (found.attempts, found.failure.unwrap().error.as_str()),
         (3, "panicked: the host's own bug")
     );
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn job_taken_over_ends_with_conflict_and_no_commit() {
     latch.await_waiters(1);
     let fresh = scene.vault.operations().take_over("op").unwrap();
     latch.release();
-    assert_error(job.wait(PATIENCE), ErrorKind::Conflict, "fenced");
+    assert_error(job.wait(WAIT_MAX), ErrorKind::Conflict, "fenced");
     assert_eq!(state(&scene.vault, "op"), OperationState::Recovering);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 0);
     assert!(matches!(&warnings(&events)[..], [text] if text.contains("could not go on")));
@@ -198,9 +198,9 @@ fn job_of_a_closed_vault_ends_with_closed() {
     latch.await_waiters(1);
     let scene = scene.reopen_with(handlers);
     latch.release();
-    assert_error(job.wait(PATIENCE), ErrorKind::Closed, "closed");
+    assert_error(job.wait(WAIT_MAX), ErrorKind::Closed, "closed");
     assert_error(runner.submit(spec("next").name("op")), ErrorKind::Closed, "closed");
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
     let next = single_threaded(&scene);
     let report = next.resume_all().unwrap();
     assert_eq!(await_end(&report.resumed[0]), OperationState::Completed);

@@ -13,7 +13,7 @@ use strongroom::{Batch, Error, ErrorKind, Result};
 use crate::latch::Latch;
 use crate::runner::{await_end, no_op, run_due_jobs, single_threaded, waits_at_latch};
 use crate::scene::{Scene, spec, state, status};
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::records::assert_error;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ fn cancel_that_races_a_submit_is_not_lost() {
                 }
             });
             let job = runner.submit(spec(&id).name("work")).unwrap();
-            let left = job.wait(PATIENCE);
+            let left = job.wait(WAIT_MAX);
             over.store(true, SeqCst);
             let left = left.expect("the job has no error").expect("the job ends");
             assert!(left.is_finished(), "{n}: {left}");
@@ -172,7 +172,7 @@ fn shutdown_settles_every_job_handle() {
             runner.submit(spec(&format!("op {round} {n}")).name(name)).unwrap()
         };
         let jobs: Vec<_> = (0..4).map(submit).collect();
-        runner.shutdown(PATIENCE).unwrap();
+        runner.shutdown(WAIT_MAX).unwrap();
         for job in jobs {
             let left = job.wait(Duration::ZERO).unwrap();
             assert_eq!(left, Some(state(&scene.vault, job.id())), "{round}");

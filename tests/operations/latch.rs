@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 
 /// A latch that stays closed until its release, and open afterwards.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Latch {
         let mut state = state.lock();
         state.waiters += 1;
         changed.notify_all();
-        let waited = changed.wait_while_for(&mut state, |state| !state.is_open, PATIENCE);
+        let waited = changed.wait_while_for(&mut state, |state| !state.is_open, WAIT_MAX);
         assert!(!waited.timed_out(), "the latch is still closed");
     }
 
@@ -43,7 +43,7 @@ impl Latch {
     pub(crate) fn await_waiters(&self, count: usize) {
         let (state, changed) = &*self.shared;
         let mut state = state.lock();
-        let waited = changed.wait_while_for(&mut state, |state| state.waiters < count, PATIENCE);
+        let waited = changed.wait_while_for(&mut state, |state| state.waiters < count, WAIT_MAX);
         assert!(!waited.timed_out(), "{} of {count} threads wait", state.waiters);
     }
 }

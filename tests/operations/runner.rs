@@ -16,7 +16,7 @@ use crate::latch::Latch;
 use crate::scene::{
     AT_ONCE, Scene, lane_status, resumability, row, spec, state, status, unfinished,
 };
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::records::{all, assert_error, assert_whole, get};
 
 /// Starts a runner with one thread: jobs run one after another.
@@ -26,7 +26,7 @@ pub(crate) fn single_threaded(scene: &Scene) -> Runner {
 
 #[track_caller]
 pub(crate) fn await_end(job: &JobHandle) -> OperationState {
-    job.wait(PATIENCE).unwrap().expect("the job ends")
+    job.wait(WAIT_MAX).unwrap().expect("the job ends")
 }
 
 #[allow(clippy::unnecessary_wraps)] // Handlers return a result.
@@ -103,9 +103,9 @@ fn submitted_operations_are_durable_before_they_run() {
     }
     // The old job handles return the reason.
     for job in &jobs {
-        assert_error(job.wait(PATIENCE), ErrorKind::Closed, "closed");
+        assert_error(job.wait(WAIT_MAX), ErrorKind::Closed, "closed");
     }
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
     let generations = ["1", "2", "3"].map(|id| status(&scene.vault, id).generation);
     assert_eq!(generations, [2, 1, 1], "waiting operations began once");
 }
@@ -190,7 +190,7 @@ fn panicking_handler_does_not_end_the_runner_thread() {
     assert_eq!((found.attempts, found.generation), (3, 3), "all tries are used");
     assert_eq!(found.failure.unwrap().error, "panicked: the host's own bug");
     assert_eq!(resumability(&scene.vault, "bad"), Resumable::AttemptsExhausted { attempts: 3 });
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn submit_without_a_matching_handler_is_invalid() {
     // The refusals leave the runner usable.
     assert_eq!(await_end(&submit(named("op")).unwrap()), OperationState::Completed);
     assert_error(submit(named("op")), ErrorKind::AlreadyExists, "op");
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
     assert_error(submit(named("late")), ErrorKind::Closed, "was shut down");
     assert_error(runner.resume("op"), ErrorKind::Closed, "was shut down");
     assert_error(runner.resume_all(), ErrorKind::Closed, "was shut down");

@@ -16,7 +16,7 @@ use strongroom::{Batch, Error, ErrorKind, Result, Vault};
 use crate::latch::Latch;
 use crate::runner::{await_end, no_op, single_threaded, waits_at_latch};
 use crate::scene::{AT_ONCE, Scene, resumability, spec, state, status, unfinished};
-use crate::support::group::PATIENCE;
+use crate::support::group::WAIT_MAX;
 use crate::support::random::Random;
 use crate::support::records::{assert_error, assert_whole};
 
@@ -58,7 +58,7 @@ fn start_job(scene: &Scene, latch: &Latch, phase: Phase) -> (Runner, JobHandle) 
     let runner = single_threaded(scene);
     let events = scene.vault.operations().subscribe(1_000);
     let await_event = |is: &dyn Fn(&EventKind) -> bool| {
-        while !is(&events.next_within(PATIENCE).expect("an event").kind) {}
+        while !is(&events.next_within(WAIT_MAX).expect("an event").kind) {}
     };
     let job = match phase {
         Phase::Running => {
@@ -128,7 +128,7 @@ fn cancel_in_each_phase_ends_the_job() {
         assert!(!unfinished(&scene.vault).contains(&"op".to_owned()));
         assert_error(runner.resume("op"), ErrorKind::Invalid, "was cancelled");
         latch.release();
-        runner.shutdown(PATIENCE).unwrap();
+        runner.shutdown(WAIT_MAX).unwrap();
         assert_eq!(state(&scene.vault, "op"), OperationState::Cancelled);
     }
 }
@@ -152,7 +152,7 @@ fn shutdown_in_each_phase_leaves_jobs_to_the_next_runner() {
             assert_eq!(state(&scene.vault, "before"), OperationState::Running);
         }
         latch.release();
-        runner.shutdown(PATIENCE).unwrap();
+        runner.shutdown(WAIT_MAX).unwrap();
         assert_eq!(job.wait(Duration::ZERO).unwrap(), Some(left), "{phase:?}: without a wait");
         let found = status(&scene.vault, "op");
         assert_eq!((found.state, found.held), (left, false));
@@ -193,8 +193,8 @@ fn shutdown_does_not_count_as_a_try() {
         let events = scene.vault.operations().subscribe(10);
         let runner = single_threaded(&scene);
         let job = runner.resume_all().unwrap().resumed.pop().unwrap();
-        assert_eq!(events.next_within(PATIENCE).unwrap().kind, EventKind::Started);
-        runner.shutdown(PATIENCE).unwrap();
+        assert_eq!(events.next_within(WAIT_MAX).unwrap().kind, EventKind::Started);
+        runner.shutdown(WAIT_MAX).unwrap();
         assert_eq!(await_end(&job), OperationState::Paused);
         let found = status(&scene.vault, "op");
         assert_eq!((found.attempts, found.generation), (0, generation));
@@ -321,7 +321,7 @@ fn waits_keep_their_timeout_while_a_stop_commits() {
             stops.send(()).unwrap();
             own.cancel("op")
         });
-        stopping.recv_timeout(PATIENCE).unwrap();
+        stopping.recv_timeout(WAIT_MAX).unwrap();
         // Lets the cancel wait for the write turn, which this thread holds.
         (0..2_000).for_each(|_| thread::yield_now());
         assert_eq!(job.wait(Duration::ZERO).unwrap(), None);
@@ -355,7 +355,7 @@ fn last_handles_may_drop_on_a_job_thread() {
     // The job drops these handles. Only the scene keeps one, to read the state afterwards.
     *slot.lock() = Some((runner, scene.vault.clone()));
     latch.release();
-    assert_eq!(outcomes.recv_timeout(PATIENCE).unwrap(), Err(ErrorKind::Cancelled));
+    assert_eq!(outcomes.recv_timeout(WAIT_MAX).unwrap(), Err(ErrorKind::Cancelled));
     assert_eq!(await_end(&job), OperationState::Paused);
     assert_eq!(await_end(&waits), OperationState::Initialized);
 }
@@ -393,7 +393,7 @@ fn shutdown_from_a_job_does_not_wait_for_itself() {
     *slot.lock() = Some(runner.clone());
     latch.release();
     assert_eq!(await_end(&job), OperationState::Paused);
-    runner.shutdown(PATIENCE).unwrap();
+    runner.shutdown(WAIT_MAX).unwrap();
     assert_eq!(tries.load(SeqCst), 1);
     // Breaks the cycle: the handler has the runner, the runner has the vault, and the vault has
     // the handler.

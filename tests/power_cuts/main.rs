@@ -42,7 +42,7 @@ use strongroom::{Vault, VaultOptions};
 use strongroom_testkit::{BoxError, NumberedKey};
 
 use disk::{Cutter, Disk, FileSystemKind};
-use support::process::{Heard, Worker, role, say};
+use support::process::{Worker, WorkerOutput, print_line, role};
 use support::random::Random;
 use support::records::check;
 use unsynced::Unsynced;
@@ -117,10 +117,10 @@ fn worker() {
     };
     let work = WORKS.iter().find(|work| work.name == role).expect("a known kind of work");
     let start = std::env::var(START_VARIABLE).unwrap().parse().unwrap();
-    say("ready");
+    print_line("ready");
     // The worker ends when it is killed. Any other end is printed, and fails the test.
     let ended = (work.run)(&folder, start);
-    say(&format!("ended: {ended:?}"));
+    print_line(&format!("ended: {ended:?}"));
 }
 
 /// Returns the key after `rotations` rotations: the keys of one folder all differ.
@@ -141,7 +141,7 @@ fn options(rotations: u64) -> VaultOptions {
 
 /// Prints that a call was acknowledged.
 fn acknowledge(call: u64) {
-    say(&format!("done {call}"));
+    print_line(&format!("done {call}"));
 }
 
 /// Checks that the vault has no damage, and no leftovers after gc.
@@ -216,10 +216,10 @@ impl Round<'_> {
         let delay = Duration::from_micros(self.random.below(self.work.delay_micros_max));
         cutter.cut(worker.pid(), delay);
         loop {
-            match worker.hear(DYING_MAX) {
-                Heard::Line(line) => done = call(&line).map_or(done, |call| call + 1),
-                Heard::End => return done,
-                Heard::Silence => panic!("a killed worker does not end"),
+            match worker.next_line_within(DYING_MAX) {
+                WorkerOutput::Line(line) => done = call(&line).map_or(done, |call| call + 1),
+                WorkerOutput::End => return done,
+                WorkerOutput::Silence => panic!("a killed worker does not end"),
             }
         }
     }

@@ -15,7 +15,7 @@ use strongroom::vault::LockPolicy;
 use strongroom::{ErrorKind, SecretPassword, Vault};
 use strongroom_testkit::TestKey;
 
-use crate::support::process::{Heard, Worker, say};
+use crate::support::process::{Worker, WorkerOutput, print_line};
 use crate::support::random::Random;
 use crate::support::records::assert_whole;
 
@@ -61,7 +61,7 @@ pub(crate) fn act(path: &Path) {
     let mut parts = action.splitn(3, ' ');
     let (act, key, text) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
     let vault = open_vault(path);
-    say("acting");
+    print_line("acting");
     match act {
         "create" => drop(vault.documents().create_space(&options()).unwrap()),
         "update" => _ = open(&vault, key).write(text).unwrap(),
@@ -73,7 +73,7 @@ pub(crate) fn act(path: &Path) {
         other => panic!("no such act: {other}"),
     }
     vault.close().unwrap();
-    say("done");
+    print_line("done");
 }
 
 /// Counts up the worker's own document; opens the vault for each step.
@@ -90,7 +90,7 @@ pub(crate) fn alternate(path: &Path) {
         partition.write(count.to_string()).unwrap();
         vault.close().unwrap();
     }
-    say(&count.to_string());
+    print_line(&count.to_string());
 }
 
 fn worker(path: &Path, act: &str, key: &str, text: &str) -> Worker {
@@ -103,9 +103,9 @@ fn worker(path: &Path, act: &str, key: &str, text: &str) -> Worker {
 fn kill_within(worker: Worker, whole: Duration, random: &mut Random) -> bool {
     worker.expect("acting");
     let delay = random.below(u64::try_from(whole.as_micros()).unwrap());
-    let heard = worker.hear(Duration::from_micros(delay));
+    let heard = worker.next_line_within(Duration::from_micros(delay));
     worker.kill();
-    heard != Heard::Silence
+    heard != WorkerOutput::Silence
 }
 
 /// Measures an action that is not killed.

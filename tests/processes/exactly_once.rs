@@ -12,7 +12,7 @@ use strongroom::operations::{Checkpoint, Lane, OperationState};
 use strongroom::{Error, ErrorKind, Result, Vault, WriteTx};
 use strongroom_testkit::TestKey;
 
-use crate::support::process::{Heard, Worker, say};
+use crate::support::process::{Worker, WorkerOutput, print_line};
 use crate::support::random::Random;
 use crate::support::records::{assert_whole, get, long, put};
 
@@ -54,11 +54,11 @@ fn is_long(row: u64) -> bool {
 
 /// Creates or opens the vault, and imports the missing rows.
 pub(crate) fn import(path: &Path) {
-    say("starting");
+    print_line("starting");
     let vault = match Vault::options(TestKey).open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let vault = Vault::options(TestKey).create(path).unwrap();
-            say("created");
+            print_line("created");
             vault
         }
         opened => opened.unwrap(),
@@ -67,9 +67,9 @@ pub(crate) fn import(path: &Path) {
     let done = snapshot.count("rows").unwrap();
     let status = snapshot.operation("import").unwrap();
     drop(snapshot);
-    say(&format!("working {done}"));
+    print_line(&format!("working {done}"));
     if status.is_some_and(|status| status.state == OperationState::Completed) {
-        say("done");
+        print_line("done");
         return;
     }
     let names = (0..LANES).map(|lane| lane.to_string());
@@ -81,7 +81,7 @@ pub(crate) fn import(path: &Path) {
             scope.spawn(move || import_lane(vault, &handle, lane));
         }
     });
-    say("done");
+    print_line("done");
     vault.close().unwrap();
 }
 
@@ -168,8 +168,8 @@ impl Killer {
         if aimed_at_creation || exists && self.random.below(EARLY_EVERY) == 0 {
             let within = if exists { OPENING_MICROS } else { CREATION_MICROS };
             let delay = self.delay(f64::from(within) / 2.0);
-            match worker.hear(delay) {
-                Heard::Silence => {
+            match worker.next_line_within(delay) {
+                WorkerOutput::Silence => {
                     worker.kill();
                     let phases = &mut self.phases;
                     *if exists { &mut phases.in_opening } else { &mut phases.in_creation } += 1;
@@ -177,7 +177,7 @@ impl Killer {
                 heard => self.kill_in_work(worker, heard),
             }
         } else {
-            let heard = Heard::Line(worker.line().expect("the worker opens the vault"));
+            let heard = WorkerOutput::Line(worker.line().expect("the worker opens the vault"));
             self.kill_in_work(worker, heard);
         }
     }
@@ -185,12 +185,12 @@ impl Killer {
     /// Kills a live worker during its import.
     ///
     /// `heard` is the last line that the worker printed.
-    fn kill_in_work(&mut self, worker: Worker, mut heard: Heard) {
+    fn kill_in_work(&mut self, worker: Worker, mut heard: WorkerOutput) {
         let total = rows_per_lane() * LANES;
-        if heard == Heard::Line("created".to_owned()) {
-            heard = Heard::Line(worker.line().expect("the worker begins to import"));
+        if heard == WorkerOutput::Line("created".to_owned()) {
+            heard = WorkerOutput::Line(worker.line().expect("the worker begins to import"));
         }
-        let Heard::Line(line) = heard else {
+        let WorkerOutput::Line(line) = heard else {
             panic!("the worker failed");
         };
         let done: u64 = line.strip_prefix("working ").unwrap().parse().unwrap();
@@ -202,7 +202,7 @@ impl Killer {
         let mean = left / self.rate / (self.kills_left as f64 + 2.0);
         let delay = self.delay(mean * 1e6);
         let start = self.clock.monotonic();
-        let ended = worker.hear(delay) != Heard::Silence;
+        let ended = worker.next_line_within(delay) != WorkerOutput::Silence;
         worker.kill();
         self.worked_secs = (self.clock.monotonic().saturating_sub(start)).as_secs_f64();
         if ended {
@@ -288,7 +288,7 @@ fn killed_creation_leaves_no_vault_and_can_be_repeated() {
         let worker = Worker::start("import", &path);
         assert_eq!(worker.line().as_deref(), Some("starting"));
         let micros = random.below(u64::from(CREATION_MICROS));
-        worker.hear(Duration::from_micros(micros));
+        worker.next_line_within(Duration::from_micros(micros));
         worker.kill();
         let vault = if path.join("state.redb").exists() {
             Vault::options(TestKey).open(&path)

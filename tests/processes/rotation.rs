@@ -13,7 +13,7 @@ use strongroom::vault::LockPolicy;
 use strongroom::{ErrorKind, Vault};
 use strongroom_testkit::NumberedKey;
 
-use crate::support::process::{Heard, Worker, say};
+use crate::support::process::{Worker, WorkerOutput, print_line};
 use crate::support::random::Random;
 use crate::support::records::{assert_whole, long};
 
@@ -41,10 +41,10 @@ fn keys() -> (NumberedKey, NumberedKey) {
 pub(crate) fn rotate(path: &Path) {
     let (old, new) = keys();
     let vault = Vault::options(old).open(path).unwrap();
-    say("rotating");
+    print_line("rotating");
     vault.keys().rotate(&[NewKey::new(&new)]).unwrap();
     vault.close().unwrap();
-    say("rotated");
+    print_line("rotated");
 }
 
 /// Waits for the vault, and opens it with the new key.
@@ -56,11 +56,11 @@ pub(crate) fn wait_for_new_file(path: &Path) {
         first_pause: Duration::from_millis(5),
         growth: 1.0,
     };
-    say("waiting");
+    print_line("waiting");
     let vault = Vault::options(new).lock_policy(patient).open(path).unwrap();
     vault.write(|tx| tx.insert("after", "k", "v")).unwrap();
     vault.close().unwrap();
-    say("opened");
+    print_line("opened");
 }
 
 fn worker(role: &str, path: &Path, old: u8, new: u8) -> Worker {
@@ -135,9 +135,9 @@ fn killed_rotation_leaves_the_old_or_the_new_state() {
         let rotating = worker("rotate", &path, current, next);
         rotating.expect("rotating");
         let delay = random.below(u64::try_from(whole.as_micros()).unwrap());
-        let heard = rotating.hear(Duration::from_micros(delay));
+        let heard = rotating.next_line_within(Duration::from_micros(delay));
         rotating.kill();
-        ended += u32::from(heard != Heard::Silence);
+        ended += u32::from(heard != WorkerOutput::Silence);
         let (vault, opened_with) = open_with_either(&path, current, next);
         assert_all_records(&vault, records);
         *(if opened_with == current { &mut old } else { &mut new }) += 1;

@@ -15,7 +15,7 @@ use strongroom::{Batch, Error, ErrorKind, Result, SecretPassword, Vault, VaultOp
 
 use crate::log;
 use crate::markers::{Markers, Use};
-use crate::support::process::say;
+use crate::support::process::print_line;
 use crate::support::records::{check, long};
 
 pub(crate) const PART: &str = "STRONGROOM_SECRECY_PART";
@@ -61,7 +61,7 @@ struct Host {
 
 /// Prints a stop, and waits until the test has scanned all files.
 fn stop(at: &str) {
-    say(at);
+    print_line(at);
     std::io::stdin().read_exact(&mut [0]).unwrap();
 }
 

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use crate::server::Location;
 use crate::setting;
-use crate::support::process::{Worker, say, wait_for_go};
+use crate::support::process::{Worker, print_line, wait_for_go};
 
 const PROCESSES: usize = 8;
 
@@ -57,15 +57,15 @@ fn the_client_works_on_any_thread_and_inside_any_runtime() {
 
 pub(crate) fn increment(at: &Path) {
     let store = Location::from_url(at.to_str().unwrap()).open();
-    say("ready");
+    print_line("ready");
     wait_for_go();
     // The lines show the parent process that this process continues.
     for (part, done) in (0..moves()).step_by(MOVES_REPORTED).enumerate() {
         let contender = format!("pid-{}-{part}", std::process::id());
         conformance::increment(&store, &contender, (moves() - done).min(MOVES_REPORTED as u64));
-        say("continues");
+        print_line("continues");
     }
-    say("done");
+    print_line("done");
 }
 
 #[test]

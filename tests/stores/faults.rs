@@ -22,7 +22,7 @@ use strongroom_testkit::{SeededEntropy, TestRefs};
 use crate::proxy::{Chaos, Fault, Head, Proxy, Rule};
 use crate::scene::{assert_all_data, noise, options, put};
 use crate::server::Location;
-use crate::support::process::{Worker, say};
+use crate::support::process::{Worker, print_line};
 
 /// Time of a hang or a delay, longer than any test.
 const HANG: Duration = Duration::from_secs(3_600);
@@ -142,8 +142,8 @@ fn unused_address() -> SocketAddr {
 /// Opens a store in a child process and prints the outcome.
 pub(crate) fn open_and_report(at: &Path) {
     match open_url(at.to_str().unwrap()) {
-        Ok(_) => say("opened"),
-        Err(e) => say(&format!("{}|{e}", e.kind())),
+        Ok(_) => print_line("opened"),
+        Err(e) => print_line(&format!("{}|{e}", e.kind())),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::scene::{assert_all_data, noise, options, put};
 use crate::server::Location;
 use crate::setting;
 use crate::support::content::Content;
-use crate::support::process::{Heard, Worker, say};
+use crate::support::process::{Worker, WorkerOutput, print_line};
 use crate::support::random::Random;
 
 const MIB: u64 = 1 << 20;
@@ -63,13 +63,13 @@ pub(crate) fn upload(folder: &Path) {
     let store = Location::from_url(std::env::var(URL).unwrap()).open();
     let vault = upload_options(store).open(folder).unwrap();
     let artifacts = vault.artifacts();
-    say("putting");
+    print_line("putting");
     if !artifacts.exists(&upload_name().newest()).unwrap() {
         let size = content_bytes();
         let reported = AtomicU64::new(0);
         let progress = |done: u64, _: Option<u64>| {
             if reported.swap(done / MIB, Ordering::Relaxed) < done / MIB {
-                say(&format!("at {}", done / MIB));
+                print_line(&format!("at {}", done / MIB));
             }
         };
         let spec = ArtifactSpec::new(upload_name()).size(size);
@@ -77,7 +77,7 @@ pub(crate) fn upload(folder: &Path) {
         artifacts.put_with(spec, content, LongCall::new().progress(&progress)).unwrap();
     }
     vault.close().unwrap();
-    say("done");
+    print_line("done");
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn killed_upload_sends_only_the_missing_packs() {
             }
         }
         // The random wait varies the moment of the kill.
-        let _ = worker.hear(Duration::from_micros(random.below(30_000)));
+        let _ = worker.next_line_within(Duration::from_micros(random.below(30_000)));
         worker.signal("KILL");
-        while worker.hear(Duration::from_secs(60)) != Heard::End {}
+        while worker.next_line_within(Duration::from_secs(60)) != WorkerOutput::End {}
     }
     let worker = start();
     while let Some(line) = worker.line() {

@@ -1,7 +1,7 @@
 //! Statistical tests of randomness.
 //!
 //! [`Counts`] counts properties of a pool of blocks, in any order: byte values, ones, and runs of
-//! equal bits. [`Judged`] tests rows of one length, such as slots and cells, also position by
+//! equal bits. [`UniformityTest`] tests rows of one length, such as slots and cells, also position by
 //! position. All results are standard deviations of a normal distribution, so that a bound shows
 //! how often chance alone exceeds it: 4.9 once in a million, 6.5 once in 1e10.
 
@@ -86,14 +86,14 @@ pub(crate) const ONE_IN_A_MILLION: f64 = 4.892;
 
 /// The results of several tests of rows of equal length.
 #[derive(Clone, Debug)]
-pub(crate) struct Judged {
+pub(crate) struct UniformityTest {
     /// The tests and their distances from chance, in standard deviations.
     pub(crate) tests: Vec<(&'static str, f64)>,
     /// Repeated aligned blocks of 16 bytes, and repeated rows: chance makes none.
     pub(crate) repeats: usize,
 }
 
-impl Judged {
+impl UniformityTest {
     /// Tests `bytes`, rows of `row` bytes each.
     pub(crate) fn new(bytes: &[u8], row: usize) -> Self {
         let counts = Counts::of(bytes);

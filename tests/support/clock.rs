@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use strongroom::backends::component::{Clock, SystemClock};
 use strongroom_testkit::ManualClock;
 
-use super::process::say;
+use super::process::print_line;
 
 /// A manual clock that the test shares, and that records how long threads slept on it.
 #[derive(Clone, Debug, Default)]
@@ -47,17 +47,17 @@ impl Clock for SharedClock {
 
 /// The system's clock; a worker prints "waiting" each time the vault sleeps on it.
 #[derive(Debug)]
-pub(crate) struct TellingClock {
+pub(crate) struct ReportingClock {
     clock: SystemClock,
 }
 
-impl TellingClock {
+impl ReportingClock {
     pub(crate) fn new() -> Self {
         Self { clock: SystemClock::new() }
     }
 }
 
-impl Clock for TellingClock {
+impl Clock for ReportingClock {
     fn unix_millis(&self) -> u64 {
         self.clock.unix_millis()
     }
@@ -67,7 +67,7 @@ impl Clock for TellingClock {
     }
 
     fn sleep(&self, duration: Duration) {
-        say("waiting");
+        print_line("waiting");
         self.clock.sleep(duration);
     }
 }

@@ -12,7 +12,7 @@ use super::records::assert_error;
 /// Threads that commit at the same time.
 pub(crate) const THREADS: usize = 4;
 /// Longest wait for another thread.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Number of yields to other threads, so that they queue up. It only affects how soon a round
 /// occurs in which they share a commit.
 const YIELDS: usize = 2_000;
@@ -25,13 +25,13 @@ pub(crate) fn two_rows(writer: &str) -> Batch {
 }
 
 /// The outcome of each thread.
-struct Told {
+struct Outcomes {
     sender: Sender<(String, Result<()>)>,
     answers: Receiver<(String, Result<()>)>,
     started: (Sender<()>, Receiver<()>),
 }
 
-impl Told {
+impl Outcomes {
     fn new() -> Self {
         let (sender, answers) = channel();
         Self { sender, answers, started: channel() }
@@ -49,12 +49,12 @@ impl Told {
             }
             drop(applies);
         });
-        self.started.1.recv_timeout(PATIENCE).unwrap();
+        self.started.1.recv_timeout(WAIT_MAX).unwrap();
         (0..YIELDS).for_each(|_| thread::yield_now());
     }
 
-    fn hear(&self, threads: usize) -> Vec<(String, Result<()>)> {
-        (0..threads).map(|_| self.answers.recv_timeout(PATIENCE).unwrap()).collect()
+    fn next_line_within(&self, threads: usize) -> Vec<(String, Result<()>)> {
+        (0..threads).map(|_| self.answers.recv_timeout(WAIT_MAX).unwrap()).collect()
     }
 }
 
@@ -83,12 +83,12 @@ pub(crate) fn apply_at_once(
     first_unwinds: bool,
     meanwhile: impl FnOnce(),
 ) -> Vec<(String, Result<()>)> {
-    let told = Told::new();
+    let told = Outcomes::new();
     let held: Result<()> = vault.write(|_| {
         (0..THREADS).for_each(|i| told.apply(vault, &format!("w{i}"), first_unwinds && i == 0));
         meanwhile();
         Err(Error::new(ErrorKind::Invalid, "test"))
     });
     assert_error(held, ErrorKind::Invalid, "");
-    told.hear(THREADS)
+    told.next_line_within(THREADS)
 }

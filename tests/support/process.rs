@@ -26,7 +26,7 @@ pub(crate) fn role() -> Option<(String, PathBuf)> {
 /// Prints a line for the process that started this one.
 ///
 /// The test harness writes to the same output without ending its line, so a new one is begun.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print_line(line: &str) {
     println!("\n@{line}");
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Worker {
 
 /// The next output of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum WorkerOutput {
     Line(String),
     /// The worker has ended, or closed its output.
     End,
@@ -88,20 +88,20 @@ impl Worker {
     }
 
     /// Returns its output within `time`.
-    pub(crate) fn hear(&self, time: Duration) -> Heard {
+    pub(crate) fn next_line_within(&self, time: Duration) -> WorkerOutput {
         match self.lines.recv_timeout(time) {
-            Ok(line) => Heard::Line(line),
-            Err(RecvTimeoutError::Disconnected) => Heard::End,
-            Err(RecvTimeoutError::Timeout) => Heard::Silence,
+            Ok(line) => WorkerOutput::Line(line),
+            Err(RecvTimeoutError::Disconnected) => WorkerOutput::End,
+            Err(RecvTimeoutError::Timeout) => WorkerOutput::Silence,
         }
     }
 
     /// Returns its next line; `None` if it ends before.
     pub(crate) fn line(&self) -> Option<String> {
-        match self.hear(SILENCE_MAX) {
-            Heard::Line(line) => Some(line),
-            Heard::End => None,
-            Heard::Silence => panic!("a worker is silent for {} s", SILENCE_MAX.as_secs()),
+        match self.next_line_within(SILENCE_MAX) {
+            WorkerOutput::Line(line) => Some(line),
+            WorkerOutput::End => None,
+            WorkerOutput::Silence => panic!("a worker is silent for {} s", SILENCE_MAX.as_secs()),
         }
     }
 

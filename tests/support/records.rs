@@ -83,13 +83,13 @@ pub(crate) fn assert_whole(vault: &Vault) -> CheckReport {
     report
 }
 
-/// Asserts an error of this kind, whose one line contains `told`.
+/// Asserts an error of this kind, whose one line contains `text`.
 #[track_caller]
-pub(crate) fn assert_error<T>(outcome: Result<T>, kind: ErrorKind, told: &str) -> Error {
+pub(crate) fn assert_error<T>(outcome: Result<T>, kind: ErrorKind, text: &str) -> Error {
     let error = outcome.map(drop).expect_err("this must be refused");
     assert_eq!(error.kind(), kind, "{error}");
     let line = error.to_string();
-    assert!(line.contains(told), "{line:?} does not contain {told:?}");
+    assert!(line.contains(text), "{line:?} does not contain {text:?}");
     assert!(!line.contains('\n'), "more than one line: {line:?}");
     error
 }

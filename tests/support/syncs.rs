@@ -21,12 +21,12 @@ pub(crate) enum StateCall {
 
 /// Runs a hook within each call of the published state.
 #[derive(Clone)]
-pub(crate) struct HeardState {
+pub(crate) struct HookedState {
     memory: MemoryState,
     hook: Hook,
 }
 
-impl HeardState {
+impl HookedState {
     /// Reports syncs only.
     pub(crate) fn new(hook: impl Fn() + Send + Sync + 'static) -> Self {
         Self::of_calls(move |call| {
@@ -41,13 +41,13 @@ impl HeardState {
     }
 }
 
-impl fmt::Debug for HeardState {
+impl fmt::Debug for HookedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeardState").finish_non_exhaustive()
+        f.debug_struct("HookedState").finish_non_exhaustive()
     }
 }
 
-impl StateStorage for HeardState {
+impl StateStorage for HookedState {
     fn exists(&self) -> Result<bool> {
         self.memory.exists()
     }

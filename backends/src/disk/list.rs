@@ -22,7 +22,8 @@ pub(super) fn page(
     after: Option<&Key>,
     limit: usize,
 ) -> Result<Vec<ListEntry>> {
-    let mut walk = Walk { shared, prefix, after: after.map(Key::as_str), limit, page: Vec::new() };
+    let mut walk =
+        FolderWalk { shared, prefix, after: after.map(Key::as_str), limit, page: Vec::new() };
     match prefix.rsplit_once('/') {
         None => walk.folder(&shared.objects, "")?,
         // No key begins with text outside the grammar. Such text must not become a path either.
@@ -34,7 +35,7 @@ pub(super) fn page(
     Ok(walk.page)
 }
 
-struct Walk<'a> {
+struct FolderWalk<'a> {
     shared: &'a Shared,
     prefix: &'a str,
     after: Option<&'a str>,
@@ -51,7 +52,7 @@ struct Child {
     size: Option<u64>,
 }
 
-impl Walk<'_> {
+impl FolderWalk<'_> {
     /// Adds the wanted entries of the folder at `path`, whose keys begin with `base`.
     ///
     /// The length of a key bounds the depth.

@@ -36,7 +36,7 @@ impl RootLock {
     }
 
     /// Waits for the lock; `Locked` after [`LOCK_WAIT`].
-    pub(super) fn acquire(&self) -> Result<Held<'_>> {
+    pub(super) fn acquire(&self) -> Result<LockGuard<'_>> {
         let mut pauses = Pauses::new(BACKOFF, &*self.clock).last_try_at(LOCK_WAIT);
         let Some(turn) = self.threads.try_lock_for(LOCK_WAIT) else {
             return Err(locked("another thread of this process has the lock"));
@@ -46,7 +46,7 @@ impl RootLock {
                 return Err(locked("another handle or process has the lock"));
             }
         }
-        Ok(Held { file: &*self.file, _turn: turn })
+        Ok(LockGuard { file: &*self.file, _turn: turn })
     }
 }
 
@@ -57,13 +57,13 @@ fn locked(holder: &str) -> Error {
 
 /// The lock, held until dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(super) struct LockGuard<'a> {
     file: &'a dyn File,
     // Dropped after the kernel lock is released, so that the next thread finds it free.
     _turn: MutexGuard<'a, ()>,
 }
 
-impl Drop for Held<'_> {
+impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
             // This handle can lock again; others wait until it is closed.

@@ -158,7 +158,7 @@ fn all_but_reads_and_creation_wait_for_the_lock() {
 }
 
 #[test]
-fn a_temporary_name_that_is_taken_is_not_a_condition_that_failed() {
+fn taken_temporary_name_is_not_a_failed_condition() {
     use strongroom_base::component::SeededEntropy;
 
     let home = tempfile::tempdir().unwrap();
@@ -245,7 +245,7 @@ fn a_failed_rename_is_uncertain_unless_the_kernel_refused_it() {
 }
 
 #[test]
-fn a_failed_sync_after_the_change_is_uncertain_and_before_it_is_not() {
+fn failed_sync_is_uncertain_only_after_the_change() {
     let home = tempfile::tempdir().unwrap();
     let (disk, fs) = on_failing(home.path());
     put(&disk, "a");
@@ -265,7 +265,7 @@ fn a_failed_sync_after_the_change_is_uncertain_and_before_it_is_not() {
 }
 
 #[test]
-fn the_first_use_of_a_folder_syncs_its_parents_even_if_another_made_it() {
+fn first_use_of_a_folder_syncs_its_parents() {
     let home = tempfile::tempdir().unwrap();
     put(&Disk::open(home.path()).unwrap(), "a/b/c");
     let (disk, fs) = on_failing(home.path());

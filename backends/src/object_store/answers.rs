@@ -1,7 +1,7 @@
 //! Refusals of the cloud stores, and the causes of missing answers.
 //!
-//! A [`Telling`] service below each client examines every answer. An answer that requests a pause,
-//! or whose body has more facts than its status, becomes an error with these facts ([`Refused`]).
+//! A [`ReportingService`] service below each client examines every answer. An answer that requests a pause,
+//! or whose body has more facts than its status, becomes an error with these facts ([`Refusal`]).
 //! [`Cloud::of`] finds them again in the client's error.
 
 use std::error::Error as StdError;
@@ -79,17 +79,17 @@ impl HttpConnector for Connector {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
         let client = Self::client(allow_http.as_deref() == Some("true"))
             .map_err(|source| object_store::Error::Generic { store: "HTTP client", source })?;
-        Ok(HttpClient::new(Telling { client: HttpClient::new(client) }))
+        Ok(HttpClient::new(ReportingService { client: HttpClient::new(client) }))
     }
 }
 
 #[derive(Debug)]
-struct Telling {
+struct ReportingService {
     client: HttpClient,
 }
 
 #[async_trait]
-impl HttpService for Telling {
+impl HttpService for ReportingService {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = request.uri().host().unwrap_or_default();
         let is_for_credentials = is_for_credentials(host);
@@ -123,7 +123,7 @@ impl HttpService for Telling {
             let refused = CredentialsRefused { status, code };
             return Err(HttpError::new(HttpErrorKind::Unknown, refused));
         }
-        let refused = Refused { status, code, retry_after };
+        let refused = Refusal { status, code, retry_after };
         Err(HttpError::new(HttpErrorKind::Unknown, refused))
     }
 }
@@ -165,20 +165,20 @@ fn code_of(body: &[u8]) -> Option<String> {
 
 /// A store's refusal: the status, and the facts in its body.
 #[derive(Debug)]
-struct Refused {
+struct Refusal {
     status: u16,
     code: Option<String>,
     retry_after: Option<RetryAfter>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the store answered {}", self.status)?;
         self.code.as_ref().map_or(Ok(()), |code| write!(f, " {code}"))
     }
 }
 
-impl StdError for Refused {
+impl StdError for Refusal {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.retry_after.as_ref().map(|pause| pause as &(dyn StdError + 'static))
     }
@@ -220,7 +220,7 @@ impl StdError for NoCredentials {
 
 /// Returns whether an error was made here, and has more facts than the client's error around it.
 fn is_own(error: &(dyn StdError + 'static)) -> bool {
-    error.is::<Refused>() || error.is::<NoCredentials>() || error.is::<CredentialsRefused>()
+    error.is::<Refusal>() || error.is::<NoCredentials>() || error.is::<CredentialsRefused>()
 }
 
 /// The cause that kept a call from its answer, in the caller's terms.
@@ -237,7 +237,7 @@ impl Cloud {
     pub(super) fn of(failure: &object_store::Error) -> Option<Self> {
         let mut source: Option<&(dyn StdError + 'static)> = Some(failure);
         while let Some(error) = source {
-            if let Some(refused) = error.downcast_ref::<Refused>() {
+            if let Some(refused) = error.downcast_ref::<Refusal>() {
                 return Some(refused.told());
             }
             if let Some(refused) = error.downcast_ref::<CredentialsRefused>() {
@@ -264,11 +264,11 @@ impl Cloud {
             text.split_once("DeleteObjects request failed")?.1.rsplit_once("(code: ")?;
         let code = code.trim_end_matches(')').to_owned();
         let status = if code == "AccessDenied" { 403 } else { 500 };
-        Some(Refused { status, code: Some(code), retry_after: None }.told())
+        Some(Refusal { status, code: Some(code), retry_after: None }.told())
     }
 }
 
-impl Refused {
+impl Refusal {
     fn told(&self) -> Cloud {
         let code = self.code.as_deref().unwrap_or_default();
         let (kind, hint) = match (self.status, code) {
@@ -334,7 +334,7 @@ impl Refused {
 pub(super) fn kind_at_open(error: &strongroom_base::Error) -> ErrorKind {
     let mut source = error.source();
     while let Some(cause) = source {
-        if cause.downcast_ref().is_some_and(Refused::is_of_configuration) {
+        if cause.downcast_ref().is_some_and(Refusal::is_of_configuration) {
             return ErrorKind::Invalid;
         }
         if cause.is::<NoCredentials>() {

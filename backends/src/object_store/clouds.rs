@@ -64,9 +64,9 @@ fn credentials(names: &'static [&'static str]) -> impl Iterator<Item = (String, 
 }
 
 /// Makes a client, and returns the vault's name for the kind of store.
-type Maker = fn(&mut Location) -> Result<(Arc<dyn Client>, &'static str)>;
+type ClientMaker = fn(&mut Location) -> Result<(Arc<dyn Client>, &'static str)>;
 
-fn maker_of(scheme: &str) -> Option<Maker> {
+fn maker_of(scheme: &str) -> Option<ClientMaker> {
     match scheme {
         #[cfg(feature = "s3")]
         "s3" => Some(s3),

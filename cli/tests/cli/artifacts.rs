@@ -65,7 +65,8 @@ fn artifacts_of_every_size_round_trip() {
 fn put_metadata_is_printed_with_the_version() {
     let cli = Cli::new();
     let expected = ["--tag", "b", "--tag", "a, b", "--mime", "text/plain", "--meta", "branch=a=b"];
-    let put = cli.run_with(&put_args("1.1/ü", "log", &[&expected[..], &["--json"]].concat()), b"hi\n");
+    let put =
+        cli.run_with(&put_args("1.1/ü", "log", &[&expected[..], &["--json"]].concat()), b"hi\n");
     let put = put.json();
     let uri = "strongroom:///artifact/s/1.1%2F%C3%BC/log@1";
     for (field, expected) in [

@@ -68,8 +68,9 @@ fn finished_operation_cannot_be_paused_or_abandoned() {
     let before = all(&cli);
     let long = "n".repeat(129);
     for (command, next) in [("pause", "paused"), ("abandon", "cancelled")] {
-        let refused =
-            |id: &str, code, expected: &str| cli.refused(&["ops", command, "v", id], code, expected);
+        let refused = |id: &str, code, expected: &str| {
+            cli.refused(&["ops", command, "v", id], code, expected)
+        };
         let unknown = refused("import-9", 3, "there is no such operation: import-9");
         assert!(unknown.stderr.contains("`strongroom ops list v` lists"), "{}", unknown.stderr);
         for ended in ["completed", "cancelled"] {
@@ -127,7 +128,11 @@ fn duration_without_unit_is_refused_before_opening() {
         let said = cli.run(&["ops", "expire", "v", "--older-than", bad]);
         assert_eq!((said.code, said.stdout.len()), (2, 0), "{bad}");
         let expected = ["a number with its unit is wanted, as 30d", "the duration is too long"];
-        assert!(expected.iter().any(|expected| said.stderr.contains(expected)), "{bad}: {}", said.stderr);
+        assert!(
+            expected.iter().any(|expected| said.stderr.contains(expected)),
+            "{bad}: {}",
+            said.stderr
+        );
     }
     assert!(tree(&cli.path("v")) == before);
 }

@@ -113,11 +113,11 @@ impl fmt::Display for ErrorKind {
 /// build-7: /srv/vault`.
 #[derive(Clone)]
 pub struct Error {
-    inner: Arc<Inner>,
+    inner: Arc<ErrorInner>,
 }
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     reason: Option<Reason>,
     action: &'static str,
@@ -130,7 +130,7 @@ impl Error {
     /// Makes an error of `kind` in `action`, which is a verb and a noun: `"put object"`.
     pub fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ErrorInner {
                 kind,
                 reason: None,
                 action,
@@ -187,7 +187,7 @@ impl Error {
         self
     }
 
-    fn edit(&mut self) -> &mut Inner {
+    fn edit(&mut self) -> &mut ErrorInner {
         Arc::make_mut(&mut self.inner)
     }
 

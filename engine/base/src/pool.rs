@@ -66,7 +66,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    waiting: BinaryHeap<Reverse<QueuedJob>>,
     /// Number of the next task. Tasks that are due at the same time run in this order.
     next: u64,
     threads: usize,
@@ -76,7 +76,7 @@ struct Queue {
     closed: bool,
 }
 
-struct Waiting {
+struct QueuedJob {
     due: Duration,
     number: u64,
     task: Task,
@@ -141,7 +141,7 @@ impl Pool {
         let number = queue.next;
         queue.next += 1;
         let due = shared.clock.monotonic().saturating_add(wait);
-        queue.waiting.push(Reverse(Waiting { due, number, task: Box::new(bug::carry(task)) }));
+        queue.waiting.push(Reverse(QueuedJob { due, number, task: Box::new(bug::carry(task)) }));
         drop(queue);
         shared.changed.notify_one();
         Ok(())
@@ -189,7 +189,7 @@ impl Pool {
             }
             answers
         };
-        let guests = Guests::enter(&self.shared, at_most - 1);
+        let guests = GuestThreads::enter(&self.shared, at_most - 1);
         // These threads borrow from the caller, so they cannot be threads of the pool.
         let mut answers = thread::scope(|scope| {
             let start = |_| Builder::new().name(self.shared.name.into()).spawn_scoped(scope, work);
@@ -264,12 +264,12 @@ impl Shared {
 }
 
 /// Room for threads outside the pool, returned when dropped.
-struct Guests<'a> {
+struct GuestThreads<'a> {
     pool: &'a Shared,
     count: usize,
 }
 
-impl<'a> Guests<'a> {
+impl<'a> GuestThreads<'a> {
     /// Takes room for at most `most` threads, as far as available.
     fn enter(pool: &'a Shared, most: usize) -> Self {
         let mut queue = pool.queue.lock();
@@ -280,7 +280,7 @@ impl<'a> Guests<'a> {
     }
 }
 
-impl Drop for Guests<'_> {
+impl Drop for GuestThreads<'_> {
     fn drop(&mut self) {
         self.pool.queue.lock().guests -= self.count;
         for _ in 0..self.count {
@@ -289,22 +289,22 @@ impl Drop for Guests<'_> {
     }
 }
 
-impl Ord for Waiting {
+impl Ord for QueuedJob {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.due, self.number).cmp(&(other.due, other.number))
     }
 }
 
-impl PartialOrd for Waiting {
+impl PartialOrd for QueuedJob {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Waiting {
+impl PartialEq for QueuedJob {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Waiting {}
+impl Eq for QueuedJob {}

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn costs_outside_the_bounds_are_refused_before_anything_is_spent() {
+    fn costs_out_of_bounds_are_refused_before_hashing() {
         let good = PasswordCosts::RFC9106_SECOND;
         CostBounds::DEFAULT.check(good, "test").unwrap();
         for bad in [

@@ -208,7 +208,7 @@ impl Header {
         }
         if version < FORMAT_VERSION {
             let detail = "the vault has format 0, which was unsealed and for development only: \
-                          create it anew";
+                          create a new vault";
             return refuse(Reason::FormatUnsupported, detail.into());
         }
         let header = Self::fields(bytes).and_then(|header| {

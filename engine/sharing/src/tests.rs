@@ -261,7 +261,7 @@ fn any_shares_of_small_schemes_join() {
 }
 
 #[test]
-fn shares_that_do_not_belong_together_join_to_what_lagrange_says() {
+fn mixed_shares_join_to_the_lagrange_value() {
     let (low, high) = (Element::ZERO, element(&(modulus() - 1u8)));
     let all: Vec<u8> = (1..=32).collect();
     let first = |threshold| all[..threshold].to_vec();

@@ -15,7 +15,8 @@
 //! # fn main() -> strongroom::Result<()> {
 //! # let folder = tempfile::tempdir().expect("a temporary folder");
 //! # let folder = folder.path().join("vault");
-//! let vault = Vault::options(SecretPassword::new("correct horse battery staple")).create(&folder)?;
+//! let password = SecretPassword::new("correct horse battery staple");
+//! let vault = Vault::options(password).create(&folder)?;
 //! let import = vault.operations().begin_or_resume("import-7", ["lane-a", "lane-b"])?;
 //! let lane = import.lane("lane-a")?;
 //! let done: u32 = lane.status()?.decode()?.unwrap_or(0);

@@ -10,7 +10,7 @@ use strongroom_store::state::Table;
 use crate::Vault;
 use crate::records::WriteTx;
 
-pub use crate::documents::share_testing::{PlacesLab, ShareLab};
+pub use crate::documents::share_testing::{ShareSlots, ShareTester};
 pub use crate::documents::share_testing_bench::ShareBench;
 pub use strongroom_crypto::passwords_hashed;
 

@@ -279,16 +279,16 @@ pub fn crash_test<A: Clone>(
         panic!("the work failed before any power cut: {error}");
     }
     drop(scene.vault.take());
-    Judge { options, scene: &scene, holds: &holds }.run()
+    ImageCheck { options, scene: &scene, holds: &holds }.run()
 }
 
-struct Judge<'a, A, H> {
+struct ImageCheck<'a, A, H> {
     options: &'a CrashOptions,
     scene: &'a Scene<A>,
     holds: &'a H,
 }
 
-impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> Judge<'_, A, H> {
+impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> ImageCheck<'_, A, H> {
     fn run(&self) -> CrashSummary {
         let journal = self.scene.world().journal();
         let events = journal.events();

@@ -13,7 +13,7 @@
 //!   of a vault.
 //! - [`TestRefs`] are refs without a vault. [`forget_packs`] removes the index of the content
 //!   store.
-//! - [`ShareLab`] makes slots of documents to attack, [`PlacesLab`] computes the positions of
+//! - [`ShareTester`] makes slots of documents to attack, [`ShareSlots`] computes the positions of
 //!   shares, [`ShareBench`] measures the sharing of texts.
 //!
 //! The kit links Strongroom with feature `testing`: a production binary must not depend on it.
@@ -57,7 +57,7 @@ pub use model::{
 };
 pub use refs::TestRefs;
 pub use strongroom::testing::{
-    PlacesLab, ShareBench, ShareLab, forget_packs, pass_time, passwords_hashed,
+    ShareBench, ShareSlots, ShareTester, forget_packs, pass_time, passwords_hashed,
 };
 pub use strongroom_base::bug::{self, Bug, plant};
 pub use strongroom_base::component::{ManualClock, SeededEntropy};

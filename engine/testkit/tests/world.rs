@@ -153,7 +153,7 @@ fn writes_tear_at_sectors_and_nowhere_else() {
 }
 
 #[test]
-fn the_length_is_any_since_the_sync_and_what_was_cut_may_come_back() {
+fn unsynced_length_is_any_since_the_sync() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[1; 2 * SECTOR]);
     file.set_len(10).unwrap();
@@ -362,14 +362,14 @@ fn a_file_unlinked_while_open_does_not_come_back() {
 }
 
 #[test]
-fn a_careful_program_loses_nothing_and_each_defect_makes_it_lose() {
+fn careful_program_loses_data_only_with_a_defect() {
     let put_on = |world: World| {
         put(&world, "/a", b"abc");
         outcomes(&world, "/a")
     };
     let (missing, empty, zeros) = (None, found(b""), found(b"\0\0\0"));
     assert_eq!(put_on(World::new()), set([found(b"abc")]));
-    let lying = put_on(World::new().with_defect(Defect::LyingSync));
+    let lying = put_on(World::new().with_defect(Defect::SyncWithoutEffect));
     assert_eq!(lying, set([missing.clone(), empty.clone(), zeros.clone(), found(b"abc")]));
     let nameless = put_on(World::new().with_defect(Defect::NoDirSync));
     assert_eq!(nameless, set([missing, found(b"abc")]));
@@ -398,7 +398,7 @@ fn late_syncs_concern_only_files_that_move_afterwards() {
 
 #[test]
 fn images_inherit_the_defect() {
-    let world = World::new().with_defect(Defect::LyingSync);
+    let world = World::new().with_defect(Defect::SyncWithoutEffect);
     let image = images(&world).next().unwrap();
     create_durable(&image, "/a", b"abc");
     assert!(outcomes(&image, "/a").contains(&None));
@@ -406,7 +406,7 @@ fn images_inherit_the_defect() {
 
 #[test]
 fn placed_files_are_durable_whatever_the_defect() {
-    let world = World::new().with_defect(Defect::LyingSync);
+    let world = World::new().with_defect(Defect::SyncWithoutEffect);
     world.create_dir(at("/d")).unwrap();
     world.write_file("/d/e/a", b"bad input").unwrap();
     assert_eq!(outcomes(&world, "/d/e/a"), set([found(b"bad input")]));

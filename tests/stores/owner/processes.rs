@@ -10,7 +10,7 @@ use super::{DAY, assert_refused, insert};
 use crate::scene::{assert_all_data, copy_folder, noise, options, put};
 use crate::server::Location;
 use crate::support::clock::SharedClock;
-use crate::support::process::{Worker, say, wait_for_go};
+use crate::support::process::{Worker, print_line, wait_for_go};
 
 const URL: &str = "STRONGROOM_TEST_STORE";
 
@@ -20,15 +20,15 @@ pub(crate) fn hold(folder: &Path) {
     let store = location.open();
     let vault = options(&store).open(folder).unwrap();
     let uri = put(&vault, "of the first", &noise(600_000, 1));
-    say("open");
+    print_line("open");
     wait_for_go();
     vault.artifacts().delete(&uri).unwrap();
     let stopped = vault.gc(&GcOptions::new().without_repacking(true)).unwrap_err();
-    say(&format!("deletes: {}", stopped.kind()));
+    print_line(&format!("deletes: {}", stopped.kind()));
     let stopped = insert(&vault, "after").unwrap_err();
-    say(&format!("writes: {}", stopped.kind()));
+    print_line(&format!("writes: {}", stopped.kind()));
     vault.close().unwrap();
-    say("closed");
+    print_line("closed");
 }
 
 #[test]

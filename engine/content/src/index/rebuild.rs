@@ -60,7 +60,7 @@ pub struct RebuildReport {
 
 /// The packs and their nodes.
 #[derive(Default)]
-struct Found {
+struct FoundPacks {
     packs: Vec<Packed>,
     /// The distinct children of each node.
     nodes: HashMap<ChunkId, Vec<ChunkId>>,
@@ -108,7 +108,7 @@ impl LocalIndex {
         pipeline: &Pipeline,
         options: &RebuildOptions<'_>,
         report: &mut RebuildReport,
-    ) -> Result<Found> {
+    ) -> Result<FoundPacks> {
         let (objects, view) = (self.core().objects(), self.core().read()?);
         let state = view.state();
         let known = packs_of_rows(state);
@@ -123,7 +123,7 @@ impl LocalIndex {
             Ok(())
         })?;
         let (codecs, keys) = (pipeline.codecs(), pipeline.id_keys());
-        let mut found = Found::default();
+        let mut found = FoundPacks::default();
         for (done, (name, size)) in names.into_iter().enumerate() {
             options.call.check(REBUILD)?;
             options.call.report(done as u64, None);
@@ -225,7 +225,7 @@ fn objects_under_way(state: &StateRead) -> Result<BTreeSet<ObjectName>> {
 /// Replaces the rows of all packs and of the chunks in them.
 fn rewrite(
     tx: &mut Tx<'_>,
-    found: &Found,
+    found: &FoundPacks,
     roots: &[&dyn Roots],
     mut report: RebuildReport,
 ) -> Result<RebuildReport> {
@@ -290,7 +290,7 @@ fn keys(tx: &Tx<'_>, table: Table) -> Result<Vec<Vec<u8>>> {
 /// Counts the references of nodes, artifacts and values.
 fn count_references(
     tx: &mut Tx<'_>,
-    found: &Found,
+    found: &FoundPacks,
     roots: &[&dyn Roots],
     report: &mut RebuildReport,
 ) -> Result<()> {

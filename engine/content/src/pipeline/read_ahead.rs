@@ -27,26 +27,26 @@ const STRETCHES_MAX: usize = 8;
 #[derive(Default)]
 pub(crate) struct ReadAhead {
     /// In the order of the stream.
-    stretches: VecDeque<Stretch>,
+    fetches: VecDeque<Fetch>,
     /// Number of consecutive chunks that were read in order. It limits the parallel requests.
     in_order: usize,
 }
 
 /// Chunks that one request fetches.
-struct Stretch {
+struct Fetch {
     ids: VecDeque<ChunkId>,
     /// The request, until its result is taken.
     job: Option<Job<Option<VecDeque<Vec<u8>>>>>,
     /// Fetched chunks.
-    come: VecDeque<Vec<u8>>,
+    fetched: VecDeque<Vec<u8>>,
 }
 
 /// Neighbouring chunks in a pack, for one request.
-struct Run {
+struct AdjacentChunks {
     chunks: Vec<PlacedChunk>,
 }
 
-impl Run {
+impl AdjacentChunks {
     fn range(&self) -> Range<u64> {
         let (first, last) = (&self.chunks[0], &self.chunks[self.chunks.len() - 1]);
         u64::from(first.place.at)..u64::from(last.place.at) + u64::from(last.place.stored)
@@ -89,32 +89,32 @@ impl ReadAhead {
 
     /// Returns whether all requests are allowed and none is in progress.
     pub(crate) fn is_wanted_at_once(&self) -> bool {
-        self.in_order >= 2 * STRETCHES_MAX && self.stretches.is_empty()
+        self.in_order >= 2 * STRETCHES_MAX && self.fetches.is_empty()
     }
 
     /// Returns the bytes of the next chunk of the stream, if they were being fetched.
     ///
     /// If the chunk is not the expected one, all fetched chunks are dropped.
     pub(crate) fn take(&mut self, id: &ChunkId) -> Option<Vec<u8>> {
-        let front = self.stretches.front_mut()?;
+        let front = self.fetches.front_mut()?;
         if front.ids.front() != Some(id) {
             self.forget();
             return None;
         }
         if let Some(job) = front.job.take() {
-            front.come = job.wait().ok().flatten().unwrap_or_default();
+            front.fetched = job.wait().ok().flatten().unwrap_or_default();
         }
         front.ids.pop_front();
-        let bytes = front.come.pop_front();
+        let bytes = front.fetched.pop_front();
         if front.ids.is_empty() {
-            self.stretches.pop_front();
+            self.fetches.pop_front();
         }
         bytes
     }
 
     /// Drops all fetched chunks, because the stream continues elsewhere.
     pub(crate) fn forget(&mut self) {
-        self.stretches.clear();
+        self.fetches.clear();
         self.in_order = 0;
     }
 
@@ -122,11 +122,11 @@ impl ReadAhead {
     pub(crate) fn go_on(&mut self, pinned: &Pinned, next: &[Child]) -> Result<()> {
         self.in_order += 1;
         let most = pinned.objects().at_once_max().min(STRETCHES_MAX).min(self.in_order / 2);
-        if self.stretches.len() >= most {
+        if self.fetches.len() >= most {
             return Ok(());
         }
-        let under_way: usize = self.stretches.iter().map(|stretch| stretch.ids.len()).sum();
-        let mut run: Option<Run> = None;
+        let under_way: usize = self.fetches.iter().map(|fetch| fetch.ids.len()).sum();
+        let mut run: Option<AdjacentChunks> = None;
         let mut visit = |chunk: PlacedChunk| {
             if chunk.kind != ChunkKind::Data {
                 return false;
@@ -134,29 +134,29 @@ impl ReadAhead {
             match &mut run {
                 Some(run) if run.takes(&chunk) => run.chunks.push(chunk),
                 other => {
-                    if let Some(run) = other.replace(Run { chunks: vec![chunk] }) {
+                    if let Some(run) = other.replace(AdjacentChunks { chunks: vec![chunk] }) {
                         self.send(pinned, run);
                     }
                 }
             }
-            self.stretches.len() < most
+            self.fetches.len() < most
         };
         pinned.index().places(next.get(under_way..).unwrap_or_default(), &mut visit)?;
         if let Some(run) = run
-            && self.stretches.len() < most
+            && self.fetches.len() < most
         {
             self.send(pinned, run);
         }
         Ok(())
     }
 
-    fn send(&mut self, pinned: &Pinned, run: Run) {
+    fn send(&mut self, pinned: &Pinned, run: AdjacentChunks) {
         let ids = run.chunks.iter().map(|chunk| chunk.id).collect();
         // Without the index: the reader may drop it meanwhile, and no close waits for read-ahead.
         let (pipeline, objects) = (pinned.pipeline(), pinned.objects().clone());
         let (codecs, keys) = (Arc::clone(pipeline.codecs()), Arc::clone(pipeline.id_keys()));
         let fetch = move || run.fetch(&objects, &codecs, &keys);
         let job = Some(pinned.objects().pool().start(fetch));
-        self.stretches.push_back(Stretch { ids, job, come: VecDeque::new() });
+        self.fetches.push_back(Fetch { ids, job, fetched: VecDeque::new() });
     }
 }

@@ -115,7 +115,7 @@ pub struct ContentReader {
     /// The nodes above the position, from the root down.
     path: Vec<Level>,
     /// The chunk of the last position.
-    held: Option<Held>,
+    held: Option<OpenChunk>,
     /// Chunks that are fetched before they are read.
     ahead: ReadAhead,
 }
@@ -125,7 +125,7 @@ struct Level {
     children: Vec<Child>,
 }
 
-struct Held {
+struct OpenChunk {
     start: u64,
     bytes: Bytes,
 }
@@ -170,7 +170,7 @@ impl ContentReader {
         if self.position >= self.content.len {
             return Ok(&[]);
         }
-        let holds = |held: &Held| {
+        let holds = |held: &OpenChunk| {
             (held.start..held.start + held.bytes.len() as u64).contains(&self.position)
         };
         if !self.held.as_ref().is_some_and(holds) {
@@ -182,7 +182,7 @@ impl ContentReader {
     }
 
     /// Fetches the chunk of the position.
-    fn fetch(&mut self) -> Result<Held> {
+    fn fetch(&mut self) -> Result<OpenChunk> {
         let position = self.position;
         let ends =
             |level: &Level| level.start + level.children.iter().map(|child| child.len).sum::<u64>();
@@ -220,7 +220,7 @@ impl ContentReader {
         };
         self.go_ahead(start, 1);
         if (start..start + bytes.len() as u64).contains(&position) {
-            return Ok(Held { start, bytes: bytes.into() });
+            return Ok(OpenChunk { start, bytes: bytes.into() });
         }
         Err(Error::new(ErrorKind::Corrupt, "read content")
             .with_reason(Reason::ContentDamaged)

@@ -26,24 +26,24 @@ struct Row {
     kind: ChunkKind,
     len: u32,
     references: u64,
-    held: Held,
+    held: StoredChunk,
 }
 
 #[derive(Clone)]
-enum Held {
+enum StoredChunk {
     Bytes(Vec<u8>),
     Pack(PackPlace),
 }
 
 impl Row {
     fn is_in(&self, name: ObjectName) -> bool {
-        matches!(&self.held, Held::Pack(place) if place.pack == name)
+        matches!(&self.held, StoredChunk::Pack(place) if place.pack == name)
     }
 
     fn stored(&self) -> u32 {
         match &self.held {
-            Held::Bytes(stored) => u32::try_from(stored.len()).unwrap(),
-            Held::Pack(place) => place.stored,
+            StoredChunk::Bytes(stored) => u32::try_from(stored.len()).unwrap(),
+            StoredChunk::Pack(place) => place.stored,
         }
     }
 }
@@ -61,12 +61,12 @@ impl Rows {
         for pack in &additions.packs {
             self.packs.insert(pack.name, pack.bytes);
             for chunk in &pack.chunks {
-                let held = Held::Pack(pack.place(chunk));
+                let held = StoredChunk::Pack(pack.place(chunk));
                 self.place(chunk.id, chunk.kind, chunk.len, held, additions);
             }
         }
         for chunk in &additions.chunks {
-            let held = Held::Bytes(chunk.stored.clone());
+            let held = StoredChunk::Bytes(chunk.stored.clone());
             self.place(chunk.id, chunk.kind, chunk.len, held, additions);
         }
         for reservation in reservations {
@@ -74,7 +74,14 @@ impl Rows {
         }
     }
 
-    fn place(&mut self, id: ChunkId, kind: ChunkKind, len: u32, held: Held, new: &Additions) {
+    fn place(
+        &mut self,
+        id: ChunkId,
+        kind: ChunkKind,
+        len: u32,
+        held: StoredChunk,
+        new: &Additions,
+    ) {
         if let Some(row) = self.chunks.get_mut(&id) {
             row.held = held;
             return;
@@ -105,8 +112,8 @@ impl ChunkIndex for MapIndex {
             kind: row.kind,
             len: row.len,
             location: match row.held.clone() {
-                Held::Bytes(stored) => Location::Index(stored),
-                Held::Pack(place) => Location::Pack(place),
+                StoredChunk::Bytes(stored) => Location::Index(stored),
+                StoredChunk::Pack(place) => Location::Pack(place),
             },
         }))
     }
@@ -114,7 +121,8 @@ impl ChunkIndex for MapIndex {
     fn places(&self, chunks: &[Child], visit: &mut dyn FnMut(PlacedChunk) -> bool) -> Result<()> {
         let rows = self.rows.lock();
         for &Child { id, .. } in chunks {
-            let Some(Row { kind, len, held: Held::Pack(place), .. }) = rows.chunks.get(&id) else {
+            let Some(Row { kind, len, held: StoredChunk::Pack(place), .. }) = rows.chunks.get(&id)
+            else {
                 break;
             };
             if !visit(PlacedChunk { id, kind: *kind, len: *len, place: *place }) {
@@ -127,7 +135,7 @@ impl ChunkIndex for MapIndex {
     fn is_kept(&self, id: &ChunkId) -> Result<bool> {
         let rows = self.rows.lock();
         let row = rows.chunks.get(id);
-        Ok(row.is_some_and(|row| row.references > 0 && matches!(row.held, Held::Pack(_))))
+        Ok(row.is_some_and(|row| row.references > 0 && matches!(row.held, StoredChunk::Pack(_))))
     }
 
     fn enter_epoch(&self) -> Arc<ReadEpoch> {
@@ -219,7 +227,7 @@ impl GcIndex for MapIndex {
         let listed = listed.expect("no pack is damaged");
         let live = listed.iter().filter_map(|chunk| {
             let row = rows.chunks.get(&chunk.id)?;
-            let Held::Pack(place) = row.held else { return None };
+            let StoredChunk::Pack(place) = row.held else { return None };
             (place.pack == pack).then_some(PlacedChunk {
                 id: chunk.id,
                 kind: row.kind,
@@ -236,8 +244,10 @@ impl GcIndex for MapIndex {
         rows.packs.insert(pack.name, pack.bytes);
         for (chunk, from) in pack.chunks.iter().zip(from) {
             let row = rows.chunks.get_mut(&chunk.id).expect("one thread moves");
-            assert!(matches!(&row.held, Held::Pack(place) if ChunkPlace::from(*place) == *from));
-            row.held = Held::Pack(pack.place(chunk));
+            assert!(
+                matches!(&row.held, StoredChunk::Pack(place) if ChunkPlace::from(*place) == *from)
+            );
+            row.held = StoredChunk::Pack(pack.place(chunk));
         }
         Ok(Moved { chunks: pack.chunks.len() as u64, packs: 0 })
     }

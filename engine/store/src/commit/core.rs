@@ -11,7 +11,7 @@ use strongroom_base::pool::Pool;
 use strongroom_base::{Error, Result};
 use uuid::Uuid;
 
-use super::group::{Group, Piece, Work, apply_pieces};
+use super::group::{Group, QueuedWork, Work, apply_pieces};
 use super::hook::{Fence, Hook};
 use super::reclaim::{Due, Reclaim};
 use super::tx::Tx;
@@ -311,7 +311,7 @@ impl Core {
     /// Runs work in a commit that it may share with the work of other threads.
     pub fn submit(self: &Arc<Self>, action: &'static str, work: Box<dyn Work>) -> Result<()> {
         let mut due = Due::default();
-        let commit = |turn: &Turn<'_>, pieces: &mut [Piece]| {
+        let commit = |turn: &Turn<'_>, pieces: &mut [QueuedWork]| {
             let outcome = self.commit(turn, action, |tx| apply_pieces(pieces, tx));
             due = self.gather_due(turn);
             outcome

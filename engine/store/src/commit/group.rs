@@ -56,7 +56,7 @@ impl fmt::Debug for Ticket {
 }
 
 /// One piece, taken by a leader.
-pub(super) struct Piece {
+pub(super) struct QueuedWork {
     ticket: Arc<Ticket>,
     work: Box<dyn Work>,
     outcome: Result<()>,
@@ -71,7 +71,7 @@ impl Group {
         operation: &'static str,
         writer: &Writer,
         work: Box<dyn Work>,
-        commit: impl FnOnce(&Turn<'_>, &mut [Piece]) -> Result<()>,
+        commit: impl FnOnce(&Turn<'_>, &mut [QueuedWork]) -> Result<()>,
     ) -> Result<()> {
         writer.refuse_nested(operation)?;
         let ticket =
@@ -85,9 +85,9 @@ impl Group {
             ticket.promote();
         }
         match ticket.wait(operation, writer.timeout()) {
-            Waited::Done(outcome) => outcome,
-            Waited::Lead => self.lead(operation, writer, &ticket, commit),
-            Waited::TooLong(error) => {
+            WaitOutcome::Done(outcome) => outcome,
+            WaitOutcome::Lead => self.lead(operation, writer, &ticket, commit),
+            WaitOutcome::TooLong(error) => {
                 self.leave(&ticket);
                 Err(error)
             }
@@ -99,7 +99,7 @@ impl Group {
         operation: &'static str,
         writer: &Writer,
         own: &Arc<Ticket>,
-        commit: impl FnOnce(&Turn<'_>, &mut [Piece]) -> Result<()>,
+        commit: impl FnOnce(&Turn<'_>, &mut [QueuedWork]) -> Result<()>,
     ) -> Result<()> {
         let turn = match writer.acquire(operation) {
             Ok(turn) => turn,
@@ -108,7 +108,7 @@ impl Group {
                 return Err(error);
             }
         };
-        let mut led = Led { group: self, pieces: self.take(), finished: false };
+        let mut led = LedCommit { group: self, pieces: self.take(), finished: false };
         let outcome = commit(&turn, &mut led.pieces);
         drop(turn);
         if let Err(error) = outcome {
@@ -124,7 +124,7 @@ impl Group {
     }
 
     /// Takes the queued pieces, the leading head first.
-    fn take(&self) -> Vec<Piece> {
+    fn take(&self) -> Vec<QueuedWork> {
         let queue = self.queue.lock();
         queue.iter().take(GROUP_MAX).filter_map(Ticket::take).collect()
     }
@@ -143,20 +143,20 @@ impl Group {
 /// Pieces of a running commit.
 ///
 /// Whichever way leading ends, also by a panic, each piece gets a result and the queue a new head.
-struct Led<'a> {
+struct LedCommit<'a> {
     group: &'a Group,
-    pieces: Vec<Piece>,
+    pieces: Vec<QueuedWork>,
     /// The outcomes are known.
     finished: bool,
 }
 
-impl Drop for Led<'_> {
+impl Drop for LedCommit<'_> {
     fn drop(&mut self) {
         // The work is dropped first, so that callers with a result find its resources released.
         let pieces: Vec<_> = self
             .pieces
             .drain(..)
-            .map(|Piece { ticket, work, outcome }| {
+            .map(|QueuedWork { ticket, work, outcome }| {
                 drop(work);
                 (ticket, outcome)
             })
@@ -179,7 +179,7 @@ impl Drop for Led<'_> {
     }
 }
 
-enum Waited {
+enum WaitOutcome {
     Done(Result<()>),
     Lead,
     TooLong(Error),
@@ -196,11 +196,11 @@ impl Ticket {
         self.moved.notify_one();
     }
 
-    fn take(self: &Arc<Self>) -> Option<Piece> {
+    fn take(self: &Arc<Self>) -> Option<QueuedWork> {
         let mut stage = self.stage.lock();
         match std::mem::replace(&mut *stage, Stage::Taken) {
             Stage::Waiting(work) | Stage::Leading(work) => {
-                Some(Piece { ticket: Arc::clone(self), work, outcome: Ok(()) })
+                Some(QueuedWork { ticket: Arc::clone(self), work, outcome: Ok(()) })
             }
             other => {
                 *stage = other;
@@ -209,16 +209,16 @@ impl Ticket {
         }
     }
 
-    fn wait(&self, operation: &'static str, timeout: std::time::Duration) -> Waited {
+    fn wait(&self, operation: &'static str, timeout: std::time::Duration) -> WaitOutcome {
         let mut stage = self.stage.lock();
         loop {
             match &*stage {
-                Stage::Leading(_) => return Waited::Lead,
+                Stage::Leading(_) => return WaitOutcome::Lead,
                 Stage::Done(_) => {
                     let Stage::Done(outcome) = std::mem::replace(&mut *stage, Stage::Gone) else {
                         unreachable!("matched above")
                     };
-                    return Waited::Done(outcome);
+                    return WaitOutcome::Done(outcome);
                 }
                 _ => {}
             }
@@ -227,7 +227,7 @@ impl Ticket {
             let timed_out = self.moved.wait_for(&mut stage, timeout).timed_out();
             if timed_out && matches!(*stage, Stage::Waiting(_)) {
                 *stage = Stage::Gone;
-                return Waited::TooLong(
+                return WaitOutcome::TooLong(
                     Error::new(ErrorKind::Locked, operation)
                         .with_reason(Reason::WriteTimeout)
                         .with_detail(format!(
@@ -244,7 +244,7 @@ impl Ticket {
 ///
 /// An error is a failure of the storage, which concerns all pieces, or a refusal that left nothing
 /// to commit.
-pub(super) fn apply_pieces(pieces: &mut [Piece], tx: &mut Tx<'_>) -> Result<()> {
+pub(super) fn apply_pieces(pieces: &mut [QueuedWork], tx: &mut Tx<'_>) -> Result<()> {
     let mut refusal = None;
     let mut applied = false;
     for piece in pieces {

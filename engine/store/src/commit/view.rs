@@ -10,10 +10,10 @@ use crate::state::StateRead;
 /// The state at the time when the view was taken. Cheap to clone; takes no lock.
 #[derive(Clone)]
 pub struct View {
-    inner: Arc<Inner>,
+    inner: Arc<ViewInner>,
 }
 
-struct Inner {
+struct ViewInner {
     // Fields drop in order: the read ends before its read epoch.
     state: StateRead,
     read_epoch: Arc<ReadEpoch>,
@@ -22,7 +22,7 @@ struct Inner {
 
 impl View {
     pub(super) fn new(state: StateRead, read_epoch: Arc<ReadEpoch>, core: Arc<Core>) -> Self {
-        Self { inner: Arc::new(Inner { state, read_epoch, core }) }
+        Self { inner: Arc::new(ViewInner { state, read_epoch, core }) }
     }
 
     /// Returns the tables.

@@ -19,11 +19,11 @@ use parking_lot::Mutex;
 /// The newest commit, and the live read epochs.
 #[derive(Debug)]
 pub struct ReadEpochs {
-    inner: Mutex<Inner>,
+    inner: Mutex<LiveEpochs>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct LiveEpochs {
     newest: u64,
     /// Number of live read epochs at each commit.
     live: BTreeMap<u64, usize>,
@@ -42,7 +42,7 @@ pub struct ReadEpoch {
 impl ReadEpochs {
     /// Makes the registry; `newest` is the number of the last commit before this session.
     pub fn new(newest: u64) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Inner { newest, live: BTreeMap::new() }) })
+        Arc::new(Self { inner: Mutex::new(LiveEpochs { newest, live: BTreeMap::new() }) })
     }
 
     /// Registers a read epoch at the newest commit; it keeps `vault` alive.

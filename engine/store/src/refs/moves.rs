@@ -37,7 +37,7 @@ pub struct Refs {
 }
 
 /// A ref, as it was read.
-struct Found {
+struct FoundRef {
     generation: u64,
     attempts: Vec<AttemptId>,
     value: Vec<u8>,
@@ -48,7 +48,7 @@ struct Found {
 enum Outcome {
     Won,
     /// Others have moved the ref; its present value.
-    Lost(Option<Found>),
+    Lost(Option<FoundRef>),
 }
 
 /// One attempt: a body, and the version that it may replace.
@@ -57,7 +57,7 @@ struct Attempt<'a> {
     id: AttemptId,
     generation: u64,
     body: Bytes,
-    before: Option<&'a Found>,
+    before: Option<&'a FoundRef>,
 }
 
 impl Refs {
@@ -82,14 +82,14 @@ impl Refs {
         self.backend.delete(&self.keys.name(name).key())
     }
 
-    fn find(&self, name: RefName) -> Result<Option<Found>> {
+    fn find(&self, name: RefName) -> Result<Option<FoundRef>> {
         let object = match self.backend.get(&name.key()) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             got => got?,
         };
         let RefRow::V0 { generation, attempts, value } =
             self.keys.open(self.vault, name, &object.body)?;
-        Ok(Some(Found { generation, attempts, value, version: object.version }))
+        Ok(Some(FoundRef { generation, attempts, value, version: object.version }))
     }
 
     /// Moves the ref `name` to the value that `change` computes.

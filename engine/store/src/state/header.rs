@@ -57,7 +57,7 @@ pub(super) fn read(file: &dyn StateFile) -> Result<FoundHeader> {
             Err(first)
         }
         [Err(first), Err(_)] => Err(first.with_detail(
-            "both copies of the header are damaged; a copy of the key set lies on the backend: \
+            "both copies of the header are damaged; a copy of the key set is on the backend: \
              see \"restore key set\" in docs/guides/recovery.md",
         )),
     }

@@ -25,7 +25,7 @@ mod storage_health;
 mod store;
 mod tables;
 
-pub use replace::Copying;
+pub use replace::CopyOptions;
 pub use sealed::Sealing;
 pub use storage::{FileLock, FileState, MemoryState, StateFile, StateStorage};
 pub use store::{OpenedStore, Repairs, Store};

@@ -1,4 +1,4 @@
-//! Copying the state into a new file under new keys, and compacting it.
+//! CopyOptions the state into a new file under new keys, and compacting it.
 //!
 //! Both need the state without readers, because a redb reader keeps pages of the old file. They
 //! wait for such a moment for a bounded time, and are then `Locked`, with nothing changed.
@@ -27,7 +27,7 @@ const COPY_BYTES: usize = 4 << 20;
 const READERS_POLL: Duration = Duration::from_millis(5);
 
 /// The options of a copy.
-pub struct Copying<'a> {
+pub struct CopyOptions<'a> {
     /// Receives the number of copied rows.
     pub call: LongCall<'a>,
     /// Longest wait for readers.
@@ -42,7 +42,7 @@ impl Store {
     /// The old file is untouched until the new one replaces it. The caller has the write turn.
     /// `Full` if there is no room for the copy. `Locked` if readers live longer than the timeout.
     /// `Uncertain` if either file may be the state; the valid one is open then.
-    pub fn replace(&self, header: &Header, sealing: Sealing, with: &Copying<'_>) -> Result<()> {
+    pub fn replace(&self, header: &Header, sealing: Sealing, with: &CopyOptions<'_>) -> Result<()> {
         let copied = self.copy_into_new(header, &sealing, with).and_then(|()| {
             let slot = self.alone(with.timeout, ROTATE)?;
             self.swap(slot, sealing.clone())
@@ -56,7 +56,12 @@ impl Store {
         copied
     }
 
-    fn copy_into_new(&self, header: &Header, sealing: &Sealing, with: &Copying<'_>) -> Result<()> {
+    fn copy_into_new(
+        &self,
+        header: &Header,
+        sealing: &Sealing,
+        with: &CopyOptions<'_>,
+    ) -> Result<()> {
         let (needed, room) = (self.bytes(), self.storage.available_bytes()?);
         if room < needed {
             return Err(Error::new(ErrorKind::Full, ROTATE)
@@ -169,7 +174,7 @@ impl Opened {
 struct Copy<'a> {
     database: &'a Database,
     health: Arc<StorageHealth>,
-    with: &'a Copying<'a>,
+    with: &'a CopyOptions<'a>,
     rows: u64,
 }
 

@@ -67,8 +67,8 @@ impl Artifacts {
             let artifacts = self.next_artifacts(&span, behind.as_deref())?;
             let Some((last, _)) = artifacts.last() else { return Ok(deleted) };
             behind = Some(last.clone());
-            let mut together = Together::default();
-            for (_, Counted { name, versions }) in artifacts {
+            let mut together = DropBatch::default();
+            for (_, CountedDrop { name, versions }) in artifacts {
                 call.check(DELETE)?;
                 let is_full = together.versions + versions > VERSIONS_PER_COMMIT;
                 if !is_full && let Ok(lease) = at_once.lease_for(&name, DELETE) {
@@ -89,7 +89,7 @@ impl Artifacts {
     }
 
     /// Deletes artifacts in one commit.
-    fn drop_together(&self, together: Together) -> Result<u64> {
+    fn drop_together(&self, together: DropBatch) -> Result<u64> {
         if together.artifacts.is_empty() {
             return Ok(0);
         }
@@ -109,7 +109,7 @@ impl Artifacts {
         &self,
         span: &NameSpan,
         behind: Option<&[u8]>,
-    ) -> Result<Vec<(Vec<u8>, Counted)>> {
+    ) -> Result<Vec<(Vec<u8>, CountedDrop)>> {
         let snapshot = self.core().read()?;
         let mut artifacts = Vec::new();
         let Some(bounds) = span.behind(behind) else { return Ok(artifacts) };
@@ -120,7 +120,7 @@ impl Artifacts {
             let ArtifactRow::V0 { versions, .. } = ArtifactRow::decode(entry.row.as_slice())?;
             if versions > 0 {
                 let name = ArtifactName { spec: spec.into(), task: task.into(), kind: kind.into() };
-                artifacts.push((key.to_vec(), Counted { name, versions: versions as usize }));
+                artifacts.push((key.to_vec(), CountedDrop { name, versions: versions as usize }));
             }
             if artifacts.len() == VERSIONS_PER_COMMIT {
                 break;
@@ -156,19 +156,19 @@ impl Artifacts {
 }
 
 /// An artifact, and its number of versions when it was listed.
-struct Counted {
+struct CountedDrop {
     name: ArtifactName,
     versions: usize,
 }
 
 /// Artifacts that one commit deletes, with their leases.
 #[derive(Default)]
-struct Together {
+struct DropBatch {
     artifacts: Vec<(ArtifactName, Option<Arc<Grant>>)>,
     versions: usize,
 }
 
-impl Together {
+impl DropBatch {
     fn add(&mut self, name: ArtifactName, lease: Option<Arc<Grant>>, versions: usize) {
         self.artifacts.push((name, lease));
         self.versions += versions;

@@ -71,7 +71,7 @@ impl Artifacts {
         let names = scope.names_of_spec(EXPORT)?;
         let snapshot = self.core().read()?;
         let export =
-            Export { content: &self.room.content, snapshot, span: NameSpan::new(&names), call };
+            ExportRun { content: &self.room.content, snapshot, span: NameSpan::new(&names), call };
         let total = export.count()?;
         if total.versions == 0 {
             return Err(Error::new(ErrorKind::NotFound, EXPORT)
@@ -83,16 +83,16 @@ impl Artifacts {
     }
 }
 
-struct Export<'a> {
+struct ExportRun<'a> {
     content: &'a Content,
     snapshot: View,
     span: NameSpan,
     call: LongCall<'a>,
 }
 
-type Archive<'a, W> = ZipWriter<StreamWriter<Outlet<'a, W>>>;
+type Archive<'a, W> = ZipWriter<StreamWriter<ArchiveOutput<'a, W>>>;
 
-impl Export<'_> {
+impl ExportRun<'_> {
     fn versions(&self) -> Result<impl Iterator<Item = Result<ArtifactInfo>>> {
         let bounds = self.span.behind(None).expect("no span ends before its first key");
         let rows = self.snapshot.state().range(Table::Artifacts, bounds)?;
@@ -116,7 +116,7 @@ impl Export<'_> {
 
     fn write<W: Write>(&self, total: ExportReport, to: W) -> Result<()> {
         let is_given_up = Cell::new(false);
-        let mut archive = ZipWriter::new_stream(Outlet { to, is_given_up: &is_given_up });
+        let mut archive = ZipWriter::new_stream(ArchiveOutput { to, is_given_up: &is_given_up });
         let written =
             self.contents(&mut archive, total).and_then(|()| self.listing(&mut archive, total));
         if written.is_err() {
@@ -223,12 +223,12 @@ impl<'a> Listed<'a> {
 ///
 /// After a failure it accepts data without passing it on. The archive's writer completes an archive
 /// when it is dropped, and an incomplete one must not look whole.
-struct Outlet<'a, W> {
+struct ArchiveOutput<'a, W> {
     to: W,
     is_given_up: &'a Cell<bool>,
 }
 
-impl<W: Write> Write for Outlet<'_, W> {
+impl<W: Write> Write for ArchiveOutput<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_given_up.get() {
             return Ok(bytes.len());
@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn a_large_content_is_written_as_zip64_and_reads_back() {
         let (is_given_up, mut to) = (Cell::new(false), Vec::new());
-        let mut archive = ZipWriter::new_stream(Outlet { to: &mut to, is_given_up: &is_given_up });
+        let mut archive =
+            ZipWriter::new_stream(ArchiveOutput { to: &mut to, is_given_up: &is_given_up });
         for (path, is_large) in [("1/log@1", true), ("1/log@2", false)] {
             begin(&mut archive, path, is_large).unwrap();
             archive.write_all(path.as_bytes()).unwrap();

@@ -96,12 +96,12 @@ impl StdError for LeaseRefused {}
 #[derive(Debug)]
 pub(crate) struct Leases {
     clock: Arc<dyn Clock>,
-    held: Mutex<Held>,
+    held: Mutex<LeaseTable>,
     released: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct LeaseTable {
     /// Token of the newest lease; raised with each.
     newest: u64,
     by_artifact: HashMap<ArtifactName, Lease>,

@@ -60,7 +60,7 @@ use strongroom_store::commit::Core;
 /// The artifacts of a vault. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
-    room: Arc<Room>,
+    room: Arc<ArtifactsInner>,
     /// The wait for leases; `None` uses no leases.
     policy: Option<LeasePolicy>,
     /// A lease for writes to its artifact.
@@ -68,16 +68,16 @@ pub struct Artifacts {
 }
 
 /// The data that all handles of one vault's artifacts share.
-struct Room {
+struct ArtifactsInner {
     content: Content,
     /// The leases of all artifacts.
     leases: Arc<lease::Leases>,
     retention_clock: retention_clock::RetentionClock,
 }
 
-impl fmt::Debug for Room {
+impl fmt::Debug for ArtifactsInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room").finish_non_exhaustive()
+        f.debug_struct("ArtifactsInner").finish_non_exhaustive()
     }
 }
 
@@ -86,7 +86,7 @@ impl Artifacts {
         let clock = content.core().clock();
         let leases = lease::Leases::new(Arc::clone(clock));
         let retention_clock = retention_clock::RetentionClock::new(Arc::clone(clock));
-        let room = Arc::new(Room { content, leases, retention_clock });
+        let room = Arc::new(ArtifactsInner { content, leases, retention_clock });
         Self { room, policy: Some(LeasePolicy::default()), holding: None }
     }
 

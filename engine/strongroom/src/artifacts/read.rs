@@ -145,8 +145,8 @@ impl Artifacts {
             .collect()
     }
 
-    /// Returns versions in order of spec, task, type and number. A page shorter than its limit is the
-    /// last one.
+    /// Returns versions in order of spec, task, type and number. A page shorter than its limit is
+    /// the last one.
     pub fn list(&self, query: &ListQuery) -> Result<Vec<ArtifactInfo>> {
         let span = NameSpan::new(&query.scope.names("list artifacts")?);
         let after = query.after.as_ref();

@@ -189,24 +189,24 @@ impl Artifacts {
         }
         let snapshot = self.core().read()?;
         let state = snapshot.state();
-        let mut walk = Walk::new(state, query, query.after);
+        let mut walk = GroupWalk::new(state, query, query.after);
         let (mut versions, mut last) = (Vec::new(), None);
         loop {
             match walk.next()? {
-                Step::Found(_) if versions.len() == limit => {
+                WalkStep::Found(_) if versions.len() == limit => {
                     return Ok(ArtifactPage { versions, next: last.map(ArtifactCursor) });
                 }
-                Step::Found(at) => {
+                WalkStep::Found(at) => {
                     versions.push(version_at(state, at)?);
                     last = Some(at);
                 }
-                Step::Missed(at) => {
+                WalkStep::Missed(at) => {
                     // That version is the first of the next page.
                     let number = at.number.saturating_add(1);
                     let next = Some(ArtifactCursor(Arrival { number, ..at }));
                     return Ok(ArtifactPage { versions, next });
                 }
-                Step::End => return Ok(ArtifactPage { versions, next: None }),
+                WalkStep::End => return Ok(ArtifactPage { versions, next: None }),
             }
         }
     }
@@ -225,7 +225,7 @@ pub(super) fn version_at(state: &StateRead, at: Arrival) -> Result<ArtifactInfo>
 }
 
 /// The common members of several groups, newest first.
-struct Walk<'a> {
+struct GroupWalk<'a> {
     state: &'a StateRead,
     groups: Vec<[u8; 16]>,
     /// The oldest possible result.
@@ -237,14 +237,14 @@ struct Walk<'a> {
 }
 
 /// The outcome of a step of a walk.
-enum Step {
+enum WalkStep {
     Found(Arrival),
     /// Many steps had no result. No skipped version matches; this one may.
     Missed(Arrival),
     End,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> GroupWalk<'a> {
     fn new(state: &'a StateRead, query: &ArtifactQuery, after: Option<ArtifactCursor>) -> Self {
         let created = query.created.clone().unwrap_or(0..u64::MAX);
         let first_of = |unix_millis| Arrival { unix_millis, number: 0 };
@@ -260,25 +260,27 @@ impl<'a> Walk<'a> {
         Self { state, groups: query.groups(), oldest: first_of(created.start), before, misses: 0 }
     }
 
-    fn next(&mut self) -> Result<Step> {
+    fn next(&mut self) -> Result<WalkStep> {
         let mut bound = self.before;
         loop {
             // The newest version of the first group, if the other groups have it too.
-            let Some(candidate) = self.newest(self.groups[0], bound)? else { return Ok(Step::End) };
+            let Some(candidate) = self.newest(self.groups[0], bound)? else {
+                return Ok(WalkStep::End);
+            };
             let mut found = candidate;
             for &group in &self.groups[1..] {
                 let Some(at) = self.newest(group, Bound::Included(found))? else {
-                    return Ok(Step::End);
+                    return Ok(WalkStep::End);
                 };
                 found = at;
             }
             if found == candidate {
                 self.before = Bound::Excluded(found);
-                return Ok(Step::Found(found));
+                return Ok(WalkStep::Found(found));
             }
             self.misses += 1;
             if self.misses == MISSES_PER_PAGE {
-                return Ok(Step::Missed(found));
+                return Ok(WalkStep::Missed(found));
             }
             bound = Bound::Included(found);
         }

@@ -141,7 +141,7 @@ impl Artifacts {
     pub(super) fn change_settings(
         &self,
         operation: &'static str,
-        change: impl FnOnce(&mut Option<QuotaFields>, &mut Kept) -> Result<()>,
+        change: impl FnOnce(&mut Option<QuotaFields>, &mut RetentionRows) -> Result<()>,
     ) -> Result<()> {
         let write = |tx: &mut Tx<'_>| {
             let row = tx.state.get(Table::Settings, ARTIFACT_SETTINGS, |row| {
@@ -161,10 +161,10 @@ impl Artifacts {
 }
 
 /// Retention by type, in milliseconds; `None` for ever.
-type Kept = Vec<(String, Option<u64>)>;
+type RetentionRows = Vec<(String, Option<u64>)>;
 
 /// Reads the quota, and the set retention of types.
-pub(super) fn read_settings(state: &StateRead) -> Result<(Option<Quota>, Kept)> {
+pub(super) fn read_settings(state: &StateRead) -> Result<(Option<Quota>, RetentionRows)> {
     let row = state.get(Table::Settings, ARTIFACT_SETTINGS)?;
     match row.map(|row| ArtifactSettingsRow::decode(row.as_slice())).transpose() {
         Ok(None) => Ok((None, Vec::new())),

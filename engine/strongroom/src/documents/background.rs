@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvError, bounded};
 use strongroom_base::{Error, ErrorKind, Result};
 
 use super::partition::{DocumentVersion, Partition, WriteOptions, Written};
-use super::text::Packed;
+use super::text::PackedText;
 use strongroom_base::CancelToken;
 
 /// A write that runs in the background.
@@ -43,7 +43,7 @@ impl fmt::Debug for BackgroundWrite {
 impl BackgroundWrite {
     pub(super) fn start(
         partition: Partition,
-        packed: Packed,
+        packed: PackedText,
         expected: Option<DocumentVersion>,
     ) -> Result<Self> {
         let (counts, cancel) = (Arc::<Counts>::default(), CancelToken::new());

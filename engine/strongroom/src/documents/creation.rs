@@ -11,7 +11,7 @@ use super::generation::waves;
 use super::geometry::{CAPACITY_BYTES, Geometry, PARTITIONS_MIN};
 use super::room::Documents;
 use super::space::Space;
-use super::update::wait_for_turn;
+use super::update::lock_updates;
 use strongroom_base::LongCall;
 use strongroom_crypto::PasswordCosts;
 use strongroom_format::{CostsRow, GenerationRow, ObjectName, SPACE, SpaceRow, StageId};
@@ -96,7 +96,7 @@ impl Documents {
         let geometry = options.geometry()?;
         let core = &self.room.core;
         let PasswordCosts { memory_kib, passes, lanes } = self.room.document_costs(costs)?;
-        let _turn = wait_for_turn(&self.room, CREATE)?;
+        let _turn = lock_updates(&self.room, CREATE)?;
         if core.read()?.state().get(Table::Space, SPACE)?.is_some() {
             return Err(exists());
         }

@@ -5,12 +5,12 @@ use zeroize::Zeroizing;
 
 use super::envelope::Envelope;
 use super::map::{SlotMap, scatter};
-use super::opening::{By, Damage, Look};
+use super::opening::{Damage, DocumentCredential, ShareCheck};
 use super::secret::{DocumentKey, SALT_BYTES, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::shares::{Layout, Slots};
 use super::space::Space;
 use super::text;
-use super::update::{Base, Repaint, Turn, UPDATE};
+use super::update::{Repaint, UPDATE, UpdateBase, UpdateLock};
 use strongroom_format::UpdateRow;
 
 /// The intended contents of a partition.
@@ -32,8 +32,8 @@ impl Draft<'_> {
     /// Draws the contents, under a new id or the id of a resumed update.
     pub(super) fn write(
         self,
-        turn: &Turn<'_>,
-        base: &Base,
+        turn: &UpdateLock<'_>,
+        base: &UpdateBase,
         key: &SecretPartitionKey,
         resumed: Option<(UpdateRow, [u8; UPDATE_ID_BYTES])>,
         call: LongCall<'_>,
@@ -46,7 +46,8 @@ impl Draft<'_> {
         let repaint = self.paint(space, key, id);
         let Self { document, padded, .. } = self;
         turn.run(base, repaint, resumed, call, |made| {
-            let opened = space.open(made, key, By::Key(document), Look::AtAll)?;
+            let opened =
+                space.open(made, key, DocumentCredential::Key(document), ShareCheck::AtAll)?;
             let same = *opened.padded == *padded && opened.envelope.update == id;
             if same && opened.damage == (Damage { shares: Some(0), ..Damage::default() }) {
                 return Ok(());

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_copies_open_each_in_its_own_cell_and_none_is_like_another() {
+    fn eight_copies_differ_and_open_in_their_own_cells() {
         let (key, geometry, space, cells) = scene();
         assert_eq!(cells.len(), 8);
         assert_eq!(cells.iter().filter(|(cell, _)| *cell < CELLS_PER_OBJECT).count(), 4);

@@ -58,7 +58,7 @@ pub(super) struct Cells<'a> {
 }
 
 /// The slots of a map, and the number of unreadable blocks in the whole generation.
-pub(super) struct Gathered {
+pub(super) struct GatheredSlots {
     pub(super) slots: Slots,
     /// Lost blocks with slots, in all segments.
     pub(super) blocks_lost: usize,
@@ -99,7 +99,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Returns the slots of `map`, in its order.
-    pub(super) fn gather(&self, map: &SlotMap) -> Result<Gathered> {
+    pub(super) fn gather(&self, map: &SlotMap) -> Result<GatheredSlots> {
         let mut slots = Slots::new(self.geometry);
         let (mut blocks_lost, mut rank) = (0, 0);
         for wave in waves(self.objects, self.geometry, CELL_OBJECTS..self.geometry.objects()) {
@@ -121,7 +121,7 @@ impl<'a> Generation<'a> {
                 }
             }
         }
-        Ok(Gathered { slots, blocks_lost })
+        Ok(GatheredSlots { slots, blocks_lost })
     }
 }
 

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_cut_into_at_least_sixteen_segments_with_little_padding() {
+    fn block_has_sixteen_segments_with_little_padding() {
         for blocks in 1..5_000 {
             let (segments, each) = segments_of(blocks);
             assert!(segments >= SEGMENTS_MIN && segments * each >= blocks, "{blocks}");

@@ -65,7 +65,7 @@ impl fmt::Display for Damage {
 
 /// The secret that opens a document together with the partition key.
 #[derive(Clone, Copy)]
-pub(super) enum By<'a> {
+pub(super) enum DocumentCredential<'a> {
     Password(&'a SecretPassword),
     /// The document key of a handle that hashed the password before.
     Key(&'a DocumentKey),
@@ -73,13 +73,13 @@ pub(super) enum By<'a> {
 
 /// The extent of the tag check: all shares, or only if the text is not whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum ShareCheck {
     WhereNeeded,
     AtAll,
 }
 
 /// An opened document.
-pub(super) struct Opened {
+pub(super) struct OpenedDocument {
     pub(super) envelope: Envelope,
     /// `None` if it was opened with a document key.
     pub(super) key: Option<DocumentKey>,
@@ -89,7 +89,7 @@ pub(super) struct Opened {
 
 /// The parameters of the space for opening.
 #[derive(Clone, Copy)]
-pub(super) struct Rules<'a> {
+pub(super) struct OpeningRules<'a> {
     pub(super) space: Uuid,
     pub(super) geometry: &'a Geometry,
     pub(super) scheme: &'a Scheme,
@@ -97,7 +97,7 @@ pub(super) struct Rules<'a> {
 }
 
 /// The envelope of `key`, and the number of its copies that do not open.
-pub(super) struct Found {
+pub(super) struct FoundEnvelope {
     pub(super) envelope: Option<Envelope>,
     /// The substitute for an absent envelope.
     absent: Envelope,
@@ -109,11 +109,15 @@ pub(super) struct Found {
 ///
 /// If none opens, a substitute envelope of the same size is opened, so an absent partition takes as
 /// long as an existing one.
-pub(super) fn find(cells: &Cells<'_>, key: &SecretPartitionKey, rules: Rules<'_>) -> Result<Found> {
-    let Rules { space, geometry, .. } = rules;
+pub(super) fn find(
+    cells: &Cells<'_>,
+    key: &SecretPartitionKey,
+    rules: OpeningRules<'_>,
+) -> Result<FoundEnvelope> {
+    let OpeningRules { space, geometry, .. } = rules;
     let absent = Envelope::absent(key, geometry);
     let (cell, stand_in) = absent.seal_stand_in(key, space, geometry);
-    let mut found = Found { envelope: None, absent, copies_damaged: 0, copies_lost: 0 };
+    let mut found = FoundEnvelope { envelope: None, absent, copies_damaged: 0, copies_lost: 0 };
     for number in cells_of(key) {
         let opened = if let Some(cell) = cells.get(number) {
             Envelope::open(cell, number, key, space, geometry)?
@@ -131,7 +135,7 @@ pub(super) fn find(cells: &Cells<'_>, key: &SecretPartitionKey, rules: Rules<'_>
     Ok(found)
 }
 
-impl Found {
+impl FoundEnvelope {
     /// Returns `Corrupt` if none of the key's cells can be read.
     ///
     /// This does not reveal whether the partition exists.
@@ -147,11 +151,11 @@ impl Found {
 pub(super) fn open(
     generation: Generation<'_>,
     key: &SecretPartitionKey,
-    by: By<'_>,
-    look: Look,
-    rules: Rules<'_>,
-) -> Result<Opened> {
-    let Rules { geometry, scheme, .. } = rules;
+    by: DocumentCredential<'_>,
+    look: ShareCheck,
+    rules: OpeningRules<'_>,
+) -> Result<OpenedDocument> {
+    let OpeningRules { geometry, scheme, .. } = rules;
     let cells = generation.cells()?;
     let found = find(&cells, key, rules)?;
     drop(cells);
@@ -159,12 +163,14 @@ pub(super) fn open(
     let copies = found.copies_damaged;
     let envelope = found.envelope.unwrap_or(found.absent);
     let hashed = match by {
-        By::Password(password) => Some(key.document_key(password, &envelope.salt, rules.costs)?),
-        By::Key(_) => None,
+        DocumentCredential::Password(password) => {
+            Some(key.document_key(password, &envelope.salt, rules.costs)?)
+        }
+        DocumentCredential::Key(_) => None,
     };
     let document = match by {
-        By::Key(key) => key,
-        By::Password(_) => hashed.as_ref().expect("hashed above"),
+        DocumentCredential::Key(key) => key,
+        DocumentCredential::Password(_) => hashed.as_ref().expect("hashed above"),
     };
     let gathered = generation.gather(&envelope.map)?;
     let mut damage = Damage { copies, blocks: gathered.blocks_lost, ..Damage::default() };
@@ -172,9 +178,9 @@ pub(super) fn open(
     let update = document.update_key(&envelope.update, &envelope.text_hash);
     let layout = Layout { geometry, scheme, order: &order };
     let (slots, attempt) =
-        (&gathered.slots, Attempt { document, update: &update, envelope: &envelope });
+        (&gathered.slots, TextKeys { document, update: &update, envelope: &envelope });
     let mut padded = attempt.open(&layout.join(&update, slots));
-    if padded.is_none() || look == Look::AtAll {
+    if padded.is_none() || look == ShareCheck::AtAll {
         let hopeless = geometry.is_hopeless(gathered.blocks_lost);
         let (recovered, shares) =
             attempt.recover(&layout, slots, padded.is_none()).map_err(|e| match e.kind() {
@@ -188,17 +194,17 @@ pub(super) fn open(
         padded = recovered.or(padded);
     }
     let padded = padded.expect("joined, or recovered, or an error");
-    Ok(Opened { envelope, key: hashed, padded, damage })
+    Ok(OpenedDocument { envelope, key: hashed, padded, damage })
 }
 
 /// The keys with which a text is tried.
-struct Attempt<'a> {
+struct TextKeys<'a> {
     document: &'a DocumentKey,
     update: &'a UpdateKey,
     envelope: &'a Envelope,
 }
 
-impl Attempt<'_> {
+impl TextKeys<'_> {
     /// Opens `sealed`; returns the padded text.
     fn open(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let padded = text::open(sealed, self.update)?;

@@ -12,13 +12,13 @@ use super::background::BackgroundWrite;
 use super::draft::Draft;
 use super::envelope::Envelope;
 use super::generation::Generation;
-use super::opening::{By, Damage, Look, Opened, find};
+use super::opening::{Damage, DocumentCredential, OpenedDocument, ShareCheck, find};
 use super::plan::Plan;
-use super::room::Room;
+use super::room::DocumentsInner;
 use super::secret::{DocumentKey, SecretPartitionKey, UPDATE_ID_BYTES};
 use super::space::{Space, read_row};
-use super::text::{self, Packed};
-use super::update::{Base, generation_of};
+use super::text::{self, PackedText};
+use super::update::{UpdateBase, generation_of};
 use crate::records::Snapshot;
 use strongroom_base::{LongCall, long_call_options};
 use strongroom_crypto::SecretPassword;
@@ -71,7 +71,7 @@ impl fmt::Debug for Document {
 }
 
 impl Document {
-    fn of(opened: &Opened) -> Result<Self> {
+    fn of(opened: &OpenedDocument) -> Result<Self> {
         let text = text::unpack(&opened.padded)?;
         if std::str::from_utf8(&text).is_err() {
             return Err(Error::new(ErrorKind::Corrupt, "read document")
@@ -182,10 +182,10 @@ impl fmt::Debug for WriteOptions<'_> {
 #[derive(Clone)]
 pub struct Partition {
     space: Space,
-    inner: Arc<Inner>,
+    inner: Arc<PartitionInner>,
 }
 
-struct Inner {
+struct PartitionInner {
     key: SecretPartitionKey,
     document: DocumentKey,
 }
@@ -206,14 +206,14 @@ impl Partition {
         let snapshot = space.core().read()?;
         let row = read_row(snapshot.state())?;
         let generation = space.generation(row.generation())?;
-        let by = By::Password(password);
-        let opened = space.open(generation, key, by, Look::WhereNeeded)?;
+        let by = DocumentCredential::Password(password);
+        let opened = space.open(generation, key, by, ShareCheck::WhereNeeded)?;
         let document = opened.key.expect("it was opened by a password");
-        let inner = Inner { key: key.duplicate(), document };
+        let inner = PartitionInner { key: key.duplicate(), document };
         Ok(Self { space: space.clone(), inner: Arc::new(inner) })
     }
 
-    pub(super) fn room(&self) -> Arc<Room> {
+    pub(super) fn room(&self) -> Arc<DocumentsInner> {
         Arc::clone(&self.space.room)
     }
 
@@ -239,7 +239,7 @@ impl Partition {
     fn read_in(&self, state: &StateRead) -> Result<Document> {
         let row = read_row(state)?;
         let generation = self.space.generation(row.generation())?;
-        Document::of(&self.opened(generation, Look::WhereNeeded)?)
+        Document::of(&self.opened(generation, ShareCheck::WhereNeeded)?)
     }
 
     /// Reads the document and checks the tag of every share, even if the text is whole.
@@ -248,7 +248,7 @@ impl Partition {
     pub fn verify(&self) -> Result<Damage> {
         let snapshot = self.space.core().read()?;
         let row = read_row(snapshot.state())?;
-        Ok(self.opened(self.space.generation(row.generation())?, Look::AtAll)?.damage)
+        Ok(self.opened(self.space.generation(row.generation())?, ShareCheck::AtAll)?.damage)
     }
 
     /// Replaces the document. See [`write_with`](Self::write_with).
@@ -286,12 +286,12 @@ impl Partition {
 
     pub(super) fn write_packed(
         &self,
-        packed: Packed,
+        packed: PackedText,
         options: &WriteOptions<'_>,
     ) -> Result<Written> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
-        let opened = self.opened(base.generation(&self.space), Look::WhereNeeded)?;
+        let opened = self.opened(base.generation(&self.space), ShareCheck::WhereNeeded)?;
         self.space.geometry.refuse_if_hopeless(opened.damage.blocks)?;
         if options.expected.is_some_and(|expected| expected.0 != opened.envelope.update) {
             return Err(Error::new(ErrorKind::Conflict, "write document")
@@ -354,7 +354,8 @@ impl Partition {
         let began = clock.monotonic();
         let snapshot = self.space.core().read()?;
         let row = read_row(snapshot.state())?;
-        let opened = self.opened(self.space.generation(row.generation())?, Look::WhereNeeded)?;
+        let opened =
+            self.opened(self.space.generation(row.generation())?, ShareCheck::WhereNeeded)?;
         let took = clock.monotonic().saturating_sub(began);
         let now = text::unpack(&opened.padded)?.len();
         let stored = (text::stored_bytes(&opened.padded), packed.stored_bytes);
@@ -373,8 +374,8 @@ impl Partition {
     pub fn heal_with(&self, call: LongCall<'_>) -> Result<Damage> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
-        let Opened { envelope, padded, damage, .. } =
-            self.opened(base.generation(&self.space), Look::AtAll)?;
+        let OpenedDocument { envelope, padded, damage, .. } =
+            self.opened(base.generation(&self.space), ShareCheck::AtAll)?;
         self.space.geometry.refuse_if_hopeless(damage.blocks)?;
         let begun = self.interrupted(&base, &envelope)?;
         let (map, salt) = (envelope.map, envelope.salt);
@@ -398,7 +399,7 @@ impl Partition {
     pub fn change_password_with(&mut self, new: &SecretPassword, call: LongCall<'_>) -> Result<()> {
         new.bytes()?;
         let document = self.under_password(new, call)?;
-        self.inner = Arc::new(Inner { key: self.inner.key.duplicate(), document });
+        self.inner = Arc::new(PartitionInner { key: self.inner.key.duplicate(), document });
         Ok(())
     }
 
@@ -406,8 +407,8 @@ impl Partition {
     fn under_password(&self, new: &SecretPassword, call: LongCall<'_>) -> Result<DocumentKey> {
         let turn = self.space.turn()?;
         let base = turn.base()?;
-        let Opened { envelope, padded, damage, .. } =
-            self.opened(base.generation(&self.space), Look::WhereNeeded)?;
+        let OpenedDocument { envelope, padded, damage, .. } =
+            self.opened(base.generation(&self.space), ShareCheck::WhereNeeded)?;
         self.space.geometry.refuse_if_hopeless(damage.blocks)?;
         let (key, costs) = (&self.inner.key, self.space.costs);
         // An interrupted change drew a salt. With the same password it is resumed.
@@ -428,9 +429,9 @@ impl Partition {
         Ok(document)
     }
 
-    fn opened(&self, generation: Generation<'_>, look: Look) -> Result<Opened> {
-        let Inner { key, document } = &*self.inner;
-        self.space.open(generation, key, By::Key(document), look)
+    fn opened(&self, generation: Generation<'_>, look: ShareCheck) -> Result<OpenedDocument> {
+        let PartitionInner { key, document } = &*self.inner;
+        self.space.open(generation, key, DocumentCredential::Key(document), look)
     }
 
     /// Returns the interrupted update of this partition, if it can be resumed.
@@ -438,7 +439,7 @@ impl Partition {
     /// `current` is the partition's present envelope.
     fn interrupted(
         &self,
-        base: &Base,
+        base: &UpdateBase,
         current: &Envelope,
     ) -> Result<Option<(UpdateRow, Envelope)>> {
         let Some(row) = &base.unfinished else { return Ok(None) };

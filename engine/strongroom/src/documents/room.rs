@@ -19,10 +19,10 @@ const QUEUE_MAX: usize = 10_000;
 /// The documents of a vault: its share space. Cheap to clone.
 #[derive(Clone)]
 pub struct Documents {
-    pub(super) room: Arc<Room>,
+    pub(super) room: Arc<DocumentsInner>,
 }
 
-pub(super) struct Room {
+pub(super) struct DocumentsInner {
     pub(super) core: Arc<Core>,
     pub(super) operations: Operations,
     /// Costs of documents' passwords.
@@ -42,13 +42,14 @@ impl fmt::Debug for Documents {
 impl Documents {
     pub(crate) fn new(operations: Operations, password: PasswordPolicy) -> Self {
         let core = Arc::clone(operations.core());
-        let workers = Pool::new("strongroom-own", THREADS, QUEUE_MAX, Arc::clone(core.clock()));
-        let room = Room { core, operations, password, turn: Mutex::default(), workers };
+        let workers =
+            Pool::new("strongroom-documents", THREADS, QUEUE_MAX, Arc::clone(core.clock()));
+        let room = DocumentsInner { core, operations, password, turn: Mutex::default(), workers };
         Self { room: Arc::new(room) }
     }
 }
 
-impl Room {
+impl DocumentsInner {
     /// Returns the costs of an attempt at a document's password: the given ones, or the vault's.
     pub(super) fn document_costs(&self, given: Option<PasswordCosts>) -> Result<PasswordCosts> {
         self.password.with(given).checked()

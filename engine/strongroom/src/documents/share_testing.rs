@@ -16,7 +16,7 @@ use strongroom_sharing::{SECRET_BYTES, Scheme};
 
 /// A small space with one document, made by the code of a real one.
 #[derive(Clone, Debug)]
-pub struct ShareLab {
+pub struct ShareTester {
     /// All slots, as they would be stored.
     pub masked: Vec<[u8; SLOT_BYTES]>,
     /// The same slots, with the masks of the document's shares removed.
@@ -28,7 +28,7 @@ pub struct ShareLab {
     pub shares: Vec<Option<(usize, u8)>>,
 }
 
-impl ShareLab {
+impl ShareTester {
     /// Makes a space of `slots` slots with `text`, padded with zeros to whole chunks.
     ///
     /// The text is sealed before it is cut if `sealed`, as in a real space.
@@ -98,7 +98,7 @@ impl ShareLab {
 
 /// The positions of a document's shares in a space, drawn as for a new partition.
 #[derive(Clone, Debug)]
-pub struct PlacesLab {
+pub struct ShareSlots {
     /// Slots of the space.
     pub slots: usize,
     /// Number of segments, and slots of each; the last one has fewer.
@@ -115,7 +115,7 @@ pub struct PlacesLab {
     pub places: Vec<usize>,
 }
 
-impl PlacesLab {
+impl ShareSlots {
     /// Draws a partition that is added to a space of `options` without naming any other.
     pub fn new(options: &SpaceOptions, entropy: &dyn Entropy) -> Result<Self> {
         let Geometry { threshold, shares, chunks, partition, slots, .. } = options.geometry()?;

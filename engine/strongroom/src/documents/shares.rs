@@ -73,14 +73,14 @@ pub(super) struct Layout<'a> {
 }
 
 /// The result of checking the tags of a document's shares.
-pub(super) struct Verdict {
+pub(super) struct TagCheck {
     /// For each chunk, bit x - 1 is set if the share at x is authentic.
     good: Vec<u32>,
     /// Shares whose tag is wrong, or that could not be read.
     pub(super) damaged: usize,
 }
 
-impl Verdict {
+impl TagCheck {
     /// Returns whether any share is authentic. The password is then right, whatever else is wrong.
     pub(super) fn any(&self) -> bool {
         self.good.iter().any(|&good| good != 0)
@@ -102,7 +102,7 @@ impl Layout<'_> {
         let Geometry { chunks, threshold, shares: n, .. } = *self.geometry;
         let slots = slots.slots_mut();
         let mut coefficients = key.coefficients();
-        let mut places: Vec<Place> = (0..n).map(|x| Place::new(key, x)).collect();
+        let mut places: Vec<ShareColumn> = (0..n).map(|x| ShareColumn::new(key, x)).collect();
         let mut drawn = vec![Element::ZERO; threshold - 1];
         let mut shares = [Element::ZERO; SHARES_MAX];
         let mut batch = batch_of(n);
@@ -167,9 +167,9 @@ impl Layout<'_> {
     }
 
     /// Checks the tag of every share.
-    pub(super) fn verify(&self, key: &UpdateKey, slots: &Slots) -> Verdict {
+    pub(super) fn verify(&self, key: &UpdateKey, slots: &Slots) -> TagCheck {
         let Geometry { chunks, shares: n, .. } = *self.geometry;
-        let mut places: Vec<Place> = (0..n).map(|x| Place::new(key, x)).collect();
+        let mut places: Vec<ShareColumn> = (0..n).map(|x| ShareColumn::new(key, x)).collect();
         let mut batch = batch_of(n);
         let mut good = vec![0; chunks];
         for (first, good) in (0..).step_by(BATCH_CHUNKS).zip(good.chunks_mut(BATCH_CHUNKS)) {
@@ -188,7 +188,7 @@ impl Layout<'_> {
         }
         batch.zeroize();
         let authentic: usize = good.iter().map(|good| good.count_ones() as usize).sum();
-        Verdict { good, damaged: n * chunks - authentic }
+        TagCheck { good, damaged: n * chunks - authentic }
     }
 
     /// Joins any authentic shares; `None` if a chunk has too few.
@@ -196,7 +196,7 @@ impl Layout<'_> {
         &self,
         key: &UpdateKey,
         slots: &Slots,
-        verdict: &Verdict,
+        verdict: &TagCheck,
     ) -> Option<Zeroizing<Vec<u8>>> {
         let Geometry { chunks, threshold, shares: n, .. } = *self.geometry;
         let slots = slots.slots();
@@ -266,12 +266,12 @@ fn batch_of(places: usize) -> Vec<Batch> {
 ///
 /// A share is hashed in one call and its tag computed in the next. The state is copied for that,
 /// and a processor stalls when it copies data that it has just written.
-struct Place {
+struct ShareColumn {
     mask: Stream,
     tag: Polyval,
 }
 
-impl Place {
+impl ShareColumn {
     fn new(key: &UpdateKey, x: usize) -> Self {
         let place = place_of(x);
         Self { mask: key.mask(place), tag: Polyval::new(key.tag(place).array().into()) }
@@ -324,7 +324,7 @@ mod tests {
     use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
 
     #[test]
-    fn as_many_damaged_shares_as_there_are_beyond_the_threshold_are_borne_in_every_chunk() {
+    fn chunk_survives_damage_to_all_surplus_shares() {
         let key = SecretPartitionKey::draw(&OsEntropy).unwrap();
         let costs = PasswordCosts { memory_kib: 8, passes: 1, lanes: 1 };
         let document = key.document_key(&SecretPassword::new("p"), &[7; 32], costs).unwrap();

@@ -15,9 +15,9 @@ use super::envelope::{Envelope, cells_of};
 use super::generation::{Cells, Generation};
 use super::geometry::{CELLS_PER_OBJECT, COPIES_PER_OBJECT, Geometry, PARTITIONS_OF_SPACE_MAX};
 use super::map::SlotMap;
-use super::opening::{By, Look, Opened, Rules, find, open};
+use super::opening::{DocumentCredential, OpenedDocument, OpeningRules, ShareCheck, find, open};
 use super::partition::Partition;
-use super::room::{Documents, Room};
+use super::room::{Documents, DocumentsInner};
 use super::secret::SecretPartitionKey;
 use super::shares::Slots;
 use super::stream::Stream;
@@ -46,7 +46,7 @@ const FIRST_TEXT: &[u8] = b"null";
 /// Nothing in it lists partitions, and nothing could: only a holder of a key knows its partition.
 #[derive(Clone)]
 pub struct Space {
-    pub(super) room: Arc<Room>,
+    pub(super) room: Arc<DocumentsInner>,
     pub(super) id: Uuid,
     pub(super) geometry: Geometry,
     pub(super) scheme: Arc<Scheme>,
@@ -336,9 +336,9 @@ impl Space {
         &self,
         generation: Generation<'_>,
         key: &SecretPartitionKey,
-        by: By<'_>,
-        look: Look,
-    ) -> Result<Opened> {
+        by: DocumentCredential<'_>,
+        look: ShareCheck,
+    ) -> Result<OpenedDocument> {
         open(generation, key, by, look, self.rules()).map_err(|e| self.core().unless_taken_over(e))
     }
 
@@ -355,9 +355,9 @@ impl Space {
         looked_at.map_err(|e| self.core().unless_taken_over(e))
     }
 
-    pub(super) fn rules(&self) -> Rules<'_> {
+    pub(super) fn rules(&self) -> OpeningRules<'_> {
         let Self { id, geometry, scheme, costs, .. } = self;
-        Rules { space: *id, geometry, scheme, costs: *costs }
+        OpeningRules { space: *id, geometry, scheme, costs: *costs }
     }
 
     /// Returns the whole generation of a row; `Corrupt` if the row is impossible.

@@ -55,7 +55,7 @@ fn position(before: &[u8]) -> (usize, usize) {
 }
 
 /// A padded text, and its length inside.
-pub(super) struct Packed {
+pub(super) struct PackedText {
     pub(super) padded: Zeroizing<Vec<u8>>,
     pub(super) stored_bytes: usize,
 }
@@ -90,12 +90,12 @@ impl io::Write for Count {
 /// Checks `text`, compresses it if that helps, and pads it.
 ///
 /// `Invalid` if it is not JSON, `Full` if it does not fit.
-pub(super) fn pack(text: &[u8], geometry: &Geometry) -> Result<Packed> {
+pub(super) fn pack(text: &[u8], geometry: &Geometry) -> Result<PackedText> {
     check_json(text)?;
     pack_bytes(text, geometry)
 }
 
-fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<Packed> {
+fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<PackedText> {
     let smaller = zstd::bulk::compress(text, LEVEL).map(Zeroizing::new).ok();
     let smaller = smaller.filter(|smaller| smaller.len() < text.len());
     let stored = smaller.as_deref().map_or(text, |smaller| &smaller[..]);
@@ -114,7 +114,7 @@ fn pack_bytes(text: &[u8], geometry: &Geometry) -> Result<Packed> {
     padded[..4].copy_from_slice(&length(stored.len()));
     padded[4..LENGTH_BYTES].copy_from_slice(&length(text.len()));
     padded[LENGTH_BYTES..LENGTH_BYTES + stored.len()].copy_from_slice(stored);
-    Ok(Packed { padded, stored_bytes: stored.len() })
+    Ok(PackedText { padded, stored_bytes: stored.len() })
 }
 
 /// Returns the packed text. The padding is authentic, so a wrong one is a bug or a newer format.

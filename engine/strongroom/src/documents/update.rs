@@ -18,7 +18,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::generation::{Generation, waves};
 use super::geometry::{CELLS_PER_OBJECT, Geometry, SLOTS_PER_BLOCK};
 use super::map::SlotMap;
-use super::room::Room;
+use super::room::DocumentsInner;
 use super::shares::Slots;
 use super::space::Space;
 use super::stream::Stream;
@@ -58,28 +58,28 @@ pub(super) struct Repaint {
 }
 
 /// The exclusive right to update the space.
-pub(super) struct Turn<'a> {
+pub(super) struct UpdateLock<'a> {
     space: &'a Space,
     _held: MutexGuard<'a, ()>,
 }
 
 /// The base generation of an update, and the generation that an earlier update left unfinished.
-pub(super) struct Base {
+pub(super) struct UpdateBase {
     pub(super) row: SpaceRow,
     pub(super) unfinished: Option<UpdateRow>,
     /// All objects of the generation, if it is short.
     kept: Vec<Salvaged>,
 }
 
-impl Base {
+impl UpdateBase {
     pub(super) fn generation<'a>(&'a self, space: &'a Space) -> Generation<'a> {
         Generation { kept: &self.kept, ..space.generation_of(self.row.generation()) }
     }
 }
 
 /// Waits for the running update of this process, a bounded time. Its partition stays unknown.
-pub(super) fn wait_for_turn<'a>(
-    room: &'a Room,
+pub(super) fn lock_updates<'a>(
+    room: &'a DocumentsInner,
     action: &'static str,
 ) -> Result<MutexGuard<'a, ()>> {
     room.core.refuse_nested_write(action)?;
@@ -92,12 +92,12 @@ pub(super) fn wait_for_turn<'a>(
 
 impl Space {
     /// Waits for the right to update.
-    pub(super) fn turn(&self) -> Result<Turn<'_>> {
-        Ok(Turn { space: self, _held: wait_for_turn(&self.room, UPDATE)? })
+    pub(super) fn turn(&self) -> Result<UpdateLock<'_>> {
+        Ok(UpdateLock { space: self, _held: lock_updates(&self.room, UPDATE)? })
     }
 }
 
-impl Turn<'_> {
+impl UpdateLock<'_> {
     pub(super) fn space(&self) -> &Space {
         self.space
     }
@@ -107,7 +107,7 @@ impl Turn<'_> {
     }
 
     /// Returns the present generation, which stays until the turn ends.
-    pub(super) fn base(&self) -> Result<Base> {
+    pub(super) fn base(&self) -> Result<UpdateBase> {
         let snapshot = self.space.core().read()?;
         let geometry = &self.space.geometry;
         let row = super::space::read_row(snapshot.state())?;
@@ -129,7 +129,7 @@ impl Turn<'_> {
                 .with_reason(Reason::RowDamaged)
                 .with_detail("the row names a wrong number of objects"));
         }
-        Ok(Base { row, unfinished, kept })
+        Ok(UpdateBase { row, unfinished, kept })
     }
 
     /// Makes the next generation from `base`, or resumes it, verifies it with `verify`, and
@@ -139,7 +139,7 @@ impl Turn<'_> {
     /// later call resumes or discards it.
     pub(super) fn run(
         &self,
-        base: &Base,
+        base: &UpdateBase,
         repaint: Repaint,
         resumed: Option<UpdateRow>,
         call: LongCall<'_>,
@@ -179,7 +179,7 @@ impl Turn<'_> {
 
     fn make(
         &self,
-        base: &Base,
+        base: &UpdateBase,
         repaint: Repaint,
         resumed: Option<UpdateRow>,
         call: LongCall<'_>,
@@ -195,7 +195,7 @@ impl Turn<'_> {
             None => self.begin(base)?,
         };
         let lane = operation.lane(LANE)?;
-        let mut painter = Painter::new(geometry, repaint, self.space.core().entropy())?;
+        let mut painter = PartitionPainter::new(geometry, repaint, self.space.core().entropy())?;
         let done = row.epochs().len();
         (0..done).for_each(|place| painter.skip(place));
         let report = |done: usize| call.report(done as u64, Some(total as u64));
@@ -227,7 +227,7 @@ impl Turn<'_> {
         self.publish(&row, made)
     }
 
-    fn begin(&self, base: &Base) -> Result<(UpdateRow, Operation)> {
+    fn begin(&self, base: &UpdateBase) -> Result<(UpdateRow, Operation)> {
         let (core, geometry) = (self.core(), &self.space.geometry);
         let names: Vec<ObjectName> =
             (0..geometry.objects()).map(|_| core.objects().draw_name()).collect::<Result<_>>()?;
@@ -323,7 +323,7 @@ pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationR
 }
 
 /// Applies a partition's changes to the objects of the base, in their order.
-struct Painter<'a> {
+struct PartitionPainter<'a> {
     geometry: &'a Geometry,
     repaint: Repaint,
     /// Number of slots of the map in the objects so far.
@@ -332,7 +332,7 @@ struct Painter<'a> {
     random: Stream,
 }
 
-impl<'a> Painter<'a> {
+impl<'a> PartitionPainter<'a> {
     fn new(
         geometry: &'a Geometry,
         repaint: Repaint,

@@ -25,7 +25,7 @@ const ALL: KeySpan<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 /// Data of this room for a transaction.
 #[derive(Default)]
-struct Part {
+struct RecordsPart {
     /// Numbers of the namespaces that it has used, by name.
     namespaces: HashMap<String, u32>,
     /// A buffer for a row, reused from call to call.
@@ -45,16 +45,16 @@ pub(crate) struct DroppedNamespaces {
 
 impl Hook for DroppedNamespaces {
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let drops = tx.parts.get::<Part>().is_some_and(|part| part.drops);
+        let drops = tx.parts.get::<RecordsPart>().is_some_and(|part| part.drops);
         if drops || self.has_more() {
             let left = advance_dropping(tx)?;
-            tx.parts.get_mut::<Part>().left = Some(left);
+            tx.parts.get_mut::<RecordsPart>().left = Some(left);
         }
         Ok(())
     }
 
     fn committed(self: Arc<Self>, _core: &Arc<Core>, info: &mut CommitInfo) {
-        if let Some(left) = info.parts.get::<Part>().and_then(|part| part.left) {
+        if let Some(left) = info.parts.get::<RecordsPart>().and_then(|part| part.left) {
             self.left.store(left, Ordering::Release);
         }
     }
@@ -121,7 +121,7 @@ pub(super) fn insert(
     let adopted = stored.map_or(Ok(()), |stored| stored.adopt(tx));
     let finished = adopted
         .and_then(|()| {
-            let row = &mut tx.parts.get_mut::<Part>().row;
+            let row = &mut tx.parts.get_mut::<RecordsPart>().row;
             match stored {
                 Some(stored) => RecordRow::write_content(row, &stored.content()),
                 None => RecordRow::write_inline(row, inline),
@@ -152,7 +152,7 @@ pub(super) fn drop_namespace(tx: &mut Tx<'_>, namespace: &str) -> Result<bool> {
     };
     tx.state.delete(Table::Namespaces, namespace.as_bytes())?;
     tx.state.put(Table::Dropping, &dropping_key(number), &[])?;
-    let part = tx.parts.get_mut::<Part>();
+    let part = tx.parts.get_mut::<RecordsPart>();
     part.namespaces.remove(namespace);
     part.drops = true;
     Ok(true)
@@ -219,7 +219,7 @@ fn release_value(tx: &mut Tx<'_>, reference: Option<Reference>) -> Result<()> {
 
 /// Returns the table of a namespace, if it exists.
 pub(super) fn find_namespace(tx: &Tx<'_>, name: &str) -> Result<Option<Table>> {
-    let known = tx.parts.get::<Part>().and_then(|part| part.namespaces.get(name));
+    let known = tx.parts.get::<RecordsPart>().and_then(|part| part.namespaces.get(name));
     let number = match known {
         Some(&number) => Some(number),
         None => read_namespace(tx, name)?,
@@ -229,11 +229,11 @@ pub(super) fn find_namespace(tx: &Tx<'_>, name: &str) -> Result<Option<Table>> {
 
 /// Does the same, and caches the result.
 fn open_namespace(tx: &mut Tx<'_>, name: &str) -> Result<Option<Table>> {
-    if let Some(&number) = tx.parts.get_mut::<Part>().namespaces.get(name) {
+    if let Some(&number) = tx.parts.get_mut::<RecordsPart>().namespaces.get(name) {
         return Ok(Some(Table::Records(number)));
     }
     let Some(number) = read_namespace(tx, name)? else { return Ok(None) };
-    tx.parts.get_mut::<Part>().namespaces.insert(name.to_owned(), number);
+    tx.parts.get_mut::<RecordsPart>().namespaces.insert(name.to_owned(), number);
     Ok(Some(Table::Records(number)))
 }
 
@@ -244,7 +244,7 @@ fn make_namespace(tx: &mut Tx<'_>, name: &str) -> Result<Table> {
     let number = draw_namespace_number(tx)?;
     let row = NamespaceRow::V0 { number }.encode();
     tx.state.put(Table::Namespaces, name.as_bytes(), &row)?;
-    tx.parts.get_mut::<Part>().namespaces.insert(name.to_owned(), number);
+    tx.parts.get_mut::<RecordsPart>().namespaces.insert(name.to_owned(), number);
     Ok(Table::Records(number))
 }
 

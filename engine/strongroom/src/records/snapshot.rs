@@ -15,10 +15,10 @@ use super::read::NamespaceCache;
 /// clone, or a value read from it, lives, nothing that it can reach is removed, so drop it early.
 #[derive(Clone)]
 pub struct Snapshot {
-    inner: Arc<Inner>,
+    inner: Arc<SnapshotInner>,
 }
 
-struct Inner {
+struct SnapshotInner {
     // Fields drop in order: the tables close before the view.
     namespaces: NamespaceCache,
     view: View,
@@ -28,7 +28,7 @@ struct Inner {
 impl Snapshot {
     pub(crate) fn new(view: View, content: Content) -> Self {
         let namespaces = NamespaceCache::default();
-        Self { inner: Arc::new(Inner { namespaces, view, content }) }
+        Self { inner: Arc::new(SnapshotInner { namespaces, view, content }) }
     }
 
     pub(crate) fn state(&self) -> &StateRead {

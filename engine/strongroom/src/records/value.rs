@@ -22,10 +22,10 @@ const READ_RESERVED_MAX: u64 = 64 << 20;
 /// It stays readable after later writes, deletions and drops, as long as it or its [`ValueReader`]
 /// lives. Its content is not freed meanwhile.
 pub struct Value {
-    inner: Inner,
+    inner: ValueInner,
 }
 
-enum Inner {
+enum ValueInner {
     /// The row: a tag, then the value.
     Inline(Row),
     Content(Box<InContent>),
@@ -52,7 +52,7 @@ impl Value {
     #[inline]
     pub(super) fn new(row: Row, pinned: impl FnOnce() -> Pinned) -> Result<Self> {
         if RecordRow::is_inline(row.as_slice()) {
-            return Ok(Self { inner: Inner::Inline(row) });
+            return Ok(Self { inner: ValueInner::Inline(row) });
         }
         Self::elsewhere(&row, pinned)
     }
@@ -64,11 +64,13 @@ impl Value {
                 return Err(Error::new(ErrorKind::Corrupt, "read record row")
                     .with_reason(Reason::RowDamaged));
             }
-            RecordRow::Content(content) => {
-                Inner::Content(Box::new(InContent { content, pinned: pinned(), adopted: None }))
-            }
+            RecordRow::Content(content) => ValueInner::Content(Box::new(InContent {
+                content,
+                pinned: pinned(),
+                adopted: None,
+            })),
             RecordRow::Objects(row) => {
-                Inner::Objects(Box::new(InObjects { row, pinned: pinned() }))
+                ValueInner::Objects(Box::new(InObjects { row, pinned: pinned() }))
             }
         };
         Ok(Self { inner })
@@ -76,7 +78,7 @@ impl Value {
 
     /// Adds the contents that the transaction adopted, one of which may not be in any state yet.
     pub(super) fn with_adopted(mut self, adopted: &[Arc<StoredContent>]) -> Self {
-        if let Inner::Content(value) = &mut self.inner {
+        if let ValueInner::Content(value) = &mut self.inner {
             let is_it = |stored: &&Arc<StoredContent>| stored.content() == value.content;
             value.adopted = adopted.iter().find(is_it).cloned();
         }
@@ -98,21 +100,21 @@ impl Value {
     /// That is so for at most [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) bytes.
     pub fn as_inline(&self) -> Option<&[u8]> {
         match &self.inner {
-            Inner::Inline(row) => Some(inline(row)),
-            Inner::Content(_) | Inner::Objects(_) => None,
+            ValueInner::Inline(row) => Some(inline(row)),
+            ValueInner::Content(_) | ValueInner::Objects(_) => None,
         }
     }
 
     /// Reads the whole value into memory. For a long one prefer [`into_reader`](Self::into_reader).
     pub fn bytes(&self) -> Result<Bytes> {
         let source = match &self.inner {
-            Inner::Inline(row) => return Ok(Bytes::copy_from_slice(inline(row))),
-            Inner::Content(content) => {
+            ValueInner::Inline(row) => return Ok(Bytes::copy_from_slice(inline(row))),
+            ValueInner::Content(content) => {
                 let mut reader = content.reader();
                 reader.expect_all();
-                Source::Content(reader)
+                ReaderSource::Content(reader)
             }
-            Inner::Objects(objects) => Source::objects(objects.clone()),
+            ValueInner::Objects(objects) => ReaderSource::objects(objects.clone()),
         };
         let room = usize::try_from(self.len().min(READ_RESERVED_MAX)).unwrap_or(0);
         let mut bytes = Vec::with_capacity(room);
@@ -137,9 +139,9 @@ impl Value {
     /// differs from what was written. No byte of damaged content is returned.
     pub fn into_reader(self) -> ValueReader {
         let source = match self.inner {
-            Inner::Inline(row) => Source::Inline { row, position: 0 },
-            Inner::Content(content) => Source::Content(content.reader()),
-            Inner::Objects(objects) => Source::objects(objects),
+            ValueInner::Inline(row) => ReaderSource::Inline { row, position: 0 },
+            ValueInner::Content(content) => ReaderSource::Content(content.reader()),
+            ValueInner::Objects(objects) => ReaderSource::objects(objects),
         };
         ValueReader { source, cancel: None }
     }
@@ -149,7 +151,7 @@ fn inline(row: &Row) -> &[u8] {
     RecordRow::inline_value(row.as_slice())
 }
 
-impl Inner {
+impl ValueInner {
     fn len(&self) -> u64 {
         match self {
             Self::Inline(row) => inline(row).len() as u64,
@@ -171,11 +173,11 @@ impl InContent {
 
 impl InObjects {
     /// Fetches the object at `position`; `None` at the end.
-    fn fetch(&self, position: u64) -> Result<Option<Held>> {
+    fn fetch(&self, position: u64) -> Result<Option<ObjectBody>> {
         let mut start = 0;
         for reference in self.row.objects() {
             if position < start + reference.len {
-                return Ok(Some(Held { start, body: self.pinned.objects().get(reference)? }));
+                return Ok(Some(ObjectBody { start, body: self.pinned.objects().get(reference)? }));
             }
             start += reference.len;
         }
@@ -192,11 +194,11 @@ impl fmt::Debug for Value {
 
 /// A stream over a [`Value`]; forward, and to any position.
 pub struct ValueReader {
-    source: Source,
+    source: ReaderSource,
     cancel: Option<CancelToken>,
 }
 
-enum Source {
+enum ReaderSource {
     Inline {
         row: Row,
         position: u64,
@@ -206,17 +208,17 @@ enum Source {
         objects: Box<InObjects>,
         position: u64,
         /// The object of the last position.
-        held: Option<Held>,
+        held: Option<ObjectBody>,
     },
 }
 
-struct Held {
+struct ObjectBody {
     /// Position of its first byte.
     start: u64,
     body: Bytes,
 }
 
-impl Held {
+impl ObjectBody {
     fn from(&self, position: u64) -> Option<&[u8]> {
         let within = usize::try_from(position.checked_sub(self.start)?).ok()?;
         self.body.get(within..).filter(|rest| !rest.is_empty())
@@ -229,18 +231,18 @@ impl fmt::Debug for ValueReader {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for ReaderSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Content(reader) => reader.fmt(f),
             Self::Inline { position, .. } | Self::Objects { position, .. } => {
-                f.debug_struct("Source").field("position", position).finish_non_exhaustive()
+                f.debug_struct("ReaderSource").field("position", position).finish_non_exhaustive()
             }
         }
     }
 }
 
-impl Source {
+impl ReaderSource {
     fn objects(objects: Box<InObjects>) -> Self {
         Self::Objects { objects, position: 0, held: None }
     }
@@ -260,13 +262,13 @@ impl Read for ValueReader {
             cancel.check("read value")?;
         }
         let (rest, position) = match &mut self.source {
-            Source::Content(reader) => return reader.read(buffer),
-            Source::Inline { row, position } => {
+            ReaderSource::Content(reader) => return reader.read(buffer),
+            ReaderSource::Inline { row, position } => {
                 let value = inline(row);
                 let at = usize::try_from(*position).unwrap_or(usize::MAX).min(value.len());
                 (&value[at..], position)
             }
-            Source::Objects { objects, position, held } => {
+            ReaderSource::Objects { objects, position, held } => {
                 if held.as_ref().and_then(|held| held.from(*position)).is_none() {
                     *held = objects.fetch(*position)?;
                 }
@@ -283,9 +285,11 @@ impl Read for ValueReader {
 impl Seek for ValueReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (len, position) = match &mut self.source {
-            Source::Content(reader) => return reader.seek(to),
-            Source::Inline { row, position } => (inline(row).len() as u64, position),
-            Source::Objects { objects, position, .. } => (objects.row.value_bytes(), position),
+            ReaderSource::Content(reader) => return reader.seek(to),
+            ReaderSource::Inline { row, position } => (inline(row).len() as u64, position),
+            ReaderSource::Objects { objects, position, .. } => {
+                (objects.row.value_bytes(), position)
+            }
         };
         *position = seek(to, len, *position)?;
         Ok(*position)

@@ -23,7 +23,7 @@ use strongroom_format::{
     UpdateRow,
 };
 use strongroom_store::commit::{Core, Fence, Turn};
-use strongroom_store::state::{Copying, KeySpan, Table};
+use strongroom_store::state::{CopyOptions, KeySpan, Table};
 
 /// A key to add, and its label.
 #[derive(Clone, Copy)]
@@ -230,7 +230,7 @@ impl Keys {
         let copy = self.copy_to_replace(current.header(), ROTATE)?;
         let in_use = self.epochs_in_use(&turn)?;
         let next = current.rotated(slots, in_use.as_ref(), &self.wrapping())?;
-        let with = Copying { call, timeout: self.core.write_timeout() };
+        let with = CopyOptions { call, timeout: self.core.write_timeout() };
         let (header, sealing) = (next.header().clone(), sealing(self.core.entropy(), &next));
         *self.custody.rotating.lock() = Some(next);
         let replaced = self.core.store().replace(&header, sealing, &with);

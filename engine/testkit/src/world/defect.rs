@@ -10,7 +10,7 @@
 pub enum Defect {
     /// No sync of a file or folder makes anything durable: a disk that ignores syncs, or a program
     /// that never syncs.
-    LyingSync,
+    SyncWithoutEffect,
     /// The sync of a folder makes no name durable: a program that omits it.
     NoDirSync,
     /// A sync of a file before its first rename or hard link makes nothing durable: a program that

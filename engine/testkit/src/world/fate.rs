@@ -1,7 +1,7 @@
 //! The choice of the version of each sector, length and name that survives a power cut.
 //!
 //! If every choice were independent, the images that find bugs would hardly ever occur: all lost,
-//! all kept, one thing missing. So each image first draws a [`Mood`], which decides the single
+//! all kept, one thing missing. So each image first draws a [`SectorFate`], which decides the single
 //! choices. Everything is drawn from the seed. This file does not know the objects of its choices.
 
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The behaviour of a disk in one power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
+enum SectorFate {
     /// Nothing unsynced survives.
     Lost,
     /// Everything survives.
@@ -40,7 +40,7 @@ pub(super) struct Unsynced {
 /// The fate of one image: a mood, and the draws that it needs.
 #[derive(Debug)]
 pub(super) struct Fate {
-    mood: Mood,
+    mood: SectorFate,
     draws: ChaCha8Rng,
 }
 
@@ -51,7 +51,7 @@ impl Fate {
         // over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
         let mixed = seed.wrapping_add(event.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut draws = ChaCha8Rng::seed_from_u64(mixed);
-        let mood = Mood::draw(&mut draws, unsynced);
+        let mood = SectorFate::draw(&mut draws, unsynced);
         Self { mood, draws }
     }
 
@@ -59,8 +59,8 @@ impl Fate {
     /// `n`th of `events`.
     pub(super) fn of_name(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
         match self.mood {
-            Mood::NamesKept => events.count(),
-            Mood::DataKept => 0,
+            SectorFate::NamesKept => events.count(),
+            SectorFate::DataKept => 0,
             _ => self.of_any(events),
         }
     }
@@ -68,8 +68,8 @@ impl Fate {
     /// Chooses the surviving version of a sector or length, counted like those of a name.
     pub(super) fn of_data(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
         match self.mood {
-            Mood::NamesKept => 0,
-            Mood::DataKept => events.count(),
+            SectorFate::NamesKept => 0,
+            SectorFate::DataKept => events.count(),
             _ => self.of_any(events),
         }
     }
@@ -77,15 +77,15 @@ impl Fate {
     fn of_any(&mut self, mut events: impl Iterator<Item = u64> + Clone) -> usize {
         let last = events.clone().count();
         match self.mood {
-            Mood::Lost | Mood::NamesKept | Mood::DataKept => 0,
-            Mood::Kept => last,
-            Mood::Mixed => below(&mut self.draws, last + 1),
-            Mood::Until { event } => events.take_while(|at| *at <= event).count(),
-            Mood::OneLost { event, torn } => match events.position(|at| at == event) {
+            SectorFate::Lost | SectorFate::NamesKept | SectorFate::DataKept => 0,
+            SectorFate::Kept => last,
+            SectorFate::Mixed => below(&mut self.draws, last + 1),
+            SectorFate::Until { event } => events.take_while(|at| *at <= event).count(),
+            SectorFate::OneLost { event, torn } => match events.position(|at| at == event) {
                 Some(before) if self.strikes(torn) => before,
                 _ => last,
             },
-            Mood::OneKept { event, torn } => match events.position(|at| at == event) {
+            SectorFate::OneKept { event, torn } => match events.position(|at| at == event) {
                 Some(before) if self.strikes(torn) => before + 1,
                 _ => 0,
             },
@@ -97,7 +97,7 @@ impl Fate {
     }
 }
 
-impl Mood {
+impl SectorFate {
     fn draw(draws: &mut ChaCha8Rng, unsynced: &Unsynced) -> Self {
         let Some(event) = unsynced.one(draws) else {
             return Self::Lost;
@@ -144,23 +144,23 @@ fn below(draws: &mut ChaCha8Rng, bound: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn fate(mood: Mood) -> Fate {
+    fn fate(mood: SectorFate) -> Fate {
         Fate { mood, draws: ChaCha8Rng::seed_from_u64(0) }
     }
 
     #[test]
     fn each_mood_chooses_its_version() {
         for (mood, name, data) in [
-            (Mood::Lost, 0, 0),
-            (Mood::Kept, 3, 3),
-            (Mood::NamesKept, 3, 0),
-            (Mood::DataKept, 0, 3),
-            (Mood::Until { event: 5 }, 1, 1),
-            (Mood::Until { event: 6 }, 2, 2),
-            (Mood::OneLost { event: 6, torn: false }, 1, 1),
-            (Mood::OneLost { event: 7, torn: false }, 3, 3),
-            (Mood::OneKept { event: 6, torn: false }, 2, 2),
-            (Mood::OneKept { event: 7, torn: false }, 0, 0),
+            (SectorFate::Lost, 0, 0),
+            (SectorFate::Kept, 3, 3),
+            (SectorFate::NamesKept, 3, 0),
+            (SectorFate::DataKept, 0, 3),
+            (SectorFate::Until { event: 5 }, 1, 1),
+            (SectorFate::Until { event: 6 }, 2, 2),
+            (SectorFate::OneLost { event: 6, torn: false }, 1, 1),
+            (SectorFate::OneLost { event: 7, torn: false }, 3, 3),
+            (SectorFate::OneKept { event: 6, torn: false }, 2, 2),
+            (SectorFate::OneKept { event: 7, torn: false }, 0, 0),
         ] {
             let events = [4, 6, 8].into_iter();
             assert_eq!(fate(mood).of_name(events.clone()), name, "name, {mood:?}");
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_mixed_mood_reaches_every_version() {
-        let mut fate = fate(Mood::Mixed);
+        let mut fate = fate(SectorFate::Mixed);
         let mut seen = [0; 4];
         for _ in 0..400 {
             seen[fate.of_data([1, 2, 3].into_iter())] += 1;
@@ -182,19 +182,19 @@ mod tests {
     fn every_mood_comes_up() {
         let unsynced = Unsynced { names: vec![1], data: vec![2, 3] };
         let moods: Vec<_> = (0..500).map(|seed| Fate::draw(seed, 3, &unsynced).mood).collect();
-        let of_same_kind = |mood: Mood| {
+        let of_same_kind = |mood: SectorFate| {
             let kind = std::mem::discriminant(&mood);
             moods.iter().filter(|drawn| std::mem::discriminant(*drawn) == kind).count()
         };
         for mood in [
-            Mood::Lost,
-            Mood::Kept,
-            Mood::NamesKept,
-            Mood::DataKept,
-            Mood::Mixed,
-            Mood::Until { event: 0 },
-            Mood::OneLost { event: 0, torn: true },
-            Mood::OneKept { event: 0, torn: true },
+            SectorFate::Lost,
+            SectorFate::Kept,
+            SectorFate::NamesKept,
+            SectorFate::DataKept,
+            SectorFate::Mixed,
+            SectorFate::Until { event: 0 },
+            SectorFate::OneLost { event: 0, torn: true },
+            SectorFate::OneKept { event: 0, torn: true },
         ] {
             assert!(of_same_kind(mood) > 10, "{mood:?} came up {} times", of_same_kind(mood));
         }

@@ -178,11 +178,11 @@ impl Replay {
 
     fn keeps_sync(&self, number: u64, file: Ino) -> bool {
         let moves_later = self.first_moves.get(&file).is_some_and(|moved| *moved > number);
-        self.journal.defect() != Some(Defect::LyingSync) && !moves_later
+        self.journal.defect() != Some(Defect::SyncWithoutEffect) && !moves_later
     }
 
     fn keeps_dir_sync(&self) -> bool {
-        !matches!(self.journal.defect(), Some(Defect::LyingSync | Defect::NoDirSync))
+        !matches!(self.journal.defect(), Some(Defect::SyncWithoutEffect | Defect::NoDirSync))
     }
 
     fn sync_file(&mut self, file: Ino) {

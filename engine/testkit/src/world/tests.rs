@@ -102,7 +102,7 @@ fn a_short_read_fails_and_a_hole_reads_as_zeros() {
 }
 
 #[test]
-fn a_rename_replaces_and_the_replaced_file_lives_on_where_it_is_open() {
+fn renamed_over_file_stays_readable_while_open() {
     let world = World::new();
     let old = create(&world, "/name", b"old");
     create(&world, "/temp", b"new");

@@ -6,7 +6,7 @@ use strongroom_base::bug::{self, Bug};
 use strongroom_base::{Error, ErrorKind, Reason};
 
 use super::pending::{Page, Pages};
-use super::{Inner, Sealing};
+use super::{SealedInner, Sealing};
 use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
 use strongroom_format::{BLOCK_BYTES, PAGE_BYTES, block_at};
 
@@ -65,7 +65,7 @@ fn span(offset: u64, len: usize) -> io::Result<(u64, usize)> {
     Ok((offset / page, len / PAGE_BYTES))
 }
 
-impl Inner {
+impl SealedInner {
     pub(super) fn read_pages(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let (first, count) = span(offset, out.len())?;
         let none_pending = self.pending.is_empty();

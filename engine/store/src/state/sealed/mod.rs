@@ -57,10 +57,10 @@ pub struct Sealing {
 /// The storage for redb. The store keeps another handle of it.
 #[derive(Clone)]
 pub(super) struct Sealed {
-    inner: Arc<Inner>,
+    inner: Arc<SealedInner>,
 }
 
-struct Inner {
+struct SealedInner {
     file: Box<dyn StateFile>,
     sealing: Sealing,
     health: Arc<StorageHealth>,
@@ -77,7 +77,7 @@ struct Inner {
 
 /// The condition in which a state was left, according to its super-header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
+pub(super) struct LastClose {
     /// The state was closed: every block of it is whole.
     pub(super) closed: bool,
     /// This is the first opening since its creation: its name may not be durable yet.
@@ -99,7 +99,7 @@ impl Sealed {
     }
 
     /// Opens the state in `file`; returns how it was left. Writes nothing.
-    pub(super) fn open(file: Box<dyn StateFile>, sealing: Sealing) -> Result<(Self, Left)> {
+    pub(super) fn open(file: Box<dyn StateFile>, sealing: Sealing) -> Result<(Self, LastClose)> {
         let corrupt = |detail: &str| {
             Err(Error::new(ErrorKind::Corrupt, "open vault")
                 .with_reason(Reason::StateDamaged)
@@ -127,7 +127,7 @@ impl Sealed {
         supers: SuperHeaders,
         fresh: bool,
     ) -> Self {
-        let inner = Inner {
+        let inner = SealedInner {
             file,
             sealing,
             health: Arc::new(health),
@@ -185,7 +185,7 @@ impl Sealed {
     }
 }
 
-impl Inner {
+impl SealedInner {
     /// Writes the pending pages, then the super-header; durable on return.
     fn sync(&self) -> io::Result<()> {
         if self.pending.is_empty() && self.supers.lock().defer() {

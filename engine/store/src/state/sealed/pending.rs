@@ -20,13 +20,13 @@ const PENDING_PAGES_MAX: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Pending {
-    held: RwLock<Held>,
+    held: RwLock<PendingPages>,
     /// One flush at a time.
     flush: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Held {
+struct PendingPages {
     fresh: Pages,
     /// Pages that are being written. The file may or may not have them.
     leaving: Arc<Pages>,

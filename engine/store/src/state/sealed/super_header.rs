@@ -12,7 +12,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::super::storage::StateFile;
 use super::super::storage_health::StorageHealth;
-use super::{Left, Sealing};
+use super::{LastClose, Sealing};
 use strongroom_crypto::{NONCE_BYTES, TAG_BYTES};
 use strongroom_format::{
     Closed, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES, SUPER_PLAIN_BYTES, SuperHeader, super_at,
@@ -168,7 +168,7 @@ impl SuperHeaders {
 }
 
 /// Reads both copies; the higher sequence is valid. `Corrupt` if neither opens.
-pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHeaders, Left)> {
+pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHeaders, LastClose)> {
     let io = |e| Error::io("open vault", e);
     let copies =
         [read_copy(file, sealing, 0).map_err(io)?, read_copy(file, sealing, 1).map_err(io)?];
@@ -183,7 +183,7 @@ pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHead
             let current = usize::from(second.sequence < first.sequence);
             let now = if current == 0 { first } else { second }.clone();
             let fresh = now.closed.is_some_and(|closed| closed.fresh);
-            let left = Left { closed: true, fresh, damaged };
+            let left = LastClose { closed: true, fresh, damaged };
             let untouched = Some(now.page);
             let supers = SuperHeaders { now, changed: false, current, durable: true, untouched };
             return Ok((supers, left));
@@ -198,7 +198,7 @@ pub(super) fn open(file: &dyn StateFile, sealing: &Sealing) -> Result<(SuperHead
             .with_detail("both copies of the state file's super-header are damaged"));
     };
     let fresh = now.closed.is_some_and(|closed| closed.fresh);
-    let left = Left { closed: now.closed.is_some(), fresh, damaged };
+    let left = LastClose { closed: now.closed.is_some(), fresh, damaged };
     let untouched = left.closed.then_some(now.page);
     Ok((SuperHeaders { now, changed: false, current, durable: false, untouched }, left))
 }

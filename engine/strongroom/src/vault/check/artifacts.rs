@@ -36,7 +36,7 @@ impl RowSum {
 
 /// Sums over the rows of versions.
 #[derive(Default)]
-struct Sums {
+struct VersionSums {
     arrivals: RowSum,
     found_by: RowSum,
     versions: u64,
@@ -46,7 +46,7 @@ struct Sums {
     last_arrival: u64,
 }
 
-impl Sums {
+impl VersionSums {
     fn count(&mut self, key: &[u8], names: [&str; 3], row: &VersionRow) {
         let VersionRow::V0 { content, created_unix_millis, arrival, tags, .. } = row;
         self.arrivals.add(&arrival.to_be_bytes(), key);
@@ -69,7 +69,7 @@ impl Check<'_> {
     /// Each artifact must count its versions. Each version must have its content, have all its
     /// search rows, and be counted in the totals.
     pub(super) fn artifacts(&mut self, state: &StateRead, chunks: &mut Chunks) -> Result<()> {
-        let mut sums = Sums::default();
+        let mut sums = VersionSums::default();
         // Current artifact of the scan: its key, its counted versions, and the versions found.
         let mut at: Option<(Vec<u8>, u32, u32)> = None;
         let mut is_counted = true;
@@ -134,7 +134,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn totals(&mut self, state: &StateRead, mut sums: Sums) -> Result<()> {
+    fn totals(&mut self, state: &StateRead, mut sums: VersionSums) -> Result<()> {
         let mut all = (0, 0);
         let (mut is_right, mut next_arrival) = (true, 1);
         self.scan(state, Table::Totals, |check, entry| {
