@@ -51,7 +51,7 @@ fn compaction_with_a_reader_is_locked_after_timeout() {
     grow_and_shrink(&vault);
     let snapshot = vault.read().unwrap();
     let outcome = scene.unchanged(|| vault.compact());
-    assert_error(outcome, ErrorKind::Locked, "1 reads were still under way after 0.1 s");
+    assert_error(outcome, ErrorKind::Locked, "1 reads did not end within 0.1 s");
     assert_eq!(snapshot.count("n").unwrap(), 21, "the snapshot still reads");
     put(&vault, "after", "1");
     drop(snapshot);

@@ -137,7 +137,7 @@ fn restore_from_missing_damaged_or_forged_copy_is_refused() {
     scene.set_key_copy(&forged);
     assert_error(restore(), ErrorKind::Corrupt, "");
     scene.remove_key_copy();
-    assert_error(restore(), ErrorKind::NotFound, "no key set on the backend");
+    assert_error(restore(), ErrorKind::NotFound, "the backend has no key set");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn failed_put_of_copy_is_completed_by_the_next_open() {
             let vault = failing.open(FIRST).unwrap();
             let before = generation(&vault);
             failing.faulty.fail_at(nth, fault);
-            let error = assert_error(change(&vault), ErrorKind::Uncertain, "it was done");
+            let error = assert_error(change(&vault), ErrorKind::Uncertain, "the change was made");
             assert_eq!((&ids(&vault)[..], generation(&vault)), (expected, before + 1), "{error}");
             put(&vault, "after", name);
             vault.close().unwrap();
@@ -284,7 +284,7 @@ fn failed_put_of_copy_is_completed_by_the_next_change() {
         let failing = Failing::new();
         let vault = failing.open(FIRST).unwrap();
         failing.faulty.fail_at(put_of_copy(name), BackendFault::before(ErrorKind::Full));
-        assert_error(change(&vault), ErrorKind::Uncertain, "it was done");
+        assert_error(change(&vault), ErrorKind::Uncertain, "the change was made");
         add(&vault, Secret::Key(6));
         vault.close().unwrap();
         let vault = failing.open(Secret::Key(6)).unwrap();

@@ -31,7 +31,7 @@ fn costs_below_rfc_9106_or_out_of_bounds_are_invalid() {
     let world = World::new();
     options(&world, FIRST).create("/vault").unwrap().close().unwrap();
     let bad = [
-        (PasswordCosts { memory_kib: (64 << 10) - 1, ..GOOD }, "not at least 65536"),
+        (PasswordCosts { memory_kib: (64 << 10) - 1, ..GOOD }, "use at least 65536"),
         (PasswordCosts { passes: 2, ..GOOD }, "2 passes"),
         (PasswordCosts { memory_kib: 0, passes: 0, lanes: 0 }, "0 KiB"),
         (PasswordCosts { memory_kib: (1 << 20) + 1, ..GOOD }, "1048577 KiB"),

@@ -210,7 +210,7 @@ fn rotation_reports_rows_and_allows_reads() {
         assert_eq!(get(&vault, "k03").unwrap(), long(3, 300));
         // This thread holds the write turn.
         let nested = vault.write(|tx| tx.insert("n", "nested", "1"));
-        assert_error(nested, ErrorKind::Invalid, "from within a write");
+        assert_error(nested, ErrorKind::Invalid, "inside a write");
     };
     let progress = RecordingProgress(Mutex::default(), reading);
     vault.keys().rotate_with(&[NewKey::new(&NEW)], LongCall::new().progress(&progress)).unwrap();

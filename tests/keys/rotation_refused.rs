@@ -86,7 +86,7 @@ fn rotation_without_disk_space_is_full() {
     // longer than the state that redb reports, so the larger sizes fail too.
     for room in [0, 1, state / 2, state - 1, state, state + 4_096] {
         scene.world.set_capacity(Some(used + room));
-        let expected = if room < state { "there is room for" } else { "" };
+        let expected = if room < state { "are free" } else { "" };
         let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
         assert_refused(&scene, &vault, ErrorKind::Full, expected, rotate);
     }
@@ -102,7 +102,7 @@ fn rotation_with_a_long_reader_is_locked() {
     fill(&vault);
     let snapshot = vault.read().unwrap();
     let rotate = || vault.keys().rotate(&[NewKey::new(&NEW)]);
-    let expected = "1 reads were still under way after 0.05 s";
+    let expected = "1 reads did not end within 0.05 s";
     assert_refused(&scene, &vault, ErrorKind::Locked, expected, rotate);
     let value = snapshot.get("n", "k05").unwrap().unwrap();
     assert_eq!(value.bytes().unwrap(), long(5, 300), "the snapshot still reads");

@@ -232,6 +232,6 @@ fn expiry_is_refused_in_a_write_and_deletes_nothing_if_empty() {
     assert_eq!(expire(&scene.vault, &options), ExpiredOperations::default());
     begin_with_checkpoints(&scene.vault, spec("op")).complete().unwrap();
     let nested = scene.vault.write(|_| scene.vault.operations().expire(&options));
-    assert_error(nested, ErrorKind::Invalid, "within a write");
+    assert_error(nested, ErrorKind::Invalid, "inside a write");
     assert_eq!(ids(&scene.vault), ["op"]);
 }

@@ -126,7 +126,7 @@ fn pause_and_abandon_of_a_running_operation_are_locked() {
     drop(clone);
     // A lane keeps its handle alive, and with it the right to commit.
     for outcome in [vault.operations().pause("op"), vault.operations().abandon("op")] {
-        assert_error(outcome, ErrorKind::Locked, "generation 1 of it is running");
+        assert_error(outcome, ErrorKind::Locked, "generation 1 of the operation runs");
     }
     assert_eq!(state(&vault, "op"), OperationState::Running);
     commit(&lane, 1).unwrap();
@@ -307,7 +307,7 @@ fn migration_failing_for_one_lane_changes_none() {
     let too_long = operation.migrate(1, |lane| second(lane, Ok(long.clone())));
     assert_error(too_long, ErrorKind::Invalid, "32769 bytes, the limit is 32768");
     let nested = operation.migrate(1, |lane| second(lane, operation.pause().map(|()| Vec::new())));
-    assert_error(nested, ErrorKind::Invalid, "within a write");
+    assert_error(nested, ErrorKind::Invalid, "inside a write");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         operation.migrate(1, |lane| second(lane, Ok(lane.data[9..].to_vec())))
     }));

@@ -179,7 +179,9 @@ fn job_taken_over_ends_with_conflict_and_no_commit() {
     assert_error(job.wait(WAIT_MAX), ErrorKind::Conflict, "fenced");
     assert_eq!(state(&scene.vault, "op"), OperationState::Recovering);
     assert_eq!(lane_status(&scene.vault, "op", "main").checkpoints, 0);
-    assert!(matches!(&warnings(&events)[..], [text] if text.contains("could not go on")));
+    assert!(
+        matches!(&warnings(&events)[..], [text] if text.contains("could not run the operation"))
+    );
     fresh.complete().unwrap();
 }
 

@@ -85,7 +85,7 @@ fn refused_stop_keeps_the_backoff() {
     let mut marker = 10;
     for stop in [Runner::pause, Runner::cancel] {
         let nested = scene.vault.write(|_| stop(&runner, "op"));
-        assert_error(nested, ErrorKind::Invalid, "within a write");
+        assert_error(nested, ErrorKind::Invalid, "inside a write");
         run_due_jobs(&runner, &mut marker);
         assert_eq!(tries.load(SeqCst), 1, "the job still waits");
     }
@@ -231,7 +231,7 @@ fn stop_inside_a_write_does_not_deadlock() {
         (0..2_000).for_each(|_| thread::yield_now());
         runner.pause("op")
     });
-    assert_error(stopped, ErrorKind::Invalid, "within a write");
+    assert_error(stopped, ErrorKind::Invalid, "inside a write");
     assert_eq!(await_end(&job), OperationState::Completed);
     let kinds: Vec<_> = std::iter::from_fn(|| events.next_now()).map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::Started, EventKind::Completed], "no warning of a timeout");

@@ -264,7 +264,7 @@ fn recorder_that_calls_the_vault_is_refused() {
     let outcomes = std::mem::take(&mut *recorder.outcomes.lock());
     assert_eq!(outcomes.len(), 10);
     for outcome in outcomes {
-        assert_error(outcome, ErrorKind::Invalid, "within a write");
+        assert_error(outcome, ErrorKind::Invalid, "inside a write");
     }
     assert_eq!(resumability(&vault, "op"), strongroom::operations::Resumable::Held);
     assert_eq!(get(&vault, "reentrant"), None);

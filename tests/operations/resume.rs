@@ -62,7 +62,11 @@ fn prepared_operation_begins_and_others_are_refused() {
     let never = |_: &Lane, _: &LaneStatus| -> Result<()> { unreachable!("must not run") };
     assert_error(vault.operations().resume_with("none", never), ErrorKind::NotFound, "none");
     let live = vault.operations().begin_with(spec("live")).unwrap();
-    assert_error(vault.operations().resume_with("live", never), ErrorKind::Locked, "running");
+    assert_error(
+        vault.operations().resume_with("live", never),
+        ErrorKind::Locked,
+        "runs in this process",
+    );
     live.cancel().unwrap();
     assert_error(vault.operations().resume_with("live", never), ErrorKind::Invalid, "cancelled");
 }

@@ -208,7 +208,7 @@ fn submit_without_a_matching_handler_is_invalid() {
     assert_error(submit(named("op").lanes([""; 0])), ErrorKind::Invalid, "at least one");
     assert_error(submit(named("op").checkpoints_kept(0)), ErrorKind::Invalid, "to keep");
     let nested = scene.vault.write(|_| runner.submit(named("op")));
-    assert_error(nested, ErrorKind::Invalid, "within a write");
+    assert_error(nested, ErrorKind::Invalid, "inside a write");
     assert_eq!(scene.vault.read().unwrap().operation_count().unwrap(), 0);
     // The refusals leave the runner usable.
     assert_eq!(await_end(&submit(named("op")).unwrap()), OperationState::Completed);

@@ -301,7 +301,7 @@ fn stop_inside_a_write_is_invalid() {
     let (runner, job) = start_job(&scene, &latch, Phase::Queued);
     for stop in [Runner::pause, Runner::cancel] {
         let nested = scene.vault.write(|_| stop(&runner, "op"));
-        assert_error(nested, ErrorKind::Invalid, "within a write");
+        assert_error(nested, ErrorKind::Invalid, "inside a write");
     }
     assert_eq!(job.wait(Duration::ZERO).unwrap(), None);
     runner.pause("op").unwrap();

@@ -30,7 +30,7 @@ const EARLY_EVERY: u64 = 5;
 const OPENING_MICROS: u32 = 40_000;
 /// Time in which a started worker creates the vault, in microseconds.
 const CREATION_MICROS: u32 = 3_000;
-/// At most one in this number of kills is aimed at the creation.
+/// At most one kill in this number is aimed at the creation.
 ///
 /// Two such kills are always allowed. After a killed creation the next worker creates the vault
 /// again, so the number of these kills needs a limit.
