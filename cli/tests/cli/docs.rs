@@ -31,7 +31,7 @@ fn shown(document: &str) -> Vec<(&str, Vec<&str>)> {
 
 /// Returns whether a line is a prompt. In the test, the environment answers it.
 fn is_question(line: &str) -> bool {
-    let asked = ["New password for ", "New partition password for ", "The same again:"];
+    let asked = ["New password for ", "New partition password for ", "Repeat the password:"];
     asked.iter().any(|question| line.starts_with(question))
 }
 

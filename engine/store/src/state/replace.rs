@@ -1,4 +1,4 @@
-//! CopyOptions the state into a new file under new keys, and compacting it.
+//! Copies the state into a new file under new keys, and compacts it.
 //!
 //! Both need the state without readers, because a redb reader keeps pages of the old file. They
 //! wait for such a moment for a bounded time, and are then `Locked`, with nothing changed.
