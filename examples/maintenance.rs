@@ -14,7 +14,9 @@ fn main() -> strongroom::Result<()> {
     vault.apply(batch)?;
     let image = vault.stage(&vec![1; 300_000][..])?; // a long value, in chunks
     vault.write(|tx| tx.insert("files", "image", image))?;
-    vault.write(|tx| (0..19_000_u32).try_for_each(|i| tx.delete("items", i.to_be_bytes()).map(drop)))?;
+    vault.write(|tx| {
+        (0..19_000_u32).try_for_each(|i| tx.delete("items", i.to_be_bytes()).map(drop))
+    })?;
 
     let report = vault.check(&CheckOptions::new().read_data(ReadData::All))?;
     assert!(report.is_ok() && report.records == 1_001, "{report:?}");

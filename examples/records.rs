@@ -23,6 +23,10 @@ fn main() -> strongroom::Result<()> {
         .map(|record| record.map(|record| record.key().to_vec()))
         .collect::<strongroom::Result<_>>()?;
     assert_eq!(keys, [b"ada".to_vec(), b"alan".to_vec()]);
-    println!("{} keys begin with a; {} people are left", keys.len(), vault.read()?.count("people")?);
+    println!(
+        "{} keys begin with a; {} people are left",
+        keys.len(),
+        vault.read()?.count("people")?
+    );
     Ok(())
 }

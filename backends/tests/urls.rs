@@ -7,21 +7,21 @@
 use strongroom_backends::{Error, ErrorKind, open_url};
 
 #[track_caller]
-fn refused(url: &str, told: &str) -> Error {
+fn refused(url: &str, text: &str) -> Error {
     let error = open_url(url).expect_err(url);
     assert_eq!((error.kind(), error.action()), (ErrorKind::Invalid, "open store"), "{error}");
-    assert!(error.to_string().contains(told), "{url}: {error}");
+    assert!(error.to_string().contains(text), "{url}: {error}");
     error
 }
 
 #[test]
-fn urls_that_name_no_store_are_refused_before_anything_is_asked() {
-    for (url, told) in [
-        ("", "a store is named"),
-        ("bucket", "a store is named"),
-        ("/srv/vault", "a store is named"),
-        ("file:///srv/vault", "a store is named"),
-        ("S3://bucket", "a store is named"),
+fn url_without_a_store_is_refused_before_any_request() {
+    for (url, text) in [
+        ("", "name a store as"),
+        ("bucket", "name a store as"),
+        ("/srv/vault", "name a store as"),
+        ("file:///srv/vault", "name a store as"),
+        ("S3://bucket", "name a store as"),
         ("s3://", "names no bucket"),
         ("s3:///prefix", "names no bucket"),
         ("s3://bucket:9000/prefix", "no port"),
@@ -38,7 +38,7 @@ fn urls_that_name_no_store_are_refused_before_anything_is_asked() {
         ("s3://bucket?endpoint=https://a:b@store.example", "more than a scheme"),
         ("s3://bucket?endpoint=https://store.example?x=y", "more than a scheme"),
     ] {
-        refused(url, told);
+        refused(url, text);
     }
 }
 

@@ -11,6 +11,7 @@ mod documents;
 mod exit;
 mod hint;
 mod keys;
+mod manual;
 mod new_file;
 mod ops;
 mod output;
@@ -76,6 +77,8 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
         Command::Space(command) => space::run(session, command),
         Command::Partition(command) => partition::run(session, command),
         Command::Doc(command) => documents::run(session, command),
+        Command::Completions { shell } => manual::completions(session, *shell),
+        Command::Man { folder } => manual::pages(session, folder),
     }
 }
 

@@ -25,7 +25,7 @@ fn file_instead_of_folder_is_invalid() {
 #[test]
 fn folder_without_a_vault_is_not_found() {
     let home = tempfile::tempdir().unwrap();
-    for (name, message) in [("empty", "no vault"), ("absent", "no such folder")] {
+    for (name, message) in [("empty", "no vault"), ("absent", "the folder does not exist")] {
         let path = home.path().join(name);
         if name == "empty" {
             fs::create_dir(&path).unwrap();

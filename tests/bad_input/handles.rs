@@ -217,7 +217,7 @@ fn write_within_a_write_is_invalid() {
     let operation = vault.operations().begin("import", ["a"]).unwrap();
     let lane = operation.lane("a").unwrap();
     let nested = |outcome: Result<()>| {
-        let error = assert_error(outcome, ErrorKind::Invalid, "within a write");
+        let error = assert_error(outcome, ErrorKind::Invalid, "inside a write");
         assert_eq!(error.reason(), Some(Reason::NestedWrite));
     };
     let written = vault.write(|tx| {

@@ -139,7 +139,7 @@ fn checkpoint_beyond_limits_discards_its_data() {
         (Checkpoint::new("").progress(f64::INFINITY), "inf"),
         (Checkpoint::new("").progress(f64::NEG_INFINITY), "-inf"),
         (Checkpoint::new("").progress(1.0 + f64::EPSILON), "1.0000000000000002"),
-        (Checkpoint::new("").progress(-f64::MIN_POSITIVE), "not within 0 to 1"),
+        (Checkpoint::new("").progress(-f64::MIN_POSITIVE), "must be within 0 to 1"),
         // Also for a complete lane, whose progress is 1.
         (Checkpoint::new("").progress(f64::NAN).complete(), "NaN"),
         (Checkpoint::new(vec![1; CHECKPOINT_BYTES_MAX + 1]), "32769 bytes, the limit is 32768"),

@@ -73,9 +73,9 @@ fn operation_begins_once() {
     assert_error(
         vault.operations().begin_or_resume("import", ["a"]),
         ErrorKind::Locked,
-        "running in this process",
+        "runs in this process",
     );
-    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "running");
+    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "runs in");
     assert_eq!(status(&vault), before);
     // The refusals did not change the owner.
     let lane = operation.lane("a").unwrap();
@@ -146,7 +146,7 @@ fn owner_after_take_over_commits_nothing() {
     let lane = fresh.lane("a").unwrap();
     drop((stale_lane, stale));
     assert_error(fresh.lane("a"), ErrorKind::Locked, "open already");
-    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "running");
+    assert_error(vault.operations().resume("import"), ErrorKind::Locked, "runs in");
     lane.commit(insert("k"), Checkpoint::new("1")).unwrap();
 }
 

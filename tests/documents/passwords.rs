@@ -98,7 +98,7 @@ fn up_to_six_named_partitions_keep_their_documents() {
     let before = scene.space.dump().unwrap();
     let error = scene.space.add_partition(&password("p"), &[&a, &b, &c]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
-    assert!(error.to_string().contains("0 slots are left"), "{error}");
+    assert!(error.to_string().contains("0 slots are free"), "{error}");
     let foreign = Scene::new().add("p", "1", &[]).0;
     let error = scene.space.add_partition(&password("p"), &[&a, &foreign]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
@@ -163,8 +163,8 @@ fn invalid_space_options_are_refused_and_leave_nothing() {
     for (options, message) in [
         (default.capacity_bytes(1_023), "capacity"),
         (default.capacity_bytes((4 << 20) + 1), "capacity"),
-        (default.shares(0, 9), "threshold of 0"),
-        (default.shares(10, 9), "threshold of 10 of 9"),
+        (default.shares(0, 9), "threshold is 0"),
+        (default.shares(10, 9), "threshold is 10 of 9"),
         (default.shares(3, 33), "at most 32"),
         (default.room_for(2), "3 to 12"),
         (default.room_for(13), "3 to 12"),

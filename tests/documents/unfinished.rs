@@ -372,7 +372,7 @@ fn disk_full_during_update_keeps_document_and_resumable_update() {
     world.set_capacity(Some(used() + 100_000));
     let error = a.write("[\"new\"]").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
-    assert!(error.to_string().contains("there is room for"), "{error}");
+    assert!(error.to_string().contains("are free"), "{error}");
     assert_eq!(space.info().unwrap().unfinished, None);
 
     // Another user of the disk takes the room during the update.

@@ -1,8 +1,8 @@
 //! Statistical tests of randomness.
 //!
 //! [`Counts`] counts properties of a pool of blocks, in any order: byte values, ones, and runs of
-//! equal bits. [`UniformityTest`] tests rows of one length, such as slots and cells, also position by
-//! position. All results are standard deviations of a normal distribution, so that a bound shows
+//! equal bits. [`UniformityTest`] tests rows of one length, such as slots and cells, also position
+//! by position. All results are standard deviations of a normal distribution, so that a bound shows
 //! how often chance alone exceeds it: 4.9 once in a million, 6.5 once in 1e10.
 
 use std::collections::HashMap;

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn link_to_a_missing_file_is_reported() {
-        for text in ["[old](attic.md)\n", "[old]: ../attic/\n", "[a](cli.md#b) [b](README.md)\n"] {
+        for text in ["[old](attic.md)\n", "[old]: ../loft/\n", "[a](index.md#b) [b](README.md)\n"] {
             let found = added(broken, &planted("docs/attic/old.md", text));
             assert!(found.iter().all(|f| f.message.contains("no such file")), "{found:?}");
             assert!(!found.is_empty(), "{text}");

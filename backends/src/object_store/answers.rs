@@ -1,8 +1,8 @@
 //! Refusals of the cloud stores, and the causes of missing answers.
 //!
-//! A [`ReportingService`] service below each client examines every answer. An answer that requests a pause,
-//! or whose body has more facts than its status, becomes an error with these facts ([`Refusal`]).
-//! [`Cloud::of`] finds them again in the client's error.
+//! A [`ReportingService`] below each client examines every answer. An answer that requests
+//! a pause, or whose body has more facts than its status, becomes an error with these facts
+//! ([`Refusal`]). [`Cloud::of`] finds them again in the client's error.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -180,3 +180,17 @@ Examples:
   strongroom doc plan v --key @a.key a.json        print what would change
   strongroom doc read v --key @a.key | jq .n=1 | strongroom doc write v --key @a.key
   strongroom doc heal v --key @a.key               repair damaged shares";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  strongroom completions bash > /etc/bash_completion.d/strongroom
+  strongroom completions zsh > ~/.zfunc/_strongroom
+  strongroom completions fish > ~/.config/fish/completions/strongroom.fish";
+
+pub(super) const MAN: &str = "\
+Each command has its own page, for example strongroom.1, strongroom-records.1 and
+strongroom-records-put.1. Existing pages are replaced.
+
+Examples:
+  strongroom man /usr/local/share/man/man1
+  man -l man1/strongroom-keys-rotate.1";

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 pub(crate) use artifacts::{
     ArtifactFilter, Artifacts, DeleteOptions, NewVersion, QuotaOptions, RetentionOptions,
@@ -118,6 +119,18 @@ pub(crate) enum Command {
     /// Read and write a document
     #[command(subcommand, after_help = help::DOCUMENT)]
     Doc(Documents),
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// Name of the shell
+        shell: Shell,
+    },
+    /// Write a manual page for every command into a folder
+    #[command(after_help = help::MAN)]
+    Man {
+        /// Folder of the pages; created if it is missing
+        folder: PathBuf,
+    },
 }
 
 /// Address of one record.
@@ -192,7 +205,7 @@ pub(crate) struct Page {
 }
 
 impl Command {
-    /// Returns the path that the command works on: the vault's folder, or the new key file.
+    /// Returns the path that the command works on: a vault's folder, or the files that it writes.
     pub(crate) fn subject(&self) -> &Path {
         match self {
             Self::Init { vault, .. }
@@ -220,6 +233,8 @@ impl Command {
             Self::Space(command) => command.vault(),
             Self::Partition(command) => command.vault(),
             Self::Doc(command) => command.vault(),
+            Self::Completions { .. } => Path::new("standard output"),
+            Self::Man { folder } => folder,
         }
     }
 }

@@ -109,7 +109,7 @@ fn put_obeys_on_existing() {
     assert_eq!(two, "strongroom:///artifact/s/t/log@2");
     let refused = cli.run_with(&put_args("t", "log", &["--on-existing", "refuse"]), b"no");
     let refused = refused.refused(4, "already exists: strongroom:///artifact/s/t/log");
-    assert!(refused.stderr.contains("hint: there is a version"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: add another version"), "{}", refused.stderr);
     let newest = "strongroom:///artifact/s/t/log";
     let listed = cli.json(&["versions", "v", &two, "--json"]);
     assert_eq!(uris(&listed), [&two[..], "strongroom:///artifact/s/t/log@1"]);
@@ -154,9 +154,9 @@ fn invalid_or_missing_uri_is_reported() {
             }
         }
     }
-    cli.refused(&["ls", "v", "--spec", "z"], 3, "none of that spec");
-    cli.refused(&["ls", "v", "--spec", "s", "--task", "z"], 3, "none of that spec or task");
-    cli.refused(&["rm", "v", "--spec", "z"], 3, "none of that spec");
+    cli.refused(&["ls", "v", "--spec", "z"], 3, "no artifact has that spec");
+    cli.refused(&["ls", "v", "--spec", "s", "--task", "z"], 3, "no artifact has that spec or task");
+    cli.refused(&["rm", "v", "--spec", "z"], 3, "no artifact has that spec");
     cli.refused(&["export", "v", "--spec", "z", "zip"], 3, "not found: z");
     for command in [&["ls", "v", "--task", "t"][..], &["rm", "v"], &["rm", "v", "--task", "t"]] {
         assert_eq!(cli.run(command).code, 2, "{command:?}");
@@ -229,7 +229,7 @@ fn tags_are_added_removed_and_set() {
     assert_eq!(uris(&found), [&uri[..]]);
     assert_eq!(tag(&["--set"]), json!([]));
     assert_eq!(cli.text(&["search", "v", "--tag", "x"]), "");
-    cli.refused(&["tag", "v", &uri, "--add", "a", "--remove", "a"], 2, "at once");
+    cli.refused(&["tag", "v", &uri, "--add", "a", "--remove", "a"], 2, "is added and removed");
     for more in [&[][..], &["--add", "a", "--set", "b"]] {
         assert_eq!(cli.run(&[&["tag", "v", &uri], more].concat()).code, 2, "{more:?}");
     }
@@ -278,7 +278,7 @@ fn search_filters_and_pages() {
     assert_eq!(search(&["--limit", "5"])["next"], Json::Null);
 
     for limit in ["0", "10001"] {
-        cli.refused(&["search", "v", "--limit", limit], 2, "not of 1 to 10000");
+        cli.refused(&["search", "v", "--limit", limit], 2, "use 1 to 10000");
     }
     let backwards = ["search", "v", "--since", "1h ago", "--until", "2h ago"];
     cli.refused(&backwards, 2, "--since is not before --until");
@@ -306,7 +306,7 @@ fn versions_are_deleted_by_uri_keep_and_spec() {
     let listed = cli.json(&["ls", "v", "--json"]);
     assert_eq!(uris(&listed).len(), 3, "those of the other task: {listed}");
     let of_version = ["rm", "v", "strongroom:///artifact/s/2/log@5", "--keep", "1"];
-    cli.refused(&of_version, 2, "leave the version away");
+    cli.refused(&of_version, 2, "needs a URI without a version");
     assert_eq!(cli.run(&["rm", "v", "--spec", "s", "--keep", "0"]).code, 2);
     assert_eq!(rm(&["strongroom:///artifact/s/2/log"]), 2);
     assert_eq!(rm(&["--spec", "s"]), 1);

@@ -65,14 +65,14 @@ fn added_key_opens_and_removed_key_does_not() {
 fn last_key_and_key_in_use_are_not_removed() {
     let cli = Cli::new();
     let before = cli.text(&["keys", "list", "v"]);
-    cli.refused(&["keys", "remove", "v", "1"], 2, "it is the last key");
+    cli.refused(&["keys", "remove", "v", "1"], 2, "this is the last key");
     assert_eq!(cli.text(&["keys", "list", "v"]), before);
     let cli = with_two();
-    cli.refused(&["keys", "remove", "v", "1"], 2, "it is the one in use");
-    by_password(&cli, "one", &["keys", "remove", "v", "2"]).refused(2, "it is the one in use");
+    cli.refused(&["keys", "remove", "v", "1"], 2, "the key is in use");
+    by_password(&cli, "one", &["keys", "remove", "v", "2"]).refused(2, "the key is in use");
     by_password(&cli, "one", &["keys", "remove", "v", "1"]).ok();
     cli.refused(&["info", "v"], 7, "denied");
-    by_password(&cli, "one", &["keys", "remove", "v", "2"]).refused(2, "it is the last key");
+    by_password(&cli, "one", &["keys", "remove", "v", "2"]).refused(2, "this is the last key");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn keys_are_unique_and_limited() {
     }
     cli.secret("more", [9; 32]);
     let full = cli.refused(&["keys", "add", "v", "--new-key-file", "more"], 8, "8 keys");
-    assert!(full.stderr.contains("hint: remove one"), "{}", full.stderr);
+    assert!(full.stderr.contains("hint: remove a key"), "{}", full.stderr);
     let label = "x".repeat(49);
     cli.ok(&["keys", "remove", "v", "8"]);
     let args = ["keys", "add", "v", "--new-key-file", "more", "--label"];
@@ -111,7 +111,11 @@ fn replaced_key_keeps_number_and_label() {
     by_password(&cli, "two", &["info", "v"]).refused(7, "denied");
     let by_file = ["--key-file", "file", "info", "v"];
     cli.run_keyless(&by_file, &[], b"").ok();
-    cli.refused(&["keys", "replace", "v", "5", "--new-key-file", "file"], 3, "no such key: 5");
+    cli.refused(
+        &["keys", "replace", "v", "5", "--new-key-file", "file"],
+        3,
+        "no key of that number: 5",
+    );
     cli.refused(&["keys", "replace", "v", "1", "--new-key-file", "file"], 4, "as key: 2");
 }
 
@@ -141,14 +145,14 @@ fn costs_out_of_bounds_change_nothing() {
     let cli = with_two();
     let before = tree(&cli.path("v"));
     let cases: [(&[&str], &str); 8] = [
-        (&["--memory-mib", "63"], "not at least 65536"),
-        (&["--memory-mib", "0"], "not at least 65536"),
-        (&["--memory-mib", "1025"], "not 19456 to 1048576"),
-        (&["--memory-mib", "4294967295"], "not 19456 to 1048576"),
-        (&["--passes", "2"], "not at least 65536 and 3"),
-        (&["--passes", "65"], "not 1 to 64"),
-        (&["--lanes", "0"], "not 1 to 16"),
-        (&["--lanes", "17"], "not 1 to 16"),
+        (&["--memory-mib", "63"], "use at least 65536"),
+        (&["--memory-mib", "0"], "use at least 65536"),
+        (&["--memory-mib", "1025"], "use 19456 to 1048576"),
+        (&["--memory-mib", "4294967295"], "use 19456 to 1048576"),
+        (&["--passes", "2"], "use at least 65536 and 3"),
+        (&["--passes", "65"], "use 1 to 64"),
+        (&["--lanes", "0"], "use 1 to 16"),
+        (&["--lanes", "17"], "use 1 to 16"),
     ];
     for (costs, expected) in cases {
         let args = [&["keys", "rewrap", "v"], costs].concat();
@@ -158,8 +162,12 @@ fn costs_out_of_bounds_change_nothing() {
     }
     let max = ["info", "v", "--password-memory-max-mib", "4097"];
     cli.refused(&max, 2, "the limit is 4194304");
-    cli.refused(&["keys", "rewrap", "v", "--passes", "4"], 2, "for passwords, not key files");
-    cli.refused(&["init", "new", "--passes", "4"], 2, "for passwords, not key files");
+    cli.refused(
+        &["keys", "rewrap", "v", "--passes", "4"],
+        2,
+        "apply to passwords, not to key files",
+    );
+    cli.refused(&["init", "new", "--passes", "4"], 2, "apply to passwords, not to key files");
     assert!(tree(&cli.path("v")) == before);
     assert!(!cli.path("new").exists());
 }

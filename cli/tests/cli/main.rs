@@ -18,6 +18,7 @@ mod recovery;
 mod rotation;
 mod secrets;
 mod sharing;
+mod shell;
 mod spaces;
 mod statistics;
 mod stores;

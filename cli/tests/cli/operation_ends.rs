@@ -52,7 +52,7 @@ fn abandoned_operation_keeps_its_records() {
     });
     let abandoned = cli.json(&["ops", "abandon", "v", "one", "--json"]);
     assert_eq!(abandoned, json!({ "id": "one", "abandoned": true }));
-    assert_eq!(cli.text(&["ops", "abandon", "v", "two"]), "operation two given up\n");
+    assert_eq!(cli.text(&["ops", "abandon", "v", "two"]), "operation two cancelled\n");
     let shown = show(&cli, "one");
     assert_eq!((&shown["state"], &shown["held"]), (&json!("cancelled"), &json!(false)));
     assert_eq!(shown["resumable"]["text"], "the operation was cancelled");
@@ -127,7 +127,7 @@ fn duration_without_unit_is_refused_before_opening() {
     for bad in ["30", "0", "-1d", "1w", "30 days", "", "99999999999999999999d"] {
         let said = cli.run(&["ops", "expire", "v", "--older-than", bad]);
         assert_eq!((said.code, said.stdout.len()), (2, 0), "{bad}");
-        let expected = ["a number with its unit is wanted, as 30d", "the duration is too long"];
+        let expected = ["not a duration such as 30d", "the duration is too long"];
         assert!(
             expected.iter().any(|expected| said.stderr.contains(expected)),
             "{bad}: {}",

@@ -157,7 +157,7 @@ fn unknown_state_error_lists_states() {
     assert_eq!((said.code, said.stdout.len()), (2, 0));
     assert!(said.stderr.contains("running, recovering, paused, completed"), "{}", said.stderr);
     let args = ["ops", "list", "v", "--unfinished", "--state", "cancelled"];
-    cli.refused(&args, 2, "cancelled is finished");
+    cli.refused(&args, 2, "in the state cancelled");
 }
 
 #[test]
@@ -181,14 +181,14 @@ fn host_text_is_shown_escaped() {
         "attempts    0 since the last checkpoint, at most 10; waits 1s to 300s",
         "metadata    a: b",
         "metadata    so\\x09urce: /srv/\\x1b[2J",
-        "keeps       10 checkpoints a lane",
+        "retains     10 checkpoints of each lane",
         "latest lane a",
         "lanes       2, 1 complete",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}: {text}");
     }
     let escaped = "UTC: no answer:\\x0a\\x1b[31m timeout \\xc2\\x9b2J\\x7f\\x5c";
-    let failed = text.lines().find(|line| line.starts_with("failed      2")).expect("told");
+    let failed = text.lines().find(|line| line.starts_with("failed      2")).expect("a line");
     assert!(failed.ends_with(escaped), "{failed}");
     assert!(!text.contains(|c: char| c.is_control() && !"\n\t".contains(c)), "{text}");
 

@@ -66,7 +66,7 @@ fn add_prints_only_the_key() {
     let variables = [("STRONGROOM_PARTITION_PASSWORD", "bob!")];
     let args = ["partition", "add", "v", "--key-file", "key", "--keep", "@ada.key", "--json"];
     let said = cli.run_keyless(&args, &variables, b"");
-    assert!(said.stderr.starts_with("note: a partition whose key is not named"), "{}", said.stderr);
+    assert!(said.stderr.starts_with("note: each partition that is not named"), "{}", said.stderr);
     assert!(!said.stderr.contains("srp1_"));
     let document = said.json();
     assert_eq!(document.as_object().unwrap().len(), 1);
@@ -81,7 +81,7 @@ fn add_without_keep_needs_force() {
     let before = content(&cli);
     // The check happens before the password prompt.
     let args = ["partition", "add", "v", "--key-file", "key"];
-    let refused = cli.run_keyless(&args, &[], b"").refused(2, "with a chance of 99.98 %");
+    let refused = cli.run_keyless(&args, &[], b"").refused(2, "with a probability of 99.98 %");
     assert!(refused.stderr.contains("--keep") && refused.stderr.contains("--force"));
     assert!(content(&cli) == before);
 
@@ -93,7 +93,11 @@ fn add_without_keep_needs_force() {
     cli.secret("bob.pw", "bob!");
     let args = ["partition", "add", "v", "--force", "--partition-password-file", "bob.pw"];
     let forced = cli.run(&args);
-    assert!(forced.stderr.contains("warning: a partition whose key"), "{}", forced.stderr);
+    assert!(
+        forced.stderr.contains("warning: each partition that is not named"),
+        "{}",
+        forced.stderr
+    );
     assert!(forced.stderr.contains("100.00 %"), "{}", forced.stderr);
     cli.secret("bob.key", forced.ok());
     assert_eq!(cli.doc("read", "bob", &[]).ok(), b"null");
@@ -110,24 +114,24 @@ fn keep_refuses_foreign_and_repeated_keys() {
     cli.secret("unknown.key", UNKNOWN);
     let misspelt = format!("{}0", &ada[..76]);
     let misspelt = if misspelt == ada { format!("{}1", &ada[..76]) } else { misspelt };
-    for (keep, code, told) in [
+    for (keep, code, message) in [
         ([ada.as_str(), misspelt.as_str()], 2, "the text is not a partition key, or is misspelt"),
         ([&ada, "srp1_"], 2, "the text is not a partition key, or is misspelt"),
         ([&ada, ""], 2, "the text is not a partition key, or is misspelt"),
         ([&ada, "@none.key"], 3, "not found"),
         ([&ada, "@ada.key"], 2, "the same key twice"),
-        ([&ada, "@unknown.key"], 7, "key 2 of those to keep opens no partition"),
-        ([UNKNOWN, &ada], 7, "key 1 of those to keep opens no partition"),
+        ([&ada, "@unknown.key"], 7, "key 2 of the keys to keep opens no partition"),
+        ([UNKNOWN, &ada], 7, "key 1 of the keys to keep opens no partition"),
     ] {
         let keep = ["--keep", keep[0], "--keep", keep[1], "--force"];
         let args = ["partition", "add", "v", "--partition-password-file", "ada.pw"];
-        let said = cli.refused(&[&args, &keep[..]].concat(), code, told);
+        let said = cli.refused(&[&args, &keep[..]].concat(), code, message);
         assert!(!said.stderr.contains(&ada[..20]) && !said.stderr.contains(&UNKNOWN[..20]));
     }
     assert!(content(&cli) == before);
     cli.add("bob", &["ada"]).ok();
     cli.add("eve", &["ada", "bob"]).ok();
-    let full = cli.add("dan", &["eve", "ada", "bob"]).refused(8, "slots are left");
+    let full = cli.add("dan", &["eve", "ada", "bob"]).refused(8, "slots are free");
     assert!(full.stderr.contains("hint: destroy a partition"), "{}", full.stderr);
     for name in ["ada", "bob", "eve"] {
         assert_eq!(cli.doc("read", name, &[]).ok(), b"null", "{name}");
@@ -157,12 +161,12 @@ fn partition_key_comes_from_every_source() {
     cli.secret("binary.key", [0xff; 77]);
     cli.secret("empty.key", "");
     let at_key = format!("@{key}");
-    for (argument, variable, told) in [
-        (Some(misspelt.as_str()), None, "it is no partition key"),
-        (Some(&key[..76]), None, "it is no partition key"),
-        (Some(""), None, "it is no partition key"),
-        (Some("ada.key"), None, "it is no partition key"),
-        (Some(&at_key), None, "it is no partition key"),
+    for (argument, variable, message) in [
+        (Some(misspelt.as_str()), None, "the text is not a partition key"),
+        (Some(&key[..76]), None, "the text is not a partition key"),
+        (Some(""), None, "the text is not a partition key"),
+        (Some("ada.key"), None, "the text is not a partition key"),
+        (Some(&at_key), None, "the text is not a partition key"),
         (Some("@two.key"), None, "more than one line: two.key"),
         (Some("@long.key"), None, "the key is longer than"),
         (Some("@binary.key"), None, "the key is not UTF-8"),
@@ -170,10 +174,10 @@ fn partition_key_comes_from_every_source() {
         (Some("@ada.pw"), None, "the text is not a partition key, or is misspelt: ada.pw"),
         (None, Some(""), "set and empty"),
         (None, Some(&misspelt), "misspelt: STRONGROOM_PARTITION_KEY"),
-        (None, None, "none is given"),
+        (None, None, "no key is given"),
     ] {
         let argument = argument.map(|key| ["--key", key]).into_iter().flatten();
-        let said = run(&argument.collect::<Vec<_>>(), variable, "").refused(2, told);
+        let said = run(&argument.collect::<Vec<_>>(), variable, "").refused(2, message);
         assert!(!said.stderr.contains(&key[10..20]), "{}", said.stderr);
     }
     let without = run(&[], None, "");
@@ -184,7 +188,7 @@ fn partition_key_comes_from_every_source() {
     let destroy = ["partition", "destroy", "v", "--key", "@crlf.key"];
     let said = cli.run(&destroy);
     assert_eq!(said.code, 0);
-    let warned = "warning: others may read or change crlf.key: its mode is 644\n";
+    let warned = "warning: other users may read or change crlf.key: its mode is 644\n";
     assert!(said.stderr.starts_with(warned), "{}", said.stderr);
 }
 
@@ -217,7 +221,7 @@ fn destroyed_partition_leaves_others_whole() {
     let unknown = ["partition", "destroy", "v", "--key", UNKNOWN];
     let refused = cli.refused(&unknown, 7, "the key opens no partition of this space");
     assert!(
-        refused.stderr.contains("hint: it is misspelt, of another vault"),
+        refused.stderr.contains("hint: the key is misspelt or of another vault"),
         "{}",
         refused.stderr
     );
@@ -250,7 +254,7 @@ fn password_change_keeps_document() {
     with("wrong.pw", &new, &[]).refused(7, "denied");
     with("new.pw", &new, &[]).refused(7, "denied");
     with("ada.pw", &["--new-partition-password-file", "none"], &[]).refused(3, "not found");
-    let asked = with("ada.pw", &[], &[]).refused(2, "no terminal to ask at");
+    let asked = with("ada.pw", &[], &[]).refused(2, "no terminal to ask on");
     assert!(asked.stderr.contains("STRONGROOM_NEW_PARTITION_PASSWORD"), "{}", asked.stderr);
     with("ada.pw", &[], &[("STRONGROOM_NEW_PARTITION_PASSWORD", "")]).refused(2, "set and empty");
     assert!(content(&cli) == before);

@@ -75,8 +75,8 @@ fn mistyped_password_creates_no_vault() {
         (["one\n", "two\n"].as_slice(), 2, "the two passwords differ"),
         (&["\n"], 2, "the password is empty"),
         (&["a\x1b[Db\n"], 2, "control characters"),
-        (&["abc\x03"], 11, "none was typed"),
-        (&["\x04"], 11, "none was typed"),
+        (&["abc\x03"], 11, "no password was typed"),
+        (&["\x04"], 11, "no password was typed"),
     ];
     for (typed, expected, text) in cases {
         let cli = Cli::empty();
@@ -132,7 +132,7 @@ fn partition_password_has_its_own_prompt() {
     let cases = [
         (["one\n", "two\n"].as_slice(), 2, "the two passwords differ"),
         (&["\n"], 2, "the password is empty"),
-        (&["abc\x03"], 11, "none was typed"),
+        (&["abc\x03"], 11, "no password was typed"),
     ];
     for (typed, expected, text) in cases {
         let mut terminal = Terminal::start(&cli, "partition add v --key-file key");

@@ -30,9 +30,9 @@ fn values_of_every_size_round_trip() {
     let value = noise(300);
     let put = ["records", "put", "v", "files", "dash", "-", "--json"];
     let said = cli.run_with(&put, &value);
-    let told: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    let message: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     let expected = json!({ "namespace": "files", "key": "dash", "len": 300, "replaced": false });
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
     assert!(cli.ok(&["records", "get", "v", "files", "dash"]) == value);
 }
 

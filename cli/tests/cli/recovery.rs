@@ -91,7 +91,7 @@ fn older_state_needs_adopt() {
 fn new_vault_has_nothing_to_recover() {
     let cli = Cli::empty();
     for option in ["--adopt", "--restore-key-set"] {
-        cli.refused(&["init", "v", option], 2, "for a vault that exists");
+        cli.refused(&["init", "v", option], 2, "need an existing vault");
     }
     assert!(!cli.path("v").exists());
 }

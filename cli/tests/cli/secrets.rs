@@ -37,7 +37,7 @@ fn password_file_is_one_line_with_any_end() {
         cli.secret("file", format!("{PASSWORD}{end}"));
         keyless(&cli, &["info", "v", "--password-file", "file"]).ok();
     }
-    for (wrong, code, told) in [
+    for (wrong, code, message) in [
         (" correct horse", 7, "denied"),
         ("correct horse\n\n", 2, "more than one line"),
         ("correct horse\nsecond\n", 2, "more than one line"),
@@ -47,7 +47,7 @@ fn password_file_is_one_line_with_any_end() {
         (&"p".repeat(9999), 2, "longer than 1024 bytes"),
     ] {
         cli.secret("file", wrong);
-        keyless(&cli, &["info", "v", "--password-file", "file"]).refused(code, told);
+        keyless(&cli, &["info", "v", "--password-file", "file"]).refused(code, message);
     }
     cli.secret("file", b"\xff");
     keyless(&cli, &["info", "v", "--password-file", "file"]).refused(2, "not UTF-8");
@@ -130,10 +130,10 @@ fn option_precedes_environment() {
         ["info", "v", "--password-file", "pw", "--key-file", "key"],
         ["--key-file", "key", "info", "v", "--password-file", "pw"],
     ] {
-        with_env(&cli, &args, PASSWORD).refused(2, "give one of them");
+        with_env(&cli, &args, PASSWORD).refused(2, "give only one");
     }
     let two = ["keys", "add", "v", "--new-password-file", "pw", "--new-key-file", "key"];
-    with_env(&cli, &two, PASSWORD).refused(2, "give one of them");
+    with_env(&cli, &two, PASSWORD).refused(2, "give only one");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn missing_key_error_names_the_options() {
         assert!(said.stderr.contains("STRONGROOM_PASSWORD"), "{}", said.stderr);
     }
     assert!(!cli.path("new").exists());
-    keyless(&cli, &["info", "nowhere"]).refused(3, "no such folder");
+    keyless(&cli, &["info", "nowhere"]).refused(3, "the folder does not exist");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn readable_secret_file_is_warned_of() {
     let args = ["info", "v", "--password-file", "pw"];
     let said = keyless(&cli, &args);
     assert_eq!(said.code, 0);
-    assert_eq!(said.stderr, "warning: others may read or change pw: its mode is 640\n");
+    assert_eq!(said.stderr, "warning: other users may read or change pw: its mode is 640\n");
     assert_eq!(keyless(&cli, &[&args[..], &["-q"]].concat()).stderr, "");
     fs::set_permissions(cli.path("pw"), fs::Permissions::from_mode(0o400)).unwrap();
     assert_eq!(keyless(&cli, &args).stderr, "");
@@ -195,8 +195,8 @@ fn secrets_are_not_in_arguments_output_or_log() {
         for file in ["cmdline", "environ"] {
             let seen = fs::read(format!("/proc/{of}/{file}")).unwrap();
             assert!(!seen.is_empty(), "{file}");
-            let told = String::from_utf8_lossy(&seen).contains(PASSWORD);
-            assert!(!told, "{file}");
+            let message = String::from_utf8_lossy(&seen).contains(PASSWORD);
+            assert!(!message, "{file}");
         }
     }
     drop(child.stdin.take());

@@ -50,7 +50,7 @@ fn leftovers_of_killed_process_are_removed() {
     let pid = format!("pid {}", holder.id());
     let next = cli.run(&["check", "v", "--read-data"]);
     assert_eq!(next.code, 0, "{}", next.stderr);
-    assert!(next.stderr.contains("note: the last process died"));
+    assert!(next.stderr.contains("note: the last process ended without closing the vault"));
     assert!(next.stderr.contains(&pid), "{}", next.stderr);
     assert!(next.stderr.contains("note: recovered: "), "{}", next.stderr);
     let after = cli.json(&["check", "v", "--json", "--read-data"]);

@@ -45,7 +45,7 @@ fn space_has_the_given_numbers() {
     // Memory above the limit is not used without the option.
     let cli = Cli::new();
     let dear = ["space", "create", "v", "--memory-mib", "1025"];
-    cli.refused(&dear, 2, "1049600 KiB, not 19456 to 1048576");
+    cli.refused(&dear, 2, "1049600 KiB; use 19456 to 1048576");
 }
 
 #[test]
@@ -53,16 +53,16 @@ fn invalid_space_numbers_change_nothing() {
     let cli = Cli::new();
     let before = content(&cli);
     let engine: [(&[&str], &str); 10] = [
-        (&["--capacity", "1023"], "not 1024 to 4194304"),
-        (&["--capacity", "4097K"], "not 1024 to 4194304"),
+        (&["--capacity", "1023"], "use 1024 to 4194304"),
+        (&["--capacity", "4097K"], "use 1024 to 4194304"),
         (&["--threshold", "1"], "one share would be the secret"),
         (&["--threshold", "10"], "10 of 9 shares"),
         (&["--shares", "33"], "at most 32"),
         (&["--shares", "2"], "3 of 2 shares"),
-        (&["--room-for", "2"], "2 partitions, not 3 to 12"),
-        (&["--room-for", "13"], "13 partitions, not 3 to 12"),
+        (&["--room-for", "2"], "2 partitions; use 3 to 12"),
+        (&["--room-for", "13"], "13 partitions; use 3 to 12"),
         (&["--capacity", "4M", "--shares", "32", "--room-for", "12"], "the limit is 2147483648"),
-        (&["--memory-mib", "63"], "not at least 65536"),
+        (&["--memory-mib", "63"], "use at least 65536"),
     ];
     for (numbers, text) in engine {
         cli.refused(&[&["space", "create", "v"], numbers].concat(), 2, text);
@@ -90,14 +90,14 @@ fn vault_has_at_most_one_space() {
     {
         // The check happens before the password prompt.
         let said = cli.refused(args, 3, "the vault has no share space");
-        assert!(said.stderr.contains("hint: make one with"), "{}", said.stderr);
+        assert!(said.stderr.contains("hint: create a space with"), "{}", said.stderr);
     }
     cli.ok(&["space", "create", "v", "--capacity", "1K"]);
     let before = content(&cli);
     let said = cli.refused(&["space", "create", "v"], 4, "the vault already has a share space");
     assert!(said.stderr.contains("space info v"), "{}", said.stderr);
     assert!(content(&cli) == before);
-    cli.refused(&["space", "create", "nowhere"], 3, "no such folder");
+    cli.refused(&["space", "create", "nowhere"], 3, "the folder does not exist");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn interrupted_update_is_reported_and_discarded() {
     assert!(operations.starts_with("strongroom.space.update\trunning"), "{operations}");
     let discarded = cli.json(&["space", "discard", "v", "--json"]);
     assert_eq!(discarded, json!({ "discarded": true }));
-    assert!(cli.text(&["space", "info", "v"]).contains("unfinished  nothing"));
-    cli.refused(&["space", "discard", "v"], 3, "no update");
+    assert!(cli.text(&["space", "info", "v"]).contains("unfinished  none"));
+    cli.refused(&["space", "discard", "v"], 3, "no interrupted update");
     assert_eq!(cli.doc("read", "ada", &[]).ok(), b"null");
 }

@@ -105,9 +105,9 @@ fn folder_without_vault_is_not_opened() {
     let before = tree(cli.folder.path());
     for args in [["info"].as_slice(), &["check"], &["records", "list"]] {
         let with = |path| [args, &[path]].concat();
-        let said = cli.refused(&with("nowhere"), 3, "no such folder");
+        let said = cli.refused(&with("nowhere"), 3, "the folder does not exist");
         assert!(said.stderr.contains("strongroom init nowhere"));
-        cli.refused(&with("folder"), 3, "no vault in the folder");
+        cli.refused(&with("folder"), 3, "the folder has no vault");
         cli.refused(&with("file"), 2, "this is a file");
     }
     assert!(tree(cli.folder.path()) == before, "nothing was made");

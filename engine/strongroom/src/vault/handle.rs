@@ -27,11 +27,11 @@ use crate::records::{Batch, DroppedNamespaces, RecordRoots, Snapshot, Staged, Wr
 /// deletes on a shared store.
 #[derive(Clone)]
 pub struct Vault {
-    inner: Arc<VaultInner>,
+    inner: Arc<VaultParts>,
 }
 
 /// The parts of an open vault. Each was given only what it may use.
-pub(super) struct VaultInner {
+pub(super) struct VaultParts {
     pub(super) core: Arc<Core>,
     pub(super) content: Content,
     pub(super) keys: Keys,
@@ -41,7 +41,7 @@ pub(super) struct VaultInner {
     pub(super) recovery: Recovery,
 }
 
-impl VaultInner {
+impl VaultParts {
     /// Assembles the parts over a core, and registers their commit hooks.
     pub(super) fn new(
         core: Arc<Core>,
@@ -77,15 +77,15 @@ impl Vault {
         VaultOptions::new(Arc::new(keys))
     }
 
-    pub(super) fn new(inner: VaultInner) -> Self {
+    pub(super) fn new(inner: VaultParts) -> Self {
         Self { inner: Arc::new(inner) }
     }
 
-    pub(super) fn inner(&self) -> &Arc<VaultInner> {
+    pub(super) fn parts(&self) -> &Arc<VaultParts> {
         &self.inner
     }
 
-    pub(super) fn from_inner(inner: Arc<VaultInner>) -> Self {
+    pub(super) fn from_inner(inner: Arc<VaultParts>) -> Self {
         Self { inner }
     }
 
@@ -159,7 +159,7 @@ impl Vault {
     /// Stages a value as [`stage`](Self::stage) does. Progress counts the bytes staged so far.
     pub fn stage_with(&self, mut source: impl Read, call: LongCall<'_>) -> Result<Staged> {
         let _span = tracing::debug_span!("stage").entered();
-        let VaultInner { core, content, artifacts, .. } = &*self.inner;
+        let VaultParts { core, content, artifacts, .. } = &*self.inner;
         core.refuse_nested_write("stage value")?;
         // A value that becomes a row touches nothing else that would report a closed vault.
         drop(core.objects().enter("stage value")?);

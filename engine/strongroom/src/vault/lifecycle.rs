@@ -10,7 +10,7 @@ use strongroom_base::{Error, ErrorKind, LongCall, Reason, Result};
 
 use super::custody::{Custody, draw_id, sealing};
 use super::folder::{Folder, FolderContent};
-use super::handle::{Vault, VaultInner};
+use super::handle::{Vault, VaultParts};
 use super::key_copy::{CopyRelation, KeyCopy, only_key_set};
 use super::lock::{LockContext, VaultLock};
 use super::options::VaultOptions;
@@ -191,7 +191,7 @@ impl Vault {
             write_timeout: options.write_timeout,
             guard: lock.clone().map(|lock| Box::new(lock) as Box<dyn Send>),
         });
-        let mut inner = VaultInner::new(core, custody, options.handlers, options.recorder);
+        let mut inner = VaultParts::new(core, custody, options.handlers, options.recorder);
         recover(&inner, &mut recovery)?;
         if let Some(lock) = lock {
             lock.lock().confirm();
@@ -215,7 +215,7 @@ impl Vault {
 }
 
 /// Deletes leftovers of a dead process, and lists its unfinished work.
-fn recover(inner: &VaultInner, recovery: &mut Recovery) -> Result<()> {
+fn recover(inner: &VaultParts, recovery: &mut Recovery) -> Result<()> {
     let core = &inner.core;
     core.adopt_leftovers()?;
     // The vault is usable without either step: later writes continue them.

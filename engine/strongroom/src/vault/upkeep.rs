@@ -9,15 +9,15 @@ use std::time::Duration;
 use strongroom_base::{ErrorKind, Result};
 use strongroom_content::GcOptions;
 
-use super::handle::{Vault, VaultInner};
+use super::handle::{Vault, VaultParts};
 use crate::artifacts::ExpireArtifactsOptions;
 
 /// Starts upkeep, with a pause of `every` before each run.
 pub(super) fn schedule(vault: &Vault, every: Duration) {
-    schedule_next(vault.inner(), every);
+    schedule_next(vault.parts(), every);
 }
 
-fn schedule_next(inner: &Arc<VaultInner>, every: Duration) {
+fn schedule_next(inner: &Arc<VaultParts>, every: Duration) {
     let weak = Arc::downgrade(inner);
     let run = move || {
         // The vault's last handle may have been dropped meanwhile.

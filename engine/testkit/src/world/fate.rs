@@ -1,8 +1,9 @@
 //! The choice of the version of each sector, length and name that survives a power cut.
 //!
 //! If every choice were independent, the images that find bugs would hardly ever occur: all lost,
-//! all kept, one thing missing. So each image first draws a [`SectorFate`], which decides the single
-//! choices. Everything is drawn from the seed. This file does not know the objects of its choices.
+//! all kept, one thing missing. So each image first draws a [`SectorFate`], which decides the
+//! single choices. Everything is drawn from the seed. This file does not know the objects of its
+//! choices.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -173,11 +173,11 @@ impl Vault {
     pub fn check(&self, options: &CheckOptions<'_>) -> Result<CheckReport> {
         let _span = tracing::debug_span!("check").entered();
         options.read_data.validate()?;
-        let core = &self.inner().core;
+        let core = &self.parts().core;
         let turn = core.turn("check vault")?;
         core.reopen_if_failed(&turn)?;
         let mut check = Check {
-            content: &self.inner().content,
+            content: &self.parts().content,
             options,
             report: CheckReport::default(),
             done: 0,
