@@ -30,7 +30,7 @@ fn main() -> Result<()> {
 
     let vault = Vault::options(password()).open(&folder)?;
     assert_eq!(import(&vault, 100)?, 40);
-    let state = vault.operations().status("import-7")?.expect("it exists").state;
+    let state = vault.read()?.operation("import-7")?.expect("it exists").state;
     assert_eq!((state, vault.read()?.count("items")?), (OperationState::Completed, 100));
     println!("resumed at item 40, completed at 100");
     Ok(())
