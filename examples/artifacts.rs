@@ -1,4 +1,4 @@
-//! Stores versions of a file, finds them by a tag, and frees the space of a deleted one.
+//! Stores a file's versions, finds one by tag, and frees space.
 
 use std::io::Read;
 

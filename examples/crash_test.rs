@@ -63,7 +63,9 @@ fn work(
     }
 }
 
-/// Checks, after any power cut, that the balances add up once the accounts exist.
+/// Checks that the balances add up after any power cut.
+///
+/// The accounts must exist by then.
 fn adds_up(
     vault: &Vault,
     done: &[Option<Transfer>],

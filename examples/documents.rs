@@ -1,4 +1,4 @@
-//! Keeps two JSON documents in one share space, each behind its own key and password.
+//! Keeps two JSON documents in a space, with separate keys.
 
 use strongroom::documents::SpaceOptions;
 use strongroom::{ErrorKind, SecretPassword, Vault};

@@ -1,5 +1,6 @@
-//! Imports a folder into a vault over eight lanes, is killed half-way, resumes, and proves that
-//! every file is there exactly once.
+//! Imports a folder over eight lanes and survives a kill.
+//!
+//! It is killed half-way, resumes, and proves that every file is there exactly once.
 //!
 //! ```text
 //! cargo run --release --example quickstart [FOLDER]
@@ -71,7 +72,7 @@ fn demonstrate(folder: &Path) -> Outcome {
     prove(&vault, folder, &files)
 }
 
-/// Starts an import, and kills it when half of the files are acknowledged.
+/// Starts an import, and kills it when half the files are acknowledged.
 fn import_until_killed(vault: &Path, folder: &Path, files: usize) -> Outcome<usize> {
     let mut child = spawn_import(vault, folder)?;
     let acknowledged = BufReader::new(child.stdout.take().expect("piped"));
@@ -243,7 +244,7 @@ fn same_bytes(left: impl Read, right: impl Read) -> Outcome<bool> {
     }
 }
 
-/// Lists all regular files below `folder`, by their path within it, with their lengths.
+/// Lists all regular files below `folder`, with paths and lengths.
 ///
 /// Build output and the version control's own files are skipped.
 fn files_of(folder: &Path) -> Outcome<BTreeMap<String, u64>> {
@@ -270,7 +271,7 @@ fn lane_name(number: usize) -> String {
     format!("lane-{number}")
 }
 
-/// Returns the lane of a file, the same in every process of this program.
+/// Returns a file's lane, the same in every process.
 fn lane_of(path: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     path.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Writes ordered records in one durable transaction, and reads a range of them.
+//! Writes ordered records in one transaction, and reads a range.
 
 use strongroom::{SecretPassword, Vault};
 

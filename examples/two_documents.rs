@@ -1,4 +1,4 @@
-//! Writes two JSON documents in one share space, each with its own key and password.
+//! Writes two JSON documents in a space, with separate keys and passwords.
 //!
 //! ```text
 //! cargo run --release --example two_documents [A.json B.json]

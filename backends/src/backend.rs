@@ -28,7 +28,9 @@ use strongroom_base::{Error, ErrorKind, Key, Result};
 /// `list`, from any process. A `get` may already see a put that has not returned. Such a body can
 /// still disappear in a power cut, so callers that need it durable wait for the put.
 pub trait Backend: fmt::Debug + Send + Sync {
-    /// Returns the whole body of `key` and its version, never a partial body.
+    /// Returns the whole body of `key` and its version.
+    ///
+    /// It never returns a partial body.
     ///
     /// `NotFound` if the key is absent.
     fn get(&self, key: &Key) -> Result<Object>;
@@ -63,7 +65,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// `limit` is the last one.
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<ListEntry>>;
 
-    /// Returns the kind of store, for people and for the vault's own notes: `"disk"`.
+    /// Returns the kind of store, for people and the vault's notes: `"disk"`.
     ///
     /// It is stable over releases, and contains no secret and no path.
     fn name(&self) -> &str;
@@ -71,7 +73,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Returns the number of parallel requests that the store handles well.
     fn concurrency(&self) -> NonZeroUsize;
 
-    /// Returns whether processes that do not share this one's locks may put here too.
+    /// Returns whether processes with other locks may put here too.
     ///
     /// They may run on this host or another. A vault then uses an owner ref to exclude them from
     /// its content.

@@ -1,4 +1,4 @@
-//! Objects in the memory of this process, for tests and for temporary vaults.
+//! Objects in this process's memory, for tests and temporary vaults.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -19,7 +19,7 @@ use strongroom_testkit::conformance;
 const PROCESSES: u64 = 4;
 /// Increments of each process.
 const MOVES: u64 = 100;
-/// A worker that is silent for longer is killed, and its test fails.
+/// Longest silence of a worker before it is killed and the test fails.
 const WORKER_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 const ROLE: &str = "STRONGROOM_TEST_ROLE";

@@ -71,7 +71,9 @@ fn read(
     Ok(())
 }
 
-/// Prints the document in pieces, so that its text enters only buffers that are zeroised.
+/// Prints the document in pieces.
+///
+/// So its text enters only buffers that are zeroised.
 fn print_document_json(document: &Document, file: Option<&Path>) -> Result<(), Failure> {
     let (version, len) = (document.version(), document.bytes().len());
     let damage = damage_json(&document.damage());

@@ -14,7 +14,7 @@ use strongroom::{Error, ErrorKind, Reason};
 use crate::hint::{CliReason, hint};
 use crate::secret::KEY_PREFIX;
 
-/// Exit code that a shell reports for a process killed by a closed pipe: 128 + SIGPIPE.
+/// Exit code that shells report for a closed pipe: 128 + SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
 /// Result of a command that ran to its end.

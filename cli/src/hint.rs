@@ -19,7 +19,7 @@ use crate::secret::{
 /// A fact that only this program meets, and that has a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CliReason {
-    /// No password file or key file is given, and there is no terminal.
+    /// No password or key file is given, and there is no terminal.
     NoPasswordGiven,
     /// No partition password is given, and there is no terminal.
     NoPartitionPasswordGiven,
@@ -36,7 +36,7 @@ pub(crate) enum CliReason {
 }
 
 impl CliReason {
-    /// Returns the stable code, in the same form as the codes of [`Reason`].
+    /// Returns the stable code, in the form of [`Reason`]'s codes.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoPasswordGiven => "no-password-given",
@@ -54,7 +54,7 @@ impl CliReason {
         Failure::Cli(self, error)
     }
 
-    /// Returns the reason that passed through the engine as the source of an error.
+    /// Returns the reason that passed through the engine as a source.
     pub(crate) fn carried_by(error: &Error) -> Option<Self> {
         error.source().and_then(|source| source.downcast_ref()).copied()
     }
@@ -105,7 +105,7 @@ pub(crate) fn hint(error: &Error, vault: &Path) -> Option<String> {
     error.reason().and_then(|reason| of_reason(reason, error, vault)).or_else(|| of_kind(error))
 }
 
-/// Returns the hint of a kind, for errors without a reason of their own.
+/// Returns the hint of a kind, for errors without a reason.
 fn of_kind(error: &Error) -> Option<String> {
     Some(match error.kind() {
         ErrorKind::Locked => wait_for(error),

@@ -158,7 +158,7 @@ fn rotate(
     session.answer(&document, format!("keys rotated; only key {} opens the vault", name(key)))
 }
 
-/// Returns the source of a new secret if the options or the environment give one.
+/// Returns a new secret's source, if options or environment give one.
 fn new_origin(session: &Session<'_>, new: &NewSecret) -> Result<Option<Origin>, Failure> {
     let options = SecretOptions {
         password_file: new.new_password_file.as_deref(),

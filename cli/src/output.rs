@@ -115,7 +115,7 @@ pub(crate) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.collect()
 }
 
-/// Returns a key as a JSON string if it is UTF-8, else as `{"hex": "…"}`.
+/// Returns a UTF-8 key as a JSON string, else as `{"hex": "…"}`.
 pub(crate) fn key_json(key: &[u8]) -> Json {
     match std::str::from_utf8(key) {
         Ok(key) => Json::from(key),

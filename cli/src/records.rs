@@ -224,7 +224,7 @@ fn span(prefix: &[u8], after: Option<Vec<u8>>, reverse: bool) -> (Bound<Vec<u8>>
     }
 }
 
-/// Returns an error for a namespace that does not exist, instead of an empty list.
+/// Returns an error for a missing namespace, instead of an empty list.
 fn expect_namespace(snapshot: &Snapshot, namespace: &str) -> Result<(), Failure> {
     if snapshot.count(namespace)? > 0 || snapshot.namespaces()?.iter().any(|n| n.name == namespace)
     {

@@ -79,7 +79,9 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Counts all unfinished operations, including those beyond the limit of the recovery report.
+    /// Counts all unfinished operations.
+    ///
+    /// It includes those beyond the limit of the recovery report.
     pub(crate) fn of(vault: &Vault) -> Result<Self, Failure> {
         const PAGE: usize = Recovery::OPERATIONS_LISTED_MAX;
         let mut page = vault.recovery().operations.clone();

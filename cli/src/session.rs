@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
         self.options(&self.source(Prompt::Old), "check")
     }
 
-    /// Returns the store that holds the content, if it is not in the vault's folder.
+    /// Returns the content's store, if it is outside the vault's folder.
     fn backend(&self) -> Result<Option<Arc<dyn Backend>>, Failure> {
         let option = self.global.opening.backend.clone();
         let url = option.or_else(|| std::env::var(BACKEND_VARIABLE).ok());
@@ -257,7 +257,7 @@ impl<'a> Session<'a> {
         self.bytes_bar(Some(bytes))
     }
 
-    /// Returns a bar over `bytes`, or a spinner if the number is unknown.
+    /// Returns a bar over `bytes`, or a spinner for an unknown number.
     pub(crate) fn bytes_bar(&self, bytes: Option<u64>) -> ProgressBar {
         let Some(bytes) = bytes else {
             return self.spinner("{spinner} {bytes} stored, {bytes_per_sec}");
@@ -287,7 +287,7 @@ pub(crate) fn usage(detail: impl Into<String>) -> Failure {
     Error::new(ErrorKind::Invalid, "read options").with_detail(detail).into()
 }
 
-/// Returns `Invalid` if costs are given for a secret that is not a password.
+/// Returns `Invalid` for costs of a secret that is not a password.
 pub(crate) fn expect_password_for(costs: &Costs, origin: &Origin) -> Result<(), Failure> {
     if costs.is_given() && matches!(origin, Origin::KeyFile(_)) {
         return Err(usage(

@@ -30,8 +30,8 @@ pub(crate) struct Step {
     pub(crate) text: String,
 }
 
-/// Returns the steps of a task, each an edit of the file before it. The second adds a mistake, the
-/// third corrects it.
+/// Returns the steps of a task, each editing the file before. The second adds a mistake, the third
+/// corrects it.
 pub(crate) fn steps(task: u64, first: &str) -> Vec<Step> {
     let added = format!("{first}# area of a rectangle\narea = $1 $2 *\n");
     let wrong = added.replace("area = $1 $2 *", "area = $1 $2 +");

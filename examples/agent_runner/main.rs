@@ -1,4 +1,4 @@
-//! Agents work on tasks and store the results, while a reviewer checks them.
+//! Agents work on tasks and store results; a reviewer checks them.
 //!
 //! ```text
 //! cargo run --release --example agent_runner

@@ -79,7 +79,7 @@ fn found(artifacts: &Artifacts, query: &ArtifactQuery) -> Outcome<u64> {
     }
 }
 
-/// Checks that the diffs of each task lead from its first file to its last.
+/// Checks that a task's diffs lead from first to last file.
 pub(crate) fn diffs_add_up(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     for Done { task, first, last, .. } in done {
         let name = ArtifactName::new(SPEC, task, "diff")?;
@@ -123,7 +123,7 @@ fn apply(text: &str, diff: &str) -> Outcome<String> {
     Ok(made)
 }
 
-/// Exports a task as one archive, with all of its versions and their list.
+/// Exports a task as one archive of its versions and list.
 pub(crate) fn exported(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     let Some(Done { task, uris, .. }) = done.first() else { return Err("nothing was done".into()) };
     let mut archive = Vec::new();
@@ -147,7 +147,9 @@ pub(crate) fn exported(artifacts: &Artifacts, done: &[Done]) -> Outcome {
     Ok(())
 }
 
-/// Checks that content beyond the quota is refused before it is read, and leaves nothing.
+/// Checks that content beyond the quota is refused early.
+///
+/// It is not read, and leaves nothing.
 pub(crate) fn quota(artifacts: &Artifacts) -> Outcome {
     let before = artifacts.usage()?;
     let quota = Quota::new(before.stored_bytes + 1_000_000);

@@ -18,7 +18,9 @@ const PAGE: usize = 16;
 pub(crate) struct Reviewed {
     pub(crate) uris: BTreeSet<ArtifactUri>,
     pub(crate) bytes: u64,
-    /// Lines that the diffs add and remove, and failed tests, according to their own text.
+    /// Lines added and removed by diffs, and failed tests.
+    ///
+    /// The numbers are those of their own text.
     pub(crate) lines_changed: u64,
     pub(crate) tests_failed: u64,
     /// Versions reviewed by searches that began before the last agent ended.

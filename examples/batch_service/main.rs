@@ -1,4 +1,4 @@
-//! A service that works through batches of files, is killed at random moments, and finishes.
+//! A service that processes batches of files despite random kills.
 //!
 //! ```text
 //! cargo run --release --example batch_service [FOLDER]
@@ -38,7 +38,7 @@ use process::{Moment, Process};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The files of each part of the folder, by their paths within it, in order.
+/// The files of each part of the folder, by relative path.
 type Parts = BTreeMap<String, Vec<String>>;
 
 fn main() -> Outcome {
@@ -54,7 +54,7 @@ fn main() -> Outcome {
     }
 }
 
-/// Kills and restarts the service often enough, lets it finish, and proves the result.
+/// Kills and restarts the service, then proves its result.
 fn demonstrate(folder: &Path) -> Outcome {
     let wanted = std::env::var("STRONGROOM_KILLS").map_or(Ok(10), |kills| kills.parse())?;
     let parts = parts_of(folder)?;
@@ -112,7 +112,9 @@ fn stop_half_way(site: &Path, folder: &Path, batch: &mut u64) -> Outcome<usize> 
     Err("the service always finished before it could be stopped: name a larger folder".into())
 }
 
-/// The vault's key is in a file, because unlike a password it takes no time to open with.
+/// The vault's key is in a file.
+///
+/// Unlike a password, it takes no time to open with.
 struct KeyFile(PathBuf);
 
 impl KeySource for KeyFile {
@@ -125,12 +127,12 @@ impl KeySource for KeyFile {
     }
 }
 
-/// Key and vault are in one folder, which no real host should do.
+/// Key and vault share a folder, which no real host should do.
 fn options(site: &Path) -> VaultOptions {
     Vault::options(KeyFile(site.join("key"))).purpose("batch service")
 }
 
-/// Lists all regular files below `folder`, grouped by their folder of the first level.
+/// Lists all regular files below `folder`, grouped by first level.
 ///
 /// Build output and the version control's own files are skipped.
 fn parts_of(folder: &Path) -> Outcome<Parts> {

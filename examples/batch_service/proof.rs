@@ -10,7 +10,7 @@ use strongroom::operations::OperationState;
 use super::service::{DIGESTS, JOURNAL, digest, id, key};
 use super::{Outcome, Parts, options};
 
-/// Checks that each file is in each of `batches` once, and nothing else.
+/// Checks that each file is in each of `batches` exactly once.
 pub(super) fn prove(site: &Path, folder: &Path, parts: &Parts, batches: u64) -> Outcome {
     let vault = options(site).open(site.join("vault"))?;
     let snapshot = vault.read()?;

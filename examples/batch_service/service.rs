@@ -24,15 +24,17 @@ pub(super) const DIGESTS: &str = "digests";
 /// Namespace of the journal: one row for each committed result of work on a file.
 pub(super) const JOURNAL: &str = "journal";
 
-/// Bytes of each file that are hashed, or all of a longer one.
+/// Bytes of a file that are hashed, counted from its start.
 const HASHED_BYTES: usize = 2 << 20;
-/// Rare enough that commits are a small part of the work, and frequent enough that a process which
-/// lives a tenth of a second progresses.
+/// Rare enough that commits are a small part of the work.
+///
+/// Frequent enough that a process which lives a tenth of a second progresses.
 const POLICY: CheckpointPolicy =
     CheckpointPolicy { items: 16, cost: 0.1, ..CheckpointPolicy::DEFAULT };
-/// A try that is killed before its first checkpoint counts, and the number of kills shows nothing
-/// about the work. So there is no limit, and hardly a pause. A host whose own work may kill the
-/// process sets a limit above the kills that it expects.
+/// A try that is killed before its first checkpoint counts.
+///
+/// The number of kills shows nothing about the work. So there is no limit, and hardly a pause. A
+/// host whose own work may kill the process sets a limit above the kills that it expects.
 const RETRY: RetryPolicy = RetryPolicy {
     attempts_max: 0,
     backoff_first: Duration::from_millis(1),
@@ -47,7 +49,9 @@ pub(super) const OPENED: &str = "opened";
 pub(super) const PROGRESS: &str = "progress";
 pub(super) const FINISHED: &str = "finished";
 
-/// Works through a batch and all earlier work, until everything is done or its input ends.
+/// Works through a batch and all earlier work.
+///
+/// It ends when everything is done or its input ends.
 pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
     let stop = stop_at_end_of_input();
     let parts = Arc::new(parts_of(folder)?);
@@ -119,7 +123,9 @@ fn spec(batch: u64, part: &str) -> OperationSpec {
         .retry(RETRY)
 }
 
-/// The same in every process, so that a batch is never submitted twice.
+/// The same in every process.
+///
+/// So a batch is never submitted twice.
 pub(super) fn id(batch: u64, part: &str) -> String {
     format!("{DIGEST}-{batch}-{part}")
 }
@@ -157,7 +163,7 @@ fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
     Ok(writer.finish(Checkpoint::encode(&Done { files: files.len(), last })?)?)
 }
 
-/// Returns the key of a file's result, which also begins its journal rows.
+/// Returns a file's result key, which also begins its journal rows.
 pub(super) fn key(batch: u64, path: &str) -> String {
     format!("{batch}\0{path}")
 }

@@ -7,7 +7,9 @@ pub(crate) const EIO: i32 = 5;
 /// Most file-system calls of one commit.
 pub(crate) const COMMIT_CALLS_MAX: u64 = 200;
 
-/// Fails each call of `act` in turn, on a separate prepared vault, and checks each error.
+/// Fails each call of `act` in turn, and checks each error.
+///
+/// Each turn has its own prepared vault.
 pub(crate) fn each_call<P>(
     timing: FaultTiming,
     prepare: impl Fn(&Vault) -> P,

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 pub(crate) struct Counts {
     of_byte: [u64; 256],
     ones: u64,
-    /// Positions where a bit differs from the one before, and the number of positions.
+    /// Positions where a bit differs from its predecessor, and their possible number.
     turns: u64,
     pairs: u64,
 }
@@ -68,8 +68,10 @@ impl Counts {
     }
 }
 
-/// Converts a sum of squares with `freedom` degrees of freedom to standard deviations of a normal
-/// distribution, by the approximation of Wilson and Hilferty, which preserves the tail.
+/// Converts a sum of squares to standard deviations.
+///
+/// The sum has `freedom` degrees of freedom. The approximation of Wilson and Hilferty gives
+/// deviations of a normal distribution and preserves the tail.
 fn chi_square(sum: f64, freedom: f64) -> f64 {
     let part = 2.0 / (9.0 * freedom);
     ((sum / freedom).cbrt() - (1.0 - part)) / part.sqrt()
@@ -166,7 +168,7 @@ fn correlation(bytes: &[u8], lag: usize) -> f64 {
     sum / variance / f64::sqrt(count)
 }
 
-/// Counts pairs of equal words of 4 bytes, and compares with chance (Poisson).
+/// Counts equal words of 4 bytes, and compares with chance (Poisson).
 fn words(bytes: &[u8]) -> f64 {
     let mut words: Vec<u32> =
         bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
@@ -190,8 +192,10 @@ fn repeats(bytes: &[u8], unit: usize) -> usize {
     seen.values().map(|times| times - 1).sum()
 }
 
-/// Returns the two-sided band that contains `found` of `trials` except with probability 1 in
-/// 10,000, if each has probability `p`: exact tails of the binomial distribution.
+/// Returns the two-sided band for `found` of `trials`.
+///
+/// Each trial has probability `p`, and the band misses with probability 1 in 10,000: exact tails of
+/// the binomial distribution.
 pub(crate) fn binomial_band(trials: u64, p: f64) -> std::ops::RangeInclusive<u64> {
     const TAIL: f64 = 0.5e-4;
     let (mut ln_chance, mut below) = (trials as f64 * (-p).ln_1p(), 0.0);

@@ -9,7 +9,7 @@ use strongroom_testkit::ManualClock;
 
 use super::process::print_line;
 
-/// A manual clock that the test shares, and that records how long threads slept on it.
+/// A shared manual clock that records how long threads slept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedClock {
     clock: Arc<ManualClock>,

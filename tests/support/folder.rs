@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Reads every file below `root`, and lists every folder, except the vault's lock file and the
-/// holder's note, which a refusal itself may create.
+/// Reads every file below `root`, and lists every folder.
+///
+/// The vault's lock file and the holder's note are excluded, because a refusal may create them.
 pub(crate) fn contents(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     if root.is_file() {

@@ -17,7 +17,7 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// occurs in which they share a commit.
 const YIELDS: usize = 2_000;
 
-/// Makes two rows of one writer, which must be there together or not at all.
+/// Makes two rows of a writer that must exist together.
 pub(crate) fn two_rows(writer: &str) -> Batch {
     let mut batch = Batch::new();
     batch.insert("n", format!("{writer} first"), "x").insert("n", format!("{writer} last"), "x");
@@ -37,8 +37,9 @@ impl Outcomes {
         Self { sender, answers, started: channel() }
     }
 
-    /// Starts a thread that applies the rows of `writer`, during the unwinding of a panic if
-    /// `unwinding`.
+    /// Starts a thread that applies the rows of `writer`.
+    ///
+    /// If `unwinding`, it does so while a panic unwinds.
     fn apply(&self, vault: &Vault, writer: &str, unwinding: bool) {
         let (told, started) = (self.sender.clone(), self.started.0.clone());
         let (vault, writer) = (vault.clone(), writer.to_owned());

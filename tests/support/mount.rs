@@ -1,4 +1,6 @@
-//! A small separate file system for a test, if the test may mount one.
+//! A small separate file system for a test.
+//!
+//! It exists only if the test may mount one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

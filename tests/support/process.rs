@@ -13,7 +13,7 @@ use std::time::Duration;
 const ROLE: &str = "STRONGROOM_TEST_ROLE";
 const VAULT: &str = "STRONGROOM_TEST_VAULT";
 
-/// A worker that is silent for longer is killed, and its test fails.
+/// Longest silence of a worker before it is killed and fails.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Returns the task of a worker process; `None` in the test program itself.
@@ -30,7 +30,7 @@ pub(crate) fn print_line(line: &str) {
     println!("\n@{line}");
 }
 
-/// Waits until the process that started this one continues it, or has ended.
+/// Waits until the parent process continues it, or has ended.
 pub(crate) fn wait_for_go() {
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest).unwrap();

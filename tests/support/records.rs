@@ -1,4 +1,4 @@
-//! Writing records to a vault, reading them, and checking that the vault is whole.
+//! Writing and reading records, and checking the vault.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use strongroom::content::GcOptions;
 use strongroom::{Error, ErrorKind, Result, Vault};
 use strongroom_testkit::TestKey;
 
-/// Makes a value of `len` bytes that differs by position and by `seed`.
+/// Makes a value of `len` bytes, different by position and `seed`.
 pub(crate) fn long(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 8);
     let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -20,7 +20,7 @@ fn cycles(tree: &Tree) -> Vec<String> {
     found
 }
 
-/// Extends `way` by rooms that follow its first room in the order of names.
+/// Extends `way` by rooms with names after its first room's.
 fn follow<'g>(graph: &'g Graph, way: &mut Vec<&'g String>, found: &mut Vec<String>) {
     let (start, last) = (way[0], way[way.len() - 1]);
     for next in graph.get(last).into_iter().flatten() {

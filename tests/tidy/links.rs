@@ -56,7 +56,7 @@ fn links(text: &str) -> Vec<Link<'_>> {
     links
 }
 
-/// Returns the path that a link of the document at `from` leads to.
+/// Returns the path of a link in the document at `from`.
 fn resolve(from: &Path, link: &str) -> PathBuf {
     let mut path = from.parent().map(Path::to_owned).unwrap_or_default();
     for part in Path::new(link).components() {

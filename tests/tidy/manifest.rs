@@ -43,7 +43,7 @@ fn renamed(text: &str) -> Option<&str> {
     (!before.starts_with('#')).then_some(name)
 }
 
-/// Returns dependencies on a crate that is not lower, except those of tests.
+/// Returns dependencies on crates that are not lower, except tests'.
 fn upward(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree {

@@ -32,7 +32,7 @@ impl Listing {
     }
 }
 
-/// Returns paths in the document that do not exist, or contain a glob.
+/// Returns missing paths in the document, and paths with globs.
 fn lost(tree: &Tree) -> Vec<Finding> {
     let document = Path::new(DOCUMENT);
     let Some(text) = tree.get(document) else {
@@ -97,7 +97,7 @@ fn fault(listing: &Listing, span: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns whether a word of a drawing is the path of a folder.
+/// Returns whether a word of a drawing is a folder's path.
 fn is_folder(word: &str) -> bool {
     word.ends_with('/') && word.starts_with(|c: char| c.is_ascii_lowercase())
 }

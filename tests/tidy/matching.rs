@@ -11,7 +11,7 @@ const SEARCHES: [&str; 5] = ["contains", "starts_with", "ends_with", "find", "eq
 /// Signs and words before `action()` that use it for a decision.
 const DECISIONS: [&str; 6] = ["==", "!=", "match", "matches", "let", "if"];
 
-/// Returns the places that use the text of an error for a decision.
+/// Returns the places that decide by the text of an error.
 fn matches(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources(tree, "cli").into_iter().filter(|source| is_in_scope(source.path)) {

@@ -155,7 +155,7 @@ fn is_prose(path: &Path) -> bool {
     is_rust(path) || is_document && !path.starts_with(RECORDED)
 }
 
-/// Returns the lines of prose of a source or a document, without code blocks.
+/// Returns the prose lines of a file, without code blocks.
 fn lines<'t>(path: &Path, text: &'t str) -> Vec<Line<'t>> {
     let is_document = !is_rust(path);
     let mut lines = Vec::new();
@@ -179,7 +179,9 @@ fn lines<'t>(path: &Path, text: &'t str) -> Vec<Line<'t>> {
     lines
 }
 
-/// Returns the texts in quotes that end on their line, outside of comments.
+/// Returns texts in quotes that end on their line.
+///
+/// Comments are excluded.
 ///
 /// Only texts with a space are prose.
 fn literals(text: &str) -> Vec<(usize, &str)> {

@@ -60,7 +60,7 @@ fn children(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns the tokens outside of test code, and the test modules in other files.
+/// Returns the tokens outside tests, and other files' test modules.
 fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
     let (mut kept, mut modules) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -98,7 +98,7 @@ fn asks_for_tests(attribute: &[Token]) -> bool {
     are(attribute, 1, &["cfg", "("]) && has("test") && !has("not") && !has("any")
 }
 
-/// Returns the start and end of the item after an attribute, past further attributes.
+/// Returns the start and end of the item after attributes.
 fn item(tokens: &[Token], mut at: usize) -> (usize, usize) {
     while are(tokens, at, &["#", "["]) {
         at = after_group(tokens, at + 1);

@@ -1,4 +1,4 @@
-//! Pages of keys in bytewise order, read from as few folders as possible.
+//! Pages of keys in bytewise order, from as few folders as possible.
 //!
 //! The file `x.object` is key `x`, and the folder `x` has keys that begin with `x/`. Entries are
 //! sorted by these strings, and folders are entered at their position, which yields keys in order:
@@ -46,14 +46,14 @@ struct FolderWalk<'a> {
 /// An entry of a folder. The derived order compares `text` first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Child {
-    /// The key of a file, or the prefix of a folder's keys, which ends with `/`.
+    /// The key of a file, or a folder's key prefix with its final `/`.
     text: String,
     /// Length of a file's body.
     size: Option<u64>,
 }
 
 impl FolderWalk<'_> {
-    /// Adds the wanted entries of the folder at `path`, whose keys begin with `base`.
+    /// Adds the wanted entries below `path`, whose keys begin with `base`.
     ///
     /// The length of a key bounds the depth.
     fn folder(&mut self, path: &Path, base: &str) -> Result<()> {

@@ -25,7 +25,9 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_micros(100), 2.0, Duration:
 #[derive(Debug)]
 pub(super) struct RootLock {
     threads: Mutex<()>,
-    /// Kept open with the handle, because opening it for each call would cost more than locking.
+    /// Kept open with the handle.
+    ///
+    /// Opening it for each call would cost more than locking.
     file: Box<dyn File>,
     clock: Arc<dyn Clock>,
 }

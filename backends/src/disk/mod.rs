@@ -368,7 +368,7 @@ fn refused_for_sure(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the error of the call that makes a put or a delete visible.
+/// Returns the error of the call that publishes a put or delete.
 fn commit_error(operation: &'static str, error: io::Error) -> Error {
     if refused_for_sure(&error) {
         return Error::io(operation, error);

@@ -1,4 +1,4 @@
-//! Effects of the disk backend on its folder, which the conformance suite does not see.
+//! Effects of the disk backend that the conformance suite does not see.
 
 use std::fs as std_fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -129,7 +129,7 @@ fn something_else_in_the_place_of_the_root_is_invalid() {
     assert_eq!(Disk::open(&file).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-/// Tests deterministically what the races of the conformance suite find only with luck.
+/// Deterministic tests of races that the conformance suite finds only by luck.
 #[test]
 fn all_but_reads_and_creation_wait_for_the_lock() {
     use strongroom_base::component::ManualClock;
@@ -177,7 +177,9 @@ fn taken_temporary_name_is_not_a_failed_condition() {
     assert_eq!(std_fs::read(home.path().join("tmp").join(&taken)).unwrap(), b"leftover");
 }
 
-/// A file system whose calls on names can fail, each by its own switch.
+/// A file system whose calls on names fail on demand.
+///
+/// Each call has its own switch.
 #[derive(Debug, Default)]
 struct Failing {
     sync_dir: std::sync::atomic::AtomicBool,

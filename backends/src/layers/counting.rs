@@ -11,7 +11,7 @@ use crate::backend::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::Key;
 use strongroom_base::Result;
 
-/// A backend that counts the calls of another one, and the bytes of their bodies.
+/// A backend that counts another backend's calls and body bytes.
 ///
 /// Each call of an object store is one request, with two exceptions. `delete_all` is one request
 /// for each thousand keys on S3, for each 256 on Azure, and for each key on Google's store. A range

@@ -82,7 +82,9 @@ impl RetryAfter {
     }
 }
 
-/// A backend that retries calls which are `Unavailable`, or `Uncertain` and harmless to repeat.
+/// A backend that retries failed calls of another backend.
+///
+/// It retries calls that are `Unavailable`, or `Uncertain` and harmless to repeat.
 ///
 /// A put whose answer was lost is repeated, and may meet its own success: the store then reports
 /// that the object exists or has changed. The stored body is then compared. If it is the same, byte

@@ -50,7 +50,7 @@ fn is_for_credentials(host: &str) -> bool {
 pub(super) struct Connector;
 
 impl Connector {
-    /// Makes a client without a time limit of its own, and without redirects.
+    /// Makes a client without redirects and without its own time limit.
     ///
     /// The adapter limits each request by the bytes that it moves. The client's limit would also
     /// count the time in which we send and nothing arrives. A redirect means another region, which
@@ -218,12 +218,14 @@ impl StdError for NoCredentials {
     }
 }
 
-/// Returns whether an error was made here, and has more facts than the client's error around it.
+/// Returns whether this adapter made the error.
+///
+/// Such an error has more facts than the client's error around it.
 fn is_own(error: &(dyn StdError + 'static)) -> bool {
     error.is::<Refusal>() || error.is::<NoCredentials>() || error.is::<CredentialsRefused>()
 }
 
-/// The cause that kept a call from its answer, in the caller's terms.
+/// The cause of a missing answer, in the caller's terms.
 pub(super) struct Cloud {
     pub(super) kind: ErrorKind,
     pub(super) reason: Option<Reason>,
@@ -320,14 +322,16 @@ impl Refusal {
         Cloud { kind, reason, is_certain, detail: format!("{self}: {hint}") }
     }
 
-    /// Returns whether the call fails until the store is named or configured differently.
+    /// Returns whether only another name or configuration of the store helps.
     fn is_of_configuration(&self) -> bool {
         let is_certain = matches!(self.status, 300..=399 | 404 | 405 | 501);
         is_certain || self.code.as_deref() == Some("AuthorizationHeaderMalformed")
     }
 }
 
-/// Returns the kind of an error at open, if only a changed configuration or credentials can help.
+/// Returns the kind of an error at open.
+///
+/// The result is for errors that only a changed configuration or credentials can fix.
 ///
 /// While a vault is in use the same error is `Unavailable`, because neither the call nor the stored
 /// data is wrong.

@@ -14,8 +14,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 /// Threads of the runtime: they wait for the network and encrypt its traffic.
 const THREADS: usize = 2;
 
-/// Extra time that a caller waits beyond the runtime, in case a client blocks the runtime's
-/// threads.
+/// Extra time that a caller waits beyond the runtime's limit.
+///
+/// It matters if a client blocks the runtime's threads.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Returns the result of `call`; `Unavailable` after `timeout`. For a part of a call on a bridge.

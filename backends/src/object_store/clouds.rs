@@ -19,8 +19,9 @@ use crate::url::{OPEN, StoreOptions};
 use strongroom_base::component::{OsEntropy, SystemClock};
 use strongroom_base::{Error, ErrorKind, Result};
 
-/// Returns a configuration without the crate's own retries, which hide calls that may have
-/// happened.
+/// Returns a configuration without the crate's own retries.
+///
+/// Those hide calls that may have happened.
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
@@ -57,13 +58,15 @@ pub(crate) fn open_cloud(url: &str, options: &StoreOptions) -> Result<Option<Arc
     Ok(Some(Arc::new(store)))
 }
 
-/// Returns the credentials from the environment, and no variable that decides where the store is.
+/// Returns the credentials from the environment.
+///
+/// Variables that decide where the store is are excluded.
 fn credentials(names: &'static [&'static str]) -> impl Iterator<Item = (String, String)> {
     let told = |name: &&str| Some((name.to_ascii_lowercase(), std::env::var(name).ok()?));
     names.iter().filter_map(told)
 }
 
-/// Makes a client, and returns the vault's name for the kind of store.
+/// Makes a client, and returns its kind of store for vaults.
 type ClientMaker = fn(&mut Location) -> Result<(Arc<dyn Client>, &'static str)>;
 
 fn maker_of(scheme: &str) -> Option<ClientMaker> {

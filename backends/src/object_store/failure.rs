@@ -7,7 +7,9 @@ use super::answers::Cloud;
 use crate::backend::Condition;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// Translates the error of a call that changes nothing, and keeps it as source.
+/// Translates the error of a call that changes nothing.
+///
+/// The error remains as the source.
 pub(super) fn of_store(operation: &'static str, failure: Failure) -> Error {
     judged(operation, failure).0
 }
@@ -59,7 +61,7 @@ pub(super) fn of_put(operation: &'static str, failure: Failure, condition: &Cond
     }
 }
 
-/// Returns whether the store may have refused a range beyond the end of the object.
+/// Returns whether the store may have refused a range beyond the end.
 pub(super) fn may_be_of_a_range(failure: &Failure) -> bool {
     #[cfg(feature = "clouds")]
     if Cloud::of(failure).is_some() {

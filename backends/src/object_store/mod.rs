@@ -42,7 +42,7 @@ use strongroom_base::Key;
 use strongroom_base::component::Entropy;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-/// Time limit of a call, and its extension for each MiB that the call moves.
+/// Time limit of a call, with its extension per moved MiB.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT_PER_MIB: Duration = Duration::from_secs(8);
 
@@ -68,7 +68,7 @@ pub struct ObjectStore {
     client: Arc<dyn Client>,
     name: &'static str,
     timeout: Duration,
-    /// Set if the store compares an `ETag` without the quotes with which it returned it.
+    /// The store compares an `ETag` without its quotes.
     takes_bare_etags: AtomicBool,
     permits: Permits,
     bridge: Bridge,
@@ -155,12 +155,12 @@ fn path(key: &Key) -> Path {
     Path::from(key.as_str())
 }
 
-/// Makes the version of an object of the store's generation, `ETag`, or both.
+/// Makes the version of an object from generation, `ETag`, or both.
 fn version(e_tag: Option<&str>, generation: Option<&str>) -> Version {
     Version::new(format!("{}\n{}", generation.unwrap_or_default(), e_tag.unwrap_or_default()))
 }
 
-/// Returns the store's own token for that version, in the form that it accepts.
+/// Returns the store's own token of the version, as it accepts it.
 fn told(version: &Version, bare: bool) -> UpdateVersion {
     let (generation, e_tag) = version.as_str().split_once('\n').unwrap_or(("", version.as_str()));
     let e_tag = if bare { e_tag.trim_matches('"') } else { e_tag };

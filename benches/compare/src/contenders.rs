@@ -138,7 +138,9 @@ impl Site<'_> {
         Ok((store, Filled { peer, dir, keys }))
     }
 
-    /// Makes the same, closed, so that later reads use the database and not a log.
+    /// Makes the same contender, closed.
+    ///
+    /// Later reads then use the database and not a log.
     fn filled(&self, peer: &'static dyn Peer) -> Result<Filled> {
         let (store, filled) = self.written(peer, peer.label())?;
         store.close()?;
@@ -212,7 +214,7 @@ impl Site<'_> {
         Ok(Contender { label: peer.label(), turn: Box::new(turn) })
     }
 
-    /// Makes gets without any cache, of the store or of the operating system.
+    /// Makes gets without a cache of the store or system.
     fn gets_cold(&self, peer: &'static dyn Peer) -> Result<Contender> {
         let filled = self.filled(peer)?;
         let mut session = filled.open(0)?.session()?;

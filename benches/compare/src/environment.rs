@@ -32,7 +32,7 @@ pub(crate) struct Environment {
     cpus: usize,
     /// Default cipher of a vault on this processor.
     pub(crate) cipher: Cipher,
-    /// Type of the file system under the databases, as the kernel names it.
+    /// Type of the databases' file system, as the kernel names it.
     pub(crate) file_system: String,
     command: String,
 }

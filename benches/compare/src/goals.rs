@@ -5,10 +5,9 @@ use crate::measure::{Measured, Spread};
 use crate::peers::{REDB, SQLCIPHER, STRONGROOM};
 use crate::workloads::Workload;
 
-/// Limit for a get from a warm cache that still counts as equal to plain redb: nothing is opened or
-/// sealed there.
+/// Limit of a cached get that counts as equal to plain redb: nothing is opened or sealed there.
 const EQUAL_RATIO_MAX: f64 = 1.05;
-/// Limit for data with its checkpoint, as a multiple of the data alone.
+/// Limit for data with its checkpoint, relative to the data alone.
 const CHECKPOINT_RATIO_MAX: f64 = 1.10;
 
 /// One goal, and the measured value.

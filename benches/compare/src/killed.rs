@@ -32,7 +32,7 @@ pub(crate) enum Child {
     /// Reports the memory that a large document uses.
     #[command(hide = true)]
     LargeDocument { dir: PathBuf },
-    /// Opens a vault and puts a file as a version of an artifact.
+    /// Opens a vault and puts a file as an artifact version.
     #[command(hide = true)]
     PutVersion {
         vault: PathBuf,
@@ -74,7 +74,9 @@ fn commit_and_wait(label: &str, dir: &Path, commits: usize, seed: u64) -> Result
     bail!("was not killed")
 }
 
-/// Leaves the closed store in `dir` like a process that was killed after `commits` commits.
+/// Leaves the closed store in `dir` like a killed process.
+///
+/// The process had made `commits` commits.
 pub(crate) fn leave_killed(peer: &dyn Peer, dir: &Path, commits: usize, seed: u64) -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("commit-and-wait")

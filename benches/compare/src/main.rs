@@ -64,7 +64,9 @@ fn stores(options: &Options) -> Result<()> {
     plot::draw(&out.join("plot.svg"), &environment, &results)
 }
 
-/// Makes a folder for this run's databases, removed when dropped, and collects the conditions.
+/// Makes the folder of this run's databases, and collects the conditions.
+///
+/// The folder is removed when dropped.
 fn site(options: &Options) -> Result<(TempDir, Environment)> {
     let dir = options.database_dir();
     fs::create_dir_all(&dir).context("make the folder of the databases")?;

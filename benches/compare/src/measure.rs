@@ -46,7 +46,7 @@ impl Samples {
         Ok(outcome)
     }
 
-    /// Runs `work` and adds the processor time of this process, in all of its threads.
+    /// Runs `work` and adds this process's CPU time in all threads.
     pub(crate) fn time_on_processor<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let (nanos, outcome) = on_processor(work);
         self.nanos.push(nanos);
@@ -69,8 +69,9 @@ impl Samples {
 }
 
 impl Samples {
-    /// Runs `work`, and adds its time and the processor time of the child processes that it waited
-    /// for, in steps of a hundredth of a second.
+    /// Runs `work`, and adds its time and its children's CPU time.
+    ///
+    /// The CPU time counts awaited child processes, in steps of a hundredth of a second.
     pub(crate) fn time_children<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = nanos_of_children()?;
         let outcome = self.time(1, work)?;
@@ -119,7 +120,7 @@ fn on_processor<T>(work: impl FnOnce() -> T) -> (u64, T) {
     (u64::try_from(nanos).unwrap_or(u64::MAX), outcome)
 }
 
-/// Returns how many times `step` runs within `time`, by the fastest of several measurements.
+/// Returns the runs of `step` within `time`, by the fastest measurement.
 pub(crate) fn runs_within(time: Duration, mut step: impl FnMut()) -> u64 {
     const LOOKS: usize = 50;
     const RUNS: u32 = 100;

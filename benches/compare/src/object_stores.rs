@@ -1,4 +1,4 @@
-//! Artifacts on an S3 server, compared with bare objects and a backup tool.
+//! Artifacts on an S3 server, compared with bare objects and a tool.
 //!
 //! Bare objects are put and got four at once through the same client. restic runs one process for
 //! each file.
@@ -109,7 +109,7 @@ fn shared<T>(value: T) -> Shared<T> {
     Arc::new(parking_lot::Mutex::new(value))
 }
 
-/// Makes a contender that puts in one part and gets in the next.
+/// Makes a contender that puts in one part and gets next.
 fn contender<T: 'static>(
     label: &'static str,
     on: &Shared<T>,

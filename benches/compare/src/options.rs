@@ -9,7 +9,7 @@ use crate::artifacts::Part;
 use crate::killed::Child;
 use crate::workloads::Workload;
 
-/// Runs the same work on Strongroom and its peers, in one run, and compares.
+/// Compares Strongroom with its peers on the same work, in one run.
 #[derive(Debug, Parser)]
 #[command(name = "strongroom-compare")]
 pub(crate) struct Options {
@@ -38,15 +38,17 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Splits and joins secrets on one thread, compared with blahaj and vsss-rs.
     Sharing,
-    /// Reads and updates documents on the disk, and measures the memory of a large one.
+    /// Reads and updates documents on disk; measures a large one's memory.
     Documents,
     /// Runs jobs with checkpoints, and opens vaults with many finished operations.
     Operations,
-    /// Puts and gets artifacts, compared with files and databases, and versions of a file, compared
-    /// with backup tools.
+    /// Puts and gets artifacts, compared with files and databases.
+    ///
+    /// Also puts versions of a file, compared with backup tools.
     Artifacts(Part),
-    /// Puts and gets on the S3 server that `STRONGROOM_S3_URL` names, compared with bare objects
-    /// and restic.
+    /// Puts and gets on the S3 server that `STRONGROOM_S3_URL` names.
+    ///
+    /// Compared with bare objects and restic.
     ObjectStores,
     #[command(flatten)]
     Child(Child),
@@ -80,7 +82,7 @@ impl Options {
         rounds.unwrap_or(if self.quick { 2 } else { usual })
     }
 
-    /// Returns an error if a workload of stores is requested with a command that runs none.
+    /// Returns an error for a store workload with a command without stores.
     pub(crate) fn refuse_workloads(&self) -> Result<()> {
         ensure!(self.only.is_empty(), "--only is for stores");
         Ok(())

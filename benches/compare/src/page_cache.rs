@@ -1,4 +1,4 @@
-//! The operating system's cache of a store's files, and how to empty it without root:
+//! Emptying the system's cache of a store's files without root:
 //! `posix_fadvise(POSIX_FADV_DONTNEED)`, file by file.
 //!
 //! It drops pages of data that are on the disk already. Inodes and the block maps of files stay

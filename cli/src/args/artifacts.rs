@@ -12,7 +12,7 @@ use super::units::{When, bytes, when};
 /// Commands on artifacts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifacts {
-    /// Store a file as a new version of an artifact, and print its URI
+    /// Store a file as a new artifact version, and print its URI
     #[command(after_help = help::ARTIFACTS)]
     Put {
         /// Folder of the vault
@@ -75,7 +75,7 @@ pub(crate) enum Artifacts {
         #[command(flatten)]
         removed: DeleteOptions,
     },
-    /// Print the number and size of artifacts by spec and by type, and the space that they use
+    /// Print the number, size and stored space of artifacts by spec and type
     #[command(after_help = help::ARTIFACTS)]
     Usage {
         /// Folder of the vault
@@ -106,7 +106,7 @@ pub(crate) enum Artifacts {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Write the artifacts of a spec and their metadata (as JSON) into a ZIP archive
+    /// Write a spec's artifacts and their JSON metadata into a ZIP archive
     #[command(after_help = help::ARTIFACTS)]
     Export {
         /// Folder of the vault

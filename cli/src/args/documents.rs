@@ -60,8 +60,7 @@ pub(crate) struct PartitionOptions {
 /// Source of a partition's key.
 #[derive(Debug, Args)]
 pub(crate) struct PartitionKey {
-    /// Key of the partition, or @FILE with the key on one line [default:
-    /// `STRONGROOM_PARTITION_KEY`]
+    /// Partition key, or @FILE with the key on one line [default: `STRONGROOM_PARTITION_KEY`]
     #[arg(long, value_name = "KEY", help_heading = "Opening the partition")]
     pub(crate) key: Option<KeyArgument>,
 }
@@ -77,7 +76,7 @@ pub(crate) struct PartitionPassword {
 /// Commands on partitions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Partitions {
-    /// Add a partition with the document `null`, and print its key (only this once)
+    /// Add a partition with the document `null`, and print its key once
     #[command(after_help = help::PARTITION)]
     Add {
         /// Folder of the vault
@@ -127,7 +126,7 @@ pub(crate) enum Documents {
         /// New file for the document; standard output if absent or -
         file: Option<PathBuf>,
     },
-    /// Write a document (JSON of at most 64 MiB), and print its new version
+    /// Write a JSON document (at most 64 MiB), and print its new version
     #[command(after_help = help::DOCUMENT)]
     Write {
         #[command(flatten)]

@@ -19,16 +19,16 @@ pub(crate) struct Opening {
     /// Largest memory in MiB that checking a password may use [default: 1024]
     #[arg(long, global = true, value_name = "N", help_heading = "Opening the vault")]
     pub(crate) password_memory_max_mib: Option<u32>,
-    /// URL of the bucket and prefix that hold the content, if not in the vault's folder
+    /// URL of the content's bucket and prefix, if outside the vault's folder
     #[arg(long, global = true, value_name = "URL", help_heading = "Opening the vault")]
     pub(crate) backend: Option<String>,
-    /// Take over the content on that store from another state, or from a session that did not close
+    /// Take over that store's content from another state or unclosed session
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) take_over: bool,
     /// Continue from an older state file that was restored; newer changes are lost
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) adopt: bool,
-    /// Replace a damaged header with the copy of the key set on the backend
+    /// Replace a damaged header with the backend's copy of the key set
     #[arg(long, global = true, help_heading = "Opening the vault")]
     pub(crate) restore_key_set: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) struct NewSecret {
     /// Read the new password from FILE, one line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
-    /// Read a new key of 32 bytes, or 64 hex digits, from FILE; - is standard input
+    /// Read a new key (32 bytes or 64 hex digits) from FILE; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) new_key_file: Option<PathBuf>,
 }
@@ -146,7 +146,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         costs: Costs,
     },
-    /// Draw new keys and seal the whole state under them, in a new file
+    /// Draw new keys and seal the whole state under them
     ///
     /// Afterwards only the secret in use opens the vault, or the new secret if one is given. The
     /// command does not ask for a new one. Content keeps its keys, which the new keys protect.
@@ -165,7 +165,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         costs: Costs,
     },
-    /// Write a new key of 32 random bytes into a new file, for --key-file
+    /// Write a new random key of 32 bytes into a new file
     Generate {
         /// Path of the new file; it must not exist
         file: PathBuf,

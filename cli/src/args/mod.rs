@@ -79,7 +79,7 @@ pub(crate) enum Command {
         /// For a lost state: print what the store of --backend holds of the vault
         #[arg(long, conflicts_with_all = ["read_data_part", "rebuild_index"])]
         store: bool,
-        /// Read all content and compare its checksums, not only its presence and length
+        /// Read all content and compare its checksums
         #[arg(long)]
         read_data: bool,
         /// Read one part of the content, such as 1/7; seven checks with 1/7 to 7/7 read all of it
@@ -113,7 +113,7 @@ pub(crate) enum Command {
     /// Create and inspect the share space, which holds the documents
     #[command(subcommand, after_help = help::SPACE)]
     Space(Spaces),
-    /// Add, destroy and verify partitions of one document each, and change their passwords
+    /// Add, destroy and verify partitions of one document; change their passwords
     #[command(subcommand, after_help = help::PARTITION)]
     Partition(Partitions),
     /// Read and write a document
@@ -143,7 +143,7 @@ pub(crate) struct Address {
     /// Key
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: OsString,
-    /// KEY is given in hex digits, for a key that is not text
+    /// KEY is given in hex digits, for keys that are not text
     #[arg(long)]
     pub(crate) hex_key: bool,
 }
@@ -166,7 +166,7 @@ pub(crate) enum Records {
         #[command(flatten)]
         address: Address,
     },
-    /// List the records of a namespace in key order with their lengths, or list all namespaces
+    /// List a namespace's records in key order, or list all namespaces
     #[command(after_help = help::RECORDS)]
     List {
         /// Folder of the vault

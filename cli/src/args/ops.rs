@@ -27,7 +27,7 @@ pub(crate) enum Ops {
         vault: PathBuf,
         /// Id of the operation
         id: String,
-        /// Print the data of the checkpoints, as text or hex, not only its length
+        /// Print the data of the checkpoints as text or hex
         #[arg(long)]
         data: bool,
         /// Print all retained checkpoints of each lane, latest first

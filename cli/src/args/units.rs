@@ -27,7 +27,9 @@ impl When {
     }
 }
 
-/// Parses a number of bytes, or of KiB, MiB, GiB or TiB with the suffix K, M, G or T.
+/// Parses a number of bytes, with an optional suffix.
+///
+/// The suffixes K, M, G and T mean KiB, MiB, GiB and TiB.
 pub(super) fn bytes(typed: &str) -> Result<u64, String> {
     let units = [(['K', 'k'], 10), (['M', 'm'], 20), (['G', 'g'], 30), (['T', 't'], 40)];
     let parted =
@@ -62,7 +64,7 @@ pub(super) fn duration(typed: &str) -> Result<Duration, String> {
     number.map(Duration::from_secs).ok_or_else(|| "the duration is too long".into())
 }
 
-/// Parses a date or time in RFC 3339, or an age such as `7d ago`.
+/// Parses an RFC 3339 date or time, or an age like `7d ago`.
 ///
 /// A date means its first moment in UTC.
 pub(super) fn when(typed: &str) -> Result<When, String> {
@@ -100,7 +102,9 @@ fn rfc3339(typed: &str) -> Option<u64> {
     u64::try_from(days_since_epoch(year, month, day) * 86_400_000 + millis).ok()
 }
 
-/// Parses `hh:mm:ss` with an optional fraction and an offset from UTC, into milliseconds of UTC.
+/// Parses a time of day into milliseconds of UTC.
+///
+/// The form is `hh:mm:ss` with an optional fraction, and an offset from UTC.
 fn time_of_day(typed: &str) -> Option<i64> {
     // This program prints times with ` UTC`.
     let of_utc = typed.strip_suffix(['Z', 'z']).or(typed.strip_suffix(" UTC"));

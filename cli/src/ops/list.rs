@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::output::{Output, age, time};
 use crate::session::{Session, usage};
 
-/// Number of operations read at a time, each with all of its lanes.
+/// Number of operations read at a time, with all their lanes.
 const OPERATIONS_PER_PAGE: usize = 32;
 
 pub(super) fn run(session: &Session<'_>, which: &OperationFilter) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ pub(super) fn run(session: &Session<'_>, which: &OperationFilter) -> Result<(), 
     Ok(vault.close()?)
 }
 
-/// Prints one line or JSON piece for each selected operation, while they are read.
+/// Prints a line or JSON piece for each operation as it is read.
 fn print<R: ListRow>(
     session: &Session<'_>,
     which: &OperationFilter,

@@ -82,7 +82,7 @@ fn print_expired(report: &ExpiredOperations, dry_run: bool) -> Result<(), Failur
     output.finish()
 }
 
-/// Returns the fields of an operation that `ops list` and `ops show` share.
+/// Returns the operation's fields that `ops list` and `ops show` share.
 fn operation_json(operation: &OperationStatus) -> Json {
     json!({
         "id": operation.id,

@@ -156,7 +156,9 @@ fn print_data(output: &mut Output, lane: &LaneStatus, depth: LaneDetail) -> Resu
     output.line(format_args!("    {data}"))
 }
 
-/// Prints lane by lane, because their history may be much longer than the rest.
+/// Prints lane by lane.
+///
+/// Their history may be much longer than the rest.
 fn print_json(
     snapshot: &Snapshot,
     operation: &OperationStatus,

@@ -18,10 +18,10 @@ use crate::session::Notes;
 /// Path that names standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// Initial buffer size in bytes, while the length of a file is unknown.
+/// Initial buffer size in bytes for a file of unknown length.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Permission bits that let users other than the owner read or write a file.
+/// Permission bits that let other users read or write a file.
 const OTHERS: u32 = 0o066;
 
 /// Reads the password in the file `path`: one line, without its line end.
@@ -121,7 +121,7 @@ pub(crate) fn create_file(
     Ok(File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?)
 }
 
-/// Reads the text of a document from the file `path`, or from standard input.
+/// Reads a document's text from the file `path` or standard input.
 ///
 /// Standard input may be a terminal. A text longer than the largest document is `Invalid`.
 pub(crate) fn read_document(path: &Path, notes: Notes) -> Result<Zeroizing<Vec<u8>>> {

@@ -74,7 +74,9 @@ impl SecretOptions<'_> {
 impl Origin {
     pub(crate) const TERMINAL: Self = Self::Password(PasswordOrigin::Terminal);
 
-    /// Returns whether the source is standard input, which can then serve nothing else.
+    /// Returns whether the source is standard input.
+    ///
+    /// Standard input can serve only one purpose.
     pub(crate) fn is_stdin(&self) -> bool {
         match self {
             Self::Password(origin) => origin.is_stdin(),
@@ -84,7 +86,7 @@ impl Origin {
 }
 
 impl PasswordOrigin {
-    /// Returns the file or the variable as the source, if one is given.
+    /// Returns the file or the variable as source, if one is given.
     fn given(file: Option<&Path>, variable: &'static str) -> Option<Self> {
         if let Some(path) = file {
             return Some(Self::File(path.to_owned()));
@@ -97,7 +99,9 @@ impl PasswordOrigin {
         Self::given(file, variable).unwrap_or(Self::Terminal)
     }
 
-    /// Returns whether the source is standard input, which can then serve nothing else.
+    /// Returns whether the source is standard input.
+    ///
+    /// Standard input can serve only one purpose.
     pub(crate) fn is_stdin(&self) -> bool {
         matches!(self, Self::File(path) if path.as_os_str() == STDIN)
     }
@@ -136,7 +140,7 @@ enum Secret {
     Key(SecretKey),
 }
 
-/// A secret that is read when it is first needed, and then kept. Clones share it.
+/// A secret that is read at its first use, then kept. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Source {
     shared: Arc<Shared>,

@@ -58,7 +58,9 @@ impl KeyArgument {
         (!is_like_a_key(path)).then_some(Path::new(path))
     }
 
-    /// Returns whether the source is standard input, which can then serve nothing else.
+    /// Returns whether the source is standard input.
+    ///
+    /// Standard input can serve only one purpose.
     pub(crate) fn is_stdin(&self) -> bool {
         self.file().is_some_and(|path| path.as_os_str() == STDIN)
     }
@@ -91,7 +93,9 @@ pub(crate) fn partition_key(
         .map_err(|e| e.with_subject(PARTITION_KEY_VARIABLE))
 }
 
-/// Returns whether the text is a key, perhaps misspelt, and so must not be shown.
+/// Returns whether the text is a key, perhaps misspelt.
+///
+/// Such text must not be shown.
 pub(crate) fn is_like_a_key(typed: &OsStr) -> bool {
     typed.as_bytes().starts_with(KEY_PREFIX.as_bytes())
 }

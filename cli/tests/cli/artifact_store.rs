@@ -11,7 +11,9 @@ use strongroom::artifacts::{ArtifactName, ArtifactSpec};
 use crate::host::days_ago;
 use crate::{Cli, finish, noise, tree};
 
-/// Puts `bytes` as the newest version of the type `kind`, spec `s` and task `t`. Returns its URI.
+/// Puts `bytes` as the newest version of type `kind`.
+///
+/// The spec is `s`, the task `t`. Returns its URI.
 fn put(cli: &Cli, kind: &str, bytes: &[u8]) -> String {
     let args = ["put", "v", "--spec", "s", "--task", "t", "--type", kind];
     let text = String::from_utf8(cli.run_with(&args, bytes).ok()).expect("text");

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{Cli, Said, noise, said};
 
-/// Arguments of a put of spec `s` with the given task and type.
+/// Arguments of a put of spec `s`, this task and type.
 fn put_args<'a>(task: &'a str, kind: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["put", "v", "--spec", "s", "--task", task, "--type", kind], more].concat()
 }

@@ -16,7 +16,9 @@ use crate::{Cli, KEY, Said, noise, tree};
 /// JSON that no parser reproduces exactly: key order, duplicate keys, numbers, spaces, escapes.
 const EXACT: &str = "{ \"b\":1.0e2,\"a\" : [ ],\t\"a\":\"na\\u00efve \u{1f511}\\n\" }\r\n\r\n";
 
-/// A size between an object of cells and an object of slots, in a space of the default size.
+/// A size between an object of cells and one of slots.
+///
+/// The space has the default size.
 const CELLS_BYTES: usize = 140_000;
 
 impl Cli {

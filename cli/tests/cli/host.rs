@@ -12,7 +12,7 @@ use crate::{Cli, KEY};
 /// Failure text of a host, with control characters.
 pub(crate) const FAILURE: &str = "no answer:\n\u{1b}[31m timeout \u{9b}2J\u{7f}\\";
 
-/// A host's clock that is behind, so that its actions are in the past.
+/// A host's clock that is behind, for actions in the past.
 #[derive(Debug)]
 struct Behind {
     clock: SystemClock,

@@ -4,7 +4,9 @@ use serde_json::{Value as Json, json};
 
 use crate::{Cli, Said, tree};
 
-/// Creates a vault with a key file, and with the password `one` (file `pw`) as key 2, `laptop`.
+/// Creates a vault with a key file and a password.
+///
+/// The password is `one` (file `pw`), key 2, labelled `laptop`.
 fn with_two() -> Cli {
     let cli = Cli::new();
     cli.secret("pw", "one");

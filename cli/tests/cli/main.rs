@@ -1,4 +1,4 @@
-//! Runs the program as a process and checks its output and exit code.
+//! Runs the program and checks its output and exit code.
 
 mod artifact_store;
 mod artifacts;
@@ -35,7 +35,7 @@ use tempfile::TempDir;
 /// Key file of the test vaults. It avoids password hashing.
 const KEY: [u8; 32] = *b"known to all who read the source";
 
-/// Variables that a user may have set, and that a test must remove.
+/// Variables that a user may have set and a test removes.
 const VARIABLES: [&str; 7] = [
     "STRONGROOM_BACKEND",
     "STRONGROOM_LOG",
@@ -46,7 +46,7 @@ const VARIABLES: [&str; 7] = [
     "STRONGROOM_NEW_PARTITION_PASSWORD",
 ];
 
-/// A temporary folder with the path of a vault in it, and [`KEY`] in the file `key`.
+/// A temporary folder with a vault's path, and [`KEY`] in file `key`.
 struct Cli {
     folder: TempDir,
 }
@@ -86,7 +86,9 @@ impl Cli {
         file.write_all(bytes.as_ref()).expect("it is written");
     }
 
-    /// Returns the program in the folder, with piped streams, no terminal and no key.
+    /// Returns the program in the folder, with piped streams.
+    ///
+    /// It has no terminal and no key.
     fn keyless(&self, args: &[&str]) -> Command {
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_strongroom")).args(args);
@@ -143,7 +145,9 @@ impl Cli {
         assert_eq!((said.code, said.stdout.len()), (0, 0), "{}", said.stderr);
     }
 
-    /// Runs a command that must fail with `code` and one error line that contains `text`.
+    /// Runs a command that must fail with `code` and `text`.
+    ///
+    /// The error is one line that contains `text`.
     fn refused(&self, args: &[&str], code: i32, text: &str) -> Said {
         self.run(args).refused(code, text)
     }
@@ -160,7 +164,9 @@ impl Said {
         serde_json::from_slice(&self.ok()).expect("one JSON document")
     }
 
-    /// Asserts a failure with `code` and one error line, text or JSON, that contains `text`.
+    /// Asserts a failure with `code` and `text`.
+    ///
+    /// The error is one line, text or JSON, that contains `text`.
     fn refused(self, code: i32, text: &str) -> Self {
         assert_eq!(self.code, code, "{}", self.stderr);
         assert!(self.stdout.is_empty());
@@ -204,7 +210,7 @@ fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Returns every file and folder below `folder`, in order, with the bytes of files.
+/// Returns all files and folders below `folder`, with file contents.
 fn tree(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let mut found = Vec::new();
     let mut due = vec![folder.to_owned()];

@@ -10,8 +10,9 @@ use strongroom::{Batch, SecretKey, Vault};
 use crate::host::{FAILURE, begin, commit, days_ago, import, lane, with_every_state};
 use crate::{Cli, KEY, said};
 
-/// Creates a vault with a completed operation `done`, one with binary data `half`, and `many`
-/// others.
+/// Creates a vault with many operations.
+///
+/// `done` is completed, `half` has binary data, and there are `many` others.
 fn with_operations(many: usize) -> Cli {
     let cli = Cli::new();
     let vault = Vault::options(SecretKey::new(KEY)).open(cli.path("v")).expect("opens");

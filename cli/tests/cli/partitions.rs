@@ -16,7 +16,9 @@ impl Cli {
         cli
     }
 
-    /// Adds a partition with the password `NAME!` (file `NAME.pw`) and its key in `NAME.key`.
+    /// Adds a partition with the password `NAME!`.
+    ///
+    /// The password is in `NAME.pw`, the key in `NAME.key`.
     pub(crate) fn add(&self, name: &str, keep: &[&str]) -> Said {
         self.secret(&format!("{name}.pw"), format!("{name}!\n"));
         let file = format!("{name}.pw");

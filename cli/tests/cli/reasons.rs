@@ -43,7 +43,7 @@ fn fails(cli: &Cli, args: &[&str], expected: Expected) -> Json {
 
 const PUT: [&str; 9] = ["put", "v", "--spec", "s", "--task", "t", "--type", "log", "--json"];
 
-/// Returns the objects of the vault's content, without copies of the key set.
+/// Returns the vault's content objects, without key set copies.
 fn objects(cli: &Cli) -> Vec<PathBuf> {
     let files = tree(&cli.path("v/content/objects")).into_iter().map(|(path, _)| path);
     let objects = files.filter(|path| path.extension().is_some_and(|e| e == "object"));
@@ -121,7 +121,9 @@ fn reasons_of_a_damaged_state() {
     assert!(error["hint"].as_str().unwrap().contains("--restore-key-set"), "{error}");
 }
 
-/// Damages each block in turn, because a command reads only some of them.
+/// Damages each block in turn.
+///
+/// A command reads only some of them.
 #[test]
 fn reason_of_a_damaged_block_is_block_damaged() {
     let cli = Cli::new();

@@ -181,7 +181,9 @@ fn readable_secret_file_is_warned_of() {
     assert_eq!(keyless(&cli, &args).stderr, "");
 }
 
-/// Inspects the running program as another user of the machine could, and all its output.
+/// Inspects the running program as another user could.
+///
+/// It also searches all output.
 #[cfg(target_os = "linux")]
 #[test]
 fn secrets_are_not_in_arguments_output_or_log() {

@@ -6,7 +6,7 @@ use std::process::Child;
 use crate::host::with_every_state;
 use crate::{Cli, noise, said};
 
-/// Starts a `records put` that has the vault open and waits for the rest of its value.
+/// Starts a `records put` that holds the vault and awaits input.
 fn holder(cli: &Cli, key: &str, begun: &[u8]) -> Child {
     let mut child = cli.spawn(&["records", "put", "v", "n", key]);
     // More than a pipe holds. When the write returns, the program reads it, so the vault is open.

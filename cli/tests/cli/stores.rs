@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::{Cli, noise};
 
-/// Returns a folder, and a prefix on the server that the environment names.
+/// Returns a folder, and a prefix on the named server.
+///
+/// An environment variable names the server.
 ///
 /// Without a server, returns `None` and prints that.
 fn on_a_server(test: &str) -> Option<(Cli, String)> {

@@ -106,13 +106,15 @@ fn times(duration: Duration, factor: f64) -> Duration {
 /// The rule by which time ends the tries of a call.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
-    /// The last pause is shortened, so that the last try begins when the time is over.
+    /// The last pause is shortened.
+    ///
+    /// The last try then begins when the time is over.
     LastTryAt(Duration),
     /// No try begins after the time is over.
     NoTryFrom(Duration),
 }
 
-/// The pauses of one call, up to its last try or its time limit.
+/// The pauses of one call, until its last try or limit.
 ///
 /// The first try counts as made. Time is measured from the creation, by the monotonic clock.
 #[derive(Debug)]
@@ -133,7 +135,7 @@ pub struct Pauses<'a> {
 }
 
 impl<'a> Pauses<'a> {
-    /// Makes pauses without an end, for a call that makes its first try now.
+    /// Makes endless pauses, for a call that makes its first try now.
     pub fn new(plan: Backoff, clock: &'a dyn Clock) -> Self {
         Self {
             plan,
@@ -243,12 +245,14 @@ impl<'a> Pauses<'a> {
         Ok(pause.is_some())
     }
 
-    /// Counts a pause that was not slept on the clock, which may have stopped.
+    /// Counts a pause that was not slept on the clock.
+    ///
+    /// The clock may have stopped.
     pub fn lasted(&mut self, pause: Duration) {
         self.waited = self.waited.saturating_add(pause);
     }
 
-    /// Keeps the next pause as long as the last one, because that ended early.
+    /// Keeps the next pause as long as the last, interrupted one.
     pub fn ended_early(&mut self) {
         self.grown = self.grown.saturating_sub(1);
     }

@@ -25,15 +25,19 @@ pub use sound::{carry, is_planted, reached};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Bug {
-    /// redb's page 0 has one copy, rewritten in place, which a power cut can tear.
+    /// redb's page 0 has one copy, which a power cut can tear.
+    ///
+    /// It is rewritten in place.
     SingleSuperHeader,
     /// Torn blocks are errors even during redb's repair, which expects them.
     NoLeniency,
     /// Blocks have four pages, so writing one page rewrites live neighbours.
     LargerBlocks,
-    /// A refused attempt to move a ref counts as lost, without checking who won.
+    /// A refused move of a ref counts as lost, without a check.
     NoAttemptIds,
-    /// A read begins in redb before its read epoch is registered, so a clean-up may come between.
+    /// A read begins in redb before its read epoch is registered.
+    ///
+    /// A clean-up may happen in between.
     ReadBeforeEpoch,
     /// Any state of an operation may follow any other.
     AnyStep,
@@ -43,7 +47,9 @@ pub enum Bug {
     KeepsListed,
     /// A fenced or ended handle is not refused.
     NoFence,
-    /// An upload registers its read epoch when it commits, after all of its look-ups.
+    /// An upload registers its read epoch late, when it commits.
+    ///
+    /// All of its look-ups come before that.
     LateEpoch,
     /// An upload counts on a released chunk.
     FindsReleased,
@@ -89,7 +95,7 @@ mod planted {
     thread_local! {
         /// The bugs of this thread. A bug is listed as often as it was planted.
         static PLANTED: RefCell<Vec<Bug>> = const { RefCell::new(Vec::new()) };
-        /// Steps of this thread, each with the bug at whose place it runs.
+        /// Steps of this thread, each with the bug that triggers it.
         static STEPS: RefCell<Vec<(Bug, Step)>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -138,7 +144,7 @@ mod planted {
         }
     }
 
-    /// Runs `step` whenever this thread reaches the place of `bug`, planted or not.
+    /// Runs `step` whenever this thread reaches `bug`, planted or not.
     ///
     /// The place of a bug that swaps two steps is between them. A step that reaches the place
     /// itself does not run again.
@@ -149,7 +155,7 @@ mod planted {
         At { step }
     }
 
-    /// A step that runs at the place of a bug, until this is dropped.
+    /// A step that runs at a bug's location, until dropped.
     pub struct At {
         step: Step,
     }

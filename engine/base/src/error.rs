@@ -127,7 +127,7 @@ struct ErrorInner {
 }
 
 impl Error {
-    /// Makes an error of `kind` in `action`, which is a verb and a noun: `"put object"`.
+    /// Makes an error of `kind` in `action`, a verb and a noun: `"put object"`.
     pub fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self {
             inner: Arc::new(ErrorInner {

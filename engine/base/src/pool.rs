@@ -71,7 +71,7 @@ struct Queue {
     next: u64,
     threads: usize,
     idle: usize,
-    /// Threads of `run_all`, which count towards the limit of the pool's own threads.
+    /// Threads of `run_all`, which count towards the pool's limit.
     guests: usize,
     closed: bool,
 }
@@ -89,7 +89,7 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Makes a pool in which at most `threads_max` threads, called `name`, work at once.
+    /// Makes a pool of at most `threads_max` working threads, called `name`.
     ///
     /// A limit of 0 counts as 1. At most `queue_max` tasks wait. No thread starts before there is
     /// work. Waits are measured on `clock`.
@@ -205,7 +205,7 @@ impl Pool {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Closes the pool to new tasks, and drops those that have not begun.
+    /// Closes the pool to new tasks, and drops tasks not begun.
     pub fn close(&self) {
         let dropped = {
             let mut queue = self.shared.queue.lock();

@@ -9,7 +9,7 @@ use std::fmt;
 /// Declares the reasons with their codes, so that none can lack one.
 macro_rules! reasons {
     ($($(#[$fact:meta])+ $name:ident = $code:literal,)+) => {
-        /// The fact behind an error, for a program that has to branch on it.
+        /// The fact behind an error, for programs that branch on it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason {
@@ -81,7 +81,7 @@ reasons! {
     ContentDamaged = "content-damaged",
     /// The content of an artifact cannot be read.
     ArtifactDamaged = "artifact-damaged",
-    /// Too much of a document, or of its space, is missing or damaged.
+    /// Too much of a document or its space is missing or damaged.
     DocumentDamaged = "document-damaged",
 
     // The state and its key copy.
@@ -92,7 +92,7 @@ reasons! {
     KeyCopyMissing = "key-copy-missing",
     /// The keys were changed, but their copy on the backend was not.
     KeyCopyNotWritten = "key-copy-not-written",
-    /// The outcome of a commit is unknown until the state is opened again.
+    /// A commit's outcome is unknown until the state is reopened.
     CommitInDoubt = "commit-in-doubt",
     /// An earlier write failed, and the state has not been reopened.
     EarlierWriteFailed = "earlier-write-failed",
@@ -146,7 +146,7 @@ reasons! {
     OperationExists = "operation-exists",
     /// Another session or handle owns the operation.
     OperationRunning = "operation-running",
-    /// A later generation has taken the operation over, or the handle has ended.
+    /// A later generation took the operation over, or the handle ended.
     OperationTakenOver = "operation-taken-over",
     /// The operation was completed.
     OperationCompleted = "operation-completed",

@@ -38,7 +38,9 @@ pub struct Content {
     shared: Arc<Shared>,
 }
 
-/// The parts of the store without its core, which a hook must not own.
+/// The store's parts without its core, for use in hooks.
+///
+/// A hook must not own the core.
 struct Shared {
     pipeline: Arc<Pipeline>,
     /// The unfinished uploads.
@@ -62,7 +64,7 @@ impl fmt::Debug for Content {
 }
 
 impl Content {
-    /// Makes the content store of a vault, with keys derived from `id_key`, and its hook.
+    /// Makes a vault's content store and hook, with keys from `id_key`.
     pub fn new(core: &Arc<Core>, id_key: &SecretKey) -> (Self, Arc<dyn Hook>) {
         let clock = core.clock();
         let shared = Arc::new(Shared {
@@ -107,14 +109,16 @@ impl Content {
         &self.shared.upkeep
     }
 
-    /// Begins to store a stream of `size` bytes, if known, in a store that may use `limit` bytes.
+    /// Begins to store a stream in a store of `limit` bytes.
+    ///
+    /// `size` is the stream's length in bytes, if known.
     ///
     /// `Full` if they do not fit.
     pub fn upload(&self, limit: Option<u64>, size: Option<u64>) -> Result<Upload<LocalUpload>> {
         Upload::new(&self.shared.pipeline, LocalUpload::begin(&self.index, limit, size)?)
     }
 
-    /// Keeps everything that `view` can reach, for a reader that outlives the view.
+    /// Keeps everything that `view` reaches, for a longer-lived reader.
     pub fn pinned(&self, view: &View) -> Pinned {
         Pinned::new(
             &self.shared.pipeline,
@@ -137,8 +141,9 @@ impl Content {
 
 /// Garbage collection.
 impl Content {
-    /// Frees unreferenced content in commits of bounded size, concurrently with readers and
-    /// writers.
+    /// Frees unreferenced content in commits of bounded size.
+    ///
+    /// Readers and writers continue meanwhile.
     ///
     /// Then it moves chunks out of packs that are more than half unused, and out of the state if
     /// there are many. Last it deletes due objects.
@@ -184,7 +189,7 @@ impl Content {
         Ok(moved)
     }
 
-    /// Rebuilds the chunk index from the packs on the backend, in one commit.
+    /// Rebuilds the chunk index from the packs, in one commit.
     ///
     /// The packs show which chunks exist, where they are, and how often each is referred to. Chunks
     /// of missing packs, and unreadable nodes, are recorded as lost; a put of the same bytes stores
@@ -202,7 +207,7 @@ impl Content {
     }
 }
 
-/// Returns the bytes of a chunk, found in a read of the state.
+/// Returns the bytes of a chunk, found in a state read.
 pub fn fetch(
     content: &Content,
     state: &StateRead,
@@ -212,13 +217,13 @@ pub fn fetch(
     content.shared.pipeline.open(kind, id, index::find(state, id)?)
 }
 
-/// Returns the children of a node, found in a read of the state.
+/// Returns the children of a node, found in a state read.
 pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Vec<Child>> {
     listed(&fetch(content, state, ChunkKind::Node, id)?)
 }
 
 impl Hook for Shared {
-    /// Marks the rows of uploads that ended without a commit, and writes the changed total.
+    /// Marks rows of uncommitted uploads, and writes the changed total.
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
         let given_up = self.uploads.given_up();
         if !given_up.is_empty() {
@@ -250,7 +255,7 @@ impl Hook for Shared {
 }
 
 impl Shared {
-    /// Starts packing in the background if chunks in the state take much space.
+    /// Starts background packing if chunks in the state take much space.
     fn pack_if_much(self: &Arc<Self>, core: &Arc<Core>, state_bytes: u64) {
         let kept = self.kept_in_state.load(Ordering::Acquire).saturating_add(HELD_BYTES_KEPT);
         if state_bytes < kept || self.packing.swap(true, Ordering::AcqRel) {
@@ -277,7 +282,7 @@ impl Shared {
         }
     }
 
-    /// Starts `gc` in the background if released contents, with these bytes, take much space.
+    /// Starts a background `gc` if released contents take much space.
     fn gc_if_much(self: &Arc<Self>, core: &Arc<Core>, bytes: u64) {
         if bytes == 0 {
             return;

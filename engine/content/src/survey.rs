@@ -1,4 +1,4 @@
-//! The content of a store, read from its packs alone, for a vault whose state is lost.
+//! A store's content, read from its packs after a lost state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +115,7 @@ pub fn or_damage<T>(read: Result<T>) -> Result<Result<T>> {
     }
 }
 
-/// Returns the length of the content under a chunk, and the children of a node.
+/// Returns the content length below a chunk, and a node's children.
 ///
 /// Data is opened only with `read_data`.
 fn look_at(

@@ -83,7 +83,9 @@ pub fn passwords_hashed() -> u64 {
     HASHED.get()
 }
 
-/// Derives the key of `password` under `salt` and `costs`, which Argon2id binds into it.
+/// Derives the key of `password` under `salt` and `costs`.
+///
+/// Argon2id binds both into the key.
 pub fn hash(password: &SecretPassword, salt: &[u8], costs: PasswordCosts) -> Result<SecretKey> {
     let failed = |e: argon2::Error| {
         Error::new(ErrorKind::Unavailable, "hash password").with_detail(e.to_string())

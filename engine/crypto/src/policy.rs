@@ -4,7 +4,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::password::{CostBounds, MEMORY_KIB_MAX, PasswordCosts};
 
-/// Costs of new passwords, and bounds for the costs that a header requests.
+/// Costs of new passwords, and bounds of costs in a header.
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordPolicy {
     /// Costs of new passwords.

@@ -81,7 +81,7 @@ impl SecretKey {
     /// Length of a key in bytes.
     pub const BYTES: usize = 32;
 
-    /// Makes a key of `bytes`, which must come from a good source of entropy.
+    /// Makes a key of `bytes`, which must be random.
     ///
     /// A password, or a hash of one, is not such a source. Keep no other copy of the bytes.
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
@@ -102,7 +102,7 @@ impl SecretKey {
         Ok(key)
     }
 
-    /// Derives the subkey for the use that `context` names, by BLAKE3's key derivation.
+    /// Derives the subkey for the use in `context`, by BLAKE3.
     pub fn derive(&self, context: &str, salt: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.bytes[..]);

@@ -161,7 +161,7 @@ impl KeySet {
         Arc::new(ContentKeys { current, epochs })
     }
 
-    /// Lists the keys of the vault, in the order in which they were added.
+    /// Lists the keys of the vault, oldest first.
     pub fn keys(&self) -> Vec<KeyInfo> {
         let label = |id| self.ring.labels.iter().find(|(slot, _)| *slot == id);
         let info = |slot: &strongroom_format::SlotRow| KeyInfo {
@@ -203,7 +203,7 @@ impl KeySet {
         next.finish(entropy)
     }
 
-    /// Wraps the key `id` for another secret, or for the same secret at other costs.
+    /// Wraps the key `id` for another secret or at other costs.
     ///
     /// The key keeps its id and its label.
     pub fn with_replaced(&self, id: KeyId, unlock: &Unlock, with: &Wrapping<'_>) -> Result<Self> {
@@ -216,7 +216,9 @@ impl KeySet {
         next.finish(with.entropy)
     }
 
-    /// Draws a new root key, state key, epoch and file id, and keeps only `keys`.
+    /// Draws new root key, state key, epoch and file id.
+    ///
+    /// Only `keys` remain.
     ///
     /// Secrets that opened the old set do not open the new one, unless `keys` names them again. Of
     /// earlier epochs the set keeps those that are `in_use`, or all if that is unknown.
@@ -253,7 +255,7 @@ impl KeySet {
         next.finish(with.entropy)
     }
 
-    /// Raises the generation above `seen`, because the host decided that this set is valid.
+    /// Raises the generation above `seen`, on the host's decision.
     pub fn raised_above(&self, seen: u64, entropy: &dyn Entropy) -> Result<Self> {
         let mut next = self.successor();
         next.header.generation = next.header.generation.max(seen);
@@ -323,7 +325,7 @@ pub fn find(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<KeyI
     try_slots(header, unlock, bounds).map(|(id, _)| id)
 }
 
-/// Returns the first slot that `unlock` opens, and the root key in it.
+/// Returns the first slot that `unlock` opens, and its root key.
 fn try_slots(header: &Header, unlock: &Unlock, bounds: CostBounds) -> Result<(KeyId, SecretKey)> {
     if let Unlock::Password(password) = unlock {
         password.bytes()?;

@@ -28,7 +28,9 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// A key of the vault, without the secret, which the vault does not store.
+/// A key of the vault, without its secret.
+///
+/// The vault does not store the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyInfo {
@@ -36,7 +38,7 @@ pub struct KeyInfo {
     pub id: KeyId,
     /// Type of the key.
     pub kind: KeyKind,
-    /// Time at which it was added or last wrapped, in milliseconds since the Unix epoch.
+    /// Time of its addition or last wrapping, in Unix milliseconds.
     pub created_unix_millis: u64,
     /// The host's label; may be empty. Unlike the other fields it is stored sealed.
     pub label: String,
@@ -95,7 +97,9 @@ fn slot_keys(unlock: &Unlock, kind: SlotKind, salt: &[u8; 32]) -> Result<Option<
 }
 
 impl SlotKeys {
-    /// Binds the slot's key to the slot, so that no ciphertext opens under two keys.
+    /// Binds the slot's key to the slot.
+    ///
+    /// No ciphertext then opens under two keys.
     fn commitment(&self, vault: Uuid, slot: &SlotRow) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(self.commit.expose());
         hasher.update(vault.as_bytes()).update(&slot.bound()).update(&slot.nonce);
@@ -160,7 +164,7 @@ pub(super) fn unwrap(
     Ok(opened.ok().map(|()| root))
 }
 
-/// Returns `Invalid` for a label that is too long or not one line.
+/// Returns `Invalid` for a label that is too long or multi-line.
 pub(super) fn check_label(label: &str) -> Result<()> {
     let refuse =
         |detail: String| Err(Error::new(ErrorKind::Invalid, "label key").with_detail(detail));

@@ -28,9 +28,9 @@ pub enum VersionRow {
         /// BLAKE3 of the content.
         checksum: [u8; 32],
         created_unix_millis: u64,
-        /// Start of its retention, not earlier than that of any version before it.
+        /// Start of its retention, never before that of earlier versions.
         kept_from_unix_millis: u64,
-        /// Position among all versions of the vault, in the order of their arrival.
+        /// Position among all versions of the vault, by arrival.
         arrival: u64,
         mime: Option<String>,
         /// Sorted, without duplicates.
@@ -105,12 +105,14 @@ impl FoundBy {
     }
 }
 
-/// Returns spec, task and type, each followed by a zero byte, which none of them contains.
+/// Returns spec, task and type, each followed by a zero byte.
+///
+/// None of them contains a zero byte.
 pub fn artifact_key(spec: &str, task: &str, kind: &str) -> Vec<u8> {
     artifacts_prefix(&[spec, task, kind])
 }
 
-/// Returns the prefix of the keys of all artifacts with these first names.
+/// Returns the key prefix of all artifacts with these first names.
 pub fn artifacts_prefix(names: &[&str]) -> Vec<u8> {
     let mut key = Vec::new();
     for name in names {

@@ -1,5 +1,6 @@
-//! Rows of chunks and packs (tables `chunks`, `bodies`, `released`, `packs`), and references to
-//! content.
+//! Rows of chunks and packs, and references to content.
+//!
+//! The tables are `chunks`, `bodies`, `released` and `packs`.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 use super::codec::{self, coded};
 use super::content::ObjectName;
 
-/// The keyed hash of a chunk's bytes, by which the chunk is found.
+/// The keyed hash of a chunk's bytes, its lookup key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId(pub [u8; 32]);
 
@@ -75,7 +76,7 @@ pub enum PackRow {
         /// Number of its chunks that are in table `chunks`, and their bytes.
         chunks: u32,
         chunk_bytes: u64,
-        /// The upload that put it, as long as table `uploads` has that upload.
+        /// The upload that put it, while table `uploads` has it.
         upload: Option<UploadId>,
     },
 }

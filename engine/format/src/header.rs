@@ -13,7 +13,7 @@ pub const HEADER_BYTES: usize = 4096;
 /// Number of copies at the beginning of the state file.
 pub const HEADER_COPIES: usize = 2;
 
-/// The format that this version writes, and the only one that it reads.
+/// The only format that this version reads and writes.
 const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"STRNGRM\n";
@@ -37,7 +37,7 @@ pub const BACKEND_NAME_BYTES_MAX: usize = 64;
 /// Prefix of the keys of all headers on a backend.
 pub const KEY_SETS_PREFIX: &str = "keys/";
 
-/// Returns the key of the copy of a vault's header on the backend.
+/// Returns the key of the header's copy on the backend.
 pub fn key_set_key(vault: Uuid) -> Key {
     Key::new(format!("{KEY_SETS_PREFIX}{}", vault.simple())).expect("hex digits are a key")
 }

@@ -41,12 +41,14 @@ pub const fn super_at(copy: usize) -> u64 {
     SUPER_AT + SUPER_STRIDE * copy as u64
 }
 
-/// Returns the offset of the block of redb's page `page`, which is at least 1.
+/// Returns the offset of redb's page `page`, at least 1.
 pub const fn block_at(page: u64) -> u64 {
     BLOCKS_AT + (page - 1) * BLOCK_BYTES as u64
 }
 
-/// Returns the length of the file for a state of `len` bytes in redb's view, a multiple of a page.
+/// Returns the file length for a state of `len` bytes.
+///
+/// `len` is the length in redb's view, a multiple of a page.
 pub const fn file_bytes(len: u64) -> u64 {
     match len / PAGE_BYTES as u64 {
         0 => SUPER_AT,

@@ -84,7 +84,9 @@ pub enum OperationState {
 }
 
 impl OperationState {
-    /// Returns whether no work is left, so that table `unfinished` does not list it.
+    /// Returns whether no work remains.
+    ///
+    /// Table `unfinished` then does not list it.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled)
     }
@@ -166,7 +168,7 @@ pub fn checkpoint_key(operation: &str, lane: &str) -> Vec<u8> {
     key
 }
 
-/// Returns operation id, zero byte, lane, zero byte, position in the lane's ring.
+/// Returns operation id, lane and ring position, separated by zeros.
 ///
 /// The key of a [`CheckpointRow`] in table `history`. A lane has `checkpoints_kept - 1` positions.
 pub fn history_key(operation: &str, lane: &str, place: u16) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The rows of tables `namespaces` and `dropping`, and of the tables of records.
+//! The rows of `namespaces`, `dropping` and the record tables.
 //!
 //! A record's row is one tag byte and the value itself, not bincode. So a value is stored and
 //! returned without passing through a codec.
@@ -80,7 +80,7 @@ impl RecordRow {
         &row[1..]
     }
 
-    /// Writes the row of an inline value into `buffer`, which is reused from call to call.
+    /// Writes an inline value's row into a reused `buffer`.
     pub fn write_inline(buffer: &mut Vec<u8>, value: &[u8]) {
         buffer.clear();
         buffer.push(TAG_INLINE);

@@ -11,7 +11,7 @@ use super::codec::{self, coded};
 
 /// Prefix of the keys of all refs on a backend.
 pub(crate) const REFS_PREFIX: &str = "refs/";
-/// Step of the length of a sealed row, so that its length reveals little.
+/// Step of a sealed row's length, which hides its exact length.
 pub const REF_PLAIN_STEP_BYTES: usize = 512;
 /// Number of attempts that a ref remembers.
 pub const REF_ATTEMPTS_MAX: usize = 16;
@@ -79,13 +79,15 @@ pub enum OwnerRefRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerRow {
     V0 {
-        /// The token that the owner ref had, and those that this state was about to put there
-        /// since.
+        /// The owner ref's token, and those that may have replaced it.
+        ///
+        /// This state was about to put the latter.
         ///
         /// The ref has one of them, unless another state was used.
         known: Vec<Claim>,
-        /// The token that the last session put there at its close, or was about to put. That
-        /// session has ended.
+        /// The token of the last session's close.
+        ///
+        /// The session put it, or was about to. That session has ended.
         closing: Option<Claim>,
         /// Time at which this state took the content over from another.
         taken_over_unix_millis: Option<u64>,

@@ -66,7 +66,7 @@ pub enum UpdateRow {
         id: Uuid,
         /// The reserved names of all its objects.
         names: Vec<ObjectName>,
-        /// Key epochs of the objects that were put, from the first one on.
+        /// Key epochs of the stored objects, in order.
         epochs: Vec<u32>,
     },
 }

@@ -68,7 +68,7 @@ pub enum CatalogueRow {
         /// Sum of the lengths of their contents.
         bytes: u64,
         next_arrival: u64,
-        /// Latest time at which a version was put, whatever happened to it and to the clock.
+        /// Latest put time of a version, after any deletion or clock change.
         newest_unix_millis: u64,
     },
 }

@@ -281,7 +281,9 @@ impl Sum<LIMBS> {
     }
 }
 
-/// Returns all ones if bits 64 to 520 are ones, and a smaller value otherwise.
+/// Returns all ones if bits 64 to 520 are ones.
+///
+/// Otherwise it returns a smaller value.
 #[inline]
 fn ones_above(limbs: &[u64; LIMBS]) -> u64 {
     limbs[1..TOP].iter().fold(limbs[TOP] | !TOP_MASK, |ones, limb| ones & limb)

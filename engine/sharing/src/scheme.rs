@@ -151,7 +151,9 @@ impl Scheme {
     }
 }
 
-/// Fills `shares` from the forward differences at 0, which it computes in `differences`.
+/// Fills `shares` from the forward differences at 0.
+///
+/// It computes them in `differences`.
 ///
 /// There are as many differences as coefficients; the first has order 1.
 ///
@@ -210,7 +212,7 @@ pub struct Joiner {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// Small weights, and the factor that divides their sum, unless that is one.
+    /// Small weights, and the divisor of their sum unless 1.
     Weights { weights: Vec<Weight>, inverse: Option<Element> },
     /// Arbitrary weights, for a few choices of many points.
     Elements(Vec<Element>),
@@ -261,7 +263,9 @@ struct Fraction {
 }
 
 impl Fraction {
-    /// Computes the product of `y / (y - x)` over all other points `y`, for the point `x`.
+    /// Computes the product of `y / (y - x)` over all `y`.
+    ///
+    /// `y` runs over all points but `x`.
     ///
     /// Neither half overflows: the points are distinct, so the halves are at most 32! and 31!, of
     /// 118 and 113 bits.
@@ -286,8 +290,9 @@ impl Fraction {
     }
 }
 
-/// Writes the coefficients as weights over their least common denominator, if these are small
-/// enough.
+/// Writes the coefficients as small weights, if possible.
+///
+/// Their denominator is the least common one.
 ///
 /// They nearly always are: for all but two in a thousand of the choices of 19 of 32.
 fn over_a_divisor(coefficients: &[Fraction]) -> Option<Kind> {

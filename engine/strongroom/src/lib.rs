@@ -92,7 +92,7 @@ pub mod check {
 }
 
 pub mod content {
-    //! The content store, which long values and artifacts share, and its garbage collection.
+    //! The content store of long values and artifacts, and its gc.
     //!
     //! [`Vault::gc`](crate::Vault::gc) takes [`GcOptions`] and returns a [`GcReport`].
     //! [`Vault::rebuild_index`](crate::Vault::rebuild_index) takes [`RebuildOptions`] and returns a

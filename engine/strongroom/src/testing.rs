@@ -14,7 +14,7 @@ pub use crate::documents::share_testing::{ShareSlots, ShareTester};
 pub use crate::documents::share_testing_bench::ShareBench;
 pub use strongroom_crypto::passwords_hashed;
 
-/// Removes all rows of packs and of their contents, as if they had been lost.
+/// Removes all rows of packs and contents, as if lost.
 pub fn forget_packs(vault: &Vault) -> Result<()> {
     let keys = |tx: &WriteTx<'_>, table| {
         let rows = tx.tx.state.range(table, (Bound::Unbounded, Bound::Unbounded))?;

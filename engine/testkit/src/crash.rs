@@ -30,12 +30,13 @@ pub struct CrashOptions {
     pub seed: u64,
     /// A promise that the disk breaks. This is a canary, which must make images fail.
     pub defect: Option<Defect>,
-    /// Number of calls by which objects are put too late after they were acknowledged.
+    /// Number of calls by which acknowledged puts are late.
     ///
     /// This is a canary too: a row is committed before its object.
     pub late_objects: Option<u64>,
-    /// Other keys that may open the vault if [`TestKey`](crate::TestKey) does not, because the work
-    /// rotates keys.
+    /// Other keys that may open the vault after rotations.
+    ///
+    /// They are tried if [`TestKey`](crate::TestKey) does not open it.
     pub other_keys: Vec<NumberedKey>,
     /// One image in this many is cut again while it recovers; 0 for none.
     pub cut_again_every: u64,
@@ -170,7 +171,9 @@ impl Place {
         Disk::with(fs, entropy, Arc::new(ManualClock::new()), CONTENT)
     }
 
-    /// Opens the vault as a new process would, on an honest backend, with the first matching key.
+    /// Opens the vault like a new process, with the first matching key.
+    ///
+    /// The backend is honest.
     fn open(&self) -> Result<Vault> {
         let mut opened = self.open_with(NumberedKey(0));
         for &key in &self.other_keys {
@@ -320,7 +323,7 @@ impl<A: Clone, H: Fn(&Vault, &[A], &[A]) -> Result<(), BoxError>> ImageCheck<'_,
         summary
     }
 
-    /// Recovers an image, cuts it at some point meanwhile, and judges the result.
+    /// Recovers an image, cuts it again meanwhile, and judges the result.
     fn judge_twice(&self, image: &World, event: u64, seed: u64) -> Result<(), String> {
         let place = self.place(image.clone(), event);
         drop(place.open().or_else(|_| place.create()));
@@ -389,7 +392,7 @@ fn judge_new(place: &Place) -> Result<(), String> {
     check(&vault)
 }
 
-/// Checks that every row decodes, every named object exists, and no others do.
+/// Checks that rows decode and that exactly the named objects exist.
 fn check(vault: &Vault) -> Result<(), String> {
     let report = vault
         .check(&CheckOptions::new().read_data(ReadData::All))
@@ -408,7 +411,9 @@ fn check(vault: &Vault) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that no temporary file is left, of the backend or of an unfinished creation.
+/// Checks that no temporary file is left.
+///
+/// It covers the backend and an unfinished creation.
 fn check_leftovers(place: &Place) -> Result<(), String> {
     if place.late_objects.is_some() {
         // The host cleans its own backend.

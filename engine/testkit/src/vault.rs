@@ -34,7 +34,9 @@ pub fn memory_vault() -> Result<Vault> {
     Vault::options(TestKey).create_on(MemoryState::new(), Memory::new())
 }
 
-/// Makes options for a vault on `world` that replays from `seed`, with key [`TestKey`].
+/// Makes options for a vault on `world` with key [`TestKey`].
+///
+/// It replays from `seed`.
 ///
 /// The clock moves only by its methods, entropy derives from the seed, the process has a fixed
 /// name, and passwords cost nothing. Objects have at most 32 KiB, so that values have several, and

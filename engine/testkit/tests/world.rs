@@ -54,8 +54,7 @@ fn images(world: &World) -> impl Iterator<Item = World> {
     (0..SEEDS).map(move |seed| replay.image(seed))
 }
 
-/// Returns the possible contents of the file after a power cut just now; `None` if it may be
-/// missing.
+/// Returns the file's possible contents after a power cut now; `None` if it may be missing.
 fn outcomes(world: &World, path: &str) -> BTreeSet<Option<Vec<u8>>> {
     images(world)
         .map(|image| match image.read_file(path) {
@@ -257,7 +256,9 @@ fn an_ordered_disk_comes_up_too() {
     assert_eq!(prefixes, (0..=20).collect());
 }
 
-/// Makes a world with a little of everything, so that all moods have choices.
+/// Makes a world with some of everything.
+///
+/// So all moods have choices.
 fn busy_world() -> World {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();

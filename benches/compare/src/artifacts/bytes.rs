@@ -18,7 +18,7 @@ const WORDS: [&str; 16] = [
     "resolved", "fetched", "written", "removed", "renamed", "merged", "opened",
 ];
 
-/// The edited part of each version of the file is one in this many.
+/// Divisor of the file's length that gives the edited part.
 const EDITED_PART: usize = 100;
 /// Lengths of edits in bytes: each doubling is equally likely.
 const EDIT_BYTES: Range<u32> = 10..17;

@@ -1,4 +1,6 @@
-//! Puts and gets of one size by several threads, each with separate artifacts.
+//! Puts and gets of one size by several threads.
+//!
+//! Each thread has its own artifacts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -23,7 +25,9 @@ pub(super) struct Size {
     gets: [usize; 2],
     /// Artifacts that exist before the gets.
     filled: usize,
-    /// Set if the store for puts is made for each turn, because it would grow too large.
+    /// The store for puts is recreated each turn.
+    ///
+    /// It would grow too large.
     is_fresh: bool,
 }
 

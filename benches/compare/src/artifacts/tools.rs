@@ -1,4 +1,4 @@
-//! The tools that store a version of a file in a separate process: this program, and backup tools.
+//! Tools that each store a file version in their own process: this program, and backup tools.
 //!
 //! A process is started for each version; it opens its repository by key or password, stores the
 //! file and ends. Keys and passwords are passed by file or environment, never by the command line,

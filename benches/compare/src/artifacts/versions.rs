@@ -1,5 +1,6 @@
-//! Versions of a large file, each put by a separate process, compared with backup tools: total
-//! processor time, and stored bytes.
+//! Versions of a large file, each put by its own process.
+//!
+//! Compared with backup tools: total processor time, and stored bytes.
 
 use std::cell::RefCell;
 use std::fs;
@@ -39,13 +40,14 @@ pub(super) struct Outcome {
     pub(super) tool: Tool,
     /// `None` if it is not installed.
     pub(super) version: Option<String>,
-    /// Bytes after the first version and after all, in each round, including the round that warmed
-    /// up.
+    /// Bytes after the first version and after all, in each round.
+    ///
+    /// The round that warmed up is included.
     pub(super) stored: Rc<RefCell<Vec<[u64; 2]>>>,
 }
 
 impl Outcome {
-    /// Returns the bytes after the first version and after all, in the last round.
+    /// Returns the last round's bytes after the first and all versions.
     pub(super) fn last(&self) -> Option<[u64; 2]> {
         self.stored.borrow().last().copied()
     }

@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::measure::{Series, Spread};
 use crate::report::{figure, write_raw};
 
-/// Limit for updating a document of 10 KiB, in milliseconds of processor time.
+/// Limit for updating a document of 10 KiB, in milliseconds of CPU.
 const UPDATE_CPU_MS_MAX: f64 = 20.0;
 /// Limit for the memory of a document of 4 MiB, in MiB.
 const PEAK_MIB_MAX: f64 = 128.0;

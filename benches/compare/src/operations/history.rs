@@ -45,7 +45,9 @@ fn of(commits: usize, vault: impl Fn(&str) -> Result<Vault>) -> Result<Vec<Conte
     ])
 }
 
-/// Makes a contender, with a subscriber that never reads if its channel has room.
+/// Makes a contender.
+///
+/// If its channel has room, it has a subscriber that never reads.
 fn kept(
     label: &'static str,
     vault: Vault,

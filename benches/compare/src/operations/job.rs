@@ -1,4 +1,6 @@
-//! A job of items of one millisecond of processor time, and the ways to record its progress.
+//! A job of items of one millisecond of CPU time.
+//!
+//! The contenders record its progress in different ways.
 //!
 //! The ways are: not at all, by a policy, after every item; with a subscriber that never reads; in
 //! `SQLite`. Two jobs of two seconds differ by more than a policy costs if other programs use the
@@ -55,7 +57,9 @@ pub(super) fn contenders(scale: &Scale, dir: &Path) -> Result<(Vec<Contender>, R
     Ok((contenders, rest))
 }
 
-/// The time of the items and the rest, for an item, turn by turn, one in each round.
+/// Time per item of the items and of the rest.
+///
+/// There is one value for each turn and round.
 #[derive(Default)]
 pub(super) struct RestTimes {
     turns: RefCell<Vec<(&'static str, Taken)>>,
@@ -127,7 +131,7 @@ impl Work {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subscriber {
     None,
-    /// Its channel has room for one event, so it is full from the first one on.
+    /// The channel has room for one event, so it fills at once.
     NeverReads,
 }
 
@@ -186,7 +190,7 @@ impl Site<'_> {
         }))
     }
 
-    /// One row of results for each item, and one with the progress of the job.
+    /// One row of results for each item, and one progress row.
     fn sqlite(&self, label: &'static str, together: usize) -> Result<Contender> {
         let store = peers::sqlite().create(&subfolder(self.dir, label)?, peers::CACHE_BYTES)?;
         let mut session = store.session()?;

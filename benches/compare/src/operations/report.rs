@@ -12,9 +12,9 @@ use crate::report::{figure, write_raw};
 
 /// Limit of the default policy, as a multiple of the bare job.
 const POLICY_RATIO_MAX: f64 = 1.02;
-/// Limit of a subscriber that never reads, as a multiple of the time without.
+/// Limit of a subscriber that never reads, relative to none.
 const UNREAD_RATIO_MAX: f64 = 1.05;
-/// Limit of a vault with many finished operations, as a multiple of one with few.
+/// Limit of a vault with many finished operations, relative to few.
 const FINISHED_RATIO_MAX: f64 = 1.10;
 
 /// A series, its base, and the limit of their ratio.

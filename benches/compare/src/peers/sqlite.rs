@@ -69,7 +69,7 @@ struct SqliteStore {
     path: PathBuf,
     unlock: Option<Unlock>,
     cache_bytes: usize,
-    /// For the first session, so that opening the store and reading use one connection.
+    /// For the first session: opening and reading use one connection.
     spare: Mutex<Option<Connection>>,
     log_was_left: bool,
 }

@@ -28,7 +28,7 @@ pub(super) trait Sharer {
     /// Makes all shares, replacing those of the previous call.
     fn split(&mut self) -> Result<()>;
 
-    /// Joins the secret from as many shares of the last split as needed.
+    /// Joins the secret from the needed shares of the last split.
     fn join(&self) -> Result<Vec<u8>>;
 }
 

@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::measure::Series;
 use crate::report::{figure, write_raw};
 
-/// Goals for all layers, 3 of 9, in megabytes of secret a second.
+/// Goals for all layers, 3 of 9, in megabytes per second.
 const SPLIT_MB_MIN: f64 = 100.0;
 const JOIN_MB_MIN: f64 = 400.0;
 

@@ -55,7 +55,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only by its methods, or when a thread sleeps on it.
+/// A clock that moves only by its methods or by sleeping threads.
 ///
 /// Clones share one time.
 #[cfg(feature = "testing")]

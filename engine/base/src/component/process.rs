@@ -16,8 +16,9 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// Start of the process, in clock ticks since boot; 0 if the system does not report it.
     pub started: u64,
-    /// The kernel's name of the process id namespace of `pid`, which differs between containers;
-    /// empty if the system has none.
+    /// The kernel's name of the process id namespace of `pid`.
+    ///
+    /// It differs between containers; empty if the system has none.
     pub pid_namespace: String,
 }
 

@@ -36,10 +36,10 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Lists the entries of a folder in no particular order; `NotFound` if it is missing.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// Waits until every change of names in this folder survives a power cut.
+    /// Waits until all name changes in this folder survive power cuts.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Returns how many more bytes this process may write below the folder `path`.
+    /// Returns how many more bytes this process may write below `path`.
     ///
     /// The value is `u64::MAX` if the file system does not know. Another process may use the space
     /// first.
@@ -79,7 +79,7 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Releases the lock.
     fn unlock(&self) -> io::Result<()>;
 
-    /// Returns an identity of this file, unique on the host while the file exists.
+    /// Returns the file's identity, unique on the host while it exists.
     ///
     /// It does not depend on the name, and a copy has another. Empty if the system has none.
     fn identity(&self) -> io::Result<String>;

@@ -83,7 +83,7 @@ impl<R> Job<R> {
         Self { cell: Arc::new(Cell { stage, ended: Condvar::new() }) }
     }
 
-    /// Returns a closure that runs the job, unless another thread has begun it.
+    /// Returns a closure that runs the job, unless it has begun.
     pub(super) fn runner(&self) -> impl FnOnce() + use<R> {
         let cell = Arc::clone(&self.cell);
         move || cell.run()
@@ -94,7 +94,7 @@ impl<R> Job<R> {
         matches!(*self.cell.stage.lock(), Stage::Ended(_))
     }
 
-    /// Waits for the outcome, and runs the job here if no thread has begun it.
+    /// Waits for the outcome, or runs the job here if not begun.
     ///
     /// `Err` is the job's panic.
     pub fn wait(self) -> thread::Result<R> {

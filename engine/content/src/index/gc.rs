@@ -27,7 +27,9 @@ use strongroom_format::{
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
 
-/// Time for which a dead upload is kept, so that a repeated put can resume it.
+/// Time for which a dead upload is kept.
+///
+/// A repeated put can resume it.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most chunks that one commit releases.
@@ -92,14 +94,16 @@ impl LocalIndex {
         self.core().write(GC, end)
     }
 
-    /// Returns whether no upload can have found a released chunk, and no reader can reach it.
+    /// Returns whether a released chunk can be freed.
+    ///
+    /// No upload can have found it, and no reader can reach it.
     fn is_due(&self, released: &ReleasedRow) -> bool {
         let ReleasedRow::V0 { session, commit } = *released;
         let due = self.uploads().due().min(self.core().read_epochs().due());
         session != self.core().session() || commit <= due
     }
 
-    /// Removes a chunk from the index if it is released, due and unreferenced.
+    /// Removes a released, due and unreferenced chunk from the index.
     fn free_chunk(
         &self,
         tx: &mut Tx<'_>,

@@ -48,9 +48,9 @@ pub(crate) struct LocalIndex {
 pub(crate) struct Effects {
     /// Contents to which it refers first.
     pub(crate) adopted: Vec<Arc<StoredContent>>,
-    /// Bytes of the store that are in the state, if it adopted any content.
+    /// Bytes of the store in the state, if it adopted any content.
     pub(crate) state_bytes: u64,
-    /// The new total of bytes in state and in packs, if it changes.
+    /// The new total of bytes in state and packs, if changed.
     pub(crate) stored: Option<(u64, u64)>,
     /// Sum of the lengths of contents that it releases, in bytes.
     pub(crate) released_bytes: u64,
@@ -113,8 +113,9 @@ impl ChunkIndex for LocalIndex {
         Ok(())
     }
 
-    /// A released chunk counts as absent, because the upload's read epoch is older than this
-    /// look-up.
+    /// A released chunk counts as absent.
+    ///
+    /// The upload's read epoch is older than this look-up.
     ///
     /// A chunk in the state is packed again with a long content that has it.
     fn is_kept(&self, id: &ChunkId) -> Result<bool> {

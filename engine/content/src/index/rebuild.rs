@@ -1,4 +1,4 @@
-//! Rebuilding the index from the packs alone, when rows of it are lost or wrong.
+//! Rebuilding the index from the packs, after rows were lost.
 //!
 //! Every pack lists its chunks under its own seal, and every node lists its children. So locations
 //! and counts follow without the index. Chunks in the state exist only there, and their rows stay.

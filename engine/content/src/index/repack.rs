@@ -22,7 +22,7 @@ use strongroom_store::state::Table;
 /// Bytes of chunks in the state from which they are packed.
 pub(crate) const HELD_BYTES_KEPT: u64 = 4 << 20;
 
-/// A pack is emptied when less than one part in this many is chunks.
+/// Divisor for the share of chunks below which a pack is emptied.
 const USED_PART_MIN: u64 = 2;
 
 /// Approximate bytes of a chunk in its pack's list.
@@ -191,7 +191,7 @@ impl LocalIndex {
     }
 }
 
-/// Records the new location of chunks that are still at their old one.
+/// Records new locations of chunks that are still at the old ones.
 fn repoint(
     tx: &mut Tx<'_>,
     packed: &Packed,

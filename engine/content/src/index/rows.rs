@@ -226,7 +226,9 @@ pub(crate) fn unrefer(tx: &mut Tx<'_>, id: &ChunkId) -> Result<()> {
     write_chunk(tx, id, &row)
 }
 
-/// Writes a pack's row, or dooms the pack if it is empty and no live upload has it.
+/// Writes a pack's row, or dooms an empty, unowned pack.
+///
+/// A live upload can still have the pack.
 ///
 /// Returns whether it was doomed.
 pub(crate) fn write_pack(tx: &mut Tx<'_>, name: ObjectName, row: &PackRow) -> Result<bool> {
@@ -267,7 +269,7 @@ pub(crate) fn add_to_pack(
     Ok(())
 }
 
-/// Returns the bytes in state and in packs, as the transaction sees them.
+/// Returns the bytes in state and packs, in the transaction.
 pub(crate) fn stored_total(tx: &Tx<'_>) -> Result<(u64, u64)> {
     if let Some(total) = tx.parts.get::<Effects>().and_then(|effects| effects.stored) {
         return Ok(total);
@@ -300,7 +302,7 @@ pub(crate) fn write_stored(tx: &mut Tx<'_>) -> Result<()> {
     tx.state.put(Table::Totals, &TotalKey::Stored.encode(), &row.encode())
 }
 
-/// Returns the bytes in state and in packs, in a read of the state.
+/// Returns the bytes in state and packs, in a read.
 pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     let row = state.get(Table::Totals, &TotalKey::Stored.encode())?;
     match row.map(|row| StoredTotal::decode(row.as_slice())).transpose()? {
@@ -309,7 +311,7 @@ pub(crate) fn read_stored_parts(state: &StateRead) -> Result<(u64, u64)> {
     }
 }
 
-/// Returns the bytes of the content store, in a read of the state.
+/// Returns the bytes of the content store, in a read.
 pub fn read_stored(state: &StateRead) -> Result<u64> {
     read_stored_parts(state).map(|(in_state, in_packs)| in_state.saturating_add(in_packs))
 }

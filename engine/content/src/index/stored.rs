@@ -27,7 +27,7 @@ pub struct LocalUpload {
     id: UploadId,
     /// Registered before the first look-up, held until the end; see `upload_registry.rs`.
     read_epoch: Mutex<Option<Arc<ReadEpoch>>>,
-    /// Set if its row in table `uploads` was written, or may have been.
+    /// Its row in table `uploads` was written, or may have been.
     has_row: bool,
     since_unix_millis: u64,
     /// Most bytes that the store may use.
@@ -38,7 +38,9 @@ pub struct LocalUpload {
 }
 
 impl LocalUpload {
-    /// Begins an upload of `size` bytes, if known, to a store that may use `limit` bytes.
+    /// Begins an upload to a store that may use `limit` bytes.
+    ///
+    /// `size` is its length in bytes, if known.
     ///
     /// `Full` if they do not fit.
     pub(crate) fn begin(
@@ -73,7 +75,7 @@ impl LocalUpload {
         reserved.map_err(|taken| full(taken, bytes, limit))
     }
 
-    /// Reserves bytes for the missing chunks among those that wait for the commit.
+    /// Reserves bytes for the missing chunks that await the commit.
     fn reserve_for(&self, additions: &Additions) -> Result<()> {
         if self.limit.is_none() {
             return Ok(());
@@ -84,7 +86,9 @@ impl LocalUpload {
         if bytes == 0 { Ok(()) } else { self.reserve(bytes) }
     }
 
-    /// Returns `Full` if the store would exceed its limit, including reservations of others.
+    /// Returns `Full` if the store would exceed its limit.
+    ///
+    /// Reservations of other uploads count.
     fn check(&self, tx: &Tx<'_>, additions: &Additions) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
         let (state, packs) = stored_total(tx)?;
@@ -198,7 +202,9 @@ impl StoredContent {
         self.upload.check(tx, &self.additions)
     }
 
-    /// Writes its rows and a reference to it, in a transaction that keeps it until the commit.
+    /// Writes its rows and a reference to it.
+    ///
+    /// The transaction keeps it until the commit.
     ///
     /// After a [check](Self::check) only the storage can fail it.
     pub fn adopt(self: &Arc<Self>, tx: &mut Tx<'_>) -> Result<()> {
@@ -222,7 +228,9 @@ impl StoredContent {
         self.upload.end();
     }
 
-    /// Commits `with` and a reference to the content, in a commit that it may share.
+    /// Commits `with` and a reference to the content.
+    ///
+    /// The commit may be shared.
     ///
     /// `check` decides whether the commit may happen. After the check only the storage can fail it.
     pub fn commit<T: Send + 'static>(
@@ -243,7 +251,7 @@ impl StoredContent {
         Ok(value)
     }
 
-    /// Returns a view of the index that includes its chunks, for readers before its commit.
+    /// Returns an index view that includes its chunks, before its commit.
     pub fn shown_in(self: &Arc<Self>, pinned: &Pinned) -> Pinned {
         pinned.with_index(|index| Arc::new(Uncommitted { index, stored: Arc::clone(self) }))
     }
@@ -263,7 +271,7 @@ impl StoredContent {
     }
 }
 
-/// The index, with the chunks of a content whose commit may not have happened.
+/// The index with the chunks of a content without certain commit.
 struct Uncommitted {
     index: Arc<dyn ChunkIndex>,
     stored: Arc<StoredContent>,

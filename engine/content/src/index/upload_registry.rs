@@ -23,11 +23,11 @@ use strongroom_store::state::{StateWrite, Table};
 #[derive(Debug)]
 pub(crate) struct UploadRegistry {
     read_epochs: Arc<ReadEpochs>,
-    /// Uploads of this process, and the bytes of quota that each may still need.
+    /// Uploads of this process, and the quota bytes each may need.
     live: Mutex<HashMap<UploadId, u64>>,
-    /// Uploads that ended without a commit, and whose rows are not marked yet.
+    /// Uploads that ended without a commit and a marked row.
     given_up: Mutex<Vec<UploadId>>,
-    /// Held while chunks are freed or moved, or while the index is rebuilt.
+    /// Held while chunks are freed or moved, or the index rebuilt.
     upkeep: Mutex<()>,
     /// Set while the index is rebuilt: no upload may begin.
     closed: AtomicBool,
@@ -50,7 +50,7 @@ impl UploadRegistry {
         self.read_epochs.publish(number);
     }
 
-    /// Returns the newest commit whose released chunks no live upload can have found.
+    /// Returns the newest commit whose released chunks no upload can use.
     pub(crate) fn due(&self) -> u64 {
         self.read_epochs.due()
     }
@@ -123,7 +123,9 @@ impl UploadRegistry {
         self.live.lock().contains_key(&id)
     }
 
-    /// Reserves bytes for an upload, if they fit with stored and reserved bytes.
+    /// Reserves bytes for an upload, if they fit within the limit.
+    ///
+    /// Stored and reserved bytes count.
     ///
     /// Otherwise it returns the number of stored and reserved bytes. `stored` runs under the lock,
     /// so that bytes are counted which another upload committed before it returned its reservation.

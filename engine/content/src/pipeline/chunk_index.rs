@@ -26,7 +26,9 @@ pub trait ChunkIndex: Send + Sync {
     /// Finds a chunk in the newest state; `None` if the index does not have it.
     fn find(&self, id: &ChunkId) -> Result<Option<FoundChunk>>;
 
-    /// Visits the locations of `chunks` in order, in one state, until `visit` returns `false`.
+    /// Visits the locations of `chunks` in order, in one state.
+    ///
+    /// It stops when `visit` returns `false`.
     ///
     /// Ends before the first chunk that is in no pack.
     fn places(&self, chunks: &[Child], visit: &mut dyn FnMut(PlacedChunk) -> bool) -> Result<()>;
@@ -65,21 +67,21 @@ pub trait UploadIndex {
     /// Indexes packs on the backend, in one commit. They stay until the upload ends.
     fn add(&mut self, additions: Additions, reservations: Vec<Reservation>) -> Result<()>;
 
-    /// Takes over the content, with the remaining chunks that its commit will index.
+    /// Takes over the content and the remaining chunks to index.
     fn finish(self, content: NewContent) -> Result<Self::Stored>;
 }
 
-/// An index whose chunks are freed and moved, by one thread at a time.
+/// An index whose chunks one thread at a time frees or moves.
 pub(crate) trait GcIndex: ChunkIndex {
-    /// Lists at most `limit` released chunks after `after`, in the order of their ids.
+    /// Lists at most `limit` released chunks after `after`, by id.
     fn released(&self, after: Option<&ChunkId>, limit: usize) -> Result<Vec<ReleasedChunk>>;
 
-    /// Frees chunks in one commit, and drops the references of nodes among them.
+    /// Frees chunks and their nodes' references in one commit.
     ///
     /// A chunk that is no longer due, or has a reference again, stays.
     fn free(&self, chunks: &[ToFree]) -> Result<Freed>;
 
-    /// Lists packs that are empty or more than half unused, with their lengths.
+    /// Lists empty and mostly unused packs, with their lengths.
     fn wasteful_packs(&self) -> Result<Vec<(ObjectName, u64)>>;
 
     /// Lists the referenced chunks of a pack.
@@ -91,7 +93,9 @@ pub(crate) trait GcIndex: ChunkIndex {
         listed: Option<&[PackedChunk]>,
     ) -> Result<Vec<PlacedChunk>>;
 
-    /// Records the new locations of a pack's chunks, of those that are still at `from`.
+    /// Records new locations of a pack's chunks.
+    ///
+    /// Only chunks that are still at `from` change.
     ///
     /// The first commit also removes the pack's pending row.
     fn repoint(&self, pack: &Packed, from: &[ChunkPlace], reserved: &Reservation) -> Result<Moved>;
@@ -181,9 +185,9 @@ pub struct NewContent {
 /// A released chunk.
 pub(crate) struct ReleasedChunk {
     pub id: ChunkId,
-    /// Set if no live upload can have found it, and no live reader can reach it.
+    /// No live upload can have found it, and no reader reaches it.
     pub is_due: bool,
-    /// Its kind and stored length, if it is in the index without a reference.
+    /// Its kind and stored length, if indexed without a reference.
     pub unreferenced: Option<(ChunkKind, u32)>,
 }
 

@@ -65,7 +65,7 @@ pub struct GcReport {
     pub bytes: u64,
     /// Packs that are empty. Their objects are deleted when no reader can have found them.
     pub packs: u64,
-    /// Chunks that were moved, out of mostly unused packs and out of the state.
+    /// Chunks moved out of mostly unused packs and the state.
     pub moved: u64,
     /// Objects deleted from the backend.
     pub objects: u64,

@@ -1,4 +1,6 @@
-//! Moving chunks into new packs, out of the index and out of mostly unused packs.
+//! Moving chunks into new packs.
+//!
+//! They come from the index and from mostly unused packs.
 //!
 //! A pack is put first. Then the index records the new location of each chunk that is still where
 //! it was read. Chunks are found by id, so a move breaks no reader. A reader that has the old
@@ -80,7 +82,9 @@ fn read_pack(
     Ok(chunks)
 }
 
-/// Puts chunks into new packs, and records the locations of those that are still in place.
+/// Puts chunks into new packs, and records their locations.
+///
+/// Only chunks that are still in place get a new location.
 pub(crate) fn move_chunks<I: GcIndex + 'static>(
     pipeline: &Pipeline,
     index: &Arc<I>,

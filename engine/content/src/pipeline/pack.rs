@@ -75,7 +75,7 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Makes an empty pack, in the buffer of an earlier one if there is one.
+    /// Makes an empty pack, reusing an earlier buffer if possible.
     pub(crate) fn new(objects: &Objects, name: ObjectName, spare: Option<Vec<u8>>) -> Self {
         let keys = objects.keys();
         let full = full_bytes(objects);

@@ -22,7 +22,7 @@ const PREPARE: &str = "prepare chunk";
 /// Most threads that prepare chunks of one pipeline.
 const THREADS_MAX: usize = 4;
 
-/// Chunks of one upload that may be in progress for each of these threads.
+/// Chunks in progress for each upload thread.
 const CHUNKS_PER_THREAD: usize = 3;
 
 /// Chunks that wait for a thread. A chunk without room is prepared by its upload.
@@ -72,7 +72,7 @@ pub(crate) fn prepare(
     Ok(Prepared::New(EncodedChunk { id, kind, len, stored: compressor.pack(bytes) }))
 }
 
-/// The chunks of one stream on the pool, in the order of the stream.
+/// The chunks of one stream on the pool, in stream order.
 pub(crate) struct Preparers {
     pipeline: Arc<Pipeline>,
     index: Arc<dyn ChunkIndex>,

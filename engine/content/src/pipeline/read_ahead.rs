@@ -92,7 +92,7 @@ impl ReadAhead {
         self.in_order >= 2 * STRETCHES_MAX && self.fetches.is_empty()
     }
 
-    /// Returns the bytes of the next chunk of the stream, if they were being fetched.
+    /// Returns the next chunk's bytes, if they were being fetched.
     ///
     /// If the chunk is not the expected one, all fetched chunks are dropped.
     pub(crate) fn take(&mut self, id: &ChunkId) -> Option<Vec<u8>> {
@@ -118,7 +118,9 @@ impl ReadAhead {
         self.in_order = 0;
     }
 
-    /// Fetches chunks of `next`, the data after the chunk just read, that are not fetched yet.
+    /// Fetches chunks of `next` that are not fetched yet.
+    ///
+    /// `next` is the data after the chunk just read.
     pub(crate) fn go_on(&mut self, pinned: &Pinned, next: &[Child]) -> Result<()> {
         self.in_order += 1;
         let most = pinned.objects().at_once_max().min(STRETCHES_MAX).min(self.in_order / 2);

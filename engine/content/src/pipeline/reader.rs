@@ -146,7 +146,7 @@ pub(crate) fn listed(node: &[u8]) -> Result<Vec<Child>> {
 }
 
 impl ContentReader {
-    /// Makes the reader of a content that existed when the read epoch was registered.
+    /// Makes the reader of a content that its read epoch covers.
     pub fn new(pinned: Pinned, content: ContentRef) -> Self {
         Self {
             pinned,

@@ -29,7 +29,7 @@ const INDEX_BYTES_MAX: usize = 256 << 10;
 
 /// Most children of a node.
 const CHILDREN_MAX: usize = 1_024;
-/// A node ends after a child whose id begins with this many zero bits: after 256 on average.
+/// Zero bits at the start of a child's id that end a node: after 256 on average.
 ///
 /// So an insertion moves few ends of nodes.
 const NODE_BITS: u32 = 8;
@@ -50,9 +50,9 @@ pub struct Upload<U> {
     filling: Option<OpenPack>,
     /// The buffer of a pack that was put.
     spare: Option<Vec<u8>>,
-    /// Chunks to index with that pack, or without a pack by the commit.
+    /// Chunks to index with that pack, or by the commit.
     batch: Batch,
-    /// The full packs before it that are being put, oldest first, with their batches.
+    /// Earlier full packs that are being put, with batches, oldest first.
     putting: VecDeque<(PackUnderWay, Batch)>,
     /// Most packs in that list.
     putting_max: usize,
@@ -85,7 +85,7 @@ impl<U> std::fmt::Debug for Upload<U> {
 }
 
 impl<U: UploadIndex> Upload<U> {
-    /// Begins to store a stream, for an upload that its index has begun.
+    /// Begins to store a stream for an upload of its index.
     pub(crate) fn new(pipeline: &Arc<Pipeline>, under_way: U) -> Result<Self> {
         Ok(Self {
             pipeline: Arc::clone(pipeline),
@@ -148,7 +148,7 @@ impl<U: UploadIndex> Upload<U> {
         under_way.finish(NewContent { content, checksum, additions, reservations })
     }
 
-    /// Prepares the chunks of a stream on the pool, while this thread reads and packs.
+    /// Prepares a stream's chunks on the pool while this thread packs.
     fn store_long(&mut self, stream: &mut Stream<'_>, first: Option<Vec<u8>>) -> Result<()> {
         let mut preparers = Preparers::new(&self.pipeline, &self.index);
         let mut next = first;
@@ -251,7 +251,7 @@ impl<U: UploadIndex> Upload<U> {
         self.under_way.add(batch.additions, batch.reservations)
     }
 
-    /// Adds a child at a height, and a node above it if a node ends there.
+    /// Adds a child at a height, and a finished node above it.
     fn link(&mut self, height: usize, child: Child) -> Result<()> {
         if self.levels.len() == height {
             self.levels.push(Vec::new());

@@ -48,7 +48,9 @@ pub struct Core {
     group: Group,
     hooks: OnceLock<Vec<Arc<dyn Hook>>>,
     fence: Arc<dyn Fence>,
-    /// Deletes objects on a shared store and checks its owner ref, without delaying calls.
+    /// Deletes objects on a shared store and checks its owner ref.
+    ///
+    /// Calls are not delayed.
     store_tasks: Pool,
     /// The lock of the vault's folder. Dropped last, after the state is closed.
     guard: Mutex<Option<Box<dyn Send>>>,
@@ -155,7 +157,7 @@ impl Core {
         &*self.fence
     }
 
-    /// Returns the threads for requests to a shared store that no call waits for.
+    /// Returns the threads for shared-store requests that delay no call.
     pub fn store_tasks(&self) -> &Pool {
         &self.store_tasks
     }
@@ -205,7 +207,9 @@ impl Core {
         Ok(View::new(state, read_epoch, Arc::clone(self)))
     }
 
-    /// Reads the newest state, for a caller with a read epoch that looks up immutable data.
+    /// Reads the newest state, for look-ups of immutable data.
+    ///
+    /// The caller has a read epoch.
     pub fn read_state(&self) -> Result<StateRead> {
         self.try_to_reopen();
         self.store.read()
@@ -253,7 +257,9 @@ impl Core {
         })
     }
 
-    /// Runs one transaction whose closure takes and returns it, so that it can be wrapped.
+    /// Runs one transaction, which the closure takes and returns.
+    ///
+    /// So it can be wrapped.
     pub fn write_owned<T, E: From<Error>>(
         self: &Arc<Self>,
         action: &'static str,
@@ -308,7 +314,7 @@ impl Core {
         Ok(value)
     }
 
-    /// Runs work in a commit that it may share with the work of other threads.
+    /// Runs work in a commit that other threads may share.
     pub fn submit(self: &Arc<Self>, action: &'static str, work: Box<dyn Work>) -> Result<()> {
         let mut due = Due::default();
         let commit = |turn: &Turn<'_>, pieces: &mut [QueuedWork]| {
@@ -328,7 +334,7 @@ impl Core {
         self.submit("reserve objects", Box::new(Reservation { stage, row, pending }))
     }
 
-    /// Marks objects that no row will refer to as due for deletion, with their pending rows.
+    /// Marks unreferenced objects as due, with their pending rows.
     pub fn abandon(&self, stage: StageId) {
         self.reclaim.abandon(stage);
     }

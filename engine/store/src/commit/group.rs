@@ -40,7 +40,7 @@ struct Ticket {
 
 enum Stage {
     Waiting(Box<dyn Work>),
-    /// Its thread is at the head of the queue and leads the commit.
+    /// Its thread heads the queue and leads the commit.
     Leading(Box<dyn Work>),
     /// A leader has taken the piece.
     Taken,

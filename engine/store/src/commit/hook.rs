@@ -33,7 +33,7 @@ pub trait Hook: Send + Sync {
         false
     }
 
-    /// Finds unfinished work in the tables, at open and after the state was reopened.
+    /// Finds unfinished work in the tables, after an open or reopen.
     fn opened(&self, _state: &StateRead) -> Result<()> {
         Ok(())
     }
@@ -49,7 +49,7 @@ pub trait Hook: Send + Sync {
     }
 }
 
-/// The work after the state is closed, for at most the given time.
+/// The work after the close, bounded by the given time.
 pub type Ending = Box<dyn FnOnce(Duration) + Send>;
 
 /// The check whether this state may still write and delete.
@@ -59,13 +59,15 @@ pub trait Fence: Send + Sync + fmt::Debug {
     /// Refuses a commit of a state that is known to be superseded. Makes no request.
     fn admit_commit(&self, action: &'static str) -> Result<()>;
 
-    /// Reads the owner ref, if the backend is shared, and refuses if the content was taken over.
+    /// Reads the owner ref of a shared backend.
+    ///
+    /// It refuses if the content was taken over.
     fn admit_delete(&self) -> Result<()>;
 
     /// Does the same, unless the owner ref was read a moment ago.
     fn admit_delete_again(&self) -> Result<()>;
 
-    /// Returns whether deletes must wait, as far as is known without a request.
+    /// Returns whether deletes must wait, without making a request.
     fn seems_superseded(&self) -> bool;
 
     /// Returns the same, and asks the store if that is unknown.

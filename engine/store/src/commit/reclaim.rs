@@ -50,7 +50,7 @@ pub struct Reclaim {
     settled: Mutex<VecDeque<DueRow>>,
     /// Rows that were gathered and are still in their table.
     in_hand: Mutex<HashSet<DueRow>>,
-    /// Time of the last failed delete on a shared store, by the monotonic clock.
+    /// Time of the last failed shared-store delete, by the monotonic clock.
     failed_at: Mutex<Option<Duration>>,
 }
 

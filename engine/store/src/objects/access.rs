@@ -123,7 +123,9 @@ impl Objects {
         if self.is_remote() { self.backend.concurrency().get() } else { 1 }
     }
 
-    /// Returns the pool for parallel requests, limited to what the backend handles well.
+    /// Returns the pool for parallel requests.
+    ///
+    /// It is limited to what the backend handles well.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -242,7 +244,7 @@ impl Objects {
         }
     }
 
-    /// Returns `Full` if the backend knows that it has no room for `bytes` more.
+    /// Returns `Full` if the backend has no room for `bytes` more.
     pub fn expect_room(&self, operation: &'static str, bytes: u64) -> Result<()> {
         let _open = self.enter(operation)?;
         let room = self.backend.available_bytes()?;

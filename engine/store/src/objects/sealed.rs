@@ -24,7 +24,7 @@ const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
-/// The division of an object into blocks, by the type of its contents.
+/// The division of an object into blocks, by content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     magic: &'static [u8; 8],
@@ -45,7 +45,7 @@ impl Cut {
         [Self::VALUE, Self::SLOTS, Self::CELLS].into_iter().find(|cut| *cut.magic == magic)
     }
 
-    /// Returns the cut of the object at this position in a space generation.
+    /// Returns the cut of an object, by position in its generation.
     pub fn of_space(place: usize) -> Self {
         if place < CELL_OBJECTS { Self::CELLS } else { Self::SLOTS }
     }

@@ -23,7 +23,7 @@ const ROUNDS_MAX: u32 = 100;
 const PUTS_MAX: u32 = 4;
 /// Time after which no put begins.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(180);
-/// The pauses after lost rounds, each randomised between half of it and all.
+/// The pauses after lost rounds, each randomised from half to all.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), 2.0, Duration::from_millis(500));
 
 /// The refs of one vault.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use strongroom_crypto::{Cipher, NONCE_BYTES, SealKey, SecretKey, TAG_BYTES};
 use strongroom_format::{REF_PLAIN_STEP_BYTES, RefName, RefRow};
 
-/// Longest body of a ref in bytes, and the part that a row may use.
+/// Longest body of a ref in bytes, and the row's part.
 const REF_BYTES_MAX: usize = 64 << 10;
 const REF_ROW_BYTES_MAX: usize = REF_BYTES_MAX - 2 * REF_PLAIN_STEP_BYTES;
 

@@ -1,4 +1,4 @@
-//! The two copies of the vault's header at the beginning of the state file.
+//! The two copies of the vault's header in the state file.
 //!
 //! A change writes one copy, syncs, writes the other, and syncs. At any moment one copy is whole.
 //! Once the change is acknowledged, neither copy has the old contents, such as a removed password.

@@ -137,7 +137,7 @@ mod tests {
         database
     }
 
-    /// Appends its digit to a row, which then shows the executed steps in order.
+    /// Appends its digit to a row that shows the executed steps.
     fn step<const DIGIT: u8>(write: &mut StateWrite<'_>) -> Result<()> {
         let mut trace = write.get(Table::Meta, b"trace", |row| row.unwrap_or(b"").to_vec())?;
         trace.push(DIGIT);

@@ -1,4 +1,6 @@
-//! Copies the state into a new file under new keys, and compacts it.
+//! Copies the state into a new file, and compacts it.
+//!
+//! The copy can have new keys.
 //!
 //! Both need the state without readers, because a redb reader keeps pages of the old file. They
 //! wait for such a moment for a bounded time, and are then `Locked`, with nothing changed.
@@ -37,7 +39,9 @@ pub struct CopyOptions<'a> {
 const ROTATE: &str = "rotate keys";
 
 impl Store {
-    /// Copies the state into a new file behind `header` and `sealing`, and continues with it.
+    /// Copies the state into a new file, and continues with it.
+    ///
+    /// `header` and `sealing` are those of the new file.
     ///
     /// The old file is untouched until the new one replaces it. The caller has the write turn.
     /// `Full` if there is no room for the copy. `Locked` if readers live longer than the timeout.

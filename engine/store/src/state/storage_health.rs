@@ -116,12 +116,14 @@ impl StorageHealth {
         self.header_written.load(Ordering::Acquire)
     }
 
-    /// Records the write of a super-header copy that publishes nothing, or its sync.
+    /// Records the write or sync of a super-header copy.
+    ///
+    /// The copy publishes nothing.
     pub(super) fn note_touch(&self, under_way: bool) {
         self.touching.store(under_way, Ordering::Release);
     }
 
-    /// Returns whether the failure happened during such a write, which may have torn the copy.
+    /// Returns whether the failure may have torn such a copy.
     pub(super) fn may_have_torn_copy(&self) -> bool {
         self.touching.load(Ordering::Acquire)
     }
@@ -133,7 +135,9 @@ impl StorageHealth {
         self.checking.store(under_way, Ordering::Release);
     }
 
-    /// Returns whether the failure interrupted a check, whose own commit may be missing.
+    /// Returns whether the failure interrupted a check.
+    ///
+    /// The check's own commit may then be missing.
     pub(super) fn may_have_torn_check(&self) -> bool {
         self.checking.load(Ordering::Acquire)
     }

@@ -36,7 +36,9 @@ use strongroom_format::{Header, file_bytes};
 /// Longest time that live readers delay the reopening of a failed store.
 pub(crate) const READERS_GRACE: Duration = Duration::from_secs(30);
 
-/// Size of state from which commits keep redb's allocator state on disk (`quick_repair`).
+/// Size from which commits keep redb's allocator state on disk.
+///
+/// redb calls this `quick_repair`.
 ///
 /// It costs a second fdatasync for each commit (2.7 times as long, measured on redb 4.5.0). It
 /// saves the walk over the state at an open after a crash: 5 to 8 s for each GiB in use. The file
@@ -102,7 +104,9 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Creates a state with its tables and the rows that `fill` writes, and publishes it.
+    /// Creates and publishes a state with the rows of `fill`.
+    ///
+    /// It has all tables.
     pub fn create(
         storage: &dyn StateStorage,
         header: &Header,
@@ -149,7 +153,9 @@ impl Store {
         })
     }
 
-    /// Writes both copies of the open state's header, each durable before the other.
+    /// Writes both copies of the open state's header.
+    ///
+    /// Each is durable before the next is written.
     ///
     /// After an error it may have happened: `Uncertain`.
     pub fn write_header(&self, header: &Header) -> Result<()> {
@@ -265,8 +271,9 @@ impl Store {
         }
     }
 
-    /// Reopens the state after a failure, if no reader is left or their grace is over, and checks
-    /// it.
+    /// Reopens and checks the state after a failure.
+    ///
+    /// No reader may be left, or their grace is over.
     ///
     /// `Unavailable` while readers are waited for, or if the storage still fails. The caller has
     /// the write turn, so no write is running.

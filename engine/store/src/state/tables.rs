@@ -382,7 +382,9 @@ impl<'t> StateWrite<'t> {
         Self { transaction, fixed: Default::default(), records: OnceCell::new(), health }
     }
 
-    /// Creates the tables that every state has, so that a read always finds them.
+    /// Creates the tables that every state has.
+    ///
+    /// A read then always finds them.
     pub(super) fn create_tables(&self) -> Result<()> {
         Table::ALL_FIXED.into_iter().try_for_each(|table| self.make(table))
     }
@@ -502,7 +504,7 @@ impl<'t> StateWrite<'t> {
         self.health.guard(READ, || table.len().map_err(|e| e.during(READ)))
     }
 
-    /// Returns copies of the rows in `span`, in key order from either end.
+    /// Returns copies of the rows in `span`, in either key order.
     pub fn range(
         &self,
         table: Table,

@@ -22,7 +22,7 @@ pub(super) const DELETE: &str = "delete artifact";
 pub(super) const VERSIONS_PER_COMMIT: usize = 256;
 
 impl Artifacts {
-    /// Deletes an artifact with all of its versions, or the version in the URI.
+    /// Deletes an artifact with all its versions, or one version.
     ///
     /// Returns the number of deleted versions; 0 if there was none. More than 256 need several
     /// commits, oldest first. Waits for the artifact's lease, as [`put`](Self::put) does.
@@ -37,7 +37,9 @@ impl Artifacts {
         self.core().write(DELETE, change)
     }
 
-    /// Deletes all but the newest `kept` versions of an artifact, at least 1; returns their number.
+    /// Deletes all but the newest `kept` versions of an artifact.
+    ///
+    /// At least one version stays; returns their number.
     pub fn delete_old(&self, name: &ArtifactName, kept: usize) -> Result<u64> {
         if kept == 0 {
             return Err(Error::new(ErrorKind::Invalid, DELETE)
@@ -104,7 +106,7 @@ impl Artifacts {
         self.core().write(DELETE, change)
     }
 
-    /// Returns the next artifacts that have versions, with the keys of their rows.
+    /// Returns the next artifacts that have versions, with row keys.
     fn next_artifacts(
         &self,
         span: &NameSpan,

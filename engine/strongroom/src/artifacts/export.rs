@@ -1,4 +1,4 @@
-//! Writing the versions of a spec, or of one task, as a ZIP archive.
+//! Exports of a spec's or task's versions as a ZIP archive.
 //!
 //! The archive is written as a stream that never seeks, so it can go through a pipe. Memory holds
 //! one chunk and the archive's directory, whatever the size of the contents. All data is read from
@@ -47,7 +47,9 @@ pub struct ExportReport {
 }
 
 impl Artifacts {
-    /// Writes all versions of the scope's spec or task as a ZIP archive.
+    /// Writes all versions of the scope as a ZIP archive.
+    ///
+    /// The scope is a spec or a task.
     ///
     /// Each version is `<task>/<type>@<version>`. `metadata.json` at the end lists them with their
     /// metadata. Names are made safe to unpack on any system: characters other than ASCII letters,

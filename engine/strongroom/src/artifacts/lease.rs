@@ -234,7 +234,7 @@ impl ArtifactLease {
         &self.grant.name
     }
 
-    /// Returns its fencing token, greater than that of any earlier lease in this session.
+    /// Returns its fencing token, above every earlier one of this session.
     pub fn token(&self) -> u64 {
         self.grant.token
     }
@@ -276,7 +276,7 @@ impl Artifacts {
         self.lock_as(name, &this_thread())
     }
 
-    /// Does the same, as a holder with a name of 1 to 128 bytes.
+    /// Acquires the lease under a holder name of 1 to 128 bytes.
     pub fn lock_as(&self, name: &ArtifactName, holder: &str) -> Result<ArtifactLease> {
         check_name(LOCK, "holder", holder)?;
         let policy = self.policy.as_ref().ok_or_else(|| {
@@ -315,7 +315,7 @@ impl Artifacts {
         Self { policy, ..self.clone() }
     }
 
-    /// Returns the lease for writes to that artifact, if the handle uses leases.
+    /// Returns the lease for writes, if the handle uses leases.
     pub(super) fn lease_for(
         &self,
         name: &ArtifactName,

@@ -1,4 +1,4 @@
-//! The name of an artifact (a spec, a task and a type), and its URI.
+//! The name (spec, task and type) and the URI of artifacts.
 
 use std::fmt;
 use std::str::FromStr;

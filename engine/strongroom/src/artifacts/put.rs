@@ -21,7 +21,9 @@ use strongroom_store::commit::Tx;
 
 const PUT: &str = "put artifact";
 
-/// Most replaced versions that the replacing commit deletes, because puts of others may share it.
+/// Most replaced versions that the replacing commit deletes.
+///
+/// Puts of others may share that commit.
 const REPLACED_PER_COMMIT: usize = 16;
 
 /// Most tags of a version.

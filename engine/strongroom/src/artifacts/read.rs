@@ -70,7 +70,9 @@ impl Seek for ArtifactReader {
 }
 
 impl Artifacts {
-    /// Returns the properties of a version, the newest if the URI has no number.
+    /// Returns the properties of a version.
+    ///
+    /// Without a number in the URI, it is the newest.
     ///
     /// `NotFound` if it does not exist.
     pub fn info(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {
@@ -172,7 +174,9 @@ fn not_found(uri: &ArtifactUri) -> Error {
     Error::new(ErrorKind::NotFound, READ).with_reason(Reason::ArtifactMissing).with_subject(uri)
 }
 
-/// Adds the artifact to an error of its content, which names only an object.
+/// Adds the artifact to a content error.
+///
+/// That error names only an object.
 fn damaged(error: std::io::Error, uri: &ArtifactUri) -> Error {
     let inner = Error::io(READ, error);
     let reason = match inner.kind() {

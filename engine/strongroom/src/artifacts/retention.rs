@@ -78,7 +78,7 @@ pub struct ExpiredArtifacts {
 }
 
 impl Artifacts {
-    /// Returns the retention of each type that has one, set or by default.
+    /// Returns the set or default retention of each type with one.
     ///
     /// `None` means for ever, as for every other type.
     pub fn retention(&self) -> Result<BTreeMap<String, Option<Duration>>> {
@@ -132,7 +132,9 @@ impl Artifacts {
         Ok(expired)
     }
 
-    /// Deletes expired versions, in commits of at most 256, and logs their number.
+    /// Deletes expired versions in commits of at most 256.
+    ///
+    /// It logs their number.
     ///
     /// It never waits: an artifact that is being written stays until the next call.
     /// [`gc`](crate::Vault::gc) frees the space.

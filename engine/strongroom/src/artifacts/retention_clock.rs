@@ -20,8 +20,9 @@ impl RetentionClock {
         Self { clock, latest }
     }
 
-    /// Returns the present time, but no earlier than any time it returned or got, plus the time
-    /// since then.
+    /// Returns a present time that never goes backwards.
+    ///
+    /// It is at least each time it returned or got, plus the time since then.
     pub(super) fn at_least(&self, told_unix_millis: u64, now_unix_millis: u64) -> u64 {
         let monotonic = self.clock.monotonic();
         let mut latest = self.latest.lock();

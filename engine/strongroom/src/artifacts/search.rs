@@ -70,7 +70,9 @@ impl ArtifactQuery {
         self
     }
 
-    /// Matches only versions of that task, of any spec unless one is set.
+    /// Matches only versions of that task.
+    ///
+    /// They may have any spec, unless one is set.
     #[must_use]
     pub fn task(mut self, task: impl Into<String>) -> Self {
         self.task = Some(task.into());
@@ -84,15 +86,16 @@ impl ArtifactQuery {
         self
     }
 
-    /// Matches only versions with that tag, and with every other tag that is set.
+    /// Matches only versions with that tag.
+    ///
+    /// They must have every other set tag too.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.insert(tag.into());
         self
     }
 
-    /// Matches only versions put in that time, in milliseconds since the Unix epoch; the end is
-    /// excluded.
+    /// Matches only versions put in that span of Unix milliseconds; the end is excluded.
     #[must_use]
     pub fn created(mut self, unix_millis: Range<u64>) -> Self {
         self.created = Some(unix_millis);

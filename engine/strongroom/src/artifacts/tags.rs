@@ -25,7 +25,9 @@ pub enum TagChange {
 }
 
 impl Artifacts {
-    /// Changes the tags of a version, the newest if the URI has no number; returns its URI.
+    /// Changes a version's tags.
+    ///
+    /// Without a number in the URI, it is the newest; returns its URI.
     ///
     /// Durable on return, and searches find the new tags from the same commit on. `NotFound` if the
     /// version does not exist. `Invalid` for an invalid tag, or for more than

@@ -19,11 +19,11 @@ const SET_QUOTA: &str = "set quota";
 pub struct ArtifactTotal {
     /// Number of versions.
     pub versions: u64,
-    /// Sum of the lengths of their contents in bytes, each counted in full.
+    /// Sum of the lengths of their contents, each counted in full.
     pub bytes: u64,
 }
 
-/// The totals of a vault's artifacts, and the bytes of the content store.
+/// Totals of a vault's artifacts, and bytes of its content store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArtifactUsage {
@@ -71,7 +71,7 @@ impl Quota {
 }
 
 impl Artifacts {
-    /// Returns the totals of all artifacts, by spec and by type, and the bytes of the store.
+    /// Returns the totals by spec and type, and the store's bytes.
     pub fn usage(&self) -> Result<ArtifactUsage> {
         let snapshot = self.core().read()?;
         let state = snapshot.state();

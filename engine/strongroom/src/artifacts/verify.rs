@@ -43,7 +43,9 @@ impl VerifiedArtifacts {
 }
 
 impl Artifacts {
-    /// Reads a version, the newest if the URI has no number, and compares its checksum.
+    /// Reads a version and compares its checksum.
+    ///
+    /// Without a number in the URI, it is the newest.
     ///
     /// `Corrupt` if it differs from what was put. `NotFound` if it does not exist.
     pub fn verify(&self, uri: &ArtifactUri) -> Result<ArtifactInfo> {

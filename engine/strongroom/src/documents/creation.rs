@@ -66,7 +66,9 @@ impl SpaceOptions {
         Self { partitions, ..self }
     }
 
-    /// Sets the cost of an attempt at a document's password, for the life of the space.
+    /// Sets the cost of an attempt at a document's password.
+    ///
+    /// It is fixed for the life of the space.
     ///
     /// By default, and at least, the costs of the vault's handle.
     pub fn password_costs(self, costs: PasswordCosts) -> Self {

@@ -29,7 +29,7 @@ impl Draft<'_> {
             && self.document.text_hash(&begun.update, &self.padded) == begun.text_hash
     }
 
-    /// Draws the contents, under a new id or the id of a resumed update.
+    /// Draws the contents, under a new or a resumed update's id.
     pub(super) fn write(
         self,
         turn: &UpdateLock<'_>,

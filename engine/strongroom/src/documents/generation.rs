@@ -57,7 +57,7 @@ pub(super) struct Cells<'a> {
     cell_bytes: usize,
 }
 
-/// The slots of a map, and the number of unreadable blocks in the whole generation.
+/// A map's slots, and the unreadable blocks of the generation.
 pub(super) struct GatheredSlots {
     pub(super) slots: Slots,
     /// Lost blocks with slots, in all segments.

@@ -46,7 +46,9 @@ pub(super) const COPIES: usize = CELL_OBJECTS * COPIES_PER_OBJECT;
 /// Bytes of a cell beyond the map.
 const CELL_OVERHEAD_BYTES: usize = 256;
 
-/// Fewest segments of a generation, so that a lost one costs each chunk few shares.
+/// Fewest segments of a generation.
+///
+/// A lost segment then costs each chunk few shares.
 const SEGMENTS_MIN: usize = 16;
 /// Longest segment in bytes.
 const SEGMENT_BYTES_MAX: usize = 4 << 20;
@@ -165,7 +167,7 @@ impl Geometry {
         CELL_OBJECTS + self.segments
     }
 
-    /// Returns the length of the object at a position in a generation, before sealing.
+    /// Returns the unsealed length of the object at a position.
     pub(super) fn object_bytes(&self, place: usize) -> usize {
         if place < CELL_OBJECTS {
             CELLS_PER_OBJECT * self.cell_bytes
@@ -210,7 +212,7 @@ impl Geometry {
         (0..self.objects()).map(sealed).sum()
     }
 
-    /// Returns the probability that a document is lost when a partition is added.
+    /// Returns the probability that adding a partition loses a document.
     ///
     /// The addition names `kept` other partitions and not this one. The document is lost if more
     /// than `shares - threshold` shares of some chunk are overwritten. Each slot that is not named
@@ -229,7 +231,7 @@ impl Geometry {
     }
 }
 
-/// Returns the number of segments for a number of blocks, and the blocks of each.
+/// Returns the number of segments and the blocks of each.
 fn segments_of(blocks: usize) -> (usize, usize) {
     let most = SEGMENT_BYTES_MAX / Cut::SLOTS.block_bytes;
     let mut each = blocks.div_ceil(SEGMENTS_MIN.max(blocks.div_ceil(most)));

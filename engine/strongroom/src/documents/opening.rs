@@ -96,7 +96,7 @@ pub(super) struct OpeningRules<'a> {
     pub(super) costs: PasswordCosts,
 }
 
-/// The envelope of `key`, and the number of its copies that do not open.
+/// The envelope of `key`, and its number of unreadable copies.
 pub(super) struct FoundEnvelope {
     pub(super) envelope: Option<Envelope>,
     /// The substitute for an absent envelope.
@@ -212,7 +212,9 @@ impl TextKeys<'_> {
         bool::from(hash.as_bytes().ct_eq(&self.envelope.text_hash)).then_some(padded)
     }
 
-    /// Checks all tags, and joins the text from authentic shares if it is `wanted`.
+    /// Checks all tags.
+    ///
+    /// If the text is `wanted`, it is joined from authentic shares.
     ///
     /// Returns the number of damaged shares.
     fn recover(
@@ -242,7 +244,7 @@ impl TextKeys<'_> {
     }
 }
 
-/// Returns the error for a wrong key, a wrong password and a missing partition.
+/// Returns the one error for wrong keys, passwords and missing partitions.
 fn denied() -> Error {
     Error::new(ErrorKind::Denied, OPEN)
         .with_reason(Reason::WrongDocumentCredentials)

@@ -37,7 +37,9 @@ impl fmt::Display for DocumentVersion {
 }
 
 impl fmt::Debug for DocumentVersion {
-    /// The version is in the envelope, so only the holder of the key may see it.
+    /// The envelope has the version.
+    ///
+    /// So only the holder of the key may see it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DocumentVersion(..)")
     }
@@ -242,7 +244,9 @@ impl Partition {
         Document::of(&self.opened(generation, ShareCheck::WhereNeeded)?)
     }
 
-    /// Reads the document and checks the tag of every share, even if the text is whole.
+    /// Reads the document, and checks the tag of every share.
+    ///
+    /// It does so even if the text is whole.
     ///
     /// Returns the damage. `Corrupt` if the text is lost.
     pub fn verify(&self) -> Result<Damage> {
@@ -261,7 +265,9 @@ impl Partition {
         self.write(&*text::of(value)?)
     }
 
-    /// Replaces the document by `text`, JSON in UTF-8 whose exact bytes are kept.
+    /// Replaces the document by `text`, which is JSON in UTF-8.
+    ///
+    /// Its exact bytes are kept.
     ///
     /// The present document is opened first. On return the new one is durable. It was read back and
     /// compared before it was published. Readers keep the old one until they end.
@@ -364,7 +370,7 @@ impl Partition {
         Ok(Plan::new(&self.space.geometry, version, opened.damage, lengths, stored, took))
     }
 
-    /// Rewrites the same text, with all copies of its envelope and all shares; returns the repaired
+    /// Writes the same text again, with all shares and envelope copies; returns the repaired
     /// damage.
     pub fn heal(&self) -> Result<Damage> {
         self.heal_with(LongCall::new())

@@ -23,7 +23,7 @@ pub struct Plan {
     /// The present version. Pass it as [`expected`](crate::documents::WriteOptions::expected) to
     /// write only what was planned.
     pub version: DocumentVersion,
-    /// Chunks that the document uses now, of the constant number of its partition.
+    /// Chunks in use by the document, of a constant number.
     pub chunks_now: usize,
     /// Chunks that it would use.
     pub chunks_then: usize,
@@ -37,7 +37,9 @@ pub struct Plan {
     pub capacity_bytes: u64,
     /// Present damage. A write repairs the document's own, and makes others' permanent.
     pub damage: Damage,
-    /// Estimated time of the write, from the time of reading and an estimate for each sync.
+    /// Estimated time of the write.
+    ///
+    /// It adds the time of reading and an estimate for each sync.
     pub estimated: Duration,
 }
 
@@ -75,7 +77,9 @@ impl Plan {
         100.0 * self.change_bytes() as f64 / self.bytes_now.max(1) as f64
     }
 
-    /// Returns whether the length changes by more than half, which deserves a second look.
+    /// Returns whether the length changes by more than half.
+    ///
+    /// Such a change deserves a second look.
     pub fn is_large_change(&self) -> bool {
         self.change_percent().abs() > WARN_ABOVE_PERCENT
     }

@@ -55,7 +55,7 @@ impl DocumentsInner {
         self.password.with(given).checked()
     }
 
-    /// Returns the costs that a space requests, if they are within the bounds.
+    /// Returns the costs of a space, if they are within bounds.
     pub(super) fn bear_costs(&self, costs: PasswordCosts) -> Result<PasswordCosts> {
         self.password.bounds.check(costs, "open space").map(|()| costs)
     }

@@ -91,7 +91,9 @@ impl SecretPartitionKey {
         self.key.derive("strongroom 2026 envelope commitment", &[])
     }
 
-    /// Always the same cipher, because its nonces come from an update key and use all 24 bytes.
+    /// One fixed cipher.
+    ///
+    /// Its nonces come from an update key and use all 24 bytes.
     pub(super) fn envelope_key(&self) -> SealKey {
         SealKey::derive(Cipher::XChaCha20Poly1305, &self.key, "strongroom 2026 envelope")
     }
@@ -159,8 +161,9 @@ impl DocumentKey {
         Stream::new(&self.key.derive("strongroom 2026 order of slots", &[]), &[])
     }
 
-    /// Not keyed by the partition key, because its holder could test guessed texts without the
-    /// password.
+    /// Not keyed by the partition key.
+    ///
+    /// Its holder could otherwise test guessed texts without the password.
     pub(super) fn text_hash(&self, id: &[u8; UPDATE_ID_BYTES], padded: &[u8]) -> blake3::Hash {
         keyed_hash(&self.key.derive("strongroom 2026 text hash", &[]), &[id, padded])
     }
@@ -185,7 +188,9 @@ impl fmt::Debug for UpdateKey {
 }
 
 impl UpdateKey {
-    /// Returns the key that seals one message, the padded text, under nonce zero.
+    /// Returns the key of the padded text, for nonce zero.
+    ///
+    /// It seals only this message.
     pub(super) fn text(&self) -> SealKey {
         SealKey::derive(Cipher::XChaCha20Poly1305, &self.key, "strongroom 2026 document text")
     }

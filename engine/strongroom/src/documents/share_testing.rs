@@ -14,7 +14,7 @@ use strongroom_crypto::{PasswordCosts, SecretKey, SecretPassword};
 use strongroom_format::SLOT_BYTES;
 use strongroom_sharing::{SECRET_BYTES, Scheme};
 
-/// A small space with one document, made by the code of a real one.
+/// A small space with one document, made by production code.
 #[derive(Clone, Debug)]
 pub struct ShareTester {
     /// All slots, as they would be stored.
@@ -24,12 +24,14 @@ pub struct ShareTester {
     /// A share's slot is the element, 66 bytes LE, and its tag. All other slots are random elements
     /// below 2^521, with 14 random bytes.
     pub bare: Vec<[u8; SLOT_BYTES]>,
-    /// The chunk and the x (from 1) of each slot with a share.
+    /// The chunk and x (from 1) of each slot with a share.
     pub shares: Vec<Option<(usize, u8)>>,
 }
 
 impl ShareTester {
-    /// Makes a space of `slots` slots with `text`, padded with zeros to whole chunks.
+    /// Makes a space of `slots` slots with `text`.
+    ///
+    /// The text is padded with zeros to whole chunks.
     ///
     /// The text is sealed before it is cut if `sealed`, as in a real space.
     pub fn new(
@@ -96,7 +98,7 @@ impl ShareTester {
     }
 }
 
-/// The positions of a document's shares in a space, drawn as for a new partition.
+/// The positions of a document's shares, as for a new partition.
 #[derive(Clone, Debug)]
 pub struct ShareSlots {
     /// Slots of the space.
@@ -116,7 +118,9 @@ pub struct ShareSlots {
 }
 
 impl ShareSlots {
-    /// Draws a partition that is added to a space of `options` without naming any other.
+    /// Draws a partition of a new space that names no other.
+    ///
+    /// The space has these `options`.
     pub fn new(options: &SpaceOptions, entropy: &dyn Entropy) -> Result<Self> {
         let Geometry { threshold, shares, chunks, partition, slots, .. } = options.geometry()?;
         let Geometry { segments, segment_slots, .. } = options.geometry()?;

@@ -14,7 +14,9 @@ use strongroom_crypto::{PasswordCosts, SecretPassword};
 use strongroom_sharing::{Element, SECRET_BYTES, Scheme};
 use strongroom_store::objects::Cut;
 
-/// A buffer, with prepared keys, order of slots and memory for sharing it.
+/// A buffer with everything that sharing it needs.
+///
+/// These are prepared keys, the order of slots and memory.
 #[expect(missing_debug_implementations, reason = "it is of secrets")]
 pub struct ShareBench {
     geometry: Geometry,
@@ -31,7 +33,7 @@ pub struct ShareBench {
 }
 
 impl ShareBench {
-    /// Draws a random buffer as long as the chunks of a partition of `capacity` bytes.
+    /// Draws a random buffer for a partition of `capacity` bytes.
     ///
     /// `Invalid` for impossible numbers.
     pub fn new(
@@ -113,8 +115,7 @@ impl ShareBench {
         self.layout().join(&self.update, &self.slots)
     }
 
-    /// Checks the tag of every share, as a write does when it reads back; returns the number of
-    /// wrong ones.
+    /// Checks every share's tag, as a write's verification does; returns the number of wrong ones.
     pub fn verify(&self) -> usize {
         self.layout().verify(&self.update, &self.slots).damaged
     }

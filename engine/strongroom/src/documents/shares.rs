@@ -35,7 +35,7 @@ const BATCH_CHUNKS: usize = 64;
 
 type Slot = [u8; SLOT_BYTES];
 
-/// The slots of one partition in the order of the map, and the unreadable ones.
+/// A partition's slots in map order, and the unreadable ones.
 pub(super) struct Slots {
     bytes: Zeroizing<Vec<u8>>,
     lost: Vec<bool>,
@@ -74,7 +74,9 @@ pub(super) struct Layout<'a> {
 
 /// The result of checking the tags of a document's shares.
 pub(super) struct TagCheck {
-    /// For each chunk, bit x - 1 is set if the share at x is authentic.
+    /// One word for each chunk.
+    ///
+    /// Bit x - 1 is set if the share at x is authentic.
     good: Vec<u32>,
     /// Shares whose tag is wrong, or that could not be read.
     pub(super) damaged: usize,
@@ -262,7 +264,9 @@ fn batch_of(places: usize) -> Vec<Batch> {
     vec![[[0; SLOT_BYTES]; BATCH_CHUNKS]; places]
 }
 
-/// The masks and tags of the shares at one x, in chunk order.
+/// The masks and tags of all shares at one x.
+///
+/// They are in chunk order.
 ///
 /// A share is hashed in one call and its tag computed in the next. The state is copied for that,
 /// and a processor stalls when it copies data that it has just written.
@@ -304,7 +308,9 @@ impl ShareColumn {
         wrong.to_le_bytes().ct_eq(&[0; 16]).into()
     }
 
-    /// Returns the tag of the last hashed share, at its position in the last block of the slot.
+    /// Returns the tag of the last hashed share.
+    ///
+    /// It is at the share's position in the slot's last block.
     fn tag(&mut self) -> u128 {
         u128::from_le_bytes(self.tag.finalize_reset().into()) << SHARE_BITS_OF_LAST
     }

@@ -1,4 +1,4 @@
-//! The share space of a vault, and the addition and destruction of its partitions.
+//! The share space of a vault, and changes of its partitions.
 //!
 //! The space has a fixed size, and looks the same whichever documents it has.
 
@@ -33,12 +33,14 @@ use strongroom_store::state::{StateRead, Table};
 const ADD: &str = "add partition";
 const DESTROY: &str = "destroy partition";
 
-/// Draws of a new key until its cells miss those of the named ones.
+/// Draws of a new key until its cells miss named ones.
 ///
 /// With five named keys, the most, one draw in about 5,300 succeeds.
 const KEY_DRAWS_MAX: usize = 1 << 20;
 
-/// The first document of a partition, so that its password is checked from then on.
+/// A partition's first document.
+///
+/// Its password is checked from then on.
 const FIRST_TEXT: &[u8] = b"null";
 
 /// The share space of a vault. Cheap to clone.
@@ -165,7 +167,9 @@ impl Space {
         self.turn()?.discard()
     }
 
-    /// Returns the probability, 0 to 1, that a document is lost when a partition is added.
+    /// Returns the probability (0 to 1) that adding loses a document.
+    ///
+    /// The loss concerns one unnamed partition.
     ///
     /// The addition names `kept` other partitions and not this one. 1 if there is no room for
     /// another partition.
@@ -173,7 +177,9 @@ impl Space {
         self.geometry.loss_chance(kept)
     }
 
-    /// Adds a partition with the document `null`, a password, and a key that is drawn here.
+    /// Adds a partition with the document `null` and a new key.
+    ///
+    /// The partition has the given password.
     ///
     /// See [`add_partition_with`](Self::add_partition_with).
     pub fn add_partition(
@@ -284,8 +290,9 @@ impl Space {
         Partition::open(self, key, password)
     }
 
-    /// Destroys the partition of `key` and its document, by overwriting cells and slots with random
-    /// bytes.
+    /// Destroys the partition of `key` and its document.
+    ///
+    /// It overwrites cells and slots with random bytes.
     ///
     /// The password is not needed. Copies of the vault's files still have the document. `Denied` if
     /// the partition does not exist. Other errors as for [`Partition::write_with`].

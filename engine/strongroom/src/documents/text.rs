@@ -25,7 +25,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
 
 const LEVEL: i32 = 3;
 
-/// Returns `Invalid`, with line and column, unless `text` is one JSON value in UTF-8.
+/// Returns `Invalid` unless `text` is one JSON value in UTF-8.
+///
+/// The error has line and column.
 fn check_json(text: &[u8]) -> Result<()> {
     const CHECK: &str = "write document";
     let invalid = |detail: String| Err(Error::new(ErrorKind::Invalid, CHECK).with_detail(detail));
@@ -148,7 +150,7 @@ fn stored(padded: &[u8]) -> Option<(&[u8], usize)> {
     Some((rest.get(..number(stored)?)?, length))
 }
 
-/// Returns the number of chunks with bytes of a stored text of that length.
+/// Returns the chunks that a stored text of that length fills.
 pub(super) fn chunks_of(stored_bytes: usize) -> usize {
     (LENGTH_BYTES + stored_bytes + TEXT_TAG_BYTES).div_ceil(strongroom_sharing::SECRET_BYTES)
 }

@@ -63,7 +63,7 @@ pub(super) struct UpdateLock<'a> {
     _held: MutexGuard<'a, ()>,
 }
 
-/// The base generation of an update, and the generation that an earlier update left unfinished.
+/// An update's base generation, and an earlier update's unfinished one.
 pub(super) struct UpdateBase {
     pub(super) row: SpaceRow,
     pub(super) unfinished: Option<UpdateRow>,
@@ -132,8 +132,9 @@ impl UpdateLock<'_> {
         Ok(UpdateBase { row, unfinished, kept })
     }
 
-    /// Makes the next generation from `base`, or resumes it, verifies it with `verify`, and
-    /// publishes it.
+    /// Makes or resumes the generation after `base`, and publishes it.
+    ///
+    /// It is verified with `verify` first.
     ///
     /// Work of a cancelled call, or with wrong contents, is discarded. After any other error a
     /// later call resumes or discards it.
@@ -311,7 +312,7 @@ fn moved() -> Error {
         .with_detail("the space was updated meanwhile; repeat the call")
 }
 
-/// Returns the new generation of an update, as far as its objects are put.
+/// Returns an update's new generation, as far as stored.
 pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationRow {
     let UpdateRow::V0 { id, names, epochs, .. } = row;
     let object = |(place, (name, epoch)): (usize, (&ObjectName, &u32))| ObjectRef {
@@ -322,7 +323,7 @@ pub(super) fn generation_of(row: &UpdateRow, geometry: &Geometry) -> GenerationR
     GenerationRow { id: *id, objects: names.iter().zip(epochs).enumerate().map(object).collect() }
 }
 
-/// Applies a partition's changes to the objects of the base, in their order.
+/// Applies a partition's changes to the base objects, in order.
 struct PartitionPainter<'a> {
     geometry: &'a Geometry,
     repaint: Repaint,

@@ -1,4 +1,4 @@
-//! A prepared list of changes with conditions, for commits that many writers share.
+//! Prepared changes with conditions, for commits that writers share.
 
 use std::any::Any;
 use std::fmt;

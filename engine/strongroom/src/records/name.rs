@@ -5,7 +5,9 @@ use strongroom_base::{Error, ErrorKind, Reason, Result};
 /// Longest name of a namespace, an operation or a lane, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Returns `Invalid` unless `name` has 1 to [`NAME_BYTES_MAX`] bytes and no control character.
+/// Returns `Invalid` for a name that breaks the rules.
+///
+/// It must have 1 to [`NAME_BYTES_MAX`] bytes and no control character.
 pub(crate) fn check_name(operation: &'static str, what: &str, name: &str) -> Result<()> {
     let detail = if name.is_empty() {
         format!("{what} is empty")

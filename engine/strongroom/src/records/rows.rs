@@ -1,4 +1,4 @@
-//! Records as rows of a transaction, and the creation and removal of namespaces.
+//! Records as rows, and the creation and removal of namespaces.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -192,7 +192,7 @@ fn first_dropping(tx: &Tx<'_>) -> Result<Option<u32>> {
     first.map(|entry| dropping_number(entry.key.as_slice())).transpose()
 }
 
-/// Refuses a value that was staged in another vault, or that would exceed the quota.
+/// Refuses a foreign vault's staged value, or one beyond the quota.
 pub(super) fn check_staged(tx: &Tx<'_>, value: &Payload<'_>) -> Result<()> {
     match &value.source {
         Source::Staged(staged) if !staged.is_of(tx.core()) => {

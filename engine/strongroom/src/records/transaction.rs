@@ -80,7 +80,7 @@ impl WriteTx<'_> {
         rows::remove(&mut self.tx, namespace, key.as_ref())
     }
 
-    /// Returns the records whose keys are in `keys`, in key order, from either end.
+    /// Returns the records with keys in `keys`, from either end.
     ///
     /// Changes of this transaction are included.
     pub fn range<K: AsRef<[u8]>>(
@@ -91,7 +91,9 @@ impl WriteTx<'_> {
         self.records(namespace, Span::of_range(&keys))
     }
 
-    /// Returns the records whose keys begin with `prefix`, in key order, from either end.
+    /// Returns the records with keys that begin with `prefix`, in order.
+    ///
+    /// The order may start from either end.
     pub fn prefix(
         &self,
         namespace: &str,

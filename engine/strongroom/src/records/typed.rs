@@ -151,7 +151,9 @@ pub(crate) fn decode_value<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
     rmp_serde::from_slice(bytes).map_err(|_| undecodable("decode value"))
 }
 
-/// The decoder's message is omitted, because it quotes data, which is the host's secret.
+/// The decoder's message is omitted.
+///
+/// It quotes data, which is the host's secret.
 fn undecodable(operation: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, operation)
         .with_reason(Reason::TypeMismatch)

@@ -76,7 +76,9 @@ impl Value {
         Ok(Self { inner })
     }
 
-    /// Adds the contents that the transaction adopted, one of which may not be in any state yet.
+    /// Adds the contents that the transaction adopted.
+    ///
+    /// One of them may not be in any state yet.
     pub(super) fn with_adopted(mut self, adopted: &[Arc<StoredContent>]) -> Self {
         if let ValueInner::Content(value) = &mut self.inner {
             let is_it = |stored: &&Arc<StoredContent>| stored.content() == value.content;
@@ -95,7 +97,7 @@ impl Value {
         self.len() == 0
     }
 
-    /// Returns the value without a copy, if it is stored in its row.
+    /// Returns the value without a copy, if its row has it.
     ///
     /// That is so for at most [`ROW_BYTES_MAX`](crate::records::ROW_BYTES_MAX) bytes.
     pub fn as_inline(&self) -> Option<&[u8]> {

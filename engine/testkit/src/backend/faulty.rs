@@ -108,8 +108,9 @@ impl FaultyBackend {
         plan.once.insert(call, fault);
     }
 
-    /// Makes every call fail from the `nth` from now on, where 1 is the next, until
-    /// [`clear`](Self::clear).
+    /// Makes every call fail from the `nth` from now on.
+    ///
+    /// The next call is 1. It lasts until [`clear`](Self::clear).
     pub fn fail_from(&self, nth: u64, fault: BackendFault) {
         let mut plan = self.plan.lock();
         plan.from = Some((plan.number(nth), fault));
@@ -178,7 +179,7 @@ impl super::Layer for FaultyBackend {
 
 crate::impl_backend!(FaultyBackend);
 
-/// A wrapper of a backend that acknowledges a put at once and performs it later, for canaries.
+/// A backend for canaries that performs acknowledged puts later.
 ///
 /// It performs a put after a number of further calls, or on [`settle`](Self::settle). Until then it
 /// answers from memory as if the put had happened. Pending puts are lost with the last handle, as
@@ -199,7 +200,7 @@ pub struct DeferredBackend {
 #[derive(Debug, Default)]
 struct Deferred {
     calls: u64,
-    /// In the order of their acknowledgement, which is also that of their time.
+    /// In the order of acknowledgement, which is also the time order.
     puts: VecDeque<DeferredPut>,
 }
 
@@ -240,7 +241,7 @@ impl DeferredBackend {
         self.inner.put(&put.key, put.body.clone(), &Condition::Any).map(drop)
     }
 
-    /// Counts a call and runs it on the state, after the due puts.
+    /// Counts a call and runs it, after the due puts.
     fn call<T>(&self, run: impl FnOnce(&mut Deferred) -> Result<T>) -> Result<T> {
         let mut state = self.state.lock();
         state.calls += 1;

@@ -1,4 +1,4 @@
-//! A backend over another, for tests that change a few of its calls.
+//! A backend over another, for tests that change some calls.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use strongroom_backends::{Backend, Condition, ListEntry, Object, Version};
 use strongroom_base::{Key, Result};
 
-/// A backend over another, whose calls it passes on unless it overrides them.
+/// A backend that passes calls on unless it overrides them.
 ///
 /// [`impl_backend!`](crate::impl_backend) makes a [`Backend`] of it.
 ///

@@ -19,8 +19,9 @@ pub struct BackendCall {
     pub bytes: u64,
 }
 
-/// A wrapper that records each call of `get`, `get_range`, `put`, `delete` and `list` in order,
-/// including failed ones.
+/// A wrapper that records each call in order, with failures.
+///
+/// The calls are `get`, `get_range`, `put`, `delete` and `list`.
 #[derive(Debug)]
 pub struct RecordingBackend {
     inner: Arc<dyn Backend>,

@@ -12,7 +12,9 @@ pub fn an_empty_store_lists_nothing(store: &dyn Backend) {
     }
 }
 
-/// Keys whose bytewise order differs from the order by segments, by folders first, and by length.
+/// Keys with a distinctive bytewise order.
+///
+/// It differs from the order by segments, by folders first, and by length.
 const ORDERED: &[&str] = &[
     "-",
     "-/a",
@@ -103,8 +105,9 @@ pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
     }
 }
 
-/// Pages of any size, each continuing after the last key before, have every key once. A limit of 0
-/// gives an empty page.
+/// Pages of any size together have every key once.
+///
+/// Each page continues after the last key of the page before. A limit of 0 gives an empty page.
 pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
     put_all(store, ORDERED);
     assert!(page(store, "", None, 0).is_empty(), "a limit of 0 gives an empty page");
@@ -123,7 +126,7 @@ pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
     }
 }
 
-/// A put object is listed from then on with its length, and a deleted one no longer.
+/// A put object is listed with its length, a deleted one not.
 pub fn a_listing_follows_puts_and_deletes(store: &dyn Backend) {
     let mut expected: Vec<(String, u64)> = Vec::new();
     let assert_follows = |expected: &[(String, u64)]| {

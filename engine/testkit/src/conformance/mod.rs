@@ -39,7 +39,7 @@ pub use race::{
 /// One behaviour, tested on an empty store.
 type Behaviour = fn(&dyn Backend);
 
-/// Tests every behaviour, each on its own store from `make`, which must be empty.
+/// Tests every behaviour, each on its own empty store from `make`.
 pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
     const BEHAVIOURS: &[Behaviour] = &[
         the_name_and_the_concurrency_are_usable,
@@ -77,7 +77,7 @@ fn key(text: &str) -> Key {
     Key::new(text).expect("the keys of the suite fit the grammar")
 }
 
-/// Makes a body of `len` bytes in which every part differs from the others.
+/// Makes a body of `len` bytes in which all parts differ.
 fn body(len: usize) -> Bytes {
     (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect()
 }
@@ -128,7 +128,7 @@ fn put_all(store: &dyn Backend, names: &[&str]) {
     }
 }
 
-/// A name exists and does not change with use, and the concurrency is plausible.
+/// A name exists and is constant, and the concurrency is plausible.
 pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
     let name = store.name().to_owned();
     assert!(!name.is_empty(), "the store has a name");
@@ -189,7 +189,9 @@ pub fn a_missing_key_is_not_found(store: &dyn Backend) {
     }
 }
 
-/// First, middle, last, all and no bytes, including the empty range at the end.
+/// First, middle, last, all and no bytes.
+///
+/// The empty range at the end is included.
 pub fn ranges_give_exactly_their_bytes(store: &dyn Backend) {
     let whole = body(10_000);
     put(store, "a", whole.clone(), &Condition::Any);
@@ -220,7 +222,9 @@ pub fn ranges_outside_the_body_are_invalid(store: &dyn Backend) {
     }
 }
 
-/// `Any` has no condition, and replaces a longer body by a shorter one completely.
+/// `Any` has no condition.
+///
+/// It replaces a longer body by a shorter one completely.
 pub fn put_any_creates_and_replaces(store: &dyn Backend) {
     for len in [10, 10_000, 3, 0, 5_000] {
         put(store, "a", body(len), &Condition::Any);
@@ -228,7 +232,9 @@ pub fn put_any_creates_and_replaces(store: &dyn Backend) {
     }
 }
 
-/// The second creator gets `AlreadyExists`, even with the same body, and changes nothing.
+/// The second creator gets `AlreadyExists` and changes nothing.
+///
+/// The same body makes no difference.
 pub fn put_absent_creates_once(store: &dyn Backend) {
     let version = put(store, "a", "first", &Condition::Absent);
     for again in ["second", "first"] {
@@ -242,7 +248,7 @@ pub fn put_absent_creates_once(store: &dyn Backend) {
     assert_body(store, "a", "third");
 }
 
-/// The versions of the put and of the get name the same state; older ones are `Conflict`.
+/// The versions of put and get name the same state; older ones are `Conflict`.
 pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
     let first = put(store, "a", "generation 1", &Condition::Absent);
     let second = put(store, "a", "generation 2", &Condition::Matches(first.clone()));

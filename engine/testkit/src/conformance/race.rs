@@ -28,7 +28,9 @@ pub fn race(make: &dyn Fn() -> Arc<dyn Backend>, threads: usize, moves: u64) {
     race_between(&vec![make(); threads], moves);
 }
 
-/// Runs [`race`] with one thread for each of `handles`, which all lead to one store.
+/// Runs [`race`] with one thread for each of `handles`.
+///
+/// All handles lead to one store.
 pub fn race_between(handles: &[Arc<dyn Backend>], moves: u64) {
     let Some(first) = handles.first() else {
         return;
@@ -132,7 +134,9 @@ pub fn deleters_race(make: &dyn Fn() -> Arc<dyn Backend>, rounds: usize) {
     }
 }
 
-/// Puts under `Any` compete with a caller that keeps replacing under `Matches`, `rounds` times.
+/// Puts under `Any` compete with replacements under `Matches`.
+///
+/// The latter happen `rounds` times.
 ///
 /// Only a caller that has read the new body may replace it. Local stores satisfy this; the contract
 /// does not require it.
@@ -162,7 +166,7 @@ fn generation(line: &str, number: u64) -> Bytes {
 /// after it, because a store compares shortly before it replaces.
 const PHASES: usize = 16;
 
-/// Runs `disturb` while another thread replaces each generation of `key` by the next.
+/// Runs `disturb` while another thread replaces `key`'s generations in order.
 ///
 /// The duration of a replacement is measured in reads; `round` selects the moment within the next
 /// one.
@@ -221,8 +225,10 @@ fn replace(store: &dyn Backend, key: &Key) -> bool {
 /// Replacements during which a reader must read.
 const REPLACEMENTS: u8 = 60;
 
-/// While one caller replaces a body by others of other lengths, each `get` and `get_range` returns
-/// one of them whole, and each listing has the key once.
+/// Reads return a whole body while another caller replaces it.
+///
+/// The bodies have different lengths. Each `get` and `get_range` returns one of them whole, and
+/// each listing has the key once.
 pub fn readers_never_see_part_of_a_body(store: &dyn Backend) {
     put(store, "race/replaced", uniform(0), &Condition::Absent);
     let writing = AtomicBool::new(true);

@@ -21,7 +21,9 @@ pub use driver::{Driver, Transition};
 pub use operation_model::{Act, End, HandleModel, LaneModel, OperationModel, OperationsModel, Who};
 pub use strategy::{call, calls, calls_of_seed, operation_calls, operation_calls_of_seed};
 
-/// The bytes of a value, given by length and seed, so that calls stay short to read and to shrink.
+/// A value's bytes, given by length and seed.
+///
+/// So calls stay short to read and to shrink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     /// Length in bytes.
@@ -43,7 +45,9 @@ impl Pattern {
             .collect()
     }
 
-    /// Returns whether the value is too long for the state and must be staged.
+    /// Returns whether the value is too long for a row.
+    ///
+    /// Such a value must be staged.
     pub fn is_staged(self) -> bool {
         self.len as usize > ROW_BYTES_MAX
     }
@@ -139,7 +143,7 @@ pub enum Call {
     },
     /// Takes a snapshot and keeps it.
     Hold,
-    /// Compares the oldest kept snapshot with the model of its time, and drops it.
+    /// Compares the oldest kept snapshot with its model, and drops it.
     Release,
     /// `Vault::gc` without repacking.
     Clean,

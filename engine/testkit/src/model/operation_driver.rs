@@ -1,4 +1,4 @@
-//! Acts on operations of the driver's vault, and their comparison with the model.
+//! Acts on operations of the driver's vault, compared with the model.
 
 use strongroom::operations::{Lane, Operation, OperationSpec, OperationsQuery};
 use strongroom::{Snapshot, Vault};

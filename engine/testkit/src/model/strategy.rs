@@ -80,7 +80,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Makes an act on an operation, a checkpoint of it, or a change of its clock.
+/// Makes an act on an operation, checkpoint or clock.
 fn operation(jumps: bool) -> impl Strategy<Value = Call> {
     let operate =
         (0..OPERATIONS, act()).prop_map(|(operation, act)| Call::Operate { operation, act });
@@ -123,7 +123,9 @@ pub fn calls(most: usize, crashes: bool) -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call(crashes), 1..=most)
 }
 
-/// Makes at most `most` calls, mainly on operations, with crashes, reopening and clock jumps.
+/// Makes at most `most` calls, mainly on operations.
+///
+/// Crashes, reopening and clock jumps are among them.
 pub fn operation_calls(most: usize) -> impl Strategy<Value = Vec<Call>> {
     let call = prop_oneof![
         20 => operation(true),
@@ -135,8 +137,9 @@ pub fn operation_calls(most: usize) -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call, 1..=most)
 }
 
-/// Makes exactly `count` calls on operations, without crashes and jumps, the same for the same
-/// seed.
+/// Makes exactly `count` calls on operations.
+///
+/// There are no crashes and jumps. The same seed gives the same calls.
 pub fn operation_calls_of_seed(count: usize, seed: u64) -> Vec<Call> {
     of_seed(prop::collection::vec(operation(false), count), seed)
 }

@@ -1,4 +1,4 @@
-//! The bytes of one file, in pages that are shared until they are written.
+//! A file's bytes, in pages that are shared until written.
 //!
 //! Tens of thousands of power cuts are tried on the same file, and each image differs from the next
 //! in a few sectors. So a clone costs two words. The first write after it costs the table of pages
@@ -171,7 +171,9 @@ pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// Returns the sectors of a page that a range within it touches, one bit each.
+/// Returns a bit for each sector that a range touches.
+///
+/// The range is within one page.
 pub(super) fn sector_bits(inside: &Range<usize>) -> u8 {
     (inside.start / SECTOR_BYTES..inside.end.div_ceil(SECTOR_BYTES))
         .fold(0, |bits, sector| bits | 1 << sector)

@@ -13,8 +13,8 @@ pub enum Defect {
     SyncWithoutEffect,
     /// The sync of a folder makes no name durable: a program that omits it.
     NoDirSync,
-    /// A sync of a file before its first rename or hard link makes nothing durable: a program that
-    /// moves a new file into place first and syncs it later, or never.
+    /// A sync before a file's first rename or link has no effect: a program that moves a new file
+    /// into place first and syncs it later, or never.
     ///
     /// Later syncs work, syncs of files that never move work, and so do those of files that were in
     /// place at the beginning. The whole journal decides whether a file moves later, also past the

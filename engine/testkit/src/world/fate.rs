@@ -1,4 +1,6 @@
-//! The choice of the version of each sector, length and name that survives a power cut.
+//! The choice of versions that survive a power cut.
+//!
+//! It is made for each sector, length and name.
 //!
 //! If every choice were independent, the images that find bugs would hardly ever occur: all lost,
 //! all kept, one thing missing. So each image first draws a [`SectorFate`], which decides the
@@ -66,7 +68,9 @@ impl Fate {
         }
     }
 
-    /// Chooses the surviving version of a sector or length, counted like those of a name.
+    /// Chooses the surviving version of a sector or length.
+    ///
+    /// It is counted like a name's versions.
     pub(super) fn of_data(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
         match self.mood {
             SectorFate::NamesKept => 0,

@@ -25,8 +25,10 @@ pub enum FaultTiming {
     /// All of it; only the result is an error. A failed sync has made data durable. A failed lock
     /// is held until its file is closed.
     After,
-    /// A write writes its first half, cut at a sector of 512 bytes if the half contains a sector
-    /// boundary. Other calls have no effect.
+    /// A write writes its first half only.
+    ///
+    /// It is cut at a sector of 512 bytes if the half contains a sector boundary. Other calls have
+    /// no effect.
     Torn,
 }
 
@@ -115,7 +117,9 @@ impl FaultPlan {
     }
 }
 
-/// Returns the bytes of a torn write at `offset` that reach the file.
+/// Returns the bytes of a torn write that reach the file.
+///
+/// The write is at `offset`.
 pub(super) fn torn_len(offset: u64, len: usize) -> usize {
     let half = len / 2;
     let to_border = SECTOR_BYTES - super::content::index(offset % SECTOR_BYTES as u64);

@@ -12,7 +12,7 @@ use super::World;
 use super::fault::torn_len;
 use super::state::{Opened, State};
 
-/// `EBADF`, the kernel's error for a write through a file opened for reading.
+/// `EBADF`, the kernel's error for a write to a read-only handle.
 const BAD_DESCRIPTOR: i32 = 9;
 
 pub(super) struct WorldFile {

@@ -1,4 +1,4 @@
-//! The choices of a power cut, for one file and for one folder.
+//! A power cut's choices, for one file and one folder.
 //!
 //! A history has the durable version and every later one. [`Fate`] makes the choice; this file has
 //! the alternatives:

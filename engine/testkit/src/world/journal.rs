@@ -36,8 +36,8 @@ pub(super) enum Event {
     Remove { at: Slot },
     /// The names of a folder made durable.
     SyncDir { dir: Ino },
-    /// The name of an inode, and the bytes of a file, made durable whatever the defect. Tests place
-    /// bad inputs with it.
+    /// An inode's name and a file's bytes, durable despite any defect. Tests place bad inputs with
+    /// it.
     Settle { at: Slot, ino: Ino },
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Event {
 /// The events of a world, shared with the journals taken of it.
 pub(super) type Log = Arc<Mutex<Vec<Event>>>;
 
-/// A world's disk and its changes, up to the moment when the journal was taken.
+/// A world's disk and changes, up to the time of the journal.
 ///
 /// A clone costs two counters. The world continues independently.
 #[derive(Clone)]
@@ -119,7 +119,7 @@ impl Journal {
         self.defect
     }
 
-    /// Calls `visit` with number and event, for the events after the first `range.start`.
+    /// Calls `visit` with number and event, after `range.start` events.
     pub(super) fn each(&self, range: std::ops::Range<u64>, mut visit: impl FnMut(u64, &Event)) {
         debug_assert!(range.end <= self.events, "only the events taken belong to the journal");
         let log = self.log.lock();

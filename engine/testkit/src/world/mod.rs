@@ -93,7 +93,9 @@ impl World {
         Self { state: Arc::new(Mutex::new(State::new(tree, defect))) }
     }
 
-    /// Returns this world with a disk that breaks a promise, which replaces any other defect.
+    /// Returns this world with a disk that breaks a promise.
+    ///
+    /// It replaces any other defect.
     ///
     /// It applies to the journals taken from now on, with all their events.
     pub fn with_defect(self, defect: Defect) -> Self {
@@ -101,7 +103,7 @@ impl World {
         self
     }
 
-    /// Returns the number of changes of the disk since the world was made.
+    /// Returns the number of disk changes since the world was made.
     ///
     /// Each created file or folder, write, change of length, rename, hard link, removal, and sync
     /// of a file or folder counts as one.
@@ -125,8 +127,8 @@ impl World {
 
 /// Faults and limits on command.
 impl World {
-    /// Returns the number of calls of the seam, including reads, locks and failed calls. Closing a
-    /// file is not a call.
+    /// Returns the number of seam calls, including reads, locks and failures. Closing a file is not
+    /// a call.
     pub fn calls(&self) -> u64 {
         self.state.lock().faults.calls()
     }
@@ -138,8 +140,9 @@ impl World {
         self.state.lock().faults.fail_at(nth, fault);
     }
 
-    /// Makes every call fail from the `nth` from now on, where 1 is the next, until
-    /// [`clear_faults`](Self::clear_faults).
+    /// Makes every call fail from the `nth` from now on.
+    ///
+    /// The next call is 1. It lasts until [`clear_faults`](Self::clear_faults).
     pub fn fail_from(&self, nth: u64, fault: Fault) {
         self.state.lock().faults.fail_from(nth, fault);
     }
@@ -161,8 +164,9 @@ impl World {
 
 /// Views and bad inputs past the seam: these are not calls, and no fault affects them.
 impl World {
-    /// Lists every file and folder below the root in the order of their paths, with the length in
-    /// bytes of files and `None` for folders.
+    /// Lists every file and folder below the root, by path.
+    ///
+    /// A file has its length in bytes, a folder `None`.
     pub fn tree(&self) -> Vec<(PathBuf, Option<u64>)> {
         self.state.lock().tree().listing()
     }
@@ -189,7 +193,7 @@ impl World {
         self.call_or_tear(act, |_| Ok(()))
     }
 
-    /// Runs one call of the seam, with its partial effect if it is torn.
+    /// Runs one seam call, with its partial effect if torn.
     fn call_or_tear<T>(
         &self,
         act: impl FnOnce(&mut State) -> io::Result<T>,

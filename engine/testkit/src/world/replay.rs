@@ -80,8 +80,8 @@ impl Replay {
         self.event
     }
 
-    /// Returns the number of passed events that a power cut here may undo. Without any, all images
-    /// here are equal.
+    /// Returns the number of events that a power cut here may undo. Without any, all images here
+    /// are equal.
     pub fn unsynced(&self) -> usize {
         let Unsynced { names, data } = self.unsynced_events();
         names.len() + data.len()

@@ -186,7 +186,9 @@ impl State {
         Ok(())
     }
 
-    /// Makes the file at `path` durable with these bytes, and every name on the path to it.
+    /// Makes the file at `path` durable with these bytes.
+    ///
+    /// Every name on the path becomes durable too.
     pub(super) fn place(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let limit = self.capacity.take();
         let placed = self.place_without_limit(path, bytes);

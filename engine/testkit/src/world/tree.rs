@@ -82,7 +82,7 @@ impl Tree {
         self.inodes.last_key_value().expect("the root folder exists").0.next()
     }
 
-    /// Returns the sum of the lengths of all files in bytes, including those without names.
+    /// Returns the sum of all file lengths, even without names.
     pub(super) fn bytes(&self) -> u64 {
         let len = |(_, node): (Ino, &Node)| match node {
             Node::File(content) => content.len(),
@@ -128,7 +128,7 @@ impl Tree {
         tree
     }
 
-    /// Lists every file and folder below the root by its path, with the length of files.
+    /// Lists every file and folder by path, with file lengths.
     pub(super) fn listing(&self) -> Vec<(PathBuf, Option<u64>)> {
         let mut listing = Vec::new();
         self.list_into(ROOT, Path::new("/"), &mut listing);

@@ -82,7 +82,7 @@ pub(super) struct LastClose {
     pub(super) closed: bool,
     /// This is the first opening since its creation: its name may not be durable yet.
     pub(super) fresh: bool,
-    /// One copy of the super-header does not open, or records another close than the other.
+    /// A super-header copy does not open or has another close record.
     pub(super) damaged: bool,
 }
 
@@ -162,8 +162,9 @@ impl Sealed {
         &*self.inner.file
     }
 
-    /// Lets torn blocks read as zeros, because redb is about to check its trees against their
-    /// checksums.
+    /// Lets torn blocks read as zeros.
+    ///
+    /// redb is about to compare its trees with their checksums.
     pub(super) fn begin_repair(&self) {
         if bug::is_planted(Bug::NoLeniency) {
             return;

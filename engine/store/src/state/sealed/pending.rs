@@ -1,4 +1,4 @@
-//! Pages that redb has written and that are not yet in the file.
+//! Pages that redb has written and the file does not have.
 //!
 //! redb writes the pages of a commit one by one and in any order. Holding them back until the sync
 //! needs one draw of entropy for all nonces, and one write for neighbours.
@@ -59,7 +59,7 @@ impl Pending {
         held.fresh.is_empty() && held.leaving.is_empty()
     }
 
-    /// Forgets the pages from `count` on, because the state will be truncated there.
+    /// Forgets the pages from `count` on, before a truncation.
     ///
     /// No flush runs or begins until the result is dropped.
     pub(super) fn cut(&self, count: u64) -> MutexGuard<'_, ()> {

@@ -1,4 +1,6 @@
-//! redb's page 0, the one page that it rewrites in place, kept in two copies.
+//! redb's page 0, kept in two copies.
+//!
+//! It is the only page that redb rewrites in place.
 //!
 //! A write goes to the copy that is not known to be durable. A torn write therefore leaves the
 //! other copy, which is redb's page 0 after the previous sync. Reading a copy does not prove that
@@ -78,7 +80,9 @@ impl SuperHeaders {
         Ok(())
     }
 
-    /// Returns whether the file need not be synced, because it is unchanged since its close.
+    /// Returns whether the file is unchanged since its close.
+    ///
+    /// Then it needs no sync.
     ///
     /// redb's mark that it is in use is kept in memory until then.
     pub(super) fn defer(&mut self) -> bool {
@@ -87,7 +91,7 @@ impl SuperHeaders {
         true
     }
 
-    /// Durably removes the record of the close, before blocks or the length are written.
+    /// Durably removes the close record, before blocks or length change.
     pub(super) fn touch(
         &mut self,
         file: &dyn StateFile,
