@@ -65,7 +65,7 @@ fn demonstrate(folder: &Path) -> Outcome {
 
     let killed_at = import_until_killed(&vault, folder, files.len())?;
     println!("killed: SIGKILL when {killed_at} of {} files were acknowledged", files.len());
-    show_where_it_stands(&vault, killed_at)?;
+    show_progress_after_kill(&vault, killed_at)?;
     if !spawn_import(&vault, folder)?.wait()?.success() {
         return Err("the second import failed".into());
     }
@@ -94,7 +94,7 @@ fn spawn_import(vault: &Path, folder: &Path) -> Outcome<Child> {
     Ok(command.spawn()?)
 }
 
-fn show_where_it_stands(vault: &Path, acknowledged: usize) -> Outcome {
+fn show_progress_after_kill(vault: &Path, acknowledged: usize) -> Outcome {
     let vault = Vault::options(password()).open(vault)?;
     let recovery = vault.recovery();
     let snapshot = vault.read()?;

@@ -45,7 +45,7 @@ fn disk_conforms() {
 }
 
 #[test]
-fn disk_on_the_simulated_world_conforms() {
+fn disk_on_simulated_file_system_conforms() {
     let make = || -> Arc<dyn Backend> {
         let (entropy, clock) = (SeededEntropy::new(1), ManualClock::new());
         let world = Arc::new(World::new());
@@ -58,7 +58,7 @@ fn disk_on_the_simulated_world_conforms() {
 /// Any call of the file system may fail, with or without effect. A certain refusal means that
 /// nothing happened. No temporary file remains unless its removal is what failed.
 #[test]
-fn a_put_that_fails_for_sure_has_not_happened() {
+fn put_with_certain_failure_changes_nothing() {
     let conditions =
         [Condition::Any, Condition::Absent, Condition::Matches(Version::of_content(b"before"))];
     for condition in &conditions {
@@ -105,7 +105,7 @@ fn put_with_a_fault(condition: &Condition, nth: u64, fault: Fault) -> bool {
 }
 
 #[test]
-fn no_update_is_lost_between_threads_on_one_disk_handle() {
+fn threads_on_one_disk_handle_lose_no_update() {
     let home = tempfile::tempdir().unwrap();
     let make = disks_in(&home);
     conformance::race(&make, 4, 50);
@@ -115,7 +115,7 @@ fn no_update_is_lost_between_threads_on_one_disk_handle() {
 }
 
 #[test]
-fn no_update_is_lost_between_disk_handles() {
+fn disk_handles_lose_no_update() {
     let home = tempfile::tempdir().unwrap();
     let open = || Arc::new(Disk::open(home.path()).unwrap()) as Arc<dyn Backend>;
     conformance::race_between(&[open(), open(), open(), open()], 50);
@@ -217,7 +217,7 @@ impl_backend!(Defective);
 
 /// Canary: each planted defect fails the suite; the racy ones do so within a few long races.
 #[test]
-fn the_suite_catches_every_planted_defect() {
+fn suite_detects_every_planted_defect() {
     let races = |make: &dyn Fn() -> Arc<dyn Backend>| {
         conformance::run(make);
         for _ in 0..20 {

@@ -140,7 +140,7 @@ fn workers(role: &str, root: &Path) -> Vec<Worker> {
 }
 
 #[test]
-fn no_update_is_lost_between_processes() {
+fn processes_lose_no_update() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     conformance::start_counter(&disk);
@@ -152,7 +152,7 @@ fn no_update_is_lost_between_processes() {
 }
 
 #[test]
-fn one_process_creates_a_key() {
+fn only_one_process_creates_a_key() {
     for _ in 0..5 {
         let home = tempfile::tempdir().unwrap();
         let winners: Vec<u32> = workers("create", home.path())
@@ -171,7 +171,7 @@ fn one_process_creates_a_key() {
 }
 
 #[test]
-fn the_lock_of_a_killed_process_passes_on() {
+fn lock_of_killed_process_is_released() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     let holder = Worker::start("hold", home.path());

@@ -44,7 +44,7 @@ fn lost(after: bool) -> BackendFault {
 }
 
 #[test]
-fn a_retrying_and_counting_backend_conforms() {
+fn retrying_and_counting_backend_conforms() {
     let counts = Arc::new(RequestCounts::default());
     conformance::run(&|| {
         let counted = CountingBackend::new(Memory::new(), Arc::clone(&counts));
@@ -55,7 +55,7 @@ fn a_retrying_and_counting_backend_conforms() {
 }
 
 #[test]
-fn what_is_unavailable_is_tried_six_times_with_growing_pauses() {
+fn unavailable_call_is_tried_six_times_with_growing_pauses() {
     let scene = scene();
     scene.memory.put(&key(), "body".into(), &Condition::Any).unwrap();
     for failures in 1..6 {
@@ -79,7 +79,7 @@ fn what_is_unavailable_is_tried_six_times_with_growing_pauses() {
 }
 
 #[test]
-fn what_cannot_pass_is_not_tried_again() {
+fn permanent_failure_is_not_retried() {
     for kind in [
         ErrorKind::NotFound,
         ErrorKind::Denied,
@@ -138,7 +138,7 @@ fn put_with_one_uncertain_try_is_uncertain() {
 }
 
 #[test]
-fn deletes_and_listings_are_tried_again() {
+fn deletes_and_listings_are_retried() {
     let scene = scene();
     scene.memory.put(&key(), "body".into(), &Condition::Any).unwrap();
     scene.faulty.fail_at(1, UNAVAILABLE);
@@ -211,7 +211,7 @@ fn requested_pause_is_kept_unless_too_long() {
 }
 
 #[test]
-fn every_call_is_counted_with_its_bytes() {
+fn calls_are_counted_with_their_bytes() {
     let counts = Arc::new(RequestCounts::default());
     let store = CountingBackend::new(Memory::new(), Arc::clone(&counts));
     let version = store.put(&key(), "first".into(), &Condition::Absent).unwrap();

@@ -15,7 +15,7 @@ fn refused(url: &str, text: &str) -> Error {
 }
 
 #[test]
-fn url_without_a_store_is_refused_before_any_request() {
+fn url_without_store_is_refused_before_any_request() {
     for (url, text) in [
         ("", "name a store as"),
         ("bucket", "name a store as"),
@@ -43,7 +43,7 @@ fn url_without_a_store_is_refused_before_any_request() {
 }
 
 #[test]
-fn a_secret_in_a_url_is_refused_and_not_shown() {
+fn secret_in_url_is_refused_and_not_shown() {
     for url in [
         "s3://AKIA:very-secret@bucket/prefix",
         "gs://very-secret@bucket",

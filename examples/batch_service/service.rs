@@ -77,7 +77,7 @@ pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
         }
     }
     while !jobs.is_empty() && !stop.load(Ordering::Acquire) {
-        events.next_within(TICK).iter().for_each(tell);
+        events.next_within(TICK).iter().for_each(print_event);
         let mut open = Vec::new();
         for job in jobs {
             match job.wait(Duration::ZERO)? {
@@ -88,13 +88,13 @@ pub(super) fn serve(site: &Path, folder: &Path, batch: u64) -> Outcome {
         }
         jobs = open;
     }
-    std::iter::from_fn(|| events.next_now()).for_each(|event| tell(&event));
+    std::iter::from_fn(|| events.next_now()).for_each(|event| print_event(&event));
     println!("{}", if jobs.is_empty() { FINISHED } else { "stopping" });
     runner.shutdown(Duration::from_secs(10))?;
     Ok(vault.close()?)
 }
 
-fn tell(event: &Event) {
+fn print_event(event: &Event) {
     match &event.kind {
         EventKind::Progress { progress, .. } => {
             println!("{PROGRESS} {} {:.0} %", event.id, 100.0 * progress);
@@ -139,12 +139,12 @@ struct Done {
 
 /// Does the work of one operation, new or resumed.
 fn digest_part(job: &Job, folder: &Path, parts: &Parts) -> Outcome {
-    let told = |key| {
+    let value_of = |key| {
         let mut pairs = job.status().metadata.iter();
         pairs.find(|(k, _)| k == key).map(|(_, value)| value.as_str()).ok_or("no metadata")
     };
-    let batch: u64 = told("batch")?.parse()?;
-    let files = parts.get(told("part")?).ok_or("the part is gone")?;
+    let batch: u64 = value_of("batch")?.parse()?;
+    let files = parts.get(value_of("part")?).ok_or("the part is gone")?;
     let lane = job.lane(ONLY_LANE)?;
     let done = lane.status()?.decode::<Done>()?;
     let first = done.as_ref().map_or(0, |done| done.files);

@@ -81,7 +81,7 @@ mod tests {
     use strongroom_base::fs::{Access, FileSystem, Os};
 
     #[test]
-    fn waits_for_another_handle_are_bounded() {
+    fn wait_for_other_handle_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let holder = Os.open(&path, Access::OpenOrCreate).unwrap();

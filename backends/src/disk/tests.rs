@@ -23,7 +23,7 @@ fn temporaries(root: &Path) -> usize {
 }
 
 #[test]
-fn files_and_folders_are_for_their_owner_only() {
+fn files_and_folders_are_private_to_owner() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("new/store");
     let disk = Disk::open(&root).unwrap();
@@ -43,7 +43,7 @@ fn files_and_folders_are_for_their_owner_only() {
 }
 
 #[test]
-fn bodies_are_stored_verbatim_and_found_again() {
+fn bodies_are_stored_verbatim() {
     let home = tempfile::tempdir().unwrap();
     put(&Disk::open(home.path()).unwrap(), "a/b");
     assert_eq!(std_fs::read(home.path().join("objects/a/b.object")).unwrap(), b"a/b");
@@ -52,7 +52,7 @@ fn bodies_are_stored_verbatim_and_found_again() {
 }
 
 #[test]
-fn no_call_leaves_a_temporary_file() {
+fn calls_leave_no_temporary_file() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     put(&disk, "a");
@@ -69,7 +69,7 @@ fn no_call_leaves_a_temporary_file() {
 }
 
 #[test]
-fn leftovers_of_dead_writers_are_cleared_and_nothing_else() {
+fn clearing_removes_only_leftovers_of_dead_writers() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     put(&disk, "a");
@@ -85,7 +85,7 @@ fn leftovers_of_dead_writers_are_cleared_and_nothing_else() {
 }
 
 #[test]
-fn names_that_are_not_ours_are_not_listed() {
+fn foreign_names_are_not_listed() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     put(&disk, "a/b");
@@ -103,7 +103,7 @@ fn names_that_are_not_ours_are_not_listed() {
 }
 
 #[test]
-fn a_prefix_does_not_lead_out_of_the_folder() {
+fn prefix_cannot_escape_the_folder() {
     let home = tempfile::tempdir().unwrap();
     std_fs::write(home.path().join("secret.object"), "").unwrap();
     let disk = Disk::open(home.path().join("store")).unwrap();
@@ -113,7 +113,7 @@ fn a_prefix_does_not_lead_out_of_the_folder() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_not_taken_for_a_missing_object() {
+fn missing_folder_is_not_a_missing_object() {
     let home = tempfile::tempdir().unwrap();
     let disk = Disk::open(home.path()).unwrap();
     std_fs::remove_dir(home.path().join("tmp")).unwrap();
@@ -122,7 +122,7 @@ fn a_folder_that_is_gone_is_not_taken_for_a_missing_object() {
 }
 
 #[test]
-fn something_else_in_the_place_of_the_root_is_invalid() {
+fn root_that_is_no_folder_is_invalid() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("file");
     std_fs::write(&file, "").unwrap();
@@ -131,7 +131,7 @@ fn something_else_in_the_place_of_the_root_is_invalid() {
 
 /// Deterministic tests of races that the conformance suite finds only by luck.
 #[test]
-fn all_but_reads_and_creation_wait_for_the_lock() {
+fn changes_except_creation_wait_for_the_lock() {
     use strongroom_base::component::ManualClock;
 
     let home = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ fn on_failing(root: &Path) -> (Disk, Arc<Failing>) {
 }
 
 #[test]
-fn a_failed_rename_is_uncertain_unless_the_kernel_refused_it() {
+fn failed_rename_is_uncertain_unless_refused() {
     let home = tempfile::tempdir().unwrap();
     let (disk, fs) = on_failing(home.path());
     for (io_kind, kind) in [

@@ -101,7 +101,7 @@ impl HttpService for ReportingService {
             answered => answered?,
         };
         let status = response.status().as_u16();
-        if !may_tell(status) || is_head {
+        if !may_have_facts(status) || is_head {
             return Ok(response);
         }
         let retry_after = response
@@ -131,7 +131,7 @@ impl HttpService for ReportingService {
 /// Returns whether an answer with that status may have more facts.
 ///
 /// Answers about conditions and ranges have none.
-fn may_tell(status: u16) -> bool {
+fn may_have_facts(status: u16) -> bool {
     matches!(status, 300..=303 | 305..=408 | 410 | 411 | 413..=415 | 417..=599)
 }
 
@@ -240,7 +240,7 @@ impl Cloud {
         let mut source: Option<&(dyn StdError + 'static)> = Some(failure);
         while let Some(error) = source {
             if let Some(refused) = error.downcast_ref::<Refusal>() {
-                return Some(refused.told());
+                return Some(refused.to_failure());
             }
             if let Some(refused) = error.downcast_ref::<CredentialsRefused>() {
                 let detail = refused.to_string();
@@ -266,12 +266,12 @@ impl Cloud {
             text.split_once("DeleteObjects request failed")?.1.rsplit_once("(code: ")?;
         let code = code.trim_end_matches(')').to_owned();
         let status = if code == "AccessDenied" { 403 } else { 500 };
-        Some(Refusal { status, code: Some(code), retry_after: None }.told())
+        Some(Refusal { status, code: Some(code), retry_after: None }.to_failure())
     }
 }
 
 impl Refusal {
-    fn told(&self) -> Cloud {
+    fn to_failure(&self) -> Cloud {
         let code = self.code.as_deref().unwrap_or_default();
         let (kind, hint) = match (self.status, code) {
             (_, "QuotaExceeded" | "InsufficientCapacity") | (507, _) => {
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_read_out_of_an_answer_and_nothing_else_is() {
+    fn only_the_error_code_is_read_from_an_answer() {
         let body = b"<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code><Message/></Error>";
         assert_eq!(code_of(body).as_deref(), Some("NoSuchBucket"));
         for other in
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_credentials_are_told_from_those_of_stores() {
+    fn credential_hosts_differ_from_store_hosts() {
         for host in ["sts.amazonaws.com", "sts.eu-west-1.amazonaws.com", "169.254.169.254"] {
             assert!(is_for_credentials(host), "{host}");
         }
@@ -415,12 +415,12 @@ mod tests {
     }
 
     #[test]
-    fn statuses_of_conditions_are_the_clients_own() {
+    fn condition_statuses_match_the_client() {
         for status in [200, 204, 206, 304, 409, 412, 416] {
-            assert!(!may_tell(status), "{status}");
+            assert!(!may_have_facts(status), "{status}");
         }
         for status in [301, 400, 401, 403, 404, 429, 500, 503] {
-            assert!(may_tell(status), "{status}");
+            assert!(may_have_facts(status), "{status}");
         }
     }
 }

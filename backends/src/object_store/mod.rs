@@ -161,11 +161,11 @@ fn version(e_tag: Option<&str>, generation: Option<&str>) -> Version {
 }
 
 /// Returns the store's own token of the version, as it accepts it.
-fn told(version: &Version, bare: bool) -> UpdateVersion {
+fn update_version(version: &Version, bare: bool) -> UpdateVersion {
     let (generation, e_tag) = version.as_str().split_once('\n').unwrap_or(("", version.as_str()));
     let e_tag = if bare { e_tag.trim_matches('"') } else { e_tag };
-    let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    UpdateVersion { e_tag: told(e_tag), version: told(generation) }
+    let nonempty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    UpdateVersion { e_tag: nonempty(e_tag), version: nonempty(generation) }
 }
 
 impl Backend for ObjectStore {
@@ -256,9 +256,10 @@ impl Backend for ObjectStore {
         let mode = match condition {
             Condition::Any => PutMode::Overwrite,
             Condition::Absent => PutMode::Create,
-            Condition::Matches(version) => {
-                PutMode::Update(told(version, self.takes_bare_etags.load(Ordering::Acquire)))
-            }
+            Condition::Matches(version) => PutMode::Update(update_version(
+                version,
+                self.takes_bare_etags.load(Ordering::Acquire),
+            )),
         };
         let condition = condition.clone();
         let put = self.call(PUT, WRITE, body.len() as u64, move |client| async move {

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_are_given_than_there_are() {
+    fn permits_never_exceed_the_limit() {
         let permits = Permits::new(NonZeroUsize::MIN);
         let held = permits.acquire("get object", Duration::ZERO).unwrap();
         let refused = permits.acquire("get object", Duration::from_millis(1));

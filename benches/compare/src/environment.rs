@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_left_out_of_the_command() {
+    fn command_omits_paths() {
         let arguments = ["--quick", "--dir", "/home/ada", "--out=/x", "--rounds", "3"];
         assert_eq!(
             command_line(true, arguments.into_iter().map(str::to_owned)),

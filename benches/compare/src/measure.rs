@@ -281,14 +281,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_of_the_civil_calendar() {
+    fn dates_follow_the_civil_calendar() {
         for (days, date) in [(0, "1970-01-01"), (11_016, "2000-02-29"), (20_454, "2026-01-01")] {
             assert_eq!(date_of(days), date);
         }
     }
 
     #[test]
-    fn a_ratio_is_taken_round_by_round() {
+    fn ratios_are_computed_per_round() {
         let series = |rounds: &[u64]| Series {
             label: "any",
             rounds: rounds.iter().map(|&nanos| vec![nanos]).collect(),

@@ -57,9 +57,9 @@ fn vault_on_a_store_needs_its_url() {
 
     let elsewhere = url.replace('?', "/elsewhere?");
     let other = cli.refused(&["info", "v", "--backend", &elsewhere], 3, "no owner ref");
-    assert!(other.stderr.contains("hint: look at --backend"), "{other:?}");
+    assert!(other.stderr.contains("hint: check --backend"), "{other:?}");
     let bucket = url.replace("strongroom-test", "no-such-bucket");
-    cli.refused(&["info", "v", "--backend", &bucket], 2, "there is no such bucket");
+    cli.refused(&["info", "v", "--backend", &bucket], 2, "the bucket does not exist");
     let unknown = format!("{url}&regoin=x");
     cli.refused(&["info", "v", "--backend", &unknown], 2, "does not know: regoin");
     cli.refused(&["init", "w", "--backend", "ftp://bucket"], 2, "s3://BUCKET");

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_up_to_the_longest() {
+    fn pauses_grow_up_to_the_maximum() {
         let lengths = [0, 1, 2, 3, 4, 5, 6, 1_000, u32::MAX].map(|n| PLAN.after(n).as_millis());
         assert_eq!(lengths, [0, 100, 400, 1_600, 6_400, 10_000, 10_000, 10_000, 10_000]);
         let clipped = Backoff::new(Duration::MAX, 2.0, millis(7));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_saturates_and_zero_stays_zero() {
+    fn growth_saturates_and_zero_remains_zero() {
         let endless = Backoff::new(millis(1), f64::MAX, Duration::MAX);
         assert_eq!(endless.after(2), Duration::MAX);
         assert_eq!(endless.after(u32::MAX), Duration::MAX);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_below_1_or_not_finite_is_refused() {
+    fn factor_below_1_or_not_finite_is_refused() {
         for factor in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 0.99] {
             assert_eq!(Backoff::checked(millis(1), factor, millis(2)), None, "{factor}");
         }
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn tries_are_counted_with_the_first() {
+    fn tries_include_the_first() {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).tries(3);
         assert_eq!((pauses.attempts(), pauses.elapsed()), (1, Duration::ZERO));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_pause_is_cut_to_the_time() {
+    fn last_pause_is_cut_to_the_remaining_time() {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).last_try_at(millis(1_000));
         while pauses.sleep().unwrap() {}
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_try_begins_when_the_time_is_over() {
+    fn no_try_begins_after_the_time_limit() {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).no_try_from(millis(500));
         assert!(pauses.sleep().unwrap());
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_pause_may_be_asked_for_within_the_time() {
+    fn longer_pause_is_granted_within_the_time_limit() {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).no_try_from(millis(60_000));
         assert_eq!(pauses.next_pause_of(millis(5_000)).unwrap(), Some(millis(5_000)));
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stands_still_ends_the_wait_too() {
+    fn stopped_clock_ends_the_wait() {
         let clock = ManualClock::new();
         let mut pauses = Pauses::new(PLAN, &clock).last_try_at(millis(600));
         let first = pauses.next_pause().unwrap().expect("there is time");
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn wall_time_counts_where_it_is_asked_for() {
+    fn wall_time_counts_on_request() {
         let clock = ManualClock::new();
         let by_wall = Pauses::new(PLAN, &clock).by_wall_too().no_try_from(millis(1_000));
         let by_monotonic = Pauses::new(PLAN, &clock).no_try_from(millis(1_000));
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn entropy_is_drawn_once_a_pause_and_its_failure_told() {
+    fn entropy_is_drawn_once_per_pause_and_its_failure_returned() {
         let clock = ManualClock::new();
         let mut pauses =
             Pauses::new(PLAN, &clock).jittered(Jitter::QUARTER_AROUND, &Always(255)).tries(2);

@@ -199,7 +199,7 @@ mod tests {
     const BUG: Bug = Bug::NoFence;
 
     #[test]
-    fn nested_plants_of_one_bug_end_with_the_last() {
+    fn nested_plants_of_one_bug_end_with_the_outermost() {
         let outer = plant(BUG);
         let inner = plant(BUG);
         drop(outer);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_gone_after_a_panic() {
+    fn panic_removes_a_planted_bug() {
         let panicked = std::panic::catch_unwind(|| {
             let _bug = plant(BUG);
             std::panic::resume_unwind(Box::new("on purpose"));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn another_thread_has_the_bugs_that_are_carried_to_it() {
+    fn carried_bugs_act_in_another_thread() {
         let _bug = plant(BUG);
         let carried = carry(|| is_planted(BUG));
         let seen = std::thread::scope(|scope| {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_runs_at_its_place_and_not_within_itself() {
+    fn step_runs_at_its_point_but_not_recursively() {
         let count = Rc::new(Cell::new(0));
         let own = Rc::clone(&count);
         let step = at(BUG, move || {

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_ours_survives_the_way_through_an_io_trait() {
+    fn error_survives_an_io_trait() {
         let ours = Error::new(ErrorKind::Corrupt, "read object").with_subject("content/7");
         let through: io::Error = ours.clone().into();
         let back = Error::io("copy value", through);

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_grammar_is_a_key() {
+    fn only_strings_of_the_grammar_are_keys() {
         for good in ["a", "content/00ff", "a-b/c_d/9", &"k".repeat(KEY_BYTES_MAX)] {
             assert!(Key::new(good).is_ok(), "{good}");
         }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_the_variant_in_kebab_case() {
+    fn code_is_the_variant_in_kebab_case() {
         for reason in Reason::ALL {
             let name = format!("{reason:?}");
             let mut kebab = String::new();

@@ -124,7 +124,7 @@ mod tests {
 
     /// The reference implementation in C computed the expected bytes.
     #[test]
-    fn the_second_recommended_option_is_what_the_reference_computes() {
+    fn recommended_option_matches_the_reference() {
         let password = SecretPassword::new("password");
         let key = hash(&password, b"somesaltsomesalt", PasswordCosts::RFC9106_SECOND).unwrap();
         let hex = blake3::Hash::from_bytes(*key.expose()).to_hex();

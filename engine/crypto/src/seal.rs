@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_opens_unchanged_and_no_other_way() {
+    fn only_the_unchanged_message_opens() {
         for cipher in [Cipher::Aes256GcmSiv, Cipher::XChaCha20Poly1305] {
             assert!(opens(cipher, |_, _, _, _| ()), "{cipher}");
             for at in 0..NONCE_BYTES {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_keys_are_not_objects_of_ours() {
+    fn foreign_keys_are_not_content_objects() {
         for foreign in ["content/30", "other/30313233343536373839616263646566", "content"] {
             assert_eq!(ObjectName::of_key(&Key::new(foreign).unwrap()), None);
         }

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn every_damaged_byte_and_every_length_is_refused() {
+    fn damaged_byte_or_shorter_length_is_refused() {
         let good = header().encode();
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_out_of_bounds_are_refused_though_the_checksum_matches() {
+    fn fields_out_of_bounds_are_refused_despite_valid_checksum() {
         for (at, value) in [(52, 0), (52, 3), (53, 9), (54, 255), (SLOTS_AT + 4, 3)] {
             let mut bytes = header().encode();
             bytes[at] = value;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn other_formats_are_told_from_damage() {
+    fn other_formats_differ_from_damage() {
         let mut newer = header().encode();
         newer[8] = 7;
         let error = Header::decode(&newer).unwrap_err();

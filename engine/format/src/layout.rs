@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_places_are_those_of_the_format() {
+    fn positions_match_the_format() {
         assert_eq!([header_at(0), header_at(1), super_at(0), super_at(1)], [0, 4096, 8192, 12_288]);
         assert_eq!([block_at(1), block_at(2)], [16_384, 20_520]);
         assert_eq!(SUPER_PAGE_BYTES, 448);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_super_header_is_read_as_it_was_written() {
+    fn super_header_round_trips() {
         let mut header = SuperHeader { sequence: 258, closed: None, page: [7; SUPER_PAGE_BYTES] };
         assert_eq!(SuperHeader::decode(&header.encode()), header);
         header.closed = Some(Closed { len: 8192, fresh: false });

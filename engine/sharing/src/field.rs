@@ -376,7 +376,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_add_up(limbs in prop::array::uniform16(limb()), factor in limb()) {
+        fn sums_match_big_integers(limbs in prop::array::uniform16(limb()), factor in limb()) {
             // Eight limbs each, so that the ninth receives their carry.
             let [a, b] = [0, 8].map(|from| {
                 let mut sum = Sum::<LIMBS>::ZERO;

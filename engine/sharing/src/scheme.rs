@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_far_flung_choices_of_many_places_need_more_than_weights() {
+    fn only_distant_choices_need_more_than_weights() {
         let kind = |places: &[u8]| Scheme::new(places.len(), 32).joiner(places).kind;
         let inverse = |places: &[u8]| match kind(places) {
             Kind::Weights { inverse, .. } => inverse.is_some(),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_factorials_are_those_of_their_orders() {
+    fn factorials_match_their_orders() {
         let mut factorial = 1u128;
         for (order, (low, high)) in (0..).zip(FACTORIALS) {
             factorial *= u128::max(order, 1);

@@ -97,7 +97,7 @@ fn check_pair(a: (&BigUint, Element), b: (&BigUint, Element)) {
 }
 
 #[test]
-fn operations_hold_at_the_edges_with_each_other() {
+fn operations_match_at_pairs_of_edge_values() {
     let edges: Vec<_> = edges().into_iter().map(|edge| (element(&edge), edge)).collect();
     assert!(edges.len() > 600);
     for (a, a_number) in &edges {
@@ -121,7 +121,7 @@ fn carries_ripple_through_every_limb() {
 }
 
 #[test]
-fn negatives_and_small_products_hold_at_the_edges() {
+fn negatives_and_small_products_match_at_edge_values() {
     let p = modulus();
     let ends = [0, 1, 2, 3, 5, 255, 511, 512, 513, 0xffff, 0x1_0000];
     let factors = ends.into_iter().chain(ends.map(|end| u32::MAX - end)).chain([1 << 31]);
@@ -136,7 +136,7 @@ fn negatives_and_small_products_hold_at_the_edges() {
 }
 
 #[test]
-fn an_inverse_gives_one_with_its_element() {
+fn element_times_inverse_is_one() {
     for edge in near(&modulus()).chain(near(&(BigUint::from(1u8) << 512u32))) {
         let expected = edge.modinv(&modulus()).unwrap_or_default();
         assert_eq!(number(element(&edge).inverse()), expected, "{edge:x}");
@@ -164,7 +164,7 @@ fn bytes_are_masked_to_521_bits_and_p_is_zero() {
 }
 
 #[test]
-fn a_secret_is_the_lower_512_bits() {
+fn secret_is_the_lower_512_bits() {
     for edge in edges() {
         let secret = element(&edge).to_secret();
         assert_eq!(secret, bytes(&edge)[..SECRET_BYTES], "{edge:x}");
@@ -174,7 +174,7 @@ fn a_secret_is_the_lower_512_bits() {
 }
 
 #[test]
-fn an_element_is_zeroised_and_never_printed() {
+fn element_is_zeroized_and_never_printed() {
     let mut element = Element::of_secret(&[0xa5; SECRET_BYTES]);
     assert_eq!(format!("{element:?}"), "Element(..)");
     element.zeroize();
@@ -282,7 +282,7 @@ fn mixed_shares_join_to_the_lagrange_value() {
 }
 
 #[test]
-fn secrets_come_back_byte_for_byte() {
+fn secrets_round_trip() {
     let coefficients = [modulus() - 1u8, BigUint::from(1u8) << 520u32];
     let coefficients = coefficients.map(|coefficient| element(&coefficient));
     let scheme = Scheme::new(3, 9);
@@ -303,7 +303,7 @@ fn secrets_come_back_byte_for_byte() {
 }
 
 #[test]
-fn fewer_shares_go_with_any_secret() {
+fn fewer_shares_are_consistent_with_any_secret() {
     // For two shares of 3 of 9 and any other secret, coefficients exist that give both.
     let scheme = Scheme::new(3, 9);
     let secret = Element::of_secret(&[7; SECRET_BYTES]);
@@ -323,7 +323,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
 
     #[test]
-    fn operations_hold(a in any_element(), b in any_element(), factor in any::<u32>()) {
+    fn operations_match_big_integers(a in any_element(), b in any_element(), factor in any::<u32>()) {
         let (x, y) = (number(a), number(b));
         check_pair((&x, a), (&y, b));
         prop_assert_eq!(number(a.neg()), (modulus() - &x) % modulus());

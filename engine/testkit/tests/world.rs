@@ -89,7 +89,7 @@ fn synced_bytes_under_synced_names_survive() {
 }
 
 #[test]
-fn what_was_synced_once_does_not_go_back_behind_it() {
+fn later_loss_never_undoes_an_earlier_sync() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[1; 3 * SECTOR]);
     file.write_all_at(&[2; SECTOR], 0).unwrap();
@@ -101,14 +101,14 @@ fn what_was_synced_once_does_not_go_back_behind_it() {
 }
 
 #[test]
-fn an_unsynced_name_is_there_or_not() {
+fn unsynced_name_survives_or_not() {
     let world = World::new();
     create(&world, "/a", b"abc").sync().unwrap();
     assert_eq!(outcomes(&world, "/a"), set([None, found(b"abc")]));
 }
 
 #[test]
-fn an_unsynced_overwrite_happened_or_not() {
+fn unsynced_overwrite_survives_or_not() {
     let world = World::new();
     let file = create_durable(&world, "/a", b"one");
     file.write_all_at(b"two", 0).unwrap();
@@ -117,7 +117,7 @@ fn an_unsynced_overwrite_happened_or_not() {
 }
 
 #[test]
-fn a_name_without_its_bytes_is_empty_or_garbled() {
+fn name_without_synced_bytes_is_empty_or_garbled() {
     let world = World::new();
     create(&world, "/a", &[9; 2 * SECTOR]);
     world.sync_dir(at("/")).unwrap();
@@ -127,7 +127,7 @@ fn a_name_without_its_bytes_is_empty_or_garbled() {
 }
 
 #[test]
-fn writes_tear_at_sectors_and_nowhere_else() {
+fn writes_tear_only_at_sectors() {
     let world = World::new();
     let file = create_durable(&world, "/a", &vec![1; 8 * 4096]);
     file.write_all_at(&[2; 4 * 4096], 300).unwrap();
@@ -152,7 +152,7 @@ fn writes_tear_at_sectors_and_nowhere_else() {
 }
 
 #[test]
-fn unsynced_length_is_any_since_the_sync() {
+fn unsynced_length_is_any_length_since_the_sync() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[1; 2 * SECTOR]);
     file.set_len(10).unwrap();
@@ -172,7 +172,7 @@ fn unsynced_length_is_any_since_the_sync() {
 }
 
 #[test]
-fn a_rename_without_sync_of_the_folder_can_be_lost_in_every_way() {
+fn rename_without_folder_sync_can_be_lost_in_every_way() {
     let world = World::new();
     create_durable(&world, "/old", b"new");
     create_durable(&world, "/name", b"old");
@@ -193,7 +193,7 @@ fn a_rename_without_sync_of_the_folder_can_be_lost_in_every_way() {
 }
 
 #[test]
-fn a_removal_without_sync_can_be_lost() {
+fn removal_without_sync_can_be_lost() {
     let world = World::new();
     create_durable(&world, "/a", b"abc");
     world.remove_file(at("/a")).unwrap();
@@ -203,7 +203,7 @@ fn a_removal_without_sync_can_be_lost() {
 }
 
 #[test]
-fn a_name_used_again_may_be_any_that_it_was() {
+fn reused_name_may_refer_to_any_former_file() {
     let world = World::new();
     for bytes in [b"one", b"two"] {
         create(&world, "/a", bytes).sync().unwrap();
@@ -215,7 +215,7 @@ fn a_name_used_again_may_be_any_that_it_was() {
 }
 
 #[test]
-fn a_lost_folder_takes_all_with_it() {
+fn lost_folder_loses_its_entries() {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();
     create_durable(&world, "/d/a", b"abc");
@@ -226,7 +226,7 @@ fn a_lost_folder_takes_all_with_it() {
 }
 
 #[test]
-fn links_share_what_survives() {
+fn links_share_surviving_bytes() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[1; 4 * SECTOR]);
     world.hard_link(at("/a"), at("/b")).unwrap();
@@ -240,7 +240,7 @@ fn links_share_what_survives() {
 }
 
 #[test]
-fn an_ordered_disk_comes_up_too() {
+fn ordered_mood_occurs() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[0; 20 * SECTOR]);
     for sector in 0..20 {
@@ -284,7 +284,7 @@ fn contents(world: &World) -> Vec<(String, Option<Vec<u8>>)> {
 }
 
 #[test]
-fn a_disk_that_kept_all_is_what_the_program_saw() {
+fn image_that_kept_all_equals_the_program_view() {
     let world = busy_world().same_as_now();
     let synced = contents(&world);
     let state = world.open(at("/state"), Access::ReadWrite).unwrap();
@@ -301,7 +301,7 @@ fn a_disk_that_kept_all_is_what_the_program_saw() {
 }
 
 #[test]
-fn the_same_journal_event_and_seed_make_the_same_image() {
+fn same_journal_event_and_seed_give_the_same_image() {
     let (one, two) = (busy_world(), busy_world());
     let early = one.journal();
     create(&one, "/later", b"does not matter");
@@ -321,7 +321,7 @@ fn the_same_journal_event_and_seed_make_the_same_image() {
 }
 
 #[test]
-fn an_image_can_crash_again() {
+fn image_can_crash_again() {
     let world = World::new();
     create_durable(&world, "/a", b"one");
     let file = world.open(at("/a"), Access::ReadWrite).unwrap();
@@ -340,7 +340,7 @@ fn an_image_can_crash_again() {
 }
 
 #[test]
-fn an_orderly_end_keeps_everything() {
+fn orderly_end_keeps_everything() {
     let world = busy_world();
     let after = world.same_as_now();
     assert_eq!(contents(&after), contents(&world));
@@ -349,7 +349,7 @@ fn an_orderly_end_keeps_everything() {
 }
 
 #[test]
-fn a_file_unlinked_while_open_does_not_come_back() {
+fn file_unlinked_while_open_never_returns() {
     let world = World::new();
     let file = create_durable(&world, "/a", b"abc");
     world.remove_file(at("/a")).unwrap();
@@ -379,7 +379,7 @@ fn careful_program_loses_data_only_with_a_defect() {
 }
 
 #[test]
-fn late_syncs_concern_only_files_that_move_afterwards() {
+fn late_syncs_affect_only_files_moved_afterwards() {
     let world = World::new();
     create_durable(&world, "/base", b"old");
     let world = world.same_as_now().with_defect(Defect::LateSync);
@@ -406,7 +406,7 @@ fn images_inherit_the_defect() {
 }
 
 #[test]
-fn placed_files_are_durable_whatever_the_defect() {
+fn placed_files_are_durable_under_every_defect() {
     let world = World::new().with_defect(Defect::SyncWithoutEffect);
     world.create_dir(at("/d")).unwrap();
     world.write_file("/d/e/a", b"bad input").unwrap();
@@ -416,7 +416,7 @@ fn placed_files_are_durable_whatever_the_defect() {
 }
 
 #[test]
-fn a_failed_sync_is_durable_only_if_it_fails_after() {
+fn failed_sync_is_durable_only_if_it_fails_after_its_effect() {
     for (fault, all) in [
         (Fault::before(5), set([found(b"one"), found(b"two")])),
         (Fault::torn(5), set([found(b"one"), found(b"two")])),
@@ -433,7 +433,7 @@ fn a_failed_sync_is_durable_only_if_it_fails_after() {
 
 #[test]
 #[should_panic(expected = "cannot go back")]
-fn a_replay_does_not_go_back() {
+fn replay_never_goes_back() {
     let mut replay = Replay::new(&busy_world().journal());
     replay.advance_to(10);
     replay.advance_to(9);

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_is_had_and_no_two_are_the_same() {
+    fn bodies_have_their_length_and_differ() {
         let mut source = Source::new(1);
         for len in [1, 1 << 10, 64 << 10, 1_000_003] {
             let (one, other) = (source.bytes(len), source.bytes(len));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_a_hundredth() {
+    fn edit_changes_one_hundredth() {
         let mut source = Source::new(1);
         let before = source.bytes(1_000_000);
         let mut after = before.clone();

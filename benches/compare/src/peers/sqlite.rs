@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_with_a_key_is_the_file_encrypted() {
+    fn file_is_encrypted_only_with_a_key() {
         if cipher_version().is_none() {
             println!("SKIPPED: built without SQLCipher");
             return;

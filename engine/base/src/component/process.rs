@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_dead_only_to_one_that_would_see_it() {
+    fn process_is_dead_only_to_its_own_host_and_boot() {
         let own = ProcessIdentity::of_this_process("host");
         assert!(!own.is_dead_to(&own), "it lives");
         let earlier = ProcessIdentity { started: own.started - 1, ..own.clone() };
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_found_behind_a_name_with_parentheses() {
+    fn start_time_is_found_after_name_with_parentheses() {
         let stat = "4711 (a) b (c) S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
         assert_eq!(start_time(stat), Some(987_654));
         assert_eq!(start_time("garbage"), None);

@@ -42,7 +42,7 @@ fn occupy(pool: &Pool) -> Sender<()> {
 }
 
 #[test]
-fn no_more_threads_work_than_allowed_and_a_panic_costs_none() {
+fn threads_never_exceed_the_limit_and_survive_a_panic() {
     let pool = pool(3);
     let crowd = Arc::new(Crowd::default());
     let (done, ended) = channel();
@@ -65,7 +65,7 @@ fn no_more_threads_work_than_allowed_and_a_panic_costs_none() {
 }
 
 #[test]
-fn tasks_run_in_the_order_in_which_they_are_due() {
+fn tasks_run_in_order_of_due_time() {
     let pool = pool(1);
     let (done, ended) = channel();
     for (n, millis) in [(3, 60), (1, 0), (2, 30)] {
@@ -77,7 +77,7 @@ fn tasks_run_in_the_order_in_which_they_are_due() {
 }
 
 #[test]
-fn closing_drops_what_has_not_begun_and_refuses_more() {
+fn close_drops_queued_tasks_and_refuses_new_ones() {
     let pool = pool(1);
     let (alive, dropped) = channel::<()>();
     pool.spawn(Duration::from_secs(3_600), move || drop(alive)).unwrap();
@@ -89,7 +89,7 @@ fn closing_drops_what_has_not_begun_and_refuses_more() {
 }
 
 #[test]
-fn a_dropped_pool_waits_for_no_task() {
+fn dropped_pool_waits_for_no_task() {
     let pool = pool(1);
     let (begun, has_begun) = channel();
     let (release, released) = channel::<()>();
@@ -107,7 +107,7 @@ fn a_dropped_pool_waits_for_no_task() {
 }
 
 #[test]
-fn a_full_queue_refuses_tasks_and_leaves_jobs_to_their_callers() {
+fn full_queue_refuses_tasks_and_callers_run_their_jobs() {
     let pool = Pool::new("test", 1, 2, Arc::new(SystemClock::new()));
     let busy = occupy(&pool);
     let jobs = [pool.start(|| 0), pool.start(|| 1), pool.start(|| 2)];
@@ -118,7 +118,7 @@ fn a_full_queue_refuses_tasks_and_leaves_jobs_to_their_callers() {
 }
 
 #[test]
-fn threads_without_work_end() {
+fn idle_threads_end() {
     let idle_max = Duration::from_millis(1);
     let pool = Pool::with_idle_max("test", 4, 100, Arc::new(SystemClock::new()), idle_max);
     assert_eq!(pool.shared.queue.lock().threads, 0, "before there is work");
@@ -134,7 +134,7 @@ fn threads_without_work_end() {
 }
 
 #[test]
-fn one_thread_is_left_for_what_is_not_due() {
+fn one_thread_remains_for_scheduled_tasks() {
     let idle_max = Duration::from_millis(1);
     let pool = Pool::with_idle_max("test", 4, 100, Arc::new(SystemClock::new()), idle_max);
     let busy: Vec<_> = (0..4).map(|_| occupy(&pool)).collect();
@@ -147,7 +147,7 @@ fn one_thread_is_left_for_what_is_not_due() {
 }
 
 #[test]
-fn jobs_tell_their_outcome_and_their_panic() {
+fn jobs_return_their_outcome_and_panic() {
     let pool = pool(2);
     let jobs: Vec<_> = (0..50).map(|n| pool.start(move || n * n)).collect();
     let squares: Vec<_> = jobs.into_iter().map(|job| job.wait().unwrap()).collect();
@@ -158,7 +158,7 @@ fn jobs_tell_their_outcome_and_their_panic() {
 }
 
 #[test]
-fn a_job_that_no_thread_has_begun_is_run_by_its_caller() {
+fn queued_job_is_run_by_its_caller() {
     let pool = pool(1);
     let busy = occupy(&pool);
     let job = pool.start(|| thread::current().id());
@@ -168,7 +168,7 @@ fn a_job_that_no_thread_has_begun_is_run_by_its_caller() {
 }
 
 #[test]
-fn a_job_is_taken_back_or_waited_for() {
+fn job_is_withdrawn_or_awaited() {
     let pool = pool(1);
     let busy = occupy(&pool);
     let (alive, dropped) = channel::<()>();
@@ -191,7 +191,7 @@ fn a_job_is_taken_back_or_waited_for() {
 }
 
 #[test]
-fn a_wave_answers_in_order_and_with_its_first_error() {
+fn wave_returns_results_in_order_and_its_first_error() {
     let pool = pool(4);
     let items: Vec<usize> = (0..200).collect();
     let crowd = Crowd::default();
@@ -218,7 +218,7 @@ fn a_wave_answers_in_order_and_with_its_first_error() {
 }
 
 #[test]
-fn a_panic_of_a_wave_goes_on_and_leaves_the_pool_whole() {
+fn panic_in_wave_propagates_and_pool_stays_usable() {
     let pool = pool(4);
     let wave = || {
         pool.run_all(&[0, 1, 2, 3], 4, |n| {
@@ -232,7 +232,7 @@ fn a_panic_of_a_wave_goes_on_and_leaves_the_pool_whole() {
 }
 
 #[test]
-fn a_wave_within_a_task_of_a_busy_pool_ends() {
+fn wave_inside_a_task_of_a_busy_pool_ends() {
     let pool = Arc::new(pool(1));
     let own = Arc::clone(&pool);
     let nested = pool.start(move || {
@@ -252,7 +252,7 @@ fn a_wave_within_a_task_of_a_busy_pool_ends() {
 }
 
 #[test]
-fn waves_and_tasks_share_the_bound() {
+fn waves_and_tasks_share_the_thread_limit() {
     let pool = Arc::new(pool(3));
     let crowd = Arc::new(Crowd::default());
     let (done, ended) = channel();

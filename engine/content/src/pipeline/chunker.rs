@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_the_stream_within_their_bounds() {
+    fn chunks_join_to_the_stream_within_their_bounds() {
         let chunker = Chunker::new(&key(1));
         for len in
             [0, 1, CHUNK_BYTES_MIN, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, READ_BYTES, 5_000_000]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insertion_moves_few_cuts() {
+    fn insertion_moves_few_cuts() {
         let chunker = Chunker::new(&key(1));
         let before = bytes(4_000_000, 3);
         let mut after = before.clone();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_cuts_elsewhere() {
+    fn different_key_cuts_elsewhere() {
         let bytes = bytes(4_000_000, 3);
         let lens =
             |byte| cut(&Chunker::new(&key(byte)), &bytes).iter().map(Vec::len).collect::<Vec<_>>();

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_unpacked_and_anything_else_is_corrupt() {
+    fn packed_chunk_unpacks_and_other_bytes_are_corrupt() {
         let keys = IdKeys::new(&SecretKey::new([7; SecretKey::BYTES]));
         let codecs = Codecs::default();
         let mut compressor = codecs.compressor().unwrap();

@@ -121,7 +121,7 @@ impl ReadAhead {
     /// Fetches chunks of `next` that are not fetched yet.
     ///
     /// `next` is the data after the chunk just read.
-    pub(crate) fn go_on(&mut self, pinned: &Pinned, next: &[Child]) -> Result<()> {
+    pub(crate) fn fetch_next(&mut self, pinned: &Pinned, next: &[Child]) -> Result<()> {
         self.in_order += 1;
         let most = pinned.objects().at_once_max().min(STRETCHES_MAX).min(self.in_order / 2);
         if self.fetches.len() >= most {

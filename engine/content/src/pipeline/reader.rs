@@ -239,7 +239,7 @@ impl ContentReader {
             before > start
         });
         let next = at.and_then(|at| level.children.get(at + without..)).unwrap_or_default();
-        if self.ahead.go_on(&self.pinned, next).is_err() {
+        if self.ahead.fetch_next(&self.pinned, next).is_err() {
             // The read of the chunk itself reports the error.
             self.ahead.forget();
         }

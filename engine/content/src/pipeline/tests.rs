@@ -353,7 +353,7 @@ fn bytes(len: usize, seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_stored_again_puts_no_new_pack() {
+fn repeated_stream_puts_no_new_pack() {
     let fixture = Fixture::new();
     let stream = bytes(5_000_000, 1);
     let content = fixture.store(&stream);
@@ -372,7 +372,7 @@ fn a_stream_stored_again_puts_no_new_pack() {
 }
 
 #[test]
-fn a_short_stream_is_held_by_the_index() {
+fn short_stream_is_stored_in_the_index() {
     let fixture = Fixture::new();
     let stream = bytes(10_000, 1);
     let content = fixture.store(&stream);

@@ -232,7 +232,7 @@ impl<U: UploadIndex> Upload<U> {
         let pack = self.filling.take().expect("seen above");
         let mut batch = std::mem::take(&mut self.batch);
         if self.is_long {
-            self.putting.push_back((pack.put_beside(), batch));
+            self.putting.push_back((pack.start_put(), batch));
             return Ok(());
         }
         self.spare = batch.take(pack.put()?);

@@ -86,7 +86,7 @@ impl OpenPack {
     }
 
     /// Puts the pack in parallel with the caller's work.
-    pub(crate) fn put_beside(self) -> PackUnderWay {
+    pub(crate) fn start_put(self) -> PackUnderWay {
         let Self { packer, objects, reservation } = self;
         let of_job = objects.clone();
         let job = objects.pool().start(move || packer.put(&of_job));

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_live_pin_decides_what_is_due() {
+    fn oldest_live_epoch_decides_which_deletes_are_due() {
         let read_epochs = ReadEpochs::new(7);
         assert_eq!(read_epochs.due(), 7);
         let old = read_epochs.enter_epoch(Arc::new(()));

@@ -105,7 +105,7 @@ mod tests {
     use strongroom_format::AttemptId;
 
     #[test]
-    fn a_ref_opens_in_its_place_unchanged_and_no_other_way() {
+    fn only_the_unchanged_ref_opens_under_its_name() {
         let keys = RefKeys::new(&SecretKey::new([7; 32]));
         let (vault, name) = (Uuid::from_u128(1), keys.name("owner"));
         let row = RefRow::V0 {

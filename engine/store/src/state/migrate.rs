@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_step_leaves_the_version_before_it() {
+    fn failed_step_leaves_the_previous_version() {
         let database = database(1);
         migrate_by(&database, &Arc::default(), &[step::<b'1'>, broken]).unwrap_err();
         assert_eq!(trace(&database), b"1");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_completed_before_there_was_a_list_is_listed() {
+    fn unfinished_operations_of_old_schema_are_listed() {
         let database = database(2);
         let transaction = database.begin_write().unwrap();
         let mut write = StateWrite::new(&transaction, Arc::default());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_refused_and_left_alone() {
+    fn newer_schema_is_refused_unchanged() {
         let database = database(9);
         let error = migrate(&database, &Arc::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);

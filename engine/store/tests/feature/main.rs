@@ -18,7 +18,7 @@ fn bookmarks(core: &Arc<Core>) -> Bookmarks {
 }
 
 #[test]
-fn bookmarks_after_reopen_are_there_and_counted() {
+fn bookmarks_survive_reopen_and_are_counted() {
     let scene = Scene::new().unwrap();
     let core = scene.open().unwrap();
     let marks = bookmarks(&core);
@@ -50,7 +50,7 @@ fn transaction_that_fails_leaves_no_bookmark_and_no_count() {
 }
 
 #[test]
-fn effects_of_a_transaction_run_once_it_has_committed() {
+fn effects_run_after_the_commit() {
     let scene = Scene::new().unwrap();
     let core = scene.open().unwrap();
     let marks = bookmarks(&core);

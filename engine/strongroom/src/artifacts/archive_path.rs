@@ -78,7 +78,7 @@ mod tests {
     const LONGEST: usize = 255 - "@18446744073709551615".len();
 
     #[test]
-    fn a_plain_name_stays_and_a_hostile_one_is_encoded() {
+    fn plain_name_is_kept_and_hostile_name_encoded() {
         for (name, expected) in [
             ("1.1_a-b", "1.1_a-b"),
             ("..", ".%2E"),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_fit_and_stay_apart() {
+    fn long_names_fit_and_differ() {
         let names = [
             "é".repeat(64),
             "é".repeat(63) + "è",
@@ -116,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_names_meet_and_none_is_more_than_a_file_name(
+        fn names_map_to_distinct_file_names(
             names in proptest::collection::btree_set("[aAbBéÉ~%.@/ 126cdeCDE]{1,3}|\\PC{1,32}", 1..40),
         ) {
             let mut seen = HashMap::new();

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_content_is_written_as_zip64_and_reads_back() {
+    fn large_content_is_written_as_zip64_and_reads_back() {
         let (is_given_up, mut to) = (Cell::new(false), Vec::new());
         let mut archive =
             ZipWriter::new_stream(ArchiveOutput { to: &mut to, is_given_up: &is_given_up });

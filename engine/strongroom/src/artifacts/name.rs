@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_parsed(
+        fn printed_name_parses(
             spec in "\\PC{1,30}",
             task in "\\PC{1,30}",
             kind in "\\PC{1,30}",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_invalid() {
+    fn other_text_is_invalid() {
         let kept = "strongroom:///artifact/s%20p/1.1/log@12".parse::<ArtifactUri>().unwrap();
         assert_eq!((kept.name().spec(), kept.version()), ("s p", Some(12)));
         for bad in [

@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_parsed_as_it_is_printed() {
+    fn printed_cursor_parses() {
         let cursor = ArtifactCursor(Arrival { unix_millis: 1_800_000_000_000, number: 300 });
         assert_eq!(cursor.to_string().parse::<ArtifactCursor>().unwrap(), cursor);
         for bad in ["", "-", "1", "1-", "+1-2", "1-2-3", "g-1", "11111111111111111-1"] {

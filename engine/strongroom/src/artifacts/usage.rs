@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quota_warns_at_its_part_whatever_its_size() {
+    fn quota_of_any_size_warns_at_its_fraction() {
         assert_eq!(Quota::new(1_000).warn_bytes(), 800);
         assert_eq!(Quota { bytes: 99, warn_percent: 50 }.warn_bytes(), 49);
         assert_eq!(Quota { bytes: u64::MAX, warn_percent: 100 }.warn_bytes(), u64::MAX);

@@ -53,7 +53,7 @@ impl Envelope {
     }
 
     /// Seals a copy for the first of the key's cells. It is never stored.
-    pub(super) fn seal_stand_in(
+    pub(super) fn seal_substitute(
         &self,
         key: &SecretPartitionKey,
         space: Uuid,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_byte_anywhere_closes_a_copy() {
+    fn copy_with_flipped_byte_does_not_open() {
         let (key, geometry, space, cells) = scene();
         let (cell, sealed) = &cells[0];
         for at in 0..sealed.len() {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_of_a_newer_format_is_refused_by_its_number() {
+    fn envelope_of_newer_format_is_refused_by_number() {
         let (key, geometry, space, cells) = scene();
         let (cell, sealed) = &cells[0];
         let place = associated_data(space, *cell);

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sizes_are_those_of_the_format() {
+    fn sizes_match_the_format() {
         let default = Geometry::new(64 << 10, 3, 9, 3).unwrap();
         assert_eq!((default.chunks, default.used()), (1_025, 9_225));
         assert_eq!((default.partition, default.slots), (10_148, 30_444));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_space_are_refused() {
+    fn impossible_space_parameters_are_refused() {
         for (capacity, t, n, partitions) in [
             (1_023, 3, 9, 3),
             ((4 << 20) + 1, 3, 9, 3),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_of_loss_is_that_of_the_design() {
+    fn loss_probability_matches_the_design() {
         let default = Geometry::new(64 << 10, 3, 9, 3).unwrap();
         assert!((default.loss_chance(0) - 0.9998).abs() < 2e-4, "{}", default.loss_chance(0));
         let wide = Geometry::new(64 << 10, 3, 9, 12).unwrap();

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_misses_what_is_taken_until_nothing_is_left() {
+    fn choice_avoids_occupied_cells_until_none_is_free() {
         let mut random = random();
         let mut taken = SlotMap::empty(90);
         for _ in 0..3 {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_is_chosen_and_every_place_taken_alike() {
+    fn slots_and_positions_are_chosen_uniformly() {
         let mut random = random();
         let (mut slots, mut firsts) = ([0u32; 20], [0u32; 20]);
         for _ in 0..20_000 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_other_length_is_none() {
+    fn map_of_other_length_is_none() {
         assert!(SlotMap::of_bytes(&[255, 1], 9).is_some());
         assert!(SlotMap::of_bytes(&[255, 2], 9).is_none());
         assert!(SlotMap::of_bytes(&[255], 9).is_none());

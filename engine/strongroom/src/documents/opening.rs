@@ -116,7 +116,7 @@ pub(super) fn find(
 ) -> Result<FoundEnvelope> {
     let OpeningRules { space, geometry, .. } = rules;
     let absent = Envelope::absent(key, geometry);
-    let (cell, stand_in) = absent.seal_stand_in(key, space, geometry);
+    let (cell, substitute) = absent.seal_substitute(key, space, geometry);
     let mut found = FoundEnvelope { envelope: None, absent, copies_damaged: 0, copies_lost: 0 };
     for number in cells_of(key) {
         let opened = if let Some(cell) = cells.get(number) {
@@ -129,7 +129,7 @@ pub(super) fn find(
             found.envelope = opened;
         } else {
             found.copies_damaged += 1;
-            black_box(Envelope::open(&stand_in, cell, key, space, geometry)?);
+            black_box(Envelope::open(&substitute, cell, key, space, geometry)?);
         }
     }
     Ok(found)

@@ -231,7 +231,7 @@ mod tests {
     use strongroom_base::component::OsEntropy;
 
     #[test]
-    fn a_key_survives_its_text_and_a_misspelt_one_is_refused() {
+    fn key_round_trips_as_text_and_misspelt_key_is_refused() {
         let key = SecretPartitionKey::draw(&OsEntropy).unwrap();
         let text = key.to_text();
         let read = SecretPartitionKey::parse(&format!(" {}\n", *text)).unwrap();

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_any_length_join_up_to_the_stream() {
+    fn pieces_of_any_length_join_to_the_stream() {
         let key = SecretKey::new([5; 32]);
         let mut whole = vec![0; 40_000];
         blake3::Hasher::new_keyed(&[5; 32]).update(b"m").finalize_xof().fill(&mut whole);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_below_a_bound_are_all_met_alike() {
+    fn numbers_below_a_bound_are_uniform() {
         let mut stream = Stream::new(&SecretKey::new([5; 32]), b"m");
         let mut met = [0u32; 7];
         for _ in 0..70_000 {

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_every_length_come_back() {
+    fn texts_of_every_length_round_trip() {
         let geometry = Geometry::new(2_048, 2, 3, 3).unwrap();
         for len in (0..=2_048).step_by(64).chain([1, 63, 65, 2_047]) {
             // Incompressible bytes.
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused_with_its_place() {
+    fn invalid_json_is_refused_with_its_position() {
         for good in [
             "null",
             " [1e400, -0.0, 1E-999]\n",

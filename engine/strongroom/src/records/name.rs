@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bounds_are_inclusive_and_told_with_the_number() {
+    fn bounds_are_inclusive_and_reported_with_the_length() {
         let longest = "n".repeat(NAME_BYTES_MAX);
         for good in ["n", "naïve/name 1", &longest] {
             check_name("insert record", "namespace", good).unwrap();

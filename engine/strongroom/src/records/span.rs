@@ -52,14 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_where_the_next_one_begins() {
+    fn prefix_ends_where_the_next_one_begins() {
         assert_eq!(after(b"ab"), Bound::Excluded(b"ac".to_vec()));
         assert_eq!(after(b"a\xff\xff"), Bound::Excluded(b"b".to_vec()));
         assert_eq!(after(b"\xff\xff"), Bound::Unbounded);
     }
 
     #[test]
-    fn reversed_bounds_hold_nothing() {
+    fn reversed_bounds_are_empty() {
         assert!(Span::of_range(&(b"b".as_slice()..b"a".as_slice())).is_empty());
         assert!(Span::of_range(&(b"a".as_slice()..b"a".as_slice())).is_empty());
         assert!(!Span::of_range(&(b"a".as_slice()..=b"a".as_slice())).is_empty());

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_put_is_seen_at_once_and_performed_after_the_delay() {
+    fn deferred_put_is_visible_at_once_and_performed_later() {
         let memory = Arc::new(Memory::new());
         let deferred = DeferredBackend::new(memory.clone(), 2);
         put(&deferred, "a").unwrap();

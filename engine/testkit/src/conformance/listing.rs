@@ -5,7 +5,7 @@ use strongroom_backends::{Backend, Condition, Version};
 use super::{assert_body, assert_lists, body, key, page, put, put_all};
 
 /// An empty list without error, under any prefix and after any key.
-pub fn an_empty_store_lists_nothing(store: &dyn Backend) {
+pub fn empty_store_lists_nothing(store: &dyn Backend) {
     for prefix in ["", "a", "a/", "a/b"] {
         assert_lists(store, prefix, None, &[]);
         assert_lists(store, prefix, Some("a/a"), &[]);
@@ -55,7 +55,7 @@ const ORDERED: &[&str] = &[
 ];
 
 /// `-` sorts before `/`, which sorts before digits, `_` and letters.
-pub fn a_listing_is_in_bytewise_order(store: &dyn Backend) {
+pub fn listing_is_in_bytewise_order(store: &dyn Backend) {
     assert!(ORDERED.is_sorted(), "the suite's own table is in order");
     let mut shuffled = ORDERED.to_vec();
     shuffled.sort_by_key(|name| Version::of_content(name.as_bytes()).as_str().to_owned());
@@ -64,7 +64,7 @@ pub fn a_listing_is_in_bytewise_order(store: &dyn Backend) {
 }
 
 /// `a` is not a folder of `a/b`: both are objects, deleted separately.
-pub fn a_key_and_keys_below_it_coexist(store: &dyn Backend) {
+pub fn key_and_keys_below_it_coexist(store: &dyn Backend) {
     for order in [["a", "a/b", "a/b/c"], ["a/b/c", "a/b", "a"]] {
         put_all(store, &order);
         assert_lists(store, "", None, &["a", "a/b", "a/b/c"]);
@@ -79,7 +79,7 @@ pub fn a_key_and_keys_below_it_coexist(store: &dyn Backend) {
 }
 
 /// A prefix is a string: it may end within a segment, and one outside the grammar matches nothing.
-pub fn a_prefix_need_not_end_at_a_segment(store: &dyn Backend) {
+pub fn prefix_may_end_within_a_segment(store: &dyn Backend) {
     put_all(store, ORDERED);
     let in_grammar =
         ["", "a", "a/", "a-", "a/a", "a/b", "a/b/c/d", "co", "con", "con/", "content/0"];
@@ -93,7 +93,7 @@ pub fn a_prefix_need_not_end_at_a_segment(store: &dyn Backend) {
 }
 
 /// `after` need not exist or match the prefix, and is never listed.
-pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
+pub fn listing_continues_strictly_after_a_key(store: &dyn Backend) {
     put_all(store, ORDERED);
     let between = ["a/a-", "a/b", "a/b/c", "a/z", "c", "content", "content/01", "zzz"];
     for after in ORDERED.iter().copied().chain(between) {
@@ -108,7 +108,7 @@ pub fn a_listing_goes_on_strictly_after_a_key(store: &dyn Backend) {
 /// Pages of any size together have every key once.
 ///
 /// Each page continues after the last key of the page before. A limit of 0 gives an empty page.
-pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
+pub fn pages_join_to_the_whole_listing(store: &dyn Backend) {
     put_all(store, ORDERED);
     assert!(page(store, "", None, 0).is_empty(), "a limit of 0 gives an empty page");
     for limit in [1, 2, 3, 7, ORDERED.len() - 1, ORDERED.len(), ORDERED.len() + 1] {
@@ -127,7 +127,7 @@ pub fn pages_join_up_to_the_whole(store: &dyn Backend) {
 }
 
 /// A put object is listed with its length, a deleted one not.
-pub fn a_listing_follows_puts_and_deletes(store: &dyn Backend) {
+pub fn listing_follows_puts_and_deletes(store: &dyn Backend) {
     let mut expected: Vec<(String, u64)> = Vec::new();
     let assert_follows = |expected: &[(String, u64)]| {
         let listed = store.list("", None, usize::MAX).expect("list succeeds");

@@ -27,9 +27,9 @@ mod listing;
 mod race;
 
 pub use listing::{
-    a_key_and_keys_below_it_coexist, a_listing_follows_puts_and_deletes,
-    a_listing_goes_on_strictly_after_a_key, a_listing_is_in_bytewise_order,
-    a_prefix_need_not_end_at_a_segment, an_empty_store_lists_nothing, pages_join_up_to_the_whole,
+    empty_store_lists_nothing, key_and_keys_below_it_coexist,
+    listing_continues_strictly_after_a_key, listing_follows_puts_and_deletes,
+    listing_is_in_bytewise_order, pages_join_to_the_whole_listing, prefix_may_end_within_a_segment,
 };
 pub use race::{
     counter_value, creators_race, deleters_race, increment, overwriters_race, race, race_between,
@@ -42,28 +42,28 @@ type Behaviour = fn(&dyn Backend);
 /// Tests every behaviour, each on its own empty store from `make`.
 pub fn run(make: &dyn Fn() -> Arc<dyn Backend>) {
     const BEHAVIOURS: &[Behaviour] = &[
-        the_name_and_the_concurrency_are_usable,
-        a_store_tells_how_much_room_it_has,
-        bodies_of_every_length_come_back_whole,
-        the_longest_keys_are_stored,
-        a_missing_key_is_not_found,
-        ranges_give_exactly_their_bytes,
+        name_and_concurrency_are_usable,
+        store_reports_available_bytes,
+        bodies_of_every_length_round_trip,
+        longest_keys_are_stored,
+        missing_key_is_not_found,
+        ranges_return_exactly_their_bytes,
         ranges_outside_the_body_are_invalid,
         put_any_creates_and_replaces,
         put_absent_creates_once,
-        put_matches_replaces_only_the_version_named,
-        put_matches_on_a_missing_key_is_a_conflict,
-        versions_tell_bodies_apart,
+        put_matches_replaces_only_the_named_version,
+        put_matches_on_missing_key_is_a_conflict,
+        different_bodies_have_different_versions,
         delete_is_idempotent,
-        many_are_deleted_at_once,
-        a_deleted_key_is_free_again,
-        an_empty_store_lists_nothing,
-        a_listing_is_in_bytewise_order,
-        a_key_and_keys_below_it_coexist,
-        a_prefix_need_not_end_at_a_segment,
-        a_listing_goes_on_strictly_after_a_key,
-        pages_join_up_to_the_whole,
-        a_listing_follows_puts_and_deletes,
+        many_keys_are_deleted_at_once,
+        deleted_key_can_be_created_again,
+        empty_store_lists_nothing,
+        listing_is_in_bytewise_order,
+        key_and_keys_below_it_coexist,
+        prefix_may_end_within_a_segment,
+        listing_continues_strictly_after_a_key,
+        pages_join_to_the_whole_listing,
+        listing_follows_puts_and_deletes,
         readers_never_see_part_of_a_body,
     ];
     for behaviour in BEHAVIOURS {
@@ -129,7 +129,7 @@ fn put_all(store: &dyn Backend, names: &[&str]) {
 }
 
 /// A name exists and is constant, and the concurrency is plausible.
-pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
+pub fn name_and_concurrency_are_usable(store: &dyn Backend) {
     let name = store.name().to_owned();
     assert!(!name.is_empty(), "the store has a name");
     put(store, "a", "a", &Condition::Any);
@@ -138,7 +138,7 @@ pub fn the_name_and_the_concurrency_are_usable(store: &dyn Backend) {
 }
 
 /// Existing and missing keys, in any folders; and none.
-pub fn many_are_deleted_at_once(store: &dyn Backend) {
+pub fn many_keys_are_deleted_at_once(store: &dyn Backend) {
     put_all(store, &["a", "a/b", "ab", "c/d/e", "c/d/f"]);
     let keys: Vec<Key> = ["a", "a/b", "x/y", "c/d/e", "c/z"].map(key).into();
     for _ in 0..2 {
@@ -150,13 +150,13 @@ pub fn many_are_deleted_at_once(store: &dyn Backend) {
 }
 
 /// Room for the objects of the suite itself.
-pub fn a_store_tells_how_much_room_it_has(store: &dyn Backend) {
+pub fn store_reports_available_bytes(store: &dyn Backend) {
     let room = store.available_bytes().expect("a working store reports its free space");
     assert!(room >= 1 << 20, "there is room for a body of a megabyte, not for {room} bytes");
 }
 
 /// Lengths around a block and a megabyte, put, read and listed.
-pub fn bodies_of_every_length_come_back_whole(store: &dyn Backend) {
+pub fn bodies_of_every_length_round_trip(store: &dyn Backend) {
     for len in [0, 1, 4095, 4096, 4097, 1 << 20] {
         let name = format!("bodies/of-{len}");
         put(store, &name, body(len), &Condition::Absent);
@@ -168,7 +168,7 @@ pub fn bodies_of_every_length_come_back_whole(store: &dyn Backend) {
 }
 
 /// Keys at the limit: one segment, and as many segments as fit.
-pub fn the_longest_keys_are_stored(store: &dyn Backend) {
+pub fn longest_keys_are_stored(store: &dyn Backend) {
     let wide = "k".repeat(KEY_BYTES_MAX);
     let deep = format!("{}ab", "a/".repeat(KEY_BYTES_MAX / 2 - 1));
     for name in [&wide, &deep] {
@@ -180,7 +180,7 @@ pub fn the_longest_keys_are_stored(store: &dyn Backend) {
 }
 
 /// `NotFound` for missing keys, also next to and below existing ones.
-pub fn a_missing_key_is_not_found(store: &dyn Backend) {
+pub fn missing_key_is_not_found(store: &dyn Backend) {
     put_all(store, &["a/b/c", "d"]);
     for name in ["missing", "a", "a/b", "a/b/c/d", "a/b/cc", "d/e"] {
         assert_refused(store.get(&key(name)), ErrorKind::NotFound, "get of a missing key");
@@ -192,7 +192,7 @@ pub fn a_missing_key_is_not_found(store: &dyn Backend) {
 /// First, middle, last, all and no bytes.
 ///
 /// The empty range at the end is included.
-pub fn ranges_give_exactly_their_bytes(store: &dyn Backend) {
+pub fn ranges_return_exactly_their_bytes(store: &dyn Backend) {
     let whole = body(10_000);
     put(store, "a", whole.clone(), &Condition::Any);
     for Range { start, end } in
@@ -249,7 +249,7 @@ pub fn put_absent_creates_once(store: &dyn Backend) {
 }
 
 /// The versions of put and get name the same state; older ones are `Conflict`.
-pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
+pub fn put_matches_replaces_only_the_named_version(store: &dyn Backend) {
     let first = put(store, "a", "generation 1", &Condition::Absent);
     let second = put(store, "a", "generation 2", &Condition::Matches(first.clone()));
     for stale in [&first, &Version::new("no version of any store")] {
@@ -268,7 +268,7 @@ pub fn put_matches_replaces_only_the_version_named(store: &dyn Backend) {
 }
 
 /// `Conflict`, not `NotFound`, and nothing is created.
-pub fn put_matches_on_a_missing_key_is_a_conflict(store: &dyn Backend) {
+pub fn put_matches_on_missing_key_is_a_conflict(store: &dyn Backend) {
     let version = put(store, "other", "body", &Condition::Any);
     for missing in ["a", "a/b/c", "other/b"] {
         let condition = Condition::Matches(version.clone());
@@ -280,7 +280,7 @@ pub fn put_matches_on_a_missing_key_is_a_conflict(store: &dyn Backend) {
 }
 
 /// Different bodies have different versions, and reading does not change a version.
-pub fn versions_tell_bodies_apart(store: &dyn Backend) {
+pub fn different_bodies_have_different_versions(store: &dyn Backend) {
     let mut seen: Vec<Version> = Vec::new();
     for len in [0, 1, 2, 4096, 4097] {
         let version = put(store, "a", body(len), &Condition::Any);
@@ -307,7 +307,7 @@ pub fn delete_is_idempotent(store: &dyn Backend) {
 }
 
 /// `Matches` with the old version is a conflict, `Absent` succeeds.
-pub fn a_deleted_key_is_free_again(store: &dyn Backend) {
+pub fn deleted_key_can_be_created_again(store: &dyn Backend) {
     for round in 0..3 {
         let body = format!("life {round}");
         let version = put(store, "a/b", body.clone(), &Condition::Absent);

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_and_what_was_cut_read_as_zeros() {
+    fn holes_and_truncated_bytes_read_as_zeros() {
         let mut content = Content::default();
         content.write(b"far", 10_000);
         content.set_len(10_001);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_keeps_its_bytes_and_shares_the_other_pages() {
+    fn clone_keeps_its_bytes_and_shares_other_pages() {
         let mut content = Content::default();
         content.write(&[1; 3 * PAGE_BYTES], 0);
         let before = content.clone();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_touches_the_sectors_it_overlaps() {
+    fn write_touches_the_sectors_it_overlaps() {
         assert_eq!(sector_bits(&(0..1)), 0b1);
         assert_eq!(sector_bits(&(511..513)), 0b11);
         assert_eq!(sector_bits(&(512..1024)), 0b10);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_longer_than_the_limit_is_refused() {
+    fn file_longer_than_the_limit_is_refused() {
         assert_eq!(end_of(FILE_BYTES_MAX - 1, 1).expect("fits"), FILE_BYTES_MAX);
         for (offset, len) in [(FILE_BYTES_MAX, 1), (u64::MAX, 1)] {
             let error = end_of(offset, len).expect_err("too long");

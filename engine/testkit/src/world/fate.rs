@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixed_mood_reaches_every_version() {
+    fn mixed_mood_reaches_every_version() {
         let mut fate = fate(SectorFate::Mixed);
         let mut seen = [0; 4];
         for _ in 0..400 {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mood_comes_up() {
+    fn every_mood_occurs() {
         let unsynced = Unsynced { names: vec![1], data: vec![2, 3] };
         let moods: Vec<_> = (0..500).map(|seed| Fate::draw(seed, 3, &unsynced).mood).collect();
         let of_same_kind = |mood: SectorFate| {

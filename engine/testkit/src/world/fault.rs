@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_write_ends_at_a_sector_if_its_half_reaches_one() {
+    fn torn_write_ends_at_a_sector_if_half_reaches_one() {
         for (offset, len, torn) in
             [(0, 4096, 2048), (0, 3000, 1024), (100, 4096, 1948), (0, 100, 50), (7, 1, 0)]
         {

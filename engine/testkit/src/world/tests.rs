@@ -31,7 +31,7 @@ fn refused<T>(outcome: io::Result<T>, kind: Io) {
 }
 
 #[test]
-fn each_access_wants_the_file_or_makes_it() {
+fn each_access_requires_or_creates_the_file() {
     let world = World::new();
     refused(world.open(at("/a"), Access::Read), Io::NotFound);
     refused(world.open(at("/a"), Access::ReadWrite), Io::NotFound);
@@ -74,7 +74,7 @@ fn paths_through_files_and_calls_on_the_wrong_kind_are_refused() {
 }
 
 #[test]
-fn a_folder_lists_its_entries_and_dots_are_followed() {
+fn folder_lists_its_entries_and_dots_are_followed() {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();
     world.create_dir(at("/d/e")).unwrap();
@@ -88,7 +88,7 @@ fn a_folder_lists_its_entries_and_dots_are_followed() {
 }
 
 #[test]
-fn a_short_read_fails_and_a_hole_reads_as_zeros() {
+fn short_read_fails_and_hole_reads_as_zeros() {
     let world = World::new();
     let file = create(&world, "/a", b"abc");
     refused(file.read_exact_at(&mut [0; 4], 0), Io::UnexpectedEof);
@@ -117,7 +117,7 @@ fn renamed_over_file_stays_readable_while_open() {
 }
 
 #[test]
-fn links_share_their_bytes_and_the_last_name_frees_them() {
+fn links_share_bytes_until_the_last_name_is_removed() {
     let world = World::new();
     let file = create(&world, "/a", b"one");
     world.hard_link(at("/a"), at("/b")).unwrap();
@@ -162,7 +162,7 @@ fn only_one_open_file_holds_the_lock() {
 }
 
 #[test]
-fn changes_are_events_and_all_else_is_only_a_call() {
+fn only_changes_are_events() {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();
     let file = create(&world, "/d/a", b"abc");
@@ -186,7 +186,7 @@ fn changes_are_events_and_all_else_is_only_a_call() {
 }
 
 #[test]
-fn a_full_disk_refuses_growth_and_new_names_but_not_what_frees() {
+fn full_disk_refuses_growth_but_not_removal() {
     let world = World::new();
     let file = create(&world, "/a", &[1; 100]);
     world.set_capacity(Some(150));
@@ -211,7 +211,7 @@ fn a_full_disk_refuses_growth_and_new_names_but_not_what_frees() {
 }
 
 #[test]
-fn each_timing_leaves_its_part_of_a_write() {
+fn each_fault_timing_leaves_its_part_of_a_write() {
     let outcomes = [Fault::before(5), Fault::after(5), Fault::torn(5)].map(|fault| {
         let world = World::new();
         let file = create(&world, "/a", &[1; 4096]);
@@ -227,7 +227,7 @@ fn each_timing_leaves_its_part_of_a_write() {
 }
 
 #[test]
-fn each_timing_leaves_all_or_nothing_of_other_calls() {
+fn each_fault_timing_leaves_all_or_nothing_of_other_calls() {
     for (fault, happens) in [
         (Fault::before(Io::Other), false),
         (Fault::torn(Io::Other), false),
@@ -256,7 +256,7 @@ fn each_timing_leaves_all_or_nothing_of_other_calls() {
 }
 
 #[test]
-fn a_file_opened_by_a_failing_call_is_closed_again() {
+fn file_opened_by_failing_call_is_closed() {
     let world = World::new();
     world.fail_at(1, Fault::after(Io::Interrupted));
     refused(world.open(at("/a"), Access::CreateNew), Io::Interrupted);
@@ -266,7 +266,7 @@ fn a_file_opened_by_a_failing_call_is_closed_again() {
 }
 
 #[test]
-fn placing_a_file_is_no_call_and_no_fault_strikes_it() {
+fn placing_a_file_is_no_call_and_never_fails() {
     let world = World::new();
     world.fail_from(1, Fault::before(Io::Other));
     world.set_capacity(Some(0));
@@ -279,7 +279,7 @@ fn placing_a_file_is_no_call_and_no_fault_strikes_it() {
 }
 
 #[test]
-fn a_world_can_be_used_from_many_threads() {
+fn simulated_file_system_works_from_many_threads() {
     let world = World::new();
     std::thread::scope(|scope| {
         for name in ["/a", "/b", "/c", "/d"] {
