@@ -154,6 +154,16 @@ fn of_reason(reason: Reason, error: &Error, vault: &Path) -> Option<String> {
             "restore the newer state file, or continue from this one with --adopt".into()
         }
 
+        Reason::KeyCopyUnverified => {
+            "restore the newest state file; if this is the newest one, continue from it with \
+             --adopt"
+                .into()
+        }
+        Reason::NotAVault => format!(
+            "name the folder of a vault; if the beginning of its state file was overwritten, try \
+             `strongroom --restore-key-set info {vault}`"
+        ),
+
         Reason::WrongCredentials => {
             "a password must match byte for byte; check the keyboard layout and spaces".into()
         }

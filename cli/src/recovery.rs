@@ -54,6 +54,13 @@ pub(crate) fn report(notes: Notes, recovery: &Recovery) {
              {ahead}); it can be read, and is not written without --adopt"
         ));
     }
+    if recovery.key_copy_unverified {
+        notes.say(
+            "warning: the copy of the key set on the backend is missing, damaged or not of this \
+             key set, so this state may be an older one; it can be read, and is not written \
+             without --adopt",
+        );
+    }
     if let Some(error) = &recovery.key_copy_error {
         notes.say(format!("warning: the copy of the key set could not be updated: {error}"));
     }
@@ -147,6 +154,7 @@ pub(crate) fn recovery_json(recovery: &Recovery) -> Json {
         "key_set_restored": recovery.key_set_restored,
         "key_copy_written": recovery.key_copy_written,
         "key_copy_ahead": recovery.key_copy_ahead,
+        "key_copy_unverified": recovery.key_copy_unverified,
         "taken_over": recovery.taken_over.as_ref().map(|taken_over| json!({
             "from": taken_over.from.as_ref().map(ToString::to_string),
             "deletes_from_unix_millis": taken_over.deletes_from_unix_millis,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom::backends::Memory;
-use strongroom::{ErrorKind, Vault};
+use strongroom::{ErrorKind, Reason, Vault};
 
 use crate::flips::all_bytes;
 use crate::image::{Damage, ImageStorage, objects_on};
@@ -55,6 +55,10 @@ pub(crate) enum DamageBytes {
     /// Reads detect damage in a chunk. Only the check reads the rest of a pack, so it runs in
     /// every case.
     Content,
+    /// Bytes of the key copy.
+    ///
+    /// The vault is readable, and can be written to only after the state was adopted.
+    KeyCopy,
     /// Older bytes of the vault in their own location. Reads may return them. The check must detect
     /// them.
     Older,
@@ -218,6 +222,9 @@ fn judge(left: &LeftVault, bytes: DamageBytes, damage: &Damage, n: usize) -> Out
             };
         }
     };
+    if bytes == DamageBytes::KeyCopy {
+        return judge_key_copy(left, vault, &state, &backend, n);
+    }
     let (seen, view) = compare(left, &vault);
     match (seen, view) {
         (Comparison::Right, view) if bytes != DamageBytes::Content && !is_used(n) => {
@@ -246,6 +253,35 @@ fn judge(left: &LeftVault, bytes: DamageBytes, damage: &Damage, n: usize) -> Out
         (Comparison::Wrong(wrong), _) => {
             Outcome::Wrong(format!("{wrong}; {}", recovery_text(&vault)))
         }
+    }
+}
+
+/// Judges a vault whose key copy is damaged: it refuses writes until its state is adopted.
+fn judge_key_copy(
+    left: &LeftVault,
+    vault: Vault,
+    state: &ImageStorage,
+    backend: &Memory,
+    n: usize,
+) -> Outcome {
+    if !matches!(compare(left, &vault).0, Comparison::Right) {
+        return Outcome::Wrong(format!("not readable; {}", recovery_text(&vault)));
+    }
+    match try_put(&vault, "judged", b"1") {
+        Err(error) if error.reason() == Some(Reason::KeyCopyUnverified) => drop(vault),
+        outcome => return Outcome::Wrong(format!("a write before the adoption: {outcome:?}")),
+    }
+    let adopting = options(1 << 41 | n as u64).adopt_older_state(true);
+    let vault = match adopting.open_on(state.clone(), backend.clone()) {
+        Ok(vault) => vault,
+        Err(error) => return Outcome::Wrong(format!("not adopted: {error}")),
+    };
+    match compare(left, &vault) {
+        (Comparison::Right, view) => match use_on(vault, view, state, backend, n) {
+            Ok(()) => right(left, view),
+            Err(outcome) => outcome,
+        },
+        _ => Outcome::Wrong("not readable after the adoption".into()),
     }
 }
 

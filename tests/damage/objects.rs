@@ -57,10 +57,10 @@ fn flipped_bit_of_content_is_detected() {
 }
 
 #[test]
-fn flipped_bit_of_the_key_copy_is_repaired() {
+fn flipped_bit_of_the_key_copy_refuses_writes_until_adopted() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     for left in [&vaults.closed, &vaults.crashed] {
-        let tally = flip(left, KEY_SETS, DamageBytes::Unauthentic);
+        let tally = flip(left, KEY_SETS, DamageBytes::KeyCopy);
         let tally = tally.expect_none_wrong(&format!("{}: copy of the key set", left.name));
         assert_eq!(tally.harmless, tally.cases, "{tally}");
     }
@@ -104,7 +104,7 @@ fn exchanged_truncated_or_removed_content_is_detected() {
 }
 
 #[test]
-fn exchanged_truncated_or_removed_key_copy_is_repaired() {
+fn exchanged_key_copy_refuses_writes_until_adopted() {
     let vaults = vaults(Cipher::Aes256GcmSiv, 4);
     let other = crate::scene::vaults(Cipher::Aes256GcmSiv, 5).closed;
     let (_, others) = below(&other.image, KEY_SETS).remove(0);
@@ -118,7 +118,7 @@ fn exchanged_truncated_or_removed_key_copy_is_repaired() {
             case("cut", Some(body.slice(..body.len() - 1))),
             case("zeros", Some(changed(&body, |body| body.fill(0)))),
         ];
-        let tally = judge_each(left, DamageBytes::Unauthentic, cases);
+        let tally = judge_each(left, DamageBytes::KeyCopy, cases);
         let tally = tally.expect_none_wrong(&format!("{}: copy exchanged", left.name));
         assert_eq!(tally.harmless, tally.cases, "{tally}");
     }

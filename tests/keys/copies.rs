@@ -5,12 +5,14 @@ use std::sync::Arc;
 use strongroom::backends::{Backend, Memory};
 use strongroom::keys::NewKey;
 use strongroom::storage::MemoryState;
-use strongroom::{ErrorKind, Result, Vault};
+use strongroom::{ErrorKind, Reason, Result, Vault};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use crate::forge::{GENERATION, HEADER, sign, without_header};
-use crate::scene::{FIRST, Scene, Secret, add, assert_filled, fill, generation, ids};
-use crate::support::records::{assert_error, assert_whole, get, put};
+use crate::scene::{
+    FIRST, Scene, Secret, add, assert_filled, assert_readable, fill, generation, ids,
+};
+use crate::support::records::{assert_error, assert_whole, get, put, try_put};
 
 const OTHER: Secret = Secret::Key(2);
 
@@ -28,13 +30,36 @@ fn assert_open_writes_copy(scene: &Scene, written: bool) {
 }
 
 #[test]
-fn missing_damaged_or_outdated_copy_is_written_at_open() {
+fn outdated_copy_is_written_at_open() {
     let scene = Scene::with_vault(&[FIRST]);
     let first = scene.key_copy();
     assert_open_writes_copy(&scene, false);
     let vault = scene.open(FIRST).unwrap();
     add(&vault, OTHER);
     vault.close().unwrap();
+    scene.set_key_copy(first);
+    assert_open_writes_copy(&scene, true);
+    assert_open_writes_copy(&scene, false);
+}
+
+/// Opens the vault, and asserts that it is read-only and the copy unchanged.
+#[track_caller]
+fn assert_unverified(scene: &Scene) {
+    let vault = scene.open(FIRST).unwrap();
+    let recovery = vault.recovery();
+    assert!(recovery.key_copy_unverified && !recovery.was_clean(), "{recovery:?}");
+    assert!(!recovery.key_copy_written && recovery.key_copy_ahead.is_none(), "{recovery:?}");
+    assert_readable(&vault);
+    let error = assert_error(try_put(&vault, "after", b"1"), ErrorKind::Conflict, "missing");
+    assert_eq!(error.reason(), Some(Reason::KeyCopyUnverified));
+    let outcome = vault.keys().add(&NewKey::new(&Secret::Key(9)));
+    assert_error(outcome, ErrorKind::Conflict, "adopt_older_state");
+    vault.close().unwrap();
+}
+
+#[test]
+fn missing_damaged_or_forged_copy_refuses_writes_until_adopted() {
+    let scene = Scene::with_vault(&[FIRST, OTHER]);
     let good = scene.key_copy();
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = good.clone();
@@ -42,7 +67,6 @@ fn missing_damaged_or_outdated_copy_is_written_at_open() {
         bytes
     };
     let bad = [
-        first,
         Vec::new(),
         b"something else".to_vec(),
         vec![0; HEADER],
@@ -54,17 +78,76 @@ fn missing_damaged_or_outdated_copy_is_written_at_open() {
             bytes[15] ^= 1;
             sign(bytes);
         }),
+        // An earlier and a later generation, without the MAC of either.
+        with(&|bytes| {
+            bytes[GENERATION] -= 1;
+            sign(bytes);
+        }),
+        with(&|bytes| {
+            bytes[GENERATION] += 1;
+            sign(bytes);
+        }),
     ];
-    for bytes in bad {
-        scene.set_key_copy(bytes);
-        assert_open_writes_copy(&scene, true);
-        assert_open_writes_copy(&scene, false);
+    for bytes in bad.into_iter().map(Some).chain([None]) {
+        match &bytes {
+            Some(bytes) => scene.set_key_copy(bytes),
+            None => scene.remove_key_copy(),
+        }
+        assert_unverified(&scene);
+        let found = scene.key_copy_path().map(|_| scene.key_copy());
+        assert!(found == bytes, "the copy was changed");
+        let vault = scene.options(FIRST).adopt_older_state(true).open("/vault").unwrap();
+        assert!(vault.recovery().key_copy_written, "{:?}", vault.recovery());
+        put(&vault, "after", "1");
+        vault.close().unwrap();
+        assert!(scene.key_copy() == good, "the generation stays");
+        assert!(scene.open(FIRST).unwrap().recovery().was_clean());
     }
-    scene.remove_key_copy();
+}
+
+#[test]
+fn copy_from_before_an_interrupted_rotation_is_replaced() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let before = scene.key_copy();
     let vault = scene.open(FIRST).unwrap();
-    assert!(vault.recovery().key_copy_written);
+    vault.keys().rotate(&[NewKey::new(&OTHER)]).unwrap();
     vault.close().unwrap();
-    assert!(scene.key_copy() == good);
+    // The process ended between the publication of the state and the put of the copy.
+    scene.set_key_copy(before);
+    let vault = scene.open(OTHER).unwrap();
+    assert!(vault.recovery().key_copy_written, "{:?}", vault.recovery());
+    assert_filled(&vault);
+    put(&vault, "after", "1");
+    vault.close().unwrap();
+    assert!(scene.open(OTHER).unwrap().recovery().was_clean());
+}
+
+#[test]
+fn overwritten_beginning_is_restored_from_copy() {
+    let scene = Scene::with_vault(&[FIRST]);
+    let mut state = scene.state();
+    state[..2 * HEADER].fill(0);
+    scene.set_state(&state);
+    let error = assert_error(scene.unchanged(|| scene.open(FIRST)), ErrorKind::Invalid, "");
+    assert_eq!(error.reason(), Some(Reason::NotAVault));
+    let restoring = |secret| scene.options(secret).restore_key_set(true).open("/vault");
+    assert_error(scene.unchanged(|| restoring(OTHER)), ErrorKind::Denied, "");
+    let vault = restoring(FIRST).unwrap();
+    assert!(vault.recovery().key_set_restored, "{:?}", vault.recovery());
+    assert_filled(&vault);
+    vault.close().unwrap();
+    assert!(scene.open(FIRST).unwrap().recovery().was_clean());
+}
+
+#[test]
+fn foreign_file_is_not_overwritten_by_a_restored_key_set() {
+    let scene = Scene::with_vault(&[FIRST]);
+    for len in [0, 100, 2 * HEADER, 100_000] {
+        scene.set_state(vec![0x20; len]);
+        let options = scene.options(FIRST).restore_key_set(true);
+        let outcome = scene.unchanged(|| options.open("/vault"));
+        assert!(outcome.is_err(), "{len} bytes");
+    }
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! Their checksums are valid. They are refused, and nothing is written.
 
 use strongroom::ErrorKind::{self, Corrupt, Denied, Invalid};
-use strongroom::keys::KeyId;
+use strongroom::keys::{KeyId, NewKey};
 
 use crate::forge::{
     CIPHER, COMMITMENT, CREATED, FILE_ID, GENERATION, HEADER, MAC, MEMORY, NONCE, RING, SALT, SLOT,
-    SLOTS, VAULT_ID, WRAPPED, forged, slot,
+    SLOTS, VAULT_ID, WRAPPED, forged, sign, slot,
 };
 use crate::scene::{FIRST, Scene, Secret, assert_filled};
 use crate::support::records::assert_error;
@@ -157,4 +157,88 @@ fn other_state() -> Vec<u8> {
     let scene = Scene::new().duplicate();
     scene.create(FIRST).close().unwrap();
     scene.state()
+}
+
+/// Changes one copy of the header and its checksum.
+fn forge_one_copy(scene: &Scene, copy: usize, change: impl Fn(&mut [u8])) {
+    let mut state = scene.state();
+    let header = &mut state[copy * HEADER..(copy + 1) * HEADER];
+    change(header);
+    sign(header);
+    scene.set_state(state);
+}
+
+/// A change of one copy of the header.
+type Change = (&'static str, fn(&mut [u8]));
+
+const CHANGES: [Change; 5] = [
+    ("generation", |header| header[GENERATION] += 5),
+    ("last generation", |header| header[GENERATION..GENERATION + 8].fill(0xff)),
+    ("file", |header| header[FILE_ID] ^= 1),
+    ("no slot", |header| header[SLOTS] = 0),
+    ("other backend", |header| header[55] ^= 1),
+];
+
+#[test]
+fn one_forged_header_copy_is_repaired_at_open() {
+    let scene = Scene::with_vault(&[FIRST, WORD]);
+    let good = scene.state();
+    for (name, change) in CHANGES {
+        for copy in [0, 1] {
+            for secret in [FIRST, WORD] {
+                forge_one_copy(&scene, copy, |header| {
+                    header[GENERATION] += 1;
+                    change(header);
+                });
+                assert_error(scene.open(Secret::Key(9)), Denied, "");
+                let vault = scene.open(secret).unwrap();
+                assert!(vault.recovery().header_repaired, "{name}: {:?}", vault.recovery());
+                assert_filled(&vault);
+                vault.close().unwrap();
+                assert!(scene.state()[..2 * HEADER] == good[..2 * HEADER], "{name}, copy {copy}");
+            }
+        }
+    }
+}
+
+#[test]
+fn header_copy_forged_in_an_open_vault_is_not_used() {
+    for copy in [0, 1] {
+        let scene = Scene::with_vault(&[FIRST]);
+        let vault = scene.open(FIRST).unwrap();
+        forge_one_copy(&scene, copy, |header| {
+            header[GENERATION] += 9;
+            header[SLOTS] = 0;
+        });
+        let id = vault.keys().add(&NewKey::new(&WORD)).unwrap();
+        assert_eq!((id, vault.info().unwrap().key_generation), (KeyId(2), 2));
+        vault.close().unwrap();
+        for secret in [FIRST, WORD] {
+            let vault = scene.open(secret).unwrap();
+            assert!(vault.recovery().was_clean(), "{:?}", vault.recovery());
+            assert_filled(&vault);
+        }
+    }
+}
+
+#[test]
+fn deleted_key_does_not_open_the_older_header_copy() {
+    let scene = Scene::with_vault(&[FIRST, WORD]);
+    let before = scene.state();
+    let vault = scene.open(FIRST).unwrap();
+    vault.keys().delete(KeyId(2)).unwrap();
+    vault.close().unwrap();
+    let after = scene.state();
+    for copy in [0, 1] {
+        // A power cut leaves this between the writes of the two copies.
+        let mut half = after.clone();
+        let range = copy * HEADER..(copy + 1) * HEADER;
+        half[range.clone()].copy_from_slice(&before[range]);
+        scene.set_state(&half);
+        assert_error(scene.unchanged(|| scene.open(WORD)), Denied, "");
+        let vault = scene.open(FIRST).unwrap();
+        assert_filled(&vault);
+        vault.close().unwrap();
+        assert!(scene.state()[..2 * HEADER] == after[..2 * HEADER], "copy {copy} is rewritten");
+    }
 }

@@ -54,12 +54,34 @@ fn damaged_header_is_restored_only_with_option() {
 }
 
 #[test]
-fn lost_key_set_copy_is_rewritten() {
+fn lost_key_copy_needs_adopt() {
     let cli = Cli::new();
+    cli.put("n", "k", b"old");
     fs::remove_dir_all(cli.path("v/content/objects/keys")).unwrap();
     let (recovery, text) = opened(&cli, &[]);
-    assert_eq!(recovery["key_copy_written"], true);
-    assert_eq!(text, "note: recovered: copy of the key set written\n");
+    assert_eq!(recovery["key_copy_unverified"], true);
+    assert!(text.contains("this state may be an older one"), "{text}");
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"old");
+    let put = ["records", "put", "v", "n", "k", "new"];
+    let refused = cli.refused(&put, 6, "missing, damaged or not of this key set");
+    assert!(refused.stderr.contains("with --adopt"), "{}", refused.stderr);
+    cli.ok(&[&put[..], &["--adopt"]].concat());
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"new");
+    assert_eq!(opened(&cli, &[]).1, "");
+}
+
+#[test]
+fn overwritten_beginning_needs_restore_option() {
+    let cli = Cli::new();
+    cli.put("n", "k", b"x");
+    let state = cli.path("v/state.redb");
+    let mut bytes = fs::read(&state).unwrap();
+    bytes[..8192].fill(0);
+    fs::write(&state, bytes).unwrap();
+    let refused = cli.refused(&["info", "v"], 2, "not a Strongroom vault's");
+    assert!(refused.stderr.contains("--restore-key-set"), "{}", refused.stderr);
+    assert_eq!(opened(&cli, &["--restore-key-set"]).0["key_set_restored"], true);
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"x");
 }
 
 #[test]

@@ -90,6 +90,8 @@ reasons! {
     StateOlderThanKeyCopy = "state-older-than-key-copy",
     /// The backend has no copy of the key set.
     KeyCopyMissing = "key-copy-missing",
+    /// The key copy is missing or not authentic, so the state may be an older one.
+    KeyCopyUnverified = "key-copy-unverified",
     /// The keys were changed, but their copy on the backend was not.
     KeyCopyNotWritten = "key-copy-not-written",
     /// A commit's outcome is unknown until the state is reopened.

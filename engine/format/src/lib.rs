@@ -44,7 +44,9 @@ pub use layout::{
     BLOCK_BYTES, Closed, PAGE_BYTES, SUPER_BYTES, SUPER_COPIES, SUPER_PAGE_BYTES,
     SUPER_PLAIN_BYTES, SuperHeader, block_at, file_bytes, header_at, state_bytes, super_at,
 };
-pub use meta::{META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow};
+pub use meta::{
+    KeyCopyRow, META_KEY_COPY, META_SCHEMA, META_VAULT, SCHEMA_VERSION, SchemaRow, VaultRow,
+};
 pub use note::{HolderNote, NOTE_BYTES_MAX};
 pub use operation::{
     CheckpointRow, FailureRow, OWN_OPERATION_PREFIX, OperationFields, OperationState, RetryRow,

@@ -5,6 +5,7 @@ use strongroom_base::Result;
 use uuid::Uuid;
 
 use super::codec;
+use super::header::Header;
 
 /// The schema that this version writes. A step of `state/migrate.rs` leads from each version to the
 /// next.
@@ -14,6 +15,9 @@ pub const SCHEMA_VERSION: u32 = 5;
 pub const META_SCHEMA: &[u8] = b"schema";
 /// Key of the [`VaultRow`].
 pub const META_VAULT: &[u8] = b"vault";
+
+/// Key of the [`KeyCopyRow`].
+pub const META_KEY_COPY: &[u8] = b"key copy";
 
 /// The schema of the tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,33 @@ pub enum VaultRow {
         /// Number of the next namespace; numbers are never reused.
         next_namespace: u32,
     },
+}
+
+/// The key copy that this state wrote or found on the backend.
+///
+/// From then on a missing copy shows that the backend or the state was changed by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyCopyRow {
+    V0 {
+        /// BLAKE3 of the copy's bytes. It identifies the copy from before a rotation, which the
+        /// keys after the rotation cannot authenticate.
+        hash: [u8; 32],
+    },
+}
+
+impl KeyCopyRow {
+    /// Returns the row of a copy of `header`.
+    pub fn of(header: &Header) -> Self {
+        Self::V0 { hash: *blake3::hash(&header.encode()).as_bytes() }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        codec::decode("read row of the key copy", bytes)
+    }
 }
 
 impl SchemaRow {
@@ -74,5 +105,9 @@ mod tests {
             "001030313233343536373839616263646566fd00a8da769b01000003"
         );
         assert_eq!(VaultRow::decode(&vault.encode()).unwrap(), vault);
+
+        let copy = KeyCopyRow::V0 { hash: [0xab; 32] };
+        assert_eq!(hex(&copy.encode()), format!("00{}", "ab".repeat(32)));
+        assert_eq!(KeyCopyRow::decode(&copy.encode()).unwrap(), copy);
     }
 }

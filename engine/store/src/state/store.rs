@@ -23,7 +23,7 @@ use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
-use super::header::{self, FoundHeader};
+use super::header::{self, FoundHeaders};
 use super::migrate;
 use super::sealed::{Sealed, Sealing};
 use super::storage::{StateFile, StateStorage};
@@ -126,8 +126,8 @@ impl Store {
         storage.publish()
     }
 
-    /// Reads only the published state's header; changes nothing.
-    pub fn peek(storage: &dyn StateStorage) -> Result<FoundHeader> {
+    /// Reads only the published state's headers; changes nothing.
+    pub fn peek(storage: &dyn StateStorage) -> Result<FoundHeaders> {
         header::read(&*storage.open()?)
     }
 
@@ -144,13 +144,16 @@ impl Store {
         Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, repairs })
     }
 
-    /// Reads the header of the open state; repairs a copy if needed.
-    pub fn read_header(&self) -> Result<Header> {
-        self.on_file("read header", |file| {
-            let found = header::read(file)?;
-            header::repair(file, &found)?;
-            Ok(found.header)
-        })
+    /// Reads the headers of the open state; changes nothing.
+    pub fn read_headers(&self) -> Result<FoundHeaders> {
+        self.on_file("read header", header::read)
+    }
+
+    /// Rewrites the copies of the open state's header that differ from `header`.
+    ///
+    /// `header` is the authentic one.
+    pub fn repair_header(&self, header: &Header) -> Result<()> {
+        self.on_file("repair header", |file| header::repair(file, header))
     }
 
     /// Writes both copies of the open state's header.
@@ -332,9 +335,11 @@ impl Store {
 
     /// Opens the published state. The caller has dropped the previous instance.
     pub(super) fn reopen(&self) -> Result<(Opened, Repairs)> {
-        let file = header::read(&*self.storage.open()?)?.header.file;
-        let known = self.sealings.lock().iter().find(|sealing| sealing.file == file).cloned();
-        let sealing = known.ok_or_else(|| {
+        let found = header::read(&*self.storage.open()?)?;
+        let sealings = self.sealings.lock().clone();
+        let of = |file| sealings.iter().find(|sealing| sealing.file == file);
+        let header = found.of_file(|file| of(file).is_some());
+        let sealing = header.and_then(|header| of(header.file).cloned()).ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "open state")
                 .with_detail("another state file has replaced it")
         })?;

@@ -6,14 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use strongroom_base::Result;
 use strongroom_base::component::Entropy;
-use strongroom_base::{Error, ErrorKind, Reason, Result};
 use strongroom_crypto::{KeySet, PasswordPolicy, SecretKey};
 use strongroom_store::commit::{Core, Ending, Fence};
 use strongroom_store::state::{Sealing, Store};
 use uuid::Uuid;
 
-use super::key_copy::{KeyCopy, RollbackCheck};
+use super::key_copy::{KeyCopy, RollbackCheck, known_copy};
 use super::owner::Owner;
 
 /// Keys of an open vault, and its right to write.
@@ -55,12 +55,18 @@ impl Custody {
         make(self.keys.lock().id_key())
     }
 
-    /// Fails with `Conflict` if the state is older than the key copy.
+    /// Fails with `Conflict` if the state may be older than the key copy.
     pub(super) fn refuse_if_behind(&self, action: &'static str) -> Result<()> {
-        match *self.rollback_check.lock() {
-            RollbackCheck::Ahead(generation) => Err(ahead(action, generation)),
-            RollbackCheck::Agrees | RollbackCheck::Unknown => Ok(()),
-        }
+        self.rollback_check.lock().refuse(action)
+    }
+
+    /// Reads the key copy, and compares it with the keys and the state.
+    fn compare_copy(&self, core: &Core) -> Result<RollbackCheck> {
+        let known = known_copy(&core.store().read()?)?;
+        let header = self.keys.lock().header().clone();
+        let copy = KeyCopy::read(core.objects().backend(), &header)?;
+        let relation = copy.compare(&self.keys.lock(), known, None);
+        Ok(RollbackCheck::of(relation, known.is_some()))
     }
 
     /// Adopts the keys of the current state file.
@@ -103,11 +109,10 @@ impl Fence for Custody {
     /// Reads the key copy, if it could not be read yet.
     fn may_be_superseded(&self, core: &Core) -> bool {
         let mut rollback_check = self.rollback_check.lock();
-        if *rollback_check == RollbackCheck::Unknown {
-            let header = self.keys.lock().header().clone();
-            if let Ok(copy) = KeyCopy::read(core.objects().backend(), &header) {
-                *rollback_check = copy.compare(&header).into();
-            }
+        if *rollback_check == RollbackCheck::Unknown
+            && let Ok(found) = self.compare_copy(core)
+        {
+            *rollback_check = found;
         }
         *rollback_check != RollbackCheck::Agrees
     }
@@ -136,16 +141,6 @@ impl Fence for Custody {
 pub(super) fn sealing(entropy: &Arc<dyn Entropy>, keys: &KeySet) -> Sealing {
     let (key, file) = (Arc::new(keys.state_key()), keys.header().file);
     Sealing { key, file, entropy: Arc::clone(entropy) }
-}
-
-/// Returns the error for a state older than its key copy.
-pub(super) fn ahead(action: &'static str, generation: u64) -> Error {
-    Error::new(ErrorKind::Conflict, action).with_reason(Reason::StateOlderThanKeyCopy).with_detail(
-        format!(
-            "an older state file was put back: the key set on the backend has generation \
-             {generation}; open it with `adopt_older_state` to continue from this state"
-        ),
-    )
 }
 
 /// Draws a random id.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
-use super::custody::{Custody, ahead, sealing};
-use super::key_copy::{CopyRelation, KeyCopy};
+use super::custody::{Custody, sealing};
+use super::key_copy::{KeyCopy, RollbackCheck, is_authentic, known_copy, write_known_copy};
 use strongroom_base::LongCall;
 use strongroom_crypto::{
     Cipher, KeyId, KeyInfo, KeySet, KeySource, NewSlot, Unlock, Wrapping, find,
@@ -207,7 +207,7 @@ impl Keys {
         self.core.reopen_if_failed(&turn)?;
         self.custody.refuse_if_behind(action)?;
         let current = self.reread(&turn)?;
-        let copy = self.copy_to_replace(current.header(), action)?;
+        let copy = self.copy_to_replace(&current, action)?;
         let next = change(&current, &self.wrapping())?;
         if let Err(error) = self.core.store().write_header(next.header()) {
             // Whichever header is there now is authoritative.
@@ -227,9 +227,10 @@ impl Keys {
         self.core.reopen_if_failed(&turn)?;
         self.custody.refuse_if_behind(ROTATE)?;
         let current = self.reread(&turn)?;
-        let copy = self.copy_to_replace(current.header(), ROTATE)?;
+        let copy = self.copy_to_replace(&current, ROTATE)?;
         let in_use = self.epochs_in_use(&turn)?;
         let next = current.rotated(slots, in_use.as_ref(), &self.wrapping())?;
+        self.note_copy(&copy)?;
         let with = CopyOptions { call, timeout: self.core.write_timeout() };
         let (header, sealing) = (next.header().clone(), sealing(self.core.entropy(), &next));
         *self.custody.rotating.lock() = Some(next);
@@ -287,22 +288,40 @@ impl Keys {
         Ok((listed.is_ok() && is_all_named).then_some(epochs))
     }
 
-    /// Returns the key copy that a change will replace; `Conflict` if it is ahead.
-    fn copy_to_replace(&self, header: &Header, action: &'static str) -> Result<KeyCopy> {
+    /// Returns the key copy that a change will replace.
+    ///
+    /// `Conflict` if it is ahead, or if a known copy is missing or not authentic.
+    fn copy_to_replace(&self, keys: &KeySet, action: &'static str) -> Result<KeyCopy> {
         let objects = self.core.objects();
         let _open = objects.enter(action)?;
         self.custody.admit_delete()?;
-        let copy = KeyCopy::read(objects.backend(), header)?;
-        match copy.compare(header) {
-            CopyRelation::Ahead(generation) => Err(ahead(action, generation)),
-            CopyRelation::Same | CopyRelation::Behind => Ok(copy),
+        let known = known_copy(&self.core.store().read()?)?;
+        let copy = KeyCopy::read(objects.backend(), keys.header())?;
+        RollbackCheck::of(copy.compare(keys, known, None), known.is_some()).refuse(action)?;
+        Ok(copy)
+    }
+
+    /// Records the key copy in the state that a rotation will copy.
+    ///
+    /// The keys after the rotation cannot authenticate it. If the rotation ends before it replaces
+    /// the copy, the next open recognizes it by its hash.
+    fn note_copy(&self, copy: &KeyCopy) -> Result<()> {
+        let store = self.core.store();
+        match copy.row() {
+            Some(row) if known_copy(&store.read()?)? != Some(row) => write_known_copy(store, row),
+            _ => Ok(()),
         }
     }
 
     /// Returns the key set of the header; an earlier change of unknown outcome may have happened.
+    ///
+    /// Both copies of the header then have it.
     fn reread(&self, _turn: &Turn<'_>) -> Result<KeySet> {
-        let header = self.core.store().read_header()?;
-        self.custody.keys.lock().reread(header)
+        let found = self.core.store().read_headers()?;
+        let keys = self.custody.keys.lock();
+        let reread = found.authenticate(|header| keys.reread(header), is_authentic)?.opened;
+        self.core.store().repair_header(reread.header())?;
+        Ok(reread)
     }
 
     /// Writes the key copy after a change of the header.

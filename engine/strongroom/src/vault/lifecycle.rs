@@ -11,7 +11,10 @@ use strongroom_base::{Error, ErrorKind, LongCall, Reason, Result};
 use super::custody::{Custody, draw_id, sealing};
 use super::folder::{Folder, FolderContent};
 use super::handle::{Vault, VaultParts};
-use super::key_copy::{CopyRelation, KeyCopy, only_key_set};
+use super::key_copy::{
+    CopyRelation, Credentials, KeyCopy, RollbackCheck, is_authentic, known_copy, only_key_set,
+    write_known_copy,
+};
 use super::lock::{LockContext, VaultLock};
 use super::options::VaultOptions;
 use super::owner::{AcquiredContent, acquire_content, create_owner_ref};
@@ -21,7 +24,7 @@ use crate::documents::{UnfinishedUpdate, remove_unfinished, unfinished};
 use crate::operations::OperationsQuery;
 use strongroom_crypto::{KeySet, NewSlot, Unlock, Wrapping};
 use strongroom_format::{
-    BACKEND_NAME_BYTES_MAX, DoomedKey, Header, META_OWNER, META_VAULT, VaultRow,
+    BACKEND_NAME_BYTES_MAX, DoomedKey, Header, KeyCopyRow, META_OWNER, META_VAULT, VaultRow,
 };
 use strongroom_store::commit::{Components as CoreComponents, Core, CoreParts};
 use strongroom_store::objects::Objects;
@@ -52,7 +55,7 @@ impl Vault {
             options,
             Arc::new(state),
             backend,
-            keys,
+            OpenedKeys { set: keys, unlock },
             Recovery::default(),
             Some(lock),
             true,
@@ -68,7 +71,10 @@ impl Vault {
         if !folder.has_lock() {
             // This may be a copy without its lock, or no vault at all. No file is created in a
             // folder that is not a vault's.
-            Store::peek(&folder.state())?;
+            match Store::peek(&folder.state()) {
+                Err(e) if !(options.restore_key_set && is_header_lost(&e)) => return Err(e),
+                _ => {}
+            }
         }
         let unlock = options.keys.unlock()?;
         let lock = acquire(&options, &folder, "open vault")?;
@@ -78,9 +84,10 @@ impl Vault {
         let mut recovery = Recovery { died: lock.dead_holder().cloned(), ..Recovery::default() };
         let state = folder.state();
         let name = options.backend.as_ref().map_or(Disk::NAME, |backend| backend.name());
-        let keys = unlock_state(&options, &state, name, &unlock, &mut recovery, || {
+        let set = unlock_state(&options, &state, name, &unlock, &mut recovery, || {
             only_key_set(&*backend_of(&options, &folder)?)
         })?;
+        let keys = OpenedKeys { set, unlock };
         recovery.unfinished_state = folder.discard_unfinished()?;
         let backend: Arc<dyn Backend> = if let Some(backend) = &options.backend {
             Arc::clone(backend)
@@ -108,6 +115,7 @@ impl Vault {
         }
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let keys = create_state(&options, &*state, &backend, &unlock)?;
+        let keys = OpenedKeys { set: keys, unlock };
         Self::open_parts(options, state, backend, keys, Recovery::default(), None, true)
             .map_err(created_but_not_opened)
     }
@@ -118,7 +126,8 @@ impl Vault {
         let backend = Arc::clone(options.backend.as_ref().expect("given by the caller"));
         let mut recovery = Recovery::default();
         let (name, restore) = (backend.name(), || only_key_set(&*backend));
-        let keys = unlock_state(&options, &*state, name, &unlock, &mut recovery, restore)?;
+        let set = unlock_state(&options, &*state, name, &unlock, &mut recovery, restore)?;
+        let keys = OpenedKeys { set, unlock };
         Self::open_parts(options, state, backend, keys, recovery, None, false)
     }
 
@@ -126,11 +135,12 @@ impl Vault {
         options: VaultOptions,
         state: Arc<dyn StateStorage>,
         backend: Arc<dyn Backend>,
-        keys: KeySet,
+        opened: OpenedKeys,
         mut recovery: Recovery,
         lock: Option<VaultLock>,
         created: bool,
     ) -> Result<Self> {
+        let OpenedKeys { set: keys, unlock } = opened;
         let clock = Arc::clone(&options.components.clock);
         let OpenedStore { store, repairs } = Store::open(
             state,
@@ -143,7 +153,7 @@ impl Vault {
         if recovery.key_set_restored {
             store.write_header(keys.header())?;
         } else {
-            store.read_header()?;
+            store.repair_header(keys.header())?;
         }
         let newest_commit = check_vault_row(&store, keys.header())?;
         let session = draw_id(&*options.components.entropy)?;
@@ -158,15 +168,15 @@ impl Vault {
         } else {
             None
         };
-        let keys = settle_key_copy(&options, &store, &*backend, keys, &mut recovery).inspect_err(
-            |_| {
+        let opened = OpenedKeys { set: keys, unlock };
+        let keys = settle_key_copy(&options, &store, &*backend, opened, &mut recovery)
+            .inspect_err(|_| {
                 // No handle will have the vault open, so the ownership is given up again.
                 let ending = owner.as_ref().and_then(|owner| owner.end(&store));
                 if let Some(ending) = ending {
                     ending.notify_store(options.write_timeout);
                 }
-            },
-        )?;
+            })?;
         let content_keys = keys.content_keys();
         let (clock, entropy) = (&options.components.clock, &options.components.entropy);
         let id = keys.header().vault;
@@ -260,23 +270,30 @@ fn unlock_state(
     recovery: &mut Recovery,
     restore: impl FnOnce() -> Result<Header>,
 ) -> Result<KeySet> {
-    let bounds = options.password.bounds;
-    match Store::peek(state) {
+    let open = |header: Header| {
+        check_backend(&header, backend)?;
+        KeySet::unlock(header, unlock, options.password.bounds)
+    };
+    match Store::peek(state).and_then(|found| found.authenticate(open, is_authentic)) {
         Ok(found) => {
-            check_backend(&found.header, backend)?;
-            let keys = KeySet::unlock(found.header.clone(), unlock, bounds)?;
             recovery.header_repaired = found.damaged;
-            Ok(keys)
+            Ok(found.opened)
         }
-        Err(e) if e.kind() == ErrorKind::Corrupt && options.restore_key_set => {
-            let header = restore()?;
-            check_backend(&header, backend)?;
-            let keys = KeySet::unlock(header, unlock, bounds)?;
+        Err(e) if options.restore_key_set && is_header_lost(&e) => {
+            let keys = open(restore()?)?;
             recovery.key_set_restored = true;
             Ok(keys)
         }
         Err(e) => Err(e),
     }
+}
+
+/// Returns whether an error means that no copy of the header is usable.
+///
+/// A file whose beginning was overwritten does not look like a vault's. Its blocks are
+/// authenticated before anything is written.
+fn is_header_lost(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt || error.reason() == Some(Reason::NotAVault)
 }
 
 /// Updates the key copy on the backend to the header.
@@ -286,9 +303,11 @@ fn settle_key_copy(
     options: &VaultOptions,
     store: &Store,
     backend: &dyn Backend,
-    keys: KeySet,
+    opened: OpenedKeys,
     recovery: &mut Recovery,
 ) -> Result<KeySet> {
+    let OpenedKeys { set: keys, unlock } = opened;
+    let known = known_copy(&store.read()?)?;
     let copy = match KeyCopy::read(backend, keys.header()) {
         Ok(copy) => copy,
         Err(e) => {
@@ -296,25 +315,43 @@ fn settle_key_copy(
             return Ok(keys);
         }
     };
-    let keys = match copy.compare(keys.header()) {
-        CopyRelation::Same => return Ok(keys),
-        CopyRelation::Behind => keys,
-        CopyRelation::Ahead(generation) if options.adopt_older_state => {
+    let credentials = Credentials { unlock: &unlock, bounds: options.password.bounds };
+    let relation = copy.compare(&keys, known, Some(credentials));
+    let keys = match RollbackCheck::of(relation, known.is_some()) {
+        RollbackCheck::Ahead(generation) if options.adopt_older_state => {
             tracing::warn!(generation, "older state adopted");
             let raised = keys.raised_above(generation, &*options.components.entropy)?;
             store.write_header(raised.header())?;
             raised
         }
-        CopyRelation::Ahead(generation) => {
+        RollbackCheck::Ahead(generation) => {
             recovery.key_copy_ahead = Some(generation);
             return Ok(keys);
         }
+        // A take-over decides that this state continues, though its store was emptied.
+        RollbackCheck::Unverified if !options.adopt_older_state && !options.take_over => {
+            recovery.key_copy_unverified = true;
+            return Ok(keys);
+        }
+        RollbackCheck::Agrees | RollbackCheck::Unverified | RollbackCheck::Unknown => keys,
     };
-    match copy.write(backend, keys.header()) {
-        Ok(()) => recovery.key_copy_written = true,
-        Err(e) => recovery.key_copy_error = Some(e),
+    if relation != CopyRelation::Same {
+        if let Err(e) = copy.write(backend, keys.header()) {
+            recovery.key_copy_error = Some(e);
+            return Ok(keys);
+        }
+        recovery.key_copy_written = true;
+    }
+    if known.is_none() {
+        write_known_copy(store, KeyCopyRow::of(keys.header()))?;
     }
     Ok(keys)
+}
+
+/// An opened key set, and the secret that opened it.
+struct OpenedKeys {
+    set: KeySet,
+    unlock: Unlock,
 }
 
 impl Recovery {

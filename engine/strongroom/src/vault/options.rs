@@ -169,6 +169,9 @@ impl VaultOptions {
     ///
     /// The newer state is lost then. Without this option the vault can be read, but writes fail
     /// with `Conflict` (see [`Recovery::key_copy_ahead`](crate::vault::Recovery::key_copy_ahead)).
+    /// The same holds if the key copy is missing or not authentic, because then the age of the
+    /// state is unknown
+    /// ([`Recovery::key_copy_unverified`](crate::vault::Recovery::key_copy_unverified)).
     pub fn adopt_older_state(mut self, adopt: bool) -> Self {
         self.adopt_older_state = adopt;
         self
@@ -176,7 +179,7 @@ impl VaultOptions {
 
     /// Restores a header from the key copy on the backend.
     ///
-    /// It has an effect only if both copies of the header are damaged.
+    /// It has an effect only if both copies of the header are damaged or forged.
     ///
     /// A key that was removed after that key copy was written opens the vault again.
     pub fn restore_key_set(mut self, restore: bool) -> Self {

@@ -25,16 +25,22 @@ pub struct Recovery {
     pub last_commit_may_be_missing: bool,
     /// Number of torn blocks of the state that belonged to no commit.
     pub torn_blocks: u64,
-    /// A copy of the header or of the super-header was damaged; it was rewritten.
+    /// A copy of the header or of the super-header was damaged or forged; it was rewritten.
     pub header_repaired: bool,
     /// Both copies of the header were damaged; they were restored from the key copy.
     pub key_set_restored: bool,
-    /// The key copy on the backend was missing, damaged or behind; it was rewritten.
+    /// The key copy on the backend was missing or behind, or is of an adopted state.
+    ///
+    /// It was rewritten.
     pub key_copy_written: bool,
     /// Key generation of a key copy that is ahead of the state.
     ///
     /// An older state file was restored. Writes fail with `Conflict`.
     pub key_copy_ahead: Option<u64>,
+    /// The key copy is missing, damaged, or not of this key set.
+    ///
+    /// The state had a copy before, so it may be an older state. Writes fail with `Conflict`.
+    pub key_copy_unverified: bool,
     /// Set if the content was taken over by
     /// [`VaultOptions::take_over`](crate::VaultOptions::take_over).
     pub taken_over: Option<TakenOver>,
@@ -76,6 +82,7 @@ impl Recovery {
             && !self.key_set_restored
             && !self.key_copy_written
             && self.key_copy_ahead.is_none()
+            && !self.key_copy_unverified
             && self.taken_over.is_none()
             && self.key_copy_error.is_none()
             && !self.unfinished_state
