@@ -1,7 +1,7 @@
 //! Agents work on tasks and store results; a reviewer checks them.
 //!
 //! ```text
-//! cargo run --release --example agent_runner
+//! cargo run --release -p agent_runner
 //! ```
 //!
 //! Each of four agents has a thread and three tasks. A task is a file of functions

@@ -1,8 +1,8 @@
 //! A service that processes batches of files despite random kills.
 //!
 //! ```text
-//! cargo run --release --example batch_service [FOLDER]
-//! STRONGROOM_KILLS=200 cargo run --release --example batch_service
+//! cargo run --release -p strongroom-examples --example batch_service [FOLDER]
+//! STRONGROOM_KILLS=200 cargo run --release -p strongroom-examples --example batch_service
 //! ```
 //!
 //! `service.rs` is a host's code. At its start it resumes the work of the last process. Then it

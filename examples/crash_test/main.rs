@@ -1,7 +1,7 @@
 //! Tests a host's own code against power cuts, with the test kit.
 //!
 //! ```text
-//! cargo run --release --example crash_test
+//! cargo run --release -p crash_test
 //! ```
 //!
 //! The code under test keeps accounts whose balances must always have the same sum. Its first

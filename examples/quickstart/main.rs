@@ -3,7 +3,7 @@
 //! It is killed half-way, resumes, and proves that every file is there exactly once.
 //!
 //! ```text
-//! cargo run --release --example quickstart [FOLDER]
+//! cargo run --release -p quickstart [FOLDER]
 //! ```
 //!
 //! The import runs in a separate process. SIGKILL ends the first process when half of the files are
@@ -30,6 +30,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// Number of times that each file was imported.
 const IMPORTED: TypedNamespace<String, u32> = TypedNamespace::new("imported");
 const OPERATION: &str = "import";
+/// The folder that is imported without an argument.
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const LANES: usize = 8;
 /// Files, or bytes of files, after which a lane commits.
 const FILES_PER_COMMIT: usize = 16;
@@ -39,7 +41,7 @@ fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        [] => demonstrate(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        [] => demonstrate(&Path::new(REPOSITORY).canonicalize()?),
         [folder] => demonstrate(Path::new(folder)),
         ["import", vault, folder] => import(Path::new(vault), Path::new(folder)),
         _ => Err("usage: quickstart [FOLDER]".into()),
@@ -53,6 +55,7 @@ fn password() -> SecretPassword {
 }
 
 fn demonstrate(folder: &Path) -> Outcome {
+    println!("quickstart: import a folder over {LANES} lanes, kill it half-way, resume, and prove");
     let files = files_of(folder)?;
     let bytes: u64 = files.values().sum();
     println!("folder: {} with {} files, {bytes} bytes", folder.display(), files.len());
