@@ -38,8 +38,8 @@ impl Moment {
         (line, Duration::from_millis(millis))
     }
 
-    fn after(told: &[String]) -> Self {
-        let has = |line| told.iter().any(|told| told.starts_with(line));
+    fn after(lines: &[String]) -> Self {
+        let has = |line| lines.iter().any(|given: &String| given.starts_with(line));
         match () {
             () if has(FINISHED) => Self::End,
             () if has(PROGRESS) => Self::Work,
@@ -57,7 +57,7 @@ pub(super) struct Process {
     lines: Receiver<String>,
     /// Its sender ends with the process.
     ended: Receiver<Infallible>,
-    told: Vec<String>,
+    received: Vec<String>,
 }
 
 impl Process {
@@ -72,7 +72,7 @@ impl Process {
             let _ = output.lines().map_while(Result::ok).try_for_each(|line| teller.send(line));
             drop(alive);
         });
-        Ok(Self { child, input, lines, ended, told: Vec::new() })
+        Ok(Self { child, input, lines, ended, received: Vec::new() })
     }
 
     /// Kills the process at random around `aim`; returns the moment. `None` if it finished before.
@@ -84,9 +84,9 @@ impl Process {
         }
         self.child.kill()?;
         let status = self.child.wait()?;
-        self.told.extend(self.lines.iter());
+        self.received.extend(self.lines.iter());
         match status.signal() {
-            Some(9) => Ok(Some(Moment::after(&self.told))),
+            Some(9) => Ok(Some(Moment::after(&self.received))),
             None if status.success() => Ok(None),
             _ => Err(format!("the service failed: {status}").into()),
         }
@@ -94,9 +94,9 @@ impl Process {
 
     /// Returns whether it prints a line with that beginning before it ends.
     fn hears(&mut self, line: &str) -> bool {
-        while let Ok(told) = self.lines.recv_timeout(LONG) {
-            let is_it = told.starts_with(line);
-            self.told.push(told);
+        while let Ok(text) = self.lines.recv_timeout(LONG) {
+            let is_it = text.starts_with(line);
+            self.received.push(text);
             if is_it {
                 return true;
             }

@@ -41,10 +41,10 @@ impl Outcomes {
     ///
     /// If `unwinding`, it does so while a panic unwinds.
     fn apply(&self, vault: &Vault, writer: &str, unwinding: bool) {
-        let (told, started) = (self.sender.clone(), self.started.0.clone());
+        let (outcomes, started) = (self.sender.clone(), self.started.0.clone());
         let (vault, writer) = (vault.clone(), writer.to_owned());
         thread::spawn(move || {
-            let applies = Applies { vault: Some(vault), writer, told, started };
+            let applies = Applies { vault: Some(vault), writer, outcomes, started };
             if unwinding {
                 resume_unwind(Box::new("the host's own bug"));
             }
@@ -63,7 +63,7 @@ impl Outcomes {
 struct Applies {
     vault: Option<Vault>,
     writer: String,
-    told: Sender<(String, Result<()>)>,
+    outcomes: Sender<(String, Result<()>)>,
     started: Sender<()>,
 }
 
@@ -73,7 +73,7 @@ impl Drop for Applies {
         self.started.send(()).unwrap();
         // The handle ends before the test gets the outcome and reopens the vault.
         let outcome = self.vault.take().unwrap().apply(batch);
-        self.told.send((self.writer.clone(), outcome)).unwrap();
+        self.outcomes.send((self.writer.clone(), outcome)).unwrap();
     }
 }
 
@@ -84,12 +84,12 @@ pub(crate) fn apply_at_once(
     first_unwinds: bool,
     meanwhile: impl FnOnce(),
 ) -> Vec<(String, Result<()>)> {
-    let told = Outcomes::new();
+    let outcomes = Outcomes::new();
     let held: Result<()> = vault.write(|_| {
-        (0..THREADS).for_each(|i| told.apply(vault, &format!("w{i}"), first_unwinds && i == 0));
+        (0..THREADS).for_each(|i| outcomes.apply(vault, &format!("w{i}"), first_unwinds && i == 0));
         meanwhile();
         Err(Error::new(ErrorKind::Invalid, "test"))
     });
     assert_error(held, ErrorKind::Invalid, "");
-    told.next_line_within(THREADS)
+    outcomes.next_line_within(THREADS)
 }

@@ -111,7 +111,7 @@ impl Refs {
             .tries(ROUNDS_MAX)
             .no_try_from(MOVE_TIMEOUT);
         loop {
-            let (value, told) = change(found.as_ref().map(|found| &found.value[..]))?;
+            let (value, answer) = change(found.as_ref().map(|found| &found.value[..]))?;
             let id = AttemptId(self.entropy.draw()?);
             let (generation, before) =
                 found.as_ref().map_or((0, &[][..]), |found| (found.generation, &found.attempts));
@@ -125,7 +125,7 @@ impl Refs {
             let before = found.as_ref();
             let attempt = Attempt { name, id, generation: generation + 1, body, before };
             match self.attempt(&attempt, &|| pauses.is_late())? {
-                Outcome::Won => return Ok(told),
+                Outcome::Won => return Ok(answer),
                 Outcome::Lost(newer) => found = newer,
             }
             if !pauses.sleep()? {

@@ -23,12 +23,12 @@ impl RetentionClock {
     /// Returns a present time that never goes backwards.
     ///
     /// It is at least each time it returned or got, plus the time since then.
-    pub(super) fn at_least(&self, told_unix_millis: u64, now_unix_millis: u64) -> u64 {
+    pub(super) fn at_least(&self, given_unix_millis: u64, now_unix_millis: u64) -> u64 {
         let monotonic = self.clock.monotonic();
         let mut latest = self.latest.lock();
         let passed = u64::try_from(monotonic.saturating_sub(latest.1).as_millis());
         let carried = latest.0.saturating_add(passed.unwrap_or(u64::MAX));
-        let now = now_unix_millis.max(told_unix_millis).max(carried);
+        let now = now_unix_millis.max(given_unix_millis).max(carried);
         *latest = (now, monotonic);
         now
     }

@@ -33,16 +33,16 @@ impl Artifacts {
     /// version does not exist. `Invalid` for an invalid tag, or for more than
     /// [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags.
     pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
-        let (TagChange::Add(told) | TagChange::Remove(told) | TagChange::Replace(told)) = change;
-        check_tags(TAG, told).map_err(|e| e.or_subject(uri))?;
+        let (TagChange::Add(tags) | TagChange::Remove(tags) | TagChange::Replace(tags)) = change;
+        check_tags(TAG, tags).map_err(|e| e.or_subject(uri))?;
         self.core().refuse_nested_write(TAG)?;
         let lease = self.lease_for(&uri.name, TAG)?;
         let edit = |tags: &mut Vec<String>| {
             let mut after: BTreeSet<String> = std::mem::take(tags).into_iter().collect();
             match change {
-                TagChange::Add(told) => after.extend(told.iter().cloned()),
-                TagChange::Remove(told) => after.retain(|tag| !told.contains(tag)),
-                TagChange::Replace(told) => after.clone_from(told),
+                TagChange::Add(tags) => after.extend(tags.iter().cloned()),
+                TagChange::Remove(tags) => after.retain(|tag| !tags.contains(tag)),
+                TagChange::Replace(tags) => after.clone_from(tags),
             }
             check_tags(TAG, &after)?;
             tags.extend(after);

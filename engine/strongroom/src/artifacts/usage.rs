@@ -116,8 +116,8 @@ impl Artifacts {
                 quota.warn_percent
             )));
         }
-        self.change_settings(SET_QUOTA, |told, _| {
-            *told = quota
+        self.change_settings(SET_QUOTA, |settings, _| {
+            *settings = quota
                 .map(|quota| QuotaFields { bytes: quota.bytes, warn_percent: quota.warn_percent });
             Ok(())
         })

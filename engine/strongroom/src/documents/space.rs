@@ -354,9 +354,9 @@ impl Space {
     ///
     /// It makes the same backend calls as opening a document.
     fn survey<'a>(&self, generation: Generation<'a>) -> Result<Cells<'a>> {
-        let nobodys = SlotMap::empty(self.geometry.slots);
+        let empty_map = SlotMap::empty(self.geometry.slots);
         let looked_at = generation.cells().and_then(|cells| {
-            self.geometry.refuse_if_hopeless(generation.gather(&nobodys)?.blocks_lost)?;
+            self.geometry.refuse_if_hopeless(generation.gather(&empty_map)?.blocks_lost)?;
             Ok(cells)
         });
         looked_at.map_err(|e| self.core().unless_taken_over(e))

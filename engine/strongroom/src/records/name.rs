@@ -34,10 +34,10 @@ mod tests {
             check_name("insert record", "namespace", good).unwrap();
         }
         let too_long = "n".repeat(NAME_BYTES_MAX + 1);
-        for (bad, told) in [("", "is empty"), ("a\0b", "control"), (&*too_long, "129 bytes")] {
+        for (bad, expected) in [("", "is empty"), ("a\0b", "control"), (&*too_long, "129 bytes")] {
             let error = check_name("insert record", "namespace", bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }
