@@ -2,6 +2,7 @@
 //!
 //! - `documents.rs`: document updates that are killed, and two processes that alternate.
 //! - `exactly_once.rs`: an import over eight lanes that is killed many times.
+//! - `fork.rs`: a child that inherits an open vault.
 //! - `rotation.rs`: a rotation of keys that is killed many times.
 //! - This file: the lock, its holder and its policy.
 //!
@@ -16,6 +17,8 @@ mod support;
 mod documents;
 #[path = "processes/exactly_once.rs"]
 mod exactly_once;
+#[path = "processes/fork.rs"]
+mod fork;
 #[path = "processes/rotation.rs"]
 mod rotation;
 
@@ -63,6 +66,7 @@ fn worker() {
         }
         "document" => documents::act(&vault),
         "alternate" => documents::alternate(&vault),
+        "fork" => fork::fork_and_use(&vault),
         "import" => exactly_once::import(&vault),
         "rotate" => rotation::rotate(&vault),
         "wait for new file" => rotation::wait_for_new_file(&vault),

@@ -31,7 +31,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::bug;
-use crate::component::Clock;
+use crate::component::{Clock, HomeProcess};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use job::Job;
@@ -52,6 +52,7 @@ type Task = Box<dyn FnOnce() + Send>;
 /// and nothing waits for them.
 pub struct Pool {
     shared: Arc<Shared>,
+    home: HomeProcess,
 }
 
 struct Shared {
@@ -111,7 +112,7 @@ impl Pool {
     ) -> Self {
         let (threads_max, queue, changed) = (threads_max.max(1), Mutex::default(), Condvar::new());
         let shared = Shared { name, threads_max, queue_max, idle_max, clock, queue, changed };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), home: HomeProcess::current() }
     }
 
     /// Queues a task that is due after `wait`. Tasks due at the same time begin in order.
@@ -220,7 +221,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.close();
+        // In a forked child, the queue may be locked for ever by a thread of the parent.
+        if self.home.is_current() {
+            self.close();
+        }
     }
 }
 

@@ -14,4 +14,4 @@ pub use clock::{Clock, SystemClock};
 #[cfg(feature = "testing")]
 pub use entropy::SeededEntropy;
 pub use entropy::{Entropy, OsEntropy};
-pub use process::ProcessIdentity;
+pub use process::{HomeProcess, ProcessIdentity};

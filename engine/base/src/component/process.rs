@@ -5,6 +5,39 @@
 
 use std::{fs, io};
 
+use crate::{Error, ErrorKind, Reason, Result};
+
+/// The process that opened a resource.
+///
+/// A forked child inherits the memory of its parent, but not its threads, and shares its open files
+/// and locks. So it must not use them, not even to close them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeProcess {
+    pid: u32,
+}
+
+impl HomeProcess {
+    /// Returns this process.
+    pub fn current() -> Self {
+        Self { pid: std::process::id() }
+    }
+
+    /// Returns whether this process is the home process.
+    pub fn is_current(self) -> bool {
+        self == Self::current()
+    }
+
+    /// Fails with `Closed` in a forked child of the home process.
+    pub fn check(self, action: &'static str) -> Result<()> {
+        if self.is_current() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Closed, action).with_reason(Reason::ForkedProcess).with_detail(
+            "another process opened the vault before it forked this one; open the vault here",
+        ))
+    }
+}
+
 /// The identity of one process of one boot of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIdentity {
@@ -40,11 +73,11 @@ impl ProcessIdentity {
     ///
     /// That requires one boot of one host, one process id namespace, and no such process in it.
     pub fn is_dead_to(&self, asker: &Self) -> bool {
-        let is_told = !self.boot_id.is_empty() && !self.pid_namespace.is_empty();
-        let is_beside = self.host == asker.host
+        let is_known = !self.boot_id.is_empty() && !self.pid_namespace.is_empty();
+        let is_same_system = self.host == asker.host
             && self.boot_id == asker.boot_id
             && self.pid_namespace == asker.pid_namespace;
-        if !is_told || !is_beside || self.started == 0 {
+        if !is_known || !is_same_system || self.started == 0 {
             return false;
         }
         match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
@@ -98,8 +131,8 @@ mod tests {
             ProcessIdentity { pid_namespace: "other".into(), ..ended.clone() },
         ];
         assert!(elsewhere.iter().all(|process| !process.is_dead_to(&own)));
-        let untold = ProcessIdentity { boot_id: String::new(), ..ended };
-        assert!(!untold.is_dead_to(&untold), "nothing is certain of it");
+        let unknown = ProcessIdentity { boot_id: String::new(), ..ended };
+        assert!(!unknown.is_dead_to(&unknown), "nothing is certain of it");
     }
 
     #[test]

@@ -47,6 +47,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        if !self.is_home() {
+            self.leak();
+            return;
+        }
         // No other thread can have the write turn. No caller is left to get an error: the next open
         // recovers after a failed close.
         self.write_last_rows();

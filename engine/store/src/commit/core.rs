@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::component::{Clock, Entropy};
+use strongroom_base::component::{Clock, Entropy, HomeProcess};
 use strongroom_base::pool::Pool;
 use strongroom_base::{Error, Result};
 use uuid::Uuid;
@@ -54,6 +54,7 @@ pub struct Core {
     store_tasks: Pool,
     /// The lock of the vault's folder. Dropped last, after the state is closed.
     guard: Mutex<Option<Box<dyn Send>>>,
+    home: HomeProcess,
 }
 
 /// The parts of a core.
@@ -101,6 +102,7 @@ impl Core {
                 clock,
             ),
             guard: Mutex::new(parts.guard),
+            home: HomeProcess::current(),
         })
     }
 
@@ -151,6 +153,21 @@ impl Core {
     /// Returns the list of rows whose objects can be deleted.
     pub fn reclaim(&self) -> &Reclaim {
         &self.reclaim
+    }
+
+    /// Returns whether this process opened the vault, and is no forked child.
+    pub(super) fn is_home(&self) -> bool {
+        self.home.is_current()
+    }
+
+    /// Keeps a forked child from dropping what it shares with its parent.
+    ///
+    /// A drop would write to the parent's files, release its lock, or wait for its threads.
+    pub(super) fn leak(&mut self) {
+        self.store.leak();
+        std::mem::forget(self.objects.clone());
+        std::mem::forget(Arc::clone(&self.fence));
+        std::mem::forget(self.guard.get_mut().take());
     }
 
     pub(super) fn fence(&self) -> &dyn Fence {

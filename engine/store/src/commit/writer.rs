@@ -7,6 +7,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use strongroom_base::component::HomeProcess;
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 /// The writer's lock of one vault.
@@ -15,6 +16,7 @@ pub(super) struct Writer {
     turn: Mutex<()>,
     holder: Mutex<Option<ThreadId>>,
     timeout: Duration,
+    home: HomeProcess,
 }
 
 /// The write turn, as a parameter type for functions that need it. Dropping it ends the turn.
@@ -26,7 +28,8 @@ pub struct Turn<'a> {
 
 impl Writer {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout }
+        let home = HomeProcess::current();
+        Self { turn: Mutex::new(()), holder: Mutex::new(None), timeout, home }
     }
 
     /// Returns the longest wait for the write turn.
@@ -34,7 +37,9 @@ impl Writer {
         self.timeout
     }
 
-    /// Waits for the write turn. `Locked` after the timeout, `Invalid` inside a write.
+    /// Waits for the write turn.
+    ///
+    /// `Locked` after the timeout, `Invalid` inside a write, `Closed` in a forked process.
     pub(super) fn acquire(&self, operation: &'static str) -> Result<Turn<'_>> {
         self.refuse_nested(operation)?;
         let turn = self.turn.try_lock_for(self.timeout).ok_or_else(|| {
@@ -50,11 +55,15 @@ impl Writer {
 
     /// Takes the write turn if it is free now.
     pub(super) fn try_acquire(&self) -> Option<Turn<'_>> {
+        if !self.home.is_current() {
+            return None;
+        }
         self.turn.try_lock().map(|turn| self.held(turn))
     }
 
-    /// Returns `Invalid` if this thread is inside a write.
+    /// Returns `Invalid` if this thread is inside a write, `Closed` in a forked process.
     pub(super) fn refuse_nested(&self, operation: &'static str) -> Result<()> {
+        self.home.check(operation)?;
         if *self.holder.lock() == Some(thread::current().id()) {
             let detail =
                 "the call is inside a write of the same vault, and a vault has one write at a time";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
 use strongroom_backends::{Backend, Condition};
-use strongroom_base::component::{Clock, Entropy};
+use strongroom_base::component::{Clock, Entropy, HomeProcess};
 use strongroom_base::pool::Pool;
 use strongroom_base::{Error, ErrorKind, Key, Reason, Result};
 
@@ -43,6 +43,7 @@ pub struct Objects {
     vault: Uuid,
     /// Changed by a key rotation.
     keys: Arc<RwLock<Arc<ContentKeys>>>,
+    home: HomeProcess,
     /// Set while the vault is open. Held for reading during each call of the backend.
     gate: Arc<RwLock<bool>>,
     /// Threads for parallel requests.
@@ -62,7 +63,8 @@ impl Objects {
         let threads = if is_remote { backend.concurrency().get() } else { NEAR_THREADS };
         let pool = Arc::new(Pool::new("strongroom-objects", threads, QUEUE_MAX, clock));
         let (keys, gate) = (Arc::new(RwLock::new(keys)), Arc::new(RwLock::new(true)));
-        Self { backend, entropy, object_bytes, vault, keys, gate, pool }
+        let home = HomeProcess::current();
+        Self { backend, entropy, object_bytes, vault, keys, home, gate, pool }
     }
 
     /// Seals new objects with the current key of `keys` from now on.
@@ -79,8 +81,9 @@ impl Objects {
         &*self.backend
     }
 
-    /// Passes the gate: `Closed` after it was shut.
+    /// Passes the gate: `Closed` after it was shut, and in a forked process.
     pub fn enter(&self, operation: &'static str) -> Result<RwLockReadGuard<'_, bool>> {
+        self.home.check(operation)?;
         let open = self.gate.read();
         if *open {
             Ok(open)

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase, RepairSession, WriteTransaction};
-use strongroom_base::component::Clock;
+use strongroom_base::component::{Clock, HomeProcess};
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
 use super::failure::{RedbFailure, panic_as_corrupt};
@@ -56,6 +56,7 @@ pub struct Store {
     /// The sealing of the state; while it is replaced, also that of the new file.
     pub(super) sealings: Mutex<Vec<Sealing>>,
     pub(super) slot: RwLock<Slot>,
+    home: HomeProcess,
 }
 
 pub(super) enum Slot {
@@ -140,8 +141,12 @@ impl Store {
     ) -> Result<OpenedStore> {
         let (opened, repairs) = open_database(&*storage, cache_bytes, sealing.clone())?;
         migrate::migrate(&opened.database, &opened.health)?;
+        let home = HomeProcess::current();
         let (sealings, slot) = (Mutex::new(vec![sealing]), RwLock::new(Slot::Open(opened)));
-        Ok(OpenedStore { store: Self { storage, clock, cache_bytes, sealings, slot }, repairs })
+        Ok(OpenedStore {
+            store: Self { storage, clock, cache_bytes, sealings, slot, home },
+            repairs,
+        })
     }
 
     /// Reads the headers of the open state; changes nothing.
@@ -172,6 +177,7 @@ impl Store {
         operation: &'static str,
         act: impl FnOnce(&dyn StateFile) -> Result<T>,
     ) -> Result<T> {
+        self.home.check(operation)?;
         match &*self.slot.read() {
             Slot::Open(opened) => act(opened.sealed.file()),
             Slot::Broken => Err(broken(operation)),
@@ -183,6 +189,7 @@ impl Store {
     /// Begins a consistent read.
     pub fn read(&self) -> Result<StateRead> {
         const READ: &str = "begin read";
+        self.home.check(READ)?;
         match &*self.slot.read() {
             Slot::Open(opened) if opened.health.in_doubt() => {
                 Err(Error::new(ErrorKind::Unavailable, READ)
@@ -249,6 +256,7 @@ impl Store {
         &self,
         operation: &'static str,
     ) -> Result<(WriteTransaction, Arc<StorageHealth>)> {
+        self.home.check(operation)?;
         match &*self.slot.read() {
             Slot::Open(opened) => {
                 let mut transaction = opened.health.guard(operation, || {
@@ -375,6 +383,13 @@ impl Store {
             Slot::Open(opened) => opened.health.len(),
             _ => 0,
         }
+    }
+
+    /// Abandons the inherited state in a forked process.
+    ///
+    /// Dropping the database would write to the file of the parent.
+    pub fn leak(&mut self) {
+        std::mem::forget(std::mem::replace(self.slot.get_mut(), Slot::Closed));
     }
 
     /// Closes the state. Later calls, and readers that still live, get `Closed`.

@@ -285,6 +285,9 @@ impl Vault {
     ///
     /// Afterwards calls of all remaining handles fail with `Closed`. Dropping the last handle
     /// closes the vault too, but reports no error.
+    ///
+    /// In a process that was forked after the vault was opened, every call fails with `Closed`, and
+    /// dropping a handle changes nothing.
     pub fn close(self) -> Result<()> {
         self.inner.core.close()
     }
