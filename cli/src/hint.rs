@@ -228,6 +228,9 @@ fn of_store_reason(reason: Reason) -> Option<String> {
         Reason::ContentTakenOver => {
             "another session took the content over; open the vault again to use it"
         }
+        Reason::CommitsSuperseded => {
+            "repeat the command with the folder of the session that took the content over"
+        }
         Reason::OwnerRefMissing => {
             "check --backend; if the store belongs to the vault, open it with --take-over, then \
              run `strongroom check`"

@@ -53,6 +53,7 @@ fn shared_store_reasons_have_hints() {
         (ErrorKind::Locked, Reason::OwnedByOtherSession, "use --take-over"),
         (ErrorKind::Denied, Reason::StateSuperseded, "with --take-over"),
         (ErrorKind::Closed, Reason::ContentTakenOver, "another session took the content over"),
+        (ErrorKind::Conflict, Reason::CommitsSuperseded, "repeat the command"),
         (ErrorKind::NotFound, Reason::OwnerRefMissing, "check --backend"),
         (ErrorKind::Corrupt, Reason::RefDamaged, "--take-over replaces"),
         (ErrorKind::Conflict, Reason::RefContended, "repeat the command"),

@@ -213,6 +213,8 @@ reasons! {
     StateSuperseded = "state-superseded",
     /// Another session has taken the content over.
     ContentTakenOver = "content-taken-over",
+    /// Another session took the content over, and this one's commits are in a superseded state.
+    CommitsSuperseded = "commits-superseded",
     /// The store has no owner ref of the vault.
     OwnerRefMissing = "owner-ref-missing",
     /// A ref on the store is damaged, or belongs to another vault.

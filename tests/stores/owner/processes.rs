@@ -27,8 +27,8 @@ pub(crate) fn hold(folder: &Path) {
     print_line(&format!("deletes: {}", stopped.kind()));
     let stopped = insert(&vault, "after").unwrap_err();
     print_line(&format!("writes: {}", stopped.kind()));
-    vault.close().unwrap();
-    print_line("closed");
+    let lost = vault.close().unwrap_err();
+    print_line(&format!("closed: {}", lost.kind()));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn process_loses_content_on_a_server_after_a_take_over() {
     worker.go();
     worker.expect("deletes: closed");
     worker.expect("writes: closed");
-    worker.expect("closed");
+    worker.expect("closed: conflict");
     assert!(winner.artifacts().read(&uri).unwrap() == bytes);
     assert_all_data(&winner);
     // The winner's content stays whole when it deletes again.

@@ -7,7 +7,7 @@ use strongroom::backends::{Backend, Condition};
 use strongroom::content::GcOptions;
 use strongroom::documents::SpaceOptions;
 use strongroom::vault::LockRefused;
-use strongroom::{ErrorKind, SecretPassword};
+use strongroom::{ErrorKind, Reason, SecretPassword};
 use strongroom_testkit::{BackendFault, FaultyBackend};
 
 use super::{DAY, Scene, assert_refused, insert};
@@ -48,7 +48,7 @@ fn second_copy_is_locked_until_its_take_over_stops_the_first() {
         assert_eq!(stopped.kind(), ErrorKind::Closed, "{stopped}");
     }
     assert_eq!(scene.objects(), before, "no object is deleted");
-    first.close().unwrap();
+    assert_commits_superseded(first.close());
 
     // The winner keeps all its content, also after the loser's close.
     assert!(second.artifacts().read(&own).unwrap() == noise(600_000, 2));
@@ -106,6 +106,53 @@ fn commit_detects_a_take_over_within_a_minute() {
         insert(&first, &format!("{n}")).err()
     });
     assert_eq!(stopped.expect("commits stop").kind(), ErrorKind::Closed);
+}
+
+/// Asserts that a close reports commits in a superseded state.
+#[track_caller]
+fn assert_commits_superseded(closed: strongroom::Result<()>) {
+    let error = closed.expect_err("the session has committed");
+    let found = (error.kind(), error.reason(), error.action());
+    assert_eq!(found, (ErrorKind::Conflict, Some(Reason::CommitsSuperseded), "close vault"));
+    assert!(error.to_string().contains("taken over by pid"), "{error}");
+}
+
+#[test]
+fn close_after_a_take_over_returns_lost_commits() {
+    let scene = Scene::new();
+    scene.copy("a", "b");
+    let first = scene.open("a").unwrap();
+    insert(&first, "before").unwrap();
+    let second = scene.options().take_over(true).open(scene.folder("b")).unwrap();
+    insert(&first, "after").expect("the ownership was checked a moment ago");
+    let clone = first.clone();
+    assert_commits_superseded(first.close());
+    assert_eq!(insert(&clone, "closed").unwrap_err().kind(), ErrorKind::Closed);
+    assert_refused(scene.open("a"), ErrorKind::Locked);
+    insert(&second, "of the owner").unwrap();
+    second.close().unwrap();
+}
+
+#[test]
+fn close_after_a_take_over_without_commits_succeeds() {
+    let scene = Scene::new();
+    scene.copy("a", "b");
+    let first = scene.open("a").unwrap();
+    let _second = scene.options().take_over(true).open(scene.folder("b")).unwrap();
+    assert_eq!(first.read().unwrap().count("records").unwrap(), 0);
+    first.close().unwrap();
+}
+
+#[test]
+fn close_on_an_unreachable_store_keeps_commits() {
+    let scene = Scene::new();
+    let store = Arc::new(FaultyBackend::new(scene.store()));
+    let shared: Arc<dyn Backend> = store.clone();
+    let vault = scene.options_on(&shared).open(scene.folder("a")).unwrap();
+    insert(&vault, "k").unwrap();
+    store.fail_from(1, BackendFault::before(ErrorKind::Unavailable));
+    vault.close().unwrap();
+    assert_eq!(scene.open("a").unwrap().read().unwrap().count("records").unwrap(), 1);
 }
 
 #[test]

@@ -11,7 +11,8 @@ impl Core {
     /// Closes the vault for all holders, and lets other processes open it.
     ///
     /// `Locked` if a write, or calls of the backend, take longer than the write timeout. Then the
-    /// vault is still open.
+    /// vault is still open. `Conflict` if commits are lost, because another session took the
+    /// content over. Then the vault is closed.
     pub fn close(self: &Arc<Self>) -> Result<()> {
         let turn = self.turn("close vault")?;
         if let Err(error) = self.clean_before_close(&turn) {
@@ -21,11 +22,9 @@ impl Core {
         self.objects().shut(self.write_timeout())?;
         let ending = self.fence().end(self.store());
         let closed = self.store().close();
-        if let Some(ending) = ending {
-            ending(self.write_timeout());
-        }
+        let kept = ending.map_or(Ok(()), |ending| ending(self.write_timeout()));
         *self.guard().lock() = None;
-        closed
+        kept.and(closed)
     }
 
     /// Writes the last rows of features. The caller has the write turn, or no other holder is left.
@@ -59,7 +58,8 @@ impl Drop for Core {
             tracing::warn!(error = %error.kind(), "vault not closed cleanly");
         }
         if let Some(ending) = ending {
-            ending(self.write_timeout());
+            // The log has the loss of commits, which the error is about.
+            let _ = ending(self.write_timeout());
         }
     }
 }

@@ -314,12 +314,13 @@ impl Core {
         self.reopen_if_failed(turn)?;
         let clock = &*self.components.clock;
         let began = clock.monotonic();
-        let (mut finished, internal) = (None, std::cell::Cell::new(false));
+        let (mut finished, internal, mut is_upkeep) = (None, std::cell::Cell::new(false), false);
         let change = |state: StateWrite<'_>| {
             let mut tx = Tx::new(state, Arc::clone(self));
             self.hooks().iter().for_each(|hook| hook.begun(&mut tx));
             let (value, tx) = change(tx)?;
             internal.set(tx.is_internal());
+            is_upkeep = tx.is_upkeep();
             finished = Some(tx.finish()?);
             Ok::<T, E>(value)
         };
@@ -327,7 +328,7 @@ impl Core {
         let value = self.store.write(action, change, failed)?;
         let took = clock.monotonic().saturating_sub(began);
         finished.expect("finished before the commit").publish(self, took);
-        self.fence.committed(self);
+        self.fence.committed(self, is_upkeep);
         Ok(value)
     }
 

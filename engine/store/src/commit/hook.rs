@@ -50,7 +50,9 @@ pub trait Hook: Send + Sync {
 }
 
 /// The work after the close, bounded by the given time.
-pub type Ending = Box<dyn FnOnce(Duration) + Send>;
+///
+/// Its error is the loss of commits: another session took the content over.
+pub type Ending = Box<dyn FnOnce(Duration) -> Result<()> + Send>;
 
 /// The check whether this state may still write and delete.
 ///
@@ -77,7 +79,9 @@ pub trait Fence: Send + Sync + fmt::Debug {
     fn deletes_wait(&self) -> bool;
 
     /// Runs after a commit. It may check the owner ref in the background.
-    fn committed(&self, core: &Core);
+    ///
+    /// `is_upkeep`: the commit has only rows of the engine's own clean-up.
+    fn committed(&self, core: &Core, is_upkeep: bool);
 
     /// Uses the keys of the reopened state file.
     fn reopened(&self, core: &Core);

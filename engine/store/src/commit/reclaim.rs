@@ -139,7 +139,7 @@ impl Reclaim {
 #[allow(clippy::unnecessary_wraps)] // It has the signature of a change.
 fn settle_alone(tx: &mut Tx<'_>) -> Result<()> {
     // Internal, because a statistic would reveal updates of the share space.
-    tx.mark_internal();
+    tx.mark_upkeep();
     Ok(())
 }
 

@@ -25,6 +25,8 @@ pub struct Tx<'t> {
     on_commit: Vec<OnCommit>,
     /// Set if no event and no statistic reports the commit.
     internal: bool,
+    /// Set if the transaction has only rows of the engine's own clean-up.
+    upkeep: bool,
     doomed: bool,
     /// A refusal that prevents the commit, even if the caller ignores it.
     refused: Option<Error>,
@@ -60,6 +62,7 @@ impl<'t> Tx<'t> {
             core,
             on_commit: Vec::new(),
             internal: false,
+            upkeep: false,
             doomed: false,
             refused: None,
         }
@@ -97,6 +100,15 @@ impl<'t> Tx<'t> {
 
     pub(super) fn is_internal(&self) -> bool {
         self.internal
+    }
+
+    /// Marks a commit that has only rows of the engine's own clean-up.
+    pub(super) fn mark_upkeep(&mut self) {
+        (self.internal, self.upkeep) = (true, true);
+    }
+
+    pub(super) fn is_upkeep(&self) -> bool {
+        self.upkeep
     }
 
     /// Records a refusal that prevents the commit.

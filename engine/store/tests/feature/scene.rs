@@ -109,7 +109,7 @@ impl Fence for NoFence {
         false
     }
 
-    fn committed(&self, _: &Core) {}
+    fn committed(&self, _: &Core, _: bool) {}
 
     fn reopened(&self, _: &Core) {}
 

@@ -121,8 +121,11 @@ impl Fence for Custody {
         self.owner.as_ref().is_some_and(|owner| owner.deletes_wait())
     }
 
-    fn committed(&self, core: &Core) {
+    fn committed(&self, core: &Core, is_upkeep: bool) {
         if let Some(owner) = &self.owner {
+            if !is_upkeep {
+                owner.note_commit();
+            }
             owner.confirm_soon(core.store_tasks());
         }
     }
@@ -132,8 +135,12 @@ impl Fence for Custody {
     }
 
     fn end(&self, store: &Store) -> Option<Ending> {
-        let ending = self.owner.as_ref().and_then(|owner| owner.end(store))?;
-        Some(Box::new(move |timeout| ending.notify_store(timeout)))
+        let owner = Arc::clone(self.owner.as_ref()?);
+        let release = owner.end(store)?;
+        Some(Box::new(move |timeout| {
+            release.notify_store(timeout);
+            owner.refuse_lost_commits()
+        }))
     }
 }
 

@@ -283,6 +283,10 @@ impl Vault {
     /// shared store. Each wait is at most the write timeout. If one takes longer, the call fails
     /// with `Locked`, and the vault stays open.
     ///
+    /// `Conflict` with [`CommitsSuperseded`](strongroom_base::Reason::CommitsSuperseded) if another
+    /// session took the content over, and this one has committed. The vault is closed then, and its
+    /// commits are only in a state that was superseded.
+    ///
     /// Afterwards calls of all remaining handles fail with `Closed`. Dropping the last handle
     /// closes the vault too, but reports no error.
     ///

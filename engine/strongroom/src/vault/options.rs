@@ -192,7 +192,9 @@ impl VaultOptions {
     /// It is taken from an open session, or from another state of the vault.
     ///
     /// It has no effect if there is nothing to take over. The other session detects the loss before
-    /// its next deletes, and within a minute of its next commit. From then on it writes nothing.
+    /// its next deletes, and within a minute of its next commit. From then on it writes nothing. If
+    /// it has committed, its [`close`](crate::Vault::close) returns the loss.
+    ///
     /// This session deletes nothing for a day. Changes that only the other state knew are lost.
     /// [`Recovery::taken_over`](crate::vault::Recovery::taken_over) reports the take-over.
     pub fn take_over(mut self, take_over: bool) -> Self {

@@ -11,9 +11,11 @@
 //! other state. So the vault can be opened only by a take-over.
 //!
 //! A session that lost its ownership detects it before the next deletes and the next change of
-//! keys, and within a minute of a commit. From then on it writes and deletes nothing. A store
-//! cannot refuse a delete that is already on its way. So a session that has taken over deletes
-//! nothing for a day.
+//! keys, and within a minute of a commit. From then on it writes and deletes nothing. Its close
+//! returns the loss if it has committed. A store cannot refuse a delete that is already on its way.
+//! So a session that has taken over deletes nothing for a day.
+
+mod end;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,14 +79,18 @@ pub(super) struct Owner {
     token: Claim,
     /// Row of the state about the owner ref.
     row: OwnerRow,
-    /// Error of all writes and deletes after the ownership is lost.
-    lost: Mutex<Option<Error>>,
+    /// The new owner, after the ownership is lost. Nothing is written or deleted from then on.
+    lost_to: Mutex<Option<Holder>>,
+    /// Set by the first commit of the host.
+    has_committed: AtomicBool,
     /// Time at which the ref last had this session's token.
     confirmed_at: Mutex<ClockReading>,
     /// Set while a task reads the ref.
     is_confirming: AtomicBool,
     /// Taken when the session ends.
     live: Mutex<Option<LiveSession>>,
+    /// Token of the ended session, which the store may have by now.
+    closing: Mutex<Option<Claim>>,
 }
 
 /// A time by both clocks.
@@ -107,13 +113,6 @@ impl ClockReading {
         let by_wall = Duration::from_millis(now.unix_millis.saturating_sub(self.unix_millis));
         now.monotonic.saturating_sub(self.monotonic).max(by_wall)
     }
-}
-
-/// An ended session, whose end the store does not know yet.
-pub(super) struct OwnerRelease {
-    owner: Arc<Owner>,
-    closing: Claim,
-    _live: LiveSession,
 }
 
 /// Result of acquiring the content.
@@ -244,12 +243,14 @@ pub(super) fn acquire_content(
                     refs: acquisition.refs,
                     token,
                     row,
-                    lost: Mutex::default(),
+                    lost_to: Mutex::default(),
+                    has_committed: AtomicBool::new(false),
                     confirmed_at: Mutex::new(ClockReading::now(&*components.clock)),
                     is_confirming: AtomicBool::new(false),
                     clock: Arc::clone(&components.clock),
                     entropy: Arc::clone(&components.entropy),
                     live: Mutex::new(Some(live)),
+                    closing: Mutex::default(),
                 };
                 return Ok(AcquiredContent { owner, taken_over });
             }
@@ -430,10 +431,17 @@ fn write_row(store: &Store, row: &OwnerRow) -> Result<()> {
     )
 }
 
+/// Returns the error of a session whose content has a new owner.
+fn lost_to(new_owner: &Holder) -> Error {
+    Error::new(ErrorKind::Closed, ACQUIRE)
+        .with_reason(Reason::ContentTakenOver)
+        .with_detail(format!("the content was taken over by {new_owner}"))
+}
+
 impl Owner {
     /// Fails with `Closed` once another session is known to own the content; permanently.
     pub(super) fn refuse_if_lost(&self) -> Result<()> {
-        self.lost.lock().clone().map_or(Ok(()), Err)
+        self.lost_to.lock().as_ref().map_or(Ok(()), |new_owner| Err(lost_to(new_owner)))
     }
 
     /// Reads the ref, and checks that this session still owns the content.
@@ -450,91 +458,20 @@ impl Owner {
                 .with_detail("the store no longer has an owner ref: the store was emptied"));
         };
         let OwnerRefRow::V0 { claim, .. } = &row;
-        if *claim == self.token {
+        if *claim == self.token || Some(*claim) == *self.closing.lock() {
             *self.confirmed_at.lock() = ClockReading::now(&*self.clock);
             return Ok(());
         }
-        let new_owner = holder_of(&row);
+        Err(self.note_loss(&row))
+    }
+
+    /// Records the ref's row of another session; returns the error of all later writes.
+    fn note_loss(&self, row: &OwnerRefRow) -> Error {
+        let new_owner = holder_of(row);
         tracing::error!(by = %new_owner, "content lost: nothing is written or deleted from now on");
-        let error = Error::new(ErrorKind::Closed, ACQUIRE)
-            .with_reason(Reason::ContentTakenOver)
-            .with_detail(format!("the content was taken over by {new_owner}"));
-        *self.lost.lock() = Some(error.clone());
-        Err(error)
-    }
-
-    /// Ends the session: writes the closing token to the state.
-    ///
-    /// A copy of the state that was made while the session was open does not have that token.
-    /// `None` if the store need not be notified.
-    pub(super) fn end(self: &Arc<Self>, store: &Store) -> Option<OwnerRelease> {
-        let live = self.live.lock().take()?;
-        if self.lost.lock().is_some() {
-            return None;
-        }
-        let recorded = draw_id(&*self.entropy).and_then(|session| {
-            let closing = Claim { session, ..self.token };
-            let OwnerRow::V0 { known, taken_over_unix_millis, .. } = self.row.clone();
-            let row = OwnerRow::V0 { known, closing: Some(closing), taken_over_unix_millis };
-            write_row(store, &row).map(|()| closing)
-        });
-        match recorded {
-            Ok(closing) => Some(OwnerRelease { owner: Arc::clone(self), closing, _live: live }),
-            Err(error) => {
-                tracing::warn!(error = %error.kind(), "content ownership not released");
-                None
-            }
-        }
-    }
-}
-
-impl OwnerRelease {
-    /// Notifies the store of the session's end, on a thread; waits at most `timeout`.
-    ///
-    /// A failure does no harm to this state, which has the closing token.
-    pub(super) fn notify_store(self, timeout: Duration) {
-        let (sender, done) = std::sync::mpsc::sync_channel(1);
-        let (owner, closing) = (Arc::clone(&self.owner), self.closing);
-        let notify = move || {
-            let _ = sender.send(owner.close_with(closing));
-        };
-        // A separate pool is never busy with other requests. It is dropped after the wait, and
-        // stops waiting.
-        let pool = Pool::new("strongroom-owner", 1, 1, Arc::clone(&self.owner.clock));
-        let outcome = match pool.spawn(Duration::ZERO, notify) {
-            Ok(()) => done.recv_timeout(timeout).unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Unavailable, ACQUIRE)
-                    .with_reason(Reason::StoreUnreachable)
-                    .with_detail("the store did not answer in time"))
-            }),
-            Err(e) => Err(e),
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(error = %error.kind(), "store not notified of released ownership");
-        }
-    }
-}
-
-impl Owner {
-    /// Marks the ref as closed, under the closing token.
-    ///
-    /// A state that has this token can acquire the content.
-    fn close_with(&self, closing: Claim) -> Result<()> {
-        self.refs.update(OWNER, |now| {
-            let Some(mut row) = now.map(OwnerRefRow::decode).transpose()? else {
-                return Err(
-                    Error::new(ErrorKind::NotFound, ACQUIRE).with_reason(Reason::OwnerRefMissing)
-                );
-            };
-            let OwnerRefRow::V0 { claim, closed, .. } = &mut row;
-            if *claim != self.token {
-                return Err(
-                    Error::new(ErrorKind::Closed, ACQUIRE).with_reason(Reason::ContentTakenOver)
-                );
-            }
-            (*claim, *closed) = (closing, true);
-            Ok((row.encode(), ()))
-        })
+        let error = lost_to(&new_owner);
+        *self.lost_to.lock() = Some(new_owner);
+        error
     }
 }
 
