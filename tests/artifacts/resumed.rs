@@ -17,10 +17,16 @@ use crate::scene::{ActingSource, name, noise, whole};
 const BYTES: usize = 3_000_000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+const TEN_YEARS_MILLIS: i64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+
 /// Returns a disk with an upload cut off at byte `at`.
 fn cut_off(bytes: &[u8], at: usize) -> World {
+    cut_off_under(&ManualClock::new(), bytes, at)
+}
+
+fn cut_off_under(clock: &ManualClock, bytes: &[u8], at: usize) -> World {
     let world = World::new();
-    let vault = world_options(&world, 1).create("/vault").unwrap();
+    let vault = world_options(&world, 1).clock(clock.clone()).create("/vault").unwrap();
     let image = RefCell::new(None);
     let act = |read| {
         if read == at {
@@ -59,6 +65,23 @@ fn repeated_put_stores_only_the_rest() {
         assert_eq!((freed.chunks, freed.uploads_given_up), (0, 0));
         whole(&vault);
     }
+}
+
+#[test]
+fn upload_of_a_fast_clock_is_freed_after_a_day() {
+    let fast = ManualClock::new();
+    fast.jump(TEN_YEARS_MILLIS);
+    let world = cut_off_under(&fast, &noise(BYTES, 23), BYTES / 2);
+    let clock = ManualClock::new();
+    let open = || world_options(&world, 2).clock(clock.clone()).open("/vault").unwrap();
+    let vault = open();
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().uploads_given_up, 0, "not before a day");
+    assert!(object_bytes(&vault) > 0);
+    vault.close().unwrap();
+    clock.advance(DAY);
+    let vault = open();
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().uploads_given_up, 1);
+    assert_eq!(object_bytes(&vault), 0);
 }
 
 #[test]

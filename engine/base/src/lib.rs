@@ -8,6 +8,7 @@
 //! - [`bug`]: the bugs that tests plant, in one enum.
 //! - [`pool`]: the bounded thread pool, the only code that starts threads.
 //! - [`Key`]: the name of an object on a backend.
+//! - [`RetentionClock`]: a clock that never runs backwards, for what is kept for some time.
 //! - [`LongCall`], with [`Progress`] and [`CancelToken`]: the one convention for long calls.
 
 pub mod backoff;
@@ -19,8 +20,10 @@ mod key;
 pub mod pool;
 mod progress;
 mod reason;
+mod retention_clock;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, Key};
 pub use progress::{CancelToken, LongCall, Progress};
 pub use reason::Reason;
+pub use retention_clock::RetentionClock;

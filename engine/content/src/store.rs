@@ -69,7 +69,7 @@ impl Content {
         let clock = core.clock();
         let shared = Arc::new(Shared {
             pipeline: Arc::new(Pipeline::new(core.objects(), id_key, clock)),
-            uploads: Arc::new(UploadRegistry::new(core.read_epochs().newest())),
+            uploads: Arc::new(UploadRegistry::new(core.read_epochs().newest(), clock)),
             packing: AtomicBool::new(false),
             kept_in_state: AtomicU64::new(0),
             released: AtomicU64::new(0),
@@ -223,12 +223,12 @@ pub fn children(content: &Content, state: &StateRead, id: &ChunkId) -> Result<Ve
 }
 
 impl Hook for Shared {
-    /// Marks rows of uncommitted uploads, and writes the changed total.
+    /// Stamps rows of dead uploads, and writes the changed total.
     fn before_commit(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let given_up = self.uploads.given_up();
-        if !given_up.is_empty() {
-            UploadRegistry::mark(&mut tx.state, &given_up)?;
-            tx.parts.get_mut::<Effects>().given_up = given_up.len();
+        let stamps = self.uploads.stamps();
+        if !stamps.is_empty() {
+            UploadRegistry::stamp(&mut tx.state, &stamps)?;
+            tx.parts.get_mut::<Effects>().stamps = stamps.len();
         }
         if !adopted(tx).is_empty() {
             tx.parts.get_mut::<Effects>().state_bytes = stored_total(tx)?.0;
@@ -239,18 +239,26 @@ impl Hook for Shared {
     fn committed(self: Arc<Self>, core: &Arc<Core>, info: &mut CommitInfo) {
         self.uploads.publish(info.number);
         let Some(effects) = info.parts.take::<Effects>() else { return };
-        self.uploads.forget_given_up(effects.given_up);
+        self.uploads.forget_stamps(effects.stamps);
         effects.adopted.iter().for_each(|stored| stored.settle());
         self.pack_if_much(core, effects.state_bytes);
         self.gc_if_much(core, effects.released_bytes);
     }
 
+    fn has_more(&self) -> bool {
+        !self.uploads.stamps().is_empty()
+    }
+
+    fn opened(&self, state: &StateRead) -> Result<()> {
+        self.uploads.note_uploads_ahead(state)
+    }
+
     fn has_last_rows(&self) -> bool {
-        !self.uploads.given_up().is_empty()
+        !self.uploads.stamps().is_empty()
     }
 
     fn closing(&self, state: &mut StateWrite<'_>) -> Result<()> {
-        UploadRegistry::mark(state, &self.uploads.given_up())
+        UploadRegistry::stamp(state, &self.uploads.stamps())
     }
 }
 

@@ -44,7 +44,7 @@ impl LocalIndex {
         options: &GcOptions<'_>,
         report: &mut GcReport,
     ) -> Result<()> {
-        let now = self.core().clock().unix_millis();
+        let now = self.uploads().now_unix_millis();
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut dead = Vec::new();
         for entry in self.core().read()?.state().range(Table::Uploads, all)? {

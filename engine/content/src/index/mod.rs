@@ -54,8 +54,8 @@ pub(crate) struct Effects {
     pub(crate) stored: Option<(u64, u64)>,
     /// Sum of the lengths of contents that it releases, in bytes.
     pub(crate) released_bytes: u64,
-    /// Number of ended uploads whose rows this commit marks.
-    pub(crate) given_up: usize,
+    /// Number of uploads whose rows this commit stamps.
+    pub(crate) stamps: usize,
 }
 
 /// Returns the contents to which a transaction refers first.

@@ -8,25 +8,33 @@
 //! that they can reach.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use strongroom_base::bug::{self, Bug};
-use strongroom_base::{Error, ErrorKind, Result};
+use strongroom_base::component::Clock;
+use strongroom_base::{Error, ErrorKind, Result, RetentionClock};
 
 use strongroom_format::{UploadId, UploadRow};
 use strongroom_store::objects::{ReadEpoch, ReadEpochs};
-use strongroom_store::state::{StateWrite, Table};
+use strongroom_store::state::{StateRead, StateWrite, Table};
+
+/// Stamp of an upload that ended without a commit: older than any time.
+const ENDED: u64 = 0;
 
 #[derive(Debug)]
 pub(crate) struct UploadRegistry {
     read_epochs: Arc<ReadEpochs>,
     /// Uploads of this process, and the quota bytes each may need.
     live: Mutex<HashMap<UploadId, u64>>,
-    /// Uploads that ended without a commit and a marked row.
-    given_up: Mutex<Vec<UploadId>>,
+    /// Uploads whose rows the next commit stamps, with the times.
+    stamps: Mutex<Vec<(UploadId, u64)>>,
+    clock: Arc<dyn Clock>,
+    /// The time by which dead uploads age.
+    retention_clock: RetentionClock,
     /// Held while chunks are freed or moved, or the index rebuilt.
     upkeep: Mutex<()>,
     /// Set while the index is rebuilt: no upload may begin.
@@ -35,11 +43,13 @@ pub(crate) struct UploadRegistry {
 
 impl UploadRegistry {
     /// Makes the registry; `newest` is the number of the last commit before this session.
-    pub(crate) fn new(newest: u64) -> Self {
+    pub(crate) fn new(newest: u64, clock: &Arc<dyn Clock>) -> Self {
         Self {
             read_epochs: ReadEpochs::new(newest),
             live: Mutex::default(),
-            given_up: Mutex::default(),
+            stamps: Mutex::default(),
+            clock: Arc::clone(clock),
+            retention_clock: RetentionClock::new(Arc::clone(clock)),
             upkeep: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -93,30 +103,57 @@ impl UploadRegistry {
         self.live.lock().remove(&id);
     }
 
+    /// Returns the present time, by which dead uploads age.
+    ///
+    /// In one session it never goes backwards.
+    pub(crate) fn now_unix_millis(&self) -> u64 {
+        self.retention_clock.at_least(0, self.clock.unix_millis())
+    }
+
     /// Records an upload that ended without a commit.
     pub(crate) fn give_up(&self, id: UploadId) {
-        self.given_up.lock().push(id);
+        self.stamps.lock().push((id, ENDED));
     }
 
-    /// Returns the ended uploads whose rows are not marked.
-    pub(crate) fn given_up(&self) -> Vec<UploadId> {
-        self.given_up.lock().clone()
+    /// Finds dead uploads whose clock was ahead, for the next commit to stamp them.
+    ///
+    /// Such an upload would never be old enough. It ages from now on.
+    pub(crate) fn note_uploads_ahead(&self, state: &StateRead) -> Result<()> {
+        let now = self.now_unix_millis();
+        for entry in state.range(Table::Uploads, (Bound::Unbounded, Bound::Unbounded))? {
+            let entry = entry?;
+            // `check` reports a row that does not decode.
+            let (Ok(id), Ok(UploadRow::V0 { since_unix_millis })) =
+                (entry.key.as_slice().try_into(), UploadRow::decode(entry.row.as_slice()))
+            else {
+                continue;
+            };
+            if since_unix_millis > now && !self.is_live(UploadId(id)) {
+                self.stamps.lock().push((UploadId(id), now));
+            }
+        }
+        Ok(())
     }
 
-    /// Marks the rows of ended uploads.
-    pub(crate) fn mark(state: &mut StateWrite<'_>, given_up: &[UploadId]) -> Result<()> {
-        for id in given_up {
+    /// Returns the uploads whose rows the next commit stamps.
+    pub(crate) fn stamps(&self) -> Vec<(UploadId, u64)> {
+        self.stamps.lock().clone()
+    }
+
+    /// Stamps the rows of uploads.
+    pub(crate) fn stamp(state: &mut StateWrite<'_>, stamps: &[(UploadId, u64)]) -> Result<()> {
+        for &(id, since_unix_millis) in stamps {
             if state.get(Table::Uploads, &id.0, |row| row.is_some())? {
-                let row = UploadRow::V0 { since_unix_millis: 0 };
+                let row = UploadRow::V0 { since_unix_millis };
                 state.put(Table::Uploads, &id.0, &row.encode())?;
             }
         }
         Ok(())
     }
 
-    /// Forgets the first `count` of them, whose rows a commit has marked.
-    pub(crate) fn forget_given_up(&self, count: usize) {
-        self.given_up.lock().drain(..count);
+    /// Forgets the first `count` of them, which a commit has stamped.
+    pub(crate) fn forget_stamps(&self, count: usize) {
+        self.stamps.lock().drain(..count);
     }
 
     pub(crate) fn is_live(&self, id: UploadId) -> bool {

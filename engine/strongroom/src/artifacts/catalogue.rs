@@ -6,10 +6,9 @@
 
 use std::ops::Bound;
 
-use strongroom_base::{Error, ErrorKind, Reason, Result};
+use strongroom_base::{Error, ErrorKind, Reason, Result, RetentionClock};
 
 use super::name::{ArtifactName, ArtifactUri};
-use super::retention_clock::RetentionClock;
 use strongroom_content::{FoundRoots, Roots, release};
 use strongroom_format::{
     Arrival, ArtifactRow, CatalogueRow, ContentRef, FoundBy, TotalKey, TotalRow, VersionRow,

@@ -10,7 +10,7 @@
 //   version.
 // - `catalogue.rs` writes the rows of versions, and all rows derived from them; no other file does.
 // - `put.rs` stores, `tags.rs` changes tags, `delete.rs` deletes, `retention.rs` deletes expired
-//   versions. `retention_clock.rs` has the time for retention.
+//   versions.
 // - `lease.rs`: one writer of an artifact at a time.
 // - `scope.rs`: selections of artifacts. `read.rs`, `search.rs` and `verify.rs` read without any
 //   lock.
@@ -30,7 +30,6 @@ mod name;
 mod put;
 mod read;
 mod retention;
-mod retention_clock;
 mod scope;
 mod search;
 mod tags;
@@ -54,6 +53,7 @@ pub use tags::TagChange;
 pub use usage::{ArtifactTotal, ArtifactUsage, Quota};
 pub use verify::VerifiedArtifacts;
 
+use strongroom_base::RetentionClock;
 use strongroom_content::Content;
 use strongroom_store::commit::Core;
 
@@ -72,7 +72,7 @@ struct ArtifactsInner {
     content: Content,
     /// The leases of all artifacts.
     leases: Arc<lease::Leases>,
-    retention_clock: retention_clock::RetentionClock,
+    retention_clock: RetentionClock,
 }
 
 impl fmt::Debug for ArtifactsInner {
@@ -85,7 +85,7 @@ impl Artifacts {
     pub(crate) fn new(content: Content) -> Self {
         let clock = content.core().clock();
         let leases = lease::Leases::new(Arc::clone(clock));
-        let retention_clock = retention_clock::RetentionClock::new(Arc::clone(clock));
+        let retention_clock = RetentionClock::new(Arc::clone(clock));
         let room = Arc::new(ArtifactsInner { content, leases, retention_clock });
         Self { room, policy: Some(LeasePolicy::default()), holding: None }
     }
