@@ -62,9 +62,59 @@ fn repeated_put_stores_only_the_rest() {
         assert!(stored < (BYTES as u64 - before) + (200 << 10), "{stored} bytes were stored again");
         // The upload leaves no garbage.
         let freed = vault.gc(&GcOptions::new()).unwrap();
-        assert_eq!((freed.chunks, freed.uploads_given_up), (0, 0));
+        assert_eq!((freed.chunks, &freed.kept[..]), (0, &[][..]), "{at}");
         whole(&vault);
     }
+}
+
+#[test]
+fn gc_reports_bytes_kept_by_a_dead_upload() {
+    let world = cut_off(&noise(BYTES, 25), BYTES / 2);
+    let clock = ManualClock::new();
+    let vault = world_options(&world, 2).clock(clock.clone()).open("/vault").unwrap();
+    let planned = vault.gc(&GcOptions::new().dry_run(true)).unwrap();
+    let report = vault.gc(&GcOptions::new()).unwrap();
+    assert_eq!((&planned.kept, planned.kept_bytes), (&report.kept, report.kept_bytes));
+    let [kept] = &report.kept[..] else { panic!("one upload is kept: {report:?}") };
+    assert_eq!((kept.bytes, report.kept_bytes), (object_bytes(&vault), kept.bytes));
+    let day = u64::try_from(DAY.as_millis()).unwrap();
+    assert_eq!(kept.until_unix_millis, Some(kept.since_unix_millis + day));
+    // Other content does not end it.
+    vault.artifacts().put(ArtifactSpec::new(name("2")), &noise(BYTES, 26)[..]).unwrap();
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().kept, report.kept);
+    clock.advance(DAY);
+    let freed = vault.gc(&GcOptions::new()).unwrap();
+    assert_eq!((freed.kept_bytes, &freed.kept[..], freed.uploads_given_up), (0, &[][..], 1));
+}
+
+#[test]
+fn running_upload_is_reported_without_an_end() {
+    let world = World::new();
+    let vault = world_options(&world, 1).create("/vault").unwrap();
+    let bytes = noise(BYTES, 27);
+    let reports = RefCell::new(Vec::new());
+    let act = |_| reports.borrow_mut().push(vault.gc(&GcOptions::new()).unwrap());
+    let source = ActingSource { bytes: &bytes, every: BYTES / 2, read: 0, act };
+    vault.artifacts().put(ArtifactSpec::new(name("1")), source).unwrap();
+    let reports = reports.into_inner();
+    let kept = reports.iter().find_map(|report| report.kept.first()).expect("it has put packs");
+    assert!(kept.bytes > 0 && kept.until_unix_millis.is_none(), "{kept:?}");
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().kept, []);
+    whole(&vault);
+}
+
+#[test]
+fn completed_put_ends_the_dead_upload_at_once() {
+    let bytes = noise(BYTES, 28);
+    let world = cut_off(&bytes, BYTES / 2);
+    let vault = world_options(&world, 2).open("/vault").unwrap();
+    let uri = vault.artifacts().put(ArtifactSpec::new(name("1")), &bytes[..]).unwrap();
+    vault.artifacts().delete(&uri).unwrap();
+    let freed = vault.gc(&GcOptions::new()).unwrap();
+    assert_eq!((freed.uploads_given_up, freed.kept_bytes), (1, 0));
+    vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
+    assert_eq!(object_bytes(&vault), 0);
+    whole(&vault);
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use strongroom::artifacts::{ArtifactTotal, ArtifactUsage, ExpireArtifactsOptions, Quota};
-use strongroom::content::GcOptions;
+use strongroom::content::{GcOptions, KeptUpload};
 
 use crate::args::{QuotaOptions, RetentionOptions};
 use crate::exit::{Failure, Outcome};
-use crate::output::{Output, age, print_json, text};
+use crate::output::{Output, age, print_json, text, time};
 use crate::session::Session;
 
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -159,10 +159,14 @@ pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failur
         ));
     }
     let would_be = if dry_run { "would be " } else { "" };
+    let kept: Vec<_> = report.kept.iter().map(kept_json).collect();
+    let kept_text: String = report.kept.iter().map(kept_text).collect();
     session.answer(
         &json!({
             "dry_run": dry_run,
             "uploads_given_up": report.uploads_given_up,
+            "kept_bytes": report.kept_bytes,
+            "kept": kept,
             "chunks": report.chunks,
             "bytes": report.bytes,
             "packs": report.packs,
@@ -170,9 +174,28 @@ pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failur
             "damaged": report.damaged,
         }),
         format!(
-            "{} chunks of {} bytes {would_be}freed, {} packs",
+            "{} chunks of {} bytes {would_be}freed, {} packs{kept_text}",
             report.chunks, report.bytes, report.packs
         ),
     )?;
     Ok(if report.damaged == 0 { Outcome::Done } else { Outcome::Problems })
+}
+
+/// Returns what an interrupted upload keeps. This process runs no other.
+fn kept_json(upload: &KeptUpload) -> Json {
+    json!({
+        "upload": upload.id.to_string(),
+        "bytes": upload.bytes,
+        "since_unix_millis": upload.since_unix_millis,
+        "until_unix_millis": upload.until_unix_millis,
+    })
+}
+
+fn kept_text(upload: &KeptUpload) -> String {
+    let KeptUpload { id, bytes, since_unix_millis, until_unix_millis, .. } = upload;
+    let until = until_unix_millis.map_or(String::new(), |at| format!(" until {}", time(at)));
+    format!(
+        "\n{bytes} bytes kept{until}: the interrupted upload {id} of {}, which the same put resumes",
+        time(*since_unix_millis)
+    )
 }

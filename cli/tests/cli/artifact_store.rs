@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -202,6 +203,30 @@ fn expired_versions_free_their_space() {
     assert!(packs(&cli).is_empty(), "{:?}", packs(&cli));
     assert_eq!(cli.text(&["gc", "v"]), "0 chunks of 0 bytes freed, 0 packs\n");
     assert_eq!(cli.ok(&["get", "v", "strongroom:///artifact/s/t/log"]), b"new");
+}
+
+#[test]
+fn gc_reports_what_a_killed_put_keeps() {
+    let cli = Cli::new();
+    let bytes = noise(96 << 20);
+    let mut killed = cli.spawn(&["put", "v", "--spec", "s", "--task", "t", "--type", "log"]);
+    killed.stdin.as_mut().expect("piped").write_all(&bytes).expect("it reads");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let kept = cli.json(&["gc", "v", "--json"]);
+    let [upload] = &kept["kept"].as_array().unwrap()[..] else { panic!("{kept}") };
+    assert_eq!(upload["bytes"], kept["kept_bytes"]);
+    assert!(upload["bytes"].as_u64() > Some(1 << 20), "{kept}");
+    let since = upload["since_unix_millis"].as_u64().unwrap();
+    assert_eq!(upload["until_unix_millis"].as_u64(), Some(since + 24 * 60 * 60 * 1_000));
+    let text = cli.text(&["gc", "v"]);
+    let line = format!("{} bytes kept until ", kept["kept_bytes"]);
+    assert!(text.lines().nth(1).is_some_and(|second| second.starts_with(&line)), "{text}");
+    // The same put needs all of its chunks, and ends it.
+    let uri = put(&cli, "log", &bytes);
+    cli.ok(&["rm", "v", &uri]);
+    assert_eq!(cli.json(&["gc", "v", "--json"])["kept"], json!([]));
+    assert!(packs(&cli).is_empty(), "{:?}", packs(&cli));
 }
 
 /// Reads an archive with an independent reader.

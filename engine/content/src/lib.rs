@@ -34,7 +34,7 @@ pub use index::{
     read_stored, release,
 };
 pub use pipeline::{
-    Codecs, ContentReader, GcOptions, GcReport, IdKeys, Pinned, Upload, list_pack, seek,
+    Codecs, ContentReader, GcOptions, GcReport, IdKeys, KeptUpload, Pinned, Upload, list_pack, seek,
 };
 pub use store::{Content, children, fetch};
 pub use survey::{WAVE_CHUNKS, or_damage, survey_packs};

@@ -163,12 +163,14 @@ impl Content {
         }
         self.free(options, &mut report)?;
         if options.dry_run {
+            self.index.report_kept(options, &mut report)?;
             return Ok(report);
         }
         if !options.without_repacking {
             empty_packs(&self.shared.pipeline, &self.index, options.call, &mut report)?;
             report.moved += self.pack_held(options.call)?;
         }
+        self.index.report_kept(options, &mut report)?;
         // Last, because nothing depends on it.
         report.objects = self.core().delete_due(options.call)?;
         report.waiting += self.core().read()?.state().len(Table::Doomed)?;

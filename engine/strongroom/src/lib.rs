@@ -98,7 +98,7 @@ pub mod content {
     //! [`Vault::rebuild_index`](crate::Vault::rebuild_index) takes [`RebuildOptions`] and returns a
     //! [`RebuildReport`].
 
-    pub use strongroom_content::{GcOptions, GcReport, RebuildOptions, RebuildReport};
+    pub use strongroom_content::{GcOptions, GcReport, KeptUpload, RebuildOptions, RebuildReport};
 }
 
 pub mod keys {

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::time::Duration;
 
 use strongroom_base::{Error, ErrorKind, Reason, Result};
 
@@ -16,27 +15,22 @@ use super::rows::{
     find_chunk, leave_place, mark_released, read_chunk, read_pack, read_released, unrefer,
     write_pack,
 };
+use super::unfinished::Unfinished;
 use crate::pipeline::{
     Freed, GC, GcIndex, GcOptions, GcReport, Moved, Packed, PlacedChunk, ReleasedChunk,
     Reservation, ToFree, list_pack,
 };
 use strongroom_format::{
     ChunkId, ChunkKind, ChunkPlace, ChunkRow, ObjectName, PackRow, PackedChunk, ReleasedRow,
-    UploadId, UploadRow,
 };
 use strongroom_store::commit::Tx;
 use strongroom_store::state::Table;
-
-/// Time for which a dead upload is kept.
-///
-/// A repeated put can resume it.
-const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most chunks that one commit releases.
 const CHUNKS_PER_COMMIT: usize = 2_048;
 
 impl LocalIndex {
-    /// Releases unreferenced chunks of uploads that died long ago or were ended.
+    /// Releases unreferenced chunks of uploads that died long ago, were ended, or are superseded.
     ///
     /// The caller holds the maintenance lock.
     pub(crate) fn give_up_uploads(
@@ -45,30 +39,13 @@ impl LocalIndex {
         report: &mut GcReport,
     ) -> Result<()> {
         let now = self.uploads().now_unix_millis();
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut dead = Vec::new();
-        for entry in self.core().read()?.state().range(Table::Uploads, all)? {
-            let entry = entry?;
-            let id = UploadId(key_of(entry.key.as_slice())?);
-            let UploadRow::V0 { since_unix_millis } = UploadRow::decode(entry.row.as_slice())?;
-            let age = Duration::from_millis(now.saturating_sub(since_unix_millis));
-            // An upload that lives in this process is not dead, whatever the clock shows.
-            if age >= UPLOAD_KEPT && !self.uploads().is_live(id) {
-                dead.push(id);
-            }
-        }
+        let mut dead = self.unfinished(options.call)?;
+        dead.retain(|upload| upload.is_over(now));
         report.uploads_given_up = dead.len() as u64;
         if dead.is_empty() || options.dry_run {
             return Ok(());
         }
-        let mut packs = Vec::new();
-        for entry in self.core().read()?.state().range(Table::Packs, all)? {
-            let entry = entry?;
-            let PackRow::V0 { bytes, upload, .. } = PackRow::decode(entry.row.as_slice())?;
-            if upload.is_some_and(|upload| dead.contains(&upload)) {
-                packs.push((ObjectName(key_of(entry.key.as_slice())?), bytes));
-            }
-        }
+        let packs: Vec<_> = dead.iter().flat_map(|upload| upload.packs.iter().copied()).collect();
         for &(name, bytes) in &packs {
             options.call.check(GC)?;
             let chunks = match list_pack(self.core().objects(), name, bytes) {
@@ -82,7 +59,7 @@ impl LocalIndex {
             }
         }
         let end = |tx: &mut Tx<'_>| {
-            dead.iter().try_for_each(|id| tx.state.delete(Table::Uploads, &id.0))?;
+            dead.iter().try_for_each(|upload| tx.state.delete(Table::Uploads, &upload.id.0))?;
             // Only the upload kept the empty packs.
             for &(name, _) in &packs {
                 if let Some(row @ PackRow::V0 { chunks: 0, .. }) = read_pack(tx, name)? {
@@ -92,6 +69,15 @@ impl LocalIndex {
             Ok(())
         };
         self.core().write(GC, end)
+    }
+
+    /// Reports what the unfinished uploads keep that have not ended.
+    pub(crate) fn report_kept(&self, options: &GcOptions<'_>, report: &mut GcReport) -> Result<()> {
+        let now = self.uploads().now_unix_millis();
+        let mut kept = self.unfinished(options.call)?;
+        kept.retain(|upload| !upload.is_over(now));
+        report.note_kept(kept.iter().map(Unfinished::to_kept));
+        Ok(())
     }
 
     /// Returns whether a released chunk can be freed.

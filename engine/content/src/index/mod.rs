@@ -3,6 +3,7 @@
 //! - `rows.rs`: the rows of chunks and packs. The only code that changes counts.
 //! - `upload_registry.rs`: the unfinished uploads, their read epochs and their quota.
 //! - `stored.rs`: a stored content, until a commit refers to it.
+//! - `unfinished.rs` lists the unfinished uploads in the rows, and what they keep.
 //! - `gc.rs` ends dead uploads and frees released chunks. `repack.rs` records moves of chunks into
 //!   packs.
 //! - `rebuild.rs` rebuilds all rows from the packs.
@@ -14,6 +15,7 @@ mod rebuild;
 mod repack;
 mod rows;
 mod stored;
+mod unfinished;
 mod upload_registry;
 
 use std::sync::Arc;

@@ -53,11 +53,17 @@ impl GcOptions<'_> {
 }
 
 /// The outcome of a `gc`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GcReport {
-    /// Uploads that ended without a commit.
+    /// Unfinished uploads that ended: without a commit, or because others need all of their chunks.
     pub uploads_given_up: u64,
+    /// Bytes of packs that the other unfinished uploads keep, for the same put to resume.
+    pub kept_bytes: u64,
+    /// These uploads, those of most bytes first.
+    ///
+    /// At most [`KEPT_LISTED_MAX`](Self::KEPT_LISTED_MAX).
+    pub kept: Vec<KeptUpload>,
     /// Chunks without references. A dry run counts only those known now; others become known when
     /// the chunks that refer to them are freed.
     pub chunks: u64,
@@ -73,6 +79,35 @@ pub struct GcReport {
     pub waiting: u64,
     /// Unreadable nodes and packs; the chunks to which they refer stay. `check` reports details.
     pub damaged: u64,
+}
+
+impl GcReport {
+    /// Most uploads that a report lists.
+    pub const KEPT_LISTED_MAX: usize = 100;
+
+    /// Notes what unfinished uploads keep.
+    pub(crate) fn note_kept(&mut self, kept: impl Iterator<Item = KeptUpload>) {
+        self.kept = kept.collect();
+        self.kept_bytes = self.kept.iter().map(|upload| upload.bytes).sum();
+        self.kept.sort_by_key(|upload| std::cmp::Reverse(upload.bytes));
+        self.kept.truncate(Self::KEPT_LISTED_MAX);
+    }
+}
+
+/// An unfinished upload, whose content `gc` keeps.
+///
+/// It is running, or its process died less than a day ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptUpload {
+    /// Random id of the upload.
+    pub id: uuid::Uuid,
+    /// Bytes of its packs. Other contents may need some of their chunks.
+    pub bytes: u64,
+    /// Time at which it began, in milliseconds since the Unix epoch.
+    pub since_unix_millis: u64,
+    /// Time from which `gc` frees it; `None` while it is running.
+    pub until_unix_millis: Option<u64>,
 }
 
 /// Frees due chunks. The caller excludes others from freeing and moving.

@@ -45,7 +45,7 @@ pub(crate) use upload::PUT;
 pub(crate) use writer::Reservation;
 
 pub use codec::{Codecs, IdKeys};
-pub use gc::{GcOptions, GcReport};
+pub use gc::{GcOptions, GcReport, KeptUpload};
 pub use pack::list as list_pack;
 pub use reader::{ContentReader, Pinned, seek};
 pub use upload::Upload;

@@ -213,6 +213,10 @@ impl Vault {
     /// share a pack with live ones stay in it. That takes little time, for example before measuring
     /// the backend's size.
     ///
+    /// An upload whose process died is kept for a day, so that the same put stores only the rest.
+    /// The report says how many bytes such uploads keep, and until when. Once the same content was
+    /// put completely, its earlier uploads end at once.
+    ///
     /// Garbage collection also runs by itself on a thread of the vault, once 256 MiB of contents
     /// are released, and as often as [`upkeep`](crate::VaultOptions::upkeep) says.
     ///
