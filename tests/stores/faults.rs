@@ -106,7 +106,7 @@ fn errors_distinguish_no_listener_unknown_host_and_no_tls() {
 /// Returns invalid credentials.
 ///
 /// With them, the client does not ask another source for credentials.
-fn s3_credentials() -> Vec<(&'static str, String)> {
+pub(crate) fn s3_credentials() -> Vec<(&'static str, String)> {
     vec![("AWS_ACCESS_KEY_ID", "a".into()), ("AWS_SECRET_ACCESS_KEY", "b".into())]
 }
 

@@ -12,6 +12,7 @@ mod conformance;
 mod faults;
 mod kills;
 mod linearizable;
+mod opens;
 mod owner;
 mod proxy;
 mod refs;

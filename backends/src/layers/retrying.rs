@@ -150,8 +150,17 @@ impl<B: Backend> RetryingBackend<B> {
         &self.inner
     }
 
+    /// Begins the tries of a call that decides by itself whether a retry is harmless.
+    ///
+    /// The result waits after an error, and returns whether to try again.
+    #[cfg(feature = "clouds")]
+    pub(crate) fn begin(&self) -> impl FnMut(&Error) -> bool + '_ {
+        let mut tries = self.tries();
+        move |error| tries.wait(error)
+    }
+
     /// Repeats a harmless call. If any try is `Uncertain`, so is the result.
-    pub(crate) fn repeat<T>(&self, call: impl FnMut() -> Result<T>) -> Result<T> {
+    fn repeat<T>(&self, call: impl FnMut() -> Result<T>) -> Result<T> {
         self.tries().repeat(call)
     }
 }

@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::ObjectStore;
 use super::answers::{Connector, kind_at_open};
-use super::probe::expect_conditions;
+use super::probe::{Tries, expect_conditions};
 use crate::backend::Backend;
 use crate::layers::{CountingBackend, RetryingBackend};
 use crate::url::{OPEN, StoreOptions};
@@ -45,16 +45,15 @@ pub(crate) fn open_cloud(url: &str, options: &StoreOptions) -> Result<Option<Arc
     let store = CountingBackend::new(store, Arc::clone(&options.counts));
     let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(OsEntropy));
     let store = RetryingBackend::new(store, options.retry, clock, entropy);
-    // Each try probes a new object, so that it does not meet the remains of an earlier try.
-    store
-        .repeat(|| {
-            let counted = store.inner();
-            expect_conditions(counted, &OsEntropy, || counted.inner().take_bare_etags())
-        })
-        .map_err(|e| {
+    // The probe retries each request itself: it must know which of its puts took effect.
+    let counted = store.inner();
+    let begin = || -> Tries<'_> { Box::new(store.begin()) };
+    expect_conditions(counted, &OsEntropy, || counted.inner().take_bare_etags(), &begin).map_err(
+        |e| {
             let kind = kind_at_open(&e);
             e.with_kind(kind).with_subject(&location.bucket)
-        })?;
+        },
+    )?;
     Ok(Some(Arc::new(store)))
 }
 

@@ -95,7 +95,9 @@ impl ObjectStore {
         entropy: &dyn Entropy,
     ) -> Result<Self> {
         let store = Self::unprobed(client, name)?;
-        probe::expect_conditions(&store, entropy, || store.take_bare_etags())?;
+        // The caller's retries are above this backend.
+        let begin = || -> probe::Tries<'_> { Box::new(|_| false) };
+        probe::expect_conditions(&store, entropy, || store.take_bare_etags(), &begin)?;
         Ok(store)
     }
 
@@ -268,6 +270,7 @@ impl Backend for ObjectStore {
             let put = put.map_err(|e| failure::of_put(PUT, e, &condition))?;
             if put.e_tag.is_none() && put.version.is_none() {
                 return Err(Error::new(ErrorKind::Uncertain, PUT)
+                    .with_reason(Reason::StoreUnfit)
                     .with_detail("the store returned no version for the put object"));
             }
             Ok(version(put.e_tag.as_deref(), put.version.as_deref()))

@@ -13,6 +13,7 @@
 //! Every wait has a limit: [`IO_TIMEOUT`] for a socket, or a bound for the state. Dropping the
 //! proxy ends all waits and all its threads.
 
+mod bucket;
 mod http;
 mod rule;
 
@@ -23,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub(crate) use self::bucket::start_bucket;
 pub(crate) use self::http::Head;
 use self::http::{Message, PendingRequest};
 pub(crate) use self::rule::{Chaos, Fault, Rule};
@@ -202,6 +204,7 @@ impl Shared {
         let mut answer = self.forward(number, &request)?;
         match fault {
             Some(Fault::LoseAnswer) => return Ok(None),
+            Some(Fault::Duplicate) => answer = self.forward(number, &request)?,
             Some(Fault::AnswerAfter { status, body }) => {
                 answer = Message::answer(&method, status, &[], &body);
             }

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
     /// The server answers the request, and the proxy closes the connection.
     LoseAnswer,
+    /// The proxy forwards the request twice, and sends the second answer.
+    Duplicate,
     /// The server answers the request, and the proxy sends this answer instead.
     AnswerAfter { status: u16, body: Vec<u8> },
     /// The proxy closes the connection at once, and forwards the request later.
