@@ -148,6 +148,13 @@ fn rebuild(session: &Session<'_>, vault: &Vault) -> Result<RebuildReport, Failur
         "index rebuilt: {} chunks in {} packs, {} unreferenced, {} missing, {} damaged",
         report.chunks, report.packs, report.unreferenced, report.missing, report.damaged
     ));
+    if report.unknown_packs > 0 {
+        session.say(format!(
+            "note: no row named {} of these packs, of {} bytes; `gc` keeps them until \
+             --discard-unknown, because a newer state of the vault may need them",
+            report.unknown_packs, report.unknown_bytes
+        ));
+    }
     Ok(report)
 }
 

@@ -115,6 +115,10 @@ fn lost_index_is_rebuilt_from_packs() {
     assert_eq!(artifacts.usage().unwrap(), usage);
     assert!(artifacts.read(&name("long").newest()).unwrap() == long);
     assert_eq!(artifacts.read(&name("short").newest()).unwrap(), "a few bytes");
+    // No row names the packs, so nothing in them is freed before that is requested.
+    collect(&vault);
+    assert_eq!(whole(&vault), before);
+    vault.gc(&GcOptions::new().discard_unknown(true)).unwrap();
     collect(&vault);
     assert!(whole(&vault).chunks < before.chunks);
     artifacts.delete_all(&ArtifactScope::spec("spec"), LongCall::new()).unwrap();
@@ -258,4 +262,70 @@ fn rebuild_keeps_content_despite_damaged_list_or_node() {
         let checked = vault.check(&CheckOptions::new()).unwrap();
         assert!(checked.is_ok(), "{damage}: {checked:?}");
     }
+}
+
+/// Makes a vault with a pack that only its newer state names, in the older state.
+///
+/// Returns the folder, the newer state file, and the bytes of that pack's content.
+fn older_state() -> (tempfile::TempDir, Vec<u8>, Vec<u8>) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("vault");
+    let vault = Vault::options(TestKey).create(&path).unwrap();
+    vault.artifacts().put(ArtifactSpec::new(name("older")), &noise(900_000, 1)[..]).unwrap();
+    vault.close().unwrap();
+    let state = path.join("state.redb");
+    let older = std::fs::read(&state).unwrap();
+    let vault = Vault::options(TestKey).open(&path).unwrap();
+    let bytes = noise(900_000, 2);
+    vault.artifacts().put(ArtifactSpec::new(name("newer")), &bytes[..]).unwrap();
+    vault.close().unwrap();
+    let newer = std::fs::read(&state).unwrap();
+    std::fs::write(&state, older).unwrap();
+    (home, newer, bytes)
+}
+
+#[test]
+fn gc_after_rebuild_keeps_packs_of_a_newer_state() {
+    let (home, newer, bytes) = older_state();
+    let path = home.path().join("vault");
+    let vault = Vault::options(TestKey).open(&path).unwrap();
+    for _ in 0..2 {
+        let report = vault.rebuild_index(&RebuildOptions::new()).unwrap();
+        assert_eq!((report.unknown_packs, report.missing), (1, 0), "{report:?}");
+        assert!(report.unknown_bytes > 900_000, "{report:?}");
+        let freed = vault.gc(&GcOptions::new()).unwrap();
+        assert_eq!((freed.chunks, freed.packs, freed.unknown_packs), (0, 0, 1), "{freed:?}");
+        assert_eq!((freed.unknown_bytes, freed.kept_bytes), (report.unknown_bytes, 0));
+        whole(&vault);
+    }
+    // A put of this state uses the chunks, and its deletion frees none of them.
+    let uri = vault.artifacts().put(ArtifactSpec::new(name("again")), &bytes[..]).unwrap();
+    assert!(vault.artifacts().read(&uri).unwrap() == bytes);
+    vault.artifacts().delete(&uri).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    vault.gc(&GcOptions::new()).unwrap();
+    whole(&vault);
+    vault.close().unwrap();
+
+    std::fs::write(path.join("state.redb"), newer).unwrap();
+    let vault = Vault::options(TestKey).open(&path).unwrap();
+    assert!(vault.artifacts().read(&name("newer").newest()).unwrap() == bytes);
+    whole(&vault);
+}
+
+#[test]
+fn gc_frees_unknown_packs_only_on_request() {
+    let (home, _, _) = older_state();
+    let vault = Vault::options(TestKey).open(home.path().join("vault")).unwrap();
+    vault.rebuild_index(&RebuildOptions::new()).unwrap();
+    let planned = vault.gc(&GcOptions::new().discard_unknown(true).dry_run(true)).unwrap();
+    assert_eq!(planned.unknown_packs, 0);
+    assert_eq!(vault.gc(&GcOptions::new()).unwrap().unknown_packs, 1, "nothing was discarded");
+    let freed = vault.gc(&GcOptions::new().discard_unknown(true)).unwrap();
+    assert_eq!((freed.packs, freed.unknown_packs), (1, 0), "{freed:?}");
+    assert!(freed.bytes > 900_000, "{freed:?}");
+    let report = whole(&vault);
+    assert_eq!((report.objects, report.artifacts), (1, 1), "{report:?}");
+    // The packs of this state are known from now on.
+    assert_eq!(vault.rebuild_index(&RebuildOptions::new()).unwrap().unknown_packs, 0);
 }

@@ -140,6 +140,11 @@ pub(crate) enum Artifacts {
         /// Print what would be freed, and free nothing
         #[arg(long)]
         dry_run: bool,
+        /// Also free unused packs that `check --rebuild-index` found without rows
+        ///
+        /// If another state file of this vault is newer, its content may be lost.
+        #[arg(long)]
+        discard_unknown: bool,
     },
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn run(session: &Session<'_>, command: &Artifacts) -> Result<Outcome,
         Artifacts::Verify { uri, filter, .. } => {
             return verify::run(session, uri.as_ref(), filter);
         }
-        Artifacts::Gc { dry_run, .. } => return store::gc(session, *dry_run),
+        Artifacts::Gc { dry_run, discard_unknown, .. } => {
+            return store::gc(session, *dry_run, *discard_unknown);
+        }
     }
     Ok(Outcome::Done)
 }

@@ -142,11 +142,16 @@ pub(super) fn expire(session: &Session<'_>, dry_run: bool) -> Result<(), Failure
     output.finish()
 }
 
-pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failure> {
+pub(super) fn gc(
+    session: &Session<'_>,
+    dry_run: bool,
+    discard_unknown: bool,
+) -> Result<Outcome, Failure> {
     let vault = session.open("gc")?;
     let bar = session.spinner("{spinner} {pos} chunks");
     let progress = |done, _| bar.set_position(done);
-    let report = vault.gc(&GcOptions::new().dry_run(dry_run).progress(&progress));
+    let options = GcOptions::new().dry_run(dry_run).discard_unknown(discard_unknown);
+    let report = vault.gc(&options.progress(&progress));
     bar.finish_and_clear();
     let report = report?;
     vault.close()?;
@@ -158,6 +163,13 @@ pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failur
             session.path().display()
         ));
     }
+    if report.unknown_packs > 0 {
+        session.say(format!(
+            "note: {} packs of {} bytes stay, which a rebuild found without rows; a newer state of \
+             the vault may need them, so only --discard-unknown frees their unused content",
+            report.unknown_packs, report.unknown_bytes
+        ));
+    }
     let would_be = if dry_run { "would be " } else { "" };
     let kept: Vec<_> = report.kept.iter().map(kept_json).collect();
     let kept_text: String = report.kept.iter().map(kept_text).collect();
@@ -167,6 +179,8 @@ pub(super) fn gc(session: &Session<'_>, dry_run: bool) -> Result<Outcome, Failur
             "uploads_given_up": report.uploads_given_up,
             "kept_bytes": report.kept_bytes,
             "kept": kept,
+            "unknown_packs": report.unknown_packs,
+            "unknown_bytes": report.unknown_bytes,
             "chunks": report.chunks,
             "bytes": report.bytes,
             "packs": report.packs,

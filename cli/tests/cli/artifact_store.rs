@@ -229,6 +229,31 @@ fn gc_reports_what_a_killed_put_keeps() {
     assert!(packs(&cli).is_empty(), "{:?}", packs(&cli));
 }
 
+#[test]
+fn gc_after_rebuild_of_older_state_needs_a_flag() {
+    let cli = Cli::new();
+    put(&cli, "older", &noise(900_000));
+    let state = cli.path("v/state.redb");
+    let older = fs::read(&state).unwrap();
+    let bytes = noise(2_000_000).split_off(1_000_000);
+    let uri = put(&cli, "newer", &bytes);
+    let newer = fs::read(&state).unwrap();
+    fs::write(&state, &older).unwrap();
+    let rebuilt = cli.run(&["check", "v", "--rebuild-index"]);
+    assert!(rebuilt.stderr.contains("note: no row named 1 of these packs"), "{}", rebuilt.stderr);
+    let kept = cli.run(&["gc", "v"]);
+    assert!(kept.stderr.contains("only --discard-unknown frees"), "{}", kept.stderr);
+    assert_eq!(cli.json(&["gc", "v", "--json"])["unknown_packs"], 1);
+    fs::write(&state, newer).unwrap();
+    assert!(cli.ok(&["get", "v", &uri]) == bytes, "nothing was lost");
+
+    fs::write(&state, older).unwrap();
+    cli.ok(&["check", "v", "--rebuild-index"]);
+    let freed = cli.json(&["gc", "v", "--discard-unknown", "--json"]);
+    assert_eq!((&freed["unknown_packs"], &freed["packs"]), (&json!(0), &json!(1)), "{freed}");
+    assert_eq!(packs(&cli).len(), 1);
+}
+
 /// Reads an archive with an independent reader.
 ///
 /// Prints each name with its length and CRC, then the listing.

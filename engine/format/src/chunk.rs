@@ -90,6 +90,8 @@ pub struct UploadId(pub [u8; 16]);
 pub enum UploadRow {
     V0 {
         /// Time at which it began; 0 after it ended without a commit.
+        ///
+        /// The maximum marks the keeper of packs that a rebuild found without rows.
         since_unix_millis: u64,
     },
 }

@@ -40,8 +40,9 @@ impl LocalIndex {
     ) -> Result<()> {
         let now = self.uploads().now_unix_millis();
         let mut dead = self.unfinished(options.call)?;
-        dead.retain(|upload| upload.is_over(now));
-        report.uploads_given_up = dead.len() as u64;
+        dead.retain(|upload| upload.is_over(now, options.discard_unknown));
+        report.uploads_given_up =
+            dead.iter().filter(|upload| !upload.keeps_unknown()).count() as u64;
         if dead.is_empty() || options.dry_run {
             return Ok(());
         }
@@ -75,7 +76,11 @@ impl LocalIndex {
     pub(crate) fn report_kept(&self, options: &GcOptions<'_>, report: &mut GcReport) -> Result<()> {
         let now = self.uploads().now_unix_millis();
         let mut kept = self.unfinished(options.call)?;
-        kept.retain(|upload| !upload.is_over(now));
+        kept.retain(|upload| !upload.is_over(now, options.discard_unknown));
+        let (unknown, kept): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(Unfinished::keeps_unknown);
+        report.unknown_packs = unknown.iter().map(|upload| upload.packs.len() as u64).sum();
+        report.unknown_bytes = unknown.iter().map(|upload| upload.bytes).sum();
         report.note_kept(kept.iter().map(Unfinished::to_kept));
         Ok(())
     }

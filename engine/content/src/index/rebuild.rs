@@ -2,6 +2,11 @@
 //!
 //! Every pack lists its chunks under its own seal, and every node lists its children. So locations
 //! and counts follow without the index. Chunks in the state exist only there, and their rows stay.
+//!
+//! A pack without a row belongs to this state, whose row was lost, or to a newer state, if this one
+//! is older. Both look the same. So the rebuild indexes such *unknown packs* as those of
+//! an upload that does not end by itself. Their chunks can be used, and `gc` frees nothing in them
+//! until it is asked to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -13,10 +18,12 @@ use super::gc::list_by_rows;
 use super::rows::{
     find_chunk, mark_released, read_chunk, refer, set_stored, write_chunk, write_pack,
 };
+use super::unfinished::KEEPS_UNKNOWN;
 use crate::pipeline::{Packed, Pipeline, list_pack, listed, read_node};
 use strongroom_base::{LongCall, long_call_options};
 use strongroom_format::{
     Child, ChunkId, ChunkKind, ChunkPlace, ChunkRow, DoomedKey, ObjectName, PackRow, PendingRow,
+    UploadId, UploadRow,
 };
 use strongroom_store::commit::Tx;
 use strongroom_store::state::{StateRead, Table};
@@ -50,8 +57,14 @@ pub struct RebuildReport {
     pub packs: u64,
     /// Distinct chunks in them.
     pub chunks: u64,
-    /// Chunks without a reference; `gc` frees them.
+    /// Chunks without a reference; `gc` frees those that are not in unknown packs.
     pub unreferenced: u64,
+    /// Packs among these that no row of the state named, and their bytes.
+    ///
+    /// They may belong to a newer state of the vault. `gc` keeps them until
+    /// [`discard_unknown`](crate::GcOptions::discard_unknown).
+    pub unknown_packs: u64,
+    pub unknown_bytes: u64,
     /// Chunks that have a reference and are in no pack.
     pub missing: u64,
     /// Unreadable lists of packs, nodes, and rows of records.
@@ -61,7 +74,10 @@ pub struct RebuildReport {
 /// The packs and their nodes.
 #[derive(Default)]
 struct FoundPacks {
+    /// The known ones first.
     packs: Vec<Packed>,
+    /// Packs that no row names.
+    unknown: BTreeSet<ObjectName>,
     /// The distinct children of each node.
     nodes: HashMap<ChunkId, Vec<ChunkId>>,
 }
@@ -98,7 +114,8 @@ impl LocalIndex {
         })?;
         let mut report = RebuildReport::default();
         let found = self.find_packs(pipeline, options, &mut report)?;
-        let change = |tx: &mut Tx<'_>| rewrite(tx, &found, roots, report);
+        let keeper = UploadId(self.core().entropy().draw()?);
+        let change = |tx: &mut Tx<'_>| rewrite(tx, &found, keeper, roots, report);
         self.core().write(REBUILD, change)
     }
 
@@ -111,7 +128,7 @@ impl LocalIndex {
     ) -> Result<FoundPacks> {
         let (objects, view) = (self.core().objects(), self.core().read()?);
         let state = view.state();
-        let known = packs_of_rows(state);
+        let rows = packs_of_rows(state);
         let not_packs = objects_under_way(state)?;
         let mut names = Vec::new();
         objects.list(|name, size| {
@@ -131,7 +148,7 @@ impl LocalIndex {
                 Ok((epoch, chunks)) => Packed { name, epoch, bytes: size, chunks },
                 Err(e) if e.kind() == ErrorKind::Corrupt => {
                     // Another type of object, unless a row says that it is a pack.
-                    let Some(&epoch) = known.get(&name) else { continue };
+                    let Some(&(epoch, _)) = rows.get(&name) else { continue };
                     report.damaged += 1;
                     // No read needs the pack's list, because its rows are enough.
                     let chunks = list_by_rows(self, name)?;
@@ -140,6 +157,11 @@ impl LocalIndex {
                 Err(e) => return Err(e),
             };
             report.packs += 1;
+            if !rows.get(&name).is_some_and(|(_, is_known)| *is_known) {
+                report.unknown_packs += 1;
+                report.unknown_bytes += size;
+                found.unknown.insert(name);
+            }
             let mut unread = BTreeSet::new();
             for chunk in pack.chunks.iter().filter(|chunk| chunk.kind == ChunkKind::Node) {
                 match read_node(objects, codecs, keys, &pack, chunk) {
@@ -154,6 +176,8 @@ impl LocalIndex {
             pack.chunks.retain(|chunk| !unread.contains(&chunk.id));
             found.packs.push(pack);
         }
+        // A chunk that several packs have is taken from a known one.
+        found.packs.sort_by_key(|pack| found.unknown.contains(&pack.name));
         keep_places(state, &mut found.packs)?;
         for entry in state.range(Table::Chunks, ALL)? {
             let entry = entry?;
@@ -199,13 +223,20 @@ fn keep_places(state: &StateRead, packs: &mut [Packed]) -> Result<()> {
 }
 
 /// Returns the packs in readable rows, with their key epochs.
-fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, u32> {
+///
+/// Each has a flag: whether it is known, and not an unknown pack of an earlier rebuild.
+fn packs_of_rows(state: &StateRead) -> BTreeMap<ObjectName, (u32, bool)> {
+    let keeps_unknown = |upload: UploadId| {
+        let row = state.get(Table::Uploads, &upload.0).ok().flatten();
+        let row = row.and_then(|row| UploadRow::decode(row.as_slice()).ok());
+        matches!(row, Some(UploadRow::V0 { since_unix_millis: KEEPS_UNKNOWN }))
+    };
     let rows = state.range(Table::Packs, ALL).into_iter().flatten();
     rows.flatten()
         .filter_map(|entry| {
             let name = entry.key.as_slice().try_into().ok().map(ObjectName)?;
-            let PackRow::V0 { epoch, .. } = PackRow::decode(entry.row.as_slice()).ok()?;
-            Some((name, epoch))
+            let PackRow::V0 { epoch, upload, .. } = PackRow::decode(entry.row.as_slice()).ok()?;
+            Some((name, (epoch, !upload.is_some_and(keeps_unknown))))
         })
         .collect()
 }
@@ -226,11 +257,16 @@ fn objects_under_way(state: &StateRead) -> Result<BTreeSet<ObjectName>> {
 fn rewrite(
     tx: &mut Tx<'_>,
     found: &FoundPacks,
+    keeper: UploadId,
     roots: &[&dyn Roots],
     mut report: RebuildReport,
 ) -> Result<RebuildReport> {
     let state_bytes = forget(tx)?;
     set_stored(tx, state_bytes, 0);
+    if !found.unknown.is_empty() {
+        let row = UploadRow::V0 { since_unix_millis: KEEPS_UNKNOWN };
+        tx.state.put(Table::Uploads, &keeper.0, &row.encode())?;
+    }
     for pack in &found.packs {
         let (mut chunks, mut chunk_bytes) = (0, 0);
         for chunk in &pack.chunks {
@@ -244,11 +280,12 @@ fn rewrite(
         }
         report.chunks += u64::from(chunks);
         let (epoch, bytes) = (pack.epoch, pack.bytes);
-        let row = PackRow::V0 { epoch, bytes, chunks, chunk_bytes, upload: None };
+        let upload = found.unknown.contains(&pack.name).then_some(keeper);
+        let row = PackRow::V0 { epoch, bytes, chunks, chunk_bytes, upload };
         write_pack(tx, pack.name, &row)?;
     }
     count_references(tx, found, roots, &mut report)?;
-    release_rest(tx, &mut report)?;
+    release_rest(tx, &found.unknown, &mut report)?;
     Ok(report)
 }
 
@@ -318,13 +355,19 @@ fn count_references(
     Ok(())
 }
 
-/// Releases all chunks without a reference.
-fn release_rest(tx: &mut Tx<'_>, report: &mut RebuildReport) -> Result<()> {
+/// Releases all chunks without a reference, except those in unknown packs.
+fn release_rest(
+    tx: &mut Tx<'_>,
+    unknown: &BTreeSet<ObjectName>,
+    report: &mut RebuildReport,
+) -> Result<()> {
     for key in keys(tx, Table::Chunks)? {
         let id = ChunkId::of_key(&key)?;
-        if let Some(ChunkRow::V0 { references: 0, .. }) = read_chunk(tx, &id)? {
-            mark_released(tx, &id)?;
+        if let Some(ChunkRow::V0 { references: 0, place, .. }) = read_chunk(tx, &id)? {
             report.unreferenced += 1;
+            if !matches!(place, ChunkPlace::Pack { pack, .. } if unknown.contains(&pack)) {
+                mark_released(tx, &id)?;
+            }
         }
     }
     Ok(())

@@ -17,6 +17,11 @@ use strongroom_store::state::{StateRead, Table};
 /// A repeated put can resume it.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Stamp of an upload that keeps the unknown packs of a rebuild.
+///
+/// No clock shows that time. To a program that does not know it, the upload is never old enough.
+pub(super) const KEEPS_UNKNOWN: u64 = u64::MAX;
+
 /// Chunks between two checks for cancellation.
 const CHUNKS_PER_CHECK: u64 = 4_096;
 
@@ -32,16 +37,24 @@ pub(super) struct Unfinished {
     /// Its packs, with their lengths.
     pub(super) packs: Vec<(ObjectName, u64)>,
     /// Bytes of its packs.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Set if it has chunks that nothing else refers to, so that a repeated put would find them.
     is_resumable: bool,
 }
 
 impl Unfinished {
+    /// Returns whether it keeps the unknown packs of a rebuild.
+    pub(super) fn keeps_unknown(&self) -> bool {
+        self.since_unix_millis == KEEPS_UNKNOWN
+    }
+
     /// Returns whether the upload can end now: it died long ago, or nothing of it can be resumed.
     ///
     /// A put that stored the same content has referred to all of its chunks.
-    pub(super) fn is_over(&self, now_unix_millis: u64) -> bool {
+    pub(super) fn is_over(&self, now_unix_millis: u64, discard_unknown: bool) -> bool {
+        if self.keeps_unknown() {
+            return discard_unknown;
+        }
         // An upload that lives in this process is not dead, whatever the clock shows.
         !self.is_live && (!self.is_resumable || self.until_unix_millis() <= now_unix_millis)
     }

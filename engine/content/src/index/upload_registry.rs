@@ -18,6 +18,7 @@ use strongroom_base::bug::{self, Bug};
 use strongroom_base::component::Clock;
 use strongroom_base::{Error, ErrorKind, Result, RetentionClock};
 
+use super::unfinished::KEEPS_UNKNOWN;
 use strongroom_format::{UploadId, UploadRow};
 use strongroom_store::objects::{ReadEpoch, ReadEpochs};
 use strongroom_store::state::{StateRead, StateWrite, Table};
@@ -128,7 +129,8 @@ impl UploadRegistry {
             else {
                 continue;
             };
-            if since_unix_millis > now && !self.is_live(UploadId(id)) {
+            let is_ahead = since_unix_millis > now && since_unix_millis != KEEPS_UNKNOWN;
+            if is_ahead && !self.is_live(UploadId(id)) {
                 self.stamps.lock().push((UploadId(id), now));
             }
         }

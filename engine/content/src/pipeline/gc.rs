@@ -26,6 +26,7 @@ const CHUNKS_PER_COMMIT: usize = 2_048;
 pub struct GcOptions<'a> {
     pub(crate) dry_run: bool,
     pub(crate) without_repacking: bool,
+    pub(crate) discard_unknown: bool,
     pub(crate) call: LongCall<'a>,
 }
 
@@ -50,6 +51,16 @@ impl GcOptions<'_> {
         self.without_repacking = without_repacking;
         self
     }
+
+    /// Frees what is not needed of packs that a rebuild found without rows.
+    ///
+    /// If the state file is older than another one, only that one may name these packs. Its
+    /// contents are lost then. Choose this only if this state is the one that stays.
+    #[must_use]
+    pub fn discard_unknown(mut self, discard_unknown: bool) -> Self {
+        self.discard_unknown = discard_unknown;
+        self
+    }
 }
 
 /// The outcome of a `gc`.
@@ -64,6 +75,11 @@ pub struct GcReport {
     ///
     /// At most [`KEPT_LISTED_MAX`](Self::KEPT_LISTED_MAX).
     pub kept: Vec<KeptUpload>,
+    /// Packs that a rebuild found without rows, and their bytes.
+    ///
+    /// They stay until [`discard_unknown`](GcOptions::discard_unknown).
+    pub unknown_packs: u64,
+    pub unknown_bytes: u64,
     /// Chunks without references. A dry run counts only those known now; others become known when
     /// the chunks that refer to them are freed.
     pub chunks: u64,

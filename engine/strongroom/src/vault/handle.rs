@@ -234,6 +234,10 @@ impl Vault {
     /// damaged, the pack's rows are used. Damaged data chunks are not detected: `check` with all
     /// data read names them.
     ///
+    /// A pack that no row names is indexed too. It may belong to a newer state of the vault, if
+    /// this state file is an older one. So [`gc`](Self::gc) frees nothing in such packs, until
+    /// [`discard_unknown`](GcOptions::discard_unknown) allows it. Both reports count them.
+    ///
     /// Takes some hundred bytes of memory for each chunk. `Locked` while content is being stored.
     pub fn rebuild_index(&self, options: &RebuildOptions<'_>) -> Result<RebuildReport> {
         let roots: [&dyn Roots; 2] = [&ArtifactRoots, &RecordRoots];
