@@ -31,6 +31,8 @@ pub(crate) enum CliReason {
     NamespaceMissing,
     /// The namespace has no record of that key.
     RecordMissing,
+    /// The value to store is empty.
+    ValueEmpty,
     /// A file already has the name of the new file.
     FileExists,
 }
@@ -45,6 +47,7 @@ impl CliReason {
             Self::PartitionsNotNamed => "partitions-not-named",
             Self::NamespaceMissing => "namespace-missing",
             Self::RecordMissing => "record-missing",
+            Self::ValueEmpty => "value-empty",
             Self::FileExists => "file-exists",
         }
     }
@@ -81,6 +84,7 @@ impl CliReason {
             Self::RecordMissing => {
                 format!("`strongroom records list {vault} NAMESPACE` lists the keys")
             }
+            Self::ValueEmpty => "store an empty value with --empty".into(),
             Self::FileExists => {
                 "name another file, or move the existing one; no file is overwritten".into()
             }

@@ -27,7 +27,14 @@ const COPY_BYTES: usize = 64 << 10;
 
 pub(crate) fn run(session: &Session<'_>, command: &Records) -> Result<Outcome, Failure> {
     match command {
-        Records::Put { address, value } => put(session, address, value.as_deref())?,
+        Records::Put { address, empty: true, .. } => put(session, address, Some(OsStr::new("")))?,
+        Records::Put { address, value, .. } => {
+            let value = value.as_deref().filter(|&value| value != "-");
+            if value.is_some_and(OsStr::is_empty) {
+                return Err(empty_value());
+            }
+            put(session, address, value)?;
+        }
         Records::Get { address } => get(session, address)?,
         Records::List { namespace, page, .. } => match namespace {
             Some(namespace) => list(session, namespace, page)?,
@@ -40,7 +47,6 @@ pub(crate) fn run(session: &Session<'_>, command: &Records) -> Result<Outcome, F
 
 fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Result<(), Failure> {
     let (namespace, key) = (&address.namespace, key(&address.key, address.hex_key)?);
-    let value = value.filter(|&value| value != "-");
     if value.is_none() && session.origin().is_stdin() {
         return Err(usage("the secret and the value cannot both come from standard input"));
     }
@@ -52,6 +58,10 @@ fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Resul
         None => stage_stdin(session, &vault),
     }?;
     let len = staged.len();
+    // An input that another program failed to write is empty too.
+    if len == 0 && value.is_none() {
+        return Err(empty_value());
+    }
     let replaced = vault.write(|tx| {
         let replaced = tx.contains(namespace, &key)?;
         tx.insert(namespace, &key, staged)?;
@@ -67,6 +77,11 @@ fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Resul
         }))?;
     }
     Ok(())
+}
+
+fn empty_value() -> Failure {
+    let error = Error::new(ErrorKind::Invalid, "put record").with_detail("the value is empty");
+    CliReason::ValueEmpty.failure(error)
 }
 
 fn stage_stdin(session: &Session<'_>, vault: &Vault) -> VaultResult<Staged> {

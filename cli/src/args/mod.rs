@@ -159,6 +159,9 @@ pub(crate) enum Records {
         /// Value; standard input, of any length, if absent or -
         #[arg(allow_negative_numbers = true)]
         value: Option<OsString>,
+        /// Store an empty value; without this option an empty value is refused
+        #[arg(long, conflicts_with = "value")]
+        empty: bool,
     },
     /// Print the bytes of a value to standard output; exit code 3 if the record does not exist
     #[command(after_help = help::RECORDS)]

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const OWN: [CliReason; 7] = [
+const OWN: [CliReason; 8] = [
     CliReason::NoPasswordGiven,
     CliReason::NoPartitionPasswordGiven,
     CliReason::NoPartitionKeyGiven,
     CliReason::PartitionsNotNamed,
     CliReason::NamespaceMissing,
     CliReason::RecordMissing,
+    CliReason::ValueEmpty,
     CliReason::FileExists,
 ];
 

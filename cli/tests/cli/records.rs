@@ -21,7 +21,7 @@ fn argument_value_has_no_line_end() {
 #[test]
 fn values_of_every_size_round_trip() {
     let cli = Cli::new();
-    for len in [0, 1, ROW_BYTES_MAX, ROW_BYTES_MAX + 1, 20 << 20] {
+    for len in [1, ROW_BYTES_MAX, ROW_BYTES_MAX + 1, 20 << 20] {
         let value = noise(len);
         cli.put("files", "f", &value);
         let back = cli.ok(&["records", "get", "v", "files", "f"]);
@@ -164,6 +164,22 @@ fn deleted_or_missing_record_is_not_found() {
         cli.refused(&["records", command, "v", "other", "k"], 3, "no record");
     }
     assert_eq!(cli.text(&["records", "list", "v", "n"]), "", "still there");
+}
+
+#[test]
+fn empty_value_needs_its_option() {
+    let cli = Cli::new();
+    cli.put("n", "k", b"old");
+    let put = ["records", "put", "v", "n", "k"];
+    for given in [None, Some("-"), Some("")] {
+        let args: Vec<&str> = put.into_iter().chain(given).collect();
+        let refused = cli.run_with(&args, b"").refused(2, "the value is empty");
+        assert!(refused.stderr.contains("--empty"), "{}", refused.stderr);
+        assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"old", "{given:?}");
+    }
+    assert_eq!(cli.run(&[&put[..], &["--empty", "x"]].concat()).code, 2);
+    cli.run_with(&[&put[..], &["--empty"]].concat(), b"not read").ok();
+    assert_eq!(cli.ok(&["records", "get", "v", "n", "k"]), b"");
 }
 
 #[test]
