@@ -15,7 +15,7 @@ use strongroom::content::GcOptions;
 use strongroom::operations::Checkpoint;
 use strongroom::storage::MemoryState;
 use strongroom::vault::LockPolicy;
-use strongroom::{Batch, ErrorKind, Result, Vault};
+use strongroom::{Batch, ErrorKind, Reason, Result, Vault};
 use strongroom_testkit::{Fault, FaultError, FaultTiming, TestKey, World, world_options};
 
 use support::records::{
@@ -135,6 +135,34 @@ fn snapshot_of_closed_vault_is_closed_with_or_without_cache() {
         assert_error(snapshot.get("n", "k"), ErrorKind::Closed, "");
         assert_error(snapshot.count("n"), ErrorKind::Closed, "");
     }
+}
+
+#[test]
+fn failed_close_has_its_own_reason_and_loses_no_commit() {
+    let mut failed = 0;
+    for nth in 1.. {
+        let world = World::new();
+        let vault = world_options(&world, 1).create("/vault").unwrap();
+        put(&vault, "k", "v");
+        put_long(&vault, "long", &long(1, LONG));
+        world.fail_from(nth, Fault::before(ENOSPC));
+        let calls = world.calls();
+        let closed = vault.close();
+        let ended = world.calls() - calls < nth;
+        world.clear_faults();
+        if let Err(error) = closed {
+            failed += 1;
+            assert_eq!(error.reason(), Some(Reason::CloseIncomplete), "call {nth}: {error}");
+            assert_error(Err::<(), _>(error), ErrorKind::Full, "every commit is durable");
+        }
+        let vault = world_options(&world, 2).open("/vault").unwrap();
+        assert_eq!(get(&vault, "k").unwrap(), b"v", "call {nth}");
+        assert!(get(&vault, "long").unwrap() == long(1, LONG), "call {nth}");
+        if ended {
+            break;
+        }
+    }
+    assert!(failed > 0, "no close failed");
 }
 
 /// A source that closes and reopens its vault in one read.

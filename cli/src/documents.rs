@@ -48,7 +48,7 @@ fn read(
 ) -> Result<(), Failure> {
     let (vault, partition) = Opening::new(session, place, &[])?.open(session, "doc read")?;
     let document = partition.read()?;
-    vault.close()?;
+    session.close(vault)?;
     if let Some(path) = file {
         create_file("create document file", path, document.bytes())?;
     }
@@ -116,7 +116,7 @@ fn write(
     let written = partition.write_with(&*text, &options);
     bar.finish_and_clear();
     let Written { version, damage, .. } = written?;
-    vault.close()?;
+    session.close(vault)?;
     if damage.blocks > 0 {
         session.say(format!(
             "warning: {} blocks of the space could not be read and are random bytes now; whoever \
@@ -140,7 +140,7 @@ fn plan(
     let (opening, text) = with_text(session, place, file)?;
     let (vault, partition) = opening.open(session, "doc plan")?;
     let plan = partition.plan(&*text)?;
-    vault.close()?;
+    session.close(vault)?;
     if plan.damage.any() {
         session.say(format!("warning: damaged: {}", plan.damage));
     }
@@ -191,7 +191,7 @@ fn heal(session: &Session<'_>, place: &PartitionOptions) -> Result<(), Failure> 
     let damage = partition.heal_with(LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     let damage = damage?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         return print_json(&json!({ "damage": damage_json(&damage) }));
     }

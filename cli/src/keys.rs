@@ -40,7 +40,7 @@ fn list(session: &Session<'_>) -> Result<(), Failure> {
     let Opened { vault, source } = session.open_with("keys list", PasswordCosts::default())?;
     let in_use = vault.keys().find(&source)?;
     let keys = vault.keys().list();
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         let with_use = |key: &KeyInfo| {
             let mut document = key_json(key);
@@ -64,7 +64,7 @@ fn add(session: &Session<'_>, label: &str, new: &NewSecret, costs: &Costs) -> Re
     let Opened { vault, .. } = session.open_with("keys add", costs.costs())?;
     let id = vault.keys().add(&NewKey::new(&new_source(session, origin)).label(label))?;
     let key = info(&vault, id)?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&key_json(&key), format!("key {id} added: {}", kind(&key)))
 }
 
@@ -78,7 +78,7 @@ fn remove(session: &Session<'_>, id: KeyId) -> Result<(), Failure> {
             .into());
     }
     vault.keys().delete(id)?;
-    vault.close()?;
+    session.close(vault)?;
     warn_of_copies(session);
     session.answer(&json!({ "id": id.0, "removed": true }), format!("key {id} removed"))
 }
@@ -102,7 +102,7 @@ fn replace(
     }
     vault.keys().replace(id, &new_source(session, origin))?;
     let key = info(&vault, id)?;
-    vault.close()?;
+    session.close(vault)?;
     warn_of_copies(session);
     session.answer(&key_json(&key), format!("key {id} replaced: {}", kind(&key)))
 }
@@ -114,7 +114,7 @@ fn rewrap(session: &Session<'_>, costs: &Costs) -> Result<(), Failure> {
     refuse_cheaper(&info(&vault, id)?, costs)?;
     vault.keys().rewrap(&source)?;
     let key = info(&vault, id)?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&key_json(&key), format!("key {id} rewrapped: {}", kind(&key)))
 }
 
@@ -151,7 +151,7 @@ fn rotate(
     let generation = vault.info()?.key_generation;
     let keys = vault.keys().list();
     let key = keys.first().expect("a vault has a key");
-    vault.close()?;
+    session.close(vault)?;
     let dropped: Vec<_> = others.iter().map(|key| key.id.0).collect();
     let document =
         json!({ "key": key_json(key), "key_generation": generation, "dropped": dropped });

@@ -58,7 +58,7 @@ fn add(
     bar.finish_and_clear();
     // The key must be printed now, because it cannot be read again later.
     print_key(session, &key?)?;
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 /// Reports how likely an unnamed partition is lost. Refuses to add one if none is named and
@@ -129,7 +129,7 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
     let destroyed = space.destroy_partition_with(&key, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     destroyed?;
-    vault.close()?;
+    session.close(vault)?;
     session.say(
         "note: the partition is destroyed; older copies of the vault's files still contain it",
     );
@@ -152,7 +152,7 @@ fn change_password(
     let changed = partition.change_password(&new);
     bar.finish_and_clear();
     changed?;
-    vault.close()?;
+    session.close(vault)?;
     session.say(
         "note: the password is changed; copies of the vault's files from before still open with \
          the old one",
@@ -167,7 +167,7 @@ fn verify(session: &Session<'_>, place: &PartitionOptions) -> Result<Outcome, Fa
     let (vault, partition) =
         Opening::new(session, place, &[])?.open(session, "partition verify")?;
     let damage = partition.verify()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&json!({ "ok": !damage.any(), "damage": damage_json(&damage) }))?;
     } else {

@@ -67,7 +67,7 @@ fn put(session: &Session<'_>, address: &Address, value: Option<&OsStr>) -> Resul
         tx.insert(namespace, &key, staged)?;
         Ok::<_, Error>(replaced)
     })?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&json!({
             "namespace": namespace,
@@ -105,7 +105,7 @@ fn get(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
     } else {
         print_value(session, value)?;
     }
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 fn print_value(session: &Session<'_>, value: Value) -> Result<(), Failure> {
@@ -145,7 +145,7 @@ fn delete(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
     let (namespace, key) = (&address.namespace, key(&address.key, address.hex_key)?);
     let vault = session.open("records delete")?;
     let deleted = vault.write(|tx| tx.delete(namespace, &key))?;
-    vault.close()?;
+    session.close(vault)?;
     if !deleted {
         return Err(no_record("delete record", namespace));
     }
@@ -162,7 +162,7 @@ fn delete(session: &Session<'_>, address: &Address) -> Result<(), Failure> {
 fn list_namespaces(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("records list")?;
     let namespaces = vault.read()?.namespaces()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         let rows = namespaces.iter().map(|n| json!({ "name": n.name, "records": n.records }));
         return print_json(&json!({ "namespaces": rows.collect::<Vec<_>>() }));
@@ -213,7 +213,7 @@ fn list(session: &Session<'_>, namespace: &str, page: &Page) -> Result<(), Failu
     }
     output.finish()?;
     drop((records, snapshot));
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 /// Returns the bounds of the listing: keys with `prefix`, past `after` in its direction.

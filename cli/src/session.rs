@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use strongroom::backends::{Backend, open_url};
 use strongroom::keys::{Cipher, PasswordCosts};
 use strongroom::vault::LockPolicy;
-use strongroom::{Error, ErrorKind, Vault, VaultOptions};
+use strongroom::{Error, ErrorKind, Reason, Vault, VaultOptions};
 
 use crate::args::{Costs, Global};
 use crate::exit::Failure;
@@ -176,6 +176,23 @@ impl<'a> Session<'a> {
             .open(self.path)?;
         recovery::report(self.notes(), vault.recovery());
         Ok(Opened { vault, source })
+    }
+
+    /// Closes the vault after the command has taken effect.
+    ///
+    /// Its commits are durable before, and repeating the command would repeat them. So a failed
+    /// close is a warning, except if the commits are in a state that another session superseded.
+    pub(crate) fn close(&self, vault: Vault) -> Result<(), Failure> {
+        match vault.close() {
+            Err(error) if error.reason() == Some(Reason::CommitsSuperseded) => Err(error.into()),
+            Err(error) => {
+                self.say(format!(
+                    "warning: the command took effect, but the vault was not closed in order: {error}"
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn source(&self, question: Prompt) -> Source {

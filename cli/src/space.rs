@@ -54,7 +54,7 @@ fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
         vault.documents().create_space_with(&options, LongCall::new().progress(&moving(&bar)));
     bar.finish_and_clear();
     let info = space?.info()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         return print_json(&info_json(&info));
     }
@@ -67,7 +67,7 @@ fn create(session: &Session<'_>, options: SpaceOptions) -> Result<(), Failure> {
 fn info(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("space info")?;
     let info = vault.documents().space()?.info()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         return print_json(&info_json(&info));
     }
@@ -98,7 +98,7 @@ fn info(session: &Session<'_>) -> Result<(), Failure> {
 fn discard(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("space discard")?;
     let discarded = vault.documents().space()?.discard_unfinished()?;
-    vault.close()?;
+    session.close(vault)?;
     if !discarded {
         return Err(Error::new(ErrorKind::NotFound, "discard update")
             .with_detail("the space has no interrupted update")

@@ -19,7 +19,7 @@ pub(crate) fn run(session: &Session<'_>) -> Result<Outcome, Failure> {
     let statistics = vault.operations().statistics();
     bar.finish_and_clear();
     let statistics = statistics?;
-    vault.close()?;
+    session.close(vault)?;
     let now_unix_millis = SystemClock::new().unix_millis();
     if session.json() {
         print_json(&statistics_json(&statistics, now_unix_millis))?;

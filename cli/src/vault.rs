@@ -29,7 +29,7 @@ pub(crate) fn init(
     let vault = session.create("init", cipher.map(Cipher::from), costs)?;
     let info = vault.info()?;
     let id = info.id;
-    vault.close()?;
+    session.close(vault)?;
     let path = session.path().display();
     if session.json() {
         print_json(&json!({
@@ -53,7 +53,7 @@ pub(crate) fn info(session: &Session<'_>) -> Result<Outcome, Failure> {
     let keys = vault.keys().list().len();
     let recovery = vault.recovery().clone();
     let unfinished = Unfinished::of(&vault)?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&json!({
             "vault": session.path().display().to_string(),
@@ -101,7 +101,7 @@ pub(crate) fn compact(session: &Session<'_>) -> Result<Outcome, Failure> {
     let report = vault.compact();
     bar.finish_and_clear();
     let report = report?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&json!({
             "bytes_before": report.bytes_before,
@@ -129,7 +129,7 @@ pub(crate) fn check(
     let progress = |done, _| bar.set_position(done);
     let report = vault.check(&CheckOptions::new().read_data(read_data).progress(&progress))?;
     bar.finish_and_clear();
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&check_json(&report, rebuilt.as_ref()))?;
     } else {

@@ -40,7 +40,7 @@ pub(super) fn tag(
         }
     };
     let info = artifacts.info(&artifacts.tag(uri, &change)?)?;
-    vault.close()?;
+    session.close(vault)?;
     print_info(session, &info)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn remove(session: &Session<'_>, removed: &DeleteOptions) -> Result<(
         let spec = spec.as_deref().expect("a URI or a spec is required");
         remove_of_spec(&artifacts, spec, task.as_deref(), keep)?
     };
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&json!({ "versions": versions }), format!("{versions} versions deleted"))
 }
 

@@ -57,7 +57,7 @@ pub(super) fn put(
     }?;
     let info = artifacts.info(&uri)?;
     warn_if_filling(session, &artifacts)?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&info_json(&info), uri.to_string())
 }
 
@@ -159,7 +159,7 @@ pub(super) fn get(
             output.finish()?;
         }
     }
-    vault.close()?;
+    session.close(vault)?;
     match file {
         Some(path) if session.json() => {
             let mut document = info_json(&info);

@@ -43,13 +43,13 @@ pub(super) fn run(session: &Session<'_>, export: &Export<'_>) -> Result<(), Fail
         }
         written?;
         output.output.finish()?;
-        return Ok(vault.close()?);
+        return session.close(vault);
     };
     let failed = |e| Error::io(CREATE, e).with_subject(path.display());
     let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, NewFile::create(CREATE, path)?);
     let report = write(session, &artifacts, export, &mut buffered)?;
     buffered.into_inner().map_err(|e| failed(e.into_error()))?.finish()?;
-    vault.close()?;
+    session.close(vault)?;
     let (versions, bytes) = (report.versions, report.bytes);
     session.answer(
         &json!({

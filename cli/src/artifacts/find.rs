@@ -73,7 +73,7 @@ pub(super) fn list(session: &Session<'_>, filter: &ArtifactFilter) -> Result<(),
             .list(&ListQuery::of(scope(filter)).after(last.uri()).limit(VERSIONS_PER_PAGE))?;
     }
     rows.finish()?;
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 pub(super) fn search(session: &Session<'_>, options: &SearchOptions) -> Result<(), Failure> {
@@ -81,7 +81,7 @@ pub(super) fn search(session: &Session<'_>, options: &SearchOptions) -> Result<(
     let vault = session.open("search")?;
     let page =
         vault.artifacts().search(&query.clone().after(options.after).limit(options.limit))?;
-    vault.close()?;
+    session.close(vault)?;
     let mut rows = Rows::begin(session)?;
     page.versions.iter().try_for_each(|info| rows.add(info))?;
     rows.finish_page(page.next.map(|next| next.to_string()).as_deref())
@@ -131,5 +131,5 @@ pub(super) fn versions(session: &Session<'_>, uri: &ArtifactUri) -> Result<(), F
         )?;
     }
     rows.finish()?;
-    Ok(vault.close()?)
+    session.close(vault)
 }

@@ -19,7 +19,7 @@ const EXPIRED_NAMED_MAX: usize = 10_000;
 pub(super) fn usage(session: &Session<'_>) -> Result<(), Failure> {
     let vault = session.open("usage")?;
     let usage = vault.artifacts().usage()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() { print_json(&usage_json(&usage)) } else { print_usage(&usage) }
 }
 
@@ -78,7 +78,7 @@ pub(super) fn quota(session: &Session<'_>, amount: &QuotaOptions) -> Result<(), 
         artifacts.set_quota(None)?;
     }
     let usage = artifacts.usage()?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(
         &json!({ "quota": quota_json(usage.quota), "stored_bytes": usage.stored_bytes }),
         format!("quota {}; {} bytes are stored", quota_text(usage.quota), usage.stored_bytes),
@@ -93,7 +93,7 @@ pub(super) fn retention(session: &Session<'_>, kept: &RetentionOptions) -> Resul
         artifacts.set_retention(kind, days)?;
     }
     let retention = artifacts.retention()?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         let rows = retention.iter().map(|(kind, kept)| {
             let millis = kept.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
@@ -119,7 +119,7 @@ pub(super) fn expire(session: &Session<'_>, dry_run: bool) -> Result<(), Failure
         artifacts.expire(&ExpireArtifactsOptions::new().dry_run(dry_run).progress(&progress));
     bar.finish_and_clear();
     let report = report?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         let uris: Vec<_> = named.iter().map(|info| info.uri().to_string()).collect();
         return print_json(&json!({
@@ -154,7 +154,7 @@ pub(super) fn gc(
     let report = vault.gc(&options.progress(&progress));
     bar.finish_and_clear();
     let report = report?;
-    vault.close()?;
+    session.close(vault)?;
     if report.damaged > 0 {
         session.say(format!(
             "warning: {} nodes or packs could not be read, and what they refer to stays; \

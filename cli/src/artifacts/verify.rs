@@ -41,7 +41,7 @@ pub(super) fn run(
     };
     bar.finish_and_clear();
     let verified = verified?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         print_json(&verified_json(&verified))?;
     } else {

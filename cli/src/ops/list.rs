@@ -32,7 +32,7 @@ pub(super) fn run(session: &Session<'_>, which: &OperationFilter) -> Result<(), 
             snapshot.operations(&OperationsQuery::new().after(after).limit(limit))
         })?;
     }
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 /// Prints a line or JSON piece for each operation as it is read.

@@ -31,14 +31,14 @@ pub(crate) fn run(session: &Session<'_>, command: &Ops) -> Result<Outcome, Failu
 fn pause(session: &Session<'_>, id: &str) -> Result<(), Failure> {
     let vault = session.open("ops pause")?;
     vault.operations().pause(id)?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&json!({ "id": id, "paused": true }), format!("operation {id} paused"))
 }
 
 fn abandon(session: &Session<'_>, id: &str) -> Result<(), Failure> {
     let vault = session.open("ops abandon")?;
     vault.operations().abandon(id)?;
-    vault.close()?;
+    session.close(vault)?;
     session.answer(&json!({ "id": id, "abandoned": true }), format!("operation {id} cancelled"))
 }
 
@@ -55,7 +55,7 @@ fn expire(session: &Session<'_>, expiry: &Expiry) -> Result<(), Failure> {
     );
     bar.finish_and_clear();
     let report = report?;
-    vault.close()?;
+    session.close(vault)?;
     if session.json() {
         return print_json(&json!({
             "dry_run": dry_run,

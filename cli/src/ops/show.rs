@@ -38,7 +38,7 @@ pub(super) fn run(
         print_text(&snapshot, &operation, resumable.as_ref(), depth)?;
     }
     drop(snapshot);
-    Ok(vault.close()?)
+    session.close(vault)
 }
 
 /// Returns whether the operation can be resumed; `None` for one of the engine's own.

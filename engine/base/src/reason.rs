@@ -103,6 +103,8 @@ reasons! {
 
     /// The vault is closed, or its state was reopened since then.
     VaultClosed = "vault-closed",
+    /// The vault is closed, but its state file was not left in order; no commit is lost.
+    CloseIncomplete = "close-incomplete",
     /// The vault was opened by the process that forked this one.
     ForkedProcess = "forked-process",
     /// The caller's cancel token ended the call.

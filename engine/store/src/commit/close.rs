@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom_base::Result;
+use strongroom_base::{Reason, Result};
 
 use super::core::Core;
 use crate::state::StateWrite;
@@ -12,7 +12,8 @@ impl Core {
     ///
     /// `Locked` if a write, or calls of the backend, take longer than the write timeout. Then the
     /// vault is still open. `Conflict` if commits are lost, because another session took the
-    /// content over. Then the vault is closed.
+    /// content over. Then the vault is closed. Any other error has the reason `CloseIncomplete`:
+    /// the vault is closed, every commit is durable, and the next open recovers.
     pub fn close(self: &Arc<Self>) -> Result<()> {
         let turn = self.turn("close vault")?;
         if let Err(error) = self.clean_before_close(&turn) {
@@ -21,7 +22,10 @@ impl Core {
         }
         self.objects().shut(self.write_timeout())?;
         let ending = self.fence().end(self.store());
-        let closed = self.store().close();
+        let closed = self.store().close().map_err(|e| {
+            e.with_reason(Reason::CloseIncomplete)
+                .with_detail("every commit is durable, and the next open recovers the vault")
+        });
         let kept = ending.map_or(Ok(()), |ending| ending(self.write_timeout()));
         *self.guard().lock() = None;
         kept.and(closed)

@@ -298,6 +298,10 @@ impl Vault {
     /// Afterwards calls of all remaining handles fail with `Closed`. Dropping the last handle
     /// closes the vault too, but reports no error.
     ///
+    /// [`Reason::CloseIncomplete`](crate::Reason::CloseIncomplete) means that the vault is closed
+    /// and every commit is durable, but the state file was not left in order. The next open
+    /// recovers it.
+    ///
     /// In a process that was forked after the vault was opened, every call fails with `Closed`, and
     /// dropping a handle changes nothing.
     pub fn close(self) -> Result<()> {
