@@ -3,6 +3,7 @@
 //! It checks no signature. It enforces `If-None-Match: *` and `If-Match`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -83,11 +84,12 @@ impl Bucket {
             },
             "POST" => {
                 let text = String::from_utf8_lossy(&request.body).into_owned();
+                let mut body = "<DeleteResult>".to_owned();
                 for key in text.split("<Key>").skip(1).filter_map(|rest| rest.split('<').next()) {
                     self.objects.retain(|path, _| !path.ends_with(key));
+                    write!(body, "<Deleted><Key>{key}</Key></Deleted>").expect("text grows");
                 }
-                // Keys that an answer omits were deleted too.
-                let body = "<DeleteResult></DeleteResult>";
+                body.push_str("</DeleteResult>");
                 Message::answer(method, 200, &[], body.as_bytes())
             }
             _ => refuse(501, "NotImplemented"),
