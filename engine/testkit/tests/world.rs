@@ -240,7 +240,7 @@ fn links_share_surviving_bytes() {
 }
 
 #[test]
-fn ordered_mood_occurs() {
+fn ordered_disk_occurs() {
     let world = World::new();
     let file = create_durable(&world, "/a", &[0; 20 * SECTOR]);
     for sector in 0..20 {
@@ -258,7 +258,7 @@ fn ordered_mood_occurs() {
 
 /// Makes a world with some of everything.
 ///
-/// So all moods have choices.
+/// So all behaviours have choices.
 fn busy_world() -> World {
     let world = World::new();
     world.create_dir(at("/d")).unwrap();

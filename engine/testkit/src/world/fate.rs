@@ -40,28 +40,28 @@ pub(super) struct Unsynced {
     pub(super) data: Vec<u64>,
 }
 
-/// The fate of one image: a mood, and the draws that it needs.
+/// The fate of one image: the behaviour of its disk, and the draws that it needs.
 #[derive(Debug)]
 pub(super) struct Fate {
-    mood: SectorFate,
+    behaviour: SectorFate,
     draws: ChaCha8Rng,
 }
 
 impl Fate {
-    /// Draws the mood of the image `seed` after event number `event`.
+    /// Draws the behaviour of the image `seed` after event number `event`.
     pub(super) fn draw(seed: u64, event: u64, unsynced: &Unsynced) -> Self {
-        // The seeds 0..n should not mean the same n moods after every event. The factor is 2^64
+        // The seeds 0..n should not mean the same n behaviours after every event. The factor is 2^64
         // over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
         let mixed = seed.wrapping_add(event.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut draws = ChaCha8Rng::seed_from_u64(mixed);
-        let mood = SectorFate::draw(&mut draws, unsynced);
-        Self { mood, draws }
+        let behaviour = SectorFate::draw(&mut draws, unsynced);
+        Self { behaviour, draws }
     }
 
     /// Chooses the surviving version of a name: 0 is the durable one, and `n` the one after the
     /// `n`th of `events`.
     pub(super) fn of_name(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
-        match self.mood {
+        match self.behaviour {
             SectorFate::NamesKept => events.count(),
             SectorFate::DataKept => 0,
             _ => self.of_any(events),
@@ -72,7 +72,7 @@ impl Fate {
     ///
     /// It is counted like a name's versions.
     pub(super) fn of_data(&mut self, events: impl Iterator<Item = u64> + Clone) -> usize {
-        match self.mood {
+        match self.behaviour {
             SectorFate::NamesKept => 0,
             SectorFate::DataKept => events.count(),
             _ => self.of_any(events),
@@ -81,7 +81,7 @@ impl Fate {
 
     fn of_any(&mut self, mut events: impl Iterator<Item = u64> + Clone) -> usize {
         let last = events.clone().count();
-        match self.mood {
+        match self.behaviour {
             SectorFate::Lost | SectorFate::NamesKept | SectorFate::DataKept => 0,
             SectorFate::Kept => last,
             SectorFate::Mixed => below(&mut self.draws, last + 1),
@@ -149,13 +149,13 @@ fn below(draws: &mut ChaCha8Rng, bound: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn fate(mood: SectorFate) -> Fate {
-        Fate { mood, draws: ChaCha8Rng::seed_from_u64(0) }
+    fn fate(behaviour: SectorFate) -> Fate {
+        Fate { behaviour, draws: ChaCha8Rng::seed_from_u64(0) }
     }
 
     #[test]
-    fn each_mood_chooses_its_version() {
-        for (mood, name, data) in [
+    fn each_behaviour_chooses_its_version() {
+        for (behaviour, name, data) in [
             (SectorFate::Lost, 0, 0),
             (SectorFate::Kept, 3, 3),
             (SectorFate::NamesKept, 3, 0),
@@ -168,13 +168,13 @@ mod tests {
             (SectorFate::OneKept { event: 7, torn: false }, 0, 0),
         ] {
             let events = [4, 6, 8].into_iter();
-            assert_eq!(fate(mood).of_name(events.clone()), name, "name, {mood:?}");
-            assert_eq!(fate(mood).of_data(events), data, "data, {mood:?}");
+            assert_eq!(fate(behaviour).of_name(events.clone()), name, "name, {behaviour:?}");
+            assert_eq!(fate(behaviour).of_data(events), data, "data, {behaviour:?}");
         }
     }
 
     #[test]
-    fn mixed_mood_reaches_every_version() {
+    fn mixed_behaviour_reaches_every_version() {
         let mut fate = fate(SectorFate::Mixed);
         let mut seen = [0; 4];
         for _ in 0..400 {
@@ -184,14 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn every_mood_occurs() {
+    fn every_behaviour_occurs() {
         let unsynced = Unsynced { names: vec![1], data: vec![2, 3] };
-        let moods: Vec<_> = (0..500).map(|seed| Fate::draw(seed, 3, &unsynced).mood).collect();
-        let of_same_kind = |mood: SectorFate| {
-            let kind = std::mem::discriminant(&mood);
-            moods.iter().filter(|drawn| std::mem::discriminant(*drawn) == kind).count()
+        let behaviours: Vec<_> =
+            (0..500).map(|seed| Fate::draw(seed, 3, &unsynced).behaviour).collect();
+        let of_same_kind = |behaviour: SectorFate| {
+            let kind = std::mem::discriminant(&behaviour);
+            behaviours.iter().filter(|drawn| std::mem::discriminant(*drawn) == kind).count()
         };
-        for mood in [
+        for behaviour in [
             SectorFate::Lost,
             SectorFate::Kept,
             SectorFate::NamesKept,
@@ -201,7 +202,11 @@ mod tests {
             SectorFate::OneLost { event: 0, torn: true },
             SectorFate::OneKept { event: 0, torn: true },
         ] {
-            assert!(of_same_kind(mood) > 10, "{mood:?} came up {} times", of_same_kind(mood));
+            assert!(
+                of_same_kind(behaviour) > 10,
+                "{behaviour:?} came up {} times",
+                of_same_kind(behaviour)
+            );
         }
     }
 }
