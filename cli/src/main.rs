@@ -1,9 +1,9 @@
 //! `strongroom`: the command line of the storage engine.
 //!
-//! Each command family has one file or folder. A command opens the vault, does one thing through
-//! the engine's public interface and closes the vault. Only data goes to standard output. Warnings,
-//! notes, progress bars and errors go to standard error. Secrets, record keys and values never
-//! appear in an error or a log.
+//! Each command family has one file or folder. A command on a vault opens it, does one thing
+//! through the engine's public interface and closes it. Only data goes to standard output. Warnings, notes,
+//! progress bars and errors go to standard error. Secrets, record keys and values never appear in
+//! an error or a log.
 
 mod args;
 mod artifacts;
@@ -37,7 +37,9 @@ use args::{Args, Command};
 use exit::{Failure, Outcome};
 use session::Session;
 
-/// Variable with the log directives, for example `STRONGROOM_LOG=strongroom=debug`.
+/// Environment variable that holds the log directives.
+///
+/// For example `STRONGROOM_LOG=strongroom=debug`.
 const LOG_VARIABLE: &str = "STRONGROOM_LOG";
 
 fn main() -> ExitCode {
@@ -82,7 +84,7 @@ fn run(session: &Session<'_>, command: &Command) -> Result<Outcome, Failure> {
     }
 }
 
-/// Starts the log if the variable is set.
+/// Starts the log if [`LOG_VARIABLE`] is set and not empty.
 fn start_log() -> Result<(), Failure> {
     let Some(directives) = std::env::var_os(LOG_VARIABLE).filter(|d| !d.is_empty()) else {
         return Ok(());

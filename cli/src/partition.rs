@@ -1,7 +1,8 @@
 //! `partition`: add, destroy and verify partitions, and change their passwords.
 //!
 //! A key is printed once, as soon as its partition exists. No command lists partitions, because the
-//! vault does not know them. So `add` reports what it may do to partitions that were not named.
+//! vault does not know them. So `add` reports how likely it destroys a partition that was not
+//! named.
 
 use serde_json::{Value as Json, json};
 use strongroom::documents::{Damage, Partition, SecretPartitionKey, Space};
@@ -61,21 +62,23 @@ fn add(
     session.close(vault)
 }
 
-/// Reports how likely an unnamed partition is lost. Refuses to add one if none is named and
-/// `--force` is absent.
+/// Reports the probability that a partition that was not named is lost.
+///
+/// Returns an error if no partition is named and `--force` is absent.
 fn check_risk(
     session: &Session<'_>,
     space: &Space,
     kept: usize,
     force: bool,
 ) -> Result<(), Failure> {
-    // A space that was never updated has no partition.
+    // A space that was never updated has no partition that could be lost.
     if space.info()?.updated_unix_millis.is_none() {
         return Ok(());
     }
     let chance = percent(space.loss_chance(kept));
     let risk = format!(
-        "each partition that is not named with --keep is lost with a probability of {chance}"
+        "adding may destroy each partition that is not named with --keep, with a probability of \
+         {chance}"
     );
     match (kept, force) {
         (0, false) => {
@@ -93,7 +96,7 @@ fn check_risk(
     }
 }
 
-/// Refuses a key that is given twice: one of them was meant to be another key.
+/// Refuses a key that is given twice, because one was probably meant to be another.
 fn expect_no_key_twice(keep: &[SecretPartitionKey]) -> Result<(), Failure> {
     let mut texts: Vec<_> = keep.iter().map(SecretPartitionKey::to_text).collect();
     texts.sort_unstable_by(|a, b| a.as_str().cmp(b));
@@ -141,12 +144,12 @@ fn destroy(session: &Session<'_>, key: &PartitionKey) -> Result<(), Failure> {
 
 fn change_password(
     session: &Session<'_>,
-    place: &PartitionOptions,
+    options: &PartitionOptions,
     new: &PasswordOrigin,
 ) -> Result<(), Failure> {
     let is_stdin = (new.is_stdin(), "the new password");
     let (vault, mut partition) =
-        Opening::new(session, place, &[is_stdin])?.open(session, "partition password")?;
+        Opening::new(session, options, &[is_stdin])?.open(session, "partition password")?;
     let new = new.read(Prompt::NewOfPartition, session.path(), session.notes())?;
     let bar = session.spinner("{spinner} rewriting the space");
     let changed = partition.change_password(&new);
@@ -154,8 +157,8 @@ fn change_password(
     changed?;
     session.close(vault)?;
     session.say(
-        "note: the password is changed; copies of the vault's files from before still open with \
-         the old one",
+        "note: the password is changed; older copies of the vault's files still open with the old \
+         one",
     );
     if session.json() {
         print_json(&json!({ "changed": true }))?;
@@ -163,9 +166,9 @@ fn change_password(
     Ok(())
 }
 
-fn verify(session: &Session<'_>, place: &PartitionOptions) -> Result<Outcome, Failure> {
+fn verify(session: &Session<'_>, options: &PartitionOptions) -> Result<Outcome, Failure> {
     let (vault, partition) =
-        Opening::new(session, place, &[])?.open(session, "partition verify")?;
+        Opening::new(session, options, &[])?.open(session, "partition verify")?;
     let damage = partition.verify()?;
     session.close(vault)?;
     if session.json() {
@@ -181,7 +184,7 @@ fn verify(session: &Session<'_>, place: &PartitionOptions) -> Result<Outcome, Fa
     }
     if damage.any() {
         let path = session.path().display();
-        session.say(format!("hint: `strongroom doc heal {path}` rewrites it"));
+        session.say(format!("hint: `strongroom doc heal {path}` repairs the document"));
         return Ok(Outcome::Problems);
     }
     Ok(Outcome::Done)
@@ -194,16 +197,18 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Reads the key. Standard input may serve only one of these secrets and `others`.
+    /// Reads the key.
+    ///
+    /// At most one of these secrets and `others` may come from standard input.
     pub(crate) fn new(
         session: &Session<'_>,
-        place: &PartitionOptions,
+        options: &PartitionOptions,
         others: &[(bool, &str)],
     ) -> Result<Self, Failure> {
-        let password = place.password.origin();
-        let is_stdin = [place.key.is_stdin(), (password.is_stdin(), "the partition's password")];
+        let password = options.password.origin();
+        let is_stdin = [options.key.is_stdin(), (password.is_stdin(), "the partition's password")];
         session.expect_one_stdin(&[&is_stdin, others].concat())?;
-        let key = partition_key(place.key.key.as_ref(), session.notes())?;
+        let key = partition_key(options.key.key.as_ref(), session.notes())?;
         Ok(Self { key, password })
     }
 
@@ -248,7 +253,7 @@ mod tests {
     use super::percent;
 
     #[test]
-    fn small_probability_is_not_printed_as_zero() {
+    fn probability_is_printed_as_percent() {
         assert_eq!(percent(0.99981), "99.98 %");
         assert_eq!(percent(0.001_75), "0.18 %");
         assert_eq!(percent(1.0), "100.00 %");

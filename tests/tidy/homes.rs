@@ -81,7 +81,7 @@ const HOMES: [Home; 6] = [
             "engine/testkit/src/conformance/race.rs",
             "a race needs all its threads at once, which a bounded pool does not promise",
         )),
-        advice: "threads start in engine/base/src/pool.rs alone: run it on a Pool",
+        advice: "threads start only in engine/base/src/pool.rs and bridge.rs: run it on a Pool",
     },
 ];
 

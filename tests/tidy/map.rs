@@ -1,4 +1,4 @@
-//! Every path in ARCHITECTURE.md exists.
+//! Every path with a folder in ARCHITECTURE.md exists, and every file of its code map.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,56 +22,57 @@ impl Listing {
     }
 
     /// Returns whether some path ends in `end`.
-    fn has_end(&self, end: &str) -> bool {
+    fn has_suffix(&self, end: &str) -> bool {
         let end = format!("/{}", end.trim_end_matches('/'));
         self.0.iter().any(|path| path.ends_with(&end))
     }
 
-    fn begins_at_top(&self, path: &str) -> bool {
+    fn begins_with_root_entry(&self, path: &str) -> bool {
         path.split_once('/').is_some_and(|(top, _)| !top.is_empty() && self.0.contains(top))
     }
 }
 
-/// Returns missing paths in the document, and paths with globs.
-fn lost(tree: &Tree) -> Vec<Finding> {
+/// Returns the document's paths that do not exist, and those with globs.
+fn wrong_paths(tree: &Tree) -> Vec<Finding> {
     let document = Path::new(DOCUMENT);
     let Some(text) = tree.get(document) else {
-        return vec![Finding::new(document, 1, "missing: write it")];
+        return vec![Finding::new(document, 1, "the document is missing: write it")];
     };
     let listing = Listing::new(tree);
     let mut findings = Vec::new();
-    let (mut is_block, mut is_map) = (false, false);
+    let (mut in_block, mut in_map) = (false, false);
     for (line, text) in (1..).zip(text.lines()) {
         if text.starts_with("```") {
-            is_block = !is_block;
+            in_block = !in_block;
             continue;
         }
         if text.starts_with('#') {
-            is_map = text == MAP;
+            in_map = text == MAP;
         }
         let mut report = |path: &str, fault: Option<&str>| {
             findings.extend(
                 fault.map(|fault| Finding::new(document, line, format!("`{path}` {fault}"))),
             );
         };
-        if is_block {
+        if in_block {
             for word in text.split_whitespace().filter(|word| is_folder(word)) {
                 report(word, fault(&listing, word));
             }
             continue;
         }
         let first_cell = text.split('|').nth(1).unwrap_or_default();
+        // A later path of a cell may be relative to the folder of the path before it.
         let mut parent = "";
-        for path in spans(first_cell).filter(|_| is_map) {
-            let below = format!("{parent}/{path}");
-            if !listing.has(path) && !listing.has(below.trim_start_matches('/')) {
+        for path in spans(first_cell).filter(|_| in_map) {
+            let sibling = format!("{parent}/{path}");
+            if !listing.has(path) && !listing.has(sibling.trim_start_matches('/')) {
                 report(path, Some(MISSING));
             }
             parent =
                 path.trim_end_matches('/').rsplit_once('/').map_or(parent, |(parent, _)| parent);
         }
         let rest =
-            if is_map { text.strip_prefix('|').map(|t| &t[first_cell.len()..]) } else { None };
+            if in_map { text.strip_prefix('|').map(|t| &t[first_cell.len()..]) } else { None };
         for span in spans(rest.unwrap_or(text)) {
             report(span, fault(&listing, span));
         }
@@ -79,18 +80,20 @@ fn lost(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-const MISSING: &str = "does not exist: name the path that took its place";
+const MISSING: &str = "does not exist: name its new path, or remove it";
 
 /// Returns the error in a span that looks like a path.
+///
+/// `None` if the span is correct, or no path.
 fn fault(listing: &Listing, span: &str) -> Option<&'static str> {
-    let is_top = listing.begins_at_top(span);
+    let is_top = listing.begins_with_root_entry(span);
     let is_source = Path::new(span).extension().is_some_and(|extension| extension == "rs");
     let is_path = is_top || (span.contains('/') && (span.ends_with('/') || is_source));
     if !is_path || span.starts_with('/') || span.contains(char::is_whitespace) {
         None
     } else if span.contains(['*', '{', '?']) {
         Some("names several paths: name each")
-    } else if listing.has(span) || (!is_top && listing.has_end(span)) {
+    } else if listing.has(span) || (!is_top && listing.has_suffix(span)) {
         None
     } else {
         Some(MISSING)
@@ -114,14 +117,14 @@ mod tests {
 
     #[test]
     fn paths_in_the_document_exist() {
-        assert_none(&lost(repository()));
+        assert_none(&wrong_paths(repository()));
     }
 
     #[test]
     fn lost_path_is_reported() {
         for path in ["engine/attic/src/", "tests/attic.rs", "attic/old.rs", "state/attic/"] {
             let tree = planted(DOCUMENT, &format!("\nSee `{path}`.\n"));
-            assert_one(&added(lost, &tree), DOCUMENT, &format!("`{path}` does not exist"));
+            assert_one(&added(wrong_paths, &tree), DOCUMENT, &format!("`{path}` does not exist"));
         }
     }
 
@@ -129,27 +132,27 @@ mod tests {
     fn path_with_a_glob_is_reported() {
         for path in ["engine/*/src", "engine/{base,store}/src/"] {
             let tree = planted(DOCUMENT, &format!("\nSee `{path}`.\n"));
-            assert_one(&added(lost, &tree), DOCUMENT, "name each");
+            assert_one(&added(wrong_paths, &tree), DOCUMENT, "name each");
         }
     }
 
     #[test]
     fn lost_path_in_a_drawing_is_reported() {
         let tree = planted(DOCUMENT, "\n```\n |-- attic/  old things\n```\n");
-        assert_one(&added(lost, &tree), DOCUMENT, "`attic/` does not exist");
+        assert_one(&added(wrong_paths, &tree), DOCUMENT, "`attic/` does not exist");
     }
 
     #[test]
     fn text_that_is_no_path_is_not_reported() {
         let text = "\n`/proc`, `a/b`, `cargo test engine/attic/`, `strongroom.x`, engine/attic\n";
-        assert_none(&added(lost, &planted(DOCUMENT, text)));
+        assert_none(&added(wrong_paths, &planted(DOCUMENT, text)));
     }
 
     #[test]
     fn first_column_of_the_map_is_all_paths() {
         let row = |cell| format!("# A\n\n{MAP}\n\n| folder | |\n| --- | --- |\n| {cell} | b |\n");
         let of = |cell| {
-            lost(&made_up(&[
+            wrong_paths(&made_up(&[
                 (DOCUMENT, &row(cell)),
                 ("cli/src/a/mod.rs", ""),
                 ("cli/src/b.rs", ""),
@@ -162,6 +165,6 @@ mod tests {
 
     #[test]
     fn missing_document_is_reported() {
-        assert_one(&lost(&made_up(&[])), DOCUMENT, "missing");
+        assert_one(&wrong_paths(&made_up(&[])), DOCUMENT, "missing");
     }
 }

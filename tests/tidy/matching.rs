@@ -1,4 +1,4 @@
-//! The command line distinguishes errors by kind and reason, never by text.
+//! Exit codes and hints depend on the kind and reason of an error, never on its text.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use crate::lexer::{Kind, Token, are};
 use crate::source::sources;
 use crate::tree::{Finding, Tree};
 
-/// Methods that search a text.
+/// Methods that search or compare a text.
 const SEARCHES: [&str; 5] = ["contains", "starts_with", "ends_with", "find", "eq"];
-/// Signs and words before `action()` that use it for a decision.
+/// Tokens before `action()` which show that its text decides something.
 const DECISIONS: [&str; 6] = ["==", "!=", "match", "matches", "let", "if"];
 
 /// Returns the places that decide by the text of an error.
-fn matches(tree: &Tree) -> Vec<Finding> {
+fn text_decisions(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources(tree, "cli").into_iter().filter(|source| is_in_scope(source.path)) {
         let tokens = &source.tokens;
@@ -34,20 +34,20 @@ fn is_in_scope(path: &Path) -> bool {
 
 /// Returns whether a text is searched here.
 ///
-/// A search is `.contains("…")`, or any search of the result of `to_string()`.
+/// It is `.contains` of a literal, or any comparison or search of the result of `to_string()`.
 fn is_search(tokens: &[Token], at: usize) -> bool {
     let is_literal = |at: usize| tokens.get(at).is_some_and(|token| token.kind == Kind::Literal);
-    let of_text = are(tokens, at, &[".", "contains", "("]) && is_literal(at + 3);
-    let of_made = are(tokens, at, &["to_string", "(", ")"])
+    let searches_literal = are(tokens, at, &[".", "contains", "("]) && is_literal(at + 3);
+    let searches_display = are(tokens, at, &["to_string", "(", ")"])
         && (are(tokens, at + 3, &["=="])
             || are(tokens, at + 3, &["!="])
             || SEARCHES.iter().any(|search| are(tokens, at + 3, &[".", search, "("])));
-    of_text || of_made
+    searches_literal || searches_display
 }
 
-/// Returns whether `action()` is compared, matched or kept here.
+/// Returns whether `action()` is compared, matched or bound to a variable here.
 ///
-/// Output may contain it.
+/// Printing it is allowed.
 fn is_decision(tokens: &[Token], at: usize) -> bool {
     if !are(tokens, at, &["action", "(", ")"]) {
         return false;
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn errors_are_distinguished_without_text() {
-        assert_none(&matches(repository()));
+        assert_none(&text_decisions(repository()));
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         ] {
             for path in ["cli/src/exit.rs", "cli/src/hint.rs", "cli/src/hint/more.rs"] {
                 let tree = planted(path, &format!("fn f(e: &Error) {{ {code} }}"));
-                assert_one(&added(matches, &tree), path, "ask its kind()");
+                assert_one(&added(text_decisions, &tree), path, "ask its kind()");
             }
         }
     }
@@ -93,12 +93,12 @@ mod tests {
     #[test]
     fn action_may_be_shown() {
         let text = "fn f(e: &Error) { show(json!({ \"action\": e.action(), \"b\": 1 })); }";
-        assert_none(&added(matches, &planted("cli/src/exit.rs", text)));
+        assert_none(&added(text_decisions, &planted("cli/src/exit.rs", text)));
     }
 
     #[test]
     fn tests_may_look_at_the_text() {
         let text = "fn f(text: &str) { text.contains(\"lock\"); }";
-        assert_none(&added(matches, &planted("cli/src/hint/tests.rs", text)));
+        assert_none(&added(text_decisions, &planted("cli/src/hint/tests.rs", text)));
     }
 }

@@ -1,4 +1,6 @@
-//! A bounded pool of named threads, the only code that starts threads.
+//! A bounded pool of named threads.
+//!
+//! Only this code starts threads, except the runtime of the object stores.
 //!
 //! Threads start when work arrives, and end after some time without work. A pool does not know its
 //! owner, so it may be dropped on one of its own threads.

@@ -11,9 +11,10 @@ use crate::reason::Reason;
 ///
 /// The working thread calls it, so it should return at once.
 pub trait Progress: Send + Sync {
-    /// Reports `done` units of `total`, if the total is known.
+    /// Reports that `done` units are done. `total` is `None` if it is unknown.
     ///
-    /// Each call documents its unit: bytes for `Vault::stage`, rows for `Vault::check`.
+    /// Each call documents its unit: bytes for `Vault::stage`, rows and objects for
+    /// `Vault::check`.
     fn report(&self, done: u64, total: Option<u64>);
 }
 
@@ -37,7 +38,7 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Requests the end of every call that has a clone.
+    /// Asks every call that has a clone of this token to end.
     ///
     /// Such a call returns `Cancelled` at its next step.
     pub fn cancel(&self) {
@@ -49,20 +50,20 @@ impl CancelToken {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Returns `Cancelled`, in `operation`, if the token was cancelled.
-    pub fn check(&self, operation: &'static str) -> Result<()> {
+    /// Returns the error `Cancelled` of `action` if the token was cancelled.
+    pub fn check(&self, action: &'static str) -> Result<()> {
         if self.is_cancelled() {
-            Err(Error::new(ErrorKind::Cancelled, operation).with_reason(Reason::Cancelled))
+            Err(Error::new(ErrorKind::Cancelled, action).with_reason(Reason::Cancelled))
         } else {
             Ok(())
         }
     }
 }
 
-/// Progress and cancellation of one long call; neither by default.
+/// Receiver of the progress of one long call, and its cancellation.
 ///
-/// Every long call has a variant with this as its last argument, or options with the same two
-/// methods. Cheap to copy.
+/// By default neither is set. A long call takes this as its last argument, perhaps in a variant of
+/// the call, or has options with the methods `progress` and `cancel`. Cheap to copy.
 ///
 /// ```
 /// use strongroom_base::{CancelToken, LongCall};
@@ -78,7 +79,7 @@ pub struct LongCall<'a> {
 }
 
 impl<'a> LongCall<'a> {
-    /// Makes a call without progress and cancellation.
+    /// Makes a `LongCall` without progress or cancellation.
     pub fn new() -> Self {
         Self::default()
     }
@@ -90,21 +91,21 @@ impl<'a> LongCall<'a> {
         self
     }
 
-    /// Ends with `Cancelled`, at the next step, after `cancel` was cancelled.
+    /// Lets `cancel` end the call: it returns `Cancelled` at its next step.
     #[must_use]
     pub fn cancel(mut self, cancel: &'a CancelToken) -> Self {
         self.cancel = Some(cancel);
         self
     }
 
-    /// Reports `done` units of `total`, if the total is known.
+    /// Reports that `done` units are done. `total` is `None` if it is unknown.
     pub fn report(&self, done: u64, total: Option<u64>) {
         if let Some(progress) = self.progress {
             progress.report(done, total);
         }
     }
 
-    /// Returns `Cancelled`, in `action`, if the call was cancelled.
+    /// Returns the error `Cancelled` of `action` if the call was cancelled.
     pub fn check(&self, action: &'static str) -> Result<()> {
         self.cancel.map_or(Ok(()), |cancel| cancel.check(action))
     }
@@ -121,7 +122,7 @@ impl fmt::Debug for LongCall<'_> {
     }
 }
 
-/// Adds `progress` and `cancel` to options with a field `call`.
+/// Implements `progress` and `cancel` for options with a field `call`.
 #[macro_export]
 macro_rules! long_call_options {
     ($options:ident) => {
@@ -133,7 +134,7 @@ macro_rules! long_call_options {
                 self
             }
 
-            /// Ends with `Cancelled`, at the next step, after `cancel` was cancelled.
+            /// Lets `cancel` end the call: it returns `Cancelled` at its next step.
             #[must_use]
             pub fn cancel(mut self, cancel: &'a $crate::CancelToken) -> Self {
                 self.call = self.call.cancel(cancel);

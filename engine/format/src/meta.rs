@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::codec;
 use super::header::Header;
 
-/// The schema that this version writes. A step of `state/migrate.rs` leads from each version to the
-/// next.
+/// The schema that this release writes.
+///
+/// For each earlier schema, `state/migrate.rs` has a step to the next.
 pub const SCHEMA_VERSION: u32 = 5;
 
 /// Key of the [`SchemaRow`].
@@ -37,20 +38,22 @@ pub enum VaultRow {
     },
 }
 
-/// The key copy that this state wrote or found on the backend.
+/// Identifies the key copy that a session with this state wrote or found on the backend.
 ///
-/// From then on a missing copy shows that the backend or the state was changed by others.
+/// Once this row exists, a missing copy means that others changed the backend or the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyCopyRow {
     V0 {
-        /// BLAKE3 of the copy's bytes. It identifies the copy from before a rotation, which the
-        /// keys after the rotation cannot authenticate.
+        /// BLAKE3 of the copy's bytes.
+        ///
+        /// After a rotation the new keys cannot authenticate the older copy. This hash identifies
+        /// it.
         hash: [u8; 32],
     },
 }
 
 impl KeyCopyRow {
-    /// Returns the row of a copy of `header`.
+    /// Returns the row for a key copy that equals `header`.
     pub fn of(header: &Header) -> Self {
         Self::V0 { hash: *blake3::hash(&header.encode()).as_bytes() }
     }

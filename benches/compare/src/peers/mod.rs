@@ -23,9 +23,9 @@ use strongroom::Strongroom;
 
 // Names in tables and plot.
 pub(crate) const REDB: &str = "plain redb";
-/// AES-256-GCM-SIV, the default of a vault on processors with AES instructions.
+/// A vault sealed with AES-256-GCM-SIV, the default on processors with AES instructions.
 pub(crate) const STRONGROOM: &str = "strongroom";
-/// The other cipher.
+/// A vault sealed with XChaCha20-Poly1305, the other cipher.
 pub(crate) const XCHACHA: &str = "strongroom-xchacha";
 pub(crate) const SQLITE: &str = "SQLite";
 pub(crate) const SQLCIPHER: &str = "SQLCipher";
@@ -35,7 +35,7 @@ pub(crate) const APPEND: &str = "4 KiB append + fdatasync";
 /// Page cache of each peer, in bytes.
 pub(crate) const CACHE_BYTES: usize = 64 << 20;
 
-/// The operation of the checkpoints.
+/// Id of the operation to which all checkpoints belong.
 const OPERATION: &str = "import-7";
 
 /// The secret that opens an encrypted store.
@@ -50,12 +50,12 @@ pub(crate) enum Unlock {
 /// The password for the stores of one workload.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A kind of store. Its folder alone distinguishes two stores of a kind.
+/// A kind of store. Two stores of one kind differ only in their folder.
 pub(crate) trait Peer: Sync {
     /// Returns its name in the table.
     fn label(&self) -> &'static str;
 
-    /// Creates a store that caches at most `cache_bytes` of pages.
+    /// Creates a store. If it has a page cache, the cache holds at most `cache_bytes`.
     fn create(&self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Store>>;
 
     /// Opens the store in `dir`.
@@ -69,7 +69,7 @@ pub(crate) trait Store {
     /// Returns a session for one thread.
     fn session(&self) -> Result<Box<dyn Session>>;
 
-    /// Returns whether the open found that the store had not been closed.
+    /// Returns whether the store had not been closed before this open.
     fn recovered(&self) -> bool {
         false
     }
@@ -82,15 +82,17 @@ pub(crate) trait Store {
 
 /// One thread's access to a store. Every commit is durable on return.
 pub(crate) trait Session: Send {
-    /// Inserts `rows` in one commit.
+    /// Inserts `rows` in one commit. The reference without a store appends instead.
     fn commit(&mut self, rows: &[Row]) -> Result<()>;
 
-    /// Does the same in the way that suits many writers best.
+    /// Inserts `rows` in one commit, in the way that is best for many writers.
     fn commit_shared(&mut self, rows: &[Row]) -> Result<()> {
         self.commit(rows)
     }
 
-    /// Inserts `rows` and records `checkpoint`. At most one session of a store does this.
+    /// Inserts `rows` and records `checkpoint`.
+    ///
+    /// At most one session of a store does this.
     fn commit_with_checkpoint(&mut self, rows: &[Row], checkpoint: &[u8]) -> Result<()>;
 
     /// Reads the values of `keys`, which all exist, in one snapshot; returns the sum of their
@@ -103,20 +105,22 @@ pub(crate) trait Session: Send {
 }
 
 static PLAIN_REDB: Redb = Redb;
-static SEALED: Strongroom =
+static STRONGROOM_KEY: Strongroom =
     Strongroom { label: STRONGROOM, cipher: Cipher::Aes256GcmSiv, unlock: Unlock::Key };
-static SEALED_XCHACHA: Strongroom =
+static STRONGROOM_XCHACHA: Strongroom =
     Strongroom { label: XCHACHA, cipher: Cipher::XChaCha20Poly1305, unlock: Unlock::Key };
-static SEALED_PASSWORD: Strongroom =
+static STRONGROOM_PASSWORD: Strongroom =
     Strongroom { label: STRONGROOM, cipher: Cipher::Aes256GcmSiv, unlock: Unlock::Password };
 static PLAIN_SQLITE: Sqlite = Sqlite { label: SQLITE, unlock: None };
 static SQLCIPHER_KEY: Sqlite = Sqlite { label: SQLCIPHER, unlock: Some(Unlock::Key) };
 static SQLCIPHER_PASSWORD: Sqlite = Sqlite { label: SQLCIPHER, unlock: Some(Unlock::Password) };
 
-/// Lists the stores of every workload; `SQLCipher` only in a build that has it.
+/// Lists the stores that every workload compares.
+///
+/// `SQLCipher` is among them only in a build that has it.
 pub(crate) fn stores() -> Vec<&'static dyn Peer> {
     let mut stores: Vec<&'static dyn Peer> =
-        vec![&PLAIN_REDB, &SEALED, &SEALED_XCHACHA, &PLAIN_SQLITE];
+        vec![&PLAIN_REDB, &STRONGROOM_KEY, &STRONGROOM_XCHACHA, &PLAIN_SQLITE];
     if cipher_version().is_some() {
         stores.push(&SQLCIPHER_KEY);
     }
@@ -125,7 +129,7 @@ pub(crate) fn stores() -> Vec<&'static dyn Peer> {
 
 /// Lists the stores that a password opens.
 pub(crate) fn stores_with_password() -> Vec<&'static dyn Peer> {
-    let mut stores: Vec<&'static dyn Peer> = vec![&SEALED_PASSWORD];
+    let mut stores: Vec<&'static dyn Peer> = vec![&STRONGROOM_PASSWORD];
     if cipher_version().is_some() {
         stores.push(&SQLCIPHER_PASSWORD);
     }
@@ -134,10 +138,10 @@ pub(crate) fn stores_with_password() -> Vec<&'static dyn Peer> {
 
 /// Returns Strongroom, for comparisons with itself.
 pub(crate) fn strongroom() -> &'static dyn Peer {
-    &SEALED
+    &STRONGROOM_KEY
 }
 
-/// Returns the store in which a host without Strongroom records its progress.
+/// Returns plain `SQLite`, in which a host could record its progress without Strongroom.
 pub(crate) fn sqlite() -> &'static dyn Peer {
     &PLAIN_SQLITE
 }
@@ -147,7 +151,7 @@ pub(crate) fn json_file() -> &'static dyn Peer {
     &JsonFile
 }
 
-/// Returns the reference without a store.
+/// Returns the append that measures the disk alone, without a store.
 pub(crate) fn append() -> &'static dyn Peer {
     &Append
 }

@@ -139,8 +139,9 @@ impl Artifacts {
     /// Durable on return: content, row, tags and totals are committed together or not at all.
     ///
     /// Existing chunks are not stored again, whatever they belong to. After a crash, repeat the
-    /// same put: it stores only the rest, and at most two packs (32 MiB) again. If `source` fails,
-    /// nothing is stored, and the next [`gc`](crate::Vault::gc) frees its chunks.
+    /// same put: it stores only the rest, and again at most two packs (32 MiB), or five on a remote
+    /// backend. If `source` fails, nothing is stored, and the next [`gc`](crate::Vault::gc) frees
+    /// its chunks.
     ///
     /// One put of an artifact runs at a time. Others wait for its lease before they read their
     /// sources ([`LeasePolicy`], `Locked` after 30 s by default). `Conflict` if the lease was taken

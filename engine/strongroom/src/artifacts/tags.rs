@@ -27,11 +27,14 @@ pub enum TagChange {
 impl Artifacts {
     /// Changes a version's tags.
     ///
-    /// Without a number in the URI, it is the newest; returns its URI.
+    /// A URI without a number names the newest version. Returns the URI of the changed version.
     ///
-    /// Durable on return, and searches find the new tags from the same commit on. `NotFound` if the
-    /// version does not exist. `Invalid` for an invalid tag, or for more than
-    /// [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags.
+    /// The change is durable on return. Searches find the new tags from that commit on.
+    ///
+    /// `NotFound` if the version does not exist. `Invalid` for an invalid tag, if `change` or its
+    /// result has more than [`TAGS_MAX`](crate::artifacts::TAGS_MAX) tags, and inside a write.
+    /// `Locked` if another writer keeps the artifact's lease, `Conflict` if the lease was taken
+    /// away meanwhile.
     pub fn tag(&self, uri: &ArtifactUri, change: &TagChange) -> Result<ArtifactUri> {
         let (TagChange::Add(tags) | TagChange::Remove(tags) | TagChange::Replace(tags)) = change;
         check_tags(TAG, tags).map_err(|e| e.or_subject(uri))?;

@@ -1,15 +1,16 @@
 //! Records: the host's own ordered key-value data, in namespaces.
 //!
-//! The first insert creates a namespace. [`Snapshot`] and [`WriteTx`] read; [`WriteTx`] and
-//! [`Batch`] write a [`Payload`]. A scan yields [`Records`], each [`Record`] with its
-//! [`Value`](crate::Value), which a [`ValueReader`] streams. A [`TypedNamespace`] has serde types
-//! for keys and values.
+//! The first insert into a namespace creates it. [`Snapshot`] and [`WriteTx`] read records.
+//! [`WriteTx`] and [`Batch`] insert values, given as [`Payload`]. A scan yields [`Records`]. Each
+//! [`Record`] has a [`Value`](crate::Value), which a [`ValueReader`] can stream. A
+//! [`TypedNamespace`] has serde types for keys and values.
 
-// - `rows.rs`: names and keys as rows of a transaction, and the removal of dropped namespaces.
+// - `rows.rs`: turns names and keys into rows, and removes dropped namespaces. `name.rs`: names.
+//   `span.rs`: ranges of keys. `payload.rs`: values to insert.
 // - `transaction.rs`: the host's transaction. `batch.rs`: prepared changes with conditions.
 //   `snapshot.rs`, `read.rs`: reading. `typed.rs`: namespaces with serde types for keys and values.
-// - `staged.rs`: storing a value that is too long for a row, before its transaction. `value.rs`:
-//   reading it.
+// - `staged.rs`: stores a long value before the transaction that inserts it. `value.rs`: reads
+//   values.
 
 pub(crate) mod batch;
 mod name;

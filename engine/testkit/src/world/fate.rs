@@ -50,8 +50,8 @@ pub(super) struct Fate {
 impl Fate {
     /// Draws the behaviour of the image `seed` after event number `event`.
     pub(super) fn draw(seed: u64, event: u64, unsynced: &Unsynced) -> Self {
-        // The seeds 0..n should not mean the same n behaviours after every event. The factor is 2^64
-        // over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
+        // The seeds 0..n should not mean the same n behaviours after every event. The factor is
+        // 2^64 over the golden ratio, which spreads neighbours (Knuth, volume 3, 6.4).
         let mixed = seed.wrapping_add(event.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut draws = ChaCha8Rng::seed_from_u64(mixed);
         let behaviour = SectorFate::draw(&mut draws, unsynced);
