@@ -1,9 +1,9 @@
 //! `strongroom`: the command line of the storage engine.
 //!
 //! Each command family has one file or folder. A command on a vault opens it, does one thing
-//! through the engine's public interface and closes it. Only data goes to standard output. Warnings, notes,
-//! progress bars and errors go to standard error. Secrets, record keys and values never appear in
-//! an error or a log.
+//! through the engine's public interface and closes it. Only data goes to standard output.
+//! Warnings, notes, progress bars and errors go to standard error. Secrets, record keys and values
+//! never appear in an error or a log.
 
 mod args;
 mod artifacts;
