@@ -175,7 +175,10 @@ const CHANGES: [Change; 5] = [
     ("generation", |header| header[GENERATION] += 5),
     ("last generation", |header| header[GENERATION..GENERATION + 8].fill(0xff)),
     ("file", |header| header[FILE_ID] ^= 1),
-    ("no slot", |header| header[SLOTS] = 0),
+    ("no slot", |header| {
+        header[SLOTS] = 0;
+        header[slot(0)..RING].fill(0);
+    }),
     ("other backend", |header| header[55] ^= 1),
 ];
 
@@ -208,7 +211,7 @@ fn header_copy_forged_in_an_open_vault_is_not_used() {
         let vault = scene.open(FIRST).unwrap();
         forge_one_copy(&scene, copy, |header| {
             header[GENERATION] += 9;
-            header[SLOTS] = 0;
+            header[RING] ^= 1;
         });
         let id = vault.keys().add(&NewKey::new(&WORD)).unwrap();
         assert_eq!((id, vault.info().unwrap().key_generation), (KeyId(2), 2));
