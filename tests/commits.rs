@@ -1,7 +1,7 @@
 //! Results of commits: each reported result agrees with the committed data.
 //!
 //! Tested are the members of a group commit, commits that fail, lanes, readers that begin during a
-//! commit, and the content that a commit releases.
+//! commit, the content that a commit releases, deleted operations, and errors of decoding.
 
 #![allow(clippy::unwrap_used)] // Clippy exempts tests, but not their helpers.
 
@@ -30,7 +30,7 @@ use support::syncs::HookedState;
 
 /// Bytes of a value longer than a row, stored on the backend.
 const LONG: usize = 300_000;
-/// Most rounds until threads share a commit.
+/// Maximum number of rounds to wait until threads share a commit.
 const ROUNDS_MAX: usize = 50;
 
 /// Returns whether the rows of a writer are there. Asserts that both are there, or neither.
@@ -49,7 +49,7 @@ fn assert_truthful(result: &Result<()>, there: bool, writer: &str) {
     }
 }
 
-/// Commits on several threads while all file calls from one on fail.
+/// Commits on several threads, while the nth file call and all later ones fail.
 ///
 /// Returns the largest number of threads that shared a commit of unknown outcome.
 fn fail_a_group() -> usize {
@@ -220,7 +220,7 @@ fn lane_after_uncertain_commit_requires_its_status() {
             assert_eq!(vault.read().unwrap().count("n").unwrap(), 4);
         },
     );
-    assert!(happened.into_inner() > 0, "no commit happened and was uncertain");
+    assert!(happened.into_inner() > 0, "no uncertain commit turned out to have happened");
 }
 
 /// A vault on a faulty backend over a memory.
@@ -264,7 +264,7 @@ fn failed_deletes_are_repeated_and_leave_no_object() {
             } else {
                 scene.faulty.fail_at(nth, fault);
             }
-            // Deletes of objects are not part of these commits.
+            // These commits succeed despite the fault, because objects are deleted only later.
             scene.vault.write(|tx| tx.delete("n", "k")).unwrap();
             drop(staged);
             put(&scene.vault, "other", "x");
@@ -297,7 +297,7 @@ fn read_elsewhere(vault: &Vault) -> Snapshot {
 
 /// Asserts that a snapshot reads the old value of "k".
 ///
-/// The snapshot is from before the overwrite, and a gc has run since.
+/// The snapshot is from before the overwrite. A gc runs first.
 fn assert_old_value_is_kept(vault: &Vault, memory: &Memory, snapshot: Snapshot) {
     vault.gc(&GcOptions::new().without_repacking(true)).unwrap();
     assert!(snapshot.get("n", "k").unwrap().unwrap().bytes().unwrap() == long(1, LONG));
@@ -347,7 +347,7 @@ fn deleted_operation_is_gone_and_its_id_is_reusable() {
     assert_error(vault.operations().delete("op"), ErrorKind::Locked, "op");
     drop(first);
     assert!(vault.operations().delete("op").unwrap());
-    assert!(!vault.operations().delete("op").unwrap(), "the operation was deleted twice");
+    assert!(!vault.operations().delete("op").unwrap(), "the second delete reported a deletion");
     assert_error(vault.operations().resume("op"), ErrorKind::NotFound, "op");
     let second = vault.operations().begin("op", ["a"]).unwrap();
     let status = second.lane("a").unwrap().status().unwrap();
@@ -356,7 +356,7 @@ fn deleted_operation_is_gone_and_its_id_is_reusable() {
     assert!(whole_or_absent(&vault, "w"), "the committed rows are gone");
     second.lane("a").unwrap().commit(Batch::new(), Checkpoint::new("").complete()).unwrap();
     drop(second);
-    assert!(vault.operations().delete("op").unwrap(), "a completed operation is not deleted");
+    assert!(vault.operations().delete("op").unwrap(), "the completed operation was not deleted");
     assert_whole(&vault);
 }
 

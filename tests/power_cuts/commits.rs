@@ -1,7 +1,7 @@
 //! Numbered commits of several sizes.
 //!
-//! A commit writes one row, a batch, hundreds of rows, a long row, or staged content. Some staged
-//! content replaces older content, whose object is then deleted.
+//! A commit writes one short row, in a transaction or a batch; 200 rows; one long row; or staged
+//! content. Some staged content replaces older content, which is then released.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::{acknowledge, check_whole, options};
 const ROWS: u64 = 200;
 const ROW_BYTES: usize = 300;
 const WIDE_BYTES: usize = 60_000;
-/// Length of a staged value, in bytes: too long for a row, so stored as an object.
+/// Length of a staged value, in bytes: too long for a record's row, so stored as content.
 const CONTENT_BYTES: usize = 100 << 10;
 /// Key of the row with the number of commits.
 const COUNT: &str = "count";
@@ -25,7 +25,7 @@ const REPLACED: &str = "replaced";
 
 const SHAPES: u64 = 8;
 
-/// Returns the rows of a commit, without the row of its count.
+/// Returns the rows of a commit, without the row that counts commits.
 fn rows(commit: u64) -> Vec<(String, Vec<u8>)> {
     let one = |key: String, len| vec![(key, long(commit, len))];
     match commit % SHAPES {

@@ -1,6 +1,6 @@
 //! A small separate file system for a test.
 //!
-//! It exists only if the test may mount one.
+//! There is none if the process has no permission to mount.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

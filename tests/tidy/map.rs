@@ -1,4 +1,5 @@
-//! Every path with a folder in ARCHITECTURE.md exists, and every file of its code map.
+//! The paths of sources and folders in ARCHITECTURE.md exist, as does each path in the first column
+//! of its code map.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -61,7 +62,7 @@ fn wrong_paths(tree: &Tree) -> Vec<Finding> {
             continue;
         }
         let first_cell = text.split('|').nth(1).unwrap_or_default();
-        // A later path of a cell may be relative to the folder of the path before it.
+        // In a cell, a path may be relative to the parent folder of an earlier path.
         let mut parent = "";
         for path in spans(first_cell).filter(|_| in_map) {
             let sibling = format!("{parent}/{path}");

@@ -32,7 +32,7 @@ pub(crate) enum Artifacts {
         /// New file for the bytes; standard output if absent or -
         file: Option<PathBuf>,
     },
-    /// List all versions in order of their names: URI, length, time, tags
+    /// List all versions, ordered by artifact name; prints URI, length, time and tags
     #[command(after_help = help::ARTIFACTS)]
     Ls {
         /// Folder of the vault
@@ -142,7 +142,7 @@ pub(crate) enum Artifacts {
         dry_run: bool,
         /// Also free unused packs that `check --rebuild-index` found without rows
         ///
-        /// If another state file of this vault is newer, its content may be lost.
+        /// If a newer state file of this vault exists, content that it refers to may be lost.
         #[arg(long)]
         discard_unknown: bool,
     },
@@ -218,7 +218,7 @@ pub(crate) struct SearchOptions {
     /// Only artifacts of this type
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// Only versions with this tag; repeated, with all of these tags
+    /// Only versions with this tag; if given several times, with all of these tags
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// Only versions put at this time or later: 2026-11-22, 2026-11-22T04:21:44Z or '7d ago'
@@ -270,10 +270,10 @@ pub(crate) struct DeleteOptions {
 /// New quota of the store.
 #[derive(Debug, Args)]
 pub(crate) struct QuotaOptions {
-    /// Quota in bytes, as stored: 500M, 20G
+    /// Quota for the bytes as stored, for example 500M or 20G
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) set: Option<u64>,
-    /// Percentage of the quota from which puts print a warning [default: 80]
+    /// Warn after each put once this percentage of the quota is used [default: 80]
     #[arg(long, value_name = "PERCENT", requires = "set")]
     pub(crate) warn: Option<u8>,
     /// Remove the quota

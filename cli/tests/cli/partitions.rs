@@ -68,7 +68,7 @@ fn add_prints_only_the_key() {
     let variables = [("STRONGROOM_PARTITION_PASSWORD", "bob!")];
     let args = ["partition", "add", "v", "--key-file", "key", "--keep", "@ada.key", "--json"];
     let said = cli.run_keyless(&args, &variables, b"");
-    assert!(said.stderr.starts_with("note: each partition that is not named"), "{}", said.stderr);
+    assert!(said.stderr.starts_with("note: adding may destroy each partition"), "{}", said.stderr);
     assert!(!said.stderr.contains("srp1_"));
     let document = said.json();
     assert_eq!(document.as_object().unwrap().len(), 1);
@@ -96,7 +96,7 @@ fn add_without_keep_needs_force() {
     let args = ["partition", "add", "v", "--force", "--partition-password-file", "bob.pw"];
     let forced = cli.run(&args);
     assert!(
-        forced.stderr.contains("warning: each partition that is not named"),
+        forced.stderr.contains("warning: adding may destroy each partition"),
         "{}",
         forced.stderr
     );

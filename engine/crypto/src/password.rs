@@ -19,7 +19,7 @@ pub struct PasswordCosts {
 impl PasswordCosts {
     /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes.
     ///
-    /// New keys get at least these costs.
+    /// New passwords need at least this memory and these passes.
     pub const RFC9106_SECOND: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
 
     /// Negligible costs, for tests only.
@@ -36,7 +36,9 @@ impl Default for PasswordCosts {
 /// Most memory that a host may allow a foreign header to request: 4 GiB.
 pub const MEMORY_KIB_MAX: u32 = 4 << 20;
 
-/// The costs that a header may request before any are spent.
+/// Bounds for the costs that a header or the host requests.
+///
+/// They are checked before hashing begins.
 #[derive(Clone, Copy, Debug)]
 pub struct CostBounds {
     pub memory_kib_min: u32,
@@ -85,7 +87,7 @@ pub fn passwords_hashed() -> u64 {
 
 /// Derives the key of `password` under `salt` and `costs`.
 ///
-/// Argon2id binds both into the key.
+/// Argon2id binds the salt and the costs into the key.
 pub fn hash(password: &SecretPassword, salt: &[u8], costs: PasswordCosts) -> Result<SecretKey> {
     let failed = |e: argon2::Error| {
         Error::new(ErrorKind::Unavailable, "hash password").with_detail(e.to_string())

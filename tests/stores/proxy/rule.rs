@@ -8,7 +8,7 @@ use crate::support::random::Random;
 /// A fault that the proxy injects into a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection is reset before the request is read.
+    /// The connection is reset after the request's head was read.
     Refuse,
     /// The proxy reads the request, and closes the connection without an answer.
     ///
@@ -54,7 +54,9 @@ impl Fault {
     }
 }
 
-/// Probabilities of random faults, in percent of the matching requests.
+/// Settings of random faults.
+///
+/// Probabilities are in percent of the requests that the rule matches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chaos {
     pub(crate) seed: u64,

@@ -1,8 +1,8 @@
 //! Namespaces whose keys and values are serde types.
 //!
-//! Encoded keys sort like the keys themselves (`memcomparable`): numbers by size, texts and tuples
-//! lexicographically. Values are `MessagePack` with named fields (`rmp-serde`). Every serde type
-//! can be encoded, and a field with a default can be added later.
+//! Encoded keys sort like the keys themselves (`memcomparable`): numbers by value, texts and tuples
+//! lexicographically. A key cannot contain a map. Values are `MessagePack` with named fields
+//! (`rmp-serde`), so a field with a default can be added later.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,8 +19,8 @@ use super::transaction::WriteTx;
 
 /// A namespace of keys `K` and values `V`.
 ///
-/// It is a name with types, without data, and may be a constant. The caller ensures that the types
-/// match; rows that do not decode are `Corrupt`.
+/// It holds only the name and the types, no data, so it can be a constant. The caller ensures that
+/// the types match; rows that do not decode are `Corrupt`.
 ///
 /// ```
 /// # use strongroom::backends::Memory;
@@ -96,7 +96,7 @@ where
 
     /// Sets the value of `key`.
     ///
-    /// `Invalid` if an encoding exceeds its limit, or the type cannot be encoded.
+    /// `Invalid` if the encoded key or value is too long, or a type cannot be encoded.
     pub fn insert(&self, tx: &mut WriteTx<'_>, key: &K, value: &V) -> Result<()> {
         tx.insert(self.name, encode_key(key)?, encode_value(value)?)
     }
