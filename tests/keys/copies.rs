@@ -43,9 +43,11 @@ fn outdated_copy_is_written_at_open() {
 }
 
 /// Opens the vault, and asserts that it is read-only and the copy unchanged.
+///
+/// A take-over has no effect, because there is nothing to take over.
 #[track_caller]
 fn assert_unverified(scene: &Scene) {
-    let vault = scene.open(FIRST).unwrap();
+    let vault = scene.options(FIRST).take_over(true).open("/vault").unwrap();
     let recovery = vault.recovery();
     assert!(recovery.key_copy_unverified && !recovery.was_clean(), "{recovery:?}");
     assert!(!recovery.key_copy_written && recovery.key_copy_ahead.is_none(), "{recovery:?}");

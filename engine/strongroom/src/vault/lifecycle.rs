@@ -328,8 +328,10 @@ fn settle_key_copy(
             recovery.key_copy_ahead = Some(generation);
             return Ok(keys);
         }
-        // A take-over decides that this state continues, though its store was emptied.
-        RollbackCheck::Unverified if !options.adopt_older_state && !options.take_over => {
+        // A take-over that happened has decided that this state continues.
+        RollbackCheck::Unverified
+            if !options.adopt_older_state && recovery.taken_over.is_none() =>
+        {
             recovery.key_copy_unverified = true;
             return Ok(keys);
         }
