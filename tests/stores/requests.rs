@@ -111,8 +111,8 @@ fn requests_of_each_call() {
     };
     meter.of("read at a position, nodes first", || at(40 * MIB));
     let ((), chunk) = meter.of("read elsewhere nearby: a chunk", || at(40 * MIB + MIB / 2));
-    // Where chunks are cut depends on the vault's keys. Sometimes another node begins between the two
-    // positions, and is read first.
+    // Where chunks are cut depends on the vault's keys. Sometimes another node begins between the
+    // two positions, and is read first.
     let is_one_chunk = (1..=2).contains(&chunk.ranges) && chunk.total() == chunk.ranges;
     assert!(is_one_chunk, "a chunk is one range, and perhaps its node another: {chunk:?}");
 
