@@ -1,7 +1,7 @@
 //! Writes two JSON documents in a space, with separate keys and passwords.
 //!
 //! ```text
-//! cargo run --release -p strongroom-examples --example two_documents [A.json B.json]
+//! cargo run --release -p two_documents [A.json B.json]
 //! ```
 //!
 //! Without files, the documents describe this repository: a list of its files with their lengths,
