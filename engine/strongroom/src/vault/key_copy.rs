@@ -39,11 +39,13 @@ enum CopyContent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CopyRelation {
     Same,
-    /// The copy is authentic, and of an earlier key generation.
+    /// The copy is of an earlier key generation, and authentic or known to the state.
     Behind,
     /// The copy is authentic. It differs, and its key generation is not earlier.
     Ahead(u64),
     /// The copy is missing, damaged or forged, or only other keys open it.
+    ///
+    /// So is one that is more than [`GENERATIONS_AHEAD_MAX`] generations ahead.
     Unverified,
 }
 
@@ -188,9 +190,9 @@ pub(super) fn only_key_set(backend: &dyn Backend) -> Result<Header> {
 /// Result of comparing the state's age with the key copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RollbackCheck {
-    /// The state is not older than the copy.
+    /// The copy gives no reason to refuse writes.
     Agrees,
-    /// The copy has this key generation, and the state an earlier one.
+    /// The copy has this key generation, and the state not a later one.
     Ahead(u64),
     /// The copy that the state knows of is missing, or no longer authentic.
     Unverified,
@@ -208,7 +210,7 @@ impl RollbackCheck {
         }
     }
 
-    /// Fails with `Conflict` if the state may be older than its key copy.
+    /// Fails with `Conflict` if the copy was read and the state may be older.
     pub(super) fn refuse(self, action: &'static str) -> Result<()> {
         let (reason, detail) = match self {
             Self::Agrees | Self::Unknown => return Ok(()),
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn copy_of_other_root_key_counts_only_if_known() {
+    fn copy_of_other_root_key_is_behind_only_if_known() {
         let (keys, other) = (key_set(1), key_set(1));
         let later = keys.raised_above(1, &OsEntropy).unwrap();
         assert_eq!(relation(&later, &other, None), CopyRelation::Unverified);
